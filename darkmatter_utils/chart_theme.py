@@ -1,0 +1,156 @@
+"""How every chart of the book looks: one colour per part of x, one theme, the same axes and tooltips."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+PARTS = {
+    "x": "#64748b",
+    "Sae(x)": "#3b82c4",
+    "SaeError": "#8b5fbf",
+    "absent": "#d99a1c",
+    "LinearError": "#159a80",
+    "NonlinearError": "#dd4f3c",
+    "Dense": "#7c6f64",
+    "Introduced": "#b8336a",
+}
+"""Colour of each part of x, the same in every chart; chosen to differ in lightness too, on white and on dark pages."""
+
+SEQUENCE = ["#3b82c4", "#dd4f3c", "#159a80", "#8b5fbf", "#d99a1c", "#64748b", "#b8336a", "#5aa9c9"]
+"""Colours for anything that is not a part of x."""
+RAMP = ["#f3f1fa", "#d6d0ee", "#b1a5de", "#8d79cb", "#6d52b1", "#4d3590", "#301d66"]
+"""Low to high, for heat maps."""
+WIDTH, HEIGHT = 620, 300
+"""Pixels of a single view in a wide page; in a narrower page the book's script makes views narrower, text stays."""
+FONT = "Inter, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+WIDTH_TITLE = "SAE width (latents)"
+POWERS_OF_TWO = ("width", "d_sae", "l0", "l0_target")
+"""Columns whose axis is logarithmic, base 2, unless said otherwise."""
+_AS_POWER = "datum.value >= 8192 ? format(datum.value / 1024, ',.0f') + 'k' : format(datum.value, ',')"
+INK, MUTED, GRID = "#1f2937", "#6b7280", "#e5e7eb"
+
+
+def use() -> None:
+    """Make the book's theme and renderer altair's current ones."""
+    alt.theme.enable("darkmatter")
+    alt.renderers.enable("darkmatter")
+
+
+@alt.theme.register("darkmatter", enable=False)
+def theme() -> alt.theme.ThemeConfig:
+    """Quiet axes, left-aligned titles, legends above: the page around a chart may be light or dark, so no background."""
+    return {
+        "background": "transparent",
+        "padding": {"left": 2, "right": 8, "top": 4, "bottom": 4},
+        "config": {
+            "font": FONT,
+            "view": {"continuousWidth": WIDTH, "continuousHeight": HEIGHT, "stroke": None},
+            "range": {"category": SEQUENCE, "ramp": RAMP, "heatmap": RAMP},
+            "title": {
+                "anchor": "start", "frame": "group", "fontSize": 14, "fontWeight": 600, "color": INK, "offset": 10,
+                "subtitleFontSize": 12, "subtitleColor": MUTED, "subtitlePadding": 4,
+            },
+            "axis": {
+                "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": MUTED,
+                "titleColor": INK, "gridColor": GRID, "domainColor": "#9ca3af", "tickColor": "#9ca3af",
+                "titlePadding": 8, "labelPadding": 4, "labelFlush": False,
+            },
+            "axisY": {"domain": False, "ticks": False, "titleAngle": 0, "titleAlign": "left", "titleAnchor": "start",
+                      "titleX": 0, "titleY": -10, "titleBaseline": "bottom", "titlePadding": 0},
+            "axisX": {"grid": False},
+            "legend": {
+                "orient": "top", "direction": "horizontal", "title": None, "labelFontSize": 12, "labelColor": INK,
+                "titleColor": INK, "titleFontSize": 12, "titleFontWeight": "normal", "symbolType": "circle",
+                "symbolSize": 90, "symbolStrokeWidth": 0, "columnPadding": 14, "labelLimit": 260, "offset": 30,
+            },
+            "header": {"labelFontSize": 12, "labelColor": INK, "titleColor": INK, "labelFontWeight": 600},
+            "line": {"strokeWidth": 2.2, "strokeCap": "round"},
+            "point": {"filled": True, "size": 55},
+            "rule": {"strokeWidth": 1.6},
+            "bar": {"cornerRadiusEnd": 2},
+            "concat": {"spacing": 26},
+            "facet": {"spacing": 22},
+        },
+    }  # fmt: skip
+
+
+def palette(values) -> tuple[list[str], list[str]]:
+    """Domain and range of a colour scale: parts of x keep their colours and order, anything else follows SEQUENCE."""
+    present = list(dict.fromkeys(str(value) for value in values))
+    domain = [part for part in PARTS if part in present] + [name for name in present if name not in PARTS]
+    spare = iter(SEQUENCE * (1 + len(domain) // len(SEQUENCE)))
+    return domain, [PARTS[name] if name in PARTS else next(spare) for name in domain]
+
+
+def columns(frame, **names) -> pd.DataFrame:
+    """The named columns under the builder's own names; raises KeyError, naming the columns there are.
+
+    Renaming lets any name be charted: altair would read ``16k:error`` as a type and ``a.b`` as a path.
+    """
+    frame = pd.DataFrame(frame).reset_index(drop=True)
+    missing = [name for name in names.values() if name is not None and name not in frame.columns]
+    if missing:
+        raise KeyError(f"no column {missing[0]!r}; the frame has: {', '.join(map(str, frame.columns))}")
+    return pd.DataFrame({new: frame[old] for new, old in names.items() if old is not None})
+
+
+def if_there(frame, name):
+    """``name`` when the frame has that column, else None."""
+    return name if name in pd.DataFrame(frame).columns else None
+
+
+def x_axis(data, name, title, kind=None) -> alt.X:
+    """The horizontal axis of column ``x``: powers of two are labelled at the measured values, 16384 as 16k."""
+    kind = kind or ("log2" if name in POWERS_OF_TWO else "linear")
+    title = title or (WIDTH_TITLE if name in ("width", "d_sae") else str(name))
+    if kind == "linear":
+        return alt.X("x:Q", title=title, scale=alt.Scale(zero=False, nice=False))
+    if kind not in ("log2", "log10"):
+        raise ValueError(f"x_scale is {kind!r}; it can be linear, log2 or log10")
+    low, high = float(data["x"].min()), float(data["x"].max())
+    if kind == "log10":
+        return alt.X("x:Q", title=title, scale=alt.Scale(type="log", base=10))
+    ticks = (
+        sorted(set(data["x"]))
+        if data["x"].nunique() <= 12
+        else [2**k for k in range(40) if low <= 2**k <= high]
+    )
+    pad = (high / low) ** 0.03 if low > 0 else 1.0
+    scale = alt.Scale(type="log", base=2, domain=[low / pad, high * pad], nice=False)
+    axis = alt.Axis(values=[float(tick) for tick in ticks], labelExpr=_AS_POWER, labelOverlap="greedy")
+    return alt.X("x:Q", title=title, scale=scale, axis=axis)
+
+
+def y_axis(title, domain=None, field="y") -> alt.Y:
+    """The vertical axis: from zero unless a domain is given; nothing is clipped, so a domain must hold the data."""
+    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=list(domain)) if domain else alt.Scale())
+
+
+def colour(values, *, legend: bool = True) -> alt.Color:
+    """The colour of column ``color``: parts of x by their own, anything else in order."""
+    domain, colours = palette(values)
+    scale = alt.Scale(domain=domain, range=colours)
+    return alt.Color(
+        "color:N", title=None, scale=scale, **({} if legend and len(domain) > 1 else {"legend": None})
+    )
+
+
+def tip(field, title) -> alt.Tooltip:
+    """One line of a tooltip; numbers with four significant digits."""
+    if field.startswith("about") or field in ("y", "low", "high", "value", "reference", "sum"):
+        return alt.Tooltip(f"{field}:Q", title=str(title), format=".4~g")
+    return alt.Tooltip(f"{field}:N", title=str(title))
+
+
+def tips(data, *, x, y, color=None) -> list[alt.Tooltip]:
+    """The tooltip of a point: its series, x, y and interval."""
+    found = [alt.Tooltip("color:N", title=str(color))] if color is not None else []
+    found += [alt.Tooltip("x:Q", title=str(x), format=",~f"), tip("y", y)]
+    return found + [tip(edge, f"95% {edge}") for edge in ("low", "high") if edge in data]
+
+
+def finish(chart, title, width, height):
+    """Title, description (what a screen reader says) and size."""
+    sized = chart.properties(width=width, height=height)
+    return sized.properties(title=title, description=title) if title else sized

@@ -1,0 +1,112 @@
+// Draws every div.vl-chart of the page from the specification beside its static SVG, at the width the page has.
+const NARROW = 480;
+
+function wrapText(text, width, perCharacter) {
+  const words = (Array.isArray(text) ? text.join(" ") : String(text)).split(/\s+/);
+  const most = Math.max(12, Math.floor(width / perCharacter));
+  const lines = [""];
+  for (const word of words) {
+    const last = lines[lines.length - 1];
+    if (last && (last + " " + word).length > most) lines.push(word);
+    else lines[lines.length - 1] = last ? last + " " + word : word;
+  }
+  return lines;
+}
+
+// Only views have a numeric width next to a mark, a layer or a composition; a mark's own width is left alone.
+function scaleViews(node, factor, available) {
+  if (Array.isArray(node)) return node.forEach((item) => scaleViews(item, factor, available));
+  if (!node || typeof node !== "object") return;
+  const view = "mark" in node || "layer" in node || "encoding" in node;
+  if (view && typeof node.width === "number") node.width = Math.max(40, node.width * factor);
+  for (const key of ["layer", "concat", "hconcat", "vconcat", "spec"]) {
+    if (key in node) scaleViews(node[key], factor, available);
+  }
+}
+
+function scaleMarkText(node, factor) {
+  if (Array.isArray(node)) return node.forEach((item) => scaleMarkText(item, factor));
+  if (!node || typeof node !== "object") return;
+  if (node.mark && node.mark.fontSize) node.mark.fontSize *= factor;
+  for (const key of ["layer", "concat", "hconcat", "vconcat", "spec"]) {
+    if (key in node) scaleMarkText(node[key], factor);
+  }
+}
+
+// A row of panels becomes a column of panels where a row would leave each too little.
+function stackPanels(spec) {
+  if (spec.hconcat) {
+    spec.vconcat = spec.hconcat;
+    delete spec.hconcat;
+  }
+  if (spec.columns || spec.concat || spec.facet) spec.columns = 1;
+}
+
+function fitted(original, factor, available) {
+  const spec = structuredClone(original);
+  const meta = spec.usermeta || {};
+  if (available < NARROW) {
+    spec.config = spec.config || {};
+    spec.config.legend = { ...(spec.config.legend || {}), columns: 2, labelLimit: available / 2 - 40 };
+    spec.config.axis = { ...(spec.config.axis || {}), labelLimit: available * 0.36 };
+    if (spec.title) {
+      const plain = typeof spec.title === "string" || Array.isArray(spec.title);
+      const title = plain ? { text: spec.title } : spec.title;
+      title.text = wrapText(title.text, available, 7.6);
+      if (title.subtitle) title.subtitle = wrapText(title.subtitle, available, 6.3);
+      spec.title = title;
+    }
+  }
+  scaleViews(spec, factor, available);
+  if (meta.scaleText) scaleMarkText(spec, factor);
+  return spec;
+}
+
+async function draw(element) {
+  const script = element.querySelector("script");
+  const original = JSON.parse(script.textContent);
+  const available = element.clientWidth;
+  if (!available || element.drawnAt === available) return;
+  element.drawnAt = available;
+  const box = document.createElement("div");
+  box.className = "vl-box vl-drawing";
+  element.insertBefore(box, script);
+  try {
+    if (available < NARROW) stackPanels(original);
+    let factor = 1;
+    // Axis labels and margins do not shrink with the views: measure, correct, at most four times.
+    for (let attempt = 0; attempt < 4; attempt++) {
+      if (box.finish) box.finish();
+      const result = await vegaEmbed(box, fitted(original, factor, available), { actions: false, renderer: "svg" });
+      box.finish = () => result.finalize();
+      const svg = box.querySelector("svg");
+      const drawn = Number(svg.getAttribute("width"));
+      svg.style.maxWidth = "100%";
+      svg.style.height = "auto";
+      if (drawn <= available) break;
+      factor *= Math.max(0.3, (available / drawn) * (attempt ? 0.94 : 0.985));
+    }
+    for (const old of element.querySelectorAll(".vl-box")) if (old !== box) old.remove();
+    box.classList.remove("vl-drawing");
+    element.dataset.drawn = "yes";
+  } catch (error) {
+    // The static picture stays; the page says in its console why it is not interactive.
+    box.remove();
+    element.dataset.drawn = "no";
+    console.error("chart not drawn:", error);
+  }
+}
+
+function drawAll() {
+  const elements = [...document.querySelectorAll("div.vl-chart")];
+  const seen = new ResizeObserver((entries) => {
+    for (const entry of entries) {
+      clearTimeout(entry.target.waiting);
+      entry.target.waiting = setTimeout(() => draw(entry.target), entry.target.drawnAt ? 150 : 0);
+    }
+  });
+  elements.forEach((element) => seen.observe(element));
+}
+
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", drawAll);
+else drawAll();
