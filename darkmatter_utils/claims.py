@@ -1,0 +1,151 @@
+"""The ledger: what the paper claims, its number, the rule that judges it, and what would show it wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import rules
+from .errors import BadInput
+from .rules import FLAT, GAIN, HALF, MISS, NORM, NORM_FAILS, NOT_HALF, SAME_TOKENS, SPLIT, UNKNOWN, Verdict
+from .rules import percent
+
+ABSTRACT = "abstract"
+"""Read in the paper's abstract."""
+REPORTED = "as reported by others"
+"""Read in summaries of the paper; the figure's own values were not seen."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the paper."""
+
+    number: int
+    """Its number in this book, 1 to 13."""
+    short: str
+    """The claim as one sentence."""
+    paper: str
+    """The paper's number, or its word."""
+    paper_source: str
+    """Where that was read."""
+    rule: str
+    """The rule in words, with its thresholds."""
+    falsifier: str
+    """What would show the claim wrong."""
+    chapter: str = ""
+    """The file of the chapter that measures it, without suffix; empty until there is one."""
+    judged: Callable[..., Verdict] | None = None
+    """The rule as code, of `rules.py`; None until the claim is measured."""
+
+
+def claim(number: int) -> Claim:
+    """The claim of that number; BadInput names the numbers there are."""
+    if number not in LEDGER:
+        raise BadInput(f"there is no claim {number!r}; claims are numbered {min(LEDGER)} to {max(LEDGER)}")
+    return LEDGER[number]
+
+
+def judge(number: int, *, unfit: str = "", **measured) -> Verdict:
+    """The verdict on claim `number`, from the numbers that its rule in `rules.py` takes.
+
+    `unfit` says why the study cannot speak of any claim; a claim that no chapter measures yet cannot be told.
+    """
+    entry = claim(number)
+    if unfit:
+        return Verdict(UNKNOWN, unfit)
+    if entry.judged is None or not measured:
+        return Verdict(UNKNOWN, "No chapter of this edition measures it yet.")
+    return entry.judged(**measured)
+
+
+def unfit(study) -> str:
+    """Why a study cannot speak of any claim; "" where it can."""
+    if study.name == "nano":
+        return "The study nano is a format test: its model is trained for seconds; it speaks of no claim."
+    return ""
+
+
+LEDGER = {entry.number: entry for entry in (
+    Claim(
+        1, "About half of the error vector is a linear function of the activation.", "about 0.5", ABSTRACT,
+        "R² per dimension of the SAE's error from x, on held-out documents, at each width of the suite. "
+        f"*Holds*: every interval lies inside {HALF[0]} to {HALF[1]}. *Does not hold*: every interval lies "
+        f"outside {NOT_HALF[0]} to {NOT_HALF[1]}; or at some width a constant and a scalar gain make up "
+        f"more than half of it; or the strict and the paper's protocol differ by more than {SPLIT}. "
+        "*Partly*: anything else.",
+        "R² below 0.2 on held-out documents; or mostly a constant and a gain; or an artefact of the split",
+        "04_half_linear", rules.half_linear),
+    Claim(
+        2, "More than 90% of the variance of the error's norm is linearly predictable from the activation.",
+        "above 0.9", ABSTRACT,
+        "R² of the error's squared norm from x, on held-out documents, at each width of the suite. "
+        f"*Holds*: every interval reaches {NORM}, and x does better than all simple predictors together by "
+        f"{GAIN} or more. *Does not hold*: more than a quarter of the widths lie below {NORM_FAILS}, or x "
+        f"does better by {GAIN} at no width. *Partly*: anything else.",
+        "x does no better than simple predictors, or R² is below 0.7 in more than a quarter of the places "
+        "tried",
+        "03_error_norms", rules.norm_linear),
+    Claim(
+        3, "Wider SAEs fail on the same tokens as narrower ones.", "in words only", ABSTRACT,
+        "R² between the error norms of two widths, with ‖x‖ and the token taken out. *Holds*: every "
+        f"interval is above {SAME_TOKENS}. *Does not hold*: every interval is below. *Partly*: anything "
+        "else.",
+        f"a partial R² below {SAME_TOKENS}", "", rules.same_tokens),
+    Claim(
+        4, "The nonlinear part of the unexplained variance does not depend on the SAE width, at a fixed L0.",
+        "a flat line", REPORTED,
+        "Change of FVU_nonlinear per doubling of the width, from the slope of its logarithm; the interval "
+        f"carries documents and training seeds. *Holds*: the interval lies inside ±{percent(FLAT)}. *Does "
+        "not hold*: it lies outside. *Cannot be told*: it crosses the edge. *Partly*: inside, but an SAE "
+        "that introduces no error is as flat.",
+        "a slope outside that range, or a null that is as flat", "05_scaling", rules.constant),
+    Claim(
+        5, "The rest of the unexplained variance shrinks with width towards a floor.",
+        "a fitted curve with c > 0", REPORTED,
+        "Fit FVU = c + a·W^−m with c ≥ 0; the interval carries documents and training seeds. *Holds*: FVU "
+        "falls, the interval of c is above 0, and the fit to the other widths predicts every left-out "
+        f"width within {MISS:.0f} standard errors. *Partly*: a left-out width is missed. *Does not hold*: "
+        "FVU does not fall, or the interval of c reaches 0 and ends below half of the widest SAE's FVU. "
+        "*Cannot be told*: it reaches 0 and ends higher.",
+        "an interval of c that reaches 0, or a left-out width missed by more than 2 standard errors",
+        "05_scaling", rules.floor),
+    Claim(
+        6, "NonlinearError is not a sparse linear code: its norm is the hardest of all parts to predict.",
+        "the lowest of all parts", REPORTED,
+        "The norm test from each part itself and from x, for every SAE, beside an oracle SAE of equal FVU "
+        "and L0.",
+        "an oracle SAE that introduces no error has an equally low R²"),
+    Claim(
+        7, "SAEs trained on NonlinearError find fewer and less interpretable features.",
+        "FVU 0.59 against 0.54", REPORTED,
+        "Equal SAEs trained on each part and on spectrum-matched noise, several seeds each.",
+        "a gap no larger than that of matched noise, or within the spread of the seeds"),
+    Claim(
+        8, "NonlinearError costs the model its proportional share of the loss.", "proportional", ABSTRACT,
+        "Slope of the share of the loss on the share of variance, beside controls of equal norm.",
+        "a slope whose interval is far from 1, or equal to that of the control"),
+    Claim(
+        9, "Better inference on the same dictionary barely reduces NonlinearError.",
+        "FVU lower by 3 to 5%", REPORTED,
+        "FVU_nonlinear of a refit and of pursuits against that of the SAE's encoder, at equal realised L0.",
+        "FVU_nonlinear falls by more than 10%"),
+    Claim(
+        10, "Reconstructions at earlier layers predict part of NonlinearError.",
+        "R² up to 0.50", REPORTED,
+        "R² of NonlinearError from an earlier site's reconstruction, raw activation and shuffled tokens.",
+        "the raw activation, rank-matched, explains as much, or shuffled tokens do"),
+    Claim(
+        11, "LinearError is mostly absent features, NonlinearError mostly error that the SAE introduces.",
+        "in a synthetic table", REPORTED,
+        "True against estimated parts in a simulated world, out of sample.",
+        "more than 25% of a true part lands in the other estimated part"),
+    Claim(
+        12, "None of this is special to one model or layer.", "3 models", REPORTED,
+        "Signs of the effects over model families, layers and kinds of SAE.",
+        "a sign differs in more than 20% of the cells"),
+    Claim(
+        13, "The activation predicts the error's norm better than simple predictors do.",
+        "an ordering", REPORTED,
+        "Nested out-of-fold models at every layer.", "token, ‖x‖ and position reach the same R²"),
+)}
+"""Claims 1 to 13, by number."""

@@ -1,0 +1,179 @@
+"""The rules that judge the paper's claims: intervals against thresholds written before any result was seen.
+
+A rule takes numbers and gives a verdict; it reads no data (`evidence.py` gathers what it takes).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "partly", "does not hold", "cannot be told here"
+WORDS = (HOLDS, PARTLY, FAILS, UNKNOWN)
+
+HALF = (0.3, 0.7)
+"""Claim 1: an R² in this range is "about half"."""
+NOT_HALF = (0.2, 0.8)
+"""Claim 1: an R² outside this range is not."""
+SPLIT = 0.1
+"""Claim 1: the largest difference allowed between the paper's protocol and the strict one."""
+NORM, NORM_FAILS, GAIN = 0.9, 0.7, 0.05
+"""Claim 2: the R² claimed, the R² that falsifies it, and the least that x must add to simple predictors."""
+SAME_TOKENS = 0.2
+"""Claim 3: a partial R² below this means that wider SAEs do not fail on the same tokens."""
+FLAT = 0.05
+"""Claim 4: a change of at most this share per doubling of the width is "constant"."""
+MISS = 2.0
+"""Claim 5: a left-out width may be missed by this many standard errors."""
+WIDTHS = 4
+"""Claims 4 and 5: with fewer widths than this, a trend is not tested."""
+
+NO_SUITE = "The study has no width suite: no set of SAEs that differ in width at one L0."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule says of one claim on one study."""
+
+    word: str
+    """One of `WORDS`."""
+    why: str
+    """One to three sentences, true whatever the word."""
+    numbers: dict = field(default_factory=dict)
+    """The numbers that the rule compared, by name."""
+
+    def markdown(self) -> str:
+        """The verdict as a line of Markdown, for the first screen of a chapter."""
+        return f"**Verdict here: {self.word}.** {self.why}"
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """A share as a percentage, with a true minus sign: -0.051 -> "−5%"."""
+    return f"{100 * value:.{digits}f}%".replace("-", "−")
+
+
+def plain(value: float) -> str:
+    """A number with two digits after the point and a true minus sign."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def interval(estimate, style: Callable[[float], str] = plain) -> str:
+    """An estimate with its interval: "0.42 [0.40, 0.44]"."""
+    if math.isnan(estimate.low):
+        return style(estimate.value)
+    return f"{style(estimate.value)} [{style(estimate.low)}, {style(estimate.high)}]"
+
+
+def span(values, style: Callable[[float], str] = plain) -> str:
+    """The range of several numbers in words: "0.18 to 0.48"; one number where they read the same."""
+    low, high = style(min(values)), style(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def counted(part: int, whole: int, noun: str = "width") -> str:
+    """How many of how many, in words: "all 6 widths", "2 of 6 widths", "none of 6 widths"."""
+    if whole == 1:
+        return f"the one {noun}" if part else f"no {noun}"
+    return f"all {whole} {noun}s" if part == whole else f"{part or 'none'} of {whole} {noun}s"
+
+
+def half_linear(*, r2: dict, kept: dict, split: dict) -> Verdict:
+    """Claim 1, by width: R² per dimension of SaeError (Estimate); the share of it that is left without a
+    constant and a scalar gain; the strict R² minus the paper protocol's."""
+    if not r2:
+        return Verdict(UNKNOWN, NO_SUITE)
+    inside = sum(HALF[0] <= e.low and e.high <= HALF[1] for e in r2.values())
+    outside = sum(e.high < NOT_HALF[0] or e.low > NOT_HALF[1] for e in r2.values())
+    worst, differs = min(kept.values()), max(map(abs, split.values()))
+    numbers = {"widths": len(r2), "inside": inside, "outside": outside, "kept": worst, "split": differs}
+    why = (f"From x, {span([e.value for e in r2.values()], percent)} of the error vector is linearly "
+           f"predictable, over the suite's widths; the interval lies inside {percent(HALF[0])} to "
+           f"{percent(HALF[1])} at {counted(inside, len(r2))}.")
+    if worst < 0.5:
+        return Verdict(FAILS, f"{why} But a constant and a scalar gain make up most of it at some width: "
+                              f"without them {percent(worst)} of it is left.", numbers)
+    if differs > SPLIT:
+        return Verdict(FAILS, f"{why} But it depends on the protocol: strict and paper differ by up to "
+                              f"{plain(differs)}.", numbers)
+    if outside == len(r2):
+        return Verdict(FAILS, f"{why} At every width it lies outside {percent(NOT_HALF[0])} to "
+                              f"{percent(NOT_HALF[1])}.", numbers)
+    return Verdict(HOLDS if inside == len(r2) else PARTLY, why, numbers)
+
+
+def norm_linear(*, r2: dict, simple: dict) -> Verdict:
+    """Claim 2, by width: R² of ‖SaeError‖² from x (Estimate), and from all simple predictors (float)."""
+    if not r2:
+        return Verdict(UNKNOWN, NO_SUITE)
+    reached = sum(e.high >= NORM for e in r2.values())
+    low = sum(e.high < NORM_FAILS for e in r2.values())
+    gains = {width: r2[width].value - simple[width] for width in r2}
+    better = sum(gain >= GAIN for gain in gains.values())
+    numbers = {"widths": len(r2), "reached": reached, "low": low, "better": better,
+               "least_gain": min(gains.values()), "most_gain": max(gains.values())}
+    why = (f"From x, the squared norm of the error is predicted with an R² of "
+           f"{span([e.value for e in r2.values()])}, over the suite's widths; the interval reaches {NORM} at "
+           f"{counted(reached, len(r2))}. Simple predictors together reach {span(simple.values())}; x does "
+           f"better by {GAIN} or more at {counted(better, len(r2))}.")
+    if low > len(r2) / 4:
+        return Verdict(FAILS, f"{why} The R² is below {NORM_FAILS} at {counted(low, len(r2))}.", numbers)
+    if not better:
+        return Verdict(FAILS, why, numbers)
+    return Verdict(HOLDS if reached == better == len(r2) else PARTLY, why, numbers)
+
+
+def same_tokens(*, partial: dict) -> Verdict:
+    """Claim 3, by pair of widths: R² of the wider SAE's error norm from the narrower's, with ‖x‖ and the
+    token taken out of both (Estimate)."""
+    if not partial:
+        return Verdict(UNKNOWN, NO_SUITE)
+    above = sum(e.low >= SAME_TOKENS for e in partial.values())
+    below = sum(e.high < SAME_TOKENS for e in partial.values())
+    why = (f"With ‖x‖ and the token taken out, the R² between the error norms of two widths is "
+           f"{span([e.value for e in partial.values()])}; it is above {SAME_TOKENS} at "
+           f"{counted(above, len(partial), 'pair')}.")
+    word = HOLDS if above == len(partial) else FAILS if below == len(partial) else PARTLY
+    return Verdict(word, why, {"pairs": len(partial), "above": above, "below": below})
+
+
+def constant(*, change, widths: int, null=None) -> Verdict:
+    """Claim 4: change of FVU_nonlinear per doubling of the width, as a share (Estimate); `null`: the same for
+    an SAE that introduces no error, once it has been measured."""
+    if widths < WIDTHS or change is None:
+        return Verdict(UNKNOWN, f"The trend is tested with {WIDTHS} widths at one L0 or more; the study has "
+                                f"{widths}.")
+    flat = lambda e: -FLAT <= e.low and e.high <= FLAT
+    numbers = {"change": change.value, "low": change.low, "high": change.high, "widths": widths}
+    why = (f"FVU_nonlinear changes by {interval(change, lambda v: percent(v, 1))} with each doubling of the "
+           f"width; constant means inside ±{percent(FLAT)}.")
+    if flat(change):
+        as_flat = null is not None and flat(null)
+        return Verdict(PARTLY if as_flat else HOLDS,
+                       why + (" But an SAE that introduces no error is as flat." if as_flat else ""), numbers)
+    if change.high < -FLAT or change.low > FLAT:
+        return Verdict(FAILS, why, numbers)
+    return Verdict(UNKNOWN, f"{why} The interval crosses that edge.", numbers)
+
+
+def floor(*, fall, c, misses: dict, widest: float, widths: int) -> Verdict:
+    """Claim 5: change of FVU per doubling of the width, as a share (Estimate); the fitted floor c (Estimate);
+    by width, by how many standard errors the fit to the other widths misses it; the widest SAE's FVU."""
+    if widths < WIDTHS or c is None:
+        return Verdict(UNKNOWN, f"The curve is fitted to {WIDTHS} widths at one L0 or more; the study has "
+                                f"{widths}.")
+    worst = max((abs(miss) for miss in misses.values()), default=math.inf)
+    numbers = {"c": c.value, "low": c.low, "high": c.high, "worst_miss": worst, "fall": fall.value,
+               "widths": widths}
+    why = f"FVU changes by {interval(fall, lambda v: percent(v, 1))} with each doubling of the width"
+    if fall.high >= 0:
+        return Verdict(FAILS, f"{why}: it does not fall.", numbers)
+    why += f", and the fitted floor is c = {interval(c)}"
+    if c.low <= 0 and c.high < widest / 2:
+        return Verdict(FAILS, f"{why}: the interval reaches 0 and ends below half of the widest SAE's FVU, "
+                              f"{plain(widest)}.", numbers)
+    if c.low <= 0:
+        return Verdict(UNKNOWN, f"{why}: a curve that falls to 0 is compatible with these widths, and so is "
+                                "one with a floor.", numbers)
+    missed = f"the worst of the left-out widths is missed by {worst:.1f} standard errors"
+    return Verdict(PARTLY if worst > MISS else HOLDS, f"{why}, above 0; {missed}.", numbers)
