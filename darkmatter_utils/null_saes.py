@@ -72,7 +72,7 @@ class OracleSae:
     """Standard deviation of the relative error of each coefficient that fires; what falls below zero is zero."""
     missed: float = 0.0
     """Share of fires that the SAE misses."""
-    false: float = 0.0
+    false_fires: float = 0.0
     """Expected false fires on a token: a latent drawn by frequency, with a coefficient of mean 1."""
     interference: float = 0.0
     """From 0 to 1: how far a coefficient moves from the true one to what a linear encoder reads, (x - mean)·f_i at
@@ -85,7 +85,7 @@ class OracleSae:
         for name in ("missed", "interference"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"SAE {self.id}: {name} is {getattr(self, name)}; give a share between 0 and 1")
-        for name in ("gain_spread", "wrong", "false"):
+        for name in ("gain_spread", "wrong", "false_fires"):
             if getattr(self, name) < 0:
                 raise BadInput(f"SAE {self.id}: {name} is {getattr(self, name)}; give 0 or more")
 
@@ -96,7 +96,7 @@ class OracleSae:
     @property
     def introduces(self) -> bool:
         """Whether any dial makes an error of the SAE's own."""
-        return self.gain != 1 or any((self.gain_spread, self.wrong, self.missed, self.false, self.interference))
+        return self.gain != 1 or any((self.gain_spread, self.wrong, self.missed, self.false_fires, self.interference))
 
     @cached_property
     def _gains(self) -> np.ndarray:
@@ -140,7 +140,7 @@ class OracleSae:
             rng = np.random.default_rng([self.seed, _TOKENS, index])
             hit, made = feature[here], value[here].numpy() * self._gains[feature[here].numpy()]
             made = made * (1 + self.wrong * rng.standard_normal(made.size)) * (rng.random(made.size) >= self.missed)
-            extra = np.repeat(np.arange(len(tokens)), rng.poisson(self.false, len(tokens)))
+            extra = np.repeat(np.arange(len(tokens)), rng.poisson(self.false_fires, len(tokens)))
             latent = np.searchsorted(self._false_law, rng.random(extra.size)).clip(max=self.width - 1)
             size = rng.lognormal(-math.log1p(self.world.spread**2) / 2, math.sqrt(math.log1p(self.world.spread**2)),
                                  extra.size)
