@@ -62,9 +62,10 @@ class LinearMap:
         """
         return Spectrum(moments, intercept=intercept).map(moments, ridge=ridge)
 
-    def targets(self, columns: slice) -> "LinearMap":
-        """The map of a slice of the targets."""
-        return replace(self, weight=self.weight[:, columns], y_mean=self.y_mean[columns])
+    def targets(self, columns: slice, *, group: int | None = None) -> "LinearMap":
+        """The map of a slice of the targets; `group` says which of the ridges is theirs."""
+        ridge = self.ridge if group is None or len(self.ridge) == 1 else (self.ridge[group],)
+        return replace(self, weight=self.weight[:, columns], y_mean=self.y_mean[columns], ridge=ridge)
 
     def truncate(self, moments: Moments, rank: int) -> "LinearMap":
         """The best map of that rank for the same sums: reduced-rank regression.
