@@ -1,0 +1,131 @@
+"""The chapters of a project: ``notebooks/NN_name.py`` is the source, ``book/NN_name.ipynb`` the executed chapter."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import BadInput, nearest
+from .records import digest, open_chapter
+
+__all__ = [
+    "DEFAULT_STUDY",
+    "ChapterFile",
+    "chapters",
+    "file_name",
+    "open_chapter",
+    "pick",
+    "project_root",
+    "settle",
+]
+
+DEFAULT_STUDY = "tiny"
+"""The study that the book is about."""
+KEPT = ("tags", "mystnb")
+"""Cell metadata that an executed chapter keeps; the rest is of one run or of one editor."""
+LANGUAGE = {
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "pygments_lexer": "ipython3",
+}
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+@dataclass(frozen=True)
+class ChapterFile:
+    """One chapter of a project."""
+
+    root: Path
+    """The project."""
+    number: int
+    """Its number in the book."""
+    source: Path
+    """notebooks/NN_name.py."""
+
+    @property
+    def name(self) -> str:
+        """NN_name."""
+        return self.source.stem
+
+    def executed(self, study: str, *, published: bool = True) -> Path:
+        """Where the executed notebook goes: the book for the book's study as it stands, else ``build/<study>``."""
+        if study == DEFAULT_STUDY and published:
+            return self.root / "book" / f"{self.name}.ipynb"
+        return self.root / "build" / file_name(study) / f"{self.name}.ipynb"
+
+    def record(self, study: str) -> Path:
+        """book/records/<study>/NN.json."""
+        return self.root / "book" / "records" / file_name(study) / f"{self.number:02d}.json"
+
+    def notebook(self):
+        """The source as a notebook without outputs, cell ids by position."""
+        import jupytext
+
+        book = jupytext.reads(self.source.read_text(encoding="utf-8"), fmt="py:percent")
+        return settle(book, self.number)
+
+    def cells_hash(self) -> str:
+        """The hash of what the cells say and are tagged, whatever the header of the file says."""
+        cells = [[cell.cell_type, cell.source, cell.metadata] for cell in self.notebook().cells]
+        return digest(json.dumps(cells, sort_keys=True).encode())
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The project around ``start`` (by default DARKMATTER_PROJECT, then the current folder, then the installed package).
+
+    Raises BadInput where there is none: a project has ``_toc.yml`` and ``notebooks/``.
+    """
+    given = start or os.environ.get("DARKMATTER_PROJECT")
+    first = Path(given).resolve() if given else Path.cwd()
+    candidates = [first, *first.parents] + ([] if given else [Path(__file__).resolve().parents[1]])
+    for folder in candidates:
+        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise BadInput(
+        f"no book at {first} or above it; run this where _toc.yml and notebooks/ are, or set DARKMATTER_PROJECT"
+    )
+
+
+def chapters(root: Path) -> list[ChapterFile]:
+    """All chapters of a project, in order; BadInput when two have one number."""
+    found: dict[int, ChapterFile] = {}
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.py")):
+        number = int(path.name[:2])
+        if number in found:
+            raise BadInput(f"{found[number].source.name} and {path.name} have one number; rename one of them")
+        found[number] = ChapterFile(root, number, path)
+    return list(found.values())
+
+
+def pick(root: Path, wanted: str | int) -> ChapterFile:
+    """The chapter named ``5``, ``05`` or ``05_scaling``; BadInput names the nearest there are."""
+    there = chapters(root)
+    for chapter in there:
+        if str(wanted) in (chapter.name, str(chapter.number), f"{chapter.number:02d}"):
+            return chapter
+    raise BadInput(
+        f"there is no chapter '{wanted}'; {nearest(str(wanted), [c.name for c in there], limit=5)}"
+    )
+
+
+def file_name(study: str) -> str:
+    """What a study's results are kept under: its name, whether it was given by name or by path."""
+    return Path(study).stem
+
+
+def settle(book, number: int):
+    """The notebook with everything of one run or one machine taken off: the same cells give the same bytes."""
+    book.metadata = type(book.metadata)({"kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE)})
+    book.nbformat, book.nbformat_minor = 4, 5
+    for position, cell in enumerate(book.cells):
+        cell["id"] = f"cell-{number:02d}-{position:02d}"
+        cell.metadata = type(cell.metadata)(
+            {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
+        )
+        if cell.cell_type == "code":
+            # Progress and warnings were shown while the chapter ran; they differ between runs.
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return book

@@ -1,0 +1,260 @@
+"""What a chapter says in numbers: glued into its prose and written to ``records/<study>/NN.json``.
+
+    chapter = open_chapter(5, study)            first code cell
+    chapter.estimate("floor", fit.c, ".3f")     "0.061 [0.032, 0.080]" in prose as {glue:text}`floor`
+    chapter.close()                             last code cell: writes the record, shows the run record
+
+A record holds nothing that changes from run to run. Where it goes: the folder in ``DARKMATTER_RECORDS`` (set by
+``darkmatter run``); run by hand, ``NN.<study>.record.json`` beside the output, never over the book's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import math
+import os
+import platform
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .errors import BadInput
+from .study import Study
+
+RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
+"""Environment variables of a run: the folder for records, the hash of the chapter's cells."""
+DIGITS = 6
+"""Significant digits of a recorded number."""
+PACKAGES = (
+    "altair",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "torch",
+    "transformers",
+    "vl-convert-python",
+)
+"""Whose versions a record names: what the numbers and pictures depend on."""
+PACKAGE = Path(__file__).parent
+BOOKKEEPING = ("book", "chapters", "cli", "records", "running", "staleness")
+"""Modules that carry results and make none: a change in them makes no chapter stale."""
+
+
+def open_chapter(number: int, study: str | Path | Study, **parameters) -> Chapter:
+    """The chapter at hand: its study loaded, the book's theme and renderer in use.
+
+    parameters: the chapter's other parameters, for the record. Raises BadInput for an unknown study.
+    """
+    from . import charts
+
+    charts.use()
+    return Chapter(number, Study.load(study), {"study": _name(study), **parameters})
+
+
+def _name(study: str | Path | Study) -> str:
+    """A study as a record names it: no path of this machine."""
+    return study.name if isinstance(study, Study) else Path(study).name
+
+
+@dataclass
+class Chapter:
+    """One chapter while it runs."""
+
+    number: int
+    study: Study
+    parameters: dict[str, Any]
+    values: dict[str, Any] = field(default_factory=dict)
+    """Every number and sentence the prose quotes, by key."""
+
+    def record(self, key: str, value) -> None:
+        """Keep a value: number, text, list, dict, or estimate (value, low, high); BadInput if ``key`` is taken."""
+        if key in self.values:
+            raise BadInput(f"chapter {self.number:02d} records '{key}' twice; a key names one value")
+        self.values[key] = plain(value)
+
+    def glue(self, key: str, value, fmt: str = "") -> None:
+        """Record a value and make it available to prose as ``{glue:text}`` (formatted) under ``key``."""
+        self.record(key, value)
+        self._say(key, value if isinstance(value, str) else format(value, fmt).replace("-", "\u2212"))
+
+    def estimate(self, key: str, estimate, fmt: str = ".2f") -> None:
+        """Glue "value [low, high]"; the value alone where there is no interval."""
+        self.record(key, estimate)
+        words = format(estimate.value, fmt)
+        if not math.isnan(estimate.low):
+            words += f" [{format(estimate.low, fmt)}, {format(estimate.high, fmt)}]"
+        self._say(key, words.replace("-", "\u2212"))
+
+    def figure(self, key: str, chart) -> None:
+        """Glue a chart without showing it here; prose places it with ``{glue:figure}``."""
+        from myst_nb import glue
+
+        glue(key, chart, display=False)
+
+    def sentence(self, key: str, markdown: str) -> None:
+        """Record a sentence that depends on the results; prose places it with ``{glue:md}`` and ``:format: myst``."""
+        from IPython.display import Markdown
+        from myst_nb import glue
+
+        self.record(key, markdown)
+        glue(key, Markdown(markdown), display=False)
+
+    def close(self):
+        """Write the record and return the folded run record to show. The last cell of the chapter."""
+        found = self.content()
+        path = self.path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(
+            path, json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        )
+        return RunRecord(self.number, found)
+
+    def content(self) -> dict[str, Any]:
+        """The record: what was asked, of what, with which sources and versions, and what came out."""
+        return {
+            "chapter": self.number,
+            "parameters": plain(self.parameters),
+            "study": self.study.name,
+            "seed": self.study.seed,
+            "cells": os.environ.get(CELLS, ""),
+            "data": data_hashes(self.study),
+            "sources": source_hashes(loaded_modules()),
+            "versions": versions(),
+            "values": self.values,
+        }
+
+    def path(self) -> Path:
+        """Where the record goes."""
+        if os.environ.get(RECORDS):
+            return Path(os.environ[RECORDS]) / self.study.name / f"{self.number:02d}.json"
+        return _beside_output() / f"{self.number:02d}.{self.study.name}.record.json"
+
+    def _say(self, key: str, words: str) -> None:
+        from myst_nb import glue
+
+        glue(key, _Words(words), display=False)
+
+
+class _Words(str):
+    """Text whose repr is itself, so that glue shows it without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The folded run record at a chapter's end; what changes from run to run is filled in when the book is rendered."""
+
+    number: int
+    content: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        found = self.content
+        rows = {
+            "study": f"{found['study']}, seed {found['seed']}",
+            "parameters": ", ".join(f"{key} = {value}" for key, value in sorted(found["parameters"].items())),
+            "versions": ", ".join(f"{name} {number}" for name, number in found["versions"].items()),
+            "data": ", ".join(f"{name} {digest}" for name, digest in found["data"].items()),
+            "sources": ", ".join(f"{name} {digest}" for name, digest in found["sources"].items()),
+            "recorded values": str(len(found["values"])),
+        }
+        cells = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows.items())
+        run = f'<tr class="run-facts" data-chapter="{self.number:02d}" hidden><th>this run</th><td></td></tr>'
+        return (
+            f'<details class="run-record"><summary>Run record</summary><table>{cells}{run}</table></details>'
+        )
+
+    def __repr__(self) -> str:
+        found = self.content
+        return f"chapter {self.number:02d}, study {found['study']}: {len(found['values'])} recorded values"
+
+
+def plain(value) -> Any:
+    """A JSON value: floats to 6 significant digits, NaN and infinities as null, estimates as value, low, high."""
+    if hasattr(value, "low") and hasattr(value, "high"):
+        return {name: plain(getattr(value, name)) for name in ("value", "low", "high")}
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+        return plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def loaded_modules() -> list[str]:
+    """Modules of the package that this process has imported, without those that only keep the books."""
+    prefix = __package__ + "."
+    names = sorted(name.removeprefix(prefix) for name in sys.modules if name.startswith(prefix))
+    return [name for name in names if name not in BOOKKEEPING]
+
+
+def source_hashes(modules) -> dict[str, str]:
+    """The hash of each module's source, by name; a module that is gone has the hash ``gone``."""
+    paths = {name: PACKAGE / f"{name.replace('.', '/')}.py" for name in modules}
+    return {
+        name: digest(path.read_bytes()) if path.exists() else "gone" for name, path in sorted(paths.items())
+    }
+
+
+def data_hashes(study: Study) -> dict[str, str]:
+    """Hashes of what the study reads: its settings, and the manifest that states the sha256 of every data file and SAE."""
+    hashes = {"settings": study.fingerprint()[:16]}
+    if study.data is None:
+        return hashes
+    path = study.data_folder() / "manifest.json"
+    return hashes | {"manifest": digest(path.read_bytes())}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on; local labels such as +cpu are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name).split("+")[0]
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def digest(data: bytes) -> str:
+    """The first 16 hex digits of the sha256."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _beside_output() -> Path:
+    """The folder of papermill's output when papermill runs this kernel, else the current one."""
+    try:
+        import psutil  # comes with ipykernel
+    except ImportError:
+        return Path.cwd()
+    try:
+        parent = psutil.Process(os.getppid())
+        command, folder = parent.cmdline(), Path(parent.cwd())
+    except psutil.Error:
+        return Path.cwd()
+    notebooks = [word for word in command[1:] if word.endswith(".ipynb")]
+    called_papermill = any("papermill" in Path(word).name for word in command[:3])
+    return (folder / notebooks[1]).resolve().parent if called_papermill and len(notebooks) > 1 else Path.cwd()

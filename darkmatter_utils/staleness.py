@@ -1,0 +1,125 @@
+"""Why a chapter has to run again: its cells, the modules it uses, its parameters, its data or the versions changed.
+
+A *stamp* in the ignored folder ``build/stamps`` says that a chapter was run on this machine, how long it took and
+which bytes came out; a fresh clone has none, so that its ``make book`` executes everything.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name
+from .errors import BadInput
+from .records import data_hashes, digest, source_hashes, versions, write_atomic
+from .study import Study
+
+
+def stamp_path(chapter: ChapterFile, study: str) -> Path:
+    """Where the stamp of a chapter's last run is."""
+    return chapter.root / "build" / "stamps" / file_name(study) / f"{chapter.number:02d}.json"
+
+
+def stamp(chapter: ChapterFile, study: str, *, cells: str, notebook: str, seconds: float) -> None:
+    """Note that a chapter ran here: hashes of its cells and of the executed notebook, and what changes from run to run."""
+    path = stamp_path(chapter, study)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {
+        "cells": cells,
+        "notebook": notebook,
+        "seconds": round(seconds, 1),
+        "machine": _machine(),
+        "commit": _commit(chapter.root),
+    }
+    write_atomic(path, json.dumps(about, indent=1) + "\n")
+
+
+def read_stamp(chapter: ChapterFile, study: str) -> dict | None:
+    """The stamp of a chapter's last run here, None where there is none."""
+    return _json(stamp_path(chapter, study))
+
+
+def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
+    """Why a chapter's last result no longer follows from what is here; None when it does.
+
+    Compares hashes of cells, of the modules that the run imported, of the study's settings and data, and versions of
+    the packages; reads one record, no activation.
+    """
+    executed, record = chapter.executed(study), _json(chapter.record(study))
+    if not executed.exists():
+        return "never run"
+    if record is None:
+        return "its record is missing"
+    if record.get("cells") != chapter.cells_hash():
+        return f"its cells changed (notebooks/{chapter.source.name})"
+    changed = [name for name, was in record["sources"].items() if source_hashes([name])[name] != was]
+    if changed:
+        return f"modules it uses changed: {', '.join(changed)}"
+    try:
+        data = data_hashes(Study.load(study))
+    except BadInput as error:
+        return f"its study cannot be read: {error}"
+    changed = sorted(
+        name for name in data.keys() | record["data"].keys() if data.get(name) != record["data"].get(name)
+    )
+    if changed:
+        return f"its data changed: {', '.join(changed)} of study {file_name(study)}"
+    now = versions()
+    changed = [
+        f"{name} {was} is now {now.get(name, 'gone')}"
+        for name, was in record["versions"].items()
+        if now.get(name) != was
+    ]
+    return f"versions changed: {', '.join(changed)}" if changed else None
+
+
+def not_run_here(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
+    """Why the executed chapter on disk is not one that this machine made; None when it is."""
+    stamped = read_stamp(chapter, study)
+    if stamped is None:
+        return "not yet run on this machine"
+    executed = chapter.executed(study)
+    if not executed.exists() or digest(executed.read_bytes()) != stamped["notebook"]:
+        return f"{executed.relative_to(chapter.root)} is not what its last run here wrote"
+    return None
+
+
+def due(root: Path, study: str = DEFAULT_STUDY) -> list[tuple[ChapterFile, str]]:
+    """The chapters that a build has to run, each with its reason."""
+    found = [
+        (chapter, stale_reason(chapter, study) or not_run_here(chapter, study)) for chapter in chapters(root)
+    ]
+    return [(chapter, reason) for chapter, reason in found if reason]
+
+
+def _json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _machine() -> str:
+    import torch
+
+    device = (
+        torch.cuda.get_device_name(0)
+        if torch.cuda.is_available()
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+    return f"{platform.system()} {platform.machine()}, {device}"
+
+
+def _commit(root: Path) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
