@@ -16,9 +16,9 @@ def solve_nonnegative(gram: Float64[Tensor, "token k k"], target: Float64[Tensor
                       used: Bool[Tensor, "token k"]) -> Float64[Tensor, "token k"]:
     """argmin_{w >= 0} w' gram w / 2 - target' w for each token; w = 0 where not ``used``.
 
-    Block principal pivoting: guess which w are positive, solve for them, exchange all that violate w >= 0 or the
-    gradient's sign. A handful of batched Cholesky solves; the few problems that are singular or cycle go to scipy's
-    `nnls`, which takes any rank. Source: Kim & Park (2011), Fast nonnegative matrix factorization.
+    Block principal pivoting: guess which w are positive, solve for them, exchange all that violate w >= 0 or
+    the gradient's sign. A handful of batched Cholesky solves; the few problems that are singular or cycle go
+    to scipy's `nnls`, which takes any rank. Source: Kim & Park (2011), Fast nonnegative matrix factorization.
     """
     tokens, k = target.shape
     out = torch.zeros_like(target)

@@ -1,7 +1,7 @@
 """Other inferences on an SAE's own dictionary: gradient pursuit, matching pursuit, a refit of given latents.
 
-Each takes activations without the decoder's bias and rows of the decoder as atoms, and answers sparse codes. None of
-them forms a matrix of size token × d_sae beyond one chunk of latents, or anything of size d_sae².
+Each takes activations without the decoder's bias and rows of the decoder as atoms, and answers sparse codes.
+None of them forms a matrix of size token × d_sae beyond one chunk of latents, or anything of size d_sae².
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from .errors import BadInput, nearest
 from .nonnegative import solve_nonnegative
 
 RULES = ("authors", "unit")
-"""How gradient pursuit picks an atom: by inner product, as the authors did, or by inner product over its length."""
+"""How gradient pursuit picks an atom: by inner product, as the authors did, or by inner product over its
+length."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,13 @@ class Codes:
     """Sparse codes: token t is written Σ_j values[t, j] · dictionary[indices[t, j]]."""
 
     indices: Int[Tensor, "token k"]
-    """Latents, the one with the largest coefficient first; 0 where the value is 0. No active latent occurs twice."""
+    """Latents, the one with the largest coefficient first; 0 where the value is 0. No active latent occurs
+    twice."""
     values: Float[Tensor, "token k"]
     """Their coefficients; 0 marks a slot that is not used."""
 
     @property
-    def l0(self) -> Int[Tensor, "token"]:
+    def l0(self) -> Int[Tensor, " token"]:
         """The realised number of active latents, at most what was asked for."""
         return (self.values != 0).sum(1)
 
@@ -50,7 +52,8 @@ class Codes:
 
     @classmethod
     def of(cls, dense: Float[Tensor, "token d_sae"]) -> Codes:
-        """Sparse codes from dense ones (an SAE's own); k is the largest number of latents that any token has."""
+        """Sparse codes from dense ones (an SAE's own); k is the largest number of latents that any token
+        has."""
         row, index = torch.nonzero(dense, as_tuple=True)
         counts = torch.bincount(row, minlength=len(dense))
         slot = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
@@ -60,20 +63,22 @@ class Codes:
         return _ordered(indices, values)
 
 
-def gradient_pursuit(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256, rule: str = "authors") -> Codes:
+def gradient_pursuit(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256,
+                     rule: str = "authors") -> Codes:
     """Non-negative gradient pursuit from the empty set, as many steps on each token as its ``l0``.
 
-    With residual r = x - w D and scores D r, a step adds the atom of the highest score to the support
-    S = {i: w_i ≠ 0}, moves along the gradient g = (D r) on S by the step that fits best, |g|² / |g D|², and sets
-    negative coefficients to zero. As in the authors' code an active atom may be picked again and a clamped one
-    leaves the support, so that the realised L0 may fall short of ``l0``.
+    With residual r = x - w D and scores D r, a step adds the atom of the highest score to the support S = {i:
+    w_i ≠ 0}, moves along the gradient g = (D r) on S by the step that fits best, |g|² / |g D|², and sets
+    negative coefficients to zero. As in the authors' code an active atom may be picked again and a clamped
+    one leaves the support, so that the realised L0 may fall short of ``l0``.
 
-    ``x`` [token, d_model], ``dictionary`` [d_sae, d_model], ``l0`` an int or ints [token], 0 included. Ties go to the
-    lowest index, and where the gradient is zero (a zero signal) nothing moves. ``rule="unit"`` divides scores by
-    atom lengths in the pick. Time: one product of token × d_sae × d_model a step, where a dense implementation makes
-    three; memory: ``batch`` × (``chunk`` + k). The result does not depend on either beyond rounding. float16 and
-    bfloat16 are worked in float32. Raises `BadInput` for shapes that do not fit, NaN or an unknown rule.
-    Source: Engels et al., `encoder_pursuit.py`; Blumensath & Davies (2008), Gradient pursuits.
+    ``x`` [token, d_model], ``dictionary`` [d_sae, d_model], ``l0`` an int or ints [token], 0 included. Ties
+    go to the lowest index, and where the gradient is zero (a zero signal) nothing moves. ``rule="unit"``
+    divides scores by atom lengths in the pick. Time: one product of token × d_sae × d_model a step, where a
+    dense implementation makes three; memory: ``batch`` × (``chunk`` + k). The result does not depend on
+    either beyond rounding. float16 and bfloat16 are worked in float32. Raises `BadInput` for shapes that do
+    not fit, NaN or an unknown rule. Source: Engels et al., `encoder_pursuit.py`; Blumensath & Davies (2008),
+    Gradient pursuits.
     """
     if rule not in RULES:
         raise BadInput(f"unknown rule '{rule}'; {nearest(rule, RULES)}")
@@ -104,12 +109,14 @@ def gradient_pursuit(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256, 
 
 
 def omp(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256) -> Codes:
-    """Orthogonal matching pursuit: pick the atom with the largest |score|, refit all picked ones by least squares.
+    """Orthogonal matching pursuit: pick the atom with the largest |score|, refit all picked ones by least
+    squares.
 
-    Coefficients may be negative: it is the usual OMP (scikit-learn's, which it agrees with for atoms of length 1),
-    not an SAE's inference; ``refit(x, dictionary, omp(...).support)`` is its non-negative sibling. A token stops
-    early when its best score is below rounding or the picked atom depends on those it has. Time: that of
-    `gradient_pursuit` plus O(token × k × d_model) a step; memory: ``batch`` × (``chunk`` + k × d_model).
+    Coefficients may be negative: it is the usual OMP (scikit-learn's, which it agrees with for atoms of
+    length 1), not an SAE's inference; ``refit(x, dictionary, omp(...).support)`` is its non-negative sibling.
+    A token stops early when its best score is below rounding or the picked atom depends on those it has.
+    Time: that of `gradient_pursuit` plus O(token × k × d_model) a step; memory: ``batch`` × (``chunk`` + k ×
+    d_model).
     """
     x, dictionary, steps = _checked(x, dictionary, l0)
     tiny = torch.finfo(x.dtype).eps
@@ -117,8 +124,9 @@ def omp(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256) -> Codes:
     def pursue(signal: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         most, tokens = int(target.max()), len(signal)
         indices = torch.zeros(tokens, most, dtype=torch.int64, device=x.device)
-        basis = signal.new_zeros(tokens, most, signal.shape[1])  # orthonormal rows: the atoms, one after another
-        triangle = torch.eye(most, dtype=x.dtype, device=x.device).repeat(tokens, 1, 1)  # atoms = triangle' @ basis
+        # orthonormal rows that span the picked atoms: atoms = triangle' @ basis
+        basis = signal.new_zeros(tokens, most, signal.shape[1])
+        triangle = torch.eye(most, dtype=x.dtype, device=x.device).repeat(tokens, 1, 1)
         residual, going = signal.clone(), torch.ones(tokens, dtype=torch.bool, device=x.device)
         used = torch.zeros(tokens, most, dtype=torch.bool, device=x.device)
         for step in range(most):
@@ -148,14 +156,15 @@ def omp(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256) -> Codes:
 def refit(x, dictionary, support, *, batch: int = 256) -> Codes:
     """Least-squares coefficients >= 0 of given latents: argmin_{w >= 0} |x - Σ_j w_j dictionary[support_j]|².
 
-    ``support`` [token, k], -1 where unused (`Codes.support`). What is lost by the SAE's coefficients, as against its
-    choice of latents. Exact (block principal pivoting in float64; agrees with `scipy.optimize.nnls`), O(token × k² ×
-    (d_model + k)). Raises `BadInput` for a latent that the dictionary does not have.
+    ``support`` [token, k], -1 where unused (`Codes.support`). What is lost by the SAE's coefficients, as
+    against its choice of latents. Exact (block principal pivoting in float64; agrees with
+    `scipy.optimize.nnls`), O(token × k² × (d_model + k)). Raises `BadInput` for a latent that the dictionary
+    does not have.
     """
     x, dictionary, _ = _checked(x, dictionary, 0)
     support = torch.as_tensor(support, device=x.device)
     if support.ndim != 2 or len(support) != len(x):
-        raise BadInput(f"support has shape {tuple(support.shape)}; give latents [token, k] for {len(x)} tokens")
+        raise BadInput(f"support has shape {tuple(support.shape)}; give [token, k], {len(x)} tokens")
     if support.numel() and not -1 <= int(support.min()) <= int(support.max()) < len(dictionary):
         raise BadInput(f"support names latents outside 0 .. {len(dictionary) - 1} (or -1 for unused)")
     values = x.new_zeros(support.shape)
@@ -169,13 +178,15 @@ def refit(x, dictionary, support, *, batch: int = 256) -> Codes:
 
 def best_atom(residual: Tensor, dictionary: Tensor, *, chunk: int, weight: Tensor | None = None,
               absolute: bool = False, at: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The atom of each residual with the highest (weighted, or absolute) inner product; ties to the lowest index.
+    """The atom of each residual with the highest (weighted, or absolute) inner product; ties to the lowest
+    index.
 
-    Answers its index [token], its plain inner product [token], and the inner products [token, k] with the atoms
-    ``at``: all that a step needs of the scores, which are never held for more than ``chunk`` atoms.
+    Answers its index [token], its plain inner product [token], and the inner products [token, k] with the
+    atoms ``at``: all that a step needs of the scores, which are never held for more than ``chunk`` atoms.
     """
     best = residual.new_full((len(residual),), -torch.inf)
-    plain, pick = torch.zeros_like(best), torch.zeros(len(residual), dtype=torch.int64, device=residual.device)
+    plain = torch.zeros_like(best)
+    pick = torch.zeros(len(residual), dtype=torch.int64, device=residual.device)
     known = None if at is None else residual.new_zeros(at.shape)
     for start in range(0, len(dictionary), chunk):
         score = residual @ dictionary[start : start + chunk].T
@@ -183,7 +194,9 @@ def best_atom(residual: Tensor, dictionary: Tensor, *, chunk: int, weight: Tenso
             here = at - start
             inside = (here >= 0) & (here < score.shape[1])
             known = torch.where(inside, score.gather(1, here.clamp(0, score.shape[1] - 1)), known)
-        ranked = score.abs() if absolute else score if weight is None else score * weight[start : start + chunk]
+        ranked = score.abs() if absolute else score
+        if weight is not None:
+            ranked = ranked * weight[start : start + chunk]
         top, index = ranked.max(1)
         better = top > best  # strictly, so that the lower index keeps a tie
         best, pick = torch.where(better, top, best), torch.where(better, index + start, pick)
@@ -225,7 +238,7 @@ def _checked(x, dictionary, l0) -> tuple[Tensor, Tensor, Tensor]:
         raise BadInput("x or dictionary holds NaN or infinite values; give finite activations and atoms")
     steps = torch.as_tensor(l0, device=x.device)
     if steps.is_floating_point() or steps.ndim > 1 or (steps.ndim == 1 and len(steps) != len(x)):
-        raise BadInput(f"l0 must be an int or ints [token] for {len(x)} tokens, not {steps.dtype} {tuple(steps.shape)}")
+        raise BadInput(f"l0 is {steps.dtype} {tuple(steps.shape)}; give an int or {len(x)} ints [token]")
     if steps.numel() and int(steps.min()) < 0:
         raise BadInput(f"l0 is {int(steps.min())} somewhere; give 0 or more")
     return x.detach(), dictionary.detach(), steps.expand(len(x)).long()

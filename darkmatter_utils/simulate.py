@@ -1,64 +1,40 @@
 """Worlds where every part of an activation is known, because we made it.
 
-A world writes x = mean + features + manifold + dense + curved + noise. Which features an SAE *learned* is the SAE's
-business (`null_saes.py`); with that choice, x = learned + absent + dense exactly, and a reconstruction is learned +
-introduced. Expected covariances of all parts are in closed form, so estimators can be judged against the truth.
+A world writes x = mean + features + manifold + dense + curved + noise. Which features an SAE *learned* is the
+SAE's business (`null_saes.py`); with that choice, x = learned + absent + dense exactly, and a reconstruction
+is learned + introduced. Expected covariances of all parts are in closed form, so estimators can be judged
+against the truth.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
 
+from .dials import with_dials
 from .errors import BadInput
+from .world_batch import PARTS, WorldBatch
 from .world_moments import Truth, feature_covariance, truth_of
 
-PARTS = ("mean", "features", "manifold", "dense", "curved", "noise")
-"""Names of the parts of x in a `WorldBatch`; they sum to x. The last four are what the paper calls Dense(x)."""
-DENSE = PARTS[2:]
-_DIRECTIONS, _DOCUMENT = 1, 2
-"""Streams of random numbers: what the world is, what a document holds."""
-
-
-@dataclass(frozen=True)
-class WorldBatch:
-    """Tokens of whole documents, in stream order, with every part of their activations (float64)."""
-
-    x: Float64[Tensor, "token d_model"]
-    document: Int64[Tensor, "token"]
-    position: Int64[Tensor, "token"]
-    token: Int64[Tensor, "token"]
-    """The feature with the largest coefficient on the token; `features` (one past the last) where none fires."""
-    parts: dict[str, Float64[Tensor, "token d_model"]]
-    """Each of `PARTS`; their sum is x."""
-    row: Int64[Tensor, "fire"]
-    feature: Int64[Tensor, "fire"]
-    value: Float64[Tensor, "fire"]
-    """Feature `feature` has coefficient `value` > 0 on token `row`; ordered by row, then feature."""
-
-    def codes(self, features: int) -> Float64[Tensor, "token features"]:
-        """The coefficients of the first ``features`` features as a dense matrix."""
-        dense = torch.zeros(len(self.x), features, dtype=self.x.dtype)
-        kept = self.feature < features
-        dense[self.row[kept], self.feature[kept]] = self.value[kept]
-        return dense
+DIRECTIONS, DOCUMENT, LATENTS, TOKENS = 1, 2, 3, 4
+"""Streams of random numbers: the world, a document of it, an SAE's latents, an SAE on a document's tokens."""
 
 
 @dataclass(frozen=True)
 class World:
     """Simulated activations with known parts, the same for each document however documents are batched.
 
-    x = mean + s · (Σ_i z_i f_i + manifold + dense + curved + noise), with fixed random unit directions f_i and sparse
-    coefficients z_i >= 0. Raises `BadInput` for dials that contradict each other. Memory: features × d_model; a
-    document costs O(context × (features + d_model × fires a token)). The world is the weak linear representation
-    hypothesis of the paper with the structure that its reviewers asked for.
+    x = mean + s · (Σ_i z_i f_i + manifold + dense + curved + noise), with fixed random unit directions f_i
+    and sparse coefficients z_i >= 0. Raises `BadInput` for dials that contradict each other. Memory: features
+    × d_model; a document costs O(context × (features + d_model × fires a token)). The world is the weak
+    linear representation hypothesis of the paper with the structure that its reviewers asked for.
     """
 
     d_model: int = 64
@@ -70,7 +46,8 @@ class World:
     l0: float = 24.0
     """Expected number of features that fire on a token."""
     exponent: float = 1.0
-    """Feature i (from 1) fires with probability min(cap, A i^-exponent); A makes the probabilities sum to l0."""
+    """Feature i (from 1) fires with probability min(cap, A i^-exponent); A makes the probabilities sum to
+    l0."""
     cap: float = 0.3
     """No feature fires more often than this."""
     spread: float = 0.5
@@ -82,9 +59,11 @@ class World:
     topic_share: float = 0.2
     """Share of documents in which a topic is on."""
     topic_boost: float = 3.0
-    """Features of a topic that is on fire this many times more often; less when it is off, so the mean stays."""
+    """Features of a topic that is on fire this many times more often; less when it is off, so the mean
+    stays."""
     manifolds: int = 0
-    """Features whose direction moves on a circle with a latent angle: multi-dimensional, so not a sparse linear code."""
+    """Features whose direction moves on a circle with a latent angle: multi-dimensional, so not a sparse
+    linear code."""
     manifold_frequency: float = 0.05
     manifold_arc: float = 2 * math.pi
     """The angle is uniform on [0, arc] radians."""
@@ -93,11 +72,13 @@ class World:
     dense: float = 0.0
     """Variance of the linear dense part, over the features' variance."""
     curved: float = 0.0
-    """Variance of the curved dense part, (c² - 1)/sqrt(2) of the dense code c: dense, and uncorrelated with c."""
+    """Variance of the curved dense part, (c² - 1)/sqrt(2) of the dense code c: dense, and uncorrelated with
+    c."""
     noise: float = 0.0
     """Variance of isotropic Gaussian noise, over the features' variance."""
     heteroscedastic: float = 0.0
-    """From 0 to 1: the share of the noise's variance that is proportional to how many features fire on the token."""
+    """From 0 to 1: the share of the noise's variance that is proportional to how many features fire on the
+    token."""
     document_share: float = 0.0
     """Share of the dense code's variance that lies between documents."""
     scale_document: float = 0.0
@@ -115,28 +96,22 @@ class World:
         for name in ("hierarchy", "heteroscedastic", "document_share", "manifold_frequency", "topic_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"world: {name} is {getattr(self, name)}; give a share between 0 and 1")
-        for name in ("dense", "curved", "noise", "spread", "scale_document", "scale_token", "topics", "manifolds"):
+        for name in ("dense", "curved", "noise", "spread", "scale_document", "scale_token", "topics",
+                     "manifolds", "seed"):
             if getattr(self, name) < 0:
                 raise BadInput(f"world: {name} is {getattr(self, name)}; give 0 or more")
         if not 0 < self.l0 <= self.cap * self.features or not 0 < self.cap <= 1:
-            raise BadInput(f"world: l0 {self.l0} is not between 0 and cap × features = {self.cap * self.features:g}")
+            most = self.cap * self.features
+            raise BadInput(f"world: l0 is {self.l0}; give more than 0 and at most cap × features = {most:g}")
         if self.topics and (self.topic_boost * self.topic_share > 1 or self.topic_boost * self.cap > 1):
-            raise BadInput(f"world: topic_boost {self.topic_boost} exceeds 1 / topic_share or 1 / cap; lower it")
+            raise BadInput(f"world: topic_boost {self.topic_boost}; give at most 1 / topic_share and 1 / cap")
         if not 0 <= self.huge_dims <= self.d_model:
             raise BadInput(f"world: huge_dims is {self.huge_dims}; give at most d_model = {self.d_model}")
 
     @classmethod
     def of(cls, settings: dict) -> World:
-        """A world from the settings of a study file; raises `BadInput` for a key that no dial has."""
-        from .errors import nearest
-
-        names = [field.name for field in fields(cls)]
-        for key in settings:
-            if key not in names:
-                raise BadInput(f"world: unknown key '{key}'; {nearest(key, names)}")
-        return cls(**settings)
-
-    # -- what the world is -------------------------------------------------------------------------------------------
+        """A world from the settings of a study file; raises `BadInput` for an unknown or mistyped dial."""
+        return with_dials(cls, settings, where="world")
 
     @cached_property
     def frequency(self) -> np.ndarray:
@@ -145,12 +120,13 @@ class World:
         low, high = 0.0, self.cap / law[-1]
         for _ in range(200):
             middle = (low + high) / 2
-            low, high = (middle, high) if np.minimum(self.cap, middle * law).sum() < self.l0 else (low, middle)
+            short = np.minimum(self.cap, middle * law).sum() < self.l0
+            low, high = (middle, high) if short else (low, middle)
         return np.minimum(self.cap, high * law)
 
     @cached_property
     def _random(self) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng([self.seed, _DIRECTIONS])
+        rng = np.random.default_rng([self.seed, DIRECTIONS])
 
         def unit(rows: int) -> np.ndarray:
             v = rng.standard_normal((rows, self.d_model))
@@ -181,44 +157,54 @@ class World:
         """Index [features] of the feature without which a feature never fires: itself for a root."""
         return self._random["parent"]
 
+    @property
+    def root(self) -> np.ndarray:
+        """Whether a feature [features] fires without a parent."""
+        return self.parent == np.arange(self.features)
+
+    @property
+    def topic(self) -> np.ndarray:
+        """The topic [features] of each feature: that of its parent for a child."""
+        return self._random["topic"]
+
+    @property
+    def topic_levels(self) -> tuple[float, float]:
+        """What the frequency of a topic's features is multiplied by, where it is on and where off; mean 1."""
+        rest = 1 - self.topic_share
+        return self.topic_boost, (1 - self.topic_share * self.topic_boost) / rest if rest else 1.0
+
     @cached_property
     def _unit_variance(self) -> float:
         """Total variance of the features at s = 1, the unit of `dense`, `curved` and `noise`."""
         return float(np.trace(feature_covariance(self, self._random["directions"])[1]))
 
     def truth(self, width: int) -> Truth:
-        """Population values for the SAE that holds the first ``width`` features exactly and introduces nothing."""
+        """Population values for the SAE that holds the first ``width`` features exactly and introduces
+        nothing."""
         return truth_of(self, width)
 
-    # -- what a document holds ---------------------------------------------------------------------------------------
-
     def documents(self, start: int, stop: int, *, batch: int = 8) -> Iterator[WorldBatch]:
-        """Documents start .. stop - 1 in order, ``batch`` of them at a time; a document's numbers depend on its
-        index and the world only."""
+        """Documents start .. stop - 1 in order, ``batch`` of them at a time; a document's numbers depend on
+        its index and the world only."""
         for first in range(start, stop, batch):
             members = [self.document(index) for index in range(first, min(first + batch, stop))]
-            rows = np.cumsum([0] + [len(member.x) for member in members])
-            join = {name: torch.cat([getattr(m, name) for m in members])
-                    for name in ("x", "document", "position", "token", "feature", "value")}
-            yield WorldBatch(**join, row=torch.cat([m.row + int(r) for m, r in zip(members, rows)]),
-                             parts={name: torch.cat([m.parts[name] for m in members]) for name in PARTS})
+            yield WorldBatch.join(members)
 
     def document(self, index: int) -> WorldBatch:
         """One document."""
-        rng = np.random.default_rng([self.seed, _DOCUMENT, index])
+        rng = np.random.default_rng([self.seed, DOCUMENT, index])
         made, tokens = self._random, self.context
-        scale = _lognormal(rng, self.scale_document, 1) * _lognormal(rng, self.scale_token, tokens)
+        scale = lognormal(rng, self.scale_document, 1) * lognormal(rng, self.scale_token, tokens)
 
-        rate = self.frequency / np.where(self.parent == np.arange(self.features), 1.0, self.frequency[self.parent])
+        rate = np.where(self.root, self.frequency, self.frequency / self.frequency[self.parent])
         if self.topics:
-            off = (1 - self.topic_share * self.topic_boost) / (1 - self.topic_share) if self.topic_share < 1 else 1.0
-            level = np.where(rng.random(self.topics) < self.topic_share, self.topic_boost, off)
-            rate = rate * np.where(self.parent == np.arange(self.features), level[made["topic"]], 1.0)
+            level = np.where(rng.random(self.topics) < self.topic_share, *self.topic_levels)
+            rate = np.where(self.root, rate * level[made["topic"]], rate)
         fires = rng.random((tokens, self.features), dtype=np.float32) < rate
         if self.hierarchy:
             fires &= fires[:, self.parent]
         row, feature = np.nonzero(fires)
-        value = _lognormal(rng, _log_spread(self.spread), row.size) * scale[row]
+        value = lognormal(rng, log_spread(self.spread), row.size) * scale[row]
 
         parts = {"mean": torch.from_numpy(made["mean"]).expand(tokens, self.d_model).clone()}
         row_, feature_, value_ = (torch.from_numpy(a) for a in (row, feature, value))
@@ -232,13 +218,14 @@ class World:
         order = np.argsort(value, kind="stable")
         strongest[row[order]] = feature[order]  # the last write of a row is its largest value
         return WorldBatch(x=x, document=torch.full((tokens,), index), position=torch.arange(tokens),
-                          token=torch.from_numpy(strongest), parts=parts, row=row_, feature=feature_, value=value_)
+                          token=torch.from_numpy(strongest), parts=parts, row=row_, feature=feature_,
+                          value=value_)
 
     def _dense_parts(self, rng: np.random.Generator, fired: np.ndarray) -> dict[str, np.ndarray]:
         made, tokens, unit = self._random, self.context, self._unit_variance
         on = rng.random((tokens, self.manifolds)) < self.manifold_frequency
         angle = rng.random((tokens, self.manifolds)) * self.manifold_arc
-        size = on * _lognormal(rng, _log_spread(self.spread), on.size).reshape(on.shape)
+        size = on * lognormal(rng, log_spread(self.spread), on.size).reshape(on.shape)
         code = math.sqrt(self.document_share) * rng.standard_normal((1, self.dense_rank))
         code = code + math.sqrt(1 - self.document_share) * rng.standard_normal((tokens, self.dense_rank))
         weight = 1 - self.heteroscedastic + self.heteroscedastic * fired / self.l0
@@ -251,10 +238,11 @@ class World:
         }
 
 
-def _log_spread(spread: float) -> float:
+def log_spread(spread: float) -> float:
+    """Standard deviation of the log of a lognormal of mean 1 and standard deviation ``spread``."""
     return math.sqrt(math.log1p(spread**2))
 
 
-def _lognormal(rng: np.random.Generator, sigma: float, size: int) -> np.ndarray:
+def lognormal(rng: np.random.Generator, sigma: float, size: int) -> np.ndarray:
     """Lognormal draws of mean 1."""
     return np.exp(sigma * rng.standard_normal(size) - sigma**2 / 2)

@@ -37,15 +37,16 @@ class Truth:
 
 
 def feature_covariance(world: World, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [m] and covariance [m, m] of Σ_i z_i v_i at scale 1, for vectors v_i = ``directions`` [features, m].
+    """Mean [m] and covariance [m, m] of Σ_i z_i v_i at scale 1, for vectors v_i = ``directions`` [features,
+    m].
 
     A root and its children are a family that fires with the root: its sum has mean p_r F_r and second moment
-    p_r (F_r F_r' + V_r), F_r = v_r + Σ (p_i/p_r) v_i and V_r the variance given that the root fires. Families are
-    independent but for the topic, which multiplies p_r by a level t of mean 1: Cov = (E t² - 1) p_r p_s F_r F_s'.
-    O(features × m²).
+    p_r (F_r F_r' + V_r), F_r = v_r + Σ (p_i/p_r) v_i and V_r the variance given that the root fires. Families
+    are independent but for the topic, which multiplies p_r by a level t of mean 1: Cov = (E t² - 1) p_r p_s
+    F_r F_s'. O(features × m²).
     """
     p, parent = world.frequency, world.parent
-    root = parent == np.arange(world.features)
+    root = world.root
     given = np.where(root, 1.0, p / p[parent])  # probability to fire, given that the root does
     family = np.zeros_like(directions)
     np.add.at(family, parent, given[:, None] * directions)
@@ -56,11 +57,10 @@ def feature_covariance(world: World, directions: np.ndarray) -> tuple[np.ndarray
     mean_of_family = p[root, None] * family[root]
     covariance += (family[root] * (p[root] * (1 - p[root]))[:, None]).T @ family[root]
     if world.topics:
-        boost, share = world.topic_boost, world.topic_share
-        off = (1 - share * boost) / (1 - share) if share < 1 else 1.0
-        excess = share * boost**2 + (1 - share) * off**2 - 1
+        (on, off), share = world.topic_levels, world.topic_share
+        excess = share * on**2 + (1 - share) * off**2 - 1
         by_topic = np.zeros((world.topics, directions.shape[1]))
-        np.add.at(by_topic, world._random["topic"][root], mean_of_family)
+        np.add.at(by_topic, world.topic[root], mean_of_family)
         covariance += excess * (by_topic.T @ by_topic - mean_of_family.T @ mean_of_family)
     return mean_of_family.sum(0), covariance
 
@@ -81,8 +81,9 @@ def _manifold(world: World) -> tuple[np.ndarray, np.ndarray]:
 
 
 def truth_of(world: World, width: int) -> Truth:
-    """Population values for the oracle of ``width`` features: x = b + s y with s independent of y and of mean 1, so
-    Cov(s a, s c) = E s² Cov(a, c) + Var(s) E a E c'. Raises `BadInput` for a width outside 0 .. features.
+    """Population values for the oracle of ``width`` features: x = b + s y with s independent of y and of mean
+    1, so Cov(s a, s c) = E s² Cov(a, c) + Var(s) E a E c'. Raises `BadInput` for a width outside 0 ..
+    features.
     """
     if not 0 <= width <= world.features:
         raise BadInput(f"width {width} is outside 0 .. {world.features}, the features of this world")
