@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from .errors import BadInput
 from .metrics import Estimate
@@ -50,42 +50,46 @@ def without_each(sums: Sums) -> dict[str, np.ndarray]:
     return {name: np.asarray(value).sum(axis=0) - np.asarray(value) for name, value in sums.items()}
 
 
-def bca(estimate: float, replicates: np.ndarray, jackknife: np.ndarray, *, include: float | None = None,
-        level: float = 0.95) -> tuple[float, float]:
-    """Ends of the bias-corrected, accelerated bootstrap interval.
+def interval(estimate: float, replicates: np.ndarray, jackknife: np.ndarray, *, include: float | None = None,
+             level: float = 0.95) -> tuple[float, float]:
+    """Ends of a bootstrap interval over documents: BCa, widened for few and unequal documents.
 
-    α-quantile of the replicates at Φ(z₀ + (z₀ + z_α) / (1 − a (z₀ + z_α))), z₀ from the share of replicates below
-    the estimate, a from the jackknife's skewness. Where `include` falls outside, that end moves out to it and the
-    other moves in until both tails together are again 1 − level. (NaN, NaN) with fewer than 2 finite replicates.
-    Source: Efron 1987, "Better bootstrap confidence intervals".
+    BCa: the replicates' quantile at Φ(z₀ + (z₀ + z) / (1 − a (z₀ + z))), z₀ from the share of replicates below the
+    estimate, a from the jackknife's skewness, z taken from Student's t with a variance of n/(n − 1) (Hesterberg's
+    expanded percentiles). Each end is moved out to the jackknife's estimate ± t · standard error where that is
+    wider, within the replicates' range: with 100 documents of unequal error BCa alone covered 91-92% of the time,
+    the hull 94-95%, and 95-96% where documents are alike.
+    Where `include` falls outside, that end moves out to it and the other moves in until both tails together are
+    again 1 − level. (NaN, NaN) with fewer than 2 finite replicates or 2 documents.
+    Source: Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers should know about
+    the bootstrap".
     """
-    replicates = np.sort(replicates[np.isfinite(replicates)])
-    if len(replicates) < 2 or not np.isfinite(estimate):
+    replicates, jackknife = np.sort(replicates[np.isfinite(replicates)]), jackknife[np.isfinite(jackknife)]
+    n, count = len(jackknife), len(replicates)
+    if count < 2 or n < 2 or not np.isfinite(estimate):
         return float("nan"), float("nan")
     below = np.searchsorted(replicates, estimate, "left") + np.searchsorted(replicates, estimate, "right")
-    edge = 0.5 / len(replicates)
-    z0 = ndtri(np.clip(below / (2 * len(replicates)), edge, 1 - edge))
-    gaps = jackknife[np.isfinite(jackknife)]
-    gaps = gaps.mean() - gaps if len(gaps) else np.zeros(1)
-    spread = float((gaps**2).sum()) ** 1.5
-    a = float((gaps**3).sum()) / (6 * spread) if spread > 0 else 0.0
+    edge = 0.5 / count
+    z0 = ndtri(np.clip(below / (2 * count), edge, 1 - edge))
+    gaps = jackknife.mean() - jackknife
+    squares = float((gaps**2).sum())
+    a = float((gaps**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
+    error = np.sqrt((n - 1) / n * squares)
 
     def end(tail: float) -> float:
-        z = z0 + ndtri(tail)
-        return float(np.quantile(replicates, ndtr(z0 + z / max(1e-3, 1 - a * z))))
-
-    def tail_of(value: float) -> float:
-        """The inverse of `end`: the tail whose end is that value."""
-        share = np.searchsorted(replicates, value, "right") / len(replicates)
-        w = ndtri(np.clip(share, edge, 1 - edge)) - z0
-        return float(ndtr(w / max(1e-3, 1 + a * w) - z0))
+        t = stdtrit(n - 1, tail)
+        z = z0 + np.sqrt(n / (n - 1)) * t
+        corrected = float(np.quantile(replicates, ndtr(z0 + z / max(1e-3, 1 - a * z))))
+        symmetric = float(np.clip(estimate + t * error, replicates[0], replicates[-1]))
+        return min(corrected, symmetric) if tail < 0.5 else max(corrected, symmetric)
 
     half = (1 - level) / 2
     low, high = end(half), end(1 - half)
+    beyond = stdtr(n - 1, -abs(include - estimate) / error) if include is not None and error > 0 else 0.0
     if include is not None and include > high:
-        low, high = end(2 * half - min(half, 1 - tail_of(include))), include
+        low, high = end(2 * half - min(half, beyond)), include
     elif include is not None and include < low:
-        low, high = include, end(1 - 2 * half + min(half, tail_of(include)))
+        low, high = include, end(1 - 2 * half + min(half, beyond))
     return low, high
 
 
@@ -93,7 +97,7 @@ def bootstrap(statistic: Statistic, sums: Sums, *, replicates: int = 1000, seed:
               weights: np.ndarray | None = None, include: float | None = None) -> tuple[Estimate, np.ndarray]:
     """The statistic of all documents with its 95% interval over documents, and its replicates [replicate].
 
-    `include`: a value, shown in the estimate's place, that the interval must contain (see `bca`).
+    `include`: a value, shown in the estimate's place, that the interval must contain (see `interval`).
     Cost: replicates × documents × numbers per document.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -104,7 +108,7 @@ def bootstrap(statistic: Statistic, sums: Sums, *, replicates: int = 1000, seed:
         weights = multinomial_weights(documents, replicates, seed=seed) if weights is None else weights
         drawn = np.asarray(statistic(resampled(sums, weights)), float)
         jackknife = np.asarray(statistic(without_each(sums)), float)
-    low, high = bca(value, drawn, jackknife, include=include)
+    low, high = interval(value, drawn, jackknife, include=include)
     return Estimate(value if include is None else include, low, high), drawn
 
 

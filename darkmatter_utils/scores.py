@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bootstrap import bca, multinomial_weights, resampled, totals, without_each
+from .bootstrap import interval, multinomial_weights, resampled, totals, without_each
 from .metrics import Estimate, ratio_r2
 from .passes import NORM_PARTS, SELF_PARTS
 
@@ -82,6 +82,6 @@ def evaluate(plain: Mapping[str, np.ndarray], fair: Mapping[str, np.ndarray], *,
         return Scores({name: Estimate(v) for name, v in value.items()}, per_fold, centre, {})
     drawn = scored(resampled(fair, multinomial_weights(len(fold), replicates, seed=seed)))
     jackknife = scored(without_each(fair))
-    estimates = {name: Estimate(v, *bca(centre[name], drawn[name], jackknife[name], include=v))
+    estimates = {name: Estimate(v, *interval(centre[name], drawn[name], jackknife[name], include=v))
                  for name, v in value.items()}
     return Scores(estimates, per_fold, centre, drawn)
