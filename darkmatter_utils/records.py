@@ -80,15 +80,12 @@ class Chapter:
     def glue(self, key: str, value, fmt: str = "") -> None:
         """Record a value and make it available to prose as ``{glue:text}`` (formatted) under ``key``."""
         self.record(key, value)
-        self._say(key, value if isinstance(value, str) else format(value, fmt).replace("-", "\u2212"))
+        self._say(key, value if isinstance(value, str) else words(value, fmt))
 
     def estimate(self, key: str, estimate, fmt: str = ".2f") -> None:
         """Glue "value [low, high]"; the value alone where there is no interval."""
         self.record(key, estimate)
-        words = format(estimate.value, fmt)
-        if not math.isnan(estimate.low):
-            words += f" [{format(estimate.low, fmt)}, {format(estimate.high, fmt)}]"
-        self._say(key, words.replace("-", "\u2212"))
+        self._say(key, words(estimate, fmt))
 
     def figure(self, key: str, chart) -> None:
         """Glue a chart without showing it here; prose places it with ``{glue:figure}``."""
@@ -103,6 +100,11 @@ class Chapter:
 
         self.record(key, markdown)
         glue(key, Markdown(markdown), display=False)
+
+    def headline(self, what: str, here, paper: str = "", fmt: str = ".2f") -> None:
+        """A row of the README's table: what is measured, our number (text, number or estimate), the paper's."""
+        said = here if isinstance(here, str) else words(here, fmt)
+        self.values.setdefault("headline", []).append({"what": what, "here": said, "paper": paper})
 
     def close(self):
         """Write the record and return the folded run record to show. The last cell of the chapter."""
@@ -134,10 +136,10 @@ class Chapter:
             return Path(os.environ[RECORDS]) / self.study.name / f"{self.number:02d}.json"
         return _beside_output() / f"{self.number:02d}.{self.study.name}.record.json"
 
-    def _say(self, key: str, words: str) -> None:
+    def _say(self, key: str, said: str) -> None:
         from myst_nb import glue
 
-        glue(key, _Words(words), display=False)
+        glue(key, _Words(said), display=False)
 
 
 class _Words(str):
@@ -175,6 +177,17 @@ class RunRecord:
     def __repr__(self) -> str:
         found = self.content
         return f"chapter {self.number:02d}, study {found['study']}: {len(found['values'])} recorded values"
+
+
+def words(value, fmt: str) -> str:
+    """A number in prose, "value [low, high]" for an estimate that has an interval; a minus sign is a minus sign."""
+    if not hasattr(value, "low"):
+        said = format(value, fmt)
+    elif math.isnan(value.low):
+        said = format(value.value, fmt)
+    else:
+        said = f"{value.value:{fmt}} [{value.low:{fmt}}, {value.high:{fmt}}]"
+    return said.replace("-", "\u2212")
 
 
 def plain(value) -> Any:

@@ -47,7 +47,7 @@ def run(
     began = time.monotonic()
     try:
         nbformat.write(source, aside / "in.ipynb")
-        executed = _execute(chapter, aside, changed, cells, log)
+        executed = _execute(chapter, aside, changed, cells)
         executed = settle(executed, chapter.number)
         text = nbformat.writes(executed) + "\n"
         records = chapter.root / "book" / "records" if published else target.parent / "records"
@@ -61,7 +61,7 @@ def run(
     return target
 
 
-def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str, log):
+def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
     """Run the cells by papermill in a kernel that knows where the record goes; the executed notebook."""
     import logging
 
@@ -73,14 +73,13 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str, lo
         RECORDS: str(aside / "records"),
         CELLS: cells,
         "PYTHONHASHSEED": "0",  # the order of sets is part of what a run prints
-        "DARKMATTER_CACHE": os.environ.get("DARKMATTER_CACHE") or str(chapter.root / ".cache"),
     }
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
         return papermill.execute_notebook(
             str(aside / "in.ipynb"), str(aside / "out.ipynb"), parameters=parameters, kernel_name="python3",
-            progress_bar=sys.stderr.isatty(), cwd=str(aside),
+            progress_bar=sys.stderr.isatty(), cwd=str(aside), stderr_file=sys.stderr, extra_arguments=["--log-level=ERROR"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":

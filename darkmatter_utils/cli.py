@@ -1,0 +1,214 @@
+"""The ``darkmatter`` command.
+
+Exit status: 0 done; 2 input that cannot be used or a full disk; 130 interrupted; 1 a fault of this program. Each of
+the latter is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from pathlib import Path
+
+from .errors import BadInput, nearest
+
+TRAINABLE = ("tiny",)
+"""Studies that ``darkmatter train`` makes from seed."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    try:
+        options = parser().parse_args(arguments)
+        options.command(options)
+    except BadInput as error:
+        return _stop(2, " ".join(str(error).split()))
+    except KeyboardInterrupt:
+        return _stop(130, "interrupted; what was finished is kept, the same command goes on from there")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _fault(error)
+        return _stop(
+            2, f"the disk is full ({_where(error)}); free some space and give the same command again"
+        )
+    except Exception as error:  # noqa: BLE001  a traceback is no user interface
+        return _fault(error)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = _Parser(prog="darkmatter", description="Run, check and render the chapters; measure a study.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    run = _command(commands, "run", _run, "run chapters by papermill, whether stale or not")
+    run.add_argument("chapters", nargs="*", metavar="NN", help="number or name of a chapter")
+    run.add_argument("--all", action="store_true", help="every chapter")
+    run.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a chapter's parameter"
+    )
+    build = _command(commands, "build", _build, "run the chapters that are stale, then render")
+    build.add_argument("--all", action="store_true", help="run every chapter, stale or not")
+    _command(commands, "render", _render, "build the pages from the chapters as they were last run")
+    _command(commands, "status", _status, "say which chapters are stale, and why")
+    train = _command(
+        commands,
+        "train",
+        _train,
+        "make an embedded study from seed; goes on where it was cut off",
+        study=False,
+    )
+    train.add_argument("study", help=f"one of: {', '.join(TRAINABLE)}")
+    measure = _command(
+        commands, "measure", _measure, "the decomposition of every SAE of a study, as a table", study=False
+    )
+    measure.add_argument("study", help="name of a study, or the path of its YAML file")
+    measure.add_argument(
+        "--sae", action="append", default=[], metavar="ID", help="only this SAE (may be repeated)"
+    )
+    measure.add_argument("--json", metavar="FILE", help="write the numbers to FILE as well")
+    return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str):
+        raise BadInput(f"{message}; see: {self.prog} --help")
+
+
+def _command(commands, name: str, function, about: str, *, study: bool = True) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=about, description=about)
+    command.set_defaults(command=function)
+    if study:
+        command.add_argument(
+            "--study", default="tiny", help="name of a study or the path of its YAML file (tiny)"
+        )
+    return command
+
+
+def _run(options) -> None:
+    import yaml
+
+    from . import chapters, running
+
+    root, study = _project(), _study(options.study)
+    if options.all == bool(options.chapters):
+        there = ", ".join(chapter.name for chapter in chapters.chapters(root))
+        raise BadInput(f"name the chapters to run, or --all; there are: {there}")
+    chosen = (
+        chapters.chapters(root) if options.all else [chapters.pick(root, name) for name in options.chapters]
+    )
+    parameters = {name: yaml.safe_load(value) for name, value in options.p}
+    if "study" in parameters:
+        study = _study(str(parameters.pop("study")))
+    for chapter in chosen:
+        running.run(chapter, study=study, parameters=parameters, log=_say)
+
+
+def _build(options) -> None:
+    from . import book, chapters, readme, running, staleness
+
+    root, study = _project(), _study(options.study)
+    due = dict(staleness.due(root, study))
+    for chapter in chapters.chapters(root):
+        if chapter not in due and not options.all:
+            _say(f"chapter {chapter.name}: nothing changed")
+            continue
+        _say(f"chapter {chapter.name}: {due.get(chapter, 'asked for')}")
+        running.run(chapter, study=study, log=_say)
+    if study == chapters.DEFAULT_STUDY:
+        readme.update(root)
+    _say(str(book.render(root, study=study, log=_say)))
+
+
+def _render(options) -> None:
+    from . import book
+
+    _say(str(book.render(_project(), study=_study(options.study), log=_say)))
+
+
+def _status(options) -> None:
+    from rich.table import Table
+
+    from . import chapters, staleness
+
+    root, study = _project(), _study(options.study)
+    table = Table("chapter", "state", "why", "last run here", box=None, pad_edge=False)
+    for chapter in chapters.chapters(root):
+        why, stamped = staleness.stale_reason(chapter, study), staleness.read_stamp(chapter, study)
+        elsewhere = None if why else staleness.not_run_here(chapter, study)
+        state = "stale" if why else "fresh, run elsewhere" if elsewhere else "fresh"
+        table.add_row(
+            chapter.name, state, why or elsewhere or "", f"{stamped['seconds']:.0f} s" if stamped else ""
+        )
+    _console().print(table)
+
+
+def _train(options) -> None:
+    if options.study not in TRAINABLE:
+        raise BadInput(f"'{options.study}' cannot be trained here; {nearest(options.study, TRAINABLE)}")
+    from . import embedded
+
+    embedded.train(log=_say)
+
+
+def _measure(options) -> None:
+    from . import listing
+    from .measure import measure
+    from .study import Study
+
+    study = Study.load(options.study)
+    chosen = [study.sae(name).id for name in options.sae]
+    measured = measure(study)
+    saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes
+    _console().print(listing.table(saes, title=f"{study.title} · {study.site}"))
+    if options.json:
+        Path(options.json).write_text(listing.to_json(study, saes), encoding="utf-8")
+        _say(f"numbers: {options.json}")
+
+
+def _project() -> Path:
+    from .chapters import project_root
+
+    return project_root()
+
+
+def _study(name: str) -> str:
+    """A study's name as given, once it is known that it can be read."""
+    from .study import Study
+
+    Study.load(name)
+    return name
+
+
+def _console():
+    from rich.console import Console
+
+    # A table that is piped into a file is not folded at 80 columns.
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _where(error: OSError) -> str:
+    return str(error.filename) if error.filename else os.getcwd()
+
+
+def _fault(error: Exception) -> int:
+    if os.environ.get("DARKMATTER_TRACE"):
+        raise error
+    line = " ".join(str(error).split())[:400]
+    return _stop(1, f"fault: {type(error).__name__}: {line} (with DARKMATTER_TRACE=1 it says where)")
+
+
+def _stop(status: int, line: str) -> int:
+    print(f"darkmatter: {line}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
