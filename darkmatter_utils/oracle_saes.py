@@ -92,45 +92,41 @@ class OracleSae:
     def _false_law(self) -> np.ndarray:
         return np.cumsum(self.world.frequency[: self.width]) / self.world.frequency[: self.width].sum()
 
-    def _kept(self, batch: WorldBatch) -> Tensor:
-        kept = batch.feature < self.width
+    def _kept(self, batch: WorldBatch) -> np.ndarray:
+        kept = batch.feature.numpy() < self.width
         if self.l0 is not None:
-            row, value = batch.row[kept].numpy(), batch.value[kept].numpy()
+            row, value = batch.row.numpy()[kept], batch.value.numpy()[kept]
             order = np.lexsort((-value, row))
             start = np.searchsorted(row, row)  # first fire of the token; rows ascend
             rank = np.arange(row.size) - start[order]
             within = np.zeros(row.size, dtype=bool)
             within[order] = rank < self.l0
-            kept[kept.clone()] = torch.from_numpy(within)
+            kept[kept.copy()] = within
         return kept
 
-    def _sum(self, tokens: int, row: Tensor, feature: Tensor, value: Tensor) -> Tensor:
-        out = torch.zeros(tokens, self.world.d_model, dtype=torch.float64)
-        return out.index_add_(0, row, value[:, None] * self.world.directions[feature])
-
-    def _codes(self, batch: WorldBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def _codes(self, batch: WorldBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row, feature and coefficient of everything that the SAE fires."""
         kept = self._kept(batch)
-        row, feature, value = batch.row[kept], batch.feature[kept], batch.value[kept]
+        row, feature, value = (a.numpy()[kept] for a in (batch.row, batch.feature, batch.value))
         if not self.introduces:
             return row, feature, value
         if self.interference:
-            read = ((batch.x - batch.parts["mean"])[row] * self.world.directions[feature]).sum(1).clamp(min=0)
+            y, directions = (batch.x - batch.parts["mean"]).numpy(), self.world.directions.numpy()
+            read = (y[row] * directions[feature]).sum(1).clip(min=0)
             value = (1 - self.interference) * value + self.interference * read
-        document = batch.document[row]
+        documents = batch.document.numpy()
         pieces = []
-        for index in torch.unique_consecutive(batch.document).tolist():
-            here, tokens = document == index, torch.nonzero(batch.document == index).squeeze(1)
+        for index in np.unique(documents).tolist():
+            here, tokens = documents[row] == index, np.flatnonzero(documents == index)
             rng = np.random.default_rng([self.seed, TOKENS, index])
-            hit, made = feature[here], value[here].numpy() * self._gains[feature[here].numpy()]
+            hit, made = feature[here], value[here] * self._gains[feature[here]]
             made *= 1 + self.wrong * rng.standard_normal(made.size)
             made *= rng.random(made.size) >= self.missed
             extra = np.repeat(np.arange(len(tokens)), rng.poisson(self.false_fires, len(tokens)))
             latent = np.searchsorted(self._false_law, rng.random(extra.size)).clip(max=self.width - 1)
             size = lognormal(rng, log_spread(self.world.spread), extra.size)
-            pieces += [(row[here], hit, torch.from_numpy(made).clamp(min=0)),
-                       (tokens[torch.from_numpy(extra)], torch.from_numpy(latent), torch.from_numpy(size))]
-        row, feature, value = (torch.cat(column) for column in zip(*pieces, strict=True))
+            pieces += [(row[here], hit, made), (tokens[extra], latent, size)]
+        row, feature, value = (np.concatenate(column) for column in zip(*pieces, strict=True))
         return row[value > 0], feature[value > 0], value[value > 0]
 
     def reconstruct(self, batch: WorldBatch) -> tuple[Tensor, Tensor]:
@@ -138,15 +134,15 @@ class OracleSae:
         tokens = len(batch.x)
         row, feature, value = self._codes(batch)
         # a false fire may hit a latent that is on: count each latent once
-        fired = torch.unique(row * self.width + feature) // self.width
-        x_hat = batch.parts["mean"] + self._sum(tokens, row, feature, value)
-        return x_hat, torch.bincount(fired, minlength=tokens)
+        fired = np.unique(row * self.width + feature) // self.width
+        x_hat = batch.parts["mean"] + torch.from_numpy(self.world.combine(tokens, row, feature, value))
+        return x_hat, torch.from_numpy(np.bincount(fired, minlength=tokens))
 
     def parts(self, batch: WorldBatch) -> WorldParts:
         """The true parts of x and of x_hat for this SAE."""
-        kept, tokens = self._kept(batch), len(batch.x)
-        row, feature, value = batch.row, batch.feature, batch.value
-        learned = batch.parts["mean"] + self._sum(tokens, row[kept], feature[kept], value[kept])
-        absent = self._sum(tokens, row[~kept], feature[~kept], value[~kept])
+        kept, fires = self._kept(batch), [a.numpy() for a in (batch.row, batch.feature, batch.value)]
+        held, lacked = (torch.from_numpy(self.world.combine(len(batch.x), *(a[which] for a in fires)))
+                        for which in (kept, ~kept))
+        learned, absent = batch.parts["mean"] + held, lacked
         return WorldParts(learned=learned, absent=absent, dense=sum(batch.parts[name] for name in DENSE),
                           introduced=self.reconstruct(batch)[0] - learned)

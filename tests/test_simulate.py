@@ -13,11 +13,12 @@ from darkmatter_utils.simulate import World
 from darkmatter_utils.study import Study
 from darkmatter_utils.world_batch import PARTS, WorldBatch
 
-RICH = World(d_model=16, features=200, context=64, l0=6, hierarchy=0.4, topics=5, topic_boost=2.5, manifolds=3,
-             manifold_arc=2.0, dense=0.2, curved=0.1, noise=0.1, heteroscedastic=0.7, document_share=0.3,
-             scale_document=0.2, scale_token=0.3, huge_mean=30.0, seed=1)
+RICH = World(d_model=16, features=200, context=64, l0=6, hierarchy=0.4, topics=5, topic_boost=2.5,
+             manifolds=3, manifold_arc=2.0, dense=0.2, curved=0.1, noise=0.1, heteroscedastic=0.7,
+             document_share=0.3, scale_document=0.2, scale_token=0.3, huge_mean=30.0, seed=1)
 """Every dial turned."""
-ERRORS = {"gain": 0.9, "gain_spread": 0.1, "wrong": 0.3, "missed": 0.1, "false_fires": 1.5, "interference": 0.2}
+ERRORS = {"gain": 0.9, "gain_spread": 0.1, "wrong": 0.3, "missed": 0.1, "false_fires": 1.5,
+          "interference": 0.2}
 FIELDS = ("x", "document", "position", "token", "row", "feature", "value")
 
 
@@ -26,7 +27,7 @@ def all_of(world, documents):
 
 
 def linear(error, x, train):
-    """FVU, FVU_nonlinear and pooled R² of the error where not ``train``, under a map fitted where ``train``."""
+    """FVU, FVU_nonlinear and R² of the error outside ``train``, under a map fitted inside it."""
     x1 = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
     weight = torch.linalg.lstsq(x1[train], error[train]).solution
     left = (error - x1 @ weight)[~train].square().sum()
@@ -67,7 +68,8 @@ def test_frequencies_are_as_asked_and_children_need_their_parents():
     law = RICH.frequency[RICH.frequency < RICH.cap]
     assert np.all(np.diff(law) < 0) and law[-1] / law[-100] == pytest.approx((200 / 101) ** -RICH.exponent)
     by_document = fires.mean(1)
-    score = (by_document.mean(0) - torch.from_numpy(RICH.frequency)) / (by_document.std(0) / math.sqrt(400)).clamp(1e-4)
+    doubt = (by_document.std(0) / math.sqrt(400)).clamp(1e-4)
+    score = (by_document.mean(0) - torch.from_numpy(RICH.frequency)) / doubt
     assert float(score.abs().max()) < 5.5 and abs(float(score.mean())) < 0.5
     child = np.flatnonzero(~RICH.root)
     assert 0.3 < len(child) / RICH.features < 0.5 and np.all(RICH.parent[child] < child)
@@ -76,18 +78,19 @@ def test_frequencies_are_as_asked_and_children_need_their_parents():
 
 
 def test_the_token_of_a_row_is_its_strongest_feature():
-    batch = all_of(RICH, 2)
+    batch = all_of(RICH, 60)
     codes = batch.codes(RICH.features)
     some = codes.amax(1) > 0
-    assert torch.equal(batch.token[some], codes.argmax(1)[some]) and bool((batch.token[~some] == RICH.features).all())
+    assert torch.equal(batch.token[some], codes.argmax(1)[some])
+    assert bool((batch.token[~some] == RICH.features).all()) and bool((~some).any())
 
 
 def test_topics_make_documents_differ():
-    """Of a feature's firing rate in a document, the variance between documents is what the topic's levels say."""
+    """The variance between documents of a feature's firing rate is what the topic's levels say."""
     world = World(d_model=8, features=40, context=512, l0=4, cap=0.1, exponent=0.0, topics=4)
     batch = all_of(world, 400)
-    rate = torch.zeros(400, 40).index_put_((batch.document[batch.row], batch.feature), torch.ones(len(batch.row)),
-                                           accumulate=True) / 512
+    cell = batch.document[batch.row] * 40 + batch.feature
+    rate = torch.bincount(cell, minlength=400 * 40).view(400, 40) / 512
     (on, off), q = world.topic_levels, world.topic_share
     assert q * on + (1 - q) * off == pytest.approx(1)
     p, excess = 0.1, q * on**2 + (1 - q) * off**2 - 1
@@ -96,7 +99,7 @@ def test_topics_make_documents_differ():
 
 
 def test_the_closed_form_equals_a_large_simulation():
-    batch = all_of(RICH, 3000)
+    batch = all_of(RICH, 2000)
     truth = RICH.truth(40)
     x = batch.x.numpy()
     assert np.abs(x.mean(0) - truth.mean).max() < 0.02
@@ -114,7 +117,7 @@ def test_the_closed_form_equals_a_large_simulation():
 
 
 def test_the_linear_share_of_a_dense_part_worked_by_hand():
-    """With every feature learned and only isotropic noise left, R² is the mean over eigenvalues λ of cov(x) of σ²/λ."""
+    """Only isotropic noise is left of x: R² is the mean of σ²/λ over the eigenvalues λ of cov(x)."""
     world = World(d_model=12, features=100, context=256, l0=5, noise=0.3)
     truth = world.truth(100)
     sigma2 = 0.3 / 1.3 * np.trace(truth.covariance) / 12
@@ -128,14 +131,15 @@ def test_the_linear_share_of_a_dense_part_worked_by_hand():
 def test_without_superposition_absent_features_are_wholly_linear():
     """As many features as dimensions: x determines every coefficient by a linear map, so R² is 1."""
     truth = World(d_model=32, features=32, l0=4).truth(10)
-    assert truth.fvu > 0.1 and truth.r2_total == pytest.approx(1) and truth.fvu_nonlinear == pytest.approx(0, abs=1e-9)
+    assert truth.fvu > 0.1 and truth.r2_total == pytest.approx(1)
+    assert truth.fvu_nonlinear == pytest.approx(0, abs=1e-9)
 
 
 def test_the_null_of_the_papers_reading():
-    """d 64, 4,096 features, frequencies ∝ 1/i, L0 24: an SAE that only lacks features, and introduces nothing.
+    """d 64, 4,096 features, frequencies ∝ 1/i, L0 24: an SAE that only lacks features, and introduces none.
 
-    From width 128 to 512 FVU falls by two fifths, FVU_nonlinear stays within 3% of 0.21, and about half of the error
-    is linear. A wider grid tells: by width 2,048 FVU_nonlinear has halved.
+    From width 128 to 512 FVU falls by two fifths, FVU_nonlinear stays within 4% of 0.207, and about half of
+    the error is linear. A wider grid tells: by width 2,048 FVU_nonlinear has halved.
     """
     world = World()
     truths = {width: world.truth(width) for width in (128, 256, 512, 2048)}
@@ -172,7 +176,8 @@ def test_a_shared_scale_makes_error_norms_predictable_and_noise_follows_the_fire
 
 
 def test_the_dense_code_moves_between_documents_and_the_curved_part_is_uncorrelated_with_it():
-    world = World(d_model=8, features=50, context=64, l0=3, dense=1.0, curved=1.0, dense_rank=1, document_share=0.5)
+    world = World(d_model=8, features=50, context=64, l0=3, dense=1.0, curved=1.0, dense_rank=1,
+                  document_share=0.5)
     batch = all_of(world, 500)
     code = (batch.parts["dense"] @ batch.parts["dense"][0]).view(500, 64)
     curved = (batch.parts["curved"] @ batch.parts["curved"][0]).view(500, 64)
@@ -206,7 +211,8 @@ def test_what_the_dials_of_an_oracle_do():
     assert torch.allclose(capped, expected) and torch.equal(l0, (codes > 0).sum(1).clamp(max=2))
     full = OracleSae("o", World(d_model=4, features=9, l0=2, context=50), 9)
     sample = all_of(full.world, 3)
-    assert torch.allclose(full.reconstruct(sample)[0], sample.x) and full.kind == "oracle" and shrunk.kind == "introduced"
+    assert torch.allclose(full.reconstruct(sample)[0], sample.x)
+    assert (full.kind, shrunk.kind) == ("oracle", "introduced")
 
 
 def test_interference_makes_an_introduced_error_that_follows_the_dense_part():
@@ -249,7 +255,8 @@ def test_the_world_study_is_small_and_every_entry_of_it_can_be_made():
     batch = next(world.documents(0, 2))
     kinds = set()
     for entry in study.saes:
-        sae = null_sae(entry.kind, id=entry.id, width=entry.width, world=world, seed=entry.seed, **entry.dials)
+        sae = null_sae(entry.kind, id=entry.id, width=entry.width, world=world, seed=entry.seed,
+                       **entry.dials)
         x_hat, l0 = sae.reconstruct(batch)
         assert x_hat.shape == batch.x.shape and l0.shape == batch.token.shape and torch.isfinite(x_hat).all()
         kinds.add(sae.kind)
