@@ -7,8 +7,20 @@ from dataclasses import dataclass
 
 from . import rules
 from .errors import BadInput
-from .rules import FLAT, GAIN, HALF, MISS, NORM, NORM_FAILS, NOT_HALF, SAME_TOKENS, SPLIT, UNKNOWN, Verdict
-from .rules import percent
+from .rules import (
+    FLAT,
+    GAIN,
+    HALF,
+    MISS,
+    NORM,
+    NORM_FAILS,
+    NOT_HALF,
+    SAME_TOKENS,
+    SPLIT,
+    UNKNOWN,
+    Verdict,
+    percent,
+)
 
 ABSTRACT = "abstract"
 """Read in the paper's abstract."""
@@ -61,7 +73,7 @@ def judge(number: int, *, unfit: str = "", **measured) -> Verdict:
 def unfit(study) -> str:
     """Why a study cannot speak of any claim; "" where it can."""
     if study.name == "nano":
-        return "The study nano is a format test: its model is trained for seconds; it speaks of no claim."
+        return "The study nano is a format test: its model has random weights. It speaks of no claim."
     return ""
 
 

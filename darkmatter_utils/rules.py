@@ -50,12 +50,13 @@ class Verdict:
 
 def percent(value: float, digits: int = 0) -> str:
     """A share as a percentage, with a true minus sign: -0.051 -> "−5%"."""
-    return f"{100 * value:.{digits}f}%".replace("-", "−")
+    return f"{plain(100 * value, digits)}%"
 
 
-def plain(value: float) -> str:
-    """A number with two digits after the point and a true minus sign."""
-    return f"{value:.2f}".replace("-", "−")
+def plain(value: float, digits: int = 2) -> str:
+    """A number with so many digits after the point and a true minus sign; zero has no sign."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def interval(estimate, style: Callable[[float], str] = plain) -> str:
@@ -87,18 +88,30 @@ def half_linear(*, r2: dict, kept: dict, split: dict) -> Verdict:
     outside = sum(e.high < NOT_HALF[0] or e.low > NOT_HALF[1] for e in r2.values())
     worst, differs = min(kept.values()), max(map(abs, split.values()))
     numbers = {"widths": len(r2), "inside": inside, "outside": outside, "kept": worst, "split": differs}
-    why = (f"From x, {span([e.value for e in r2.values()], percent)} of the error vector is linearly "
-           f"predictable, over the suite's widths; the interval lies inside {percent(HALF[0])} to "
-           f"{percent(HALF[1])} at {counted(inside, len(r2))}.")
+    why = (
+        f"From x, {span([e.value for e in r2.values()], percent)} of the error vector is linearly "
+        f"predictable, over the suite's widths; the interval lies inside {percent(HALF[0])} to "
+        f"{percent(HALF[1])} at {counted(inside, len(r2))}."
+    )
     if worst < 0.5:
-        return Verdict(FAILS, f"{why} But a constant and a scalar gain make up most of it at some width: "
-                              f"without them {percent(worst)} of it is left.", numbers)
+        return Verdict(
+            FAILS,
+            f"{why} But a constant and a scalar gain make up most of it at some width: "
+            f"without them {percent(worst)} of it is left.",
+            numbers,
+        )
     if differs > SPLIT:
-        return Verdict(FAILS, f"{why} But it depends on the protocol: strict and paper differ by up to "
-                              f"{plain(differs)}.", numbers)
+        return Verdict(
+            FAILS,
+            f"{why} But it depends on the protocol: strict and paper differ by up to {plain(differs)}.",
+            numbers,
+        )
     if outside == len(r2):
-        return Verdict(FAILS, f"{why} At every width it lies outside {percent(NOT_HALF[0])} to "
-                              f"{percent(NOT_HALF[1])}.", numbers)
+        return Verdict(
+            FAILS,
+            f"{why} At every width it lies outside {percent(NOT_HALF[0])} to {percent(NOT_HALF[1])}.",
+            numbers,
+        )
     return Verdict(HOLDS if inside == len(r2) else PARTLY, why, numbers)
 
 
@@ -110,12 +123,20 @@ def norm_linear(*, r2: dict, simple: dict) -> Verdict:
     low = sum(e.high < NORM_FAILS for e in r2.values())
     gains = {width: r2[width].value - simple[width] for width in r2}
     better = sum(gain >= GAIN for gain in gains.values())
-    numbers = {"widths": len(r2), "reached": reached, "low": low, "better": better,
-               "least_gain": min(gains.values()), "most_gain": max(gains.values())}
-    why = (f"From x, the squared norm of the error is predicted with an R² of "
-           f"{span([e.value for e in r2.values()])}, over the suite's widths; the interval reaches {NORM} at "
-           f"{counted(reached, len(r2))}. Simple predictors together reach {span(simple.values())}; x does "
-           f"better by {GAIN} or more at {counted(better, len(r2))}.")
+    numbers = {
+        "widths": len(r2),
+        "reached": reached,
+        "low": low,
+        "better": better,
+        "least_gain": min(gains.values()),
+        "most_gain": max(gains.values()),
+    }
+    why = (
+        f"From x, the squared norm of the error is predicted with an R² of "
+        f"{span([e.value for e in r2.values()])}, over the suite's widths; the interval reaches {NORM} at "
+        f"{counted(reached, len(r2))}. Simple predictors together reach {span(simple.values())}; x does "
+        f"better by {GAIN} or more at {counted(better, len(r2))}."
+    )
     if low > len(r2) / 4:
         return Verdict(FAILS, f"{why} The R² is below {NORM_FAILS} at {counted(low, len(r2))}.", numbers)
     if not better:
@@ -130,9 +151,11 @@ def same_tokens(*, partial: dict) -> Verdict:
         return Verdict(UNKNOWN, NO_SUITE)
     above = sum(e.low >= SAME_TOKENS for e in partial.values())
     below = sum(e.high < SAME_TOKENS for e in partial.values())
-    why = (f"With ‖x‖ and the token taken out, the R² between the error norms of two widths is "
-           f"{span([e.value for e in partial.values()])}; it is above {SAME_TOKENS} at "
-           f"{counted(above, len(partial), 'pair')}.")
+    why = (
+        f"With ‖x‖ and the token taken out, the R² between the error norms of two widths is "
+        f"{span([e.value for e in partial.values()])}; it is above {SAME_TOKENS} at "
+        f"{counted(above, len(partial), 'pair')}."
+    )
     word = HOLDS if above == len(partial) else FAILS if below == len(partial) else PARTLY
     return Verdict(word, why, {"pairs": len(partial), "above": above, "below": below})
 
@@ -141,16 +164,22 @@ def constant(*, change, widths: int, null=None) -> Verdict:
     """Claim 4: change of FVU_nonlinear per doubling of the width, as a share (Estimate); `null`: the same for
     an SAE that introduces no error, once it has been measured."""
     if widths < WIDTHS or change is None:
-        return Verdict(UNKNOWN, f"The trend is tested with {WIDTHS} widths at one L0 or more; the study has "
-                                f"{widths}.")
+        return Verdict(
+            UNKNOWN, f"The trend is tested with {WIDTHS} widths at one L0 or more; the study has {widths}."
+        )
     flat = lambda e: -FLAT <= e.low and e.high <= FLAT
     numbers = {"change": change.value, "low": change.low, "high": change.high, "widths": widths}
-    why = (f"FVU_nonlinear changes by {interval(change, lambda v: percent(v, 1))} with each doubling of the "
-           f"width; constant means inside ±{percent(FLAT)}.")
+    why = (
+        f"FVU_nonlinear changes by {interval(change, lambda v: percent(v, 1))} with each doubling of the "
+        f"width; constant means inside ±{percent(FLAT)}."
+    )
     if flat(change):
         as_flat = null is not None and flat(null)
-        return Verdict(PARTLY if as_flat else HOLDS,
-                       why + (" But an SAE that introduces no error is as flat." if as_flat else ""), numbers)
+        return Verdict(
+            PARTLY if as_flat else HOLDS,
+            why + (" But an SAE that introduces no error is as flat." if as_flat else ""),
+            numbers,
+        )
     if change.high < -FLAT or change.low > FLAT:
         return Verdict(FAILS, why, numbers)
     return Verdict(UNKNOWN, f"{why} The interval crosses that edge.", numbers)
@@ -160,20 +189,78 @@ def floor(*, fall, c, misses: dict, widest: float, widths: int) -> Verdict:
     """Claim 5: change of FVU per doubling of the width, as a share (Estimate); the fitted floor c (Estimate);
     by width, by how many standard errors the fit to the other widths misses it; the widest SAE's FVU."""
     if widths < WIDTHS or c is None:
-        return Verdict(UNKNOWN, f"The curve is fitted to {WIDTHS} widths at one L0 or more; the study has "
-                                f"{widths}.")
+        return Verdict(
+            UNKNOWN, f"The curve is fitted to {WIDTHS} widths at one L0 or more; the study has {widths}."
+        )
     worst = max((abs(miss) for miss in misses.values()), default=math.inf)
-    numbers = {"c": c.value, "low": c.low, "high": c.high, "worst_miss": worst, "fall": fall.value,
-               "widths": widths}
+    numbers = {
+        "c": c.value,
+        "low": c.low,
+        "high": c.high,
+        "worst_miss": worst,
+        "fall": fall.value,
+        "widths": widths,
+    }
     why = f"FVU changes by {interval(fall, lambda v: percent(v, 1))} with each doubling of the width"
     if fall.high >= 0:
         return Verdict(FAILS, f"{why}: it does not fall.", numbers)
     why += f", and the fitted floor is c = {interval(c)}"
     if c.low <= 0 and c.high < widest / 2:
-        return Verdict(FAILS, f"{why}: the interval reaches 0 and ends below half of the widest SAE's FVU, "
-                              f"{plain(widest)}.", numbers)
+        return Verdict(
+            FAILS,
+            f"{why}: the interval reaches 0 and ends below half of the widest SAE's FVU, {plain(widest)}.",
+            numbers,
+        )
     if c.low <= 0:
-        return Verdict(UNKNOWN, f"{why}: a curve that falls to 0 is compatible with these widths, and so is "
-                                "one with a floor.", numbers)
+        return Verdict(
+            UNKNOWN,
+            f"{why}: a curve that falls to 0 is compatible with these widths, and so is one with a floor.",
+            numbers,
+        )
     missed = f"the worst of the left-out widths is missed by {worst:.1f} standard errors"
     return Verdict(PARTLY if worst > MISS else HOLDS, f"{why}, above 0; {missed}.", numbers)
+
+
+GAIN_OVER_TRIGRAM, DEAD, LEFT, L0_OFF = 0.7, 0.1, (0.1, 0.4), 0.01
+"""Chapter 01: nats below the trigram, share of dead latents, FVU at a width of 8 d_model, relative miss of the L0."""
+AGREE = 0.01
+"""Chapter 02: two protocols that differ by no more than this agree."""
+
+
+def setting(*, gain, dead: float, left: float, l0_off: float) -> Verdict:
+    """Chapter 01: nats per token by which the model beats the trigram (None: no model), the largest share of dead
+    latents, FVU at a width near 8 d_model, the largest relative miss of a target L0."""
+    if gain is None:
+        return Verdict(
+            UNKNOWN,
+            "The activations are simulated: there is no language model to compare with a trigram. "
+            f"The SAE of the figure leaves {percent(left)} of the variance unexplained.",
+        )
+    checks = {
+        f"the model beats a trigram by {gain:.2f} nats per token (asked for: {GAIN_OVER_TRIGRAM})": gain
+        >= GAIN_OVER_TRIGRAM,
+        f"at most {percent(dead, 1)} of an SAE's latents are dead (asked for: under {percent(DEAD)})": dead
+        < DEAD,
+        f"an SAE of middle width leaves {percent(left)} of the variance unexplained (asked for: {percent(LEFT[0])} to "
+        f"{percent(LEFT[1])})": LEFT[0] <= left <= LEFT[1],
+        f"the L0 of the width suite is within {percent(l0_off, 1)} of its target (asked for: {percent(L0_OFF)})": l0_off
+        <= L0_OFF,
+    }
+    met = sum(checks.values())
+    word = HOLDS if met == len(checks) else PARTLY if gain >= GAIN_OVER_TRIGRAM else FAILS
+    listed = "; ".join(f"{'' if ok else 'not met: '}{text}" for text, ok in checks.items())
+    return Verdict(
+        word, f"{listed[0].upper()}{listed[1:]}.", {"gain": gain, "dead": dead, "left": left, "l0": l0_off}
+    )
+
+
+def protocols(*, differences: dict) -> Verdict:
+    """Chapter 02, by metric: the largest absolute difference between strict and paper over all SAEs."""
+    worst = max(differences.values())
+    word = HOLDS if worst <= AGREE else PARTLY if worst <= SPLIT else FAILS
+    listed = ", ".join(f"{value:.3f} in {name}" for name, value in differences.items())
+    return Verdict(
+        word,
+        f"Over all SAEs, the two protocols differ by at most {listed}; up to {AGREE} counts as agreement.",
+        dict(differences),
+    )

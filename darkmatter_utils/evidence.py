@@ -1,0 +1,143 @@
+"""The numbers that each claim's rule takes, gathered from a measurement: the same for its chapter and for the index."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from . import rules
+from .baselines import simple_predictors
+from .claims import judge, unfit
+from .rules import WIDTHS, Verdict
+from .scaling import fit_floor, left_out, per_doubling
+from .widths import width_suite
+
+
+def evidence(number: int, measurement, **made) -> dict:
+    """What `claims.judge(number, ...)` takes; empty for a claim that no chapter measures yet.
+
+    `made`: tables that the chapter has already and need not be made twice (claim 2: `predictors`).
+    """
+    gather = {1: _half_linear, 2: _norm_linear, 4: _constant, 5: _floor}.get(number)
+    return gather(measurement, **made) if gather else {}
+
+
+def verdict_of(number: int, measurement, **made) -> Verdict:
+    """The verdict of a claim on a measurement."""
+    reason = unfit(measurement.study)
+    return judge(number, unfit=reason, **({} if reason else evidence(number, measurement, **made)))
+
+
+def by_width(measurement, frame, column: str) -> dict[int, float]:
+    """The mean of a column over the seeds of each width of the suite; `frame` has one row an SAE and an id."""
+    saes = measurement.saes[measurement.saes["main"].astype(bool)][["id", "width"]]
+    joined = saes.merge(frame[["id", column]], on="id")
+    return {int(width): float(value) for width, value in joined.groupby("width")[column].mean().items()}
+
+
+def _half_linear(measurement) -> dict:
+    suite = width_suite(measurement, "r2_per_dim")
+    strict, paper = (
+        by_width(measurement, frame, "r2_per_dim") for frame in (measurement.saes, measurement.paper)
+    )
+    full, gain = (by_width(measurement, measurement.linear_shares, name) for name in ("full", "gain"))
+    kept = {width: (full[width] - gain[width]) / full[width] if full[width] > 0 else 0.0 for width in full}
+    return {"r2": suite.estimates(), "kept": kept, "split": {w: strict[w] - paper[w] for w in strict}}
+
+
+def _norm_linear(measurement, predictors: pd.DataFrame | None = None) -> dict:
+    table = predictors_by_width(measurement, bootstrap=0) if predictors is None else predictors
+    joint = table[table["predictor"].str.startswith("all")]
+    simple = {int(width): float(r2) for width, r2 in zip(joint["width"], joint["r2"], strict=True)}
+    return {"r2": width_suite(measurement, "norm_error").estimates(), "simple": simple}
+
+
+def predictors_by_width(measurement, *, bootstrap: int = 1000) -> pd.DataFrame:
+    """R² of each simple predictor of the squared error norm, for the first seed of each width of the suite:
+    width, predictor, r2, low, high."""
+    saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
+    tables = [
+        simple_predictors(measurement, row.id, bootstrap=bootstrap).assign(width=int(row.width))
+        for row in saes.itertuples()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _constant(measurement) -> dict:
+    suite = width_suite(measurement, "fvu_nonlinear")
+    return {"change": per_doubling(suite), "widths": len(suite.widths)}
+
+
+def _floor(measurement) -> dict:
+    suite = width_suite(measurement, "fvu")
+    numbers = {
+        "fall": per_doubling(suite),
+        "c": None,
+        "misses": {},
+        "widths": len(suite.widths),
+        "widest": float(suite.values[-1]) if len(suite.widths) else np.nan,
+    }
+    if len(suite.widths) >= WIDTHS:
+        numbers["c"] = fit_floor(suite).c
+        numbers["misses"] = dict(zip(*left_out(suite)[["width", "miss"]].to_numpy().T, strict=True))
+    return numbers
+
+
+def setting(measurement) -> Verdict:
+    """Whether the study is one worth studying: `rules.setting` on its held-out losses and its SAEs."""
+    reason = unfit(measurement.study)
+    if reason:
+        return Verdict(rules.UNKNOWN, reason)
+    saes, held = measurement.saes, measurement.held_out
+    main = saes[saes["main"].astype(bool)]
+    off = (main["l0"] / main["l0_target"] - 1).abs().max()
+    left = saes.set_index("id").loc[reference_sae(measurement), "fvu"]
+    gain = None if not held else held["trigram"] - held["model"]
+    return rules.setting(gain=gain, dead=float(saes["dead"].max()), left=float(left), l0_off=float(off))
+
+
+def reference_sae(measurement, *, factor: int = 8) -> str:
+    """Id of the suite's SAE with a width nearest to `factor` × d_model (the first seed): the one single figures show."""
+    saes = suite_rows(measurement)
+    off = np.abs(np.log2(saes["width"].to_numpy(float) / (factor * measurement.card["d_model"])))
+    return str(saes["id"].iloc[int(np.argmin(off))])
+
+
+def protocol_differences(measurement) -> pd.DataFrame:
+    """Strict minus paper for every SAE: id, and one column for each metric that both protocols give."""
+    names = {"r2_per_dim": "R² per dimension", "r2_total": "R² total", "fvu_nonlinear": "FVU_nonlinear"}
+    both = measurement.saes[["id", *names]].merge(
+        measurement.paper[["id", *names]], on="id", suffixes=("", "_paper")
+    )
+    return pd.DataFrame(
+        {"id": both["id"]} | {word: both[n] - both[f"{n}_paper"] for n, word in names.items()}
+    )
+
+
+def suite_rows(measurement) -> pd.DataFrame:
+    """The suite's SAEs; where a study has no suite, all SAEs that have a width."""
+    saes = measurement.saes
+    main = saes[saes["main"].astype(bool)]
+    return main if len(main) else saes[saes["width"] > 0]
+
+
+def ends(measurement) -> tuple[str, str]:
+    """Ids of the narrowest and the widest SAE of the suite (first seed)."""
+    saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
+    return str(saes["id"].iloc[0]), str(saes.loc[saes["width"] == saes["width"].max(), "id"].iloc[0])
+
+
+SHARES = {
+    "mean": "a constant",
+    "gain": "and a scalar gain",
+    "pc1": "and 1 component",
+    "pc10": "and 10 components",
+    "full": "the full map",
+}
+"""Columns of `Measurement.linear_shares` in words, each containing those before it."""
+
+
+def shares_by_width(measurement) -> pd.DataFrame:
+    """Mean over seeds of each nested linear share: width, and one column a share."""
+    joined = suite_rows(measurement)[["id", "width"]].merge(measurement.linear_shares, on="id")
+    return joined.groupby("width", as_index=False)[list(SHARES)].mean()

@@ -1,0 +1,80 @@
+"""The charts of the chapter on scaling: the breakdown with its fitted curve, left-out widths, the test of flatness."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from . import charts
+from .rules import FLAT
+from .scaling import FloorFit
+from .tables import Words
+from .widths import Suite, width_suite
+
+
+def breakdown_with_floor(total: Suite, nonlinear: Suite, fit: FloorFit | None) -> pd.DataFrame:
+    """The error's parts at each width as in the paper's Fig. 1: width, part, share; they add up to the measured FVU.
+
+    Absent is what lies above the floor c, or above the nonlinear part where that is higher; LinearError is what is
+    left between the floor and the nonlinear part. Without a fit, LinearError is all that is not nonlinear.
+    """
+    rows = []
+    for width, fvu, red in zip(total.widths, total.values, nonlinear.values, strict=True):
+        edge = fvu if fit is None else min(max(fit.c.value, red), fvu)
+        shares = {"NonlinearError": red, "LinearError": edge - red, "absent": fvu - edge}
+        rows += [{"width": int(width), "part": part, "share": float(share)} for part, share in shares.items()]
+    return pd.DataFrame(rows)
+
+
+def floor_chart(total: Suite, nonlinear: Suite, fit: FloorFit | None, *, beyond: float = 16):
+    """The stacked parts of the error with the measured FVU, and the fitted curve and its floor where there is a fit."""
+    frame = breakdown_with_floor(total, nonlinear, fit)
+    frame = frame if fit is not None else frame[frame["part"] != "absent"]
+    areas = charts.stacked_breakdown(frame, y_title="share of the variance of x", height=340)
+    if fit is None:
+        return areas
+    grid = np.geomspace(total.widths[0], beyond * total.widths[-1], 60)
+    points = total.frame().rename(columns={"value": "fvu"})
+    law = charts.power_law(
+        points,
+        fit.curve(grid),
+        floor=fit.c.value,
+        floor_low=fit.c.low,
+        floor_high=fit.c.high,
+        y_title="share of the variance of x",
+    )
+    return alt.layer(areas, law)
+
+
+def left_out_chart(total: Suite, missed: pd.DataFrame):
+    """Measured FVU with its interval beside the prediction from the other widths."""
+    if missed.empty:
+        return Words("*This study has too few widths at one L0 to leave one out.*")
+    frame = total.frame().assign(
+        label=[f"{width:,} latents" for width in total.widths], reference=missed["predicted"]
+    )
+    return charts.forest(frame, x_title="FVU", reference_title="predicted from the other widths")
+
+
+def flat_chart(measurement):
+    """FVU and FVU_nonlinear over width, with the wedge of lines that change by less than ±FLAT per doubling."""
+    parts = {
+        "SaeError": width_suite(measurement, "fvu"),
+        "NonlinearError": width_suite(measurement, "fvu_nonlinear"),
+    }
+    frame = pd.concat([suite.frame().assign(part=part) for part, suite in parts.items()])
+    suite = parts["NonlinearError"]
+    at = np.log2(np.geomspace(suite.widths[0], suite.widths[-1], 41))
+    middle, level = np.log2(suite.widths).mean(), np.exp(np.log(suite.values).mean())
+    steps = np.abs(at - middle)
+    wedge = pd.DataFrame(
+        {"width": 2**at, "low": level * (1 - FLAT) ** steps, "high": level * (1 + FLAT) ** steps}
+    )
+    under = (
+        alt.Chart(wedge).mark_area(color="#94a3b8", opacity=0.28).encode(x="width:Q", y="low:Q", y2="high:Q")
+    )
+    lines = charts.lines_with_intervals(
+        frame, "width", "value", low="low", high="high", color="part", y_title="share of the variance of x"
+    )
+    return alt.layer(under, lines)
