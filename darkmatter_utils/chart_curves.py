@@ -60,7 +60,7 @@ def _reference(value, label) -> list[alt.Chart]:
     line = base.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(
         tooltip=[tip("label", "line"), tip("y", "value")]
     )
-    words = base.mark_text(align="right", baseline="bottom", dx=-2, dy=-3, color=MUTED, fontSize=11)
+    words = base.mark_text(align="left", baseline="middle", dx=5, color=MUTED, fontSize=11)
     return [line, words.encode(x=alt.value("width"), text="label:N")] if label else [line]
 
 

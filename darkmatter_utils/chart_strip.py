@@ -15,7 +15,7 @@ TOKEN_TOP, TOKEN_FOOT, BAR_TOP, BAR_FOOT = 0.05, 0.46, 0.50, 0.92
 
 
 def context_strip(
-    frame, parts, *, text="text", about=(), title="", value_title="sum of the parts", row=72, width=WIDTH + 20,
+    frame, parts, *, text="text", about=(), title="", value_title="sum of the parts", row=72, width=WIDTH,
 ):  # fmt: skip
     """The tokens of one context as lines of text, the parts of each token's error as stacked bars under it.
 
@@ -33,22 +33,29 @@ def context_strip(
         numeric = pd.api.types.is_numeric_dtype(frame[column])
         notes.append(tip(f"about{n}", column) if numeric else alt.Tooltip(f"about{n}:N", title=str(column)))
     lines = int(tokens["line"].max()) + 1
-    across = alt.Scale(domain=[0, row + 1], nice=False, zero=False)
+    longest = max(int(tokens["x2"].max()), 40)
+    across = alt.Scale(domain=[0, longest], nice=False, zero=False)
     down = alt.Scale(domain=[lines, 0], nice=False, zero=False)
     x = alt.X("x:Q", axis=None, scale=across)
     tokens["top"], tokens["foot"] = tokens["line"] + TOKEN_TOP, tokens["line"] + TOKEN_FOOT
+    # Text marks lose their leading spaces, so a word stands where its first letter is.
+    tokens["word"] = tokens["token"].str.lstrip("\u00a0")
+    tokens["at"] = tokens["x"] + tokens["token"].str.len() - tokens["word"].str.len()
     tokens["middle"] = (tokens["top"] + tokens["foot"]) / 2
     base = alt.Chart(tokens).encode(x=x, tooltip=notes)
     chips = base.mark_rect(color="#eceff5", stroke="#ffffff", strokeWidth=1, cornerRadius=2)
     chips = chips.encode(x2="x2", y=alt.Y("top:Q", axis=None, scale=down), y2="foot")
     words = base.mark_text(align="left", baseline="middle", dx=1, font="monospace", fontSize=13, color=INK)
-    words = words.encode(y=alt.Y("middle:Q", axis=None, scale=down), text="token:N")
+    words = words.encode(
+        y=alt.Y("middle:Q", axis=None, scale=down), text="word:N", x=alt.X("at:Q", axis=None, scale=across)
+    )
     bars = alt.Chart(_bars(tokens, values)).mark_rect().encode(
-        x=x, x2="x2", y=alt.Y("top:Q", axis=None, scale=down), y2="foot", color=colour(list(parts)),
+        x=x, x2="x2", y=alt.Y("top:Q", axis=None, scale=down), y2="foot", color=colour(list(parts), offset=8),
         tooltip=[alt.Tooltip("token:N"), alt.Tooltip("color:N", title="part"), tip("value", "value")],
     )  # fmt: skip
     strip = alt.layer(chips, words, bars)
-    return finish(strip, title, width, LINE * lines).properties(usermeta={"scaleText": True})
+    sized = finish(strip, title, width * longest / row, LINE * lines)
+    return sized.properties(usermeta={"scaleText": True})
 
 
 def _layout(shown: list[str], row: int) -> pd.DataFrame:

@@ -21,7 +21,7 @@ SEQUENCE = ["#3b82c4", "#dd4f3c", "#159a80", "#8b5fbf", "#d99a1c", "#64748b", "#
 """Colours for anything that is not a part of x."""
 RAMP = ["#f3f1fa", "#d6d0ee", "#b1a5de", "#8d79cb", "#6d52b1", "#4d3590", "#301d66"]
 """Low to high, for heat maps."""
-WIDTH, HEIGHT = 620, 300
+WIDTH, HEIGHT = 660, 300
 """Pixels of a single view in a wide page; in a narrower page the book's script makes views narrower, text stays."""
 FONT = "Inter, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 WIDTH_TITLE = "SAE width (latents)"
@@ -66,7 +66,7 @@ def theme() -> alt.theme.ThemeConfig:
             },
             "header": {"labelFontSize": 12, "labelColor": INK, "titleColor": INK, "labelFontWeight": 600},
             "line": {"strokeWidth": 2.2, "strokeCap": "round"},
-            "point": {"filled": True, "size": 55},
+            "point": {"filled": True, "size": 55, "opacity": 1},
             "rule": {"strokeWidth": 1.6},
             "bar": {"cornerRadiusEnd": 2},
             "concat": {"spacing": 26},
@@ -127,13 +127,17 @@ def y_axis(title, domain=None, field="y") -> alt.Y:
     return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=list(domain)) if domain else alt.Scale())
 
 
-def colour(values, *, legend: bool = True) -> alt.Color:
-    """The colour of column ``color``: parts of x by their own, anything else in order."""
+def colour(values, *, legend: bool = True, offset: int | None = None) -> alt.Color:
+    """The colour of column ``color``: parts of x by their own, anything else in order; a legend where there are several.
+
+    offset: pixels between legend and view; the theme's leaves room for the vertical axis' title.
+    """
     domain, colours = palette(values)
     scale = alt.Scale(domain=domain, range=colours)
-    return alt.Color(
-        "color:N", title=None, scale=scale, **({} if legend and len(domain) > 1 else {"legend": None})
-    )
+    if not legend or len(domain) < 2:
+        return alt.Color("color:N", title=None, scale=scale, legend=None)
+    shown = {} if offset is None else {"legend": alt.Legend(offset=offset)}
+    return alt.Color("color:N", title=None, scale=scale, **shown)
 
 
 def tip(field, title) -> alt.Tooltip:
