@@ -22,7 +22,7 @@ SCORE_TOKENS, COMPONENT_TOKENS = 250_000, 1_600_000
 """Tokens of the two disjoint sets of held-out documents, at least."""
 SCORE_CONTEXTS, COMPONENT_CONTEXTS = 4, 16
 """Contexts taken from one document at most, so that long files do not speak for the rest."""
-STEPS = 3700
+STEPS = 3000
 """Optimiser steps of the language model, of 32 contexts."""
 
 

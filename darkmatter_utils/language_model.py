@@ -95,7 +95,7 @@ def optimizers(model, *, muon_lr: float, adam_lr: float):
     ]
 
 
-def schedule(step: int, steps: int, *, warm: int = 100, decay: float = 0.4) -> float:
+def schedule(step: int, steps: int, *, warm: int = 100, decay: float = 0.25) -> float:
     """Share of the peak learning rate: linear warm-up, flat, linear to zero over the last ``decay``."""
     return min((step + 1) / warm, 1.0, (steps - step) / (decay * steps))
 
@@ -148,6 +148,17 @@ def train(
             _save(checkpoint, model, optimisers, step + 1, curve, spent)
             clock, losses = time.perf_counter(), []
     return model, curve
+
+
+def save(model, tokenizer, folder: Path) -> None:
+    """A transformers folder with the weights in float16 (the buffers are made anew on loading)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.data = weight.data.half()
+    model.config.dtype = torch.float16
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _save(path: Path, model, optimisers, step, curve, spent):

@@ -159,6 +159,19 @@ class SecondPass(_Pass):
                 for part in SELF_PARTS:
                     self._moments(f"self {sae} {part}", 1)
 
+    def read(self, x, reconstructions: Mapping[str, object], document, *, norms: np.ndarray) -> None:
+        """Only fill ``norms``, as `update` does, for tokens that are not part of the study's sums."""
+        xs, document = as_float64(x, device=self.device), np.asarray(document)
+        fold = self.fold_of_row[self.sums.rows(document)]
+        for k in np.unique(fold):
+            mine = np.flatnonzero(fold == k)
+            here = torch.from_numpy(mine).to(xs.device)
+            errors = torch.cat([xs[here] - as_float64(reconstructions[sae], device=self.device)[here]
+                                for sae in self.saes], dim=1)
+            squares = [(xs[here] ** 2).sum(dim=1)] + [
+                (z**2).sum(dim=1) for _, _, z in self._parts(xs[here], errors, self.fit_error.maps[k](xs[here]))]
+            norms[mine] = torch.stack(squares, dim=1).cpu().numpy()
+
     def _add(self, fold, x, errors, document, tokens, out):
         maps = self.fit_error
         centred, deviations = x - self.x_mean, errors - self.error_mean

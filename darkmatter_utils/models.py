@@ -1,0 +1,123 @@
+"""Language models: load one, name its sites, run it. The only module that knows transformer_lens."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from .errors import BadInput, nearest
+
+SITES = ("hook_resid_pre", "hook_resid_post", "hook_mlp_out", "hook_attn_out", "attn.hook_z")
+"""Activations of a block that an SAE can be about; a site is ``blocks.<layer>.<one of these>``."""
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded language model and what can be read from it."""
+
+    name: str
+    bridge: object
+    """transformer_lens.TransformerBridge, in eval mode."""
+    layers: int
+    d_model: int
+    vocabulary: int
+    context: int
+    """Longest context, tokens."""
+
+    @property
+    def tokenizer(self):
+        """The model's transformers tokenizer."""
+        return self.bridge.tokenizer
+
+    def sites(self) -> list[str]:
+        """Every site of every block, first to last."""
+        return [f"blocks.{layer}.{site}" for layer in range(self.layers) for site in SITES]
+
+    def check_site(self, site: str) -> int:
+        """The layer of ``site``; BadInput names the nearest valid sites if there is none of that name."""
+        if site not in self.sites():
+            raise BadInput(f"{self.name} has no site '{site}'; {nearest(site, self.sites())}")
+        return int(re.match(r"blocks\.(\d+)\.", site).group(1))
+
+    @torch.no_grad()
+    def run(self, tokens: torch.Tensor, sites: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]).
+
+        Heads are concatenated at ``attn.hook_z``. Raises BadInput for a token id outside the vocabulary.
+        """
+        self.check_tokens(tokens)
+        for site in sites:
+            self.check_site(site)
+        logits, cache = self.bridge.run_with_cache(tokens, names_filter=list(sites))
+        return {site: cache[site].flatten(2) for site in sites}, logits
+
+    @torch.no_grad()
+    def activations(self, tokens: torch.Tensor, site: str) -> torch.Tensor:
+        """Activations [context, position, d] at one site; the blocks after it are not run."""
+        self.check_tokens(tokens)
+        layer = self.check_site(site)
+        _, cache = self.bridge.run_with_cache(tokens, names_filter=[site], stop_at_layer=layer + 1)
+        return cache[site].flatten(2)
+
+    def check_tokens(self, tokens: torch.Tensor) -> None:
+        """BadInput if a token id is not one of the model's."""
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= self.vocabulary:
+            raise BadInput(
+                f"token id {low if low < 0 else high} is outside the vocabulary of {self.name} "
+                f"(0 to {self.vocabulary - 1}): the text was encoded with another tokenizer"
+            )
+
+    @contextlib.contextmanager
+    def replaced(self, site: str, function) -> Iterator[None]:
+        """Inside the ``with``, the activation at ``site`` is ``function(activation)``; afterwards no hook is left."""
+        self.check_site(site)
+        with self.bridge.hooks(fwd_hooks=[(site, lambda value, hook: function(value))]):
+            yield
+
+
+def token_losses(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Nats of predicting the *next* token at each position, [context, position]; NaN at the last position."""
+    losses = F.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none")
+    return F.pad(losses, (0, 1), value=float("nan"))
+
+
+def load_model(source: str | Path, *, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
+    """Load a transformers folder or hub name through TransformerBridge, weights unprocessed.
+
+    Raises BadInput for a folder without a model and for an unknown dtype. Cost: a second's import, then the weights.
+    """
+    if dtype not in DTYPES:
+        raise BadInput(f"unknown dtype '{dtype}'; valid: {', '.join(DTYPES)}")
+    path = Path(source)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise BadInput(f"{path} is not a transformers folder: it has no config.json")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("transformer_lens").setLevel(logging.ERROR)
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    bridge = TransformerBridge.boot_transformers(str(source), device=device)
+    return wrap(bridge, name=path.name if path.is_dir() else str(source), dtype=dtype)
+
+
+def wrap(bridge, *, name: str, dtype: str = "float32") -> LanguageModel:
+    """A booted TransformerBridge as a LanguageModel, in ``dtype`` and eval mode."""
+    with contextlib.redirect_stdout(io.StringIO()):  # the bridge prints every change of dtype
+        bridge.to(DTYPES[dtype])
+    bridge.eval()
+    cfg = bridge.cfg
+    return LanguageModel(
+        name=name, bridge=bridge, layers=cfg.n_layers, d_model=cfg.d_model, vocabulary=cfg.d_vocab, context=cfg.n_ctx
+    )

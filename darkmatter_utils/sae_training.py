@@ -1,0 +1,129 @@
+"""Train SAEs on stored activations with SAELens' trainers, one thread an SAE, resumable."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .streams import shuffled_rows
+
+
+@dataclass(frozen=True)
+class SaeJob:
+    """One SAE to train."""
+
+    id: str
+    site: str
+    width: int
+    """Latents, d_sae."""
+    l0: float
+    """Active latents a token, in training (mean over a batch) and, by the threshold, at inference."""
+    seed: int
+    samples: int
+    """Activations seen in training; more than are stored means further passes in another order."""
+    batch: int = 1024
+    lr: float = 2e-3
+
+
+BATCHES_PER_ROW = 100
+"""Training batches that one row of the curve averages over."""
+FLOOR = 0.05
+"""The learning rate of the last third, as a share of the peak."""
+
+
+def learning_rate(step: int, steps: int, *, warm: int = 50) -> float:
+    """Share of the peak: a short warm-up, flat to a quarter of the run, linear decay to two thirds, then ``FLOOR``.
+
+    The last third runs at the floor, so that the curve shows whether training has converged.
+    """
+    position = step / steps
+    decay = 1 - (1 - FLOOR) * min(max((position - 1 / 4) / (2 / 3 - 1 / 4), 0.0), 1.0)
+    return min(1.0, (step + 1) / warm) * decay
+
+
+def train_sae(job: SaeJob, activations: np.ndarray, folder: Path, *, log=print) -> Path:
+    """Train ``job`` on rows of ``activations`` [token, d]; writes ``folder`` as SAELens does and returns it.
+
+    BatchTopK by SAELens' own trainer step; saved as the JumpReLU SAE that SAELens makes of it, in float32, beside
+    training.json: the job, the seconds spent and the curve, a row per ``BATCHES_PER_ROW`` batches with the FVU of
+    those batches. A checkpoint is written each tenth of the run. Raises nothing of its own.
+    """
+    from sae_lens.config import LoggingConfig, SAETrainerConfig
+    from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    if (folder / "training.json").exists():
+        return folder
+    torch.manual_seed(job.seed)
+    steps = job.samples // job.batch
+    scale = float(np.sqrt(activations.shape[1] / (activations[:50_000].astype(np.float32) ** 2).sum(1).mean()))
+    mean = activations[:50_000].astype(np.float32).mean(0) * scale
+    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(
+        d_in=activations.shape[1], d_sae=job.width, k=job.l0, dtype="float32", device="cpu", topk_threshold_lr=0.05,
+    ))  # fmt: skip
+    with torch.no_grad():
+        sae.b_dec.copy_(torch.from_numpy(mean))
+    trainer = SAETrainer(
+        SAETrainerConfig(
+            total_training_samples=job.samples, train_batch_size_samples=job.batch, lr=job.lr, lr_end=job.lr,
+            device="cpu", dead_feature_window=200, logger=LoggingConfig(log_to_wandb=False), autocast=True,
+        ), sae, iter(()),
+    )  # fmt: skip
+    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda s: learning_rate(s, steps))
+    start, curve, spent = _resume(trainer, sae, folder / "checkpoint")
+    clock = time.perf_counter()
+    residual = total = 0.0
+    for step, rows in enumerate(shuffled_rows(activations, job.batch, seed=job.seed, start=start), start):
+        if step == steps:
+            break
+        x = torch.from_numpy(rows).float() * scale
+        output = trainer.step(x)
+        trainer.n_training_steps += 1
+        residual += float((x - output.sae_out.float()).pow(2).sum())
+        total += float((x - x.mean(0)).pow(2).sum())
+        if (step + 1) % BATCHES_PER_ROW == 0 or step + 1 == steps:
+            curve.append([(step + 1) * job.batch, round(residual / total, 5)])
+            residual = total = 0.0
+        if (step + 1) % (steps // 10) == 0 and step + 1 < steps:
+            _checkpoint(trainer, folder / "checkpoint", curve, spent + time.perf_counter() - clock)
+    spent += time.perf_counter() - clock
+    sae.fold_activation_norm_scaling_factor(scale)
+    sae.save_inference_model(str(folder))
+    record = asdict(job) | dict(seconds=round(spent), curve=curve)
+    (folder / "training.json").write_text(json.dumps(record))
+    log(f"sae: {job.id} FVU {curve[-1][1]:.4f} in training, {spent:.0f} s")
+    return folder
+
+
+def _checkpoint(trainer, folder: Path, curve, spent) -> None:
+    trainer.save_checkpoint(folder.name + ".part", base_path=folder.parent)
+    part = folder.with_name(folder.name + ".part")
+    (part / "progress.json").write_text(json.dumps(dict(curve=curve, spent=spent)))
+    torch.save(torch.get_rng_state(), part / "rng.pt")
+    if folder.exists():
+        folder.rename(folder.with_name(folder.name + ".old"))
+    part.rename(folder)
+    _remove(folder.with_name(folder.name + ".old"))
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _resume(trainer, sae, folder: Path):
+    if not (folder / "progress.json").exists():
+        return 0, [], 0.0
+    from safetensors.torch import load_file
+
+    sae.load_state_dict(load_file(folder / "sae_weights.safetensors"))
+    trainer.load_trainer_state(folder)
+    torch.set_rng_state(torch.load(folder / "rng.pt"))
+    progress = json.loads((folder / "progress.json").read_text())
+    return trainer.n_training_steps, progress["curve"], progress["spent"]

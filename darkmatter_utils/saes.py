@@ -1,0 +1,158 @@
+"""SAEs: load one, run it, read its card. The only module, beside its trainer, that knows sae_lens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .errors import BadInput
+from .study import SaeEntry
+
+CHUNK = 4096
+"""Tokens encoded at a time: the latents of one chunk fit the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The active latents of some tokens."""
+
+    row: Int[Tensor, "active"]
+    """Token of each entry, ascending."""
+    latent: Int[Tensor, "active"]
+    value: Float[Tensor, "active"]
+    l0: Int[Tensor, "token"]
+    x: Tensor | None = None
+    """The activations, kept only where decoding needs them."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory, bytes."""
+        return sum(t.nbytes for t in (self.row, self.latent, self.value, self.l0, self.x) if t is not None)
+
+
+@dataclass(frozen=True)
+class Sae:
+    """A loaded SAE: a reconstruction of activations and how many latents each took."""
+
+    id: str
+    kind: str
+    width: int
+    """Latents, d_sae."""
+    d_model: int
+    sae: object
+    """The sae_lens SAE, in eval mode."""
+
+    def reconstruct(self, batch) -> tuple[Float[Tensor, "token d_model"], Int[Tensor, "token"]]:
+        """(Sae(x), active latents) of a batch's ``x``, or of a plain array [token, d_model]."""
+        codes = self.codes(batch)
+        return self.decode(codes), codes.l0
+
+    @torch.no_grad()
+    def codes(self, batch) -> Codes:
+        """The active latents of each token. Cost: tokens × d_model × d_sae multiplications, a chunk at a time."""
+        x = torch.as_tensor(getattr(batch, "x", batch))
+        parts = []
+        for start, part in enumerate(x.split(CHUNK)):
+            latents = self.sae.encode(part.to(self.sae.W_dec))
+            row, latent = latents.nonzero(as_tuple=True)
+            parts.append((row + start * CHUNK, latent.to(torch.int32), latents[row, latent]))
+        row, latent, value = (torch.cat(arrays) for arrays in zip(*parts))
+        context = x if self._remembers else None
+        return Codes(row.to(torch.int32), latent, value, torch.bincount(row, minlength=len(x)), context)
+
+    @torch.no_grad()
+    def decode(self, codes: Codes) -> Float[Tensor, "token d_model"]:
+        """Sae(x) from the active latents: a sum of decoder rows, so the silent ones cost nothing."""
+        if codes.x is not None:  # the input was normalised token by token; sae_lens must see it again to undo that
+            return torch.cat([self.sae(part.to(self.sae.W_dec)) for part in codes.x.split(CHUNK)])
+        out = self.sae.b_dec.expand(len(codes.l0), -1).clone()
+        return out.index_add_(0, codes.row.long(), codes.value[:, None] * self.sae.W_dec[codes.latent.long()])
+
+    @property
+    def _remembers(self) -> bool:
+        cfg = self.sae.cfg
+        return cfg.normalize_activations not in (None, "none") or cfg.reshape_activations not in (None, "none")
+
+    @torch.no_grad()
+    def firing(self, x: Float[Tensor, "token d_model"]) -> Int[Tensor, "d_sae"]:
+        """How many of the tokens each latent fires on."""
+        return sum((self.sae.encode(part.to(self.sae.W_dec)) != 0).sum(dim=0) for part in x.split(CHUNK))
+
+
+def load_sae(entry: SaeEntry, folder: Path, *, d_model: int, dtype: str = "float32", device: str = "cpu") -> Sae:
+    """Load an SAE that SAELens saved; weights may be stored in float16, arithmetic is in ``dtype``.
+
+    Raises BadInput where the folder holds no SAE, or weights of another shape than its configuration or the model's
+    activations say, or values that are NaN or infinite.
+    """
+    if not (folder / "cfg.json").is_file() or not (folder / "sae_weights.safetensors").is_file():
+        raise BadInput(f"SAE {entry.id}: {folder.name} needs cfg.json and sae_weights.safetensors (SAELens' format)")
+    from sae_lens import SAE
+
+    try:
+        sae = SAE.load_from_disk(folder, device=device, dtype=dtype)
+    except Exception as error:  # safetensors and sae_lens raise many kinds for a damaged folder
+        raise BadInput(f"SAE {entry.id}: {folder.name} cannot be read ({' '.join(str(error).split())[:160]})") from None
+    sae.eval()
+    for name, weight in sae.state_dict().items():
+        if not torch.isfinite(weight).all():
+            raise BadInput(f"SAE {entry.id}: {name} holds NaN or infinite values; the file is damaged or overflowed")
+    if sae.cfg.d_in != d_model or tuple(sae.W_dec.shape) != (sae.cfg.d_sae, d_model):
+        raise BadInput(
+            f"SAE {entry.id}: decodes to {sae.W_dec.shape[1]} dimensions (d_in {sae.cfg.d_in}), "
+            f"but the site's activations have {d_model}; it belongs to another model or site"
+        )
+    return Sae(entry.id, sae.cfg.architecture(), sae.cfg.d_sae, d_model, sae)
+
+
+def shrink(folder: Path, threshold: Tensor | None = None) -> None:
+    """Rewrite a saved SAE with weights in float16 and thresholds in float32 (new ones if given), in place."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "sae_weights.safetensors"
+    state = load_file(path)
+    if threshold is not None:
+        state["threshold"] = threshold
+    for name, value in state.items():
+        keep = torch.float32 if name == "threshold" else torch.float16
+        if value.abs().max() > torch.finfo(keep).max:
+            raise BadInput(f"{folder.name}: {name} overflows {keep}")
+        state[name] = value.to(keep).contiguous()
+    save_file(state, path)
+    cfg = json.loads((folder / "cfg.json").read_text())
+    cfg = {k: v for k, v in cfg.items() if k != "metadata"} | {"dtype": "float32", "device": "cpu"}
+    (folder / "cfg.json").write_text(json.dumps(cfg, indent=1, sort_keys=True) + "\n")
+
+
+@torch.no_grad()
+def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Tensor, "d_sae"]:
+    """The one threshold at which a JumpReLU SAE's mean number of active latents on ``x`` is ``l0``.
+
+    Bisection on counts, not on errors. Latents that the threshold would start below zero stay off.
+    """
+    low, high = 0.0, max(float(_pre(sae, part).max()) for part in x.split(CHUNK))
+    for _ in range(40):
+        middle = (low + high) / 2
+        count = sum(int((_pre(sae, part) > middle).sum()) for part in x.split(CHUNK)) / len(x)
+        low, high = (middle, high) if count > l0 else (low, middle)
+    return torch.full((sae.cfg.d_sae,), high, dtype=torch.float32)
+
+
+def _pre(sae, x: Tensor) -> Tensor:
+    return torch.relu(sae.process_sae_in(x.to(sae.W_enc)) @ sae.W_enc + sae.b_enc)
+
+
+def nearest_l0(entries: Sequence[SaeEntry], l0: float) -> SaeEntry:
+    """The entry whose target L0 is nearest on a log scale; the lower one of two equally near."""
+    from math import log
+
+    known = [e for e in entries if e.l0]
+    if not known:
+        raise BadInput("none of these SAEs says its L0, so none is nearest to one")
+    return min(known, key=lambda e: (abs(log(e.l0 / l0)), e.l0))

@@ -1,0 +1,232 @@
+"""What is studied: one typed dataclass, read from a YAML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from .errors import BadInput, nearest
+
+STUDIES = Path(__file__).parent / "studies"
+DATA = Path(__file__).parent / "data"
+DTYPES = ("float64", "float32")
+"""Sums are float64 whatever the study says; this is the precision of the model and the SAEs."""
+
+
+@dataclass(frozen=True)
+class SaeEntry:
+    """One SAE of a study."""
+
+    id: str
+    kind: str = "jumprelu"
+    """Architecture of a trained SAE, or the kind of null."""
+    width: int = 0
+    """Latents, d_sae; 0 for a reconstruction without a dictionary."""
+    l0: float | None = None
+    """Active latents a token that it was made for; the realised number is measured."""
+    site: str | None = None
+    """Where it reads and writes; the study's site if not given."""
+    seed: int = 0
+    """Seed of its training."""
+    main: bool = False
+    """Belongs to the suite that scaling in width is read from: one L0, one seed a width or several."""
+    dead: float | None = None
+    """Share of latents that never fired on held-out text, where whoever trained it counted."""
+    path: str | None = None
+    """Folder of its weights, relative to the study's data."""
+    dials: dict[str, Any] = field(default_factory=dict)
+    """Settings of a null SAE."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A model, a site, SAEs and a text, and how they are measured. Raises `BadInput` for a contradiction."""
+
+    name: str
+    """Unique name; results are kept under it."""
+    title: str
+    """One line for the page."""
+    site: str
+    """Activation that is decomposed, e.g. ``blocks.2.hook_resid_post``."""
+    model: str | None = None
+    """Folder of a transformers model, relative to the data; None: activations are simulated."""
+    data: str | None = None
+    """Folder of an embedded study's files (a name inside the package, ``made`` to be made on the spot, or a path)."""
+    text: str | None = None
+    """Which token set of the data is decomposed; None for a simulated world."""
+    window: tuple[int, int] = (0, 1 << 30)
+    """First position that counts and the one after the last."""
+    folds: int = 5
+    seed: int = 0
+    bootstrap: int = 1000
+    """Resamples of documents behind every interval."""
+    ridge: float | str = 0.0
+    """Ridge of the linear maps, or "cv"."""
+    dtype: str = "float64"
+    device: str = "cpu"
+    contexts: int | None = None
+    """Only so many contexts of the text; None: all."""
+    world: dict[str, Any] = field(default_factory=dict)
+    """Dials of a simulated world, and how many ``documents`` of it."""
+    saes: tuple[SaeEntry, ...] = ()
+    """The SAEs; ``manifest`` in the file stands for all that the data's manifest lists."""
+
+    def __post_init__(self) -> None:
+        say = lambda line: BadInput(f"study {self.name}: {line}")  # noqa: E731
+        start, stop = self.window
+        if not 0 <= start < stop:
+            raise say(f"window [{start}, {stop}] is empty; give [first position, one after the last]")
+        if self.folds < 2:
+            raise say(f"folds is {self.folds}; a fold is scored by a map fitted on the others, so give at least 2")
+        if self.bootstrap < 100:
+            raise say(f"bootstrap is {self.bootstrap}; give at least 100 resamples for a 95% interval")
+        if self.dtype not in DTYPES:
+            raise say(f"dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
+        if self.ridge != "cv" and (isinstance(self.ridge, str) or self.ridge < 0):
+            raise say(f"ridge is {self.ridge!r}; give a number of 0 or more, or cv")
+        if (self.model is None) != bool(self.world):
+            raise say("give either a model or a world: activations are read from one or simulated by the other")
+        if self.model is not None and (self.data is None or self.text is None):
+            raise say("a model needs data (where its files are) and text (which token set)")
+        ids = [sae.id for sae in self.saes]
+        if len(set(ids)) != len(ids):
+            raise say(f"SAE id '{next(i for i in ids if ids.count(i) > 1)}' is given twice; ids must differ")
+
+    @classmethod
+    def load(cls, source: "str | Path | Study") -> "Study":
+        """A study by name or by the path of its YAML file; BadInput names the nearest valid names."""
+        if isinstance(source, Study):
+            return source
+        path = Path(source)
+        if path.suffix not in (".yaml", ".yml"):
+            path = STUDIES / f"{source}.yaml"
+            if not path.is_file():
+                raise BadInput(f"unknown study '{source}'; {nearest(source, study_names())} (or the path of a .yaml file)")
+        elif not path.is_file():
+            raise BadInput(f"no study file at {path}; give a name ({', '.join(study_names())}) or a .yaml file")
+        try:
+            settings = yaml.safe_load(path.read_text("utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise BadInput(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
+        return cls.of(settings, base=path.parent)
+
+    @classmethod
+    def of(cls, settings: Any, *, base: Path = STUDIES) -> "Study":
+        """A study from the mapping that a YAML file holds; BadInput for an unknown key or a wrong type."""
+        if not isinstance(settings, dict):
+            raise BadInput("a study file holds keys and values (name: ..., site: ..., saes: ...)")
+        settings = dict(settings)
+        where = f"study {settings.get('name', '?')}"
+        if isinstance(settings.get("data"), str) and settings["data"].startswith("."):
+            settings["data"] = str((base / settings["data"]).resolve())
+        if settings.get("saes") == "manifest":
+            settings["saes"] = manifest_entries(settings.get("data"))
+        settings["saes"] = tuple(
+            _typed(SaeEntry, entry, f"{where}: sae {i}") for i, entry in enumerate(_sequence(settings.get("saes"), where))
+        )
+        return _typed(cls, settings, where)
+
+    def data_folder(self) -> Path:
+        """Where the study's files are; makes them first if they are made on the spot."""
+        return data_folder(self.data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for records."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def fingerprint(self) -> str:
+        """sha256 of the settings that numbers depend on (not of the data's bytes)."""
+        settings = {k: v for k, v in self.to_dict().items() if k not in ("title", "device")}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def sae(self, id: str) -> SaeEntry:
+        """The entry of an SAE; BadInput names the nearest ids."""
+        for entry in self.saes:
+            if entry.id == id:
+                return entry
+        raise BadInput(f"study {self.name} has no SAE '{id}'; {nearest(id, [s.id for s in self.saes])}")
+
+
+def study_names() -> list[str]:
+    """Names of the studies in the package."""
+    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
+
+
+def data_folder(data: str) -> Path:
+    """The folder behind a study's ``data``: inside the package, made on the spot, or a path."""
+    if data == "made":
+        from .nano import made
+
+        return made()
+    folder = DATA / data if not Path(data).is_absolute() else Path(data)
+    if not (folder / "manifest.json").is_file():
+        have = sorted(p.parent.name for p in DATA.glob("*/manifest.json"))
+        raise BadInput(f"no data at '{data}' (a folder with manifest.json); embedded: {', '.join(have) or 'none'}")
+    return folder
+
+
+def manifest_entries(data: str | None) -> list[dict]:
+    """What ``saes: manifest`` stands for: the SAEs that the data's manifest lists, in its order."""
+    if not isinstance(data, str):
+        raise BadInput("saes: manifest needs data, the folder whose manifest lists them")
+    manifest = json.loads((data_folder(data) / "manifest.json").read_text())
+    known = {f.name for f in fields(SaeEntry)}
+    return [{k: v for k, v in entry.items() if k in known} for entry in manifest["saes"]]
+
+
+def _sequence(value: Any, where: str) -> list:
+    if value is None:
+        raise BadInput(f"{where}: saes is missing; list them, or write saes: manifest")
+    if not isinstance(value, list | tuple) or not value:
+        raise BadInput(f"{where}: saes must be a list with at least one entry, or manifest")
+    return list(value)
+
+
+def _typed(kind, settings: Any, where: str):
+    """An instance of a dataclass from a mapping, every value checked against the field's type."""
+    if not isinstance(settings, dict):
+        raise BadInput(f"{where}: expected keys and values, got {settings!r}")
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    for key, value in settings.items():
+        if key not in known:
+            raise BadInput(f"{where}: unknown key '{key}'; {nearest(key, known)}")
+        if key == "window" and isinstance(value, list | tuple) and len(value) == 2 and all(
+            isinstance(v, int) and not isinstance(v, bool) for v in value
+        ):
+            settings = settings | {key: tuple(value)}
+        elif key != "saes" and not _fits(value, hints[key]):
+            raise BadInput(f"{where}: {key} is {value!r}; expected {_words(hints[key])}")
+    missing = [f.name for f in fields(kind) if f.default is f.default_factory is dataclasses.MISSING
+               and f.name not in settings]  # fmt: skip
+    if missing:
+        raise BadInput(f"{where}: {' and '.join(missing)} missing")
+    return kind(**settings)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    options = getattr(hint, "__args__", None) if not hasattr(hint, "__origin__") else None
+    if options:
+        return any(_fits(value, option) for option in options)
+    origin = getattr(hint, "__origin__", hint)
+    if origin is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if origin is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return origin is not tuple and isinstance(value, origin)
+
+
+def _words(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    options = getattr(hint, "__args__", None) if not hasattr(hint, "__origin__") else None
+    if options:
+        return " or ".join(_words(option) for option in options)
+    if getattr(hint, "__origin__", None) is tuple:
+        return "two whole numbers, [first position, one after the last]"
+    return names.get(hint, "keys and values")
