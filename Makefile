@@ -1,0 +1,62 @@
+# make book   set up, run what changed, render book/_build/html
+# make test   set up, all tests
+# make lock   resolve the exact versions anew (needs a package index)
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# The first of these that is Python 3.11 to 3.13; or say which: make PYTHON=/path/to/python book
+PYTHONS := python3 python3.12 python3.13 python3.11
+RIGHT   := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+.PHONY: book test setup pair browser lock clean
+.DEFAULT_GOAL := book
+
+book: setup
+	@$(BIN)/darkmatter build
+
+test: setup browser
+	@$(BIN)/python -m pytest
+
+setup: $(READY) pair
+
+$(READY): requirements.lock pyproject.toml
+	@set -e; chosen="$(PYTHON)"; \
+	for name in $(PYTHONS); do \
+	  [ -n "$$chosen" ] || ! "$$name" -c '$(RIGHT)' 2>/dev/null || chosen="$$name"; \
+	done; \
+	[ -n "$$chosen" ] && "$$chosen" -c '$(RIGHT)' || \
+	  { echo "this needs Python 3.11, 3.12 or 3.13; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }; \
+	[ -x $(BIN)/python ] && $(BIN)/python -c '$(RIGHT)' || { echo "making $(VENV) with $$chosen"; "$$chosen" -m venv --clear $(VENV) || \
+	  { echo "venv failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }; }
+	@echo "installing requirements.lock (about 2 GB, some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The .py files are the source; each gets its .ipynb beside it, for working in Jupyter.
+pair: $(READY)
+	@set -- notebooks/*.py; [ ! -e "$$1" ] || $(BIN)/jupytext --quiet --sync "$$@"
+
+browser:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do \
+	  ! command -v $$name >/dev/null || exit 0; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing Chromium for the tests of the pages"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else echo "make test draws the pages in Chromium; install it: apt-get install chromium, or brew install chromium" >&2; exit 2; fi
+
+# torch is pinned by hand: pip then takes a CPU wheel where it finds one and the ordinary wheel elsewhere.
+lock: $(READY)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 2; }
+	@mkdir -p build
+	uv pip compile --quiet --universal --python-version 3.11 --no-emit-package torch --no-annotate --no-header \
+	  --extra book --extra dev pyproject.toml -o build/resolved.txt
+	@{ echo "# Exact versions of everything the book needs; made by 'make lock'."; \
+	   echo "# torch: a CPU wheel is taken where pip finds one (2.13.0+cpu outranks 2.13.0), the ordinary one elsewhere."; \
+	   echo "torch==2.13.0"; grep -vE '^(nvidia|triton|cuda|torch)[-_=]' build/resolved.txt; } > build/requirements.lock
+	@mv build/requirements.lock requirements.lock
+
+clean:
+	rm -rf build book/_build .cache .pytest_cache .ruff_cache
