@@ -1,7 +1,8 @@
-"""Make the embedded study from seed: ``darkmatter train tiny``.
+"""Make the embedded study's text and language model from seed: the first stages of ``darkmatter train tiny``.
 
-Stages, each resumable: text → tokenizer and token files → language model → activations → SAEs → the shipped folder
-with its manifest. A stage that is done is not done again; a stage that was cut off goes on from its last checkpoint.
+Stages, each resumable: text → tokenizer and token files → language model → activations; `embedded_saes` goes on with
+the SAEs and the shipped folder. A stage that is done is not done again; one that was cut off goes on from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
+from transformers import AutoTokenizer
 
 from . import corpus, language_model
+from .models import load_model, token_losses
+from .streams import MICRO
 
 SEED = 0
 TOKENIZER_CHARACTERS = 30_000_000
@@ -22,6 +27,8 @@ SCORE_TOKENS, COMPONENT_TOKENS = 250_000, 1_600_000
 """Tokens of the two disjoint sets of held-out documents, at least."""
 SCORE_CONTEXTS, COMPONENT_CONTEXTS = 4, 16
 """Contexts taken from one document at most, so that long files do not speak for the rest."""
+ACTIVATIONS = 4_000_000
+"""Training activations that are stored, about."""
 STEPS = 3000
 """Optimiser steps of the language model, of 32 contexts."""
 
@@ -98,3 +105,54 @@ def train_model(build: Path, *, steps: int = STEPS, log=print):
     return language_model.train(
         contexts, build / "model", steps=steps, muon_lr=1e-2, adam_lr=4e-3, seed=SEED, evaluate=evaluate, log=log
     )
+
+
+def finish_model(build: Path, *, log=print) -> None:
+    """The trained model as a transformers folder in float16, and its held-out loss beside n-gram models."""
+    folder = build / "model" / "saved"
+    if (build / "model" / "held_out.json").exists():
+        return
+    model, curve = train_model(build, log=log)
+    language_model.save(model, AutoTokenizer.from_pretrained(build / "tokenizer"), folder)
+    loaded = load_model(folder)
+    tokens = np.load(build / "held_out.npz")["score_tokens"]
+    losses = []
+    for part in torch.from_numpy(tokens.astype(np.int64)).split(MICRO):
+        losses.append(token_losses(loaded.run(part, [])[1], part)[:, 1:-1])  # predictions of positions 2 and on
+    nats = float(torch.cat(losses).double().mean())
+    length = np.array([len(t) for t in loaded.tokenizer.convert_ids_to_tokens(range(language_model.VOCABULARY))])
+    log("model: counting n-grams")
+    grams = language_model.NGrams(np.load(build / "training.npy")).losses(tokens)
+    held_out = dict(nats_per_token=nats, nats_per_byte=nats / float(length[tokens[:, 2:]].mean()), **grams,
+                    tokens=int(tokens[:, 2:].size))  # fmt: skip
+    log("model: held-out nats a token " + ", ".join(f"{k} {v:.3f}" for k, v in held_out.items() if k != "tokens"))
+    about = dict(held_out=held_out, curve=curve, parameters=sum(p.numel() for p in model.parameters()))
+    (build / "model" / "held_out.json").write_text(json.dumps(about))
+
+
+def activations(build: Path, site: str, window: tuple[int, int], *, log=print) -> None:
+    """Activations at ``site`` [token, d_model]: training.npy, score.npy (inside ``window``), component.npy; no <bos>.
+
+    Training rows come from every ``stride``-th training context, so that all of the text is seen.
+    """
+    folder = build / "activations"
+    model = load_model(build / "model" / "saved")
+    held = np.load(build / "held_out.npz")
+    training = np.load(build / "training.npy", mmap_mode="r")
+    stride = max(1, len(training) * (language_model.CONTEXT - 1) // ACTIVATIONS)
+    whole = (1, language_model.CONTEXT)
+    sets = {"score": (held["score_tokens"], window, np.float32), "component": (held["component_tokens"], whole, np.float16),
+            "training": (training[::stride], whole, np.float16)}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (tokens, (start, stop), dtype) in sets.items():
+        path = folder / f"{name}.npy"
+        if path.exists():
+            continue
+        log(f"activations: {name}, {len(tokens)} contexts")
+        rows = [
+            model.activations(part, site)[:, start:stop].flatten(0, 1).numpy().astype(dtype)
+            for part in torch.from_numpy(tokens.astype(np.int64)).split(MICRO)
+        ]
+        with path.with_suffix(".part").open("wb") as file:
+            np.save(file, np.concatenate(rows))
+        path.with_suffix(".part").replace(path)

@@ -92,7 +92,7 @@ def token_losses(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return F.pad(losses, (0, 1), value=float("nan"))
 
 
-def load_model(source: str | Path, *, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
+def load_model(source: str | Path, *, name: str | None = None, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
     """Load a transformers folder or hub name through TransformerBridge, weights unprocessed.
 
     Raises BadInput for a folder without a model and for an unknown dtype. Cost: a second's import, then the weights.
@@ -109,7 +109,7 @@ def load_model(source: str | Path, *, dtype: str = "float32", device: str = "cpu
 
     transformers_logging.disable_progress_bar()
     bridge = TransformerBridge.boot_transformers(str(source), device=device)
-    return wrap(bridge, name=path.name if path.is_dir() else str(source), dtype=dtype)
+    return wrap(bridge, name=name or path.name, dtype=dtype)
 
 
 def wrap(bridge, *, name: str, dtype: str = "float32") -> LanguageModel:

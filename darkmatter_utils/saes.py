@@ -82,6 +82,7 @@ class Sae:
     @torch.no_grad()
     def firing(self, x: Float[Tensor, "token d_model"]) -> Int[Tensor, "d_sae"]:
         """How many of the tokens each latent fires on."""
+        x = torch.as_tensor(x)
         return sum((self.sae.encode(part.to(self.sae.W_dec)) != 0).sum(dim=0) for part in x.split(CHUNK))
 
 
@@ -134,14 +135,18 @@ def shrink(folder: Path, threshold: Tensor | None = None) -> None:
 def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Tensor, "d_sae"]:
     """The one threshold at which a JumpReLU SAE's mean number of active latents on ``x`` is ``l0``.
 
-    Bisection on counts, not on errors. Latents that the threshold would start below zero stay off.
+    The (l0 · tokens)-th largest pre-activation: a count decides, never an error. One pass; memory of about
+    2 · l0 · tokens numbers. Raises BadInput if too few pre-activations are positive.
     """
-    low, high = 0.0, max(float(_pre(sae, part).max()) for part in x.split(CHUNK))
-    for _ in range(40):
-        middle = (low + high) / 2
-        count = sum(int((_pre(sae, part) > middle).sum()) for part in x.split(CHUNK)) / len(x)
-        low, high = (middle, high) if count > l0 else (low, middle)
-    return torch.full((sae.cfg.d_sae,), high, dtype=torch.float32)
+    wanted = round(l0 * len(x))
+    first = _pre(sae, x[:CHUNK]).flatten()
+    floor = float(first.kthvalue(max(1, len(first) - min(len(first) - 1, int(2 * l0 * min(CHUNK, len(x)))))).values)
+    for low in (floor, 0.0):  # the first chunk may not speak for all
+        values = torch.cat([pre[pre > low] for part in x.split(CHUNK) for pre in [_pre(sae, part)]])
+        if len(values) > wanted:
+            edge = values.kthvalue(len(values) - wanted).values
+            return torch.full((sae.cfg.d_sae,), float(edge), dtype=torch.float32)
+    raise BadInput(f"no threshold gives an L0 of {l0}: only {len(values) / len(x):.3g} latents a token are positive")
 
 
 def _pre(sae, x: Tensor) -> Tensor:

@@ -56,7 +56,8 @@ class Source:
         """The language model, if the study has one."""
         if self.study.model is None:
             return None
-        model = load_model(self.study.data_folder() / self.study.model, dtype=self.study.dtype, device=self.study.device)
+        folder = self.study.data_folder() / self.study.model
+        model = load_model(folder, name=self.study.name, dtype=self.study.dtype, device=self.study.device)
         model.check_site(self.study.site)
         return model
 
