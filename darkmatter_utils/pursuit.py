@@ -26,8 +26,8 @@ class Codes:
     """Sparse codes: token t is written Σ_j values[t, j] · dictionary[indices[t, j]]."""
 
     indices: Int[Tensor, "token k"]
-    """Latents, the one with the largest coefficient first; 0 where the value is 0. No active latent occurs
-    twice."""
+    """Latents, the one with the largest coefficient first; no active latent occurs twice. A slot that is not
+    used names a latent that is not active, so that a plain scatter of the values is right."""
     values: Float[Tensor, "token k"]
     """Their coefficients; 0 marks a slot that is not used."""
 
@@ -60,10 +60,10 @@ class Codes:
         shape = (len(dense), int(counts.max()) if len(dense) else 0)
         indices, values = index.new_zeros(shape), dense.new_zeros(shape)
         indices[row, slot], values[row, slot] = index, dense[row, index]
-        return _ordered(indices, values)
+        return _ordered(indices, values, dense.shape[1])
 
 
-def gradient_pursuit(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256,
+def gradient_pursuit(x, dictionary, l0, *, chunk: int = 8192, batch: int = 256,
                      rule: str = "authors") -> Codes:
     """Non-negative gradient pursuit from the empty set, as many steps on each token as its ``l0``.
 
@@ -105,10 +105,10 @@ def gradient_pursuit(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256,
             value.add_(gradient * length[:, None]).clamp_(min=0)
         return indices, values
 
-    return _in_batches(pursue, x, steps, batch)
+    return _in_batches(pursue, x, steps, batch, len(dictionary))
 
 
-def omp(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256) -> Codes:
+def omp(x, dictionary, l0, *, chunk: int = 8192, batch: int = 256) -> Codes:
     """Orthogonal matching pursuit: pick the atom with the largest |score|, refit all picked ones by least
     squares.
 
@@ -150,7 +150,7 @@ def omp(x, dictionary, l0, *, chunk: int = 2048, batch: int = 256) -> Codes:
         values = torch.linalg.solve_triangular(triangle, inner[:, :, None], upper=True).squeeze(2)
         return indices, torch.where(used, values, 0)
 
-    return _in_batches(pursue, x, steps, batch)
+    return _in_batches(pursue, x, steps, batch, len(dictionary))
 
 
 def refit(x, dictionary, support, *, batch: int = 256) -> Codes:
@@ -173,7 +173,7 @@ def refit(x, dictionary, support, *, batch: int = 256) -> Codes:
             atoms = dictionary[support[rows].clamp(min=0)].double()
             gram, target = atoms @ atoms.mT, torch.einsum("tkd,td->tk", atoms, x[rows].double())
             values[rows] = solve_nonnegative(gram, target, support[rows] >= 0).to(x.dtype)
-    return _ordered(support.clamp(min=0).long(), values)
+    return _ordered(support.clamp(min=0).long(), values, len(dictionary))
 
 
 def best_atom(residual: Tensor, dictionary: Tensor, *, chunk: int, weight: Tensor | None = None,
@@ -210,13 +210,16 @@ def _combine(index: Tensor, value: Tensor, dictionary: Tensor) -> Tensor:
     return embedding_bag(index, dictionary, per_sample_weights=value, mode="sum")
 
 
-def _ordered(indices: Tensor, values: Tensor) -> Codes:
-    order = values.abs().argsort(dim=1, descending=True, stable=True)
-    values = values.gather(1, order)
-    return Codes(torch.where(values != 0, indices.gather(1, order), 0), values)
+def _ordered(indices: Tensor, values: Tensor, d_sae: int) -> Codes:
+    order = values.abs().argsort(dim=1, descending=True, stable=True)[:, :d_sae]  # no more can be active
+    indices, values = indices.gather(1, order), values.gather(1, order)
+    active = torch.where(values != 0, indices, torch.iinfo(indices.dtype).max).sort(1).values
+    run = active == torch.arange(indices.shape[1], device=indices.device)  # 0, 1, 2 ... are active as far as
+    spare = run.int().cumprod(1).sum(1, keepdim=True)
+    return Codes(torch.where(values != 0, indices, spare), values)
 
 
-def _in_batches(pursue, x: Tensor, steps: Tensor, batch: int) -> Codes:
+def _in_batches(pursue, x: Tensor, steps: Tensor, batch: int, d_sae: int) -> Codes:
     """Run ``pursue`` on tokens of similar L0 together, those that need the most steps first."""
     indices = torch.zeros(len(x), int(steps.max()) if len(x) else 0, dtype=torch.int64, device=x.device)
     values = x.new_zeros(indices.shape)
@@ -224,7 +227,7 @@ def _in_batches(pursue, x: Tensor, steps: Tensor, batch: int) -> Codes:
         if len(rows) and steps[rows[0]]:
             index, value = pursue(x[rows], steps[rows])
             indices[rows, : index.shape[1]], values[rows, : index.shape[1]] = index, value
-    return _ordered(indices, values)
+    return _ordered(indices, values, d_sae)
 
 
 def _checked(x, dictionary, l0) -> tuple[Tensor, Tensor, Tensor]:

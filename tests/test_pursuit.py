@@ -112,6 +112,7 @@ def test_low_precision_is_worked_in_float32_and_zero_shapes_are_empty():
     half = gradient_pursuit(x.half(), atoms.half(), 5)
     assert half.values.dtype == torch.float32
     assert torch.allclose(half.decode(atoms), gradient_pursuit(x, atoms, 5).decode(atoms).float(), atol=0.1)
+    assert gradient_pursuit(x, atoms[:3], 9).indices.shape == (60, 3)  # no more than the atoms there are
     assert gradient_pursuit(x, atoms, 0).indices.shape == (60, 0)
     assert gradient_pursuit(x[:0], atoms, 3).values.shape[0] == 0
     assert gradient_pursuit(x.numpy(), atoms.numpy(), 2).decode(atoms).shape == x.shape
@@ -173,7 +174,8 @@ def test_omp_with_an_l0_of_each_token_and_an_exhausted_signal():
 def test_codes_of_a_dense_matrix_and_back():
     dense = torch.tensor([[0.0, 2.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
     codes = Codes.of(dense)
-    assert codes.indices.tolist() == [[3, 1], [0, 0], [0, 0]]
+    assert codes.indices.tolist() == [[3, 1], [0, 0], [0, 1]]
+    assert torch.equal(torch.zeros(3, 4).scatter(1, codes.indices, codes.values), dense)
     assert codes.support.tolist() == [[3, 1], [-1, -1], [0, -1]]
     assert torch.equal(codes.dense(4), dense) and codes.l0.tolist() == [2, 0, 1]
     assert torch.equal(codes.decode(torch.eye(4)), dense)

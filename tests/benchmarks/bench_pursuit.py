@@ -1,7 +1,7 @@
 """Gradient pursuit against a plain dense implementation of the same rule.
 
-`python tests/benchmarks/bench_pursuit.py [threads]` prints seconds and their ratio at d_sae 16,384, d_model 256,
-L0 32, batch 256, on the same threads.
+`python tests/benchmarks/bench_pursuit.py [threads]` prints seconds and their ratio at d_sae 16,384,
+d_model 256, L0 32, batch 256, on the same threads.
 """
 
 import statistics
