@@ -25,7 +25,7 @@ WIDTHS = tuple(D_MODEL * 2**k for k in range(6))
 GRID_WIDTHS = WIDTHS[:4]
 SEEDS = 3
 """Training seeds of the four smaller widths at ``L0``."""
-SAMPLES = 4_000_000
+SAMPLES = 3_000_000
 """Activations seen by each SAE."""
 
 

@@ -27,12 +27,12 @@ class SaeJob:
     samples: int
     """Activations seen in training; more than are stored means further passes in another order."""
     batch: int = 1024
-    lr: float = 2e-3
+    lr: float = 5e-3
 
 
 BATCHES_PER_ROW = 100
 """Training batches that one row of the curve averages over."""
-FLOOR = 0.05
+FLOOR = 0.03
 """The learning rate of the last third, as a share of the peak."""
 
 
@@ -84,7 +84,7 @@ def train_sae(job: SaeJob, activations: np.ndarray, folder: Path, *, log=print) 
         x = torch.from_numpy(rows).float() * scale
         output = trainer.step(x)
         trainer.n_training_steps += 1
-        residual += float((x - output.sae_out.float()).pow(2).sum())
+        residual += float((x - output.sae_out.detach().float()).pow(2).sum())
         total += float((x - x.mean(0)).pow(2).sum())
         if (step + 1) % BATCHES_PER_ROW == 0 or step + 1 == steps:
             curve.append([(step + 1) * job.batch, round(residual / total, 5)])
