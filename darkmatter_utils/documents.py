@@ -78,12 +78,6 @@ class DocumentSums:
             self.tables[name] = self.tables[name] + table if name in self.tables else table.copy()
         return self
 
-    def by_fold(self, fold: Mapping[int, int]) -> dict[str, np.ndarray]:
-        """Each table summed over the documents of each fold [fold, ...]."""
-        assigned = np.array([fold[int(document)] for document in self.documents])
-        members = (np.arange(assigned.max() + 1)[:, None] == assigned).astype(np.float64)
-        return {name: np.tensordot(members, table, axes=1) for name, table in self.tables.items()}
-
     def state_dict(self) -> dict[str, np.ndarray]:
         """The ids and tables as arrays; `load_state_dict` is its inverse."""
         return {"documents": self.documents} | {f"table.{name}": table for name, table in self.tables.items()}

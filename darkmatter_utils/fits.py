@@ -83,29 +83,29 @@ class LinearMap:
 class Spectrum:
     """X'X of some tokens, factorised once for each ridge: solves for any number of targets.
 
-    Where x is well conditioned: Cholesky of X'X + ridge, scaled to a unit diagonal (cost d_in³/3). Otherwise the
-    singular values and directions of x (about 25 d_in³, once), found through the *correlations* of x so that
-    dimensions of very different size keep their digits; at ridge 0 those below 1e-7 of the largest are dropped.
-    Squaring x puts 1e-7 at float64's edge, so collinear directions are told from rounding, and dropped, only
-    down to sqrt(4 d_in eps) of the largest correlation (1.5e-7 to 2e-6 for d_in 24 to 4096). What is dropped gets
-    weight zero: the answer is the one of least norm.
+    Where x is well conditioned: Cholesky of X'X + ridge, scaled to a unit diagonal (cost d_in³/3). Otherwise, and
+    without intercept, the singular values and directions of x (about 25 d_in³, once), found through the
+    *correlations* of x so that dimensions of very different size keep their digits; at ridge 0 those below 1e-7 of
+    the largest are dropped. Squaring x puts 1e-7 at float64's edge, so collinear directions are told from rounding,
+    and dropped, only down to sqrt(4 d_in eps) of the largest correlation (1.5e-7 to 2e-6 for d_in 24 to 4096). What
+    is dropped gets weight zero: the answer is the one of least norm.
     """
 
     def __init__(self, moments: Moments, *, intercept: bool = True):
         if moments.n < 1:
             raise BadInput("a linear map needs at least one token to be fitted on, got none")
-        self.intercept = intercept
-        self.gram = moments.xx if intercept else moments.raw()[0]
+        self.intercept, self.gram = intercept, moments.xx
+        # Without intercept the mean is one more row of x: Σxx' = xx + (√n x̄)(√n x̄)'.
+        self.root_n, self.mean_row = moments.n**0.5, moments.n**0.5 * moments.x_mean
         # A constant column varies only by rounding: scaled up, it would pass for a direction.
-        rounding = moments.n * (64 * EPS * moments.x_mean) ** 2 if intercept else 0.0
-        diagonal = self.gram.diagonal()
-        self.varies = diagonal > rounding
+        self.varies = self.gram.diagonal() > (64 * EPS * self.mean_row) ** 2
         self._factors: dict[float, tuple[Tensor, Tensor] | None] = {}
 
     @property
     def unit(self) -> float:
         """tr(X'X) / d_in, the unit of the ridge grid."""
-        return float(self.gram.trace()) / len(self.gram)
+        mean = 0.0 if self.intercept else float(self.mean_row @ self.mean_row)
+        return (float(self.gram.trace()) + mean) / len(self.gram)
 
     def _cholesky(self, ridge: float) -> tuple[Tensor, Tensor] | None:
         """(lower factor of the scaled X'X + ridge, the scale), or None where something might have to be dropped."""
@@ -121,48 +121,53 @@ class Spectrum:
                 reciprocal, _ = lapack.dpocon(factor.cpu().numpy(), norm, uplo="L")
                 # LAPACK's estimate of the 1-norm is within a factor of 3 or so; 10 makes it a bound.
                 smallest = reciprocal * norm / 10
-            singular = np.sqrt(smallest / len(scaled)) * float(scale.min() / scale.max())
+            singular = (smallest / len(scaled)) ** 0.5 * float(scale.min() / scale.max())
             safe = smallest > 1e-11 and (ridge > 0 or singular > TOLERANCE)
             self._factors[ridge] = (factor, scale) if safe else None
         return self._factors[ridge]
 
     @cached_property
-    def _svd(self) -> tuple[Tensor, Tensor]:
-        """(squared singular values [kept], directions [d_in, kept]) of x, without what rounding made."""
+    def _svd(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(w, u, s, v): x is u s v' turned, and w X'Y is Y turned alike, without directions that rounding made."""
         scale = torch.where(self.varies, self.gram.diagonal(), 0.0).clamp(min=0).sqrt()
-        safe = torch.where(scale > 0, scale, 1.0)
-        alive = (scale > 0).to(torch.float64)
+        safe, alive = torch.where(scale > 0, scale, 1.0), (scale > 0).to(torch.float64)
         values, vectors = torch.linalg.eigh(self.gram / safe[:, None] / safe * alive[:, None] * alive)
-        kept = values > 4 * len(values) * EPS * values[-1]
-        root = values[kept].sqrt()[:, None] * vectors[:, kept].T * scale
-        _, singular, directions = torch.linalg.svd(root, full_matrices=False)
-        return singular**2, directions.T
+        kept = values > 4 * len(values) * EPS * values[-1].clamp(min=0)
+        root, vectors = values[kept].sqrt()[:, None], vectors[:, kept].T
+        rows = root * vectors * scale
+        if not self.intercept:
+            rows = torch.cat([rows, self.mean_row[None]])
+        u, s, vh = torch.linalg.svd(rows, full_matrices=False)
+        return vectors / safe / root, u, s, vh.T
 
-    def solve(self, xy: Tensor, ridge: float) -> Tensor:
-        """The weights [d_in, d_out] for X'Y [d_in, d_out]."""
+    def solve(self, xy: Tensor, ridge: float, *, y_mean: Tensor | None = None) -> Tensor:
+        """The weights [d_in, d_out] for X'Y about the means [d_in, d_out] and, without intercept, ȳ [d_out]."""
         if not (np.isfinite(ridge) and ridge >= 0):
             raise BadInput(f"ridge must be a finite number of at least 0, or 'cv', got {ridge}")
-        if factored := self._cholesky(ridge):
+        if self.intercept and (factored := self._cholesky(ridge)):
             factor, scale = factored
             return torch.cholesky_solve(xy / scale[:, None], factor) / scale[:, None]
-        squares, directions = self._svd
-        if ridge == 0 and len(squares):
-            kept = squares > TOLERANCE**2 * squares[0]
-            squares, directions = squares[kept], directions[:, kept]
-        return directions @ ((directions.T @ xy) / (squares + ridge)[:, None])
+        whiten, u, s, v = self._svd
+        rows = whiten @ xy
+        if not self.intercept:
+            rows = torch.cat([rows, self.root_n * y_mean[None]])
+        if ridge == 0 and len(s):
+            kept = s > TOLERANCE * s[0]
+            u, s, v = u[:, kept], s[kept], v[:, kept]
+        return v @ ((u.T @ rows) * (s / (s * s + ridge))[:, None])
 
     def map(self, moments: Moments, *, ridge=0.0, groups: Sequence[slice] | None = None) -> LinearMap:
         """The map for the targets in `moments` (this factorisation's tokens): one ridge, or one for each group."""
-        xy = moments.xy if self.intercept else moments.raw()[1]
+        xy, y_mean = moments.xy, moments.y_mean
         if groups is None:
             groups, ridge = [slice(0, xy.shape[1])], [ridge]
         ridges = tuple(float(value) for value in ridge)
         if len(set(ridges)) == 1:
-            weight = self.solve(xy, ridges[0])
+            weight = self.solve(xy, ridges[0], y_mean=y_mean)
         else:
             weight = torch.zeros_like(xy)
             for columns, value in zip(groups, ridges, strict=True):
-                weight[:, columns] = self.solve(xy[:, columns], value)
+                weight[:, columns] = self.solve(xy[:, columns], value, y_mean=y_mean[columns])
         zero = 1.0 if self.intercept else 0.0
         return LinearMap(weight, zero * moments.x_mean, zero * moments.y_mean, ridges)
 

@@ -28,7 +28,9 @@ def as_float64(array, *, device="cpu") -> Tensor:
     """The array, torch or numpy of any float or integer type, as a float64 tensor that must not be written to."""
     if isinstance(array, Tensor):
         return array.detach().to(device=device, dtype=torch.float64)
-    return torch.from_numpy(np.asarray(array, dtype=np.float64)).to(device)
+    array = np.asarray(array, dtype=np.float64)
+    # torch warns of arrays that may not be written to, such as a memory map of float64.
+    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
 
 
 def chunks(tokens: int, width: int):
