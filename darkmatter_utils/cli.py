@@ -7,12 +7,12 @@ the latter is one line on stderr.
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from pathlib import Path
 
 from .errors import BadInput, nearest
+from .running import NO_ROOM
 
 TRAINABLE = ("tiny",)
 """Studies that ``darkmatter train`` makes from seed."""
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _stop(130, "interrupted; what was finished is kept, the same command goes on from there")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NO_ROOM:
             return _fault(error)
         return _stop(
             2, f"the disk is full ({_where(error)}); free some space and give the same command again"

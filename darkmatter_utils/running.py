@@ -18,6 +18,9 @@ from .errors import BadInput, nearest
 from .records import CELLS, RECORDS, digest
 from .staleness import stamp
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a full quota, a limit on the size of files."""
+
 
 class ChapterFailed(BadInput):
     """A cell of a chapter raised; the message is the one line to show."""
@@ -79,13 +82,14 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
     try:
         return papermill.execute_notebook(
             str(aside / "in.ipynb"), str(aside / "out.ipynb"), parameters=parameters, kernel_name="python3",
-            progress_bar=sys.stderr.isatty(), cwd=str(aside), stderr_file=sys.stderr, extra_arguments=["--log-level=ERROR"],
+            progress_bar=sys.stderr.isatty(), cwd=str(aside), stderr_file=sys.stderr, extra_arguments=["--log-level=CRITICAL"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
-        if error.ename == "OSError" and os.strerror(errno.ENOSPC) in str(error.evalue):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        for number in NO_ROOM:
+            if error.ename == "OSError" and os.strerror(number) in str(error.evalue):
+                raise OSError(number, os.strerror(number)) from None
         kept = _keep_failed(chapter, aside)
         line = " ".join(str(error.evalue).split()) or "no message"
         raise ChapterFailed(
