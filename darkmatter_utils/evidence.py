@@ -65,7 +65,13 @@ def predictors_by_width(measurement, *, bootstrap: int = 1000) -> pd.DataFrame:
 
 def _constant(measurement) -> dict:
     suite = width_suite(measurement, "fvu_nonlinear")
-    return {"change": per_doubling(suite), "widths": len(suite.widths)}
+    return {"change": per_doubling(suite), "widths": len(suite.widths), "l0": _l0(measurement)}
+
+
+def _l0(measurement) -> tuple[float, float]:
+    """The smallest and the largest realised L0 of the suite."""
+    l0 = suite_rows(measurement)["l0"]
+    return float(l0.min()), float(l0.max())
 
 
 def _floor(measurement) -> dict:
@@ -75,6 +81,7 @@ def _floor(measurement) -> dict:
         "c": None,
         "misses": {},
         "widths": len(suite.widths),
+        "l0": _l0(measurement),
         "widest": float(suite.values[-1]) if len(suite.widths) else np.nan,
     }
     if len(suite.widths) >= WIDTHS:
@@ -92,7 +99,7 @@ def setting(measurement) -> Verdict:
     main = saes[saes["main"].astype(bool)]
     off = (main["l0"] / main["l0_target"] - 1).abs().max()
     left = saes.set_index("id").loc[reference_sae(measurement), "fvu"]
-    gain = None if not held else held["trigram"] - held["model"]
+    gain = None if not held else held["trigram"] - held["nats_per_token"]
     return rules.setting(gain=gain, dead=float(saes["dead"].max()), left=float(left), l0_off=float(off))
 
 
@@ -128,16 +135,15 @@ def ends(measurement) -> tuple[str, str]:
 
 
 SHARES = {
-    "mean": "a constant",
-    "gain": "and a scalar gain",
-    "pc1": "and 1 component",
-    "pc10": "and 10 components",
-    "full": "the full map",
+    "gain": "a scalar gain",
+    "pc1": "1 component of x",
+    "pc10": "10 components of x",
+    "full": "all of x",
 }
-"""Columns of `Measurement.linear_shares` in words, each containing those before it."""
+"""Columns of `Measurement.linear_shares` that are an R², in words."""
 
 
 def shares_by_width(measurement) -> pd.DataFrame:
-    """Mean over seeds of each nested linear share: width, and one column a share."""
+    """Mean over seeds of the linear shares: width, mean (share of the squared error), and each R² of `SHARES`."""
     joined = suite_rows(measurement)[["id", "width"]].merge(measurement.linear_shares, on="id")
-    return joined.groupby("width", as_index=False)[list(SHARES)].mean()
+    return joined.groupby("width", as_index=False)[["mean", *SHARES]].mean()

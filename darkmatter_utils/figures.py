@@ -133,40 +133,19 @@ def protocol_lines(measurement):
     )
 
 
-def norm_lines(measurement, predictors: pd.DataFrame):
-    """R² of the squared error norm from x, with documents and seeds, and from all simple predictors together."""
-    suite = (
-        width_suite(measurement, "norm_error").frame().rename(columns={"value": "r2"}).assign(predictor="x")
+def norm_lines(measurement, predictors: pd.DataFrame, *, each: bool = False):
+    """R² of the squared error norm from x and from all simple predictors together; `each`: from each one, too."""
+    suite = width_suite(measurement, "norm_error").frame().rename(columns={"value": "r2"})
+    together = predictors["predictor"].str.startswith("all")
+    rows = [suite.assign(predictor="from x"), predictors[together]] + (
+        [predictors[~together]] if each else []
     )
-    joint = predictors[predictors["predictor"].str.startswith("all")]
+    frame = pd.concat(rows, ignore_index=True)
     return charts.lines_with_intervals(
-        pd.concat([suite, joint]),
-        "width",
-        "r2",
-        low="low",
-        high="high",
-        color="predictor",
-        y_title="R² of the squared error norm",
-        y_domain=(min(0.0, float(joint["low"].min())), 1),
-        reference=NORM,
-        reference_label="the paper: above this",
-    )
-
-
-def predictor_lines(measurement, predictors: pd.DataFrame):
-    """Each simple predictor's R² over width, all together, and x."""
-    suite = (
-        width_suite(measurement, "norm_error").frame().rename(columns={"value": "r2"}).assign(predictor="x")
-    )
-    return charts.lines_with_intervals(
-        pd.concat([suite, predictors]),
-        "width",
-        "r2",
-        low="low",
-        high="high",
-        color="predictor",
-        y_title="R² of the squared error norm",
-    )
+        frame, "width", "r2", low="low", high="high", color="predictor", y_title="R² of the squared error norm",
+        y_domain=(min(0.0, float(frame["low"].min())), 1), reference=None if each else NORM,
+        reference_label="" if each else "the paper: above this",
+    )  # fmt: skip
 
 
 def by_l0(measurement, metric: str, title: str):
@@ -225,8 +204,8 @@ def vector_lines(measurement):
 
 
 def share_lines(measurement):
-    """The nested linear shares over width."""
-    long = shares_by_width(measurement).melt("width", var_name="share", value_name="r2")
+    """R² of the error from dull linear predictors and from all of x, over width."""
+    long = shares_by_width(measurement).drop(columns="mean").melt("width", var_name="share", value_name="r2")
     return charts.lines_with_intervals(
         long.assign(share=long["share"].map(SHARES)),
         "width",

@@ -28,6 +28,8 @@ MISS = 2.0
 """Claim 5: a left-out width may be missed by this many standard errors."""
 WIDTHS = 4
 """Claims 4 and 5: with fewer widths than this, a trend is not tested."""
+ONE_L0 = 0.05
+"""Claims 4 and 5: SAEs whose L0 differ by more than this share are not at one L0."""
 
 NO_SUITE = "The study has no width suite: no set of SAEs that differ in width at one L0."
 
@@ -43,9 +45,9 @@ class Verdict:
     numbers: dict = field(default_factory=dict)
     """The numbers that the rule compared, by name."""
 
-    def markdown(self) -> str:
-        """The verdict as a line of Markdown, for the first screen of a chapter."""
-        return f"**Verdict here: {self.word}.** {self.why}"
+    def markdown(self, study) -> str:
+        """The verdict on a study as a line of Markdown, for the first screen of a chapter."""
+        return f"**Verdict on the study {study.name}: {self.word}.** {self.why}"
 
 
 def percent(value: float, digits: int = 0) -> str:
@@ -160,13 +162,20 @@ def same_tokens(*, partial: dict) -> Verdict:
     return Verdict(word, why, {"pairs": len(partial), "above": above, "below": below})
 
 
-def constant(*, change, widths: int, null=None) -> Verdict:
-    """Claim 4: change of FVU_nonlinear per doubling of the width, as a share (Estimate); `null`: the same for
-    an SAE that introduces no error, once it has been measured."""
-    if widths < WIDTHS or change is None:
-        return Verdict(
-            UNKNOWN, f"The trend is tested with {WIDTHS} widths at one L0 or more; the study has {widths}."
-        )
+def trend(widths: int, l0) -> str:
+    """Why a suite says nothing about a trend over width; "" if it does. `l0`: its smallest and largest realised L0."""
+    if widths < WIDTHS:
+        return f"A trend is tested with {WIDTHS} widths or more; the study has {widths}."
+    if l0[1] > l0[0] * (1 + ONE_L0):
+        return f"The claim is about SAEs of one L0, and in this study the L0 goes from {l0[0]:.1f} to {l0[1]:.1f}."
+    return ""
+
+
+def constant(*, change, widths: int, l0, null=None) -> Verdict:
+    """Claim 4: change of FVU_nonlinear per doubling of the width, as a share (Estimate); `widths` and `l0` as in
+    `trend`; `null`: the change for an SAE that introduces no error, once it has been measured."""
+    if reason := trend(widths, l0):
+        return Verdict(UNKNOWN, reason)
     flat = lambda e: -FLAT <= e.low and e.high <= FLAT
     numbers = {"change": change.value, "low": change.low, "high": change.high, "widths": widths}
     why = (
@@ -185,13 +194,12 @@ def constant(*, change, widths: int, null=None) -> Verdict:
     return Verdict(UNKNOWN, f"{why} The interval crosses that edge.", numbers)
 
 
-def floor(*, fall, c, misses: dict, widest: float, widths: int) -> Verdict:
+def floor(*, fall, c, misses: dict, widest: float, widths: int, l0) -> Verdict:
     """Claim 5: change of FVU per doubling of the width, as a share (Estimate); the fitted floor c (Estimate);
-    by width, by how many standard errors the fit to the other widths misses it; the widest SAE's FVU."""
-    if widths < WIDTHS or c is None:
-        return Verdict(
-            UNKNOWN, f"The curve is fitted to {WIDTHS} widths at one L0 or more; the study has {widths}."
-        )
+    by width, by how many standard errors the fit to the other widths misses it; the widest SAE's FVU; `widths` and
+    `l0` as in `trend`."""
+    if reason := trend(widths, l0):
+        return Verdict(UNKNOWN, reason)
     worst = max((abs(miss) for miss in misses.values()), default=math.inf)
     numbers = {
         "c": c.value,

@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 
 from .metrics import Estimate
-from .power_law import PowerLaw
+from .power_law import EXPONENTS, PowerLaw
 from .rules import WIDTHS
 from .widths import Suite, estimate
 
 ZERO = 1e-4
 """A fitted floor below this FVU is on its bound: it counts as 0."""
-EXPONENTS = (0.01, 3.0)
-"""Exponents m that a refit may take."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ def floor_chart(total: Suite, nonlinear: Suite, fit: FloorFit | None, *, beyond:
         floor_high=fit.c.high,
         y_title="share of the variance of x",
     )
-    return alt.layer(areas, law)
+    # The curve is no part of x: its colour must not be mixed with those of the areas.
+    return alt.layer(areas, law).resolve_scale(color="independent")
 
 
 def left_out_chart(total: Suite, missed: pd.DataFrame):

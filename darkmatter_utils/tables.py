@@ -83,18 +83,18 @@ def _plain(value) -> str | Html:
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 
-def opening(number: int, verdict: Verdict) -> Words:
-    """The claim and its verdict, for the first screen of its chapter."""
+def opening(number: int, verdict: Verdict, study) -> Words:
+    """The claim and its verdict on a study, for the first screen of its chapter."""
     entry = claim(number)
     return Words(
         f"> **Claim {number} of the paper.** {entry.short} The paper: {entry.paper} ({entry.paper_source}).\n>\n"
-        f"> {verdict.markdown()}"
+        f"> {verdict.markdown(study)}"
     )
 
 
-def question(statement: str, verdict: Verdict) -> Words:
+def question(statement: str, verdict: Verdict, study) -> Words:
     """A statement that is this book's own and its verdict, for the first screen of a chapter without a claim."""
-    return Words(f"> **What this chapter asks.** {statement}\n>\n> {verdict.markdown()}")
+    return Words(f"> **What this chapter asks.** {statement}\n>\n> {verdict.markdown(study)}")
 
 
 def rule_of(number: int) -> Words:
@@ -132,6 +132,15 @@ def suite_table(*suites: Suite, names: Mapping[str, str], style: Callable[[float
     return Table(frame, {names[suite.metric]: str for suite in suites})
 
 
+LOSSES = {
+    "unigram": "held-out loss of a unigram model",
+    "bigram": "held-out loss of a bigram model",
+    "trigram": "held-out loss of a trigram model",
+    "nats_per_token": "held-out loss of the model",
+}
+"""Losses of a manifest's ``held_out``, in the order in which the card shows them."""
+
+
 def card_table(measurement) -> Table:
     """The study's card: model, text, held-out losses."""
     card, held = measurement.card, measurement.held_out or {}
@@ -147,10 +156,10 @@ def card_table(measurement) -> Table:
         "scored positions": f"{card['window'][0]} to {card['window'][1] - 1}",
     }
     facts |= {
-        f"held-out loss, {name.replace('_', ' ')}": f"{value:.2f}"
-        for name, value in held.items()
-        if isinstance(value, int | float)
+        f"{words} (nats per token)": f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held
     }
+    if "nats_per_byte" in held:
+        facts["the same, per byte of text"] = f"{held['nats_per_byte']:.2f}"
     return Table(pd.DataFrame({"": list(facts), "value": [_plain(value) for value in facts.values()]}))
 
 
@@ -179,26 +188,27 @@ def about_study(measurement) -> str:
         f"**What is studied here: {measurement.study.title}.** {card['tokens']:,} tokens of {card['documents']:,} "
         f"documents are scored, with {len(measurement.saes)} SAEs of activations of {card['d_model']} dimensions. "
     )
-    if not held:
+    if not card.get("model"):
         return (
-            text
-            + "There is no language model: the activations are simulated, and every part of them is known."
+            text + "There is no language model: the activations are simulated, and all their parts are known."
         )
+    if not held:
+        return text + "How well the model predicts text is not known."
     return text + (
-        f"The model is tiny: it predicts held-out text at {held['model']:.2f} nats per token, where a trigram "
+        f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, where a trigram "
         f"model of the same training text needs {held['trigram']:.2f}. What holds here need not hold for a large "
         "model, nor the other way round."
     )
 
 
 def share_table(measurement) -> Table:
-    """The nested linear shares at each width, and how much of the full map's R² is left without constant and gain."""
+    """The linear shares at each width, and how much of the full map's R² a gain does not explain."""
     frame = shares_by_width(measurement)
-    left = (frame["full"] - frame["gain"]) / frame["full"]
-    frame = frame.rename(columns=SHARES).assign(**{"left without constant and gain": left})
-    return Table(
-        frame, {name: plain for name in SHARES.values()} | {"left without constant and gain": percent}
+    kept, constant = "share of all of x that is no gain", "constant's share of the squared error"
+    frame = frame.rename(columns=SHARES | {"mean": constant}).assign(
+        **{kept: 1 - frame["gain"] / frame["full"]}
     )
+    return Table(frame, dict.fromkeys(SHARES.values(), plain) | {kept: percent, constant: percent})
 
 
 def estimates_table(estimates: Mapping, *, style: Callable[[float], str] = plain, header: str = "value"):

@@ -56,8 +56,8 @@ def test_the_same_tokens(partial, word):
     (e(-0.09, -0.051), None, FAILS), (e(0.06, 0.2), None, FAILS), (e(-0.09, -0.03), None, UNKNOWN),
 ])
 def test_the_nonlinear_part_is_constant(change, null, word):
-    assert judge(4, change=change, null=null, widths=6).word == word
-    assert judge(4, change=change, null=null, widths=3).word == UNKNOWN
+    assert judge(4, change=change, null=null, widths=6, l0=(8, 8.1)).word == word
+    assert judge(4, change=change, null=null, widths=3, l0=(8, 8)).word == UNKNOWN
 
 
 @pytest.mark.parametrize("fall, c, miss, word", [
@@ -67,8 +67,9 @@ def test_the_nonlinear_part_is_constant(change, null, word):
 ])
 def test_the_floor(fall, c, miss, word):
     numbers = dict(fall=fall, c=c, misses={8: 0.0, 16: miss}, widest=0.1)
-    assert judge(5, **numbers, widths=4).word == word
-    assert judge(5, **numbers, widths=3).word == UNKNOWN
+    assert judge(5, **numbers, widths=4, l0=(8, 8.1)).word == word
+    assert judge(5, **numbers, widths=3, l0=(8, 8)).word == UNKNOWN
+    assert judge(5, **numbers, widths=4, l0=(8, 9)).word == UNKNOWN
 
 
 def test_what_is_not_measured_cannot_be_told():

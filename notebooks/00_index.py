@@ -1,0 +1,109 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The dark matter of sparse autoencoders
+#
+# A sparse autoencoder (SAE) rewrites an activation $x$ of a language model as a short sum of learned directions,
+# $\mathrm{Sae}(x)$. What it leaves behind, $x - \mathrm{Sae}(x)$, is its error. {cite:t}`engels2025` call the errors'
+# share of the variance *dark matter*, and find that much of it can be predicted from $x$ by one linear map. This book
+# does their experiments again on a small model that it carries with it.
+
+# %% tags=["parameters", "remove-input"]
+study = "tiny"
+
+# %% tags=["remove-input"]
+from darkmatter_utils import measure
+from darkmatter_utils.chapters import open_chapter
+from darkmatter_utils.charts import stacked_breakdown
+from darkmatter_utils.claims import LEDGER
+from darkmatter_utils.evidence import verdict_of
+from darkmatter_utils.figures import breakdown
+from darkmatter_utils.widths import width_suite
+from darkmatter_utils.tables import Words, about_study, card_table, ledger_table
+
+chapter = open_chapter(0, study)
+measurement = measure(chapter.study)
+Words(about_study(measurement))
+
+# %% mystnb={"figure": {"caption": "How the variance of x splits at each SAE width (the question of the paper's Fig. 1, measured on this study). Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is the part that a linear map predicts from x on documents it was not fitted on, red is what remains. See how the two parts of the error change from left to right.", "name": "fig-index"}} tags=["remove-input"]
+stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
+
+# %% [markdown]
+# ## The one idea
+#
+# Let $x$ be a vector of $d$ numbers, the activation at one token. Fit $b\,x + c$, a matrix $b$ and a vector $c$, to the
+# error by least squares over many tokens, and split the error in two:
+#
+# ```{math}
+# :label: eq-split
+# x \;=\; \mathrm{Sae}(x) \;+\; \underbrace{b\,x + c}_{\mathrm{LinearError}(x)} \;+\;
+# \underbrace{x - \mathrm{Sae}(x) - b\,x - c}_{\mathrm{NonlinearError}(x)}
+# ```
+#
+# The sum is exact for every token. The names say how the parts were made, no more: *LinearError* is the linearly
+# predictable part of the error, *NonlinearError* the rest. What the parts are made of is a question for later chapters.
+#
+# The share of the variance that a part leaves unexplained is called FVU, the fraction of variance unexplained:
+#
+# ```{math}
+# :label: eq-fvu
+# \mathrm{FVU}(\hat x) \;=\; \frac{\sum \lVert x - \hat x \rVert^2}{\sum \lVert x - \bar x \rVert^2}
+# ```
+#
+# Both sums run over all scored tokens; $\bar x$ is the mean of $x$ over them. FVU without an argument means
+# $\mathrm{FVU}(\mathrm{Sae}(x))$. It has two parts: $\mathrm{FVU_{nonlinear}}$ is what is left when LinearError is added
+# to the reconstruction, and $\mathrm{FVU_{linear}}$ is the difference. The *width* of an SAE is the number of its
+# latents, and its *L0* is how many of them are active on a token, on average.
+
+# %% tags=["remove-input"]
+fvu, nonlinear = (width_suite(measurement, metric) for metric in ("fvu", "fvu_nonlinear"))
+chapter.glue("narrowest", int(fvu.widths[0]), ",")
+chapter.glue("widest", int(fvu.widths[-1]), ",")
+chapter.estimate("fvu narrowest", fvu.estimate(fvu.widths[0]), ".3f")
+chapter.estimate("fvu widest", fvu.estimate(fvu.widths[-1]), ".3f")
+chapter.estimate("nonlinear narrowest", nonlinear.estimate(fvu.widths[0]), ".3f")
+chapter.estimate("nonlinear widest", nonlinear.estimate(fvu.widths[-1]), ".3f")
+
+# %% [markdown]
+# In the figure, the narrowest SAE has {glue:text}`narrowest` latents: its FVU is {glue:text}`fvu narrowest`, of which
+# {glue:text}`nonlinear narrowest` is nonlinear. The widest has {glue:text}`widest` latents: its FVU is
+# {glue:text}`fvu widest`, of which {glue:text}`nonlinear widest` is nonlinear. A number in brackets is a 95% interval. It
+# carries the choice of documents and, because SAEs of different widths are different trained networks, the seed of their
+# training.
+
+# %% [markdown]
+# ## The paper's claims, and what is found here
+#
+# Each claim is judged by a rule that was written before the result: an interval against a stated threshold. The verdict is
+# one of *holds*, *partly*, *does not hold* and *cannot be told here*. It speaks of this study only: one small model, one
+# kind of text. The chapter that is linked shows the numbers and the rule; a claim without a chapter has not been measured.
+
+# %% tags=["remove-input"]
+verdicts = {number: verdict_of(number, measurement) for number in LEDGER}
+chapter.record("verdicts", {number: found.word for number, found in verdicts.items()})
+ledger_table(verdicts)
+
+# %% [markdown]
+# ## What is studied
+#
+# The model, the text and the SAEs are part of this book's package, with the commands that made them. Chapter
+# {doc}`01_what_saes_leave_behind` shows what they are like, one context at a time.
+
+# %% tags=["remove-input"]
+card_table(measurement)
+
+# %% [markdown]
+# ## How to use this book
+#
+# Read it: each chapter opens with a claim, a verdict and one figure, and ends with what could fool us. Run it: every
+# chapter takes a parameter `study`, the name of what is studied. Change it: a chapter is one short script in `notebooks/`,
+# and the cell that is its idea is the only one shown. Words and symbols are collected on the page {doc}`notation`.
+
+# %% tags=["remove-input"]
+chapter.close()

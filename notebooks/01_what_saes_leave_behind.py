@@ -1,0 +1,137 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What SAEs leave behind
+#
+# An SAE's error at a token is the vector $x - \mathrm{Sae}(x)$, also written $\mathrm{SaeError}(x)$: the activation $x$
+# minus the SAE's reconstruction of it. This chapter looks at the errors before anything is fitted to them, and at what
+# made them: the model, the text and the SAEs (sections 3 and 4 of {cite:t}`engels2025`).
+
+# %% tags=["parameters", "remove-input"]
+study = "tiny"
+context = None  # which context the first figure shows; None: the one with the median error
+sae = None  # which SAE; None: the one of the width suite nearest to a width of 8 d_model
+
+# %% tags=["remove-input"]
+import numpy as np
+
+from darkmatter_utils import measure
+from darkmatter_utils.chapters import open_chapter
+from darkmatter_utils.charts import by_position
+from darkmatter_utils.evidence import ends, reference_sae, setting
+from darkmatter_utils.figures import concentration, positions, strip, typical_context, unit_variance
+from darkmatter_utils.samples import sample
+from darkmatter_utils.tables import card_table, question, sae_table
+
+chapter = open_chapter(1, study, context=context, sae=sae)
+measurement = measure(chapter.study)
+shown = sae or reference_sae(measurement)
+which = typical_context(measurement, shown) if context is None else context
+verdict = setting(measurement)
+chapter.record("verdict", {"word": verdict.word, "why": verdict.why})
+question("Is this a setting worth studying: a model that models its text, and SAEs that work?", verdict, chapter.study)
+
+# %% mystnb={"figure": {"caption": "One context of the held-out text, token by token, for one SAE of middle width. The bar under a token is its squared error in units of the variance of x, so that the mean bar over the whole text is the SAE's FVU. The context is the one whose mean error is the median of all contexts: it was not picked by hand. See which tokens are left behind and which are not. (The paper plots such errors for a hundred tokens in a row.)", "name": "fig-context"}} tags=["remove-input"]
+unit = unit_variance(measurement, shown)
+strip(measurement, shown, which, {"SaeError": "error"}, unit=unit)
+
+# %% [markdown]
+# ## The idea: every token has an error
+#
+# The cell below takes activations `x` of some contexts, and their reconstructions by the SAE of the figure, as plain arrays
+# with one row a token. Each token gets one number: its squared error, in units of the variance of $x$ (the mean of
+# $\lVert x - \bar x \rVert^2$, where $\bar x$ is the mean activation). The mean of these numbers is the SAE's FVU,
+# {eq}`eq-fvu`.
+
+# %% tags=["remove-input"]
+x, reconstruction, document, _ = sample(chapter.study, shown)
+
+# %%
+error = x - reconstruction
+variance = ((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()
+bars = (error**2).sum(axis=1) / variance
+print(f"{len(bars)} tokens; mean {bars.mean():.3f}, median {np.median(bars):.3f}, largest {bars.max():.3f}")
+
+# %% tags=["remove-input"]
+saes = measurement.saes.set_index("id")
+row = saes.loc[shown]
+narrow, wide = ends(measurement)
+chapter.glue("sae", shown)
+chapter.glue("width", int(row["width"]), ",")
+chapter.glue("l0", float(row["l0"]), ".1f")
+chapter.glue("tokens", int(measurement.card["tokens"]), ",")
+chapter.glue("documents", int(measurement.card["documents"]), ",")
+chapter.glue("fvu", f"{row['fvu']:.3f} [{row['fvu_low']:.3f}, {row['fvu_high']:.3f}]")
+held = concentration(measurement, shown)
+chapter.glue("worst tenth", held, ".0%")
+
+# %% [markdown]
+# These are a few contexts. Over all {glue:text}`tokens` scored tokens of {glue:text}`documents` documents, the SAE
+# `{glue:text}`sae`` ({glue:text}`width` latents, {glue:text}`l0` active on an average token) has an FVU of
+# {glue:text}`fvu`. The tenth of the tokens with the largest errors holds {glue:text}`worst tenth` of the total squared
+# error; a tenth would hold a tenth of it if all tokens were equal.
+
+# %% [markdown]
+# ## Error by position
+#
+# The first tokens of a context have little before them, and the model treats them differently. The paper scores only
+# positions from 200 to 1022 of each context for that reason. A study here says which positions count, its *window*, and
+# {numref}`fig-position` lets you judge that choice: within the window, the error should no longer depend much on the
+# position.
+
+# %% mystnb={"figure": {"caption": "Mean squared error by position in the context, in units of the variance of x, for the narrowest and the widest SAE of the suite; bands are 95% intervals over documents. Shaded: the positions that are scored. See whether the lines are level inside the shading, and what happens before it. (The paper drops early positions without a figure.)", "name": "fig-position"}} tags=["remove-input"]
+curve = positions(measurement, [narrow, wide])
+by_position(curve, "error", low="low", high="high", color="width", window=chapter.study.window, y_title="squared error / variance of x")
+
+# %% tags=["remove-input"]
+tokens = measurement.tokens[measurement.tokens["scored"]]
+middle = tokens["position"].median()
+halves = [tokens.loc[part, f"{shown}:error"].mean() for part in (tokens["position"] < middle, tokens["position"] >= middle)]
+chapter.glue("late over early", float(halves[1] / halves[0]), ".3f")
+chapter.glue("window", f"{tokens['position'].min()} to {tokens['position'].max()}")
+
+# %% [markdown]
+# The scored positions are {glue:text}`window`. In their later half the mean squared error of `{glue:text}`sae`` is
+# {glue:text}`late over early` times that in their earlier half.
+
+# %% [markdown]
+# ## The study's card
+#
+# What was measured, on what, and how well the model predicts text that it has never seen, beside simple models of the same
+# training tokens. Losses are in nats per token; lower is better.
+
+# %% tags=["remove-input"]
+card_table(measurement)
+
+# %% [markdown]
+# And the SAEs. *Dead latents* never fire on the scored text. The SAEs of the *width suite* share one target L0 and differ in
+# width and in the seed of their training; the others vary L0 as well.
+
+# %% tags=["hide-output", "remove-input"]
+sae_table(measurement)
+
+# %% [markdown]
+# ## What could fool us
+#
+# - **The window.** If the lines of {numref}`fig-position` were not level inside the shading, every average in this book would
+#   depend on where the window begins.
+# - **A few tokens.** Where a small share of the tokens holds much of the error, an average says little about a typical
+#   token, and an interval that treats tokens as independent is too short. All intervals here resample whole documents.
+# - **The model.** SAEs of a model that predicts badly may behave in other ways than those of a good one. The card puts the
+#   held-out loss beside that of a trigram.
+# - **The text.** One kind of text, one small model: nothing here speaks of others.
+
+# %% [markdown]
+# ## Exercise
+#
+# Show another context: `papermill` this chapter with `-p context 7`, or with `-p sae` and an id of the table above. Is there
+# a kind of token whose error is large for the narrowest SAE and small for the widest?
+
+# %% tags=["remove-input"]
+chapter.close()

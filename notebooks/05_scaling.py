@@ -1,0 +1,139 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Scaling and the floor
+#
+# A wider SAE has more latents to spend, at the same number of them active on a token (L0). What happens to the error? In
+# Fig. 1 of {cite:t}`engels2025` the total shrinks with the width $W$ towards a floor $c$, while its nonlinear part,
+# $\mathrm{FVU_{nonlinear}}$ (what LinearError does not repair, chapter 02), stays where it is.
+
+# %% tags=["parameters", "remove-input"]
+study = "tiny"
+beyond = 16  # how many times the largest width the extrapolation goes
+
+# %% tags=["remove-input"]
+from darkmatter_utils import PowerLaw, measure
+from darkmatter_utils.chapters import open_chapter
+from darkmatter_utils.claims import claim
+from darkmatter_utils.evidence import verdict_of
+from darkmatter_utils.scaling_charts import flat_chart, floor_chart, left_out_chart
+from darkmatter_utils.rules import percent
+from darkmatter_utils.scaling import fit_floor, left_out, per_doubling
+from darkmatter_utils.widths import width_suite
+from darkmatter_utils.tables import Words, estimates_table, left_out_table, opening, rule_of, seeds_table
+
+chapter = open_chapter(5, study, beyond=beyond)
+measurement = measure(chapter.study)
+verdicts = {number: verdict_of(number, measurement) for number in (4, 5)}
+chapter.record("verdicts", {number: {"word": v.word, "why": v.why, "numbers": v.numbers} for number, v in verdicts.items()})
+Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict in verdicts.items()))
+
+# %% mystnb={"figure": {"caption": "The error's share of the variance of x over the width of the SAE, at one L0. Points: the measured FVU; the line is the fitted curve with its band, dashed where it leaves the measured widths; the dotted line is the floor c with its interval. Areas under the points: red is nonlinear; green is what the floor holds above that; yellow is what lies above the floor, read as features that are absent from narrow SAEs. All intervals are 95% and carry documents and training seeds. See whether the curve has a floor at all, and whether the red area keeps its height. (Paper: Fig. 1.)", "name": "fig-scaling"}} tags=["remove-input"]
+total = width_suite(measurement, "fvu")
+nonlinear = width_suite(measurement, "fvu_nonlinear")
+fit = fit_floor(total)
+floor_chart(total, nonlinear, fit, beyond=beyond)
+
+# %% [markdown]
+# ## The idea: a power law with a floor
+#
+# With $W$ the width, the curve is
+#
+# ```{math}
+# :label: eq-law
+# \mathrm{FVU}(W) = c + a\,W^{-m}, \qquad a, c, m \ge 0
+# ```
+#
+# It falls towards the floor $c$ as $W$ grows; with $c = 0$ it falls to nothing. `PowerLaw` finds the three numbers by bounded
+# least squares, each width weighed by its standard error. `total` holds one FVU a width, the mean over training seeds.
+
+# %%
+errors = total.replicates.std(axis=0)
+with_floor = PowerLaw.fit(total.widths, total.values, sigma=errors)
+without = PowerLaw.fit(total.widths, total.values, sigma=errors, floor=False)
+for law in (with_floor, without):
+    print(f"c = {law.c:.3f}   a = {law.a:.3f}   m = {law.m:.3f}")
+
+# %% [markdown]
+# ## How sure is the floor?
+#
+# The interval of a number that compares *trained* SAEs must carry two kinds of chance: other documents, and another seed of
+# the training. Every replicate below resamples the documents, the same draw for all SAEs, and shifts every width by a draw
+# of the difference between seeds, estimated where a width was trained from several seeds. Then the curve is fitted again.
+
+# %% tags=["remove-input"]
+seeds_table(total, nonlinear)
+
+# %% tags=["remove-input"]
+chapter.record("FVU", total.frame().to_dict("list"))
+chapter.record("FVU_nonlinear", nonlinear.frame().to_dict("list"))
+if fit is not None:
+    for name in ("c", "a", "m"):
+        chapter.record(name, getattr(fit, name))
+estimates_table({} if fit is None else {"floor c": fit.c, "scale a": fit.a, "exponent m": fit.m})
+
+# %% [markdown]
+# The paper fits the same curve to seven widths; its values of $c$, $a$ and $m$ are printed in its figure, which was not
+# available to us. Its claim is {glue:text}`paper`.
+
+# %% tags=["remove-input"]
+chapter.glue("paper", claim(5).paper)
+
+# %% [markdown]
+# ## Can it predict a width it has not seen?
+#
+# A curve with three numbers follows six points easily. The test is to leave out a width, fit the rest, and predict it. The
+# *miss* is the distance between prediction and measurement, in standard errors of that distance (over the replicates).
+
+# %% mystnb={"figure": {"caption": "FVU at each width (points, with intervals) and what the curve fitted to the other widths says of it (diamonds). The first and the last width are extrapolations. See whether the diamonds lie on the intervals. (The paper has no such test.)", "name": "fig-left-out"}} tags=["remove-input"]
+missed = left_out(total)
+left_out_chart(total, missed)
+
+# %% tags=["remove-input"]
+chapter.record("left out", missed.to_dict("list"))
+left_out_table(missed)
+
+# %% [markdown]
+# ## Is the nonlinear part flat?
+#
+# The paper draws a horizontal line at the mean. {numref}`fig-flat` asks by how much $\mathrm{FVU_{nonlinear}}$ changes with
+# each doubling of the width. "Flat" has to mean something: here, less than a stated share per doubling. An interval inside
+# that range shows flatness; a slope that is merely "not significant" would not.
+
+# %% mystnb={"figure": {"caption": "The two parts of FVU over width, with 95% intervals that carry documents and training seeds. The grey wedge holds every line through the middle of the nonlinear part that changes by less than the allowed share with each doubling. See whether the red line stays in the wedge. (Paper: Fig. 1, where the red line is drawn flat.)", "name": "fig-flat"}} tags=["remove-input"]
+flat_chart(measurement)
+
+# %% tags=["remove-input"]
+changes = {"FVU": per_doubling(total), "FVU_nonlinear": per_doubling(nonlinear)}
+chapter.record("change per doubling", changes)
+estimates_table(changes, style=lambda value: percent(value, 1), header="change per doubling of the width")
+
+# %% [markdown]
+# ## What could fool us
+
+# %% tags=["remove-input"]
+Words("\n\n".join([rule_of(4), rule_of(5)]))
+
+# %% [markdown]
+# - **A flat line need not mean introduced error.** An SAE that introduces no error and only lacks features can leave a
+#   nonlinear part that is flat over a range of widths. Run this chapter with `-p study world`: its suite consists of such SAEs.
+# - **Few widths.** A floor is an extrapolation: it lies beyond every width that was trained. Three numbers from a handful of
+#   widths leave it loose, and a curve that bends for another reason looks like one with a floor.
+# - **L0 drifts with width.** The paper picks, at every width, the SAE whose L0 comes nearest to a target; some of its widest miss
+#   it by a fifth. Here the thresholds were set so that the L0 is the target's, and chapter 01 lists by how much they miss it.
+# - **Training.** A wider SAE needs more training. One that is not trained to the end raises the right end of the curve, and
+#   with it the floor.
+#
+# ## Exercise
+#
+# Fit the curve to the nonlinear part: replace `total` by `nonlinear` in the visible cell. Which floor does it find, and what
+# would it mean?
+
+# %% tags=["remove-input"]
+chapter.close()
