@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,9 +76,8 @@ def train_sae(job: SaeJob, activations: np.ndarray, folder: Path, *, log=print) 
         ), sae, iter(()),
     )  # fmt: skip
     trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda s: learning_rate(s, steps))
-    start, curve, spent = _resume(trainer, sae, folder / "checkpoint")
+    start, curve, spent, (residual, total) = _resume(trainer, sae, folder / "checkpoint")
     clock = time.perf_counter()
-    residual = total = 0.0
     for step, rows in enumerate(shuffled_rows(activations, job.batch, seed=job.seed, start=start), start):
         if step == steps:
             break
@@ -90,7 +90,8 @@ def train_sae(job: SaeJob, activations: np.ndarray, folder: Path, *, log=print) 
             curve.append([(step + 1) * job.batch, round(residual / total, 5)])
             residual = total = 0.0
         if (step + 1) % (steps // 10) == 0 and step + 1 < steps:
-            _checkpoint(trainer, folder / "checkpoint", curve, spent + time.perf_counter() - clock)
+            progress = dict(curve=curve, spent=spent + time.perf_counter() - clock, sums=[residual, total])
+            _checkpoint(trainer, folder / "checkpoint", progress)
     spent += time.perf_counter() - clock
     sae.fold_activation_norm_scaling_factor(scale)
     sae.save_inference_model(str(folder))
@@ -100,30 +101,24 @@ def train_sae(job: SaeJob, activations: np.ndarray, folder: Path, *, log=print) 
     return folder
 
 
-def _checkpoint(trainer, folder: Path, curve, spent) -> None:
+def _checkpoint(trainer, folder: Path, progress: dict) -> None:
     trainer.save_checkpoint(folder.name + ".part", base_path=folder.parent)
     part = folder.with_name(folder.name + ".part")
-    (part / "progress.json").write_text(json.dumps(dict(curve=curve, spent=spent)))
+    (part / "progress.json").write_text(json.dumps(progress))
     torch.save(torch.get_rng_state(), part / "rng.pt")
     if folder.exists():
         folder.rename(folder.with_name(folder.name + ".old"))
     part.rename(folder)
-    _remove(folder.with_name(folder.name + ".old"))
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder.with_name(folder.name + ".old"), ignore_errors=True)
 
 
 def _resume(trainer, sae, folder: Path):
     if not (folder / "progress.json").exists():
-        return 0, [], 0.0
+        return 0, [], 0.0, (0.0, 0.0)
     from safetensors.torch import load_file
 
     sae.load_state_dict(load_file(folder / "sae_weights.safetensors"))
     trainer.load_trainer_state(folder)
     torch.set_rng_state(torch.load(folder / "rng.pt"))
     progress = json.loads((folder / "progress.json").read_text())
-    return trainer.n_training_steps, progress["curve"], progress["spent"]
+    return trainer.n_training_steps, progress["curve"], progress["spent"], progress["sums"]
