@@ -70,7 +70,7 @@ class DocumentSums:
                 self.tables[name] = np.zeros((len(self.documents), *value.shape[1:]))
             self.tables[name][found] += summed.numpy()
 
-    def merge(self, other: "DocumentSums") -> "DocumentSums":
+    def merge(self, other: DocumentSums) -> DocumentSums:
         """Add another shard's sums over the same documents, in place."""
         if not np.array_equal(self.documents, other.documents):
             raise BadInput("sums over different sets of documents cannot be merged")
@@ -82,7 +82,7 @@ class DocumentSums:
         """The ids and tables as arrays; `load_state_dict` is its inverse."""
         return {"documents": self.documents} | {f"table.{name}": table for name, table in self.tables.items()}
 
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> "DocumentSums":
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> DocumentSums:
         """Replace ids and tables by those of a `state_dict`."""
         self.documents = np.asarray(state["documents"])
         self.tables = {name.removeprefix("table."): np.array(table) for name, table in state.items()

@@ -54,7 +54,7 @@ class LinearMap:
         return out if isinstance(x, Tensor) else out.cpu().numpy()
 
     @classmethod
-    def fit(cls, moments: Moments, *, ridge: float = 0.0, intercept: bool = True) -> "LinearMap":
+    def fit(cls, moments: Moments, *, ridge: float = 0.0, intercept: bool = True) -> LinearMap:
         """Minimise Σ‖y − x b − c‖² + ridge ‖b‖² over the tokens in `moments`.
 
         `ridge` is scikit-learn's alpha, on centred x when there is an intercept. At ridge 0 the answer is that of
@@ -62,12 +62,12 @@ class LinearMap:
         """
         return Spectrum(moments, intercept=intercept).map(moments, ridge=ridge)
 
-    def targets(self, columns: slice, *, group: int | None = None) -> "LinearMap":
+    def targets(self, columns: slice, *, group: int | None = None) -> LinearMap:
         """The map of a slice of the targets; `group` says which of the ridges is theirs."""
         ridge = self.ridge if group is None or len(self.ridge) == 1 else (self.ridge[group],)
         return replace(self, weight=self.weight[:, columns], y_mean=self.y_mean[columns], ridge=ridge)
 
-    def truncate(self, moments: Moments, rank: int) -> "LinearMap":
+    def truncate(self, moments: Moments, rank: int) -> LinearMap:
         """The best map of that rank for the same sums: reduced-rank regression.
 
         b_r = b V V' with V the first `rank` eigenvectors of b' X'X b, the covariance of the predictions.

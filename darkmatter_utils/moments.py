@@ -62,7 +62,7 @@ class Moments:
         if d_in < 1 or d_out < 0:
             raise BadInput(f"Moments needs d_in of at least 1 and d_out of at least 0, got {d_in} and {d_out}")
         self.d_in, self.d_out, self.full_yy, self.device = int(d_in), int(d_out), bool(full_yy), device
-        zeros = lambda *shape: torch.zeros(*shape, dtype=torch.float64, device=device)  # noqa: E731
+        zeros = lambda *shape: torch.zeros(*shape, dtype=torch.float64, device=device)
         self.n = 0
         self.x_mean, self.y_mean = zeros(d_in), zeros(d_out)
         self.xx, self.xy = zeros(d_in, d_in), zeros(d_in, d_out)
@@ -71,7 +71,7 @@ class Moments:
     def __repr__(self) -> str:
         return f"Moments(d_in={self.d_in}, d_out={self.d_out}, n={self.n})"
 
-    def update(self, x, y) -> "Moments":
+    def update(self, x, y) -> Moments:
         """Add tokens: x [token, d_in], y [token, d_out], torch or numpy, any float type, memory-mapped or not."""
         for name, array, width in (("x", x, self.d_in), ("y", y, self.d_out)):
             if len(array.shape) != 2 or array.shape[1] != width:
@@ -118,7 +118,7 @@ class Moments:
             self.y_mean += dy * (n / total)
         self.n = total
 
-    def merge(self, other: "Moments") -> "Moments":
+    def merge(self, other: Moments) -> Moments:
         """Add another shard's sums, in place: as if its tokens had been seen here."""
         self._check(other)
         self.xx += other.xx
@@ -128,7 +128,7 @@ class Moments:
             self._shift(other.n, other.x_mean, other.y_mean)
         return self
 
-    def subtract(self, other: "Moments") -> "Moments":
+    def subtract(self, other: Moments) -> Moments:
         """Take away sums that were merged before, in place: as if its tokens had never been seen.
 
         Loses digits where `other` holds nearly all of a direction's variance; to fit without a fold, merging the
@@ -150,18 +150,18 @@ class Moments:
         self.xx.diagonal().clamp_(min=0)
         return self
 
-    def _check(self, other: "Moments") -> None:
+    def _check(self, other: Moments) -> None:
         mine, theirs = ((m.d_in, m.d_out, m.full_yy) for m in (self, other))
         if mine != theirs:
             raise BadInput(f"Moments of (d_in, d_out, full_yy) = {mine} cannot be joined with {theirs}")
 
-    def copy(self) -> "Moments":
+    def copy(self) -> Moments:
         """An independent copy."""
         new = Moments(self.d_in, self.d_out, full_yy=self.full_yy, device=self.device)
         new.load_state_dict(self.state_dict())
         return new
 
-    def targets(self, columns: slice) -> "Moments":
+    def targets(self, columns: slice) -> Moments:
         """The sums for a slice of y's columns; X'X is shared with this object, not copied."""
         y_mean = self.y_mean[columns]
         new = Moments.__new__(Moments)
@@ -181,7 +181,7 @@ class Moments:
         names = ("x_mean", "y_mean", "xx", "xy", "yy")
         return {"n": torch.tensor(self.n)} | {name: getattr(self, name).clone() for name in names}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> "Moments":
+    def load_state_dict(self, state: dict[str, Tensor]) -> Moments:
         """Replace the sums by those of a `state_dict` of the same sizes."""
         for name in ("x_mean", "y_mean", "xx", "xy", "yy"):
             mine, value = getattr(self, name), torch.as_tensor(state[name])
@@ -205,7 +205,7 @@ class Moments:
         return path
 
     @classmethod
-    def load(cls, path, *, device="cpu") -> "Moments":
+    def load(cls, path, *, device="cpu") -> Moments:
         """Sums written by `save`."""
         with np.load(path) as file:
             state = {name: torch.from_numpy(file[name]) for name in file.files}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .documents import DocumentSums
 from .errors import BadInput
-from .fits import CrossFit, LinearMap, cross_fit
+from .fits import CrossFit, cross_fit
 from .moments import Moments, as_float64, bad_rows, chunks
 
 NORM_PARTS = ("x", "Sae(x)", "SaeError", "LinearError", "NonlinearError")
@@ -85,7 +85,7 @@ class _Pass:
     def _add(self, fold: int, x: Tensor, errors: Tensor, document, tokens: np.ndarray, out) -> None:
         raise NotImplementedError
 
-    def merge(self, other: "_Pass") -> "_Pass":
+    def merge(self, other: _Pass) -> _Pass:
         """Add another shard's pass over other tokens of the same study, in place."""
         if (self.saes, self.fold) != (other.saes, other.fold):
             raise BadInput("only passes over the same SAEs and the same folds can be merged")
@@ -104,9 +104,9 @@ class _Pass:
                           for key, value in moments.state_dict().items()}
         return state
 
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> "_Pass":
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> _Pass:
         """Replace all sums by those of a `state_dict`."""
-        pick = lambda prefix: {key.removeprefix(prefix): value for key, value in state.items()  # noqa: E731
+        pick = lambda prefix: {key.removeprefix(prefix): value for key, value in state.items()
                                if key.startswith(prefix)}
         self.sums.load_state_dict(pick("sums."))
         for name, folds in self.moments.items():

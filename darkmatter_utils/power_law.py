@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq, least_squares
-from scipy.special import chdtrc, chdtri
+from scipy.special import chdtrc, chdtri, fdtrc, fdtri
 
 from .errors import BadInput
 from .metrics import Estimate
@@ -27,7 +27,8 @@ class Comparison(NamedTuple):
     likelihood_ratio: float
     """2 log of the ratio of likelihoods, at least 0; about 2.7 is what chance gives one time in twenty."""
     p: float
-    """Chance of as large a ratio if c = 0: half of χ²(1)'s tail, for 0 is the edge of what c may be."""
+    """Chance of as large a ratio if c = 0: half of a tail (χ² with one degree of freedom; F where sigma is
+    unknown), for 0 is the edge of what c may be."""
     aic: float
     """AIC with a floor − AIC without; negative favours a floor."""
 
@@ -56,7 +57,7 @@ class PowerLaw:
         return self.c + self.a * np.asarray(widths, float) ** -self.m
 
     @classmethod
-    def fit(cls, widths, values, *, sigma=None, floor: bool = True) -> "PowerLaw":
+    def fit(cls, widths, values, *, sigma=None, floor: bool = True) -> PowerLaw:
         """Minimise Σ((FVU − c − a W^-m) / sigma)² over c ≥ 0, a ≥ 0 and m in `EXPONENTS`, from several starts.
 
         widths, values, sigma [row]: rows are SAEs, so training seeds are rows of one width. Raises BadInput for
@@ -79,8 +80,11 @@ class PowerLaw:
 
     def deviance(self, c: float | None = None) -> float:
         """−2 log likelihood up to a constant, at the fit or, with c given, at the best fit with that floor."""
-        z = self.widths / np.exp(np.log(self.widths).mean())
-        return self._from_loss(_solve(z, self.values, self.sigma, c)[0] if c is not None else self._loss)
+        if c is None:
+            return self._from_loss(self._loss)
+        centre = np.exp(np.log(self.widths).mean())
+        start = (c, max(self.a * centre**-self.m, np.ptp(self.values)), self.m)
+        return self._from_loss(_solve(self.widths / centre, self.values, self.sigma, c, start=start)[0])
 
     @cached_property
     def _loss(self) -> float:
@@ -94,12 +98,26 @@ class PowerLaw:
     def compare(self) -> Comparison:
         """Is a floor needed? The same rows fitted with c = 0, by likelihood ratio and AIC."""
         ratio = max(0.0, self.deviance(0.0) - self.deviance())
-        return Comparison(ratio, 0.5 * float(chdtrc(1, ratio)) if ratio > 0 else 1.0, 2.0 - ratio)
+        free = len(self.values) - 3
+        if self.sigma is None:
+            tail = fdtrc(1, free, free * np.expm1(ratio / len(self.values))) if free else 1.0
+        else:
+            tail = chdtrc(1, ratio)
+        return Comparison(ratio, 0.5 * float(tail) if ratio > 0 else 1.0, 2.0 - ratio)
 
     def profile(self, *, level: float = 0.95) -> Estimate:
-        """c with its profile-likelihood interval: the floors whose best fit is not much worse than the best of all."""
-        limit = float(chdtri(1, 1 - level))
-        best = self.deviance()
+        """c with its profile-likelihood interval: the floors whose best fit is not much worse than the best of all.
+
+        "Not much": χ²(1)'s quantile, or where sigma is unknown F's, which is wide for few rows: with three rows
+        everything from 0 to infinity.
+        """
+        best, free = self.deviance(), len(self.values) - 3
+        if self.sigma is not None:
+            limit = float(chdtri(1, 1 - level))
+        elif free:
+            limit = len(self.values) * float(np.log1p(fdtri(1, free, level) / free))
+        else:
+            return Estimate(self.c, 0.0, float("inf"))
 
         def excess(c):
             return self.deviance(c) - best - limit

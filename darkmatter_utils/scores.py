@@ -22,7 +22,7 @@ class Floors(NamedTuple):
 
     @classmethod
     def of(cls, *, n: float, x_mean: np.ndarray, x_squares: float, error_mean: np.ndarray,
-           norm_mean: np.ndarray) -> "Floors":
+           norm_mean: np.ndarray) -> Floors:
         """From the tokens' number, Σ‖x − x̄‖² and means. A part of x below 1e3 eps of x is rounding."""
         eps = np.finfo(np.float64).eps
         size = x_squares / n + float(x_mean @ x_mean)

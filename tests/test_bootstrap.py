@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from darkmatter_utils.bootstrap import (bootstrap, bootstrap_ratio, interval, multinomial_weights, resampled, totals,
-                                        without_each)
+from darkmatter_utils.bootstrap import (
+    bootstrap,
+    bootstrap_ratio,
+    interval,
+    multinomial_weights,
+    resampled,
+    totals,
+    without_each,
+)
 from darkmatter_utils.errors import BadInput
 
 
@@ -33,11 +40,10 @@ def test_fast_sums_are_the_plain_ones():
     table = {"v": rng.normal(size=(9, 3, 2)), "s": rng.normal(size=9)}
     draws = rng.integers(0, 9, size=(4, 9))
     weights = np.stack([np.bincount(row, minlength=9) for row in draws]).astype(float)
-    for name in table:
-        np.testing.assert_allclose(resampled(table, weights)[name], [table[name][row].sum(0) for row in draws])
-        np.testing.assert_allclose(without_each(table)[name],
-                                   [np.delete(table[name], i, axis=0).sum(0) for i in range(9)])
-        np.testing.assert_allclose(totals(table)[name], table[name].sum(0))
+    for name, value in table.items():
+        np.testing.assert_allclose(resampled(table, weights)[name], [value[row].sum(0) for row in draws])
+        np.testing.assert_allclose(without_each(table)[name], [np.delete(value, i, axis=0).sum(0) for i in range(9)])
+        np.testing.assert_allclose(totals(table)[name], value.sum(0))
 
 
 def test_contains_scipys_bca_and_is_close_to_it(sums):

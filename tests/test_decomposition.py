@@ -225,17 +225,17 @@ def test_results_can_be_read():
 
 
 BAD = {
-    "one of strict, paper": dict(protocol="loose"),
-    "40 documents cannot make 41 folds": dict(folds=41),
-    "folds must be at least 2": dict(folds=1),
-    "ridge must be": dict(ridge=-1.0),
-    "at least 3 folds": dict(ridge="cv", folds=2),
-    "bootstrap must be": dict(bootstrap=-1),
-    'train is for protocol="paper"': dict(train=np.ones(3, dtype=bool)),
-    "document must be ints": dict(document=np.zeros(3, dtype=int)),
-    "document must be ints .*float64": dict(document=np.zeros(len(world()[2]))),
-    "one shape": dict(reconstruction=np.zeros((5, D))),
-    r"\[token, d_model\]": dict(x=np.zeros(5)),
+    "one of strict, paper": {"protocol": "loose"},
+    "40 documents cannot make 41 folds": {"folds": 41},
+    "folds must be at least 2": {"folds": 1},
+    "ridge must be": {"ridge": -1.0},
+    "at least 3 folds": {"ridge": "cv", "folds": 2},
+    "bootstrap must be": {"bootstrap": -1},
+    'train is for protocol="paper"': {"train": np.ones(3, dtype=bool)},
+    "document must be ints": {"document": np.zeros(3, dtype=int)},
+    "document must be ints .*float64": {"document": np.zeros(len(world()[2]))},
+    "one shape": {"reconstruction": np.zeros((5, D))},
+    r"\[token, d_model\]": {"x": np.zeros(5)},
 }
 
 

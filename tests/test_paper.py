@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_decomposition import D, world
+from test_decomposition import world
 
 from darkmatter_utils.decomposition import decompose
 from darkmatter_utils.errors import BadInput
