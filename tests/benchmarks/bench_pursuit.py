@@ -4,9 +4,9 @@
 d_model 256, L0 32, batch 256, on the same threads.
 """
 
-import statistics
 import sys
 import time
+from functools import partial
 
 import torch
 
@@ -40,22 +40,22 @@ def signals(tokens, d_sae, d_model, l0, dtype, seed=0):
     return x + 0.05 * torch.randn(tokens, d_model, generator=rng, dtype=dtype), atoms
 
 
-def seconds(call, repeats=3):
-    """Median wall time of a call."""
-    times = []
+def seconds(*calls, repeats=5):
+    """Shortest wall time of each call, taken in turns: a busy machine slows all of them, not one."""
+    times = [[] for _ in calls]
     for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        for call, taken in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+    return [min(taken) for taken in times]
 
 
 def main(threads: int = 1) -> None:
     torch.set_num_threads(threads)
     for dtype in (torch.float32, torch.float64):
         x, atoms = signals(256, 16_384, 256, 32, dtype)
-        fast = seconds(lambda: gradient_pursuit(x, atoms, 32))
-        plain = seconds(lambda: dense_pursuit(x, atoms, 32))
+        plain, fast = seconds(partial(dense_pursuit, x, atoms, 32), partial(gradient_pursuit, x, atoms, 32))
         print(f"{dtype}, {threads} thread(s): dense {plain:.2f} s, ours {fast:.2f} s, {plain / fast:.1f} x")
 
 
