@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BadInput, nearest
-from .records import digest, open_chapter
+from .records import open_chapter
+from .sources import digest
 
 __all__ = [
     "DEFAULT_STUDY",

@@ -149,19 +149,19 @@ def _status(options) -> None:
 def _train(options) -> None:
     if options.study not in TRAINABLE:
         raise BadInput(f"'{options.study}' cannot be trained here; {nearest(options.study, TRAINABLE)}")
-    from . import embedded
+    from . import embedded_saes
 
-    embedded.train(log=_say)
+    embedded_saes.train(log=_say)
 
 
 def _measure(options) -> None:
     from . import listing
-    from .measure import measure
+    from .measurement import measure
     from .study import Study
 
     study = Study.load(options.study)
     chosen = [study.sae(name).id for name in options.sae]
-    measured = measure(study)
+    measured = measure(study, progress=_progress)
     saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes
     _console().print(listing.table(saes, title=f"{study.title} · {study.site}"))
     if options.json:
@@ -192,6 +192,10 @@ def _console():
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _where(error: OSError) -> str:

@@ -10,19 +10,18 @@ A record holds nothing that changes from run to run. Where it goes: the folder i
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 import math
 import os
 import platform
-import sys
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from .errors import BadInput
+from .sources import digest, hashes, used_modules
 from .study import Study
 
 RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
@@ -30,19 +29,10 @@ RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
 DIGITS = 6
 """Significant digits of a recorded number."""
 PACKAGES = (
-    "altair",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "scipy",
-    "torch",
-    "transformers",
+    "altair", "numpy", "pandas", "sae-lens", "scikit-learn", "scipy", "torch", "transformer-lens", "transformers",
     "vl-convert-python",
-)
+)  # fmt: skip
 """Whose versions a record names: what the numbers and pictures depend on."""
-PACKAGE = Path(__file__).parent
-BOOKKEEPING = ("book", "chapters", "cli", "records", "running", "staleness")
-"""Modules that carry results and make none: a change in them makes no chapter stale."""
 
 
 def open_chapter(number: int, study: str | Path | Study, **parameters) -> Chapter:
@@ -125,7 +115,7 @@ class Chapter:
             "seed": self.study.seed,
             "cells": os.environ.get(CELLS, ""),
             "data": data_hashes(self.study),
-            "sources": source_hashes(loaded_modules()),
+            "sources": hashes(used_modules()),
             "versions": versions(),
             "values": self.values,
         }
@@ -207,21 +197,6 @@ def plain(value) -> Any:
     return str(value)
 
 
-def loaded_modules() -> list[str]:
-    """Modules of the package that this process has imported, without those that only keep the books."""
-    prefix = __package__ + "."
-    names = sorted(name.removeprefix(prefix) for name in sys.modules if name.startswith(prefix))
-    return [name for name in names if name not in BOOKKEEPING]
-
-
-def source_hashes(modules) -> dict[str, str]:
-    """The hash of each module's source, by name; a module that is gone has the hash ``gone``."""
-    paths = {name: PACKAGE / f"{name.replace('.', '/')}.py" for name in modules}
-    return {
-        name: digest(path.read_bytes()) if path.exists() else "gone" for name, path in sorted(paths.items())
-    }
-
-
 def data_hashes(study: Study) -> dict[str, str]:
     """Hashes of what the study reads: its settings, and the manifest that states the sha256 of every data file and SAE."""
     hashes = {"settings": study.fingerprint()[:16]}
@@ -240,11 +215,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def digest(data: bytes) -> str:
-    """The first 16 hex digits of the sha256."""
-    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from .chapters import DEFAULT_STUDY, ChapterFile, file_name, settle
 from .errors import BadInput, nearest
-from .records import CELLS, RECORDS, digest
+from .records import CELLS, RECORDS
+from .sources import digest
 from .staleness import stamp
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

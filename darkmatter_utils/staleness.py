@@ -13,7 +13,8 @@ from pathlib import Path
 
 from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name
 from .errors import BadInput
-from .records import data_hashes, digest, source_hashes, versions, write_atomic
+from .records import data_hashes, versions, write_atomic
+from .sources import digest, hashes
 from .study import Study
 
 
@@ -54,7 +55,7 @@ def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None
         return "its record is missing"
     if record.get("cells") != chapter.cells_hash():
         return f"its cells changed (notebooks/{chapter.source.name})"
-    changed = [name for name, was in record["sources"].items() if source_hashes([name])[name] != was]
+    changed = [name for name, was in record["sources"].items() if hashes([name])[name] != was]
     if changed:
         return f"modules it uses changed: {', '.join(changed)}"
     try:

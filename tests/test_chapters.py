@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from throwaway import STUDY, command, environment, files, project
 
-from darkmatter_utils import chapters, readme, records, running, staleness
+from darkmatter_utils import chapters, readme, records, running, sources, staleness
 from darkmatter_utils.errors import BadInput
 from darkmatter_utils.metrics import Estimate
 
@@ -310,3 +310,22 @@ def test_the_readme_table_comes_from_the_records(chapter, monkeypatch):
     (root / "README.md").write_text("no markers\n")
     with pytest.raises(BadInput, match="README.md needs one line"):
         readme.update(root)
+
+
+def test_sources_are_the_same_whether_a_result_was_computed_or_cached():
+    # Reading a kept measurement imports little; what computed it is reached through the import statements.
+    found = sources.closure(["measurement"])
+    assert {"harvest", "passes", "moments", "streams", "fits", "nano"} <= set(found)
+    assert not {"cli", "running", "charts"} & set(found)
+    for name in found:
+        assert set(sources.imports(name)) - set(sources.BOOKKEEPING) <= set(found)
+
+
+def test_names_that_the_package_itself_offers_lead_to_their_modules(tmp_path, monkeypatch):
+    (tmp_path / "probe.py").write_text(
+        "def f():\n    from darkmatter_utils import decompose, charts\n    from . import moments\n"
+    )
+    for name in ("decomposition", "charts", "moments"):
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.setattr(sources, "PACKAGE", tmp_path)
+    assert sources.imports.__wrapped__("probe") == ("charts", "decomposition", "moments")
