@@ -10,7 +10,6 @@ from pathlib import Path
 
 from .errors import BadInput
 
-PACKAGE = Path(__file__).parent
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "transformer-lens", "sae-lens")
 """Whose versions a result depends on."""
 
@@ -27,14 +26,6 @@ def sha256(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def source_hash(modules) -> str:
-    """One digest of the sources of modules of this package, by name without suffix."""
-    digest = hashlib.sha256()
-    for name in sorted(modules):
-        digest.update(name.encode() + b"\0" + (PACKAGE / f"{name}.py").read_bytes())
-    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -13,12 +13,9 @@ import pandas as pd
 
 from . import cache
 from .errors import BadInput
+from .sources import closure, hashes
 from .study import Study
 
-MODULES = ("study", "text", "models", "saes", "streams", "simulate", "world_moments", "null_saes", "moments", "fits",
-           "documents", "passes", "bootstrap", "metrics", "scores", "paper", "decomposition", "harvest", "measurement",
-           "linear_shares", "nano", "language_model", "sae_training")  # fmt: skip
-"""Modules whose sources a measurement depends on."""
 METRICS = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
 NORMS = {"norm_x": "x", "norm_sae": "Sae(x)", "norm_error": "SaeError", "norm_linear": "LinearError",
          "norm_nonlinear": "NonlinearError"}  # fmt: skip
@@ -125,7 +122,7 @@ def measure(study: "Study | str", *, contexts_a_batch: int = 16, memory: int = 1
     folder = study.data_folder() if study.data else None
     about = cache.verify(folder) if folder else {}
     key = cache.key_of(
-        study=study.fingerprint(), sources=cache.source_hash(MODULES), versions=cache.versions(),
+        study=study.fingerprint(), sources=hashes(closure(["harvest"])), versions=cache.versions(),
         files={name: entry["sha256"] for name, entry in about.get("files", {}).items()},
     )  # fmt: skip
     kept = cache.Kept(f"measure-{study.name}", key)
