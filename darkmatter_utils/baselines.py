@@ -1,6 +1,7 @@
 """What simple facts about a token predict of its error's norm: ‖x‖, position, token, loss, L0.
 
-Everything is out of fold: the means of a token or of a position, too, come from other folds than the one scored.
+Everything is out of fold: the means of a token or of a position, too, come from other folds than the one
+scored.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ ALL = "all five"
 
 
 def simple_predictors(measurement, sae_id: str, *, bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Out-of-fold R² of ‖SaeError‖² from each simple predictor and from all of them: predictor, r2, low, high.
+    """Out-of-fold R² of ‖SaeError‖² from each simple predictor and from all of them: predictor, r2, low,
+    high.
 
-    ‖x‖ stands for the pair ‖x‖, ‖x‖²; position and token for their mean in the training folds, shrunk to the mean of
-    all; loss is that of the token which follows, in nats; L0 the number of active latents. A predictor that the study
-    has not (a world has no loss) is left out. Cost: a few passes over the table, no activation.
+    ‖x‖ stands for the pair ‖x‖, ‖x‖²; position and token for their mean in the training folds, shrunk to the
+    mean of all; loss is that of the token which follows, in nats; L0 the number of active latents. A
+    predictor that the study has not (a world has no loss) is left out. Cost: a few passes over the table, no
+    activation.
     """
     tokens = measurement.tokens
     tokens = tokens[tokens["scored"]]
@@ -62,8 +65,8 @@ def _least_squares(regressors, target, test) -> np.ndarray:
 class LabelMeans:
     """The mean target of every label (a token, a position) in other folds, shrunk towards the mean of all.
 
-    μ + (m − μ) n B / (n B + W), with m the label's mean over its n tokens, μ that of all tokens, and W and B the
-    variances within and between labels: a label seen rarely says little.
+    μ + (m − μ) n B / (n B + W), with m the label's mean over its n tokens, μ that of all tokens, and W and B
+    the variances within and between labels: a label seen rarely says little.
     """
 
     def __init__(self, target, label, fold):

@@ -19,8 +19,8 @@ from .rules import (
     SPLIT,
     UNKNOWN,
     Verdict,
-    percent,
 )
+from .words import percent
 
 ABSTRACT = "abstract"
 """Read in the paper's abstract."""

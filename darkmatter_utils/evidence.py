@@ -1,4 +1,6 @@
-"""The numbers that each claim's rule takes, gathered from a measurement: the same for its chapter and for the index."""
+"""The numbers that each claim's rule takes, gathered from a measurement: the same for its chapter and for the
+index.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def verdict_of(number: int, measurement, **made) -> Verdict:
 
 
 def by_width(measurement, frame, column: str) -> dict[int, float]:
-    """The mean of a column over the seeds of each width of the suite; `frame` has one row an SAE and an id."""
+    """The mean of a column over the seeds of each width of the suite; `frame` has one row an SAE and an id.
+    """
     saes = measurement.saes[measurement.saes["main"].astype(bool)][["id", "width"]]
     joined = saes.merge(frame[["id", column]], on="id")
     return {int(width): float(value) for width, value in joined.groupby("width")[column].mean().items()}
@@ -104,7 +107,9 @@ def setting(measurement) -> Verdict:
 
 
 def reference_sae(measurement, *, factor: int = 8) -> str:
-    """Id of the suite's SAE with a width nearest to `factor` × d_model (the first seed): the one single figures show."""
+    """Id of the suite's SAE with a width nearest to `factor` × d_model (the first seed): the one single
+    figures show.
+    """
     saes = suite_rows(measurement)
     off = np.abs(np.log2(saes["width"].to_numpy(float) / (factor * measurement.card["d_model"])))
     return str(saes["id"].iloc[int(np.argmin(off))])
@@ -144,6 +149,8 @@ SHARES = {
 
 
 def shares_by_width(measurement) -> pd.DataFrame:
-    """Mean over seeds of the linear shares: width, mean (share of the squared error), and each R² of `SHARES`."""
+    """Mean over seeds of the linear shares: width, mean (share of the squared error), and each R² of
+    `SHARES`.
+    """
     joined = suite_rows(measurement)[["id", "width"]].merge(measurement.linear_shares, on="id")
     return joined.groupby("width", as_index=False)[["mean", *SHARES]].mean()

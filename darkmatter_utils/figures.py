@@ -1,4 +1,6 @@
-"""What the chapters draw: frames made ready for the builders of `charts`, and the few charts that combine them."""
+"""What the chapters draw: frames made ready for the builders of `charts`, and the few charts that combine
+them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ TOKENS_SHOWN = 120
 
 
 def breakdown(measurement) -> pd.DataFrame:
-    """Shares of the variance of x at each width of the suite, mean over seeds: width, part, share; they sum to 1."""
+    """Shares of the variance of x at each width of the suite, mean over seeds: width, part, share; they sum
+    to 1.
+    """
     total, rest = (width_suite(measurement, metric) for metric in ("fvu", "fvu_nonlinear"))
     rows = []
     for width, fvu, nonlinear in zip(total.widths, total.values, rest.values, strict=True):
@@ -46,7 +50,9 @@ def typical_context(measurement, sae_id: str) -> int:
 def strip(
     measurement, sae_id: str, context: int, parts: Mapping[str, str], *, unit: float, first: int | None = None
 ):
-    """The tokens of one context with their errors in units of the variance of x, from the first scored position."""
+    """The tokens of one context with their errors in units of the variance of x, from the first scored
+    position.
+    """
     tokens = measurement.tokens[measurement.tokens["context"] == context]
     start = measurement.study.window[0] if first is None else first
     tokens = tokens[tokens["position"] >= start].head(TOKENS_SHOWN)
@@ -67,8 +73,9 @@ def strip(
 
 
 def positions(measurement, ids, *, bins: int = 64) -> pd.DataFrame:
-    """Mean squared error by position in units of the variance of x, with an interval over documents: one row an SAE
-    and a bin of positions (bins of equal length; the first 16 positions one by one)."""
+    """Mean squared error by position in units of the variance of x, with an interval over documents: one row
+    an SAE and a bin of positions (bins of equal length; the first 16 positions one by one).
+    """
     tokens = measurement.tokens
     step = max(1, int(tokens["position"].max() + 1) // bins)
     position = tokens["position"].to_numpy()
@@ -100,7 +107,9 @@ def unit_variance(measurement, sae_id: str) -> float:
 
 
 def grid(measurement) -> pd.DataFrame:
-    """SAEs on the grid of widths and target L0s, one a cell (mean over seeds): the columns of `saes` that are numbers."""
+    """SAEs on the grid of widths and target L0s, one a cell (mean over seeds): the columns of `saes` that are
+    numbers.
+    """
     saes = measurement.saes[measurement.saes["l0_target"].notna() & (measurement.saes["width"] > 0)]
     several = saes.groupby("width")["l0_target"].nunique()
     saes = saes[saes["width"].isin(several[several > 1].index)]
@@ -134,7 +143,9 @@ def protocol_lines(measurement):
 
 
 def norm_lines(measurement, predictors: pd.DataFrame, *, each: bool = False):
-    """R² of the squared error norm from x and from all simple predictors together; `each`: from each one, too."""
+    """R² of the squared error norm from x and from all simple predictors together; `each`: from each one,
+    too.
+    """
     suite = width_suite(measurement, "norm_error").frame().rename(columns={"value": "r2"})
     together = predictors["predictor"].str.startswith("all")
     rows = [suite.assign(predictor="from x"), predictors[together]] + (
@@ -142,7 +153,8 @@ def norm_lines(measurement, predictors: pd.DataFrame, *, each: bool = False):
     )
     frame = pd.concat(rows, ignore_index=True)
     return charts.lines_with_intervals(
-        frame, "width", "r2", low="low", high="high", color="predictor", y_title="R² of the squared error norm",
+        frame, "width", "r2", low="low", high="high", color="predictor",
+        y_title="R² of the squared error norm",
         y_domain=(min(0.0, float(frame["low"].min())), 1), reference=None if each else NORM,
         reference_label="" if each else "the paper: above this",
     )  # fmt: skip
@@ -178,7 +190,8 @@ def grid_heat(measurement, metric: str, title: str):
 
 
 def vector_lines(measurement):
-    """R² of the error vector over width, per dimension and total, with the range that counts as about half."""
+    """R² of the error vector over width, per dimension and total, with the range that counts as about half.
+    """
     rows = [
         width_suite(measurement, metric).frame().assign(kind=kind)
         for metric, kind in (("r2_per_dim", "per dimension (the paper's)"), ("r2_total", "total"))

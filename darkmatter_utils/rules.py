@@ -163,17 +163,20 @@ def same_tokens(*, partial: dict) -> Verdict:
 
 
 def trend(widths: int, l0) -> str:
-    """Why a suite says nothing about a trend over width; "" if it does. `l0`: its smallest and largest realised L0."""
+    """Why a suite says nothing about a trend over width; "" if it does. `l0`: its smallest and largest
+    realised L0.
+    """
     if widths < WIDTHS:
         return f"A trend is tested with {WIDTHS} widths or more; the study has {widths}."
     if l0[1] > l0[0] * (1 + ONE_L0):
-        return f"The claim is about SAEs of one L0, and in this study the L0 goes from {l0[0]:.1f} to {l0[1]:.1f}."
+        return f"The claim is about SAEs of one L0; in this study the L0 goes from {l0[0]:.1f} to {l0[1]:.1f}."
     return ""
 
 
 def constant(*, change, widths: int, l0, null=None) -> Verdict:
-    """Claim 4: change of FVU_nonlinear per doubling of the width, as a share (Estimate); `widths` and `l0` as in
-    `trend`; `null`: the change for an SAE that introduces no error, once it has been measured."""
+    """Claim 4: change of FVU_nonlinear per doubling of the width, as a share (Estimate); `widths` and `l0` as
+    in `trend`; `null`: the change for an SAE that introduces no error, once it has been measured.
+    """
     if reason := trend(widths, l0):
         return Verdict(UNKNOWN, reason)
     flat = lambda e: -FLAT <= e.low and e.high <= FLAT
@@ -196,8 +199,9 @@ def constant(*, change, widths: int, l0, null=None) -> Verdict:
 
 def floor(*, fall, c, misses: dict, widest: float, widths: int, l0) -> Verdict:
     """Claim 5: change of FVU per doubling of the width, as a share (Estimate); the fitted floor c (Estimate);
-    by width, by how many standard errors the fit to the other widths misses it; the widest SAE's FVU; `widths` and
-    `l0` as in `trend`."""
+    by width, by how many standard errors the fit to the other widths misses it; the widest SAE's FVU;
+    `widths` and `l0` as in `trend`.
+    """
     if reason := trend(widths, l0):
         return Verdict(UNKNOWN, reason)
     worst = max((abs(miss) for miss in misses.values()), default=math.inf)
@@ -230,14 +234,17 @@ def floor(*, fall, c, misses: dict, widest: float, widths: int, l0) -> Verdict:
 
 
 GAIN_OVER_TRIGRAM, DEAD, LEFT, L0_OFF = 0.7, 0.1, (0.1, 0.4), 0.01
-"""Chapter 01: nats below the trigram, share of dead latents, FVU at a width of 8 d_model, relative miss of the L0."""
+"""Chapter 01: nats below the trigram, share of dead latents, FVU at a width of 8 d_model, relative miss of
+the L0.
+"""
 AGREE = 0.01
 """Chapter 02: two protocols that differ by no more than this agree."""
 
 
 def setting(*, gain, dead: float, left: float, l0_off: float) -> Verdict:
-    """Chapter 01: nats per token by which the model beats the trigram (None: no model), the largest share of dead
-    latents, FVU at a width near 8 d_model, the largest relative miss of a target L0."""
+    """Chapter 01: nats per token by which the model beats the trigram (None: no model), the largest share of
+    dead latents, FVU at a width near 8 d_model, the largest relative miss of a target L0.
+    """
     if gain is None:
         return Verdict(
             UNKNOWN,
@@ -249,9 +256,10 @@ def setting(*, gain, dead: float, left: float, l0_off: float) -> Verdict:
         >= GAIN_OVER_TRIGRAM,
         f"at most {percent(dead, 1)} of an SAE's latents are dead (asked for: under {percent(DEAD)})": dead
         < DEAD,
-        f"an SAE of middle width leaves {percent(left)} of the variance unexplained (asked for: {percent(LEFT[0])} to "
-        f"{percent(LEFT[1])})": LEFT[0] <= left <= LEFT[1],
-        f"the L0 of the width suite is within {percent(l0_off, 1)} of its target (asked for: {percent(L0_OFF)})": l0_off
+        f"an SAE of middle width leaves {percent(left)} of the variance unexplained (asked for: "
+        f"{percent(LEFT[0])} to {percent(LEFT[1])})": LEFT[0] <= left <= LEFT[1],
+        f"the width suite's L0 is within {percent(l0_off, 1)} of its target (asked for: "
+        f"{percent(L0_OFF)})": l0_off
         <= L0_OFF,
     }
     met = sum(checks.values())

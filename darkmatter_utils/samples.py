@@ -27,7 +27,8 @@ class Sample(NamedTuple):
 
 
 def sample(study: Study | str, sae: str, *, contexts: int = 64) -> Sample:
-    """The scored tokens of `contexts` contexts, spread evenly over the study's text, and one SAE's reconstruction.
+    """The scored tokens of `contexts` contexts, spread evenly over the study's text, and one SAE's
+    reconstruction.
 
     Cost: the model on those contexts. Raises BadInput for an SAE that the study has not.
     """

@@ -1,4 +1,5 @@
-"""Trends over SAE width: change per doubling, a power law with a floor, and widths predicted from the others."""
+"""Trends over SAE width: change per doubling, a power law with a floor, and widths predicted from the others.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +40,11 @@ class FloorFit:
 
 
 def per_doubling(suite: Suite) -> Estimate | None:
-    """Relative change of an FVU with each doubling of the width: 2^slope − 1, slope of log2 FVU on log2 width.
+    """Relative change of an FVU with each doubling of the width: 2^slope − 1, slope of log2 FVU on log2
+    width.
 
-    Widths are weighed by the inverse of their variance over replicates, so one that was trained once counts less.
-    None with fewer than two widths.
+    Widths are weighed by the inverse of their variance over replicates, so one that was trained once counts
+    less. None with fewer than two widths.
     """
     if len(suite.widths) < 2:
         return None
@@ -56,8 +58,9 @@ def per_doubling(suite: Suite) -> Estimate | None:
 
 
 def fit_floor(suite: Suite) -> FloorFit | None:
-    """The power law with a floor, fitted to the suite and again to each of its replicates; None with fewer than
-    `rules.WIDTHS` widths."""
+    """The power law with a floor, fitted to the suite and again to each of its replicates; None with fewer
+    than `rules.WIDTHS` widths.
+    """
     if len(suite.widths) < WIDTHS:
         return None
     sigma = suite.replicates.std(axis=0)
@@ -69,11 +72,11 @@ def fit_floor(suite: Suite) -> FloorFit | None:
 
 
 def left_out(suite: Suite) -> pd.DataFrame:
-    """Every width predicted from the others, with a floor and with c = 0: width, fvu, predicted, miss, predicted_c0,
-    miss_c0.
+    """Every width predicted from the others, with a floor and with c = 0: width, fvu, predicted, miss,
+    predicted_c0, miss_c0.
 
-    A miss is (measured − predicted) over the standard deviation of that difference over replicates. Empty with fewer
-    than `rules.WIDTHS` widths.
+    A miss is (measured − predicted) over the standard deviation of that difference over replicates. Empty
+    with fewer than `rules.WIDTHS` widths.
     """
     columns = ["width", "fvu", "predicted", "miss", "predicted_c0", "miss_c0"]
     rows = []
@@ -95,10 +98,12 @@ def left_out(suite: Suite) -> pd.DataFrame:
 
 
 def refit(widths, values, *, sigma, floor: bool = True) -> np.ndarray:
-    """c, a, m of the curve fitted to each row of values [row, width], by least squares with weights 1 / sigma²: [row, 3].
+    """c, a, m of the curve fitted to each row of values [row, width], by least squares with weights 1 /
+    sigma²: [row, 3].
 
-    For a given m the curve is linear in c and a, so m is searched on a grid that is refined around its best value, for
-    all rows at once: thousands of fits in well under a second, and no start to depend on. Agrees with `PowerLaw.fit`.
+    For a given m the curve is linear in c and a, so m is searched on a grid that is refined around its best
+    value, for all rows at once: thousands of fits in well under a second, and no start to depend on. Agrees
+    with `PowerLaw.fit`.
     """
     values, weight = np.atleast_2d(values), 1 / np.asarray(sigma, float) ** 2
     centre = np.exp(np.log(np.asarray(widths, float)).mean())

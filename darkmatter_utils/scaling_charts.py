@@ -1,4 +1,6 @@
-"""The charts of the chapter on scaling: the breakdown with its fitted curve, left-out widths, the test of flatness."""
+"""The charts of the chapter on scaling: the breakdown with its fitted curve, left-out widths, the test of
+flatness.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ from .widths import Suite, width_suite
 
 
 def breakdown_with_floor(total: Suite, nonlinear: Suite, fit: FloorFit | None) -> pd.DataFrame:
-    """The error's parts at each width as in the paper's Fig. 1: width, part, share; they add up to the measured FVU.
+    """The error's parts at each width as in the paper's Fig. 1: width, part, share; they add up to the
+    measured FVU.
 
-    Absent is what lies above the floor c, or above the nonlinear part where that is higher; LinearError is what is
-    left between the floor and the nonlinear part. Without a fit, LinearError is all that is not nonlinear.
+    Absent is what lies above the floor c, or above the nonlinear part where that is higher; LinearError is
+    what is left between the floor and the nonlinear part. Without a fit, LinearError is all that is not
+    nonlinear.
     """
     rows = []
     for width, fvu, red in zip(total.widths, total.values, nonlinear.values, strict=True):
@@ -28,7 +32,9 @@ def breakdown_with_floor(total: Suite, nonlinear: Suite, fit: FloorFit | None) -
 
 
 def floor_chart(total: Suite, nonlinear: Suite, fit: FloorFit | None, *, beyond: float = 16):
-    """The stacked parts of the error with the measured FVU, and the fitted curve and its floor where there is a fit."""
+    """The stacked parts of the error with the measured FVU, and the fitted curve and its floor where there is
+    a fit.
+    """
     frame = breakdown_with_floor(total, nonlinear, fit)
     frame = frame if fit is not None else frame[frame["part"] != "absent"]
     areas = charts.stacked_breakdown(frame, y_title="share of the variance of x", height=340)
@@ -59,7 +65,8 @@ def left_out_chart(total: Suite, missed: pd.DataFrame):
 
 
 def flat_chart(measurement):
-    """FVU and FVU_nonlinear over width, with the wedge of lines that change by less than ±FLAT per doubling."""
+    """FVU and FVU_nonlinear over width, with the wedge of lines that change by less than ±FLAT per doubling.
+    """
     parts = {
         "SaeError": width_suite(measurement, "fvu"),
         "NonlinearError": width_suite(measurement, "fvu_nonlinear"),

@@ -11,8 +11,9 @@ import pandas as pd
 
 from .claims import LEDGER, claim
 from .evidence import SHARES, shares_by_width
-from .rules import Verdict, interval, percent, plain
+from .rules import Verdict
 from .widths import Suite
+from .words import interval, percent, plain
 
 
 class Words(str):
@@ -87,13 +88,15 @@ def opening(number: int, verdict: Verdict, study) -> Words:
     """The claim and its verdict on a study, for the first screen of its chapter."""
     entry = claim(number)
     return Words(
-        f"> **Claim {number} of the paper.** {entry.short} The paper: {entry.paper} ({entry.paper_source}).\n>\n"
+        f"> **Claim {number} of the paper.** {entry.short} The paper: {entry.paper} "
+        f"({entry.paper_source}).\n>\n"
         f"> {verdict.markdown(study)}"
     )
 
 
 def question(statement: str, verdict: Verdict, study) -> Words:
-    """A statement that is this book's own and its verdict, for the first screen of a chapter without a claim."""
+    """A statement that is this book's own and its verdict, for the first screen of a chapter without a claim.
+    """
     return Words(f"> **What this chapter asks.** {statement}\n>\n> {verdict.markdown(study)}")
 
 
@@ -185,8 +188,9 @@ def about_study(measurement) -> str:
     """One paragraph on what is studied: it precedes every number of the index."""
     card, held = measurement.card, measurement.held_out
     text = (
-        f"**What is studied here: {measurement.study.title}.** {card['tokens']:,} tokens of {card['documents']:,} "
-        f"documents are scored, with {len(measurement.saes)} SAEs of activations of {card['d_model']} dimensions. "
+        f"**What is studied here: {measurement.study.title}.** {card['tokens']:,} tokens of "
+        f"{card['documents']:,} documents are scored, with {len(measurement.saes)} SAEs of activations of "
+        f"{card['d_model']} dimensions. "
     )
     if not card.get("model"):
         return (
@@ -195,9 +199,9 @@ def about_study(measurement) -> str:
     if not held:
         return text + "How well the model predicts text is not known."
     return text + (
-        f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, where a trigram "
-        f"model of the same training text needs {held['trigram']:.2f}. What holds here need not hold for a large "
-        "model, nor the other way round."
+        f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, where a "
+        f"trigram model of the same training text needs {held['trigram']:.2f}. What holds here need not hold for "
+        "a large model, nor the other way round."
     )
 
 

@@ -1,7 +1,8 @@
-"""The width suite: SAEs that differ in width at one L0, as one number a width whose interval carries documents and seeds.
+"""The width suite: SAEs that differ in width at one L0, as one number a width whose interval carries
+documents and seeds.
 
-Documents alone give too short an interval for a trend over widths: two SAEs of one width, trained from different
-seeds, differ by several document standard errors.
+Documents alone give too short an interval for a trend over widths: two SAEs of one width, trained from
+different seeds, differ by several document standard errors.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ class Suite:
     values: np.ndarray
     """Mean over the seeds of each width [width] (geometric for an FVU)."""
     replicates: np.ndarray
-    """Bootstrap replicates of the values [replicate, width]; one row is one draw of documents and of seeds."""
+    """Bootstrap replicates of the values [replicate, width]; one row is one draw of documents and of seeds.
+    """
     documents_only: np.ndarray
     """The same without the draw of seeds: how much of the interval is due to documents."""
     seeds: np.ndarray
     """Trained SAEs at each width [width]."""
     seed_sd: float
-    """Standard deviation between seeds of one width: relative for an FVU; NaN where no width has two seeds."""
+    """Standard deviation between seeds of one width: relative for an FVU; NaN where no width has two seeds.
+    """
 
     def estimate(self, width: int) -> Estimate:
         """The value at a width with its 95% interval."""
@@ -73,10 +76,11 @@ def estimate(value: float, replicates: np.ndarray) -> Estimate:
 def width_suite(measurement, metric: str, *, seed: int = 0) -> Suite:
     """The `main` SAEs of a measurement, joined over seeds, for a metric with document replicates.
 
-    y = log FVU (or R² itself) of seed s at width w is taken as μ_w + u_ws with u of one variance σ² for all widths,
-    estimated over the widths that have several seeds with ν degrees of freedom. Replicate b of a width is the mean of
-    the seeds' y on one resample of documents, plus σ_b z / sqrt(seeds), σ_b² = σ² ν / χ²_ν: so a width trained once
-    gets its share of doubt from the others, and the doubt about σ itself is carried too.
+    y = log FVU (or R² itself) of seed s at width w is taken as μ_w + u_ws with u of one variance σ² for all
+    widths, estimated over the widths that have several seeds with ν degrees of freedom. Replicate b of a
+    width is the mean of the seeds' y on one resample of documents, plus σ_b z / sqrt(seeds), σ_b² = σ² ν /
+    χ²_ν: so a width trained once gets its share of doubt from the others, and the doubt about σ itself is
+    carried too.
     """
     saes = measurement.saes.reset_index(drop=True)
     saes = saes[saes["main"].astype(bool)].sort_values(["width", "seed"], kind="stable")

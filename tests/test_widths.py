@@ -1,4 +1,5 @@
-"""The width suite: intervals that carry seeds, trends with a known answer, simple predictors with a known R²."""
+"""The width suite: intervals that carry seeds, trends with a known answer, simple predictors with a known R².
+"""
 
 from types import SimpleNamespace
 
@@ -16,14 +17,23 @@ WIDE = np.array([128, 256, 512, 1024, 2048, 4096])
 
 
 def measured(fvu, *, seeds=(3, 3, 3, 3, 1, 1), spread=0.0, error=0.01, replicates=2000, seed=0):
-    """A measurement with a width suite: FVU by width, `spread` between seeds, `error` between documents (relative)."""
+    """A measurement with a width suite: FVU by width, `spread` between seeds, `error` between documents
+    (relative).
+    """
     rng = np.random.default_rng(seed)
     rows = [(w, s) for w, n in zip(WIDE, seeds, strict=True) for s in range(n)]
     width = np.array([w for w, _ in rows])
     values = fvu(width.astype(float)) * np.exp(spread * rng.standard_normal(len(rows)))
     documents = np.exp(error * rng.standard_normal((replicates, 1)))
-    saes = pd.DataFrame({"id": [f"{w}-{s}" for w, s in rows], "width": width, "seed": [s for _, s in rows], "main": True,
-                         "fvu": values})
+    saes = pd.DataFrame(
+        {
+            "id": [f"{w}-{s}" for w, s in rows],
+            "width": width,
+            "seed": [s for _, s in rows],
+            "main": True,
+            "fvu": values,
+        }
+    )
     return SimpleNamespace(saes=saes, replicates={"fvu": values * documents})
 
 
@@ -48,7 +58,9 @@ def test_intervals_with_seeds_cover_the_width_s_own_mean():
         made = measured(lambda w: w**-0.3, spread=0.05, error=0.02, replicates=400, seed=seed)
         # One draw of documents moves every SAE alike, as it does in a measurement.
         made.saes["fvu"] *= np.exp(0.02 * np.random.default_rng([1, seed]).standard_normal())
-        made.replicates["fvu"] = made.saes["fvu"].to_numpy() * (made.replicates["fvu"] / made.replicates["fvu"].mean(0))
+        made.replicates["fvu"] = made.saes["fvu"].to_numpy() * (
+            made.replicates["fvu"] / made.replicates["fvu"].mean(0)
+        )
         suite = width_suite(made, "fvu")
         hits.append([e.low <= t <= e.high for e, t in zip(suite.estimates().values(), truth, strict=True)])
     assert 0.9 <= np.mean(hits) <= 0.99
@@ -96,9 +108,19 @@ def tokens(n=6000, seed=0, loss=True):
     part = lambda v: (v - v.mean()) / v.std()
     error = 10 + np.sqrt(2) * part(effect[token]) + part(norm) + rng.standard_normal(n)
     document = np.repeat(np.arange(n // 50), 50)
-    frame = pd.DataFrame({"token": token, "position": rng.integers(0, 100, n), "document": document, "fold": document % 5,
-                          "scored": True, "loss": rng.standard_normal(n) if loss else np.nan, "norm2": norm**2,
-                          "s:error": error, "s:l0": rng.poisson(8, n)})
+    frame = pd.DataFrame(
+        {
+            "token": token,
+            "position": rng.integers(0, 100, n),
+            "document": document,
+            "fold": document % 5,
+            "scored": True,
+            "loss": rng.standard_normal(n) if loss else np.nan,
+            "norm2": norm**2,
+            "s:error": error,
+            "s:l0": rng.poisson(8, n),
+        }
+    )
     return SimpleNamespace(tokens=frame)
 
 
@@ -110,7 +132,13 @@ def test_simple_predictors_find_what_was_put_in():
 
 
 def test_a_study_without_loss_leaves_it_out():
-    assert list(simple_predictors(tokens(loss=False), "s")["predictor"]) == ["‖x‖", "position", "token", "L0", "all 4"]
+    assert list(simple_predictors(tokens(loss=False), "s")["predictor"]) == [
+        "‖x‖",
+        "position",
+        "token",
+        "L0",
+        "all 4",
+    ]
 
 
 def test_the_mean_of_a_label_never_contains_its_own_fold():
