@@ -77,6 +77,7 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
         RECORDS: str(aside / "records"),
         CELLS: cells,
         "PYTHONHASHSEED": "0",  # the order of sets is part of what a run prints
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # progress is shown as text
     }
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
