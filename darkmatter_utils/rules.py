@@ -169,7 +169,7 @@ def trend(widths: int, l0) -> str:
     if widths < WIDTHS:
         return f"A trend is tested with {WIDTHS} widths or more; the study has {widths}."
     if l0[1] > l0[0] * (1 + ONE_L0):
-        return f"The claim is about SAEs of one L0; in this study the L0 goes from {l0[0]:.1f} to {l0[1]:.1f}."
+        return f"The claim is about SAEs of one L0; in this study it goes from {l0[0]:.1f} to {l0[1]:.1f}."
     return ""
 
 

@@ -1,4 +1,5 @@
-"""What the chapters show as words and tables: claims, cards, numbers with intervals."""
+"""Words and tables as notebooks show them: Markdown text, plain HTML tables, the same bytes from run to run.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +10,6 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from .claims import LEDGER, claim
-from .evidence import SHARES, shares_by_width
-from .rules import Verdict
-from .widths import Suite
-from .words import interval, percent, plain
-
 
 class Words(str):
     """Markdown that a cell shows as text; used where the sentence depends on the result."""
@@ -23,242 +18,53 @@ class Words(str):
         return str(self)
 
 
+class Html(str):
+    """A table cell that is markup already: what a style may return instead of text."""
+
+
 class Table:
-    """A frame as a plain HTML table, the same bytes from run to run; `styles` formats a column's values."""
+    """A frame as an HTML table; `styles` turns a column's values into text, `left` names columns set to the
+    left.
 
-    def __init__(self, frame: pd.DataFrame, styles: Mapping[str, Callable] | None = None):
-        self.frame, self.styles = frame, dict(styles or {})
+    Numbers, and columns with a style, are set to the right.
+    """
 
-    def _cells(self) -> list[list[str]]:
-        shown = []
-        for row in self.frame.itertuples(index=False):
-            cells = zip(self.frame.columns, row, strict=True)
-            shown.append(
-                [self.styles[name](value) if name in self.styles else _plain(value) for name, value in cells]
-            )
-        return shown
+    def __init__(self, frame: pd.DataFrame, styles: Mapping[str, Callable] | None = None, *, left=()):
+        self.styles = dict(styles or {})
+        self.names = [str(name) for name in frame.columns]
+        numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
+        self.right = [
+            name not in left and (number or name in self.styles) for name, number in zip(self.names, numeric)
+        ]
+        self.rows = [
+            [self.styles.get(name, as_text)(value) for name, value in zip(self.names, row, strict=True)]
+            for row in frame.itertuples(index=False)
+        ]
 
     def _repr_html_(self) -> str:
-        right = [
-            pd.api.types.is_numeric_dtype(self.frame[name]) or name in self.styles
-            for name in self.frame.columns
-        ]
-        line = lambda tag, cells: (
-            "<tr>"
-            + "".join(
-                f'<{tag} class="text-{"right" if r else "left"}">{cell}</{tag}>'
-                for r, cell in zip(right, cells)
-            )
-            + "</tr>"
+        head = self._line("th", [escape(name) for name in self.names])
+        body = "\n".join(
+            self._line("td", [cell if isinstance(cell, Html) else escape(str(cell)) for cell in row])
+            for row in self.rows
         )
-        head = line("th", [escape(str(name)) for name in self.frame.columns])
-        body = "\n".join(line("td", [_safe(cell) for cell in cells]) for cells in self._cells())
         return f'<table class="table dark-table">\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>'
 
+    def _line(self, tag: str, cells) -> str:
+        sides = ["right" if right else "left" for right in self.right]
+        inner = "".join(
+            f'<{tag} class="text-{side}">{cell}</{tag}>' for side, cell in zip(sides, cells, strict=True)
+        )
+        return f"<tr>{inner}</tr>"
+
     def __repr__(self) -> str:
-        rows = [list(map(str, self.frame.columns))] + [
-            [_text(cell) for cell in cells] for cells in self._cells()
-        ]
-        return "\n".join(" | ".join(row) for row in rows)
+        text = [[re.sub(r"<[^>]+>", "", str(cell)) for cell in row] for row in self.rows]
+        return "\n".join(" | ".join(row) for row in [self.names, *text])
 
 
-class Html(str):
-    """A table cell that is markup already."""
-
-
-def _safe(cell) -> str:
-    return str(cell) if isinstance(cell, Html) else escape(str(cell))
-
-
-def _text(cell) -> str:
-    return re.sub(r"<[^>]+>", "", str(cell))
-
-
-def _plain(value) -> str | Html:
-    if isinstance(value, Html):
-        return value
+def as_text(value) -> str:
+    """A value as text: flags as yes and no, NaN as a dash, three significant digits."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float | np.floating):
         return "–" if np.isnan(value) else f"{value:.3g}".replace("-", "−")
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
-
-
-def opening(number: int, verdict: Verdict, study) -> Words:
-    """The claim and its verdict on a study, for the first screen of its chapter."""
-    entry = claim(number)
-    return Words(
-        f"> **Claim {number} of the paper.** {entry.short} The paper: {entry.paper} "
-        f"({entry.paper_source}).\n>\n"
-        f"> {verdict.markdown(study)}"
-    )
-
-
-def question(statement: str, verdict: Verdict, study) -> Words:
-    """A statement that is this book's own and its verdict, for the first screen of a chapter without a claim.
-    """
-    return Words(f"> **What this chapter asks.** {statement}\n>\n> {verdict.markdown(study)}")
-
-
-def rule_of(number: int) -> Words:
-    """The rule that judged a claim, in words, and what would falsify the claim."""
-    entry = claim(number)
-    return Words(
-        f"**The rule for claim {number}, written before the result.** {entry.rule}\n\n"
-        f"**What would show it wrong:** {entry.falsifier}."
-    )
-
-
-def ledger_table(verdicts: Mapping[int, Verdict]) -> Table:
-    """Every claim with the paper's number, the verdict here and the chapter that shows it."""
-    rows = []
-    for number, entry in LEDGER.items():
-        chapter = Html(f'<a href="{entry.chapter}.html">{entry.chapter[:2]}</a>') if entry.chapter else "–"
-        verdict = verdicts[number]
-        rows.append(
-            {
-                "claim": str(number),
-                "in words": entry.short,
-                "the paper": entry.paper,
-                "verdict here": Html(f"<strong>{verdict.word}</strong>") if entry.chapter else verdict.word,
-                "chapter": chapter,
-            }
-        )
-    return Table(pd.DataFrame(rows))
-
-
-def suite_table(*suites: Suite, names: Mapping[str, str], style: Callable[[float], str] = plain) -> Table:
-    """One row a width: each metric with its interval, and the number of trained SAEs behind it."""
-    frame = pd.DataFrame({"width": suites[0].widths, "seeds": suites[0].seeds})
-    for suite in suites:
-        frame[names[suite.metric]] = [interval(e, style) for e in suite.estimates().values()]
-    return Table(frame, {names[suite.metric]: str for suite in suites})
-
-
-LOSSES = {
-    "unigram": "held-out loss of a unigram model",
-    "bigram": "held-out loss of a bigram model",
-    "trigram": "held-out loss of a trigram model",
-    "nats_per_token": "held-out loss of the model",
-}
-"""Losses of a manifest's ``held_out``, in the order in which the card shows them."""
-
-
-def card_table(measurement) -> Table:
-    """The study's card: model, text, held-out losses."""
-    card, held = measurement.card, measurement.held_out or {}
-    facts = {
-        "study": measurement.study.title,
-        "model": card.get("model") or "none: activations are simulated",
-        "site": card["site"],
-        "d_model": card["d_model"],
-        "documents": card["documents"],
-        "contexts": card["contexts"],
-        "context length": card["context"],
-        "scored tokens": card["tokens"],
-        "scored positions": f"{card['window'][0]} to {card['window'][1] - 1}",
-    }
-    facts |= {
-        f"{words} (nats per token)": f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held
-    }
-    if "nats_per_byte" in held:
-        facts["the same, per byte of text"] = f"{held['nats_per_byte']:.2f}"
-    return Table(pd.DataFrame({"": list(facts), "value": [_plain(value) for value in facts.values()]}))
-
-
-def sae_table(measurement) -> Table:
-    """Every SAE of the study: width, L0, dead latents, FVU."""
-    saes = measurement.saes
-    frame = saes[["id", "kind", "width", "l0_target", "l0", "dead", "fvu"]].copy()
-    frame["fvu"] = [f"{row.fvu:.3f} [{row.fvu_low:.3f}, {row.fvu_high:.3f}]" for row in saes.itertuples()]
-    frame["main"] = saes["main"].astype(bool)
-    names = {
-        "id": "SAE",
-        "l0_target": "target L0",
-        "l0": "L0 on the scored tokens",
-        "dead": "dead latents",
-        "fvu": "FVU",
-        "main": "in the width suite",
-    }
-    share = lambda value: "–" if pd.isna(value) else percent(value, 1)
-    return Table(frame.rename(columns=names), {"dead latents": share, "FVU": str})
-
-
-def about_study(measurement) -> str:
-    """One paragraph on what is studied: it precedes every number of the index."""
-    card, held = measurement.card, measurement.held_out
-    text = (
-        f"**What is studied here: {measurement.study.title}.** {card['tokens']:,} tokens of "
-        f"{card['documents']:,} documents are scored, with {len(measurement.saes)} SAEs of activations of "
-        f"{card['d_model']} dimensions. "
-    )
-    if not card.get("model"):
-        return (
-            text + "There is no language model: the activations are simulated, and all their parts are known."
-        )
-    if not held:
-        return text + "How well the model predicts text is not known."
-    return text + (
-        f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, where a "
-        f"trigram model of the same training text needs {held['trigram']:.2f}. What holds here need not hold for "
-        "a large model, nor the other way round."
-    )
-
-
-def share_table(measurement) -> Table:
-    """The linear shares at each width, and how much of the full map's R² a gain does not explain."""
-    frame = shares_by_width(measurement)
-    kept, constant = "share of all of x that is no gain", "constant's share of the squared error"
-    frame = frame.rename(columns=SHARES | {"mean": constant}).assign(
-        **{kept: 1 - frame["gain"] / frame["full"]}
-    )
-    return Table(frame, dict.fromkeys(SHARES.values(), plain) | {kept: percent, constant: percent})
-
-
-def estimates_table(estimates: Mapping, *, style: Callable[[float], str] = plain, header: str = "value"):
-    """Named estimates with their intervals; says so where there are none."""
-    known = {name: e for name, e in estimates.items() if e is not None}
-    if not known:
-        return Words("*This study has too few widths at one L0.*")
-    return Table(
-        pd.DataFrame({"": list(known), header: [interval(e, style) for e in known.values()]}), {header: str}
-    )
-
-
-def seeds_table(*suites: Suite) -> Table:
-    """What documents and what seeds add to the interval: one row a width and metric."""
-    names = {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}
-    rows = []
-    for suite in suites:
-        for column, width in enumerate(suite.widths):
-            spread = [np.log(r[:, column]).std() for r in (suite.documents_only, suite.replicates)]
-            rows.append(
-                {
-                    "part": names[suite.metric],
-                    "width": width,
-                    "trained seeds": suite.seeds[column],
-                    "standard error, documents": spread[0],
-                    "documents and seeds": spread[1],
-                }
-            )
-    return Table(
-        pd.DataFrame(rows),
-        dict.fromkeys(("standard error, documents", "documents and seeds"), lambda v: percent(v, 1)),
-    )
-
-
-def left_out_table(missed: pd.DataFrame):
-    """Each left-out width: measured, predicted with and without a floor, the misses in standard errors."""
-    if missed.empty:
-        return Words("*This study has too few widths at one L0.*")
-    names = {
-        "fvu": "FVU",
-        "predicted": "predicted, with a floor",
-        "miss": "missed by (SE)",
-        "predicted_c0": "predicted, c = 0",
-        "miss_c0": "c = 0 missed by (SE)",
-    }
-    three, one = (lambda v: f"{v:.3f}"), (lambda v: f"{v:+.1f}".replace("-", "−"))
-    return Table(
-        missed.rename(columns=names), {names[n]: one if n.startswith("miss") else three for n in names}
-    )

@@ -24,7 +24,8 @@ from darkmatter_utils.charts import stacked_breakdown
 from darkmatter_utils.claims import LEDGER
 from darkmatter_utils.evidence import verdict_of
 from darkmatter_utils.figures import breakdown
-from darkmatter_utils.tables import Words, about_study, card_table, ledger_table
+from darkmatter_utils.pages import about_study, card_table, ledger_table
+from darkmatter_utils.tables import Words
 from darkmatter_utils.widths import width_suite
 
 chapter = open_chapter(0, study)

@@ -26,8 +26,8 @@ from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.charts import by_position
 from darkmatter_utils.evidence import ends, reference_sae, setting
 from darkmatter_utils.figures import concentration, positions, strip, typical_context, unit_variance
+from darkmatter_utils.pages import card_table, question, sae_table
 from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import card_table, question, sae_table
 
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)

@@ -27,9 +27,10 @@ from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.evidence import protocol_differences, reference_sae
 from darkmatter_utils.figures import protocol_lines
 from darkmatter_utils.metrics import fvu, r2_per_dim, r2_total
+from darkmatter_utils.pages import question
 from darkmatter_utils.rules import protocols
 from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import Table, question
+from darkmatter_utils.tables import Table
 from darkmatter_utils.words import percent, plain
 
 chapter = open_chapter(2, study, sae=sae, draws=draws)

@@ -24,8 +24,9 @@ from darkmatter_utils.claims import claim
 from darkmatter_utils.evidence import predictors_by_width, reference_sae, verdict_of
 from darkmatter_utils.figures import by_l0, grid_heat, norm_lines
 from darkmatter_utils.metrics import r2_total
+from darkmatter_utils.pages import opening, rule_of, suite_table
 from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import Table, opening, rule_of, suite_table
+from darkmatter_utils.tables import Table
 from darkmatter_utils.widths import width_suite
 from darkmatter_utils.words import plain
 

@@ -25,8 +25,8 @@ from darkmatter_utils.claims import claim
 from darkmatter_utils.evidence import reference_sae, verdict_of
 from darkmatter_utils.figures import by_l0, grid_heat, rank_curve, share_lines, vector_lines
 from darkmatter_utils.metrics import r2_per_dim, r2_total
+from darkmatter_utils.pages import opening, rule_of, share_table, suite_table
 from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import opening, rule_of, share_table, suite_table
 from darkmatter_utils.widths import width_suite
 
 chapter = open_chapter(4, study, sae=sae)

@@ -22,9 +22,10 @@ from darkmatter_utils import PowerLaw, measure
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim
 from darkmatter_utils.evidence import verdict_of
+from darkmatter_utils.pages import estimates_table, left_out_table, opening, rule_of, seeds_table
 from darkmatter_utils.scaling import fit_floor, left_out, per_doubling
 from darkmatter_utils.scaling_charts import flat_chart, floor_chart, left_out_chart
-from darkmatter_utils.tables import Words, estimates_table, left_out_table, opening, rule_of, seeds_table
+from darkmatter_utils.tables import Words
 from darkmatter_utils.widths import width_suite
 from darkmatter_utils.words import percent
 
