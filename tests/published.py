@@ -41,7 +41,7 @@ def saelens(folder, architecture, *, metadata=None, **settings):
     if "transcoder" in architecture:
         said.setdefault("hook_name_out", "blocks.1.hook_mlp_out")
         settings.setdefault("apply_b_dec_to_input", False)
-    cfg = config(d_in=D_IN, d_sae=D_SAE, metadata=SAEMetadata(**said), **{**SAELENS[architecture], **settings})
+    cfg = config(metadata=SAEMetadata(**said), **{"d_in": D_IN, "d_sae": D_SAE, **SAELENS[architecture], **settings})
     sae = randomised(sae_class(cfg)).eval()
     sae.save_model(folder)
     return sae

@@ -1,0 +1,83 @@
+"""The arrays of a probe: activations and reconstructions on disk, written shard by shard, picked up again when killed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import cache
+from .errors import BadInput
+from .sources import closure, hashes
+
+SHARD = 8
+"""Documents between two points that a killed probe can go on from."""
+MODULES = ("probe_arrays", "reading", "formats")
+"""Modules on whose sources, and those that they import, the arrays depend."""
+
+
+def folder_of(planned) -> Path:
+    """Where a probe keeps what it has so far: a name that follows from everything the activations follow from."""
+    asked = {k: v for k, v in asdict(planned.request).items() if k not in ("folds", "bootstrap", "seed", "text", "documents")}
+    stamps = {}
+    for name in (planned.request.model, planned.request.sae):
+        files = sorted(file for file in Path(name).absolute().rglob("*") if file.is_file())
+        stamps[str(Path(name).absolute())] = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    reading = planned.reading
+    tokens = hashlib.sha256(reading.tokens.tobytes() + reading.length.tobytes()).hexdigest()
+    key = cache.key_of(asked=asked, files=stamps, tokens=tokens, window=reading.window, versions=cache.versions(),
+                       sources=hashes(closure(MODULES)), threads=torch.get_num_threads())  # fmt: skip
+    return cache.cache_folder() / f"probe-{key}"
+
+
+def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(x, Sae(x), L0) of the counted tokens, memory-mapped; a shard that is marked done is not made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reading, d_out = planned.reading, planned.sae.card.d_out
+    edges = np.concatenate([[0], np.cumsum(reading.scored)])
+    shape = (int(edges[-1]), d_out)
+    arrays = {name: _open(folder / f"{name}.npy", kind, size) for name, kind, size in
+              (("x", np.float32, shape), ("x_hat", np.float32, shape), ("l0", np.int32, shape[:1]))}  # fmt: skip
+    start, stop = reading.window
+    for shard in range(planned.shards):
+        done = folder / f"done-{shard:05d}"
+        if done.exists():
+            continue
+        rows = slice(shard * SHARD, (shard + 1) * SHARD)
+        for row in range(*rows.indices(len(reading.length))):
+            length = min(int(reading.length[row]), stop)
+            tokens = torch.from_numpy(reading.tokens[row : row + 1, :length]).to(planned.request.device)
+            read_at, written = _run(planned, tokens)
+            hat, l0 = planned.sae.reconstruct(read_at[0, start:])
+            at = slice(int(edges[row]), int(edges[row + 1]))
+            for name, value in (("x", written[0, start:]), ("x_hat", hat), ("l0", l0)):
+                if not torch.isfinite(value).all():
+                    what = f"the activation at {planned.writes}" if name == "x" else "the SAE's reconstruction"
+                    raise BadInput(f"{what} is NaN or infinite in document {reading.document[row]}; use a wider dtype")
+                arrays[name][at] = value.cpu().float().numpy()
+        for array in arrays.values():
+            array.flush()
+        done.touch()
+        tell(f"activations: documents {min(rows.stop, len(reading.length))} of {len(reading.length)}")
+    return arrays["x"], arrays["x_hat"], arrays["l0"]
+
+
+def _run(planned, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if planned.reads == planned.writes:
+        found = planned.model.activations(tokens, planned.reads)
+        return found, found
+    found, _ = planned.model.run(tokens, [planned.reads, planned.writes])
+    return found[planned.reads], found[planned.writes]
+
+
+def _open(path: Path, dtype, shape) -> np.memmap:
+    """The array of an interrupted probe, or a new one, put in place when it has its size."""
+    if not path.exists():
+        part = path.with_suffix(".part")
+        np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
+        os.replace(part, path)
+    return np.lib.format.open_memmap(path, mode="r+")

@@ -1,0 +1,150 @@
+"""Texts of one's own as token contexts of any model: files read, tokenized, cut; one context a document."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from .errors import BadInput
+
+SUFFIXES = (".txt", ".jsonl", ".parquet")
+EMBEDDED = "embedded"
+"""The name of the held-out text that is in the package."""
+DEFAULT_CONTEXT = 1024
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Token contexts of documents that reach the window; shorter rows are filled up on the right."""
+
+    tokens: Int[np.ndarray, "document position"]
+    length: Int[np.ndarray, " document"]
+    """Tokens of each row that are the document's, <bos> included."""
+    document: Int[np.ndarray, " document"]
+    """Number of each document in the text."""
+    window: tuple[int, int]
+    """First position that counts and the one after the last."""
+    short: int
+    """Documents that end before the window."""
+    bos: bool
+    """Whether each context opens with <bos>."""
+    unknown: float
+    """Share of tokens that the tokenizer does not know."""
+
+    @property
+    def scored(self) -> Int[np.ndarray, " document"]:
+        """Tokens of each document that count."""
+        return np.minimum(self.length, self.window[1]) - self.window[0]
+
+
+def texts(source: str, *, limit: int) -> list[str]:
+    """The first documents of a .txt file (one document), .jsonl ("text" or strings), .parquet (column "text"), a
+    folder of such files, or ``embedded``.
+
+    Raises BadInput where there is no text, naming what can be read.
+    """
+    if source == EMBEDDED:
+        return _embedded(limit)
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+    elif path.is_file() and path.suffix in SUFFIXES:
+        files = [path]
+    else:
+        what = "cannot be read" if path.is_file() else "is not there"
+        raise BadInput(f"text {source} {what}; give a file or a folder of {', '.join(SUFFIXES)}, or {EMBEDDED}")
+    found: list[str] = []
+    for file in files:
+        if len(found) >= limit:
+            break
+        found += _documents(file, limit - len(found))
+    if not any(text.strip() for text in found):
+        raise BadInput(f"text {source} has no documents; a folder must hold {', '.join(SUFFIXES)} files with text")
+    return [text for text in found if text.strip()]
+
+
+def read(source: str, model, *, documents: int, positions: tuple[int, int] | None = None, bos: bool = True) -> Reading:
+    """The contexts of ``model`` (a LanguageModel) for a text: <bos>, then the document's first tokens.
+
+    ``positions``: the window; by default from an eighth of the context (at most 200) to its end, of contexts of at
+    most 1,024 tokens. Raises BadInput for a window that no document reaches or the model cannot read, and for a
+    tokenizer with ids that the model lacks.
+    """
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        raise BadInput(f"{model.name} has no tokenizer; put its tokenizer files into the model's folder")
+    start, stop = positions or (None, min(model.context, DEFAULT_CONTEXT))
+    start = min(200, stop // 8) if start is None else start
+    if not 0 <= start < stop:
+        raise BadInput(f"positions {start}:{stop} are empty; give FIRST:ONE-AFTER-LAST")
+    if stop > model.context:
+        raise BadInput(f"positions end at {stop}, but {model.name} reads at most {model.context} tokens; end them earlier")
+    opening = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
+    start = max(start, len(opening))  # <bos> itself never counts
+    rows = []
+    for text in texts(source, limit=documents):
+        ids = tokenizer(text, add_special_tokens=False, truncation=True, max_length=stop - len(opening))["input_ids"]
+        rows.append(opening + list(ids))
+    kept = [i for i, row in enumerate(rows) if len(row) > start]
+    if not kept:
+        longest = max(len(row) for row in rows)
+        raise BadInput(f"positions start at {start}, but the longest of {len(rows)} documents has {longest} tokens; "
+                       "start earlier or give longer documents")  # fmt: skip
+    highest = max(max(rows[i]) for i in kept)
+    if highest >= model.vocabulary:
+        raise BadInput(f"the tokenizer does not fit {model.name}: it gives token id {highest}, but the model's vocabulary "
+                       f"has {model.vocabulary}")  # fmt: skip
+    length = np.array([len(rows[i]) for i in kept])
+    tokens = np.zeros((len(kept), int(length.max())), dtype=np.int64)
+    for row, i in zip(tokens, kept):
+        row[: len(rows[i])] = rows[i]
+    real = np.arange(tokens.shape[1]) < length[:, None]
+    real[:, : len(opening)] = False
+    unknown = tokens[real] == tokenizer.unk_token_id if tokenizer.unk_token_id is not None else np.zeros(1)
+    return Reading(tokens, length, np.array(kept), (start, stop), len(rows) - len(kept), bool(opening),
+                   float(unknown.mean()))  # fmt: skip
+
+
+def _documents(file: Path, limit: int) -> list[str]:
+    try:
+        if file.suffix == ".txt":
+            return [file.read_text("utf-8")]
+        if file.suffix == ".parquet":
+            from pyarrow import parquet
+
+            found = []
+            for batch in parquet.ParquetFile(file).iter_batches(batch_size=min(limit, 256), columns=["text"]):
+                found += [text for text in batch.column(0).to_pylist() if text]
+                if len(found) >= limit:
+                    break
+            return found[:limit]
+        found = []
+        with file.open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.strip() and len(found) < limit:
+                    entry = json.loads(line)
+                    found.append(entry if isinstance(entry, str) else entry["text"])
+        return found
+    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        needs = {".txt": "UTF-8 text", ".jsonl": 'a line of JSON with "text" for each document'}
+        needed = needs.get(file.suffix, 'a Parquet table with a column "text"')
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        raise BadInput(f"{file.name} cannot be read as {needed} ({why})") from None
+
+
+def _embedded(limit: int) -> list[str]:
+    from transformers import AutoTokenizer
+
+    from .study import Study
+    from .text import read_contexts
+
+    study = Study.load("tiny")
+    contexts = read_contexts(study.data_folder(), study.text)
+    tokenizer = AutoTokenizer.from_pretrained(study.data_folder() / study.model)
+    chosen = list(dict.fromkeys(contexts.document.tolist()))[:limit]
+    return [tokenizer.decode(contexts.tokens[contexts.document == d][:, 1:].ravel().tolist(), skip_special_tokens=True)
+            for d in chosen]  # fmt: skip
