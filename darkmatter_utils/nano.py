@@ -12,28 +12,30 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .cache import cache_folder
+from .cache import cache_folder, key_of, versions
+from .sources import closure, hashes
 
 VOCABULARY, CONTEXT, WIDTHS, L0 = 64, 32, (16, 32, 64), 4
 SITE = "blocks.0.hook_resid_post"
 DOCUMENTS, CONTEXTS = 60, 2
-VERSION = 1
-"""Part of the folder's name: raise it when what is made changes."""
 
 
 def made() -> Path:
-    """The folder of the study's files; made on the first call, in seconds, the same from the same libraries."""
-    folder = cache_folder() / f"nano-{VERSION}"
+    """The folder of the study's files; made on the first call, in seconds, the same from the same sources."""
+    folder = cache_folder() / f"nano-{key_of(sources=hashes(closure(['nano'])), versions=versions())[:12]}"
     if not (folder / "manifest.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=folder.parent, prefix="nano-part-"))
+        threads = torch.get_num_threads()
         try:
+            torch.set_num_threads(1)  # the weights must not depend on who asks first
             make(part)
             os.replace(part, folder)
         except OSError:
             if not (folder / "manifest.json").is_file():  # else another process was first, which is as good
                 raise
         finally:
+            torch.set_num_threads(threads)
             shutil.rmtree(part, ignore_errors=True)
     return folder
 

@@ -1,5 +1,6 @@
 """A study measured in streams: the same numbers as from plain arrays, whatever the batches, memory and threads."""
 
+import dataclasses
 import json
 import shutil
 
@@ -15,7 +16,9 @@ from darkmatter_utils.measurement import METRICS, NORMS
 from darkmatter_utils.streams import Source
 from darkmatter_utils.study import Study
 
-NANO = Study.load("nano")
+_NANO = Study.load("nano")
+NANO = dataclasses.replace(_NANO, data=str(_NANO.data_folder()))
+"""By the path of its files, so that tests with a cache of their own do not make them again."""
 
 
 @pytest.fixture(scope="module")
