@@ -127,6 +127,8 @@ def settle(book, number: int):
             {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
         )
         if cell.cell_type == "code":
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.metadata["tags"] = ["injected-parameters", "remove-input"]  # the run record shows them
             # Progress and warnings were shown while the chapter ran; they differ between runs.
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return book

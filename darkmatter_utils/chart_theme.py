@@ -62,7 +62,7 @@ def theme() -> alt.theme.ThemeConfig:
             "legend": {
                 "orient": "top", "direction": "horizontal", "title": None, "labelFontSize": 12, "labelColor": INK,
                 "titleColor": INK, "titleFontSize": 12, "titleFontWeight": "normal", "symbolType": "circle",
-                "symbolSize": 90, "symbolStrokeWidth": 0, "columnPadding": 14, "labelLimit": 260, "offset": 30,
+                "symbolSize": 90, "symbolStrokeWidth": 0, "symbolOpacity": 1, "columnPadding": 14, "labelLimit": 260, "offset": 30,
             },
             "header": {"labelFontSize": 12, "labelColor": INK, "titleColor": INK, "labelFontWeight": 600},
             "line": {"strokeWidth": 2.2, "strokeCap": "round"},

@@ -129,16 +129,7 @@ class Chapter:
     def _say(self, key: str, said: str) -> None:
         from myst_nb import glue
 
-        glue(key, _Words(said), display=False)
-
-
-class _Words(str):
-    """Text whose repr is itself, so that glue shows it without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
+        glue(key, said, display=False)
 
 
 @dataclass(frozen=True)

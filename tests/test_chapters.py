@@ -58,7 +58,7 @@ def test_a_record_says_what_was_asked_and_what_came_out(ran):
 
 def test_prose_shows_numbers_and_intervals(ran):
     text = chapters.pick(ran, 1).executed("world").read_text()
-    assert '"application/papermill.record/text/plain": "0.247"' in text
+    assert "application/papermill.record/text/plain\": \"'0.247'" in text
     assert "\u22120.50 [\u22120.60, 0.40]" in text
 
 
