@@ -27,6 +27,13 @@ ABSTRACT = "abstract"
 REPORTED = "as reported by others"
 """Read in summaries of the paper; the figure's own values were not seen."""
 
+PAPER = {
+    "window": "positions 200 to 1022",
+    "widths": "seven widths",
+    "off L0": "by a fifth",
+}
+"""Facts of the paper and its released code that prose quotes."""
+
 
 @dataclass(frozen=True)
 class Claim:

@@ -148,9 +148,8 @@ def norm_lines(measurement, predictors: pd.DataFrame, *, each: bool = False):
     """
     suite = width_suite(measurement, "norm_error").frame().rename(columns={"value": "r2"})
     together = predictors["predictor"].str.startswith("all")
-    rows = [suite.assign(predictor="from x"), predictors[together]] + (
-        [predictors[~together]] if each else []
-    )
+    joint = predictors[together].assign(predictor="all simple predictors")
+    rows = [suite.assign(predictor="from x"), joint] + ([predictors[~together]] if each else [])
     frame = pd.concat(rows, ignore_index=True)
     return charts.lines_with_intervals(
         frame, "width", "r2", low="low", high="high", color="predictor",
@@ -190,8 +189,7 @@ def grid_heat(measurement, metric: str, title: str):
 
 
 def vector_lines(measurement):
-    """R² of the error vector over width, per dimension and total, with the range that counts as about half.
-    """
+    """R² of the error vector over width, per dimension and total, with the range that counts as about half."""
     rows = [
         width_suite(measurement, metric).frame().assign(kind=kind)
         for metric, kind in (("r2_per_dim", "per dimension (the paper's)"), ("r2_total", "total"))

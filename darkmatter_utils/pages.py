@@ -9,6 +9,7 @@ import pandas as pd
 
 from .claims import LEDGER, claim
 from .evidence import SHARES, shares_by_width
+from .measurement import manifest
 from .rules import UNKNOWN, Verdict
 from .tables import Html, Table, Words, as_text
 from .widths import Suite
@@ -77,10 +78,13 @@ LOSSES = {
 
 def card_table(measurement) -> Table:
     """The study's card: model, text, held-out losses."""
-    card, held = measurement.card, measurement.held_out or {}
+    card, held, about = measurement.card, measurement.held_out or {}, manifest(measurement.study)
     facts = {
         "study": measurement.study.title,
         "model": card.get("model") or "none: activations are simulated",
+        "parameters of the model": about.get("model", {}).get("parameters"),
+        "tokens it was trained on": about.get("model", {}).get("tokens_seen"),
+        "text that is scored": ", ".join(about.get("held_out_distributions", [])),
         "site": card["site"],
         "d_model": card["d_model"],
         "documents": card["documents"],
@@ -93,7 +97,8 @@ def card_table(measurement) -> Table:
         f"{words} (nats per token)": f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held
     }
     if "nats_per_byte" in held:
-        facts["the same, per byte of text"] = f"{held['nats_per_byte']:.2f}"
+        facts["the same per byte of text (nats)"] = f"{held['nats_per_byte']:.2f}"
+    facts = {name: value for name, value in facts.items() if value not in (None, "")}
     return Table(pd.DataFrame({"": list(facts), "value": [as_text(value) for value in facts.values()]}))
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from . import charts
+from .evidence import suite_rows
+from .measurement import manifest
 from .rules import FLAT
 from .scaling import FloorFit
 from .tables import Words
@@ -86,3 +88,34 @@ def flat_chart(measurement):
         frame, "width", "value", low="low", high="high", color="part", y_title="share of the variance of x"
     )
     return alt.layer(under, lines)
+
+
+def training_curves(measurement) -> pd.DataFrame:
+    """FVU while the suite's SAEs were trained (first seed of each width), from the manifest: width, tokens,
+    fvu.
+
+    Empty where the study's data say nothing of it.
+    """
+    curves = manifest(measurement.study).get("sae_curves", {})
+    saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
+    rows = [(row.width, *point) for row in saes.itertuples() for point in curves.get(row.id, [])]
+    return pd.DataFrame(rows, columns=["width", "tokens", "fvu"])
+
+
+def last_third(curves: pd.DataFrame) -> float:
+    """The largest relative fall of FVU over the last third of training, over widths; NaN without curves."""
+    falls = []
+    for _, curve in curves.groupby("width"):
+        late = curve[curve["tokens"] >= 2 / 3 * curve["tokens"].max()]
+        falls.append(1 - late["fvu"].iloc[-1] / late["fvu"].iloc[0])
+    return max(falls, default=np.nan)
+
+
+def training_chart(curves: pd.DataFrame):
+    """FVU against training tokens, one line a width."""
+    if curves.empty:
+        return Words("*How this study's SAEs were trained is not known, or they were not trained.*")
+    curves = curves.assign(latents=[f"{width:,} latents" for width in curves["width"]])
+    return charts.lines_with_intervals(
+        curves, "tokens", "fvu", color="latents", x_scale="log10", x_title="training tokens", y_title="FVU"
+    )

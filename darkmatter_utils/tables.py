@@ -68,3 +68,16 @@ def as_text(value) -> str:
     if isinstance(value, float | np.floating):
         return "–" if np.isnan(value) else f"{value:.3g}".replace("-", "−")
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+
+
+class Folded:
+    """A table under a line to click on: for what most readers pass over."""
+
+    def __init__(self, summary: str, table: Table):
+        self.summary, self.table = summary, table
+
+    def _repr_html_(self) -> str:
+        return f"<details><summary>{escape(self.summary)}</summary>\n{self.table._repr_html_()}\n</details>"
+
+    def __repr__(self) -> str:
+        return f"{self.summary}\n{self.table!r}"

@@ -64,16 +64,16 @@ stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
 
 # %% tags=["remove-input"]
 fvu, nonlinear = (width_suite(measurement, metric) for metric in ("fvu", "fvu_nonlinear"))
-chapter.glue("narrowest", int(fvu.widths[0]), ",")
-chapter.glue("widest", int(fvu.widths[-1]), ",")
+chapter.glue("narrowest", f"{fvu.widths[0]:,} latents")
+chapter.glue("widest", f"{fvu.widths[-1]:,} latents")
 chapter.estimate("fvu narrowest", fvu.estimate(fvu.widths[0]), ".3f")
 chapter.estimate("fvu widest", fvu.estimate(fvu.widths[-1]), ".3f")
 chapter.estimate("nonlinear narrowest", nonlinear.estimate(fvu.widths[0]), ".3f")
 chapter.estimate("nonlinear widest", nonlinear.estimate(fvu.widths[-1]), ".3f")
 
 # %% [markdown]
-# In the figure, the narrowest SAE has {glue:text}`narrowest` latents: its FVU is {glue:text}`fvu narrowest`, of which
-# {glue:text}`nonlinear narrowest` is nonlinear. The widest has {glue:text}`widest` latents: its FVU is
+# In the figure, the narrowest SAE has {glue:text}`narrowest`: its FVU is {glue:text}`fvu narrowest`, of which
+# {glue:text}`nonlinear narrowest` is nonlinear. The widest has {glue:text}`widest`: its FVU is
 # {glue:text}`fvu widest`, of which {glue:text}`nonlinear widest` is nonlinear. A number in brackets is a 95% interval. It
 # carries the choice of documents and, because SAEs of different widths are different trained networks, the seed of their
 # training.

@@ -24,10 +24,12 @@ import numpy as np
 from darkmatter_utils import measure
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.charts import by_position
+from darkmatter_utils.claims import PAPER
 from darkmatter_utils.evidence import ends, reference_sae, setting
 from darkmatter_utils.figures import concentration, positions, strip, typical_context, unit_variance
 from darkmatter_utils.pages import card_table, question, sae_table
 from darkmatter_utils.samples import sample
+from darkmatter_utils.tables import Folded
 
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)
@@ -56,24 +58,25 @@ x, reconstruction, document, _ = sample(chapter.study, shown)
 error = x - reconstruction
 variance = ((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()
 bars = (error**2).sum(axis=1) / variance
-print(f"{len(bars)} tokens; mean {bars.mean():.3f}, median {np.median(bars):.3f}, largest {bars.max():.3f}")
+{"tokens": len(bars), "mean": bars.mean().round(3), "median": np.median(bars).round(3), "largest": bars.max().round(3)}
 
 # %% tags=["remove-input"]
 saes = measurement.saes.set_index("id")
 row = saes.loc[shown]
 narrow, wide = ends(measurement)
 chapter.glue("sae", shown)
-chapter.glue("width", int(row["width"]), ",")
+chapter.glue("paper window", PAPER["window"])
+chapter.glue("width", f"{row['width']:,} latents")
 chapter.glue("l0", float(row["l0"]), ".1f")
-chapter.glue("tokens", int(measurement.card["tokens"]), ",")
-chapter.glue("documents", int(measurement.card["documents"]), ",")
+chapter.glue("tokens", f"{measurement.card['tokens']:,} scored tokens")
+chapter.glue("documents", f"{measurement.card['documents']:,} documents")
 chapter.glue("fvu", f"{row['fvu']:.3f} [{row['fvu_low']:.3f}, {row['fvu_high']:.3f}]")
 held = concentration(measurement, shown)
 chapter.glue("worst tenth", held, ".0%")
 
 # %% [markdown]
-# These are a few contexts. Over all {glue:text}`tokens` scored tokens of {glue:text}`documents` documents, the SAE
-# `{glue:text}`sae`` ({glue:text}`width` latents, {glue:text}`l0` active on an average token) has an FVU of
+# These are a few contexts. Over all {glue:text}`tokens` of {glue:text}`documents`, the SAE
+# {glue:text}`sae` ({glue:text}`width`, {glue:text}`l0` active on an average token) has an FVU of
 # {glue:text}`fvu`. The tenth of the tokens with the largest errors holds {glue:text}`worst tenth` of the total squared
 # error; a tenth would hold a tenth of it if all tokens were equal.
 
@@ -81,7 +84,7 @@ chapter.glue("worst tenth", held, ".0%")
 # ## Error by position
 #
 # The first tokens of a context have little before them, and the model treats them differently. The paper scores only
-# positions from 200 to 1022 of each context for that reason. A study here says which positions count, its *window*, and
+# {glue:text}`paper window` of each context for that reason. A study here says which positions count, its *window*, and
 # {numref}`fig-position` lets you judge that choice: within the window, the error should no longer depend much on the
 # position.
 
@@ -97,7 +100,7 @@ chapter.glue("late over early", float(halves[1] / halves[0]), ".3f")
 chapter.glue("window", f"{tokens['position'].min()} to {tokens['position'].max()}")
 
 # %% [markdown]
-# The scored positions are {glue:text}`window`. In their later half the mean squared error of `{glue:text}`sae`` is
+# The scored positions are {glue:text}`window`. In their later half the mean squared error of {glue:text}`sae` is
 # {glue:text}`late over early` times that in their earlier half.
 
 # %% [markdown]
@@ -113,8 +116,8 @@ card_table(measurement)
 # And the SAEs. *Dead latents* never fire on the scored text. The SAEs of the *width suite* share one target L0 and differ in
 # width and in the seed of their training; the others vary L0 as well.
 
-# %% tags=["hide-output", "remove-input"]
-sae_table(measurement)
+# %% tags=["remove-input"]
+Folded("All SAEs of the study", sae_table(measurement))
 
 # %% [markdown]
 # ## What could fool us

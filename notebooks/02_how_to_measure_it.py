@@ -17,6 +17,7 @@
 study = "tiny"
 sae = None  # the SAE of the live arrays; None: the one of the width suite nearest to a width of 8 d_model
 draws = 200  # simulated data sets for the coverage of the interval
+spread = 1.0  # how much documents differ in the louder of the two simulated worlds
 
 # %% tags=["remove-input"]
 import numpy as np
@@ -30,10 +31,10 @@ from darkmatter_utils.metrics import fvu, r2_per_dim, r2_total
 from darkmatter_utils.pages import question
 from darkmatter_utils.rules import protocols
 from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import Table
+from darkmatter_utils.tables import Folded, Table
 from darkmatter_utils.words import percent, plain
 
-chapter = open_chapter(2, study, sae=sae, draws=draws)
+chapter = open_chapter(2, study, sae=sae, draws=draws, spread=spread)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
 chapter.glue("sae", shown)
@@ -52,7 +53,7 @@ protocol_lines(measurement)
 # The fraction of variance unexplained, {eq}`eq-fvu`, sums the squared error over all tokens and dimensions and divides once
 # by the summed squared distance from the mean. A perfect reconstruction scores 0. The mean activation, put in place of every
 # reconstruction, scores 1; something worse than the mean scores above 1. The cell is the definition; `x` holds activations
-# of a few contexts of the study, one row a token, and `reconstruction` what the SAE `{glue:text}`sae`` makes of them.
+# of a few contexts of the study, one row a token, and `reconstruction` what the SAE {glue:text}`sae` makes of them.
 
 # %% tags=["remove-input"]
 x, reconstruction, document, _ = sample(chapter.study, shown)
@@ -96,7 +97,7 @@ guesses = {"the error itself": target, "a linear map of x": prediction, "its mea
 poles = pd.DataFrame([{"prediction of SaeError": name, "R² total": r2_total(target, guess), "R² per dimension": r2_per_dim(target, guess)}
                       for name, guess in guesses.items()])
 chapter.record("poles", {"fvu": [fvu(x, guess) for guess in (x, reconstruction, mean)], "r2": poles.iloc[:, 1:].to_numpy()})
-Table(poles, {"R² total": "{:.4f}".format, "R² per dimension": "{:.4f}".format})
+Table(poles, dict.fromkeys(poles.columns[1:], lambda value: plain(value, 4)))
 
 # %% [markdown]
 # ## Definitions that disagree
@@ -106,11 +107,11 @@ Table(poles, {"R² total": "{:.4f}".format, "R² per dimension": "{:.4f}".format
 # mean counts the constant differences between dimensions as variance that the SAE explains.
 
 # %% tags=["remove-input"]
-squares, spread = (error**2).sum(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)
+squares, total = (error**2).sum(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)
 batches = np.array_split(np.arange(len(x)), len(x) // 64)
 found = {
-    "pooled over dimensions, divided once (this book)": squares.sum() / spread.sum(),
-    "mean over dimensions of each one's ratio": (squares / spread).mean(),
+    "pooled over dimensions, divided once (this book)": squares.sum() / total.sum(),
+    "mean over dimensions of each one's ratio": (squares / total).mean(),
     "mean over batches of 64 tokens of each one's ratio": np.mean([fvu(x[rows], reconstruction[rows]) for rows in batches]),
     "centred by one scalar mean for all dimensions": squares.sum() / ((x - x.mean()) ** 2).sum(),
     "not centred at all": squares.sum() / (x**2).sum(),
@@ -125,7 +126,7 @@ Table(pd.DataFrame({"definition": list(found), "FVU": list(found.values())}), {"
 # itself and with the error. `Moments` keeps them about their means and takes batches of any size, so a study of any length
 # fits in the same memory. Here it reads the arrays in pieces, and its map is compared with a solver that saw all rows at once.
 
-# %%
+# %% tags=["hide-input"]
 moments = Moments(d, d)
 for rows in np.array_split(np.arange(len(x)), 7):
     moments.update(x[rows], error[rows])
@@ -147,7 +148,7 @@ chapter.glue("largest gap", float(np.abs(from_sums - from_rows).max() / np.abs(e
 # into folds and scores each fold by a map fitted on the others. The paper's code draws a random set of tokens to fit on, and
 # leaves out the intercept $c$. The table takes one step at a time from the one to the other, on the live arrays.
 
-# %%
+# %% tags=["hide-input"]
 def left_by_map(group, intercept):
     """The error that a map from the other groups leaves, with every token scored once."""
     left = np.empty_like(error)
@@ -164,55 +165,60 @@ steps = {"strict: documents held out, intercept": left_by_map(document, True),
          "tokens held out, no intercept": left_by_map(shuffled, False)}
 
 # %% tags=["remove-input"]
-rows = [(name, r2_per_dim(error, error - left), r2_total(error, error - left), (left**2).sum() / spread.sum())
+rows = [(name, r2_per_dim(error, error - left), r2_total(error, error - left), (left**2).sum() / total.sum())
         for name, left in steps.items()]
 paper = decompose(x, reconstruction, document=document, protocol="paper", bootstrap=0)
 rows.append(("paper: one split of tokens, FVU on fitted rows too", paper.r2_per_dim.value, paper.r2_total.value, paper.fvu_nonlinear.value))
 steps = pd.DataFrame(rows, columns=["protocol", "R² per dimension", "R² total", "FVU_nonlinear"])
 chapter.record("steps", steps.set_index("protocol").to_dict("index"))
-chapter.glue("live tokens", len(x), ",")
-chapter.glue("all tokens", int(measurement.card["tokens"]), ",")
+chapter.glue("live tokens", f"{len(x):,} tokens")
+chapter.glue("all tokens", f"{measurement.card['tokens']:,} tokens")
 Table(steps, {name: "{:.4f}".format for name in steps.columns[1:]})
 
 # %% [markdown]
-# These arrays have {glue:text}`live tokens` tokens. With the study's {glue:text}`all tokens` tokens the maps are better
-# determined, and the choices matter less. Strict minus paper for every SAE of the study:
+# These arrays have {glue:text}`live tokens`. With the study's {glue:text}`all tokens` the maps are better
+# determined, and the choices matter less. The differences between the two protocols for every SAE of the study:
 
-# %% tags=["remove-input", "hide-output"]
-Table(differences.rename(columns={"id": "SAE"}), {name: lambda value: plain(value, 4) for name in differences.columns[1:]})
+# %% tags=["remove-input"]
+every = Table(differences.rename(columns={"id": "SAE"}), dict.fromkeys(differences.columns[1:], lambda value: plain(value, 4)))
+Folded("Strict minus paper, for all SAEs of the study", every)
 
 # %% [markdown]
 # ## Does the interval cover?
 #
 # A 95% interval must contain the true value in 95% of data sets. Here is a world where the truth is known: the error is a
 # linear map of $x$ plus noise of known size, and documents differ in scale, so their tokens are not independent. Each of many
-# data sets is decomposed as above, and we count how often the interval of FVU_nonlinear contains the truth.
+# data sets is decomposed as above, and we count how often the interval of $\mathrm{FVU_{nonlinear}}$ contains the truth:
+# once where documents differ mildly, and once where a few documents are much louder than the others.
 
-# %%
-def one_world(seed, documents=100, tokens=8, d=4, noise=0.3):
+# %% tags=["hide-input"]
+def one_world(seed, spread, documents=100, tokens=8, d=4, noise=0.3):
     rng = np.random.default_rng(seed)
-    scale = np.exp(0.3 * rng.standard_normal((documents, 1, 1)))
+    scale = np.exp(spread * rng.standard_normal((documents, 1, 1)))
     x = scale * rng.standard_normal((documents, tokens, d))
     error = 0.4 * x + noise * scale * rng.standard_normal(x.shape)
     document = np.repeat(np.arange(documents), tokens)
     x, error = x.reshape(-1, d), error.reshape(-1, d)
-    return decompose(x, x - error, document=document, bootstrap=400, seed=seed).fvu_nonlinear, noise**2
+    found = decompose(x, x - error, document=document, bootstrap=400, seed=seed)
+    return found.fvu_nonlinear.low <= noise**2 <= found.fvu_nonlinear.high
 
 
-worlds = [one_world(seed) for seed in range(draws)]
-covered = np.mean([estimate.low <= truth <= estimate.high for estimate, truth in worlds])
+coverage = {name: np.mean([one_world(seed, width) for seed in range(draws)]) for name, width in
+            {"documents differ mildly": 0.3, "a few loud documents": spread}.items()}
 
 # %% tags=["remove-input"]
+chapter.record("coverage", coverage)
 chapter.glue("draws", draws)
-chapter.glue("covered", percent(covered, 1))
+Table(pd.DataFrame({"world": list(coverage), "intervals that contain the truth": list(coverage.values())}),
+      {"intervals that contain the truth": lambda value: percent(value, 1)})
 
 # %% [markdown]
-# Of {glue:text}`draws` intervals, {glue:text}`covered` contain the truth.
+# Each row counts {glue:text}`draws` data sets of a hundred documents.
 #
 # ## What could fool us
 #
 # - **Few, unequal documents.** Resampling documents works when no single document carries the sum. With a handful of
-#   documents, or heavy tails, the interval is too short.
+#   documents, or heavy tails, the interval is too short: compare the two rows above.
 # - **Loud dimensions.** A residual stream has a few dimensions of very large mean and variance. They dominate every pooled
 #   share, and count as one dimension among $d$ in $R^2_{\mathrm{per\,dim}}$. That is why both are given.
 # - **A large mean.** Without an intercept, large constant dimensions of $x$ act as one. Where there are none, the missing
@@ -221,8 +227,8 @@ chapter.glue("covered", percent(covered, 1))
 #
 # ## Exercise
 #
-# In the last visible cell, let the documents differ more (0.3 to 1.5 in `scale`), and see what happens to the coverage. How
-# many documents does it take to bring it back?
+# Run this chapter with other values of `spread`, the standard deviation of the logarithm of the loud world's scale. Where does
+# the coverage break down, and how many documents (in `one_world`) bring it back?
 
 # %% tags=["remove-input"]
 chapter.close()

@@ -16,8 +16,11 @@
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 sae = None  # the SAE of the live cell; None: the one of the width suite nearest to a width of 8 d_model
+power = 2  # which power of the norm the live cell predicts
 
 # %% tags=["remove-input"]
+import numpy as np
+
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim
@@ -30,20 +33,20 @@ from darkmatter_utils.tables import Table
 from darkmatter_utils.widths import width_suite
 from darkmatter_utils.words import plain
 
-chapter = open_chapter(3, study, sae=sae)
+chapter = open_chapter(3, study, sae=sae, power=power)
 measurement = measure(chapter.study)
 predictors = predictors_by_width(measurement)
 verdict = verdict_of(2, measurement, predictors=predictors)
 chapter.record("verdict", {"word": verdict.word, "why": verdict.why, "numbers": verdict.numbers})
 opening(2, verdict, chapter.study)
 
-# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at each width of the suite: predicted from the activation x, and from all simple predictors together (the norm of x, the position, the token, the loss of the next token, and the L0 at the token). Bars are 95% intervals; those of x carry documents and training seeds. The dotted line is the paper's claim. See how near the upper line comes to it, and how far apart the two lines are: what x adds to facts that need no activation. (Paper: Figs. 2 and 13 of its first version.)", "name": "fig-norms"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at each width of the suite: predicted from the activation x, and from all simple predictors together (the norm of x, the position, the token, the loss of the next token, and the L0 at the token). Bars are 95% intervals; those of x carry documents and training seeds. The dotted line is the paper's claim. See how near the line from x comes to it, and whether x does better than the simple predictors. (Paper: Figs. 2 and 13 of its first version.)", "name": "fig-norms"}} tags=["remove-input"]
 norm_lines(measurement, predictors)
 
 # %% [markdown]
 # ## The idea: regress a norm on the activation
 #
-# `x` holds activations of a few contexts, `reconstruction` the SAE's version of them. The target is one number a token.
+# `x` holds activations of a few contexts, `reconstruction` the SAE's version of them. The target is one number a token, the norm to the power 2.
 # `LinearMap` is fitted on half of the documents and scored on the other half by R², the share of the target's variance that
 # it explains.
 
@@ -53,10 +56,10 @@ x, reconstruction, document, _ = sample(chapter.study, shown)
 d = x.shape[1]
 
 # %%
-squared_norm = ((x - reconstruction) ** 2).sum(axis=1, keepdims=True)
+norm = np.linalg.norm(x - reconstruction, axis=1, keepdims=True) ** power
 train = document % 2 == 0
-a = LinearMap.fit(Moments(d, 1).update(x[train], squared_norm[train]))
-r2_total(squared_norm[~train], a(x[~train]))
+a = LinearMap.fit(Moments(d, 1).update(x[train], norm[train]))
+round(r2_total(norm[~train], a(x[~train])), 3)
 
 # %% tags=["remove-input"]
 row = measurement.saes.set_index("id").loc[shown]
@@ -67,7 +70,7 @@ suite = width_suite(measurement, "norm_error")
 chapter.record("norm R2", suite.frame().to_dict("list"))
 
 # %% [markdown]
-# Over the whole study, with every document held out once, the same number for `{glue:text}`sae`` is {glue:text}`r2`. The
+# Over the whole study, with every document held out once, the same number for {glue:text}`sae` is {glue:text}`r2`. The
 # paper says {glue:text}`paper`, for much larger models. At each width of the suite:
 
 # %% tags=["remove-input"]
@@ -118,7 +121,8 @@ rule_of(2)
 #
 # ## Exercise
 #
-# In the visible cell, predict the norm itself instead of its square (`** 0.5`). Does R² rise or fall, and why?
+# Run this chapter with `power` 1: the visible cell then predicts the norm instead of its square. Does R² rise or fall, and
+# why? With `sae`, try the narrowest and the widest SAE.
 
 # %% tags=["remove-input"]
 chapter.close()

@@ -16,20 +16,28 @@
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 beyond = 16  # how many times the largest width the extrapolation goes
+skip = 0  # how many of the narrowest widths the fit leaves out
 
 # %% tags=["remove-input"]
 from darkmatter_utils import PowerLaw, measure
 from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim
+from darkmatter_utils.claims import PAPER, claim
 from darkmatter_utils.evidence import verdict_of
 from darkmatter_utils.pages import estimates_table, left_out_table, opening, rule_of, seeds_table
 from darkmatter_utils.scaling import fit_floor, left_out, per_doubling
-from darkmatter_utils.scaling_charts import flat_chart, floor_chart, left_out_chart
+from darkmatter_utils.scaling_charts import (
+    flat_chart,
+    floor_chart,
+    last_third,
+    left_out_chart,
+    training_chart,
+    training_curves,
+)
 from darkmatter_utils.tables import Words
 from darkmatter_utils.widths import width_suite
 from darkmatter_utils.words import percent
 
-chapter = open_chapter(5, study, beyond=beyond)
+chapter = open_chapter(5, study, beyond=beyond, skip=skip)
 measurement = measure(chapter.study)
 verdicts = {number: verdict_of(number, measurement) for number in (4, 5)}
 chapter.record("verdicts", {number: {"word": v.word, "why": v.why, "numbers": v.numbers} for number, v in verdicts.items()})
@@ -38,6 +46,8 @@ Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict i
 # %% mystnb={"figure": {"caption": "The error's share of the variance of x over the width of the SAE, at one L0. Points: the measured FVU; the line is the fitted curve with its band, dashed where it leaves the measured widths; the dotted line is the floor c with its interval. Areas under the points: red is nonlinear; green is what the floor holds above that; yellow is what lies above the floor, read as features that are absent from narrow SAEs. All intervals are 95% and carry documents and training seeds. See whether the curve has a floor at all, and whether the red area keeps its height. (Paper: Fig. 1.)", "name": "fig-scaling"}} tags=["remove-input"]
 total = width_suite(measurement, "fvu")
 nonlinear = width_suite(measurement, "fvu_nonlinear")
+for width in total.widths[:skip]:
+    total, nonlinear = total.without(width), nonlinear.without(width)
 fit = fit_floor(total)
 floor_chart(total, nonlinear, fit, beyond=beyond)
 
@@ -80,16 +90,18 @@ if fit is not None:
 estimates_table({} if fit is None else {"floor c": fit.c, "scale a": fit.a, "exponent m": fit.m})
 
 # %% [markdown]
-# The paper fits the same curve to seven widths; its values of $c$, $a$ and $m$ are printed in its figure, which was not
+# The paper fits the same curve to {glue:text}`paper widths`; its values of $c$, $a$ and $m$ are printed in its figure, which was not
 # available to us. Its claim is {glue:text}`paper`.
 
 # %% tags=["remove-input"]
 chapter.glue("paper", claim(5).paper)
+chapter.glue("paper widths", PAPER["widths"])
+chapter.glue("paper off", PAPER["off L0"])
 
 # %% [markdown]
 # ## Can it predict a width it has not seen?
 #
-# A curve with three numbers follows six points easily. The test is to leave out a width, fit the rest, and predict it. The
+# A curve with three free numbers follows a handful of points easily. The test is to leave out a width, fit the rest, and predict it. The
 # *miss* is the distance between prediction and measurement, in standard errors of that distance (over the replicates).
 
 # %% mystnb={"figure": {"caption": "FVU at each width (points, with intervals) and what the curve fitted to the other widths says of it (diamonds). The first and the last width are extrapolations. See whether the diamonds lie on the intervals. (The paper has no such test.)", "name": "fig-left-out"}} tags=["remove-input"]
@@ -127,14 +139,25 @@ Words("\n\n".join([rule_of(4), rule_of(5)]))
 # - **Few widths.** A floor is an extrapolation: it lies beyond every width that was trained. Three numbers from a handful of
 #   widths leave it loose, and a curve that bends for another reason looks like one with a floor.
 # - **L0 drifts with width.** The paper picks, at every width, the SAE whose L0 comes nearest to a target; some of its widest miss
-#   it by a fifth. Here the thresholds were set so that the L0 is the target's, and chapter 01 lists by how much they miss it.
-# - **Training.** A wider SAE needs more training. One that is not trained to the end raises the right end of the curve, and
-#   with it the floor.
-#
+#   it {glue:text}`paper off`. Here the thresholds were set so that the L0 is the target's, and chapter 01 lists by how much they miss it.
+# - **Training.** A wider SAE needs more training, and here all widths got the same number of tokens. One that is not trained to
+#   the end raises the right end of the curve, and with it the floor. {numref}`fig-training` shows how FVU fell while they were
+#   trained.
+
+# %% mystnb={"figure": {"caption": "FVU on held-out text while the SAEs of the suite were trained, one line a width (first seed). The learning rate falls towards the end, which flattens every line. See whether the wide SAEs are still falling where the training stops. (The paper uses SAEs that others trained.)", "name": "fig-training"}} tags=["remove-input"]
+curves = training_curves(measurement)
+training_chart(curves)
+
+# %% tags=["remove-input"]
+late = last_third(curves)
+chapter.record("late fall", late)
+Words("" if curves.empty else f"Over the last third of the training, the FVU of no width fell by more than {percent(late, 1)}.")
+
+# %% [markdown]
 # ## Exercise
 #
-# Fit the curve to the nonlinear part: replace `total` by `nonlinear` in the visible cell. Which floor does it find, and what
-# would it mean?
+# Run this chapter with `skip` 1: the fit leaves out the narrowest width. A floor that is real should stay where it is. Does
+# it? Then fit the nonlinear part: replace `total` by `nonlinear` in the visible cell.
 
 # %% tags=["remove-input"]
 chapter.close()
