@@ -10,21 +10,21 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from .errors import BadInput
 from .study import SaeEntry
 
-CHUNK = 4096
-"""Tokens encoded at a time: the latents of one chunk fit the processor's cache."""
+CHUNK = 1 << 19
+"""Latents made at a time (tokens × d_sae): those of one chunk stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
 class Codes:
     """The active latents of some tokens."""
 
-    row: Int[Tensor, "active"]
-    """Token of each entry, ascending."""
     latent: Int[Tensor, "active"]
+    """Latent of each entry, token after token."""
     value: Float[Tensor, "active"]
     l0: Int[Tensor, "token"]
     x: Tensor | None = None
@@ -33,7 +33,7 @@ class Codes:
     @property
     def nbytes(self) -> int:
         """Memory, bytes."""
-        return sum(t.nbytes for t in (self.row, self.latent, self.value, self.l0, self.x) if t is not None)
+        return sum(t.nbytes for t in (self.latent, self.value, self.l0, self.x) if t is not None)
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,27 @@ class Sae:
         """The active latents of each token. Cost: tokens × d_model × d_sae multiplications, a chunk at a time."""
         x = torch.as_tensor(getattr(batch, "x", batch))
         parts = []
-        for start, part in enumerate(x.split(CHUNK)):
+        for part in x.split(self.rows):
             latents = self.sae.encode(part.to(self.sae.W_dec))
             row, latent = latents.nonzero(as_tuple=True)
-            parts.append((row + start * CHUNK, latent.to(torch.int32), latents[row, latent]))
-        row, latent, value = (torch.cat(arrays) for arrays in zip(*parts))
-        context = x if self._remembers else None
-        return Codes(row.to(torch.int32), latent, value, torch.bincount(row, minlength=len(x)), context)
+            parts.append((latent.to(torch.int32), latents[row, latent], torch.bincount(row, minlength=len(part))))
+        latent, value, l0 = (torch.cat(arrays) for arrays in zip(*parts))
+        return Codes(latent, value, l0, x if self._remembers else None)
+
+    @property
+    def rows(self) -> int:
+        """Tokens encoded at a time."""
+        return max(64, CHUNK // self.width)
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Float[Tensor, "token d_model"]:
         """Sae(x) from the active latents: a sum of decoder rows, so the silent ones cost nothing."""
         if codes.x is not None:  # the input was normalised token by token; sae_lens must see it again to undo that
-            return torch.cat([self.sae(part.to(self.sae.W_dec)) for part in codes.x.split(CHUNK)])
-        out = self.sae.b_dec.expand(len(codes.l0), -1).clone()
-        return out.index_add_(0, codes.row.long(), codes.value[:, None] * self.sae.W_dec[codes.latent.long()])
+            return torch.cat([self.sae(part.to(self.sae.W_dec)) for part in codes.x.split(self.rows)])
+        first = (codes.l0.cumsum(0) - codes.l0).int()
+        return self.sae.b_dec + F.embedding_bag(
+            codes.latent, self.sae.W_dec, first, mode="sum", per_sample_weights=codes.value
+        )
 
     @property
     def _remembers(self) -> bool:
@@ -83,7 +89,7 @@ class Sae:
     def firing(self, x: Float[Tensor, "token d_model"]) -> Int[Tensor, "d_sae"]:
         """How many of the tokens each latent fires on."""
         x = torch.as_tensor(x)
-        return sum((self.sae.encode(part.to(self.sae.W_dec)) != 0).sum(dim=0) for part in x.split(CHUNK))
+        return sum((self.sae.encode(part.to(self.sae.W_dec)) != 0).sum(dim=0) for part in x.split(self.rows))
 
 
 def load_sae(entry: SaeEntry, folder: Path, *, d_model: int, dtype: str = "float32", device: str = "cpu") -> Sae:
@@ -138,11 +144,11 @@ def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Te
     The (l0 · tokens)-th largest pre-activation: a count decides, never an error. One pass; memory of about
     2 · l0 · tokens numbers. Raises BadInput if too few pre-activations are positive.
     """
-    wanted = round(l0 * len(x))
-    first = _pre(sae, x[:CHUNK]).flatten()
-    floor = float(first.kthvalue(max(1, len(first) - min(len(first) - 1, int(2 * l0 * min(CHUNK, len(x)))))).values)
+    wanted, rows = round(l0 * len(x)), max(64, CHUNK // sae.cfg.d_sae)
+    first = _pre(sae, x[:rows]).flatten()
+    floor = float(first.kthvalue(max(1, len(first) - min(len(first) - 1, int(2 * l0 * min(rows, len(x)))))).values)
     for low in (floor, 0.0):  # the first chunk may not speak for all
-        values = torch.cat([pre[pre > low] for part in x.split(CHUNK) for pre in [_pre(sae, part)]])
+        values = torch.cat([pre[pre > low] for part in x.split(rows) for pre in [_pre(sae, part)]])
         if len(values) > wanted:
             edge = values.kthvalue(len(values) - wanted).values
             return torch.full((sae.cfg.d_sae,), float(edge), dtype=torch.float32)
