@@ -164,10 +164,10 @@ def probe(request: Request | Plan, *, strict: bool = False, progress: Callable[[
         nulls[sae.kind] = decompose(x, _Made(sae, x), folds=request.folds, **settings)
     gain = _gain(x, x_hat)
     warnings = tuple(planned.warnings() + _statistical(planned, result, active, gain))
-    if strict and warnings:
-        raise BadInput(f"strict: {'; '.join(warnings)}")
     del x, x_hat  # the memory maps, before their files
     shutil.rmtree(folder, ignore_errors=True)
+    if strict and warnings:
+        raise BadInput(f"strict: {'; '.join(warnings)}")
     return Probe(planned, result, paper, nulls, active, gain, warnings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
     arrays = {name: _open(folder / f"{name}.npy", kind, size) for name, kind, size in
               (("x", np.float32, shape), ("x_hat", np.float32, shape), ("l0", np.int32, shape[:1]))}  # fmt: skip
     start, stop = reading.window
+    began, made = time.monotonic(), 0
     for shard in range(planned.shards):
         done = folder / f"done-{shard:05d}"
         if done.exists():
@@ -62,7 +64,11 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
         for array in arrays.values():
             array.flush()
         done.touch()
-        tell(f"activations: documents {min(rows.stop, len(reading.length))} of {len(reading.length)}")
+        last = min(rows.stop, len(reading.length))
+        made += int(edges[last] - edges[rows.start])
+        rate = made / max(time.monotonic() - began, 1e-9)
+        left = (edges[-1] - edges[last]) / rate
+        tell(f"activations: documents {last} of {len(reading.length)}, {rate:,.0f} tokens/s, {left:,.0f} s left")
     return arrays["x"], arrays["x_hat"], arrays["l0"]
 
 
@@ -79,5 +85,8 @@ def _open(path: Path, dtype, shape) -> np.memmap:
     if not path.exists():
         part = path.with_suffix(".part")
         np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
+        with part.open("r+b") as file:  # takes the room now: a disk that fills up under a memory map kills the process
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
         os.replace(part, path)
     return np.lib.format.open_memmap(path, mode="r+")

@@ -41,6 +41,14 @@ class Reading:
         return np.minimum(self.length, self.window[1]) - self.window[0]
 
 
+def window(given: str) -> tuple[int, int]:
+    """``FIRST:ONE-AFTER-LAST`` as two numbers, e.g. "200:1023"."""
+    first, colon, last = given.partition(":")
+    if not (colon and first.strip().isdigit() and last.strip().isdigit()):
+        raise BadInput(f"positions '{given}' are not FIRST:ONE-AFTER-LAST, e.g. 200:1023")
+    return int(first), int(last)
+
+
 def texts(source: str, *, limit: int) -> list[str]:
     """The first documents of a .txt file (one document), .jsonl ("text" or strings), .parquet (column "text"), a
     folder of such files, or ``embedded``.

@@ -96,7 +96,6 @@ def saelens(folder: Path) -> Found:
             training = TrainingSAE.load_from_disk(folder, dtype="float32")
             state, cfg = training.state_dict(), training.cfg.get_inference_sae_cfg_dict()
             training.process_state_dict_for_saving_inference(state)
-            cfg["metadata"] = {k: v for k, v in cfg["metadata"].items() if k != "training_architecture_details"}
         elif kind in SAE_CLASS_REGISTRY:  # else the builder names the known ones
             cfg = handle_config_defaulting(cfg)
     except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
@@ -114,7 +113,8 @@ def saelens(folder: Path) -> Found:
     if said.get("hook_head_index") is not None:
         raise Fault(f"it reads one attention head (hook_head_index {said['hook_head_index']}); sites here are whole")
     facts = dict(site=site, target=target if target != site else None, layer=layer, model=said.get("model_name"),
-                 l0=cfg.get("k"), prepend_bos=said.get("prepend_bos"))  # fmt: skip
+                 l0=cfg.get("k") or (said.get("training_architecture_details") or {}).get("k"),
+                 prepend_bos=said.get("prepend_bos"))  # fmt: skip
     return Found(cfg, state, "cfg.json", "sae_weights.safetensors", facts)
 
 

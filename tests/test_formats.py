@@ -74,6 +74,7 @@ def test_what_training_saves(tmp_path, architecture, checkpoint):
     ours = load_any(tmp_path / ("checkpoint" if checkpoint else "final"), dtype="float64")
     assert_same(ours, SAE.load_from_disk(tmp_path / "final", dtype="float64"), atol=1e-6)
     assert ours.kind == ("jumprelu" if "batchtopk" in architecture else architecture)
+    assert ours.card.l0 == (4 if "topk" in architecture else None)
 
 
 @pytest.mark.parametrize("normalisation", ["expected_average_only_in", "covariance_whitening"])

@@ -1,7 +1,12 @@
 """One SAE of one model, folders of every format, on a text: numbers, nulls, warnings, faults, resuming."""
 
+import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -11,11 +16,11 @@ from published import gemma_scope, llama_scope, saelens
 from safetensors.torch import load_file, save_file
 
 from darkmatter_utils import decompose, probe_page
-from darkmatter_utils.cache import cache_folder
 from darkmatter_utils.errors import BadInput
 from darkmatter_utils.models import load_model
 from darkmatter_utils.probe import Request, plan, probe
-from darkmatter_utils.reading import texts
+from darkmatter_utils.probe_arrays import folder_of
+from darkmatter_utils.reading import texts, window
 from darkmatter_utils.study import Study
 
 NANO = Study.load("nano").data_folder()
@@ -77,7 +82,7 @@ def test_the_numbers_are_those_of_decompose_on_plain_arrays(ask, model, nano_sae
     assert done.nulls["dead"].fvu.value == pytest.approx(1, abs=0.05)
     assert done.nulls["random"].fvu.value > done.result.fvu.value
     assert any("1 documents end before position 4" in line for line in done.warnings)
-    assert not list(cache_folder().glob("probe-*/x.npy"))
+    assert not folder_of(done.plan).exists()
 
 
 def test_the_answer_as_table_json_and_page(ask, nano_sae):
@@ -89,7 +94,7 @@ def test_the_answer_as_table_json_and_page(ask, nano_sae):
         assert set(answer[name]) == {"value", "low", "high"}
     assert answer["fvu"]["value"] == pytest.approx(done.result.fvu.value)
     assert set(answer["nulls"]) == {"dead", "random"} and answer["sae"]["format"] == "saelens"
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(probe_page.table(done))
     assert f"{done.result.fvu.value:.3f}" in console.export_text()
     page = probe_page.to_html(done)
@@ -117,26 +122,53 @@ def test_every_format_on_a_model(ask, tmp_path):
         assert total == pytest.approx(done.result.fvu.value)
 
 
+KILLED = """
+import json, os, signal, sys
+import torch
+from darkmatter_utils.probe import Request, probe
+asked = json.loads(sys.argv[1])
+torch.set_num_threads(asked.pop("threads"))
+die = lambda line: "documents 32" in line and os.kill(os.getpid(), signal.SIGKILL)
+probe(Request(**asked | {"positions": tuple(asked["positions"])}), progress=die)
+"""
+
+
 def test_a_killed_probe_goes_on_to_the_same_numbers(ask, nano_sae):
     request = ask(nano_sae)
     whole = probe(request)
-
-    class Killed(BaseException):
-        pass
-
-    def die(line):
-        if "documents 32" in line:
-            raise Killed
-
-    with pytest.raises(Killed):
-        probe(request, progress=die)
-    folder = next(cache_folder().glob("probe-*"))
-    before = {p.name: p.stat().st_mtime_ns for p in folder.glob("done-*")}
-    assert len(before) == 4
+    asked = json.dumps(asdict(request) | {"threads": torch.get_num_threads()})
+    killed = subprocess.run([sys.executable, "-c", KILLED, asked], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    folder = folder_of(plan(request))
+    assert len(list(folder.glob("done-*"))) == 4
+    (folder / "done-00001").unlink()  # as if the kill had come while this shard was being written
+    np.lib.format.open_memmap(folder / "x.npy", mode="r+")[8 * 28 : 16 * 28] = 7
     lines = []
     again = probe(request, progress=lines.append)
-    assert sum("activations" in line for line in lines) == plan(request).shards - 4
+    assert sum("activations" in line for line in lines) == plan(request).shards - 3
     assert probe_page.to_json(again) == probe_page.to_json(whole)
+    assert not folder.exists()
+
+
+def test_other_families_at_their_own_sites(ask, tmp_path, model):
+    """Random Gemma 2 and GPT-2 models: heads of Gemma 2 are together wider than its residual stream."""
+    from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    gemma = Gemma2ForCausalLM(Gemma2Config(vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+                              num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=64))  # fmt: skip
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=64))
+    for made, name in ((gemma, "gemma"), (gpt2, "gpt2")):
+        made.save_pretrained(tmp_path / name)
+        AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path / name)
+    for part, d in (("res", 16), ("mlp", 16), ("att", 32)):
+        sae = tmp_path / f"gemma-scope-2b-pt-{part}" / "layer_1" / "width_16k" / "average_l0_9"
+        gemma_scope(sae, d_in=d, d_sae=48)
+        done = probe(ask(sae, model=str(tmp_path / "gemma"), site=None))
+        assert done.plan.sae.d_model == d and np.isfinite(done.result.fvu.value)
+    saelens(tmp_path / "topk", "topk", d_in=16, metadata={"hook_name": "blocks.1.hook_resid_pre"})
+    done = probe(ask(tmp_path / "topk", model=str(tmp_path / "gpt2"), site=None))
+    assert done.plan.reads == "blocks.1.hook_resid_pre" and done.l0 <= 4
 
 
 def test_statistical_mismatches_are_warnings_and_strict_refuses(ask, nano_sae):
@@ -191,6 +223,13 @@ def test_contradictions(ask, tmp_path):
 def test_a_tokenizer_of_another_model(ask, tmp_path, nano_sae):
     with pytest.raises(BadInput, match="the tokenizer does not fit model: it gives token id 10.., but .* has 64"):
         plan(ask(nano_sae, model=with_tokenizer(tmp_path / "model", 1000)))
+
+
+def test_positions_as_they_are_typed():
+    assert window("200:1023") == (200, 1023)
+    for wrong in ("200", "a:b", "-1:5", "5:"):
+        with pytest.raises(BadInput, match="are not FIRST:ONE-AFTER-LAST"):
+            window(wrong)
 
 
 def test_texts(tmp_path):
