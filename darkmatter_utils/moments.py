@@ -18,7 +18,7 @@ from torch import Tensor
 from .errors import BadInput
 
 CHUNK_ELEMENTS = 4_000_000
-"""Numbers of x and y held as float64 at once while updating: 32 MB, whatever the batch."""
+"""Numbers held as float64 at once: 32 MB, whatever the batch."""
 
 BLOCK = 192
 """Columns of X'X made per product: only blocks on and below the diagonal are multiplied."""
@@ -33,9 +33,14 @@ def as_float64(array, *, device="cpu") -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
 
 
+def chunk_rows(width: int) -> int:
+    """Rows whose float64 copy of `width` columns stays within `CHUNK_ELEMENTS`."""
+    return max(64, CHUNK_ELEMENTS // max(1, width))
+
+
 def chunks(tokens: int, width: int):
-    """Slices over `tokens` rows that keep a float64 copy of `width` columns within `CHUNK_ELEMENTS`."""
-    rows = max(64, CHUNK_ELEMENTS // max(1, width))
+    """Slices over `tokens` rows, `chunk_rows(width)` at a time."""
+    rows = chunk_rows(width)
     return (slice(start, min(tokens, start + rows)) for start in range(0, tokens, rows))
 
 
@@ -78,29 +83,35 @@ class Moments:
                 raise BadInput(f"{name} must be [token, {width}], got shape {list(array.shape)}")
         if x.shape[0] != y.shape[0]:
             raise BadInput(f"x and y must have as many tokens as each other, got {x.shape[0]} and {y.shape[0]}")
-        for rows in chunks(x.shape[0], self.d_in + self.d_out):
-            xs, ys = as_float64(x[rows], device=self.device), as_float64(y[rows], device=self.device)
-            for name, array in (("x", xs), ("y", ys)):
-                if len(bad := bad_rows(array)):
+        tokens = min(x.shape[0], chunk_rows(4 * (self.d_in + self.d_out)))
+        empty = lambda width: torch.empty(tokens, width, dtype=torch.float64, device=self.device)
+        buffers = {"x": empty(self.d_in), "y": empty(self.d_out)}
+        for rows in chunks(x.shape[0], 4 * (self.d_in + self.d_out)):
+            centred = []
+            for name, array in (("x", x), ("y", y)):
+                # Filling one buffer again and again keeps it in the processor's cache.
+                exact = buffers[name][: rows.stop - rows.start].copy_(as_float64(array[rows], device=self.device))
+                mean = exact.mean(dim=0)
+                # A mean is finite unless some value is not, or the sum overflowed: only then look at every value.
+                if not bool(torch.isfinite(mean).all()) and len(bad := bad_rows(exact)):
                     raise BadInput(f"{name} is NaN or infinite at token {rows.start + int(bad[0])} of this batch; "
                                    "drop such tokens or their documents")
-            self._add(xs, ys)
+                centred += [exact.sub_(mean), mean]
+            self._add(*centred)
+        # Only blocks on and below the diagonal were multiplied.
+        self.xx.copy_(self.xx.tril() + self.xx.tril(-1).T)
         return self
 
-    def _add(self, x: Tensor, y: Tensor) -> None:
-        n, x_mean, y_mean = x.shape[0], x.mean(dim=0), y.mean(dim=0)
-        x, y = x - x_mean, y - y_mean
+    def _add(self, x: Tensor, x_mean: Tensor, y: Tensor, y_mean: Tensor) -> None:
         for start in range(0, self.d_in, BLOCK):
             block = x[:, start : start + BLOCK]
             self.xx[start:, start : start + BLOCK].addmm_(x[:, start:].T, block)
-        # Only the lower triangle was accumulated; `_join` leaves the matrix symmetric again.
-        self.xx.copy_(self.xx.tril() + self.xx.tril(-1).T)
         self.xy.addmm_(x.T, y)
         if self.full_yy:
             self.yy.addmm_(y.T, y)
         else:
-            self.yy += (y * y).sum(dim=0)
-        self._shift(n, x_mean, y_mean)
+            self.yy += y.square_().sum(dim=0)
+        self._shift(x.shape[0], x_mean, y_mean)
 
     def _shift(self, n: int, x_mean: Tensor, y_mean: Tensor) -> None:
         """Chan's term for joining (n > 0) or removing (n < 0) tokens whose centred sums are already in."""
