@@ -109,7 +109,7 @@ def manifest(study: "Study | str") -> dict:
     return json.loads((study.data_folder() / "manifest.json").read_text()) if study.data else {}
 
 
-def measure(study: "Study | str", *, contexts_a_batch: int = 16, memory: int = 1_500_000_000,
+def measure(study: "Study | str", *, contexts_a_batch: int = 16, memory: int = 1_000_000_000,
             progress: Callable[[str], None] | None = None, fresh: bool = False) -> Measurement:  # fmt: skip
     """The decomposition of every SAE of a study, computed once and kept by content.
 
