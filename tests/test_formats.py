@@ -22,7 +22,8 @@ def assert_same(ours, plain, x=X, *, atol=1e-12):
     with torch.no_grad():
         latents = plain.encode(x)
         codes = ours.codes(x)
-        dense = torch.zeros_like(latents).index_put_((codes.row.long(), codes.latent.long()), codes.value)
+        row = torch.arange(len(x)).repeat_interleave(codes.l0)
+        dense = torch.zeros_like(latents).index_put_((row, codes.latent.long()), codes.value)
         torch.testing.assert_close(dense, latents, atol=atol, rtol=atol)
         x_hat, l0 = ours.reconstruct(x)
         torch.testing.assert_close(x_hat, plain(x), atol=atol, rtol=atol)
@@ -199,6 +200,12 @@ def test_thresholds_are_never_rounded(tmp_path, architecture, dtype):
     assert ours.sae.W_enc.dtype == DTYPES[dtype]
     assert torch.equal(ours.sae.threshold, saved.threshold) and ours.sae.threshold.dtype == torch.float32
     assert torch.isfinite(ours.reconstruct(X)[0]).all()
+
+
+def test_an_sae_none_of_whose_latents_fires(tmp_path):
+    p = gemma_scope(tmp_path, threshold=np.full(D_SAE, 1e9, np.float32))
+    x_hat, l0 = load_any(tmp_path).reconstruct(X)
+    assert not l0.any() and torch.equal(x_hat, torch.from_numpy(p["b_dec"]).expand(len(X), -1))
 
 
 def test_rounded_thresholds_are_said(tmp_path):
