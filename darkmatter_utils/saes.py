@@ -57,11 +57,11 @@ class Sae:
     def codes(self, batch) -> Codes:
         """The active latents of each token. Cost: tokens × d_model × d_sae multiplications, a chunk at a time."""
         x = torch.as_tensor(getattr(batch, "x", batch))
-        parts = []
+        parts, small = [], torch.int16 if self.width <= 1 << 15 else torch.int32
         for part in x.split(self.rows):
             latents = self.sae.encode(part.to(self.sae.W_dec))
             row, latent = latents.nonzero(as_tuple=True)
-            parts.append((latent.to(torch.int32), latents[row, latent], torch.bincount(row, minlength=len(part))))
+            parts.append((latent.to(small), latents[row, latent], torch.bincount(row, minlength=len(part)).int()))
         latent, value, l0 = (torch.cat(arrays) for arrays in zip(*parts))
         return Codes(latent, value, l0, x if self._remembers else None)
 
@@ -77,7 +77,7 @@ class Sae:
             return torch.cat([self.sae(part.to(self.sae.W_dec)) for part in codes.x.split(self.rows)])
         first = (codes.l0.cumsum(0) - codes.l0).int()
         return self.sae.b_dec + F.embedding_bag(
-            codes.latent, self.sae.W_dec, first, mode="sum", per_sample_weights=codes.value
+            codes.latent.int(), self.sae.W_dec, first, mode="sum", per_sample_weights=codes.value
         )
 
     @property

@@ -93,6 +93,13 @@ class Source:
         ids, counts = np.unique(self.contexts.document, return_counts=True)
         return {int(i): int(c) * length for i, c in zip(ids, counts)}
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of a pass, scored or not."""
+        if self.world is not None:
+            return self.study.world["documents"] * self.world.context
+        return self.contexts.tokens[:, 1:].size
+
     def __len__(self) -> int:
         """Batches of a pass."""
         total = self.study.world["documents"] if self.world is not None else len(self.contexts.tokens)
@@ -146,7 +153,10 @@ class Kept:
     """
 
     def __init__(self, source: Source, saes: list, *, memory: int):
-        self.source, self.saes, self.room = source, saes, memory
+        self.source, self.saes = source, saes
+        whole = source.tokens * source.d_model * 8
+        self.keeps = whole <= memory  # all activations or none: a pass that lacks one batch runs the model for all
+        self.room = memory - whole if self.keeps else memory
         self.batches: dict[int, Batch] = {}
         self.codes: dict[tuple[int, str], object] = {}
 
@@ -155,7 +165,7 @@ class Kept:
         whole = len(self.batches) == len(self.source)
         stream = (self.batches[i] for i in range(len(self.source))) if whole else self.source.batches()
         for index, batch in enumerate(stream):
-            if index not in self.batches and self._fits(batch.x.nbytes):
+            if self.keeps:
                 self.batches[index] = batch
             yield batch, partial(self._reconstructions, index, batch)
 
