@@ -7,11 +7,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from . import rules
+from . import questions, rules
 from .baselines import simple_predictors
 from .claims import judge, unfit
 from .rules import WIDTHS, Verdict
-from .scaling import fit_floor, left_out, per_doubling
+from .scaling import fit_floor, left_out, per_doubling, steps
 from .widths import width_suite
 
 
@@ -43,9 +43,28 @@ def _half_linear(measurement) -> dict:
     strict, paper = (
         by_width(measurement, frame, "r2_per_dim") for frame in (measurement.saes, measurement.paper)
     )
-    full, gain = (by_width(measurement, measurement.linear_shares, name) for name in ("full", "gain"))
-    kept = {width: (full[width] - gain[width]) / full[width] if full[width] > 0 else 0.0 for width in full}
+    shares = rescaled(measurement)
+    full, after = (by_width(measurement, shares, name) for name in ("full", "after"))
+    kept = {width: after[width] / full[width] if full[width] > 0 else 0.0 for width in full}
     return {"r2": suite.estimates(), "kept": kept, "split": {w: strict[w] - paper[w] for w in strict}}
+
+
+def rescaled(measurement) -> pd.DataFrame:
+    """The linear shares of every SAE, with shrinkage undone: `scale`, the s that makes s·Sae(x) plus a
+    constant fit x best, and `after`, R² total of the error of that reconstruction.
+
+    In units of the variance of x, with v that of the error and g = cov(x, e) (from the R² of the gain, g²/v;
+    taken as positive): s = (1 − g) / (1 − 2g + v), the rescaled error has the variance 1 − (1 − g)² / (1 − 2g
+    + v), and what a linear map leaves of it is s² times what it left before.
+    """
+    table = measurement.linear_shares.merge(measurement.saes[["id", "fvu"]], on="id")
+    v = table["fvu"] * (1 - table["mean"])
+    g = np.sqrt(table["gain"].clip(lower=0) * v)
+    kept = (1 - 2 * g + v).clip(lower=1e-12)
+    scale = (1 - g) / kept
+    spread = 1 - (1 - g) ** 2 / kept
+    after = 1 - scale**2 * v * (1 - table["full"]) / spread.clip(lower=1e-12)
+    return table.assign(scale=scale, after=after.where(spread > 1e-9, 0.0))
 
 
 def _norm_linear(measurement, predictors: pd.DataFrame | None = None) -> dict:
@@ -68,7 +87,11 @@ def predictors_by_width(measurement, *, bootstrap: int = 1000) -> pd.DataFrame:
 
 def _constant(measurement) -> dict:
     suite = width_suite(measurement, "fvu_nonlinear")
-    return {"change": per_doubling(suite), "widths": len(suite.widths), "l0": _l0(measurement)}
+    each, whole = steps(suite)
+    return {
+        "change": per_doubling(suite), "whole": whole, "steps": [step.value for step in each.values()],
+        "widths": len(suite.widths), "l0": _l0(measurement),
+    }  # fmt: skip
 
 
 def _l0(measurement) -> tuple[float, float]:
@@ -103,7 +126,7 @@ def setting(measurement) -> Verdict:
     off = (main["l0"] / main["l0_target"] - 1).abs().max()
     left = saes.set_index("id").loc[reference_sae(measurement), "fvu"]
     gain = None if not held else held["trigram"] - held["nats_per_token"]
-    return rules.setting(gain=gain, dead=float(saes["dead"].max()), left=float(left), l0_off=float(off))
+    return questions.setting(gain=gain, dead=float(saes["dead"].max()), left=float(left), l0_off=float(off))
 
 
 def reference_sae(measurement, *, factor: int = 8) -> str:
@@ -149,8 +172,9 @@ SHARES = {
 
 
 def shares_by_width(measurement) -> pd.DataFrame:
-    """Mean over seeds of the linear shares: width, mean (share of the squared error), and each R² of
-    `SHARES`.
+    """Mean over seeds, one row a width: FVU, each R² of `SHARES`, `mean` (the constant's share of the squared
+    error), and `scale` and `after` of `rescaled`.
     """
-    joined = suite_rows(measurement)[["id", "width"]].merge(measurement.linear_shares, on="id")
-    return joined.groupby("width", as_index=False)[["mean", *SHARES]].mean()
+    joined = suite_rows(measurement)[["id", "width"]].merge(rescaled(measurement), on="id")
+    columns = ["fvu", *SHARES, "mean", "scale", "after"]
+    return joined.groupby("width", as_index=False)[columns].mean()

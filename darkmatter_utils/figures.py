@@ -185,11 +185,22 @@ def grid_heat(measurement, metric: str, title: str):
     cells = cells.assign(
         width=cells["width"].astype(int), l0_target=cells["l0_target"].map("{:g}".format).astype(float)
     )
-    return charts.heat(cells, "width", "l0_target", metric, y_title="target L0", value_title=title)
+    cells["width"] = [f"{width:,}" for width in cells["width"]]
+    cells = cells.sort_values("l0_target", ascending=False, kind="stable")
+    return charts.heat(
+        cells,
+        "width",
+        "l0_target",
+        metric,
+        x_title="SAE width (latents)",
+        y_title="target L0",
+        value_title=title,
+    )
 
 
 def vector_lines(measurement):
-    """R² of the error vector over width, per dimension and total, with the range that counts as about half."""
+    """R² of the error vector over width, per dimension and total, with the range that counts as about half.
+    """
     rows = [
         width_suite(measurement, metric).frame().assign(kind=kind)
         for metric, kind in (("r2_per_dim", "per dimension (the paper's)"), ("r2_total", "total"))
@@ -216,7 +227,7 @@ def vector_lines(measurement):
 
 def share_lines(measurement):
     """R² of the error from dull linear predictors and from all of x, over width."""
-    long = shares_by_width(measurement).drop(columns="mean").melt("width", var_name="share", value_name="r2")
+    long = shares_by_width(measurement)[["width", *SHARES]].melt("width", var_name="share", value_name="r2")
     return charts.lines_with_intervals(
         long.assign(share=long["share"].map(SHARES)),
         "width",

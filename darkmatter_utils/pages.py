@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from .claims import LEDGER, claim
-from .evidence import SHARES, shares_by_width
+from .evidence import shares_by_width
 from .measurement import manifest
 from .rules import UNKNOWN, Verdict
+from .scaling import per_doubling, steps
 from .tables import Html, Table, Words, as_text
 from .widths import Suite
 from .words import interval, percent, plain
@@ -36,7 +37,7 @@ def rule_of(number: int) -> Words:
     """The rule that judged a claim, in words, and what would falsify the claim."""
     entry = claim(number)
     return Words(
-        f"**The rule for claim {number}, written before the result.** {entry.rule}\n\n"
+        f"**The rule for claim {number}.** {entry.rule} {entry.written}\n\n"
         f"**What would show it wrong:** {entry.falsifier}."
     )
 
@@ -67,6 +68,8 @@ def suite_table(*suites: Suite, names: Mapping[str, str], style: Callable[[float
     return Table(frame, {names[suite.metric]: str for suite in suites})
 
 
+NAMES = {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}
+"""Metrics as tables name them."""
 LOSSES = {
     "unigram": "held-out loss of a unigram model",
     "bigram": "held-out loss of a bigram model",
@@ -142,13 +145,20 @@ def about_study(measurement) -> str:
 
 
 def share_table(measurement) -> Table:
-    """The linear shares at each width, and how much of the full map's R² a gain does not explain."""
-    frame = shares_by_width(measurement)
-    kept, constant = "share of all of x that is no gain", "constant's share of the squared error"
-    frame = frame.rename(columns=SHARES | {"mean": constant}).assign(
-        **{kept: 1 - frame["gain"] / frame["full"]}
-    )
-    return Table(frame, dict.fromkeys(SHARES.values(), plain) | {kept: percent, constant: percent})
+    """At each width: FVU beside the gain's R², the constant's share, and R² before and after shrinkage is
+    undone.
+    """
+    names = {
+        "fvu": "FVU",
+        "gain": "R² of a scalar gain",
+        "full": "R² of all of x",
+        "scale": "best scale of Sae(x)",
+        "after": "R² of all of x, rescaled",
+        "mean": "a constant's share of the squared error",
+    }
+    frame = shares_by_width(measurement)[["width", *names]].rename(columns=names)
+    styles = {names[n]: lambda v: plain(v, 3) for n in ("fvu", "gain", "full", "scale", "after")}
+    return Table(frame, styles | {names["mean"]: lambda v: percent(v, 1)})
 
 
 def estimates_table(estimates: Mapping, *, style: Callable[[float], str] = plain, header: str = "value"):
@@ -161,16 +171,33 @@ def estimates_table(estimates: Mapping, *, style: Callable[[float], str] = plain
     )
 
 
+def steps_table(*suites: Suite) -> Table:
+    """The change between neighbouring widths, per doubling, then the slope's change and that of all of them.
+    """
+    columns = {}
+    for suite in suites:
+        each, whole = steps(suite)
+        rows = {f"{a:,} to {b:,} latents": e for (a, b), e in each.items()}
+        rows |= {
+            "each doubling, from the slope": per_doubling(suite),
+            "from the narrowest to the widest": whole,
+        }
+        columns[NAMES[suite.metric]] = {
+            name: interval(e, lambda v: percent(v, 1)) for name, e in rows.items() if e is not None
+        }
+    frame = pd.DataFrame(columns).rename_axis("change per doubling of the width").reset_index()
+    return Table(frame, dict.fromkeys(columns, str))
+
+
 def seeds_table(*suites: Suite) -> Table:
     """What documents and what seeds add to the interval: one row a width and metric."""
-    names = {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}
     rows = []
     for suite in suites:
         for column, width in enumerate(suite.widths):
             spread = [np.log(r[:, column]).std() for r in (suite.documents_only, suite.replicates)]
             rows.append(
                 {
-                    "part": names[suite.metric],
+                    "part": NAMES[suite.metric],
                     "width": width,
                     "trained seeds": suite.seeds[column],
                     "standard error, documents": spread[0],

@@ -57,6 +57,20 @@ def per_doubling(suite: Suite) -> Estimate | None:
     return estimate(2 ** slopes[0] - 1, 2 ** slopes[1:] - 1)
 
 
+def steps(suite: Suite) -> tuple[dict[tuple[int, int], Estimate], Estimate | None]:
+    """Relative change between neighbouring widths, per doubling: {(width, next): Estimate}; and the change
+    from the narrowest to the widest SAE, all in all (None with one width).
+    """
+    y, x = np.log2(np.vstack([suite.values, suite.replicates])), np.log2(suite.widths.astype(float))
+    change = 2 ** (np.diff(y, axis=1) / np.diff(x)) - 1
+    each = {
+        (int(a), int(b)): estimate(column[0], column[1:])
+        for a, b, column in zip(suite.widths, suite.widths[1:], change.T)
+    }
+    whole = 2 ** (y[:, -1] - y[:, 0]) - 1
+    return each, estimate(whole[0], whole[1:]) if len(x) > 1 else None
+
+
 def fit_floor(suite: Suite) -> FloorFit | None:
     """The power law with a floor, fitted to the suite and again to each of its replicates; None with fewer
     than `rules.WIDTHS` widths.

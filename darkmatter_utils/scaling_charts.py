@@ -117,5 +117,5 @@ def training_chart(curves: pd.DataFrame):
         return Words("*How this study's SAEs were trained is not known, or they were not trained.*")
     curves = curves.assign(latents=[f"{width:,} latents" for width in curves["width"]])
     return charts.lines_with_intervals(
-        curves, "tokens", "fvu", color="latents", x_scale="log10", x_title="training tokens", y_title="FVU"
+        curves, "tokens", "fvu", color="latents", x_scale="linear", x_title="training tokens", y_title="FVU"
     )

@@ -2,7 +2,7 @@
 documents and seeds.
 
 Documents alone give too short an interval for a trend over widths: two SAEs of one width, trained from
-different seeds, differ by several document standard errors.
+different seeds, can differ by several document standard errors.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ context = None  # which context the first figure shows; None: the one with the m
 sae = None  # which SAE; None: the one of the width suite nearest to a width of 8 d_model
 
 # %% tags=["remove-input"]
-import numpy as np
+import pandas as pd
 
 from darkmatter_utils import measure
 from darkmatter_utils.chapters import open_chapter
@@ -58,7 +58,7 @@ x, reconstruction, document, _ = sample(chapter.study, shown)
 error = x - reconstruction
 variance = ((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()
 bars = (error**2).sum(axis=1) / variance
-{"tokens": len(bars), "mean": bars.mean().round(3), "median": np.median(bars).round(3), "largest": bars.max().round(3)}
+pd.Series(bars).describe().round(3)
 
 # %% tags=["remove-input"]
 saes = measurement.saes.set_index("id")

@@ -29,7 +29,7 @@ from darkmatter_utils.evidence import protocol_differences, reference_sae
 from darkmatter_utils.figures import protocol_lines
 from darkmatter_utils.metrics import fvu, r2_per_dim, r2_total
 from darkmatter_utils.pages import question
-from darkmatter_utils.rules import protocols
+from darkmatter_utils.questions import protocols
 from darkmatter_utils.samples import sample
 from darkmatter_utils.tables import Folded, Table
 from darkmatter_utils.words import percent, plain

@@ -23,10 +23,11 @@ contexts = 64  # how many contexts the live arrays hold
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim
-from darkmatter_utils.evidence import reference_sae, verdict_of
-from darkmatter_utils.figures import by_l0, grid_heat, rank_curve, share_lines, vector_lines
+from darkmatter_utils.evidence import evidence, reference_sae, shares_by_width, verdict_of
+from darkmatter_utils.figures import by_l0, grid_heat, rank_curve, vector_lines
 from darkmatter_utils.metrics import r2_per_dim, r2_total
 from darkmatter_utils.pages import opening, rule_of, share_table, suite_table
+from darkmatter_utils.rules import half_linear
 from darkmatter_utils.samples import sample
 from darkmatter_utils.widths import width_suite
 
@@ -64,6 +65,9 @@ chapter.glue("sae", shown)
 for name in ("r2_per_dim", "r2_total"):
     chapter.glue(name, f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]")
 chapter.glue("paper", claim(1).paper)
+numbers = evidence(1, measurement)
+without_gain = {width: 1 - gain / full for width, gain, full in shares_by_width(measurement)[["width", "gain", "full"]].to_numpy()}
+chapter.glue("first form", half_linear(**numbers | {"kept": without_gain}).word)
 suites = [width_suite(measurement, name) for name in ("r2_per_dim", "r2_total")]
 chapter.record("R2 per dimension", suites[0].frame().to_dict("list"))
 chapter.record("R2 total", suites[1].frame().to_dict("list"))
@@ -87,14 +91,26 @@ grid_heat(measurement, "r2_per_dim", "R² per dimension")
 # %% [markdown]
 # ## What kind of linear map is it?
 #
-# A linear map can be a dull one. A *scalar gain* $g$ predicts $g\,x$ plus a constant: the SAE shrinks or stretches every
-# activation alike. A map of the first *principal components* of $x$ uses only its directions of largest variance.
-# {numref}`fig-shares` shows how much of the error these explain, beside a map of all of $x$. Each allows a constant for
-# nothing: R² is about the mean, so an error that is the same for all tokens adds nothing to it. The table below gives that
-# constant's share of the squared error on its own.
+# A linear map can be a dull one. A *scalar gain* $g$ predicts $g\,x$ plus a constant, the same $g$ for all directions. A map
+# of the first *principal components* of $x$ uses only its directions of largest variance. {numref}`fig-shares` shows how much
+# of the error these explain, beside a map of all of $x$. Each may add a constant for nothing: R² is about the mean, so an
+# error that is the same for all tokens adds nothing to it.
 
-# %% mystnb={"figure": {"caption": "$R^2$ total of the error, on held-out documents, from a scalar gain, from the first one and the first ten principal components of x, and from all of x, at each width of the suite (mean over seeds). See how much of the top line the dull predictors reach. (The paper does not separate them; its reviewers asked.)", "name": "fig-shares"}} tags=["remove-input"]
-share_lines(measurement)
+# %% [markdown]
+# It is tempting to read the scalar gain as *shrinkage*, an SAE that writes everything down too small. It is not. Take an SAE
+# whose error is uncorrelated with what it reconstructs, so that no rescaling of $\mathrm{Sae}(x)$ could help. Then the
+# covariance of $x = \mathrm{Sae}(x) + e$ with the error $e$ is the variance of the error alone, and so
+#
+# ```{math}
+# :label: eq-gain
+# g \;=\; \frac{\mathrm{cov}(x, e)}{\mathrm{var}(x)} \;=\; \frac{\mathrm{var}(e)}{\mathrm{var}(x)} \;=\; \mathrm{FVU},
+# \qquad
+# R^2_{\mathrm{gain}} \;=\; \frac{g^2\,\mathrm{var}(x)}{\mathrm{var}(e)} \;=\; \mathrm{FVU}
+# ```
+#
+# with variances and covariances summed over dimensions. A gain that explains as much as the FVU says nothing about the SAE.
+# Shrinkage is undone by rescaling $\mathrm{Sae}(x)$ itself: the table gives the scale that fits $x$ best, and the R² of all
+# of $x$ on the error that is left after it.
 
 # %% tags=["remove-input"]
 chapter.record("shares", measurement.linear_shares.to_dict("list"))
@@ -114,9 +130,11 @@ rule_of(1)
 
 # %% [markdown]
 # - **A dead SAE has a perfectly linear error.** If the reconstruction is a constant, the error is $x$ minus a constant: R² is 1.
-#   A high R² is not praise. So is it with an SAE that only shrinks: $\mathrm{Sae}(x) = g\,x$ leaves $(1-g)\,x$.
-# - **A gain need not be shrinkage.** Absent features that point in all directions alike leave an error that looks like a
-#   scaled-down copy of $x$: the scalar gain then measures how much is absent, not that the SAE shrinks.
+#   A high R² is not praise. So is it with an SAE that only shrinks: $\mathrm{Sae}(x) = s\,x$ leaves $(1-s)\,x$.
+# - **A rule that was mended.** The rule guards against shrinkage. The first form of the guard did so with the scalar gain of $x$: it asked
+#   that more than half of R² be left without it. The first results showed that this gain is tied to the FVU by {eq}`eq-gain`, so
+#   the guard was replaced by the rescaling of $\mathrm{Sae}(x)$; no threshold was changed. By the first form the verdict would
+#   read: {glue:text}`first form`.
 # - **An SAE that introduces no error** can leave a half-linear error, from absent features alone, if features share
 #   directions. Chapter 07 will build that null; until then, "linear" does not mean "absent".
 # - **The protocol.** Chapter 02 compares this book's with the paper's; the rule above takes their difference into account.

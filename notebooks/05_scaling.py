@@ -23,7 +23,7 @@ from darkmatter_utils import PowerLaw, measure
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import PAPER, claim
 from darkmatter_utils.evidence import verdict_of
-from darkmatter_utils.pages import estimates_table, left_out_table, opening, rule_of, seeds_table
+from darkmatter_utils.pages import estimates_table, left_out_table, opening, rule_of, seeds_table, steps_table
 from darkmatter_utils.scaling import fit_floor, left_out, per_doubling
 from darkmatter_utils.scaling_charts import (
     flat_chart,
@@ -125,7 +125,7 @@ flat_chart(measurement)
 # %% tags=["remove-input"]
 changes = {"FVU": per_doubling(total), "FVU_nonlinear": per_doubling(nonlinear)}
 chapter.record("change per doubling", changes)
-estimates_table(changes, style=lambda value: percent(value, 1), header="change per doubling of the width")
+steps_table(total, nonlinear)
 
 # %% [markdown]
 # ## What could fool us
@@ -136,6 +136,10 @@ Words("\n\n".join([rule_of(4), rule_of(5)]))
 # %% [markdown]
 # - **A flat line need not mean introduced error.** An SAE that introduces no error and only lacks features can leave a
 #   nonlinear part that is flat over a range of widths. Run this chapter with `-p study world`: its suite consists of such SAEs.
+# - **A slope is a summary.** The interval of the change per doubling takes the trend as a straight line of logarithms. A part
+#   that first rises and then falls can have a small slope: the table of single doublings shows what the slope hides.
+# - **A curve is a summary, too.** The interval of $c$ takes the curve as true. Where the left-out widths are missed by many
+#   standard errors, the curve is not quite the truth, and the interval of $c$ is too short.
 # - **Few widths.** A floor is an extrapolation: it lies beyond every width that was trained. Three numbers from a handful of
 #   widths leave it loose, and a curve that bends for another reason looks like one with a floor.
 # - **L0 drifts with width.** The paper picks, at every width, the SAE whose L0 comes nearest to a target; some of its widest miss

@@ -80,8 +80,14 @@ def test_the_same_tokens(partial, word):
     ],
 )
 def test_the_nonlinear_part_is_constant(change, null, word):
-    assert judge(4, change=change, null=null, widths=6, l0=(8, 8.1)).word == word
-    assert judge(4, change=change, null=null, widths=3, l0=(8, 8)).word == UNKNOWN
+    assert (
+        judge(4, change=change, whole=change, steps=[-0.02, 0.01], null=null, widths=6, l0=(8, 8.1)).word
+        == word
+    )
+    assert (
+        judge(4, change=change, whole=change, steps=[-0.02, 0.01], null=null, widths=3, l0=(8, 8)).word
+        == UNKNOWN
+    )
 
 
 @pytest.mark.parametrize(
