@@ -98,8 +98,8 @@ def half_linear(*, r2: dict, kept: dict, split: dict) -> Verdict:
     if worst < 0.5:
         return Verdict(
             FAILS,
-            f"{why} But at some width most of it is shrinkage: with Sae(x) rescaled, {percent(worst)} of it is "
-            "left.",
+            f"{why} But at some width most of it is shrinkage: with Sae(x) rescaled, {percent(worst)} of it "
+            "is left.",
             numbers,
         )
     if differs > SPLIT:

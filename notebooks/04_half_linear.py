@@ -96,6 +96,9 @@ grid_heat(measurement, "r2_per_dim", "R² per dimension")
 # of the error these explain, beside a map of all of $x$. Each may add a constant for nothing: R² is about the mean, so an
 # error that is the same for all tokens adds nothing to it.
 
+# %% mystnb={"figure": {"caption": "$R^2$ total of the error, on held-out documents, from a scalar gain, from the first one and the first ten principal components of x, and from all of x, at each width of the suite (mean over seeds). See how much of the top line the dull predictors reach. (The paper does not separate them; its reviewers asked.)", "name": "fig-shares"}} tags=["remove-input"]
+share_lines(measurement)
+
 # %% [markdown]
 # It is tempting to read the scalar gain as *shrinkage*, an SAE that writes everything down too small. It is not. Take an SAE
 # whose error is uncorrelated with what it reconstructs, so that no rescaling of $\mathrm{Sae}(x)$ could help. Then the
