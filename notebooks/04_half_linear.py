@@ -24,7 +24,7 @@ from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim
 from darkmatter_utils.evidence import evidence, reference_sae, shares_by_width, verdict_of
-from darkmatter_utils.figures import by_l0, grid_heat, rank_curve, vector_lines
+from darkmatter_utils.figures import by_l0, grid_heat, rank_curve, share_lines, vector_lines
 from darkmatter_utils.metrics import r2_per_dim, r2_total
 from darkmatter_utils.pages import opening, rule_of, share_table, suite_table
 from darkmatter_utils.rules import half_linear
