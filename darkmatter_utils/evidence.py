@@ -12,7 +12,7 @@ from .baselines import simple_predictors
 from .claims import judge, unfit
 from .rules import WIDTHS, Verdict
 from .scaling import fit_floor, left_out, per_doubling, steps
-from .widths import width_suite
+from .widths import suite_rows, width_suite
 
 
 def evidence(number: int, measurement, **made) -> dict:
@@ -33,7 +33,7 @@ def verdict_of(number: int, measurement, **made) -> Verdict:
 def by_width(measurement, frame, column: str) -> dict[int, float]:
     """The mean of a column over the seeds of each width of the suite; `frame` has one row an SAE and an id.
     """
-    saes = measurement.saes[measurement.saes["main"].astype(bool)][["id", "width"]]
+    saes = suite_rows(measurement)[["id", "width"]]
     joined = saes.merge(frame[["id", column]], on="id")
     return {int(width): float(value) for width, value in joined.groupby("width")[column].mean().items()}
 
@@ -147,13 +147,6 @@ def protocol_differences(measurement) -> pd.DataFrame:
     return pd.DataFrame(
         {"id": both["id"]} | {word: both[n] - both[f"{n}_paper"] for n, word in names.items()}
     )
-
-
-def suite_rows(measurement) -> pd.DataFrame:
-    """The suite's SAEs; where a study has no suite, all SAEs that have a width."""
-    saes = measurement.saes
-    main = saes[saes["main"].astype(bool)]
-    return main if len(main) else saes[saes["width"] > 0]
 
 
 def ends(measurement) -> tuple[str, str]:

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from . import charts
-from .evidence import SHARES, shares_by_width, suite_rows
+from .evidence import SHARES, shares_by_width
 from .fits import LinearMap
 from .metrics import r2_total
 from .moments import Moments
 from .rules import HALF, NORM
 from .tables import Words
-from .widths import width_suite
+from .widths import suite_rows, width_suite
 
 TOKENS_SHOWN = 120
 """Tokens of a context that a strip shows."""

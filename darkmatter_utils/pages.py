@@ -30,7 +30,7 @@ def opening(number: int, verdict: Verdict, study) -> Words:
 def question(statement: str, verdict: Verdict, study) -> Words:
     """A statement that is this book's own and its verdict, for the first screen of a chapter without a claim.
     """
-    return Words(f"> **What this chapter asks.** {statement}\n>\n> {verdict.markdown(study)}")
+    return Words(f"> **What this chapter checks.** {statement}\n>\n> {verdict.markdown(study)}")
 
 
 def rule_of(number: int) -> Words:
@@ -49,15 +49,16 @@ def ledger_table(verdicts: Mapping[int, Verdict]) -> Table:
             "claim": [str(number) for number in LEDGER],
             "in words": [entry.short for entry in LEDGER.values()],
             "the paper": [entry.paper for entry in LEDGER.values()],
-            "verdict here": [verdicts[number].word for number in LEDGER],
+            "here": [verdicts[number].measured or "–" for number in LEDGER],
+            "verdict": [verdicts[number].word for number in LEDGER],
             "chapter": [entry.chapter for entry in LEDGER.values()],
         }
     )
     styles = {
-        "verdict here": lambda word: word if word == UNKNOWN else Html(f"<strong>{word}</strong>"),
+        "verdict": lambda word: word if word == UNKNOWN else Html(f"<strong>{word}</strong>"),
         "chapter": lambda name: Html(f'<a href="{name}.html">{name[:2]}</a>') if name else "–",
     }
-    return Table(frame, styles, left=("verdict here",))
+    return Table(frame, styles, left=("verdict",))
 
 
 def suite_table(*suites: Suite, names: Mapping[str, str], style: Callable[[float], str] = plain) -> Table:

@@ -45,6 +45,11 @@ class Verdict:
     numbers: dict = field(default_factory=dict)
     """The numbers that the rule compared, by name."""
 
+    @property
+    def measured(self) -> str:
+        """The number that answers to the paper's, in a few words; "" where nothing was measured."""
+        return self.numbers.get("measured", "")
+
     def markdown(self, study) -> str:
         """The verdict on a study as a line of Markdown, for the first screen of a chapter."""
         return f"**Verdict on the study {study.name}: {self.word}.** {self.why}"
@@ -90,6 +95,7 @@ def half_linear(*, r2: dict, kept: dict, split: dict) -> Verdict:
     outside = sum(e.high < NOT_HALF[0] or e.low > NOT_HALF[1] for e in r2.values())
     worst, differs = min(kept.values()), max(map(abs, split.values()))
     numbers = {"widths": len(r2), "inside": inside, "outside": outside, "kept": worst, "split": differs}
+    numbers["measured"] = f"R² {span([e.value for e in r2.values()])}"
     why = (
         f"From x, {span([e.value for e in r2.values()], percent)} of the error vector is linearly "
         f"predictable, over the suite's widths; the interval lies inside {percent(HALF[0])} to "
@@ -132,6 +138,7 @@ def norm_linear(*, r2: dict, simple: dict) -> Verdict:
         "better": better,
         "least_gain": min(gains.values()),
         "most_gain": max(gains.values()),
+        "measured": f"R² {span([e.value for e in r2.values()])}",
     }
     why = (
         f"From x, the squared norm of the error is predicted with an R² of "
@@ -189,6 +196,7 @@ def constant(*, change, whole, steps, widths: int, l0, null=None) -> Verdict:
         "whole": whole.value,
         "widths": widths,
     }
+    numbers["measured"] = f"{percent(change.value, 1)} per doubling"
     why = (
         f"FVU_nonlinear changes by {interval(change, lambda v: percent(v, 1))} with each doubling of the "
         f"width; constant means inside ±{percent(FLAT)}. Single doublings change it by "
@@ -221,11 +229,12 @@ def floor(*, fall, c, misses: dict, widest: float, widths: int, l0) -> Verdict:
         "worst_miss": worst,
         "fall": fall.value,
         "widths": widths,
+        "measured": f"c = {interval(c, lambda v: plain(v, 3))}",
     }
     why = f"FVU changes by {interval(fall, lambda v: percent(v, 1))} with each doubling of the width"
     if fall.high >= 0:
         return Verdict(FAILS, f"{why}: it does not fall.", numbers)
-    why += f", and the fitted floor is c = {interval(c)}"
+    why += f", and the fitted floor is c = {interval(c, lambda v: plain(v, 3))}"
     if c.low <= 0 and c.high < widest / 2:
         return Verdict(
             FAILS,

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from . import charts
-from .evidence import suite_rows
 from .measurement import manifest
 from .rules import FLAT
 from .scaling import FloorFit
 from .tables import Words
-from .widths import Suite, width_suite
+from .widths import Suite, suite_rows, width_suite
 
 
 def breakdown_with_floor(total: Suite, nonlinear: Suite, fit: FloorFit | None) -> pd.DataFrame:

@@ -67,6 +67,13 @@ class Suite:
         )
 
 
+def suite_rows(measurement, saes: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The suite's SAEs; where a study has no suite, all SAEs that have a width."""
+    saes = measurement.saes if saes is None else saes
+    main = saes[saes["main"].astype(bool)]
+    return main if len(main) else saes[saes["width"] > 0]
+
+
 def estimate(value: float, replicates: np.ndarray) -> Estimate:
     """A value with the 2.5 and 97.5 percentiles of its replicates."""
     low, high = np.nanpercentile(replicates, [2.5, 97.5])
@@ -82,8 +89,8 @@ def width_suite(measurement, metric: str, *, seed: int = 0) -> Suite:
     χ²_ν: so a width trained once gets its share of doubt from the others, and the doubt about σ itself is
     carried too.
     """
-    saes = measurement.saes.reset_index(drop=True)
-    saes = saes[saes["main"].astype(bool)].sort_values(["width", "seed"], kind="stable")
+    saes = suite_rows(measurement, measurement.saes.reset_index(drop=True))
+    saes = saes.sort_values(["width", "seed"], kind="stable")
     log = metric.startswith("fvu")
     forward, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
     values = forward(saes[metric].to_numpy(float))

@@ -37,7 +37,7 @@ shown = sae or reference_sae(measurement)
 which = typical_context(measurement, shown) if context is None else context
 verdict = setting(measurement)
 chapter.record("verdict", {"word": verdict.word, "why": verdict.why})
-question("Is this a setting worth studying: a model that models its text, and SAEs that work?", verdict, chapter.study)
+question("The setting is worth studying: the model models its text, and the SAEs work.", verdict, chapter.study)
 
 # %% mystnb={"figure": {"caption": "One context of the held-out text, token by token, for one SAE of middle width. The bar under a token is its squared error in units of the variance of x, so that the mean bar over the whole text is the SAE's FVU. The context is the one whose mean error is the median of all contexts: it was not picked by hand. See which tokens are left behind and which are not. (The paper plots such errors for a hundred tokens in a row.)", "name": "fig-context"}} tags=["remove-input"]
 unit = unit_variance(measurement, shown)

@@ -41,8 +41,8 @@ chapter.glue("sae", shown)
 differences = protocol_differences(measurement)
 verdict = protocols(differences={name: float(abs(values).max()) for name, values in differences.drop(columns="id").items()})
 chapter.record("verdict", {"word": verdict.word, "why": verdict.why})
-question("Does the paper's protocol (no intercept, tokens split at random, FVU also on the rows that were fitted) give the "
-         "numbers of a strict one (intercept, whole documents held out)?", verdict, chapter.study)
+question("The paper's protocol (no intercept, tokens split at random, FVU also on the rows that were fitted) gives the numbers "
+         "of a strict one (intercept, whole documents held out).", verdict, chapter.study)
 
 # %% mystnb={"figure": {"caption": "$R^2$ of the SAE's error per dimension, at each width of the suite, by the strict protocol and by the paper's, which draws a random share of the tokens to fit on and has no intercept. Bars are 95% intervals over documents. See how far apart the two lines are, compared with the intervals. (The paper has no such figure; its numbers are the second line's kind.)", "name": "fig-protocols"}} tags=["remove-input"]
 protocol_lines(measurement)

@@ -90,8 +90,8 @@ grid_heat(measurement, "norm_error", "R² of the squared error norm")
 # %% [markdown]
 # ## Against simple predictors
 #
-# Much may be known about an error's size without the activation: loud activations ($\lVert x \rVert$ large) have large errors;
-# some tokens are hard wherever they stand. Each predictor of {numref}`fig-simple` gets its own out-of-fold fit: $\lVert x
+# Much may be known about an error's size without the activation: loud activations ($\lVert x \rVert$ large) may have large
+# errors, and some tokens may be hard wherever they stand. Each predictor of {numref}`fig-simple` gets its own out-of-fold fit: $\lVert x
 # \rVert$ with its square; the mean error of the position, and of the token, in other documents, shrunk towards the general
 # mean where they are rare; the loss of the next token; the number of active latents.
 
@@ -116,8 +116,8 @@ rule_of(2)
 #   itself. Here it comes from other folds of documents.
 # - **Squared norms have heavy tails.** A few very large errors can decide an R². The intervals resample documents, so a
 #   single decisive document widens them.
-# - **x contains the token.** A linear function of $x$ can read the token off the activation; x adding much to the token's mean
-#   shows that context matters.
+# - **x contains the token.** A linear function of $x$ can read the token off the activation. Where $x$ does no better than the
+#   token's mean, that may be all it does.
 #
 # ## Exercise
 #

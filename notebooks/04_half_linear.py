@@ -81,6 +81,8 @@ suite_table(*suites, names={"r2_per_dim": "R² per dimension", "r2_total": "R² 
 
 # %% [markdown]
 # ## Over L0
+#
+# The rule above looks at one L0. {numref}`fig-vector-l0` and {numref}`fig-vector-grid` vary it at fixed widths.
 
 # %% mystnb={"figure": {"caption": "$R^2$ of the error vector per dimension, against L0, one line a width; bars are 95% intervals over documents (one trained SAE a point). See how the linear share changes as more latents are active. (Paper: Fig. 2, the contour map of the vector test.)", "name": "fig-vector-l0"}} tags=["remove-input"]
 by_l0(measurement, "r2_per_dim", "R² per dimension")
@@ -122,7 +124,7 @@ share_table(measurement)
 # %% [markdown]
 # {numref}`fig-rank` asks how many directions the full map needs: the best map of each rank, on the live arrays.
 
-# %% mystnb={"figure": {"caption": "$R^2$ total, on held-out documents of the live arrays, of the best linear map of each rank (reduced-rank regression). See where the curve flattens: the directions after that add little. (The paper has no such figure.)", "name": "fig-rank"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "$R^2$ total, on held-out documents of the live arrays, of the best linear map of each rank (reduced-rank regression). See whether the curve flattens, and where: directions after that add little. (The paper has no such figure.)", "name": "fig-rank"}} tags=["remove-input"]
 rank_curve(x, error, train)
 
 # %% [markdown]

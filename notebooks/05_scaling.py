@@ -35,7 +35,7 @@ from darkmatter_utils.scaling_charts import (
 )
 from darkmatter_utils.tables import Words
 from darkmatter_utils.widths import width_suite
-from darkmatter_utils.words import percent
+from darkmatter_utils.words import percent, plain
 
 chapter = open_chapter(5, study, beyond=beyond, skip=skip)
 measurement = measure(chapter.study)
@@ -43,7 +43,7 @@ verdicts = {number: verdict_of(number, measurement) for number in (4, 5)}
 chapter.record("verdicts", {number: {"word": v.word, "why": v.why, "numbers": v.numbers} for number, v in verdicts.items()})
 Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict in verdicts.items()))
 
-# %% mystnb={"figure": {"caption": "The error's share of the variance of x over the width of the SAE, at one L0. Points: the measured FVU; the line is the fitted curve with its band, dashed where it leaves the measured widths; the dotted line is the floor c with its interval. Areas under the points: red is nonlinear; green is what the floor holds above that; yellow is what lies above the floor, read as features that are absent from narrow SAEs. All intervals are 95% and carry documents and training seeds. See whether the curve has a floor at all, and whether the red area keeps its height. (Paper: Fig. 1.)", "name": "fig-scaling"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "The error's share of the variance of x over the width of the SAE, at one L0. Points: the measured FVU; the line is the fitted curve with its band, dashed where it leaves the measured widths; the dotted line is the floor c with its interval. Areas under the points: red is nonlinear; green is what the floor holds above that (nothing, where the floor lies below the red); yellow is what lies above the floor, read as features that are absent from narrow SAEs. All intervals are 95% and carry documents and training seeds. See whether the curve has a floor at all, and whether the red area keeps its height. (Paper: Fig. 1.)", "name": "fig-scaling"}} tags=["remove-input"]
 total = width_suite(measurement, "fvu")
 nonlinear = width_suite(measurement, "fvu_nonlinear")
 for width in total.widths[:skip]:
@@ -61,15 +61,22 @@ floor_chart(total, nonlinear, fit, beyond=beyond)
 # \mathrm{FVU}(W) = c + a\,W^{-m}, \qquad a, c, m \ge 0
 # ```
 #
-# It falls towards the floor $c$ as $W$ grows; with $c = 0$ it falls to nothing. `PowerLaw` finds the three numbers by bounded
+# (In this chapter $c$ is the floor, not the intercept of the linear map.) It falls towards $c$ as $W$ grows; with $c = 0$ it falls to nothing. `PowerLaw` finds the three numbers by bounded
 # least squares, each width weighed by its standard error. `total` holds one FVU a width, the mean over training seeds.
 
 # %%
 errors = total.replicates.std(axis=0)
-with_floor = PowerLaw.fit(total.widths, total.values, sigma=errors)
-without = PowerLaw.fit(total.widths, total.values, sigma=errors, floor=False)
-for law in (with_floor, without):
+enough = len(total.widths) > 2
+laws = [PowerLaw.fit(total.widths, total.values, sigma=errors, floor=floor) for floor in (True, False) if enough]
+for law in laws:
     print(f"c = {law.c:.3f}   a = {law.a:.3f}   m = {law.m:.3f}")
+
+# %% tags=["remove-input"]
+against = laws[0].compare() if laws else None
+chapter.record("against c = 0", against and against._asdict())
+Words(against and f"Against a curve with c = 0, the fit with a floor has a likelihood ratio (twice the logarithm) of "
+      f"{against.likelihood_ratio:.1f}; were there no floor, one as large would have the probability "
+      f"{plain(against.p, 3) if against.p >= 0.001 else 'below 0.001'}." or "")
 
 # %% [markdown]
 # ## How sure is the floor?
@@ -119,7 +126,7 @@ left_out_table(missed)
 # each doubling of the width. "Flat" has to mean something: here, less than a stated share per doubling. An interval inside
 # that range shows flatness; a slope that is merely "not significant" would not.
 
-# %% mystnb={"figure": {"caption": "The two parts of FVU over width, with 95% intervals that carry documents and training seeds. The grey wedge holds every line through the middle of the nonlinear part that changes by less than the allowed share with each doubling. See whether the red line stays in the wedge. (Paper: Fig. 1, where the red line is drawn flat.)", "name": "fig-flat"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "FVU (purple) and its nonlinear part (red) over width, with 95% intervals that carry documents and training seeds. The grey wedge holds every line through the middle of the nonlinear part that changes by less than the allowed share with each doubling. See whether the red line stays in the wedge. (Paper: Fig. 1, where the red line is drawn flat.)", "name": "fig-flat"}} tags=["remove-input"]
 flat_chart(measurement)
 
 # %% tags=["remove-input"]
