@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import altair as alt
 import pandas as pd
 
@@ -108,18 +110,15 @@ def x_axis(data, name, title, kind=None) -> alt.X:
         return alt.X("x:Q", title=title, scale=alt.Scale(zero=False, nice=False))
     if kind not in ("log2", "log10"):
         raise ValueError(f"x_scale is {kind!r}; it can be linear, log2 or log10")
-    low, high = float(data["x"].min()), float(data["x"].max())
     if kind == "log10":
         return alt.X("x:Q", title=title, scale=alt.Scale(type="log", base=10))
-    ticks = (
-        sorted(set(data["x"]))
-        if data["x"].nunique() <= 12
-        else [2**k for k in range(40) if low <= 2**k <= high]
-    )
-    pad = (high / low) ** 0.03 if low > 0 else 1.0
-    scale = alt.Scale(type="log", base=2, domain=[low / pad, high * pad], nice=False)
-    axis = alt.Axis(values=[float(tick) for tick in ticks], labelExpr=_AS_POWER, labelOverlap="greedy")
-    return alt.X("x:Q", title=title, scale=scale, axis=axis)
+    # No domain of its own, so that charts over different widths can be layered.
+    scale = alt.Scale(type="log", base=2, nice=False, padding=16)
+    axis = {"labelExpr": _AS_POWER, "labelOverlap": "greedy"}
+    measured = sorted({float(value) for value in data["x"]})
+    if len(measured) <= 12 and any(not math.log2(value).is_integer() for value in measured):
+        axis["values"] = measured
+    return alt.X("x:Q", title=title, scale=scale, axis=alt.Axis(**axis))
 
 
 def y_axis(title, domain=None, field="y") -> alt.Y:
