@@ -73,6 +73,8 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
     from papermill.exceptions import PapermillExecutionError
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)
+    # An interrupted run leaves a task that finds its kernel gone: nothing that the reader of a terminal can use.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     environment = {
         RECORDS: str(aside / "records"),
         CELLS: cells,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from throwaway import STUDY, command, environment, files, project
+from throwaway import ROOT, STUDY, command, environment, files, project
 
 from darkmatter_utils import chapters, readme, records, running, sources, staleness
 from darkmatter_utils.errors import BadInput
@@ -329,3 +329,21 @@ def test_names_that_the_package_itself_offers_lead_to_their_modules(tmp_path, mo
         (tmp_path / f"{name}.py").write_text("")
     monkeypatch.setattr(sources, "PACKAGE", tmp_path)
     assert sources.imports.__wrapped__("probe") == ("charts", "decomposition", "moments")
+
+
+@pytest.mark.parametrize("number", [chapter.number for chapter in chapters.chapters(ROOT)])
+def test_every_chapter_runs_on_nano_twice_to_the_same_bytes(number, tmp_path):
+    for name in ("notebooks", "book"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "_toc.yml").write_text("")
+    source = chapters.pick(ROOT, number).source
+    (tmp_path / "notebooks" / source.name).write_bytes(source.read_bytes())
+    chapter = chapters.pick(tmp_path, number)
+    # A coverage experiment is as good a test of bytes with few draws as with many.
+    parameters = {"draws": 10} if "\ndraws =" in source.read_text() else {}
+    results = []
+    for _ in range(2):
+        running.run(chapter, study="nano", parameters=parameters, log=str)
+        results.append({name: data for name, data in files(tmp_path).items() if "stamps" not in name})
+    assert results[0] == results[1]
+    assert f"build/nano/{chapter.name}.ipynb" in results[0]
