@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Error norms can be predicted
+# # Can error norms be predicted?
 #
 # How large is the error at a token? {cite:t}`engels2025` predict the squared norm of the error, $\lVert \mathrm{SaeError}(x)
 # \rVert^2$, a single number a token, by a linear function of the activation $x$: they call it the *norm test*. Its R² says
@@ -95,7 +95,7 @@ grid_heat(measurement, "norm_error", "R² of the squared error norm")
 # \rVert$ with its square; the mean error of the position, and of the token, in other documents, shrunk towards the general
 # mean where they are rare; the loss of the next token; the number of active latents.
 
-# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm from each simple predictor alone, from all of them, and from x, at each width of the suite (mean over seeds). See which simple predictor comes nearest to x. (Paper: Fig. 13 of its first version, over layers.)", "name": "fig-simple"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm from each simple predictor alone, from all of them, and from x, at each width of the suite (simple predictors: the first seed of each width). See which simple predictor comes nearest to x. (Paper: Fig. 13 of its first version, over layers.)", "name": "fig-simple"}} tags=["remove-input"]
 norm_lines(measurement, predictors, each=True)
 
 # %% tags=["remove-input"]

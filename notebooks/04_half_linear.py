@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Half of the error vector is linear
+# # Is half of the error vector linear?
 #
 # The last chapter predicted how *large* an error is. This one predicts the error itself, a vector of $d$ numbers, by a linear
 # map of the activation: $\mathrm{LinearError}(x) = b\,x + c$, {eq}`eq-split`. Its R² says how much of the error it explains
@@ -37,7 +37,7 @@ verdict = verdict_of(1, measurement)
 chapter.record("verdict", {"word": verdict.word, "why": verdict.why, "numbers": verdict.numbers})
 opening(1, verdict, chapter.study)
 
-# %% mystnb={"figure": {"caption": "$R^2$ of the error vector from x at each width of the suite, per dimension and total; bars are 95% intervals that carry documents and training seeds. The shaded band is what the rule counts as about half. See whether the lines stay inside it from left to right. (Paper: Fig. 2, the contour map of the vector test.)", "name": "fig-vector"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "$R^2$ of the error vector from x at each width of the suite, per dimension and total (where one line is seen, the two coincide); bars are 95% intervals that carry documents and training seeds. The shaded band is what the rule counts as about half. See whether the lines stay inside it from left to right. (Paper: Fig. 2, the contour map of the vector test.)", "name": "fig-vector"}} tags=["remove-input"]
 vector_lines(measurement)
 
 # %% [markdown]
@@ -57,7 +57,8 @@ train = document % 2 == 0
 b = LinearMap.fit(Moments(d, d).update(x[train], error[train]))
 linear = b(x[~train])
 nonlinear = error[~train] - linear
-{"per dimension": round(r2_per_dim(error[~train], linear), 3), "total": round(r2_total(error[~train], linear), 3)}
+scores = {"per dimension": r2_per_dim(error[~train], linear), "total": r2_total(error[~train], linear)}
+{name: round(score, 3) for name, score in scores.items()}
 
 # %% tags=["remove-input"]
 row = measurement.saes.set_index("id").loc[shown]
