@@ -70,6 +70,13 @@ chapter.estimate("fvu narrowest", fvu.estimate(fvu.widths[0]), ".3f")
 chapter.estimate("fvu widest", fvu.estimate(fvu.widths[-1]), ".3f")
 chapter.estimate("nonlinear narrowest", nonlinear.estimate(fvu.widths[0]), ".3f")
 chapter.estimate("nonlinear widest", nonlinear.estimate(fvu.widths[-1]), ".3f")
+rows = {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear", "r2_per_dim": "R² of the error vector, linear in x",
+        "norm_error": "R² of the squared error norm, linear in x"}
+paper = {"r2_per_dim": LEDGER[1].paper, "norm_error": LEDGER[2].paper, "fvu_nonlinear": LEDGER[4].paper}
+for metric, words in rows.items():
+    suite = width_suite(measurement, metric)
+    for width in (suite.widths[0], suite.widths[-1]):
+        chapter.headline(f"{words}, {width:,} latents", suite.estimate(width), paper.get(metric, ""))
 
 # %% [markdown]
 # In the figure, the narrowest SAE has {glue:text}`narrowest`: its FVU is {glue:text}`fvu narrowest`, of which
