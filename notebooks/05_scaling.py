@@ -67,7 +67,8 @@ floor_chart(total, nonlinear, fit, beyond=beyond)
 # %%
 errors = total.replicates.std(axis=0)
 enough = len(total.widths) > 2
-laws = [PowerLaw.fit(total.widths, total.values, sigma=errors, floor=floor) for floor in (True, False) if enough]
+laws = [PowerLaw.fit(total.widths, total.values, sigma=errors, floor=floor)
+        for floor in (True, False) if enough]
 for law in laws:
     print(f"c = {law.c:.3f}   a = {law.a:.3f}   m = {law.m:.3f}")
 
