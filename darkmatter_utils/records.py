@@ -91,7 +91,7 @@ class Chapter:
         self.record(key, markdown)
         glue(key, Markdown(markdown), display=False)
 
-    def headline(self, what: str, here, paper: str = "", fmt: str = ".2f") -> None:
+    def headline(self, what: str, here, paper: str = "", fmt: str = ".3f") -> None:
         """A row of the README's table: what is measured, our number (text, number or estimate), the paper's."""
         said = here if isinstance(here, str) else words(here, fmt)
         self.values.setdefault("headline", []).append({"what": what, "here": said, "paper": paper})

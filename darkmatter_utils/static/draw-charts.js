@@ -1,5 +1,7 @@
 // Draws every div.vl-chart of the page from the specification beside its static SVG, at the width the page has.
 const NARROW = 480;
+// Below this share of its size the text of a strip of tokens is too small to read: it scrolls instead, like code.
+const SMALLEST_STRIP = 0.78;
 
 function wrapText(text, width, perCharacter) {
   const words = (Array.isArray(text) ? text.join(" ") : String(text)).split(/\s+/);
@@ -81,10 +83,12 @@ async function draw(element) {
       box.finish = () => result.finalize();
       const svg = box.querySelector("svg");
       const drawn = Number(svg.getAttribute("width"));
-      svg.style.maxWidth = "100%";
+      const strip = (original.usermeta || {}).scaleText;
+      svg.style.maxWidth = strip ? "none" : "100%";
       svg.style.height = "auto";
-      if (drawn <= available) break;
+      if (drawn <= available || (strip && factor <= SMALLEST_STRIP)) break;
       factor *= Math.max(0.3, (available / drawn) * (attempt ? 0.94 : 0.985));
+      if (strip) factor = Math.max(factor, SMALLEST_STRIP);
     }
     for (const old of element.querySelectorAll(".vl-box")) if (old !== box) old.remove();
     box.classList.remove("vl-drawing");
