@@ -304,7 +304,7 @@ def test_the_readme_table_comes_from_the_records(chapter, monkeypatch):
     assert readme.update(root) is True and readme.update(root) is False
     assert (root / "README.md").read_text() == (
         f"before\n{readme.BEGIN}\n| | here (study `tiny`) | the paper | chapter |\n|---|---|---|---|\n"
-        "| The floor | \u22120.50 [\u22120.60, 0.40] | none given | [01](book/01_probe.ipynb) |\n"
+        "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | [01](book/01_probe.ipynb) |\n"
         f"{readme.END}\nafter\n"
     )
     (root / "README.md").write_text("no markers\n")
