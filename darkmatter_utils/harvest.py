@@ -29,9 +29,7 @@ COLUMNS = {"SaeError": "error", "LinearError": "linear", "NonlinearError": "nonl
 def load_saes(study: Study, source: Source) -> list:
     """The study's SAEs, trained and null ones; BadInput for an unknown kind or a site that is not the study's."""
     loaded = []
-    for entry in study.saes:
-        if entry.site not in (None, study.site):
-            continue  # belongs to another site of the same data
+    for entry in study.selected():
         if entry.path is not None:
             folder = study.data_folder() / entry.path
             loaded.append(load_sae(entry, folder, d_model=source.d_model, dtype=study.dtype, device=study.device))
@@ -42,7 +40,7 @@ def load_saes(study: Study, source: Source) -> list:
         else:
             raise BadInput(f"SAE {entry.id}: kind '{entry.kind}' needs a path to weights; {nearest(entry.kind, KINDS)}")
     if not loaded:
-        raise BadInput(f"study {study.name}: none of its SAEs is at the site '{study.site}'")
+        raise BadInput(f"study {study.name}: none of its SAEs of suite '{study.suite}' is at the site '{study.site}'")
     return loaded
 
 
@@ -103,7 +101,18 @@ def compute(study: Study, folder: Path, *, contexts_a_batch: int, memory: int, p
     spectrum = torch.linalg.eigvalsh(_covariance(first)).flip(0).clamp(min=0)
     replicates = {f"replicates {name}": np.stack([_replicate(strict[id], name) for id in ids], axis=1) for name in REPLICATED}
     np.savez(folder / "arrays.npz", spectrum=spectrum.cpu().numpy(), mean=overall.x_mean.cpu().numpy(), **replicates)
+    np.savez(folder / "maps.npz", **_maps(second))
     (folder / "card.json").write_text(json.dumps(_card(study, source, scored), indent=1))
+
+
+def _maps(second: SecondPass) -> dict[str, np.ndarray]:
+    """Every SAE's out-of-fold maps, then the map of all folds: weight [fold + 1, d, d], x_mean and y_mean [fold + 1, d]."""
+    arrays = {}
+    for id in second.saes:
+        maps = [m.targets(second.columns(id)) for m in (*second.fit_error.maps, second.fit_error.overall)]
+        for name in ("weight", "x_mean", "y_mean"):
+            arrays[f"{id} {name}"] = np.stack([getattr(m, name).cpu().numpy() for m in maps])
+    return arrays
 
 
 def _rows(batch, fold, l0) -> pd.DataFrame:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from . import cache
 from .errors import BadInput
+from .fits import CrossFit, LinearMap
 from .sources import closure, hashes
 from .study import Study
 
@@ -77,6 +79,19 @@ class Measurement:
         with np.load(self.folder / "arrays.npz") as arrays:
             return {name: arrays[name] for name in ("spectrum", "mean")}
 
+    def maps(self, id: str) -> CrossFit:
+        """The maps b x + c of an SAE's error: one for each fold, fitted on the others, and one of all folds."""
+        self.study.sae(id)
+        with np.load(self.folder / "maps.npz") as arrays:
+            parts = [torch.from_numpy(arrays[f"{id} {name}"]) for name in ("weight", "x_mean", "y_mean")]
+        *folds, overall = (LinearMap(*one) for one in zip(*parts))
+        return CrossFit(folds, overall)
+
+    def fold_of(self) -> dict[int, int]:
+        """The fold of each scored document."""
+        table = self.tokens.drop_duplicates("document")
+        return dict(zip(table["document"].tolist(), table["fold"].tolist()))
+
     @property
     def held_out(self) -> dict | None:
         """The model's held-out nats per token and byte beside n-gram models; None where there is no manifest of it."""
@@ -109,6 +124,14 @@ def manifest(study: "Study | str") -> dict:
     return json.loads((study.data_folder() / "manifest.json").read_text()) if study.data else {}
 
 
+def files_of(study: Study) -> dict[str, str]:
+    """sha256 of the files that a study's numbers follow from: model, text and the SAEs that it selects."""
+    files = manifest(study).get("files", {})
+    mine = tuple(f"{entry.path}/" for entry in study.selected() if entry.path)
+    theirs = tuple(f"{entry.path}/" for entry in study.saes if entry.path and f"{entry.path}/" not in mine)
+    return {name: about["sha256"] for name, about in files.items() if not name.startswith(theirs)}
+
+
 def measure(study: "Study | str", *, contexts_a_batch: int = 16, memory: int = 1_000_000_000,
             progress: Callable[[str], None] | None = None, fresh: bool = False) -> Measurement:  # fmt: skip
     """The decomposition of every SAE of a study, computed once and kept by content.
@@ -119,12 +142,11 @@ def measure(study: "Study | str", *, contexts_a_batch: int = 16, memory: int = 1
     their codes fit the memory, three if not; memory beyond that O(folds × SAEs × d_model²).
     """
     study = Study.load(study)
-    folder = study.data_folder() if study.data else None
-    about = cache.verify(folder) if folder else {}
+    if study.data:
+        cache.verify(study.data_folder())
     key = cache.key_of(
-        study=study.fingerprint(), sources=hashes(closure(["harvest"])), versions=cache.versions(),
-        files={name: entry["sha256"] for name, entry in about.get("files", {}).items()},
-    )  # fmt: skip
+        study=study.fingerprint(), sources=hashes(closure(["harvest"])), versions=cache.versions(), files=files_of(study)
+    )
     kept = cache.Kept(f"measure-{study.name}", key)
     if fresh or kept.read(lambda path: path) is None:
         from .harvest import compute

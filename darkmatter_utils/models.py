@@ -92,9 +92,11 @@ def token_losses(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return F.pad(losses, (0, 1), value=float("nan"))
 
 
-def load_model(source: str | Path, *, name: str | None = None, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
+def load_model(source: str | Path, *, name: str | None = None, dtype: str = "float32", device: str = "cpu",
+               random_weights: int | None = None) -> LanguageModel:  # fmt: skip
     """Load a transformers folder or hub name through TransformerBridge, weights unprocessed.
 
+    ``random_weights``: a seed; every matrix is drawn anew from a normal law with the trained matrix's mean and spread.
     Raises BadInput for a folder without a model and for an unknown dtype. Cost: a second's import, then the weights.
     """
     if dtype not in DTYPES:
@@ -109,7 +111,23 @@ def load_model(source: str | Path, *, name: str | None = None, dtype: str = "flo
 
     transformers_logging.disable_progress_bar()
     bridge = TransformerBridge.boot_transformers(str(source), device=device)
+    if random_weights is not None:
+        randomise(bridge.original_model, seed=random_weights)
     return wrap(bridge, name=name or path.name, dtype=dtype)
+
+
+@torch.no_grad()
+def randomise(model: torch.nn.Module, *, seed: int) -> None:
+    """Draw every weight matrix anew, in place: normal, with its own mean and standard deviation; vectors stay.
+
+    A model that computes nothing it learned while its activations keep their scale (Heap et al., 2501.17727). Tied
+    matrices stay tied. The numbers depend on the seed and the order of the parameters only.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for weight in model.parameters():
+        if weight.ndim >= 2:
+            noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32)
+            weight.copy_(noise * weight.float().std() + weight.float().mean())
 
 
 def wrap(bridge, *, name: str, dtype: str = "float32") -> LanguageModel:

@@ -40,6 +40,10 @@ class SaeEntry:
     """Share of latents that never fired on held-out text, where whoever trained it counted."""
     path: str | None = None
     """Folder of its weights, relative to the study's data."""
+    suite: str = ""
+    """Which comparison it was trained for; the unnamed suite is the one that chapters 01 to 05 measure."""
+    target: str = "x"
+    """Part of x that it was trained on and reads: a component SAE's is LinearError, NonlinearError, noise..."""
     dials: dict[str, Any] = field(default_factory=dict)
     """Settings of a null SAE."""
 
@@ -72,6 +76,10 @@ class Study:
     device: str = "cpu"
     contexts: int | None = None
     """Only so many contexts of the text; None: all."""
+    suite: str = ""
+    """Which of its SAEs are measured: those at its site that belong to this suite."""
+    random_weights: int | None = None
+    """Seed of random weights that replace the model's, each matrix with the mean and spread of the trained one."""
     world: dict[str, Any] = field(default_factory=dict)
     """Dials of a simulated world, and how many ``documents`` of it."""
     saes: tuple[SaeEntry, ...] = ()
@@ -140,9 +148,31 @@ class Study:
         """Plain values, for records."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    def at(self, site: str | None = None, *, suite: str | None = None, **changes: Any) -> "Study":
+        """The same study at another site, of another suite of its SAEs, or with other settings.
+
+        Raises BadInput where that makes a contradiction, or for a site and suite without any SAE, naming those that have.
+        """
+        changes |= {key: value for key, value in (("site", site), ("suite", suite)) if value is not None}
+        made = dataclasses.replace(self, **changes)
+        if not made.selected():
+            have = sorted({f"{e.suite or 'the unnamed suite'} at {e.site or self.site}" for e in self.saes})
+            raise BadInput(f"study {self.name} has no SAE of {made.suite or 'the unnamed suite'} at {made.site}; "
+                           f"it has {', '.join(have)}")
+        return made
+
+    def selected(self) -> tuple[SaeEntry, ...]:
+        """The SAEs that are measured: those of the study's suite at its site."""
+        return tuple(e for e in self.saes if e.suite == self.suite and e.site in (None, self.site))
+
+    def sites(self, suite: str = "") -> list[str]:
+        """Sites that have SAEs of a suite, in the order of the study's list."""
+        return list(dict.fromkeys(e.site or self.site for e in self.saes if e.suite == suite))
+
     def fingerprint(self) -> str:
         """sha256 of the settings that numbers depend on (not of the data's bytes)."""
-        settings = {k: v for k, v in self.to_dict().items() if k not in ("title", "device")}
+        chosen = [dataclasses.asdict(entry) for entry in self.selected()]
+        settings = {k: v for k, v in self.to_dict().items() if k not in ("title", "device")} | {"saes": chosen}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def sae(self, id: str) -> SaeEntry:
