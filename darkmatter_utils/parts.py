@@ -46,7 +46,7 @@ def stream_parts(measurement: Measurement, saes: Sequence[str], *, text: str | N
         raise BadInput(f"study {study.name} is simulated: it has no text '{text}'")
     chosen = replace(study, saes=tuple(study.sae(id) for id in saes), text=text or study.text, contexts=contexts or study.contexts)
     source = Source(chosen, contexts_a_batch=contexts_a_batch)
-    loaded = load_saes(chosen, source)
+    loaded = load_saes(chosen, source) if saes else []
     maps = {id: measurement.maps(id) for id in saes}
     own = text in (None, study.text)
     fold = measurement.fold_of() if own else {}
