@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import rules
+from . import rules, rules_worlds
 from .errors import BadInput
 from .rules import (
     FLAT,
@@ -135,9 +135,8 @@ LEDGER = {entry.number: entry for entry in (
     Claim(
         6, "NonlinearError is not a sparse linear code: its norm is the hardest of all parts to predict.",
         "the lowest of all parts", REPORTED,
-        "The norm test from each part itself and from x, for every SAE, beside an oracle SAE of equal FVU "
-        "and L0.",
-        "an oracle SAE that introduces no error has an equally low R²"),
+        rules_worlds.NORM_RULE, "an oracle SAE that introduces no error has an equally low R²",
+        "08_nonlinear_error", rules_worlds.norm_lowest),
     Claim(
         7, "SAEs trained on NonlinearError find fewer and less interpretable features.",
         "FVU 0.59 against 0.54", REPORTED,
@@ -160,8 +159,8 @@ LEDGER = {entry.number: entry for entry in (
     Claim(
         11, "LinearError is mostly absent features, NonlinearError mostly error that the SAE introduces.",
         "in a synthetic table", REPORTED,
-        "True against estimated parts in a simulated world, out of sample.",
-        "more than 25% of a true part lands in the other estimated part"),
+        rules_worlds.LANDING_RULE, "more than 25% of a true part lands in the other estimated part",
+        "07_models_of_activations", rules_worlds.parts_land),
     Claim(
         12, "None of this is special to one model or layer.", "3 models", REPORTED,
         "Signs of the effects over model families, layers and kinds of SAE.",
