@@ -11,6 +11,7 @@ import torch
 
 from .components import NOISE, PARTS, SUITE, TARGETS, base_sae, matched_noise, rows
 from .measurement import measure
+from .records import write_atomic
 from .sae_training import SaeJob, train_sae
 from .saes import load_sae, shrink, threshold_for
 from .study import SaeEntry, Study
@@ -62,27 +63,31 @@ def target_rows(folder: Path, text: str, target: str) -> np.ndarray:
     return matched_noise(torch.from_numpy(stored).float(), seed=seed).numpy().astype(stored.dtype)
 
 
-def train(study: Study, build: Path, *, log=print) -> list[dict]:
-    """All component SAEs, one after the other in one thread; their entries for a manifest. Resumable."""
+def train_all(build: Path, log=print) -> list[str]:
+    """All component SAEs of the embedded study, one after the other in one thread; their ids. Resumable.
+
+    Each folder under ``build/saes`` is finished when its card.json is there. Cost: about half a minute an SAE, and a
+    pass of the model over both texts before the first; a target's vectors in memory.
+    """
     torch.set_num_threads(1)
-    made, targets = [], {}
+    study, targets = Study.load("tiny"), {}
     for job, target in jobs(study.site):
         out = build / "saes" / job.id
-        if not (out / "card.json").exists():
-            if target not in targets:
-                folder = parts(study, build, log=log)
-                targets = {target: [target_rows(folder, text, target) for text in ("component", "score")]}
-            train_one(job, *targets[target], out, log=log)
-        dead = json.loads((out / "card.json").read_text())["dead"]
-        made.append(dict(id=job.id, kind="jumprelu", width=job.width, l0=job.l0, site=job.site, seed=job.seed,
-                         suite=SUITE, target=target, main=False, dead=dead, path=f"saes/{job.id}"))  # fmt: skip
-    return made
+        if (out / "card.json").exists():
+            continue
+        if target not in targets:
+            folder = parts(study, build, log=log)
+            targets = {target: [target_rows(folder, text, target) for text in ("component", "score")]}
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "entry.json").write_text(json.dumps(dict(suite=SUITE, kind="jumprelu", target=target)))
+        train_one(job, *targets[target], out, log=log)
+    return [job.id for job, _ in jobs(study.site)]
 
 
 def train_one(job: SaeJob, training: np.ndarray, score: np.ndarray, folder: Path, *, log=print) -> None:
     """Train on the component rows, shrink to float16, set the threshold to the asked L0 on the score rows.
 
-    Writes card.json beside the weights: L0, FVU and the share of latents that never fire, on the score rows.
+    Writes card.json last: L0, FVU and the share of latents that never fire, on the score rows.
     """
     train_sae(job, training, folder, log=log)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
@@ -94,5 +99,5 @@ def train_one(job: SaeJob, training: np.ndarray, score: np.ndarray, folder: Path
     z_hat, l0 = sae.reconstruct(held)
     fvu = float((held - z_hat).pow(2).sum() / (held - held.mean(0)).pow(2).sum())
     card = dict(l0=float(l0.double().mean()), fvu=fvu, dead=float((sae.firing(held) == 0).double().mean()))
-    (folder / "card.json").write_text(json.dumps(card))
+    write_atomic(folder / "card.json", json.dumps(card))
     log(f"sae: {job.id} held out: L0 {card['l0']:.3f}, FVU {fvu:.4f}, dead {card['dead']:.3f}")

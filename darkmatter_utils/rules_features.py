@@ -34,8 +34,8 @@ def fewer_features(*, fvu_gap: Estimate | None = None, fvu_excess: Estimate | No
     if fvu:
         numbers["measured"] = f"FVU {plain(fvu['NonlinearError'])} against {plain(fvu['LinearError'])}"
     why = (
-        f"An SAE leaves a share of NonlinearError that is larger than that of LinearError by {interval(fvu_gap)} (FVU); "
-        f"of that, {interval(fvu_excess)} is beyond what noise of the two spectra shows."
+        f"The FVU of the SAEs of NonlinearError, less that of LinearError's, is {interval(fvu_gap)}; that is "
+        f"{interval(fvu_excess)} more than the same difference for noise of the two spectra."
     )
     if not (fvu_gap.low > 0 and fvu_excess.low > 0):
         return Verdict(FAILS, why, numbers)
@@ -44,8 +44,9 @@ def fewer_features(*, fvu_gap: Estimate | None = None, fvu_excess: Estimate | No
     numbers |= {"accuracy_gap": accuracy_gap.value, "accuracy_excess": accuracy_excess.value}
     points = lambda value: percent(value, 1).removesuffix("%")  # noqa: E731
     why += (
-        f" The latents of LinearError are detected more often by {interval(accuracy_gap, points)} points of accuracy, "
-        f"{interval(accuracy_excess, points)} beyond dictionaries of matched noise that read the same parts."
+        f" The detection accuracy of the latents of LinearError, less that of NonlinearError's, is "
+        f"{interval(accuracy_gap, points)} points; {interval(accuracy_excess, points)} more than for dictionaries of the "
+        "matched noises that read the same parts."
     )
     clear = accuracy_gap.low > 0 and accuracy_excess.low > 0
     return Verdict(HOLDS if clear else PARTLY, why, numbers)
