@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import rules, rules_worlds
+from . import rules, rules_inference, rules_worlds
 from .errors import BadInput
 from .rules import (
     FLAT,
@@ -149,13 +149,13 @@ LEDGER = {entry.number: entry for entry in (
     Claim(
         9, "Better inference on the same dictionary barely reduces NonlinearError.",
         "FVU lower by 3 to 5%", REPORTED,
-        "FVU_nonlinear of a refit and of pursuits against that of the SAE's encoder, at equal realised L0.",
-        "FVU_nonlinear falls by more than 10%"),
+        rules_inference.PURSUIT_RULE, "FVU_nonlinear falls by more than 10%",
+        "11_can_inference_shrink_it", rules_inference.barely_helps),
     Claim(
         10, "Reconstructions at earlier layers predict part of NonlinearError.",
         "R² up to 0.50", REPORTED,
-        "R² of NonlinearError from an earlier site's reconstruction, raw activation and shuffled tokens.",
-        "the raw activation, rank-matched, explains as much, or shuffled tokens do"),
+        rules_inference.EARLIER_RULE, "the raw activation, rank-matched, explains as much, or shuffled tokens do",
+        "12_can_earlier_layers_shrink_it", rules_inference.earlier_predicts),
     Claim(
         11, "LinearError is mostly absent features, NonlinearError mostly error that the SAE introduces.",
         "in a synthetic table", REPORTED,
