@@ -83,4 +83,8 @@ def train(*, workers: int = 2, build: Path = Path("build/tiny"), out: Path | Non
         for i, result in enumerate(results):
             result.get()
             log(f"saes: {i + 1} of {len(todo)} done")
+    ship(build, out or DATA / "tiny")
+    from . import component_saes  # trained on parts of the shipped suite's error, so they come last
+
+    component_saes.train_all(build, log)
     return ship(build, out or DATA / "tiny")
