@@ -7,7 +7,7 @@ a choice of columns of the same sums, and principal components are a turn of the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,13 @@ from .bootstrap import bootstrap, multinomial_weights
 from .documents import DocumentSums
 from .errors import BadInput
 from .fits import LinearMap, leave_out
+from .harvest import load_saes
+from .measurement import files_of
 from .metrics import Estimate
 from .moments import Moments
 from .results import kept
-from .streams import Kept, Source
+from .sites import Sites
+from .streams import Source
 
 COMPONENTS = 10
 """Principal components of x that stand before x itself."""
@@ -84,24 +87,28 @@ class Nested:
         return of(lambda sums: sums.sum(axis=0)), of(lambda sums: draws @ sums)
 
 
-def nested(measurement, ids: Sequence[str]) -> Nested:
-    """The nested models of some SAEs of a measurement, kept by content.
+def nested(measurement, ids: Sequence[str], *, suite: str = "") -> Nested:
+    """The nested models of some SAEs of a measurement, and of all SAEs of another ``suite`` of its study at whatever sites.
 
-    Cost: the model once (twice where activations do not fit into 1 GB); memory of 8 bytes × tokens × (12 SAEs + 3), and
-    sums of (d_model + 12 SAEs + 3)² a fold. Raises BadInput for an unknown SAE.
+    Kept by content. Cost: the blocks of the model up to the last site, once (more often where activations do not fit
+    into 1.5 GB); memory of 8 bytes × tokens × (12 SAEs of a site + 3), sums of (d_model + 12 SAEs + 3)² a fold.
+    Raises BadInput for an unknown SAE.
     """
-    ids = list(ids)
-    for id in ids:
-        measurement.study.sae(id)
-    tables = kept("nested", measurement.study, ["nested"], lambda: _compute(measurement, ids), ids=ids)
+    study = measurement.study
+    places = {study.site: [study.sae(id).id for id in ids]}
+    for site in study.sites(suite) if suite else []:
+        others = [entry.id for entry in study.at(site, suite=suite).selected()]
+        places[site] = places.get(site, []) + others
+    ids = [id for at in places.values() for id in at]
+    files = {site: files_of(study.at(site, suite=suite)) for site in study.sites(suite)} if suite else {}
+    tables = kept("nested", study, ["nested"], lambda: _compute(measurement, places, suite), places=places, files=files)
     long, facts = tables["residual"], tables["moments"]
     models = list(dict.fromkeys(long["model"]))
-    documents = facts["document"].nunique()
-    shape = (documents, len(ids))
+    shape = (facts["document"].nunique(), len(ids))
     moments = facts[["n", "y", "yy"]].to_numpy().T.reshape(3, *shape)
     residual = long["residual"].to_numpy().reshape(*shape, len(models))
     steps = [name for name in models if name in STEPS]
-    return Nested(ids, steps, models, residual, moments, measurement.study.seed, measurement.study.bootstrap)
+    return Nested(ids, steps, models, residual, moments, study.seed, study.bootstrap)
 
 
 class _Columns:
@@ -123,6 +130,7 @@ class _Columns:
                 for out in range(len(self.folds)):
                     self._add(columns, (name, s, out), [means.without(out)])
         self.values = np.column_stack(columns)
+        self.size = d_model + self.values.shape[1]
         self.steps = [step for step in STEPS if step != "loss" or ("loss",) in self.places]
         cumulative = {step: self.steps[: n + 1] for n, step in enumerate(self.steps)}
         self.models = cumulative | {X: ["x"], THREE: ["‖x‖", "position", "token"]}
@@ -131,6 +139,16 @@ class _Columns:
         first = self.d_model + len(columns)
         self.places[key] = list(range(first, first + len(values)))
         columns += values
+
+    def by_fold(self, rows: slice) -> Iterator[tuple[int, np.ndarray]]:
+        """(fold, which of these rows are in it) for each fold that has any."""
+        for k in range(len(self.folds)):
+            if len(mine := np.flatnonzero(self.fold[rows] == k)):
+                yield k, mine
+
+    def beside(self, x: torch.Tensor, rows: slice, mine: np.ndarray) -> torch.Tensor:
+        """[x, scalars] of some of these rows."""
+        return torch.cat([x[mine], torch.from_numpy(self.values[rows][mine])], dim=1)
 
     def of(self, model: str, sae: int, out: int) -> list[int]:
         """Columns of [principal components of x, scalars] for a model of an SAE, scored on fold `out`."""
@@ -146,43 +164,66 @@ class _Columns:
         return chosen
 
 
-def _compute(measurement, ids: list[str]) -> dict[str, pd.DataFrame]:
+def _compute(measurement, places: dict[str, list[str]], suite: str) -> dict[str, pd.DataFrame]:
     tokens = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
-    columns = _Columns(tokens, ids, measurement.card["d_model"])
-    stream = Kept(Source(measurement.study), [], memory=1_000_000_000)
-    size = columns.d_model + columns.values.shape[1]
-    folds = [Moments(size, len(ids)) for _ in columns.folds]
-    for rows, z in _rows(stream, tokens, columns):
-        for k, sums in enumerate(folds):
-            mine = columns.fold[rows] == k
-            if mine.any():
-                sums.update(z[torch.from_numpy(mine)], columns.y[rows][mine])
+    stream = Sites(measurement.study, list(places))
+    made = [_at(stream, site, _with_errors(stream, site, ids, suite, tokens), ids) for site, ids in places.items()]
+    ids, models = [id for at in places.values() for id in at], made[0][1]
+    sums = made[0][0]
+    tables = {name: np.concatenate([one.tables[name] for one, _ in made], axis=1) for name in sums.tables}
+    index = pd.MultiIndex.from_product([sums.documents, ids], names=["document", "id"])
+    facts = pd.DataFrame({name: tables[name].ravel() for name in ("n", "y", "yy")}, index=index)
+    index = pd.MultiIndex.from_product([sums.documents, ids, models], names=["document", "id", "model"])
+    residual = pd.DataFrame({"residual": tables["residual"].ravel()}, index=index)
+    return {"moments": facts.reset_index(), "residual": residual.reset_index()}
+
+
+def _with_errors(stream: Sites, site: str, ids: list[str], suite: str, tokens: pd.DataFrame) -> pd.DataFrame:
+    """The table of scored tokens with ‖x‖² of the site, and the columns of those SAEs that it has not."""
+    lacking = [id for id in ids if f"{id}:error" not in tokens]
+    if not lacking:
+        return tokens
+    entries = tuple(stream.study.sae(id) for id in lacking)
+    study = replace(stream.study, site=site, suite=suite, saes=entries)
+    saes = load_saes(study, Source(study))
+    new = {name: np.empty(len(tokens)) for id in lacking for name in (f"{id}:error", f"{id}:l0")}
+    new["norm2"] = np.empty(len(tokens))
+    for rows, _, x in stream.scored():
+        new["norm2"][rows] = x[site].double().square().sum(dim=1).cpu()
+        for sae in saes:
+            x_hat, l0 = sae.reconstruct(x[site])
+            new[f"{sae.id}:error"][rows] = (x[site].double() - x_hat.double()).square().sum(dim=1).cpu()
+            new[f"{sae.id}:l0"][rows] = l0.cpu()
+    return tokens.assign(**new)
+
+
+def _at(stream: Sites, site: str, tokens: pd.DataFrame, ids: list[str]) -> tuple[DocumentSums, list[str]]:
+    """The per-document sums of every model of the SAEs of a site, and the models' names."""
+    columns, document = None, tokens["document"].to_numpy()
+    for rows, z in _rows(stream, site, tokens):
+        if columns is None:
+            columns = _Columns(tokens, ids, z.shape[1])
+            folds = [Moments(columns.size, len(ids)) for _ in columns.folds]
+        for k, mine in columns.by_fold(rows):
+            folds[k].update(columns.beside(z, rows, mine), columns.y[rows][mine])
     fits = [_weights(rest, columns, out) for out, rest in enumerate(leave_out(folds))]
-    del folds
-    document = tokens["document"].to_numpy()
-    sums = DocumentSums(document)
-    y = torch.from_numpy(columns.y)
-    for rows, z in _rows(stream, tokens, columns):
-        for k, (weight, level) in enumerate(fits):
-            mine = np.flatnonzero(columns.fold[rows] == k)
-            if len(mine):
-                predicted = (z[mine] @ weight + level).view(len(mine), len(ids), -1)
-                sums.add(document[rows][mine], residual=(y[rows][mine][:, :, None] - predicted) ** 2)
+    sums, y = DocumentSums(document), torch.from_numpy(columns.y)
+    for rows, z in _rows(stream, site, tokens):
+        for k, mine in columns.by_fold(rows):
+            weight, level = fits[k]
+            predicted = (columns.beside(z, rows, mine) @ weight + level).view(len(mine), len(ids), -1)
+            sums.add(document[rows][mine], residual=(y[rows][mine][:, :, None] - predicted) ** 2)
     sums.add(document, n=torch.ones_like(y), y=y, yy=y**2)
-    return _tables(sums, ids, list(columns.models))
+    return sums, list(columns.models)
 
 
-def _rows(stream: Kept, tokens: pd.DataFrame, columns: _Columns) -> Iterator[tuple[slice, torch.Tensor]]:
-    """(rows of the table of scored tokens, their [x, scalars]) batch by batch."""
-    done = 0
-    for batch, _ in stream:
-        keep = torch.from_numpy(batch.scored)
-        rows = slice(done, done + int(keep.sum()))
-        if not np.array_equal(batch.token[batch.scored], tokens["token"].to_numpy()[rows]):
+def _rows(stream: Sites, site: str, tokens: pd.DataFrame) -> Iterator[tuple[slice, torch.Tensor]]:
+    """(rows of the table of scored tokens, x in float64) batch by batch."""
+    known = tokens["token"].to_numpy()
+    for rows, token, x in stream.scored():
+        if not np.array_equal(token, known[rows]):
             raise BadInput("the measurement's tokens are not those of the study's text; measure it again")
-        done = rows.stop
-        if rows.start < rows.stop:
-            yield rows, torch.cat([batch.x[keep].double().cpu(), torch.from_numpy(columns.values[rows])], dim=1)
+        yield rows, x[site].double().cpu()
 
 
 def _weights(rest: Moments, columns: _Columns, out: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,11 +243,3 @@ def _weights(rest: Moments, columns: _Columns, out: int) -> tuple[torch.Tensor, 
     weight = (turn @ weight.flatten(1)).view_as(weight)
     level = rest.y_mean[:, None] - torch.einsum("i,ism->sm", rest.x_mean, weight)
     return weight.flatten(1), level.flatten()
-
-
-def _tables(sums: DocumentSums, ids: list[str], models: list[str]) -> dict[str, pd.DataFrame]:
-    index = pd.MultiIndex.from_product([sums.documents, ids], names=["document", "id"])
-    facts = pd.DataFrame({name: sums.tables[name].ravel() for name in ("n", "y", "yy")}, index=index)
-    index = pd.MultiIndex.from_product([sums.documents, ids, models], names=["document", "id", "model"])
-    residual = pd.DataFrame({"residual": sums.tables["residual"].ravel()}, index=index)
-    return {"moments": facts.reset_index(), "residual": residual.reset_index()}
