@@ -45,7 +45,7 @@ class Landing:
     def weights(self, **signs: float) -> np.ndarray:
         """The sum Σ sign · part as a vector over parts; BadInput for a part that is not there."""
         if unknown := set(signs) - set(self.names):
-            raise BadInput(f"no part {sorted(unknown)[0]!r}; there are {', '.join(self.names)}")
+            raise BadInput(f"no part {min(unknown)!r}; there are {', '.join(self.names)}")
         return np.array([signs.get(name, 0.0) for name in self.names])
 
     def variance(self, c: np.ndarray, documents=None) -> np.ndarray:
@@ -116,7 +116,7 @@ def land(x, parts: Mapping[str, object], document, *, error: Mapping[str, float]
             b = torch.einsum("ikj,k->ij", linear_map.weight.view(d, *z.shape[1:]), signs)
             centred = known[r] - known.mean(dim=0)
             leak[r] = torch.stack([((centred @ b) ** 2).sum(1), (centred**2).sum(1)], dim=1)
-    gram = lambda a, b: by_document(torch.bmm(a, b.transpose(1, 2)), inverse, len(ids))  # noqa: E731
+    gram = lambda a, b: by_document(torch.bmm(a, b.transpose(1, 2)), inverse, len(ids))
     centred = ((x - x.mean(dim=0)) ** 2).sum(dim=1)
     return Landing(tuple(parts), gram(z, z), gram(z, rest), gram(rest, rest),
                    by_document(centred, inverse, len(ids)), by_document(leak, inverse, len(ids)))
