@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .components import NOISE, PARTS, SUITE, TARGETS, base_sae, matched_noise, rows
+from .components import NOISE, PARTS, SCORED_NOISE, SUITE, TARGETS, TRAINING_NOISE, base_sae, matched_noise, rows
 from .measurement import measure
 from .records import write_atomic
 from .sae_training import SaeJob, train_sae
@@ -20,8 +20,6 @@ WIDTH, L0, SEEDS = 384, 8.0, 3
 """Latents (3 d_model), active latents a token, and training seeds of each target."""
 SAMPLES = 2_000_000
 """Vectors seen in training: about one and a half passes over the component documents."""
-TRAINING_NOISE, SCORED_NOISE = 1, 2
-"""Seeds of the noise that is trained on and of the noise that is scored."""
 NAMES = dict(zip(TARGETS, ("x", "error", "linear", "nonlinear", "noise-linear", "noise-nonlinear"), strict=True))
 
 

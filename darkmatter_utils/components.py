@@ -22,6 +22,8 @@ PARTS = ("x", "SaeError", "LinearError", "NonlinearError")
 NOISE = {f"noise like {part}": part for part in ("LinearError", "NonlinearError")}
 """Gaussian targets, and the part whose mean and covariance each has."""
 TARGETS = (*PARTS, *NOISE)
+TRAINING_NOISE, SCORED_NOISE = 1, 2
+"""Seeds of the noise that is trained on and of the noise that is scored."""
 
 
 @dataclass(frozen=True)

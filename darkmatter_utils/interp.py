@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
-from .saes import Sae
+from .saes import Codes
 
 LENGTH = 16
 """Tokens of a window."""
@@ -50,12 +49,11 @@ def cut(context: np.ndarray, document: np.ndarray, token: np.ndarray, *, length:
     return Windows(token[whole].reshape(-1, length), document[whole][::length], of, inside % length)
 
 
-def activations(sae: Sae, z: torch.Tensor) -> sparse.csc_array:
-    """Every latent's activation at every token [token, d_sae], sparse, by latent."""
-    codes = sae.codes(z)
-    end = codes.l0.numpy().cumsum()
-    made = sparse.csr_array((codes.value.numpy(), codes.latent.numpy().astype(np.int32), np.r_[0, end]), shape=(len(z), sae.width))
-    return made.tocsc()
+def activations(codes: Codes, width: int) -> sparse.csc_array:
+    """Every latent's activation at every token [token, width], sparse, by latent."""
+    starts = np.r_[0, codes.l0.numpy().cumsum()]
+    latent = codes.latent.numpy().astype(np.int32)
+    return sparse.csr_array((codes.value.numpy(), latent, starts), shape=(len(starts) - 1, width)).tocsc()
 
 
 @dataclass(frozen=True)
@@ -139,8 +137,7 @@ Explainer = Callable[[Sequence[Task]], list[Judgement]]
 """From tasks to one judgement each; `explainers.py` has two."""
 
 
-def tasks(sae: Sae, z: torch.Tensor, windows: Windows, latents: Sequence[int], *, seed: int) -> list[Task | None]:
-    """The task of each latent, in order; None where a latent cannot be scored. Cost: one pass of the SAE."""
-    found = activations(sae, z)
+def tasks(found: sparse.csc_array, windows: Windows, latents: Sequence[int], *, seed: int) -> list[Task | None]:
+    """The task of each of the ``latents`` of `activations`, in order; None where one cannot be scored."""
     learns = halves(windows.document, seed=seed)
     return [task(found[:, [latent]], windows, learns, seed=seed + latent) for latent in latents]

@@ -153,7 +153,7 @@ def test_activations_by_latent_are_the_saes_own():
     entry = study.saes[0]
     sae = load_sae(entry, study.data_folder() / entry.path, d_model=json_d(study))
     z = torch.randn(500, sae.d_model, generator=torch.Generator().manual_seed(0))
-    found = interp.activations(sae, z)
+    found = interp.activations(sae.codes(z), sae.width)
     with torch.no_grad():
         assert np.array_equal(found.toarray(), sae.sae.encode(z).numpy())
 
