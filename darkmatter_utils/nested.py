@@ -30,10 +30,10 @@ COMPONENTS = 10
 """Principal components of x that stand before x itself."""
 STEPS = ("a constant", "‖x‖", "position", "loss", "L0", "token", f"{COMPONENTS} components of x", "x")
 """What is added, in this order. ‖x‖ stands for the pair ‖x‖, ‖x‖²."""
-FACTS = STEPS[:6]
-"""The steps that need no activation but its norm."""
 X, THREE, SIMPLE, ALL = "x alone", "‖x‖, position and token", "up to the token", "up to x"
 """Models that are compared: x with nothing else, the three of claim 13, the facts together, and everything."""
+ALONE = " alone"
+"""What the name of a model of one step ends with."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Nested:
     steps: list[str]
     """The steps that this study has, in order (a simulated world has no loss)."""
     models: list[str]
-    """The cumulative models, named by their last step, then `X` and `THREE`."""
+    """The cumulative models, named by their last step, each step alone (`ALONE`), and `THREE`."""
     residual: np.ndarray
     """Σ(y − ŷ)² [document, SAE, model]."""
     moments: np.ndarray
@@ -133,7 +133,8 @@ class _Columns:
         self.size = d_model + self.values.shape[1]
         self.steps = [step for step in STEPS if step != "loss" or ("loss",) in self.places]
         cumulative = {step: self.steps[: n + 1] for n, step in enumerate(self.steps)}
-        self.models = cumulative | {X: ["x"], THREE: ["‖x‖", "position", "token"]}
+        alone = {step + ALONE: [step] for step in self.steps[1:]}
+        self.models = cumulative | alone | {THREE: ["‖x‖", "position", "token"]}
 
     def _add(self, columns: list, key: tuple, values: list) -> None:
         first = self.d_model + len(columns)
