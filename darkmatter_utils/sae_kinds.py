@@ -15,12 +15,12 @@ from .sae_training import BATCHES_PER_ROW, SaeJob, _checkpoint, _resume, learnin
 from .streams import shuffled_rows
 
 KINDS = ("topk", "standard", "frozen")
-SEARCH = dict(share=0.2, first=1.0, runs=5, near=0.02)
-"""The search for the L1 coefficient: runs of a fifth of the samples, the first coefficient, how many runs at most, and
-the distance of log L0 at which it ends. Each next coefficient is on the line through the last two runs in log L0
-against log coefficient, a factor of 4 away at most; the second is twice or half of the first."""
-RETRY = 0.1
-"""A full L1 run that misses log L0 by more is done once more, with the coefficient moved along the search's last line."""
+SEARCH = {"share": 0.2, "first": 2.0, "short": 3, "full": 4, "near": 0.05}
+"""The search for the L1 coefficient, on training rows alone. At most three short runs, of a fifth of the samples, find
+its order of magnitude; then at most four full runs, because L0 goes on falling with training. A run that ends within
+5% of the asked L0 (in its logarithm) ends its stage. Each next coefficient is where the line through the stage's last
+two runs, in log L0 against log coefficient, meets the asked L0, a factor of 4 away at most; after the stage's first
+run the line has the slope −1. The full run nearest to the asked L0 is kept."""
 TAIL = 100
 """Batches at the end of a run that its L0 in training is averaged over."""
 
@@ -36,18 +36,7 @@ def train_kind(job: SaeJob, kind: str, activations: np.ndarray, folder: Path, *,
         raise ValueError(f"unknown kind '{kind}'; valid: {', '.join(KINDS)}")
     if (folder / "training.json").exists():
         return folder
-    if kind != "standard":
-        sae, record = _run(job, kind, activations, folder)
-    else:
-        coefficient, slope, rows = search(job, activations, log=log)
-        sae, record = _run(job, kind, activations, folder, l1=coefficient)
-        miss = math.log(record["l0_in_training"] / job.l0)
-        rows.append([coefficient, record["l0_in_training"], "full"])
-        if abs(miss) > RETRY:
-            coefficient *= math.exp(_step(miss, slope))
-            sae, record = _run(job, kind, activations, folder.with_name(folder.name + ".again"), l1=coefficient)
-            rows.append([coefficient, record["l0_in_training"], "full"])
-        record |= dict(l1_coefficient=coefficient, search=rows)
+    sae, record = search(job, activations, log=log) if kind == "standard" else _run(job, kind, activations, folder)
     if kind == "standard":
         sae.fold_W_dec_norm()
     sae.save_inference_model(str(folder))
@@ -59,29 +48,33 @@ def train_kind(job: SaeJob, kind: str, activations: np.ndarray, folder: Path, *,
     return folder
 
 
-def search(job: SaeJob, activations: np.ndarray, *, log=print) -> tuple[float, float, list]:
-    """(L1 coefficient, slope of log L0 in its log, the runs) of `SEARCH`; on training rows only."""
-    short = replace(job, samples=int(job.samples * SEARCH["share"]))
-    rows, coefficient, slope = [], SEARCH["first"], -1.0
-    for _ in range(SEARCH["runs"]):
-        l0 = _run(short, "standard", activations, None, l1=coefficient)[1]["l0_in_training"]
-        log(f"sae: {job.id} L1 coefficient {coefficient:.4g}: L0 {l0:.2f} after {short.samples} samples")
-        rows.append([coefficient, l0, "short"])
-        if abs(math.log(l0 / job.l0)) < SEARCH["near"]:
-            break
-        if len(rows) > 1:
-            (a, m), (b, n) = [(math.log(row[0]), math.log(row[1])) for row in rows[-2:]]
-            slope = min(-0.2, (n - m) / (b - a)) if a != b else slope
-            coefficient = math.exp(b + _step(n - math.log(job.l0), slope))
-        else:
-            coefficient *= 2.0 if l0 > job.l0 else 0.5
-    best = min(rows, key=lambda row: abs(math.log(row[1] / job.l0)))
-    return best[0], slope, rows
+def search(job: SaeJob, activations: np.ndarray, *, log=print):
+    """(the L1 SAE of the full run nearest to the asked L0, its record with every run of the `SEARCH`)."""
+    coefficient, tried, best = SEARCH["first"], [], None
+    for stage in ("short", "full"):
+        samples = int(job.samples * (SEARCH["share"] if stage == "short" else 1))
+        runs: list[tuple[float, float]] = []
+        for _ in range(SEARCH[stage]):
+            sae, record = _run(replace(job, samples=samples), "standard", activations, None, l1=coefficient)
+            l0 = max(record["l0_in_training"], 1e-3)
+            log(f"sae: {job.id} L1 coefficient {coefficient:.4g}: L0 {l0:.2f} after {samples} samples")
+            tried.append([coefficient, l0, stage])
+            runs.append((math.log(coefficient), math.log(l0 / job.l0)))
+            miss = abs(runs[-1][1])
+            if stage == "full" and (best is None or miss < best[0]):
+                best = miss, sae, record | {"l1_coefficient": coefficient}
+            if miss < SEARCH["near"]:
+                break
+            coefficient = math.exp(_next(runs))
+    return best[1], best[2] | {"search": tried}
 
 
-def _step(miss: float, slope: float) -> float:
-    """How far to move the log coefficient for a log L0 too high by ``miss``; by a factor of 4 at most."""
-    return max(-math.log(4), min(math.log(4), -miss / slope))
+def _next(runs: list[tuple[float, float]]) -> float:
+    """The log coefficient of the next run, from (log coefficient, log L0 over the asked one) of those before."""
+    (b, n), slope = runs[-1], -1.0
+    if len(runs) > 1 and runs[-2][0] != b:
+        slope = min(-0.3, (n - runs[-2][1]) / (b - runs[-2][0]))
+    return b + max(-math.log(4), min(math.log(4), -n / slope))
 
 
 def _made(job: SaeJob, kind: str, d: int, l1: float):

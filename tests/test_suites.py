@@ -66,12 +66,13 @@ def test_a_frozen_decoder_is_the_random_one_it_began_with(trained):
 
 def test_the_l1_coefficient_is_searched_on_training_rows(trained, rows):
     job = SaeJob(id="l1", site="s", width=32, l0=3, seed=0, samples=64 * 1500, batch=64, lr=3e-3)
-    coefficient, slope, runs = search(job, rows, log=quiet)
-    assert slope < 0 and len(runs) <= 5
-    near = min(abs(np.log(run[1] / 3)) for run in runs)
-    assert near < abs(np.log(runs[0][1] / 3)) and coefficient in [run[0] for run in runs]
-    record = json.loads((trained / "standard" / "training.json").read_text())
-    assert record["trained_as"] == "standard" and record["search"][-1][0] == record["l1_coefficient"]
+    _, record = search(job, rows, log=quiet)
+    runs = [run for run in record["search"] if run[2] == "full"]
+    miss = [abs(np.log(run[1] / 3)) for run in runs]
+    assert len(runs) <= 4 and record["l1_coefficient"] == runs[int(np.argmin(miss))][0]
+    assert min(miss) < 0.2 and record["l0_in_training"] == pytest.approx(runs[int(np.argmin(miss))][1])
+    saved = json.loads((trained / "standard" / "training.json").read_text())
+    assert saved["trained_as"] == "standard" and {run[2] for run in saved["search"]} == {"short", "full"}
 
 
 def test_an_unknown_kind_is_refused(tmp_path, rows):
