@@ -126,7 +126,7 @@ LEDGER = {entry.number: entry for entry in (
         "R² below 0.2 on held-out documents; or mostly shrinkage; or an artefact of the split",
         "04_half_linear", rules.half_linear,
         "Its thresholds were written before the result. Its guard against shrinkage was replaced after the "
-        "first results were seen; how, and what the first form says, is told below."),
+        "first results were seen; chapter 04 tells how, and what the first form says."),
     Claim(
         2, "More than 90% of the variance of the error's norm is linearly predictable from the activation.",
         "above 0.9", ABSTRACT,

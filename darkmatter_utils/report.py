@@ -157,3 +157,24 @@ def summary(found: Mapping[int, Finding], study: str) -> str:
             parts.append(f"{NUMBERS[len(numbers)]} {verbs[word][len(numbers) > 1]}{listed}")
     joined = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
     return f"Of the paper's {NUMBERS[len(found)]} claims, on the study {study}, {joined}."
+
+
+def with_verdict(records: Records, chapter: int, values: Mapping[str, Any]) -> Records:
+    """The records together with what the chapter at hand has recorded so far."""
+    return {**records, chapter: values}
+
+
+def scaled(numbers: Mapping[str, Any], number: int, factor: float) -> dict[str, Any]:
+    """What claim ``number``'s rule takes, with our own number (not the controls) multiplied by a factor."""
+    own = SHOWN[number].here if number in SHOWN else numbers
+    return {key: _scaled(value, factor) if key in own else value for key, value in numbers.items()}
+
+
+def _scaled(value, factor: float):
+    if isinstance(value, Estimate):
+        return Estimate(*(factor * edge for edge in (value.value, value.low, value.high)))
+    if isinstance(value, Mapping):
+        return {key: _scaled(item, factor) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scaled(item, factor) for item in value]
+    return value * factor if isinstance(value, int | float) and not isinstance(value, bool) else value

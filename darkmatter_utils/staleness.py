@@ -26,12 +26,13 @@ def stamp_path(chapter: ChapterFile, study: str) -> Path:
 
 
 def stamp(chapter: ChapterFile, study: str, *, cells: str, notebook: str, seconds: float) -> None:
-    """Note that a chapter ran here: hashes of its cells and of the executed notebook, and what changes from run to run."""
+    """Note that a chapter ran here: hashes of cells, executed notebook and record, and what changes from run to run."""
     path = stamp_path(chapter, study)
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {
         "cells": cells,
         "notebook": notebook,
+        "record": _digest(chapter.record(study)),
         "seconds": round(seconds, 1),
         "machine": _machine(),
         "commit": _commit(chapter.root),
@@ -96,9 +97,9 @@ def not_run_here(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None
     stamped = read_stamp(chapter, study)
     if stamped is None:
         return "not yet run on this machine"
-    executed = chapter.executed(study)
-    if not executed.exists() or digest(executed.read_bytes()) != stamped["notebook"]:
-        return f"{executed.relative_to(chapter.root)} is not what its last run here wrote"
+    for path, was in ((chapter.executed(study), "notebook"), (chapter.record(study), "record")):
+        if _digest(path) != stamped.get(was):
+            return f"{path.relative_to(chapter.root)} is not what its last run here wrote"
     return None
 
 
@@ -119,6 +120,10 @@ def due(root: Path, study: str = DEFAULT_STUDY) -> list[tuple[ChapterFile, str]]
 def due_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
     """Why a build has to run a chapter as things are now; None when it need not."""
     return stale_reason(chapter, study) or not_run_here(chapter, study)
+
+
+def _digest(path: Path) -> str | None:
+    return digest(path.read_bytes()) if path.exists() else None
 
 
 def _json(path: Path) -> dict | None:
