@@ -68,7 +68,7 @@ def logits_after(model: LanguageModel, site: str, tokens: Int[Tensor, "context p
     return logits if some else logits[:, positions]
 
 
-class Costs:
+class Intervention:
     """Cross-entropy and divergence from the clean model for some contexts, whatever replaces the activation at a site.
 
     At each of ``positions`` the loss is that of the *next* token, so positions must end before the last one.
