@@ -157,3 +157,20 @@ def added_words(found: WidthPairs) -> Words:
         f"{interval(added, lambda v: percent(v, 1))} of what its error norm leaves of the wider one's{sharper}. The square of "
         f"the error norm in its place, a control for a bent relation, removes {interval(square, lambda v: percent(v, 1))}."
     )
+
+
+def seed_pair_words(found: WidthPairs) -> Words:
+    """What two trainings of one width share, and how far an SAE's own effect moves a pair; says so without seeds."""
+    again, spread = found.mean(found.rows("partial", same=True)), found.seed_sd.get("partial", float("nan"))
+    if again is None:
+        return Words("*No width of this study was trained from several seeds: its diagonal is empty, and intervals carry documents only.*")
+    return Words(
+        f"With everything taken out, two trainings of one width share {interval(again)}. Another seed moves an SAE's R² with "
+        f"any partner by a standard deviation of {plain(spread, 3)}; the intervals carry it."
+    )
+
+
+def suite_ids(measurement) -> list[str]:
+    """The first seed of each width of the suite, narrow to wide."""
+    rows = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
+    return rows["id"].tolist()
