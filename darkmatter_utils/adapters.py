@@ -119,7 +119,7 @@ def adapter_tables(measurement: Measurement, id: str, *, contexts: int, training
 
 def kept_adapters(measurement: Measurement, id: str, **settings) -> Tables:
     """`adapter_tables`, kept by content."""
-    compute = lambda: adapter_tables(measurement, id, **settings)  # noqa: E731
+    compute = lambda: adapter_tables(measurement, id, **settings)
     return kept("adapters", measurement.study, ["adapters"], compute, id=id, **settings)
 
 

@@ -1,4 +1,4 @@
-"""The costs of replacements as tables: one row an SAE, for any list of SAEs and null SAEs; and as the page shows them."""
+"""The costs of replacements as tables: shares by part and by width, and one row an SAE for any list of SAEs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import pandas as pd
 from .cost_contexts import PARTS
 from .cost_controls import KINDS
 from .cost_shares import Costs, against_control, alone, both_orders, by_width, lost, of_size, relative, won_back
-from .costs import CLEAN, MEAN, SAE, with_part
-from .tables import Table
+from .costs import CLEAN, MEAN, SAE
 from .widths import suite_rows
-from .words import interval, percent, plain
 
 QUANTITIES = {
     "variance": lambda part: of_size("square", part),
@@ -87,29 +85,6 @@ def against_rows(measurement, costs: Costs, *, measure: str = "ce") -> pd.DataFr
                 rows.append({"sae": id, "width": int(widths[id]), "part": part, "kind": kind,
                              "value": e.value, "low": e.low, "high": e.high})  # fmt: skip
     return pd.DataFrame(rows, columns=["sae", "width", "part", "kind", "value", "low", "high"])
-
-
-def loss_table(measurement, costs: Costs, measure: str = "ce") -> Table:
-    """Nats per token that each replacement costs at each width of the suite, with intervals over documents and seeds."""
-    names = {SAE: "Sae", with_part("LinearError"): "Sae + linear", with_part("NonlinearError"): "Sae + nonlinear"}
-    suites = {title: by_width(measurement, costs, lost(measure, name)) for name, title in names.items()}
-    first = next(iter(suites.values()))
-    frame = pd.DataFrame({"width": first.widths, "seeds": first.seeds})
-    for title, suite in suites.items():
-        frame[title] = [interval(e, lambda v: plain(v, 3)) for e in suite.estimates().values()]
-    return Table(frame, dict.fromkeys(suites, str))
-
-
-def shares_table(shares: pd.DataFrame, part: str) -> Table:
-    """A part's shares at every width: of FVU, of the norm, of the loss and of the divergence."""
-    titles = {"variance": "share of FVU", "norm": "of the norm", "ce": "of the loss, won back",
-              "ce_alone": "of the loss, alone", "kl": "of the divergence, won back"}  # fmt: skip
-    here = shares[(shares["part"] == part) & (shares["kind"] == "")]
-    frame = pd.DataFrame({"width": sorted(here["width"].unique())})
-    for name, title in titles.items():
-        rows = here[here["share"] == name].sort_values("width").itertuples()
-        frame[title] = [interval(row, percent) for row in rows]
-    return Table(frame, dict.fromkeys(titles.values(), str))
 
 
 def main_ids(measurement, *, l0_width: int | None = None) -> tuple[list[str], list[str], list[str]]:

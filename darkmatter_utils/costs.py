@@ -69,7 +69,7 @@ def cost_tables(measurement: Measurement, ids: Sequence[str] = (), *, contexts: 
 def kept_costs(measurement: Measurement, ids: Sequence[str], *, contexts: int = CONTEXTS, controlled: Sequence[str] = (),
                kinds: Sequence[str] = tuple(KINDS)) -> Tables:  # fmt: skip
     """`cost_tables` of a measurement's SAEs, kept by content."""
-    settings = dict(ids=list(ids), contexts=contexts, controlled=list(controlled), kinds=list(kinds))
+    settings = {"ids": list(ids), "contexts": contexts, "controlled": list(controlled), "kinds": list(kinds)}
     return kept("costs", measurement.study, ["costs"], lambda: cost_tables(measurement, **settings), **settings)
 
 

@@ -44,4 +44,7 @@ def proportional(*, slope, controls: dict, apart: dict) -> Verdict:
         return Verdict(HOLDS, why, numbers)
     if len(equal) == len(apart):
         return Verdict(FAILS, f"{why} So it is the norm that is proportional, whatever has it.", numbers)
-    return Verdict(PARTLY if told else UNKNOWN, why, numbers)
+    if told:
+        return Verdict(PARTLY, why, numbers)
+    why += " Whether it is the error that is proportional, or any vector of its norm, is left open."
+    return Verdict(UNKNOWN, why, numbers)
