@@ -43,11 +43,11 @@ def parts(study: Study, build: Path, *, log=print) -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     measurement = measure(study)
-    for text, dtype in (("component", np.float16), (None, np.float32)):
+    for text, dtype in (("component", torch.float16), (None, torch.float32)):
         log(f"components: the parts of x on {text or study.text} documents")
-        made = rows(measurement, base_sae(study), text=text)
+        made = rows(measurement, base_sae(study), text=text, dtype=dtype)
         for name in PARTS:
-            np.save(folder / f"{text or 'score'}-{NAMES[name]}.npy", made.parts[name].numpy().astype(dtype))
+            np.save(folder / f"{text or 'score'}-{NAMES[name]}.npy", made.parts[name].numpy())
     (folder / "done").touch()
     return folder
 

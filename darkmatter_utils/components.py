@@ -44,13 +44,18 @@ class Rows:
         return matched_noise(self.parts[NOISE[name]], seed=seed) if name in NOISE else self.parts[name]
 
 
-def rows(measurement: Measurement, base: str, *, text: str | None = None, contexts: int | None = None) -> Rows:
-    """The parts under SAE ``base`` at every scored token. Memory: 4 × tokens × d_model floats. Cost: one pass."""
+def rows(measurement: Measurement, base: str, *, text: str | None = None, contexts: int | None = None,
+         dtype: torch.dtype = torch.float32) -> Rows:  # fmt: skip
+    """The parts under SAE ``base`` at every scored token, in ``dtype``; the model and the SAE run in float32.
+
+    Memory: 4 × tokens × d_model numbers. Cost: one pass of the model and the SAE.
+    """
+    measurement = Measurement(measurement.study.at(dtype="float32"), measurement.folder)
     kept: dict[str, list] = {name: [] for name in (*PARTS, "document", "context", "position", "token")}
     for batch, found in stream_parts(measurement, [base], text=text, contexts=contexts):
         part = found[base]
         for name, value in zip(PARTS, (batch.x, part.error, part.linear, part.nonlinear), strict=True):
-            kept[name].append(value.float())
+            kept[name].append(value.to(dtype))
         for name in ("document", "context", "position", "token"):
             kept[name].append(getattr(batch, name))
     about = {name: np.concatenate(kept[name]) for name in ("document", "context", "position", "token")}

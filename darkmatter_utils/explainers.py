@@ -145,3 +145,8 @@ def _line(text: str) -> str:
 
 def _parts(n: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def named(explainer: str, *, decode: Callable[[Sequence[int]], list[str]], endpoint: str | None = None) -> Chat | None:
+    """What a chapter's parameter stands for: "lexical" is the default explainer (None), anything else a model's name."""
+    return None if explainer == "lexical" else Chat(explainer, decode=decode, endpoint=endpoint)

@@ -28,6 +28,8 @@ OWN, MATCHED, SHUFFLED = "its own SAE", "a dictionary of matched noise", "its ow
 PICKS = {"the best": 0.0, "at three quarters": 0.25, "in the middle": 0.5, "at one quarter": 0.75}
 """Latents that the gallery shows: by their place in the order of accuracy, best first."""
 GALLERY_WINDOWS = 4
+CHUNK = 1 << 14
+"""Rows of which something of their size is made at a time."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ def features(measurement: Measurement, *, latents: int | None = None, explainer:
 
     ``latents``: how many of each SAE are explained and scored, drawn at random; None: all. ``explainer``: by default the
     lexical one, and the tables are kept by content; of another explainer they are made anew (its answers are kept on
-    disk). Needs a study with component SAEs. Cost: a pass of the model, and of every SAE; 4 parts in memory.
+    disk). {} for a study without component SAEs. Cost: a pass of the model, and of every SAE; 4 parts in memory.
     """
+    if not entries(measurement.study):
+        return {}
     if explainer is not None:
         return compute(measurement, latents=latents, explainer=explainer)
     study = measurement.study.at(suite="components")
@@ -91,6 +95,13 @@ def numbers_of_a_code(study: Study) -> list[int]:
     return [round(l0), round(2 * l0)]
 
 
+def load(measurement: Measurement, target: str) -> list[Sae]:
+    """The SAEs that a study has of a target, by seed; none where it has no component SAEs."""
+    mine = [e for e in entries(measurement.study) if e.target == target]
+    folder = measurement.study.data_folder() if mine else None
+    return [load_sae(e, folder / e.path, d_model=measurement.card["d_model"]) for e in mine]
+
+
 def readings(measurement: Measurement, targets: dict[str, Tensor], windows: Windows) -> Iterator[Reading]:
     """Every SAE on its own target; those of noise on the part that the noise is matched to, at the same L0; and, as a
     pole, those of x with every window's text exchanged for another's."""
@@ -120,25 +131,30 @@ def chosen(reading: Reading, latents: int | None, *, seed: int) -> np.ndarray | 
 
 def explained(found: Rows, reading: Reading, codes: Codes) -> pd.DataFrame:
     """Squared error and variance of each document under a reading, and its active latents."""
-    table = by_document(found, reading.z, reading.sae.decode(codes).double())
+    z_hat = reading.sae.decode(codes)
+    residual = np.concatenate([_squares(a - b) for a, b in zip(reading.z.split(CHUNK), z_hat.split(CHUNK))])
+    table = by_document(found, reading.z, residual)
     table["l0"] = np.bincount(_index(found.document), weights=codes.l0.numpy())
     return table.assign(reads=reading.reads, by=reading.by, seed=reading.entry.seed, id=reading.entry.id)
 
 
 def principal(found: Rows, name: str, z: Tensor, folds: np.ndarray, counts: list[int]) -> list[pd.DataFrame]:
-    """The same for the first k principal components, for each k of ``counts``; each fold by those of the others."""
-    pieces = {fold: z[torch.from_numpy(np.flatnonzero(folds == fold))].double() for fold in np.unique(folds)}
-    sums = {fold: (len(mine), mine.sum(0), mine.T @ mine) for fold, mine in pieces.items()}
-    n, first, second = (sum(one[i] for one in sums.values()) for i in range(3))
-    made = {k: torch.empty(z.shape, dtype=torch.float64) for k in counts}
-    for fold, mine in pieces.items():
+    """The same for the first k principal components, for each k of ``counts``; each fold by those of the others.
+
+    A row's squared error is ‖z − z̄‖² − ‖V'(z − z̄)‖², V the components and z̄ the mean of the other folds.
+    """
+    mine = {fold: torch.from_numpy(np.flatnonzero(folds == fold)) for fold in np.unique(folds)}
+    sums = {fold: (len(i), (rows := z[i].double()).sum(0), rows.T @ rows) for fold, i in mine.items()}
+    n, first, second = (sum(one[j] for one in sums.values()) for j in range(3))
+    residual = {k: np.empty(len(z)) for k in counts}
+    for fold, i in mine.items():
         count, mean = n - sums[fold][0], (first - sums[fold][1]) / (n - sums[fold][0])
         _, vectors = torch.linalg.eigh((second - sums[fold][2]) / count - torch.outer(mean, mean))
+        along = (z[i].double() - mean) @ vectors  # the last are the largest
         for k in counts:
-            top = vectors[:, -k:]
-            made[k][torch.from_numpy(np.flatnonzero(folds == fold))] = (mine - mean) @ top @ top.T + mean
+            residual[k][i] = _squares(along[:, :-k])
     about = lambda k: dict(l0=np.nan, reads=name, by=components(k), seed=0, id=f"pca-{k}")  # noqa: E731
-    return [by_document(found, z, z_hat).assign(**about(k)) for k, z_hat in made.items()]
+    return [by_document(found, z, one).assign(**about(k)) for k, one in residual.items()]
 
 
 def components(k: int) -> str:
@@ -146,13 +162,16 @@ def components(k: int) -> str:
     return f"{k} principal components"
 
 
-def by_document(found: Rows, z: Tensor, z_hat: Tensor) -> pd.DataFrame:
-    """Columns document, tokens, residual Σ‖z − ẑ‖² and total Σ‖z − z̄‖², z̄ the mean of all."""
-    index = _index(found.document)
-    residual = (z - z_hat).pow(2).sum(1).numpy()
-    total = (z.double() - z.double().mean(0)).pow(2).sum(1).numpy()
+def by_document(found: Rows, z: Tensor, residual: np.ndarray) -> pd.DataFrame:
+    """Columns document, tokens, residual (summed over its tokens) and total Σ‖z − z̄‖², z̄ the mean of all."""
+    index, mean = _index(found.document), z.double().mean(0)
+    total = np.concatenate([_squares(part.double() - mean) for part in z.split(CHUNK)])
     return pd.DataFrame({"document": np.unique(found.document), "tokens": np.bincount(index),
                          "residual": np.bincount(index, weights=residual), "total": np.bincount(index, weights=total)})  # fmt: skip
+
+
+def _squares(rows: Tensor) -> np.ndarray:
+    return rows.double().pow(2).sum(1).numpy()
 
 
 def _index(document: np.ndarray) -> np.ndarray:
