@@ -14,18 +14,20 @@ from .study import Study
 
 EFFECTS: dict[int, tuple[str, Callable[[Mapping], Any]]] = {
     1: ("the error is linear in x, in part", lambda n: n["r2"]),
+    2: ("the error's norm is linear in x, in part", lambda n: n["r2"] | (n.get("layers") or {})),
     3: ("wider SAEs fail on the same tokens", lambda n: n["partial"]),
     5: ("FVU falls with width", lambda n: minus(n["fall"])),
     7: ("NonlinearError is harder to learn", lambda n: n["fvu_gap"]),
     8: ("NonlinearError costs loss", lambda n: n["slope"]),
     9: ("better inference helps", lambda n: {width: minus(e) for width, e in n["change"].items()}),
     10: ("earlier SAE outputs tell of NonlinearError", lambda n: n["over_shuffled"]),
+    13: ("x beats simple predictors of the norm", lambda n: n["lead"]),
 }
-"""By claim: the effect in words, and its estimate (or several) with the paper's sign as positive."""
+"""By claim: the effect in words, and its estimate (or several, by width or by layer) with the paper's sign as positive."""
 
 
 def cells(every: Mapping[str, Records]) -> list[dict]:
-    """One cell an effect and study with a language model, and those that chapters recorded under ``cells``.
+    """One cell an effect, layer and study with a language model, and those that chapters recorded under ``cells``.
 
     A chapter that measures an effect at other layers or with other kinds of SAE records a list of {effect, layer, kind,
     value: Estimate}, positive where the effect has the paper's sign.
@@ -38,7 +40,8 @@ def cells(every: Mapping[str, Records]) -> list[dict]:
         for number, one in findings(records).items():
             if number in EFFECTS and one.verdict.numbers:
                 effect, value = EFFECTS[number]
-                made.append({"effect": effect, **place, "sign": sign(value(one.numbers))})
+                made += [{"effect": effect, **place, "layer": layer, "sign": sign(part)}
+                         for layer, part in by_layer(value(one.numbers), place["layer"]).items()]  # fmt: skip
         for values in records.values():
             made += [
                 {"effect": cell["effect"], **place, "layer": cell["layer"], "kind": cell["kind"],
@@ -66,6 +69,17 @@ def placed(name: str) -> dict | None:
         "layer": int(layer.group(1)) if layer else -1,
         "kind": max(set(kinds), key=kinds.count) if kinds else "",
     }
+
+
+def by_layer(value, own: int) -> dict[int, Any]:
+    """Estimates by the layer that their name gives ("layer 0, 256 latents"); those that give none are of the study's own."""
+    if not isinstance(value, Mapping):
+        return {own: value}
+    found: dict[int, Any] = {}
+    for name, estimate in value.items():
+        named = re.match(r"layer (\d+)", str(name))
+        found.setdefault(int(named.group(1)) if named else own, {})[name] = estimate
+    return dict(sorted(found.items()))
 
 
 def sign(value) -> int:

@@ -35,8 +35,9 @@ class Shown:
 SHOWN = {
     1: Shown({"r2": "R² per dimension"},
              {"kept": "share of it left once shrinkage is undone", "split": "strict minus the paper's protocol"}),
-    2: Shown({"r2": "R² of the squared norm"}, {"simple": "simple predictors together"}),
-    3: Shown({"partial": "R² between two widths, ‖x‖ and token taken out"}),
+    2: Shown({"r2": "R² of the squared norm"}, {"layers": "at other layers", "simple": "simple predictors together"}),
+    3: Shown({"partial": "R² between two widths, ‖x‖, position and token taken out"},
+             {"seeds": "two trainings of one width", "shuffled": "tokens shuffled within documents"}),
     4: Shown({"change": "change per doubling"},
              {"whole": "narrowest to widest", "null": "an SAE that introduces no error"}, percent),
     5: Shown({"c": "floor c"}, {"fall": "change of FVU per doubling", "misses": "left-out widths missed by (SE)"}),
@@ -50,7 +51,9 @@ SHOWN = {
               {"raw": "raw activation, as many directions", "over_raw": "lead over it", "over_shuffled": "lead over "
                "shuffled tokens"}),
     11: Shown({"misplaced": "misplaced share"}, style=percent),
-    12: Shown({"cells": "cells"}),
+    12: Shown({"cells": "effects at a model and layer"}),
+    13: Shown({"lead": "R² from x less that from ‖x‖, position and token"},
+              {"gain": "what x adds to all simple predictors and ten of its components"}),
 }  # fmt: skip
 """By claim. A claim that is missing shows the few words of its verdict."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from html import escape
+from html import escape, unescape
 
 import altair as alt
 import pandas as pd
@@ -99,7 +99,7 @@ class Cards:
 
     def __repr__(self) -> str:
         return "\n\n".join(
-            "\n".join([heading, *(f"{name}: {re.sub('<[^>]+>', '', text)}" for name, text in lines.items())])
+            "\n".join([heading, *(f"{name}: {unescape(re.sub('<[^>]+>', '', text))}" for name, text in lines.items())])
             for heading, lines in self.cards.items()
         )
 
