@@ -17,10 +17,11 @@ BARS = "▁▂▃▄▅▆▇█"
 SCALE = 2.0
 """The error, in multiples of the SAE's mean, that fills a bar."""
 STYLE = """<style>
-.dark-strip{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.82rem;line-height:1.25;margin:.3rem 0 .9rem}
-.dark-strip span{display:inline-block;vertical-align:top;margin:0 1px 5px 0;padding:0 1px;border-radius:2px;white-space:pre;
-background:rgba(139,95,191,calc(var(--e)*.11))}
-.dark-strip i{display:block;font-style:normal;font-size:.5rem;line-height:1.15;color:#8b5fbf;letter-spacing:0}
+.dark-strip{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.82rem;line-height:1.3;margin:.3rem 0 .9rem}
+.dark-strip span{display:inline-block;vertical-align:top;margin:0 1px 6px 0;padding:0 1px;border-radius:2px;white-space:pre;
+background:rgba(139,95,191,calc(var(--e)*.1))}
+.dark-strip i{display:block;font-style:normal;font-size:.5rem;line-height:1;height:1.1rem;color:#8b5fbf;
+transform:scaleY(2.2);transform-origin:0 0}
 .dark-gallery summary{cursor:pointer}
 </style>"""
 
@@ -81,8 +82,7 @@ def bars(values) -> str:
 
 
 def _token(word: str, position: int, values: np.ndarray) -> str:
-    visible = escape(word.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "") or "∅")
+    visible = "⏎" if word.startswith("\n") and not word.strip() else word.replace("\n", "⏎").replace("\t", "⇥")
     told = " ".join(f"{v:.1f}" for v in values)
     depth = min(9, round(3 * float(values.mean())))
-    broken = "<br>" if word.endswith("\n") else ""
-    return f'<span style=--e:{depth} title="{position}: {told}">{visible}<i>{bars(values)}</i></span>{broken}'
+    return f'<span style=--e:{depth} title="{position}: {told}">{escape(visible) or "∅"}<i>{bars(values)}</i></span>'

@@ -19,8 +19,8 @@ from .results import kept
 
 KINDS = {
     "raw": "as they are",
-    "partial": "‖x‖, position and token taken out",
-    "shuffled": "the same, tokens shuffled within documents",
+    "partial": "‖x‖, position, token taken out",
+    "shuffled": "the same, tokens shuffled",
     "rank": "rank correlation",
     "partial rank": "rank correlation, taken out",
     "document": "means of documents",

@@ -13,10 +13,10 @@ from .metrics import Estimate
 from .neighbours import KINDS, pairs
 from .tables import Table, Words
 from .widths import estimate, suite_rows
-from .words import interval, percent, plain
+from .words import interval, percent, plain, span
 
 NO_PAIRS = "*This study has fewer than two SAEs of different width.*"
-ORACLES = "oracles of the simulated world, taken out"
+ORACLES = "the same, simulated oracles"
 """How charts name the SAEs that introduce nothing."""
 
 
@@ -174,3 +174,32 @@ def suite_ids(measurement) -> list[str]:
     """The first seed of each width of the suite, narrow to wide."""
     rows = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
     return rows["id"].tolist()
+
+
+def oracle_words(oracles: WidthPairs | None) -> Words:
+    """How much the oracles' error norms agree; says so where they are the study itself, or are not computed."""
+    values = None if oracles is None else oracles.rows("partial")["value"]
+    if values is None or values.empty:
+        return Words("- **What agreement means.** An oracle SAE introduces no error, it only lacks features, and two of them may agree "
+                     "as well: agreement says that tokens are hard, not why.")  # fmt: skip
+    return Words(
+        "- **What agreement means.** The oracle SAEs of the simulated world introduce no error: they lack features, and a wide one "
+        f"lacks a subset of what a narrow one lacks. With everything taken out, their pairs of widths have an R² of {span(values)}. "
+        "So agreement between widths does not tell *absent* features from error that the SAE adds; it says that the "
+        "tokens are hard, not why."
+    )
+
+
+def level_words(measurement) -> Words:
+    """The mean norm of either part of the error at the narrowest and the widest SAE, in units of the root of x's variance."""
+    tokens, ids = measurement.tokens[measurement.tokens["scored"]], suite_ids(measurement)
+    first = measurement.sae(ids[0])
+    unit = np.sqrt(tokens[f"{ids[0]}:error"].mean() / first["fvu"])
+    said = []
+    for part, name in (("linear", "LinearError"), ("nonlinear", "NonlinearError")):
+        levels = [plain(np.sqrt(tokens[f"{id}:{part}"]).mean() / unit) for id in (ids[0], ids[-1])]
+        said.append(f"the mean norm of {name} goes from {levels[0]} to {levels[1]}")
+    widths = [int(measurement.sae(id)["width"]) for id in (ids[0], ids[-1])]
+    return Words(
+        f"From {widths[0]:,} to {widths[1]:,} latents, {' and '.join(said)} (in units of the root of the variance of x)."
+    )

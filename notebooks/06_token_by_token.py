@@ -32,7 +32,9 @@ from darkmatter_utils.pages import opening, rule_of
 from darkmatter_utils.verdicts import judged
 from darkmatter_utils.width_pairs import (
     added_words,
+    level_words,
     oracle_pairs,
+    oracle_words,
     pair_heat,
     ratio_chart,
     ratio_table,
@@ -48,7 +50,7 @@ found, oracles = width_pairs(measurement), oracle_pairs(chapter.study)
 verdict = judged(chapter, 3, same_evidence(found), unfit=unfit(chapter.study))
 opening(3, verdict, chapter.study)
 
-# %% mystnb={"figure": {"caption": "$R^2$ between the error norms of two SAEs of the width suite at the same tokens, over the ratio of their widths (means over the pairs of one ratio; intervals carry documents and training seeds). At ratio 1 stand two trainings of one width that differ in the seed alone: what is lost there, no pair of widths can be asked to share. The other lines are the controls: the norms with what the norm of x, the position and the token say of them taken out of both; the same after the tokens of each document were shuffled, which leaves what documents share; and SAEs of a simulated world that introduce no error. See how far the lines fall from ratio 1, and how far they stay above the shuffled one. (Paper: among Figs. 2 to 6, 11 and 12 of its first version.)", "name": "fig-ratio"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "$R^2$ between the error norms of two SAEs of the width suite at the same tokens, over the ratio of their widths (means over the pairs of one ratio; intervals carry documents and training seeds). At ratio 1 stand two trainings of one width that differ in the seed alone: what is lost there, no pair of widths can be asked to share. The other lines are the controls: the norms with what the norm of x, the position and the token say of them taken out of both; the same after the tokens of each document were shuffled, which leaves what documents share; and, beside a language model, oracle SAEs of a simulated world, which introduce no error. See how far the lines fall from ratio 1, and how far they stay above the shuffled one. (Paper: among Figs. 2 to 6, 11 and 12 of its first version.)", "name": "fig-ratio"}} tags=["remove-input"]
 ratio_chart(found, oracles)
 
 # %% [markdown]
@@ -110,6 +112,9 @@ seed_pair_words(found)
 # %% tags=["remove-input"]
 ratio_table(found, "linear", "nonlinear", "partial")
 
+# %% tags=["remove-input"]
+level_words(measurement)
+
 # %% [markdown]
 # The first version of the paper says more: that the norm of the narrow SAE's *nonlinear* error helps to predict the wide
 # one's error beyond the norm of its whole error. With $S_1$ the squares that a prediction from the error norm leaves on
@@ -152,9 +157,11 @@ rule_of(3)
 #   stays in the rest. It counts as agreement, and as the claim means it, it is: both fail on rare tokens.
 # - **Documents.** If only whole documents were hard or easy, shuffling their tokens would change nothing. The line of
 #   shuffled tokens in {numref}`fig-ratio` shows what that leaves.
-# - **What agreement means.** The simulated world's SAEs introduce no error; they lack features, and a wide one lacks a subset of
-#   what a narrow one lacks. They agree as well. So agreement between widths does not tell *absent* features from error that the
-#   SAE adds; it says that the tokens are hard, not why.
+
+# %% tags=["remove-input"]
+oracle_words(oracles)
+
+# %% [markdown]
 # - **The ceiling.** Two trainings of one width are not equal either. How far a pair of widths falls short of ratio 1 in
 #   {numref}`fig-ratio` is what the difference in width costs.
 #
