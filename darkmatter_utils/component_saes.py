@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,14 +63,22 @@ def target_rows(folder: Path, text: str, target: str) -> np.ndarray:
 
 
 def train_all(build: Path, log=print) -> list[str]:
-    """All component SAEs of the embedded study, one after the other in one thread; their ids. Resumable.
+    """All component SAEs of the embedded study; their ids. Resumable.
 
-    Each folder under ``build/saes`` is finished when its card.json is there. Cost: about half a minute an SAE, and a
-    pass of the model over both texts before the first; a target's vectors in memory.
+    Cost: half a minute an SAE in one thread, and before the first a pass of the model over both texts.
     """
     torch.set_num_threads(1)
-    study, targets = Study.load("tiny"), {}
-    for job, target in jobs(study.site):
+    study = Study.load("tiny")
+    return train_suite(study, build, jobs(study.site), log=log)
+
+
+def train_suite(study: Study, build: Path, wanted: Sequence[tuple[SaeJob, str]], *, log=print) -> list[str]:
+    """Train each job on its target, one after the other; ids of the folders under ``build/saes``.
+
+    A folder is finished when its card.json is there. Memory: one target's vectors, twice.
+    """
+    targets: dict[str, list[np.ndarray]] = {}
+    for job, target in wanted:
         out = build / "saes" / job.id
         if (out / "card.json").exists():
             continue
@@ -79,7 +88,7 @@ def train_all(build: Path, log=print) -> list[str]:
         out.mkdir(parents=True, exist_ok=True)
         (out / "entry.json").write_text(json.dumps(dict(suite=SUITE, kind="jumprelu", target=target)))
         train_one(job, *targets[target], out, log=log)
-    return [job.id for job, _ in jobs(study.site)]
+    return [job.id for job, _ in wanted]
 
 
 def train_one(job: SaeJob, training: np.ndarray, score: np.ndarray, folder: Path, *, log=print) -> None:

@@ -1,9 +1,6 @@
-"""What chapter 09 shows: charts, tables and the gallery of latents; words where a study has no component SAEs."""
+"""The charts of chapter 09; words where a study has no component SAEs."""
 
 from __future__ import annotations
-
-import json
-from html import escape
 
 import altair as alt
 import numpy as np
@@ -11,23 +8,25 @@ import pandas as pd
 
 from . import charts
 from .chart_theme import INK, MUTED, colour, finish, tip
-from .components import NOISE, PARTS, base_sae, entries
-from .features import MATCHED, OWN, PICKS, SHUFFLED
-from .gaps import PAIR, detection, evidence, fvus
-from .interp import A_DECILE, DECILES, LENGTH, SHOWN, TESTED_SILENT
-from .measurement import manifest
+from .components import NOISE, PARTS
+from .features import MATCHED, OWN, SHUFFLED
+from .gaps import detection, fvus
+from .interp import DECILES
 from .results import Tables
-from .tables import Table, Words
-from .words import interval, percent, plain
+from .tables import Words
 
-NONE = Words("*This study has no SAEs that were trained on parts of the error, so there is nothing to show here.*")
+NONE = Words("*No SAE of this study was trained on a part of the error.*")
 DIAMOND, TICK = "noise of its spectrum", "principal components"
 
 
-def overview(tables: Tables):
-    """FVU of each part's SAEs beside matched noise, and detection accuracy by decile."""
+def overview(tables: Tables, study):
+    """FVU of each part's SAEs beside matched noise, and detection accuracy by decile; what a study lacks, in words."""
+    if not tables and study.model is None:
+        return Words("*This study is simulated: no SAE was trained on a part of its error, and without text no latent could be "
+                     "explained. The chapter shows its definitions and its rule, and no result.*")  # fmt: skip
     if not tables:
-        return NONE
+        return Words("*This study has no SAEs that were trained on parts of the error (a suite named components). The chapter shows "
+                     "its definitions and its rule, and no result.*")  # fmt: skip
     return charts.beside(fvu_chart(tables["documents"]), decile_chart(tables["latents"]))
 
 
@@ -62,27 +61,34 @@ def fvu_chart(documents: pd.DataFrame):
     return finish(alt.layer(*layers), "", 290, 240)
 
 
+KINDS = {OWN: "its own SAE", MATCHED: "an SAE trained on its noise", SHUFFLED: "its own, text shuffled"}
+"""Readings as the legends name them."""
+DASHES = {OWN: [1, 0], MATCHED: [6, 4], SHUFFLED: [2, 3]}
+
+
 def curves(latents: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracy in each decile with its interval: one row a line and decile."""
-    kinds = [(OWN, {part: part for part in PARTS}), (MATCHED, {part: f"{part}, dictionary of noise" for part in PAIR}),
-             (SHUFFLED, {"x": "x, text shuffled"})]  # fmt: skip
+    """Mean accuracy in each decile: one row a part, a kind of reading and a decile, with its interval and its seeds."""
     found = []
-    for by, lines in kinds:
+    for by in KINDS:
         for decile in range(1, DECILES + 1):
-            joined = detection(latents, by, deciles=[decile])
-            found += [dict(line=name, decile=decile, accuracy=joined[part].value, low=joined[part].estimate.low,
-                           high=joined[part].estimate.high) for part, name in lines.items()]  # fmt: skip
+            found += [dict(part=part, by=by, decile=decile, accuracy=j.value, low=j.estimate.low, high=j.estimate.high, seeds=j.seeds)
+                      for part, j in detection(latents, by, deciles=[decile]).items()]  # fmt: skip
     return pd.DataFrame(found)
 
 
 def decile_chart(latents: pd.DataFrame):
-    """Detection accuracy over the deciles of activation, one line a part, with the controls of the two that are compared."""
+    """Detection accuracy over the deciles of activation: a line a part and reading, thin lines for single seeds."""
     frame = curves(latents)
-    return charts.lines_with_intervals(
-        frame, "decile", "accuracy", low="low", high="high", color="line", x_scale="linear", x_title="decile of activation",
-        y_title="detection accuracy", y_domain=(min(0.45, float(frame["low"].min())), max(0.8, float(frame["high"].max()))),
-        reference=0.5, reference_label="", width=330, height=240,
-    )  # fmt: skip
+    seeds = frame.explode("seeds", ignore_index=True)
+    seeds = seeds.assign(seed=seeds.groupby(["part", "by", "decile"]).cumcount(), accuracy=seeds["seeds"].astype(float))
+    names = dict(x_title="decile of activation", y_title="detection accuracy")
+    base = _lines(frame, "decile", "accuracy", legend=False, **names)
+    thin = _lines(seeds[seeds["by"] == OWN], "decile", "accuracy", legend=False, **names)
+    thin = thin.encode(detail=["seed:N", "part:N"], color=alt.value(MUTED))
+    bars = base.mark_rule(opacity=0.7).encode(y=alt.Y("low:Q", title="detection accuracy"), y2="high")
+    chance = alt.Chart(pd.DataFrame({"y": [0.5]})).mark_rule(color=MUTED, strokeWidth=1).encode(y="y:Q")
+    layers = [chance, thin.mark_line(strokeWidth=0.8, opacity=0.6), bars, base.mark_line(), base.mark_point(size=28)]
+    return finish(alt.layer(*layers), "", 320, 240)
 
 
 def spread_chart(tables: Tables):
@@ -92,154 +98,22 @@ def spread_chart(tables: Tables):
     latents, rows = tables["latents"], []
     for (by, reads), table in latents.groupby(["by", "reads"], sort=False):
         mean = table[[f"d{d}" for d in range(1, DECILES + 1)]].mean(axis=1).dropna().to_numpy()
-        name = {OWN: reads, MATCHED: f"{reads}, dictionary of noise", SHUFFLED: f"{reads}, text shuffled"}[by]
-        rows += [dict(line=name, accuracy=a, share=float((mean >= a).mean())) for a in np.linspace(0.4, 1, 61).round(2)]
-    frame = pd.DataFrame(rows)
-    order = [*PARTS, *[f"{part}, dictionary of noise" for part in PAIR], "x, text shuffled"]
-    frame = frame.sort_values("line", key=lambda c: c.map(order.index), kind="stable")
-    return charts.lines_with_intervals(frame, "accuracy", "share", color="line", x_scale="linear", y_domain=(0, 1), band=True,
-                                       x_title="mean accuracy over the deciles, at least", y_title="share of latents")  # fmt: skip
+        rows += [dict(part=reads, by=by, accuracy=a, share=float((mean >= a).mean())) for a in np.linspace(0.4, 1, 61).round(2)]
+    base = _lines(pd.DataFrame(rows), "accuracy", "share", x_title="mean accuracy over the deciles, at least",
+                  y_title="share of latents")  # fmt: skip
+    return finish(base.mark_line(), "", charts.WIDTH, charts.HEIGHT)
 
 
-def fvu_table(tables: Tables):
-    """Every target: effective rank, FVU of its SAEs with interval and range of seeds, and what it stands beside."""
-    if not tables:
-        return NONE
-    documents = tables["documents"]
-    rank = tables["targets"].set_index("reads")["rank"]
-    own = {**fvus(documents, OWN, PARTS), **fvus(documents, OWN, NOISE)}
-    matched, pca = fvus(documents, MATCHED, PARTS), {by: fvus(documents, by, [*PARTS, *NOISE]) for by in pca_names(documents)}
-    l0 = documents[documents["by"] == OWN].groupby("reads")[["l0", "tokens"]].sum()
-    rows = [
-        {"target": name, "effective rank": f"{rank[name]:.0f}", "L0": f"{l0.loc[name, 'l0'] / l0.loc[name, 'tokens']:.2f}",
-         "FVU": interval(j.estimate, lambda v: plain(v, 3)), "seeds": f"{min(j.seeds):.4f} to {max(j.seeds):.4f}",
-         "by a dictionary of its noise": plain(matched[name].value, 3) if name in matched else "–"}
-        | {f"by {by}": plain(found[name].value, 3) for by, found in pca.items()}
-        for name, j in own.items()
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows)
-    return Table(frame, dict.fromkeys(frame.columns[1:], str))
-
-
-def accuracy_table(tables: Tables):
-    """Every reading: latents that were scored, mean accuracy with interval and range of seeds, and that of the top decile."""
-    if not tables:
-        return NONE
-    latents, rows = tables["latents"], []
-    for by in (OWN, MATCHED, SHUFFLED):
-        every, top = detection(latents, by), detection(latents, by, deciles=[DECILES])
-        for reads, joined in every.items():
-            mine = latents[(latents["by"] == by) & (latents["reads"] == reads)]
-            rows.append({"target": reads, "latents of": by, "scored": f"{mine['d1'].notna().sum():,} of {len(mine):,}",
-                         "mean accuracy": interval(joined.estimate, lambda v: plain(v, 3)),
-                         "seeds": f"{min(joined.seeds):.3f} to {max(joined.seeds):.3f}",
-                         "top decile": interval(top[reads].estimate, lambda v: plain(v, 3))})  # fmt: skip
-    frame = pd.DataFrame(rows)
-    return Table(frame, dict.fromkeys(frame.columns[2:], str))
-
-
-def gap_table(tables: Tables):
-    """The two gaps that the rule judges, what matched noise shows of each, and the excess."""
-    if not tables:
-        return NONE
-    found = evidence(tables)
-    rows = []
-    for name, key, style in (("FVU: NonlinearError less LinearError", "fvu", lambda v: plain(v, 3)),
-                             ("accuracy: LinearError less NonlinearError, points", "accuracy", lambda v: plain(100 * v, 1))):  # fmt: skip
-        gap, excess = found[f"{key}_gap"], found[f"{key}_excess"]
-        rows.append({"gap": name, "of the parts": interval(gap, style), "of matched noise": style(gap.value - excess.value),
-                     "excess": interval(excess, style)})  # fmt: skip
-    frame = pd.DataFrame(rows)
-    return Table(frame, dict.fromkeys(frame.columns[1:], str))
-
-
-class Gallery:
-    """A few latents of each part with the windows that their explanation was learned from; folded, part by part."""
-
-    def __init__(self, gallery: pd.DataFrame):
-        self.gallery = gallery
-
-    def _repr_html_(self) -> str:
-        return "\n".join(self._part(*key, table) for key, table in self.gallery.groupby(["by", "reads"], sort=False))
-
-    def _part(self, by: str, reads: str, table: pd.DataFrame) -> str:
-        name = reads if by == OWN else f"{reads}, read by {by}"
-        latents = "\n".join(self._latent(table[table["place"] == place]) for place in PICKS)
-        return f"<details><summary><strong>{escape(name)}</strong></summary>\n{latents}\n</details>"
-
-    def _latent(self, table: pd.DataFrame) -> str:
-        first = table.iloc[0]
-        head = (f"<p>Latent {first['latent']}, {escape(first['place'])}: accuracy {first['accuracy']:.2f}.<br>"
-                f"Explanation: <em>{escape(first['explanation'])}</em></p>")  # fmt: skip
-        return head + "\n" + "\n".join(_window(json.loads(t), json.loads(s)) for t, s in zip(table["text"], table["strength"]))
-
-    def __repr__(self) -> str:
-        return f"gallery of {self.gallery.groupby(['by', 'reads', 'latent']).ngroups} latents"
-
-
-def gallery(tables: Tables):
-    """The gallery of a study, or words."""
-    return Gallery(tables["gallery"]) if tables else NONE
-
-
-def _window(texts: list[str], strength: list[float]) -> str:
-    """One window as a line of code; the darker a token's ground, the higher the activation (of the window's highest)."""
-    top = max(max(strength), 1e-9)
-    cells = []
-    for text, s in zip(texts, strength, strict=True):
-        shown = escape(text.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "")).replace(" ", "&nbsp;")
-        ground = f' style="background: rgba(221, 79, 60, {0.15 + 0.5 * s / top:.2f})" title="{s:g}"' if s > 0 else ""
-        cells.append(f"<span{ground}>{shown}</span>")
-    return f'<div style="overflow-x: auto; white-space: nowrap"><code>{"".join(cells)}</code></div>'
-
-
-def trained(measurement) -> Words:
-    """How the study's component SAEs were made, in a paragraph."""
-    study = measurement.study
-    mine = entries(study)
-    if not mine:
-        return NONE
-    first, base = mine[0], study.sae(base_sae(study))
-    seeds = len({e.seed for e in mine})
-    samples = manifest(study)["sae_cards"][first.id]["samples"]
-    return Words(
-        f"The error is that of the SAE `{base.id}` (width {base.width:,}, L0 {base.l0:g}): of the width suite, the first seed at that "
-        f"width. Its parts on the *component* documents, which neither the language model nor this SAE nor any map has seen, are "
-        f"what {len(mine)} SAEs were trained on: {seeds} seeds for each of {', '.join(dict.fromkeys(e.target for e in mine))}. All are "
-        f"BatchTopK SAEs of width {first.width:,} that saw {samples:,} vectors; all are read as JumpReLU SAEs with one threshold, "
-        f"set so that {first.l0:g} latents are active on a held-out token. They are scored on the documents of all other "
-        f"chapters, each split by maps that were fitted on other documents, at the same positions as in training "
-        f"({study.window[0]} to {study.window[1] - 1} of a context)."
-    )
-
-
-def explained_by(tables: Tables, explainer: str, chat) -> Words:
-    """What detection is, who explained, and what became of the questions."""
-    if not tables:
-        return NONE
-    text = (
-        f"A *window* is {LENGTH} tokens of one context. For each latent, up to {SHOWN} windows with its largest activations, from half "
-        f"of the documents, go to an explainer; it then says of windows from the other half whether the latent is active in them: "
-        f"up to {A_DECILE} from each decile of its activation, and up to {TESTED_SILENT} in which it is silent. *Accuracy* in a decile is "
-        "the mean of two shares, of its windows that are found and of silent windows that are left alone: one half is chance. "
-    )
-    if chat is None:
-        return Words(
-            text + "The explainer here is **lexical**: from the windows that it is shown it counts which tokens stand where the latent is "
-            "most active, which stand before them, and which stand around; it settles, on those windows alone, which of these counts "
-            "and which threshold tell them best from silent ones. It is no language model, and its explanations are counts."
-        )
-    lost = tables["latents"]["coins"].mean()
-    return Words(
-        text + f"The explainer here is the language model `{explainer}`. Of its answers, {chat.counts['unreadable']:,} could not be read and "
-        f"{chat.counts['unanswered']:,} never came; the windows behind them ({percent(lost, 1)} of all) count as tossed coins."
-    )
-
-
-def unscored(tables: Tables) -> str:
-    """How many latents were too rare or too dense to be scored, in words."""
-    if not tables:
-        return ""
-    latents = tables["latents"]
-    lost = int(latents["d1"].isna().sum())
-    return f"{lost:,} of {len(latents):,} latents ({percent(lost / len(latents), 1)}) fire in too few windows, or in too many, to be scored"
+def _lines(frame: pd.DataFrame, x: str, y: str, *, x_title: str, y_title: str, legend: bool = True):
+    """Encodings of lines with the colour of their part (named in a legend) and the dash of their kind of reading."""
+    data = frame.assign(color=frame["part"], kind=frame["by"].map(KINDS)).drop(columns=["seeds"], errors="ignore")
+    kinds = {KINDS[by]: dash for by, dash in DASHES.items()}
+    dash = alt.StrokeDash("kind:N", title=None, scale=alt.Scale(domain=list(kinds), range=list(kinds.values())),
+                          legend=alt.Legend(columns=1, symbolType="stroke", symbolStrokeWidth=2, symbolSize=300))  # fmt: skip
+    about = [alt.Tooltip("part:N"), alt.Tooltip("kind:N", title="read by"), alt.Tooltip(f"{x}:Q", title=x_title),
+             alt.Tooltip(f"{y}:Q", title=y_title, format=".3f")]  # fmt: skip
+    scale = alt.Scale(zero=False, nice=False)
+    return alt.Chart(data).encode(
+        x=alt.X(f"{x}:Q", title=x_title, scale=scale), y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False)),
+        color=colour(data["color"], legend=legend), strokeDash=dash, tooltip=about,
+    )  # fmt: skip

@@ -27,14 +27,14 @@ from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim, unfit
 from darkmatter_utils.components import base_sae, entries, matched_noise, rows
 from darkmatter_utils.explainers import named
-from darkmatter_utils.feature_charts import (
+from darkmatter_utils.feature_charts import overview, spread_chart
+from darkmatter_utils.feature_page import (
     accuracy_table,
     explained_by,
     fvu_table,
     gallery,
     gap_table,
-    overview,
-    spread_chart,
+    record,
     trained,
     unscored,
 )
@@ -50,10 +50,11 @@ measurement = measure(chapter.study)
 asked = named(explainer, decode=measurement.decode, endpoint=endpoint)
 found = features(measurement, latents=latents, explainer=asked)
 verdict = judged(chapter, 7, evidence(found), unfit=unfit(chapter.study))
+record(chapter, found)
 opening(7, verdict, chapter.study)
 
-# %% mystnb={"figure": {"caption": "Left: the share of each part's variance that SAEs trained on it leave (FVU), on held-out documents; dots with 95% intervals that carry documents and training seeds, a ring for each seed. Diamonds: SAEs trained on Gaussian noise with the part's mean and covariance. Triangles: principal components, as many as the SAE's code has numbers. Right: how well an explanation of a latent finds windows of text again, by decile of the latent's activation in them; the dotted line is chance, the bars carry latents and seeds. Dictionaries of noise read the same parts as a control. See how far apart LinearError and NonlinearError are on the left, beside their diamonds, and on the right, beside their dictionaries of noise. (Paper: Fig. 8 of its first version, Fig. 7 of its second.)", "name": "fig-features"}} tags=["remove-input"]
-overview(found)
+# %% mystnb={"figure": {"caption": "Left: the share of each part's variance that SAEs trained on it leave (FVU), on held-out documents; dots with 95% intervals that carry documents and training seeds, a ring for each seed. Diamonds: SAEs trained on Gaussian noise with the part's mean and covariance. Triangles: principal components, as many as the SAE's code has numbers. Right: how well an explanation of a latent finds windows of text again, by decile of the latent's activation in them; the grey line is chance, bars are 95% intervals over latents and seeds, thin grey lines single seeds; colours are those on the left; dashed: SAEs trained on a part's noise read the part itself. See how far apart LinearError and NonlinearError are, on the left beside their diamonds, on the right beside their dashed lines. (Paper: Fig. 8 of its first version, Fig. 7 of its second.)", "name": "fig-features"}} tags=["remove-input"]
+overview(found, chapter.study)
 
 # %% [markdown]
 # ## The idea: the same SAE, another target
