@@ -15,15 +15,17 @@ from .widths import width_suite
 
 def by_width(tables: Tables, inference: str, metric: str, *, change: bool = False) -> dict[int, Estimate]:
     """A score at each width of the suite, over its seeds, with an interval that carries documents and seeds; with
-    ``change``, its change from the encoder's as a share (paired: the same documents and the same SAE)."""
+    ``change``, its change from the encoder's as a share (paired: the same documents and the same SAE; of the values without
+    the maps' estimation error, as the replicates are)."""
     scores = tables["scores"][tables["scores"]["inference"] == inference].reset_index(drop=True)
     if scores.empty:
         return {}
     draws = lambda name: np.stack([tables["replicates"][f"{id} | {name} | {metric}"] for id in scores["id"]], axis=1)
     values, drawn = scores[metric].to_numpy(), draws(inference)
     if change:
-        base = tables["scores"][tables["scores"]["inference"] == ENCODER].set_index("id").loc[scores["id"], metric]
-        values, drawn = values / base.to_numpy() - 1, drawn / draws(ENCODER) - 1
+        whole = f"{metric}_population"
+        base = tables["scores"][tables["scores"]["inference"] == ENCODER].set_index("id").loc[scores["id"], whole]
+        values, drawn = scores[whole].to_numpy() / base.to_numpy() - 1, drawn / draws(ENCODER) - 1
     name = "change" if change else metric
     table = scores[["id", "width", "seed"]].assign(main=True, **{name: values})
     return width_suite(SimpleNamespace(saes=table, replicates={name: drawn}), name).estimates()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -25,7 +27,8 @@ def inference_scores(measurement, *, contexts: int, precision: str = "float32") 
     """Every inference on every SAE of the width suite that has a dictionary, on ``contexts`` contexts (kept by content).
 
     ``scores``: id, width, seed, inference, l0 (realised), short (share of tokens with fewer active latents than the
-    encoder's), over, shared (share of its active latents that are the encoder's, too), and each of `SCORES` with its interval over documents. ``replicates``: columns "id | inference |
+    encoder's), over, shared (share of its active latents that are the encoder's, too), and each of `SCORES` with its interval over documents
+    (and, for `REPLICATED`, the interval's centre, which does not have the maps' estimation error). ``replicates``: columns "id | inference |
     score", a row one resample of documents, the same for all. ``about``: tokens, documents, contexts. Codes are made
     in ``precision``, sums in float64.
     """
@@ -36,9 +39,8 @@ def inference_scores(measurement, *, contexts: int, precision: str = "float32") 
 def _compute(measurement, contexts: int, precision: torch.dtype) -> Tables:
     study = measurement.study
     rows = suite_rows(measurement)
-    wanted = set(rows["id"])
-    saes = [sae for sae in load_saes(study, Source(study)) if sae.id in wanted]
-    found = {sae.id: made for sae in saes if (made := dictionary_of(sae)) is not None}
+    suite = replace(study, saes=tuple(study.sae(id) for id in rows["id"]))
+    found = {sae.id: made for sae in load_saes(suite, Source(suite)) if (made := dictionary_of(sae)) is not None}
     batches = [batch for batch, _ in spread_batches(measurement, contexts)]
     keep = [torch.from_numpy(batch.scored) for batch in batches]
     x = torch.cat([batch.x[mask] for batch, mask in zip(batches, keep)]).double()
@@ -53,16 +55,18 @@ def _compute(measurement, contexts: int, precision: torch.dtype) -> Tables:
         for name in reconstructions:
             made = score(passes, name, replicates=study.bootstrap, seed=study.seed)
             row = {"id": id, "width": int(entry["width"]), "seed": int(entry["seed"]), "inference": name,
-                       "l0": float(l0[name].double().mean()), "short": float((l0[name] < l0[ENCODER]).double().mean()),
-                       "over": float((l0[name] > l0[ENCODER]).double().mean()), "shared": shared[name]}  # fmt: skip
+                   "l0": float(l0[name].double().mean()), "short": float((l0[name] < l0[ENCODER]).double().mean()),
+                   "over": float((l0[name] > l0[ENCODER]).double().mean()), "shared": shared[name]}  # fmt: skip
             for metric in SCORES:
                 e = getattr(made, metric)
                 row |= {metric: e.value, f"{metric}_low": e.low, f"{metric}_high": e.high}
+            for metric in REPLICATED:
+                row[f"{metric}_population"] = made.population[metric]
+                replicates[f"{id} | {name} | {metric}"] = made.replicates[metric]
             scores.append(row)
-            replicates |= {f"{id} | {name} | {metric}": made.replicates[metric] for metric in REPLICATED}
     about = {"tokens": len(x), "documents": len(fold), "contexts": len(np.unique(np.concatenate([b.context for b in batches])))}
     columns = ["id", "width", "seed", "inference", "l0", "short", "over", "shared",
-               *(f"{m}{e}" for m in SCORES for e in ("", "_low", "_high"))]
+               *(f"{m}{e}" for m in SCORES for e in ("", "_low", "_high")), *(f"{m}_population" for m in REPLICATED)]
     return {"scores": pd.DataFrame(scores, columns=columns), "replicates": pd.DataFrame(replicates),
             "about": pd.DataFrame([about])}  # fmt: skip
 
