@@ -32,21 +32,32 @@ class Shown:
     """How they are written."""
 
 
+def three(value: float) -> str:
+    """Three digits after the point."""
+    return plain(value, 3)
+
+
+def tenths(value: float) -> str:
+    """A percentage with one digit after the point."""
+    return percent(value, 1)
+
+
 SHOWN = {
     1: Shown({"r2": "R² per dimension"},
-             {"kept": "share of it left once shrinkage is undone", "split": "strict minus the paper's protocol"}),
+             {"kept": "share of it left once shrinkage is undone", "split": "strict minus the paper's protocol"}, three),
     2: Shown({"r2": "R² of the squared norm"}, {"layers": "at other layers", "simple": "simple predictors together"}),
     3: Shown({"partial": "R² between two widths, ‖x‖, position and token taken out"},
              {"seeds": "two trainings of one width", "shuffled": "tokens shuffled within documents"}),
     4: Shown({"change": "change per doubling"},
-             {"whole": "narrowest to widest", "null": "an SAE that introduces no error"}, percent),
-    5: Shown({"c": "floor c"}, {"fall": "change of FVU per doubling", "misses": "left-out widths missed by (SE)"}),
+             {"whole": "narrowest to widest", "null": "an SAE that introduces no error"}, tenths),
+    5: Shown({"c": "floor c"}, {"fall": "change of FVU per doubling", "misses": "left-out widths missed by (SE)"},
+             three),
     6: Shown({"nonlinear": "norm R² of NonlinearError, from itself"}, {"null": "an oracle SAE that introduces nothing"}),
     7: Shown({"fvu_gap": "FVU, NonlinearError less LinearError"},
              {"fvu_excess": "less that of matched noise", "accuracy_gap": "detection accuracy, LinearError less "
               "NonlinearError", "accuracy_excess": "less that of matched noise's dictionaries"}),
     8: Shown({"slope": "slope"}, {"controls": "vectors of equal norm", "apart": "error less control"}),
-    9: Shown({"change": "change of FVU_nonlinear"}, {"total": "change of FVU"}, percent),
+    9: Shown({"change": "change of FVU_nonlinear"}, {"total": "change of FVU"}, tenths),
     10: Shown({"sae": "R² from earlier SAE outputs"},
               {"raw": "raw activation, as many directions", "over_raw": "lead over it", "over_shuffled": "lead over "
                "shuffled tokens"}),

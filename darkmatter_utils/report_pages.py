@@ -21,6 +21,8 @@ CLASSES = {HOLDS: "holds", PARTLY: "partly", FAILS: "fails", UNKNOWN: "unknown"}
 """The page's class of a verdict's word."""
 COLOURS = {HOLDS: "#159a80", PARTLY: "#d99a1c", FAILS: "#dd4f3c", UNKNOWN: "#94a3b8"}
 """Colour of a verdict in the grid."""
+MARKS = {HOLDS: "holds", PARTLY: "partly", FAILS: "fails", UNKNOWN: "?"}
+"""A verdict's word in a cell of the grid, where there is little room."""
 TOPICS = {
     1: "half of the error is linear", 2: "its norm is over 90% linear", 3: "wider SAEs fail on the same tokens",
     4: "the nonlinear part is flat in width", 5: "the rest falls to a floor", 6: "NonlinearError is no sparse code",
@@ -42,7 +44,8 @@ def opening(found: Mapping[int, Finding], study: str, records: Records) -> Words
 def verdict_grid(every: Mapping[str, Records]):
     """One column a study, one row a claim, in the colour of the verdict that follows from the study's records."""
     rows = [
-        {"study": study, "claim": f"{number}  {TOPICS[number]}", "verdict": one.verdict.word, "here": one.here()}
+        {"study": study, "claim": f"{number}  {TOPICS[number]}", "verdict": one.verdict.word,
+         "mark": MARKS[one.verdict.word], "here": one.here()}
         for study, records in every.items() for number, one in findings(records).items()
     ]  # fmt: skip
     data = pd.DataFrame(rows)
@@ -56,8 +59,8 @@ def verdict_grid(every: Mapping[str, Records]):
     cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3).encode(
         color=alt.Color("verdict:N", scale=scale, legend=None)
     )
-    text = base.mark_text(fontSize=11, color="white", fontWeight=600).encode(text="verdict:N")
-    return finish(cells + text, "", min(WIDTH - 260, 170 * len(every)), 26 * len(order)).properties(
+    text = base.mark_text(fontSize=11, color="white", fontWeight=600).encode(text="mark:N")
+    return finish(cells + text, "", min(WIDTH - 260, 110 * len(every)), 26 * len(order)).properties(
         description="verdicts of the claims on each study"
     )
 
@@ -85,7 +88,7 @@ def ledger(found: Mapping[int, Finding]) -> Table:
             "chapter": [link(one.claim.chapter) if one.claim.chapter else "–" for one in found.values()],
         }
     )
-    return Table(frame, {"verdict": Html, "chapter": lambda cell: cell}, left=("verdict", "chapter"))
+    return Table(frame, {"verdict": Html, "chapter": Html}, left=("verdict", "chapter"))
 
 
 class Cards:
@@ -166,7 +169,7 @@ def studies_table(every: Mapping[str, Records]) -> Table:
 
 def _cell(one: Finding) -> str:
     number = one.verdict.measured if one.verdict.numbers else ""
-    return f"{verdict(one.verdict.word)}{': ' + escape(number) if number else ''}"
+    return f"{verdict(one.verdict.word)}{': ' + escape(number, quote=False) if number else ''}"
 
 
 def figure_table() -> Table:

@@ -44,7 +44,7 @@ found = findings(every[chapter.study.name])
 chapter.record("tally", tally(found))
 opening(found, chapter.study.name, records)
 
-# %% mystnb={"figure": {"caption": "Every claim, on every study that has records: one column a study. Green: it holds; yellow: partly; red: it does not hold; grey: it cannot be told there. See how few claims are of one colour from left to right, and which ones no study could tell. (Paper: the claims of its abstract and sections; it has no such figure.)", "name": "fig-verdicts"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "Every claim, on every study that has records: one column a study. Green: it holds; yellow: partly; red, *fails*: it does not hold; grey, *?*: it cannot be told there. See which claims keep their colour from left to right, and which no study could tell. (Paper: the claims of its abstract and sections; it has no such figure.)", "name": "fig-verdicts"}} tags=["remove-input"]
 verdict_grid(every)
 
 # %% [markdown]
@@ -88,8 +88,8 @@ switch_table(every[chapter.study.name])
 # %% [markdown]
 # ## All studies
 #
-# One column for every study that has records in this book. `world` is simulated, and its SAEs introduce no error: what holds
-# there needs no introduced error to hold. A study that has not been run is not in the table.
+# One column for every study that has records in this book; claim 12 is about all of them together. `world` is simulated, and
+# the SAEs of its width suite introduce no error: what holds there needs no introduced error to hold.
 
 # %% tags=["remove-input"]
 studies_table(every)

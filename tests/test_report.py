@@ -193,9 +193,9 @@ def test_what_is_shown_is_what_the_rule_takes():
         assert set(shown.here) | set(shown.beside) <= set(taken), number
         assert set(EVIDENCE[number]) <= set(taken)
     found = findings(recorded())
-    assert "0.50 [0.49, 0.51] at 8 to 0.45 [0.44, 0.46] at 16" in found[1].here()
-    assert found[1].beside()["share of it left once shrinkage is undone"] == "0.90 at 8 to 0.80 at 16"
-    assert "−1% [−2%, 0%]" in found[4].here()
+    assert "0.500 [0.490, 0.510] at 8 to 0.450 [0.440, 0.460] at 16" in found[1].here()
+    assert found[1].beside()["share of it left once shrinkage is undone"] == "0.900 at 8 to 0.800 at 16"
+    assert "−1.0% [−2.0%, 0.0%]" in found[4].here()
 
 
 @pytest.mark.parametrize(
