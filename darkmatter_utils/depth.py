@@ -113,7 +113,7 @@ def alone_lines(measurement, models: Nested):
     """R² of the squared error norm over width from each step alone: every line is one predictor."""
     names = [step + ALONE for step in models.steps[1:]]
     rows = [suite_of(measurement, models, name).frame().assign(model=name.removesuffix(ALONE)) for name in names]
-    frame = pd.concat(rows, ignore_index=True)
+    frame = pd.concat(rows, ignore_index=True).replace({"model": {"x": "all of x"}})
     return charts.lines_with_intervals(
         frame, "width", "value", low="low", high="high", color="model", y_title="R² of the squared error norm",
         y_domain=(min(0.0, float(frame["low"].min())), max(0.1, float(frame["high"].max()))),
@@ -136,10 +136,9 @@ def depth_lines(measurement, models: Nested):
     frame = depth_frame(measurement, models)
     if frame.empty:
         return Words(NO_DEPTH)
-    return charts.lines_with_intervals(
-        frame, "layer", "value", low="low", high="high", color="what", x_title="layer (residual stream after it)",
-        y_title="R² of the squared error norm", y_domain=(min(0.0, float(frame["low"].min())), 1), x_scale="linear",
-    )  # fmt: skip
+    names = {f"layer {n}": f"layer {n}" for n in sorted(frame["layer"].unique())}
+    named = frame.assign(at=[f"layer {n}" for n in frame["layer"]], series=frame["what"])
+    return _lines(named, names, charts.WIDTH, labels=0, place="after")
 
 
 def step_frame(measurement, models: Nested) -> pd.DataFrame:
@@ -151,8 +150,8 @@ def step_frame(measurement, models: Nested) -> pd.DataFrame:
 def step_chart(measurement, models: Nested):
     """R² as facts are added one after the other, one line a width."""
     frame = step_frame(measurement, models)
-    frame = frame.assign(series=[f"{width:,} latents" for width in frame["width"]])
-    return _steps(frame, models.steps, charts.WIDTH, labels=0)
+    frame = frame.assign(series=[f"{width:,} latents" for width in frame["width"]], at=frame["step"])
+    return _lines(frame, _names(models), charts.WIDTH, labels=0)
 
 
 def layer_steps(measurement, models: Nested):
@@ -163,20 +162,25 @@ def layer_steps(measurement, models: Nested):
         for row in table.itertuples():
             for step in models.steps:
                 e = models.r2(row.id, step)
-                rows.append({"step": step, "series": f"layer {row.layer}", "value": e.value, "low": e.low, "high": e.high})
-        views.append(_steps(pd.DataFrame(rows), models.steps, 290, labels=-40, title=f"{width:,} latents"))
+                rows.append({"at": step, "series": f"layer {row.layer}", "value": e.value, "low": e.low, "high": e.high})
+        views.append(_lines(pd.DataFrame(rows), _names(models), 290, labels=-40, title=f"{width:,} latents"))
     return charts.beside(*views) if views else Words(NO_DEPTH)
 
 
-def _steps(frame: pd.DataFrame, steps: list[str], width: int, *, labels: int, title: str = ""):
-    names = [("" if n == 0 else "+ ") + SHORT.get(step, step) for n, step in enumerate(steps)]
-    data = columns(frame, x="step", y="value", low="low", high="high", color="series")
-    data["x"] = data["x"].map(dict(zip(steps, names, strict=True)))
-    domain = (min(0.0, float(data["low"].min())), max(float(data["high"].max()), 0.1))
+def _names(models: Nested) -> dict[str, str]:
+    """Steps as an axis shows them."""
+    return {step: ("+ " if n else "") + SHORT.get(step, step) for n, step in enumerate(models.steps)}
+
+
+def _lines(frame: pd.DataFrame, names: dict[str, str], width: int, *, labels: int, title: str = "", place: str = "after adding"):
+    """Lines with intervals over named places in a given order: columns at, series, value, low, high."""
+    data = columns(frame, x="at", y="value", low="low", high="high", color="series")
+    data["x"] = data["x"].map(names)
+    domain = (min(0.0, float(data["low"].min())), 1)
     axis = alt.Axis(labelAngle=labels, labelOverlap=False, labelLimit=160)
-    about = tips(data, x="step", y="R²", color="series")
-    about[1] = alt.Tooltip("x:N", title="after adding")
-    base = alt.Chart(data).encode(x=alt.X("x:N", sort=names, title=None, axis=axis), color=colour(data["color"]), tooltip=about)
+    about = tips(data, x="at", y="R²", color="series")
+    about[1] = alt.Tooltip("x:N", title=place)
+    base = alt.Chart(data).encode(x=alt.X("x:N", sort=list(names.values()), title=None, axis=axis), color=colour(data["color"]), tooltip=about)
     up, edge = (y_axis("R² of the squared error norm", domain, field) for field in ("y", "low"))
     layers = (base.mark_rule(opacity=0.6).encode(y=edge, y2="high"), base.mark_line().encode(y=up),
               base.mark_point().encode(y=up))  # fmt: skip
