@@ -45,9 +45,9 @@ def live(measurement, *, contexts: int = 40) -> Live | None:
     one = (streams or sites)[-1]
     inputs = Inputs(measurement, (target,), (one,), contexts)
     columns = inputs.columns()[f"{'sae' if one.sae else 'raw'} {one.site}"]
-    maps, parts = measurement.maps(target).maps, []
+    split, parts = measurement.maps(target).overall, []
     for tokens in inputs.stream():
-        linear = maps[tokens.fold](tokens.inputs[:, : inputs.d_model])
+        linear = split(tokens.inputs[:, : inputs.d_model])
         parts.append((tokens.inputs[:, columns].numpy(), (tokens.errors - linear).numpy(), np.full(len(linear), tokens.document)))
     earlier, nonlinear, document = (np.concatenate(column) for column in zip(*parts))
     return Live(earlier, nonlinear, document, f"the {'SAE output' if one.sae else 'raw activation'} at {one.site}")

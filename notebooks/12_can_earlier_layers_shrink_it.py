@@ -16,7 +16,7 @@
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
-contexts = 120  # how many contexts, spread evenly over the text, are read
+contexts = 160  # how many contexts, spread evenly over the text, are read
 
 # %% tags=["remove-input"]
 import numpy as np
