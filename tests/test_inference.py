@@ -143,7 +143,7 @@ def nano():
 def test_on_all_contexts_the_encoder_has_the_measurements_own_scores(nano):
     measurement, tables = nano
     mine = tables["scores"][tables["scores"]["inference"] == ENCODER].set_index("id")
-    for metric in ("l0", "fvu", "fvu_nonlinear", "r2_per_dim", "fvu_low", "fvu_high"):
+    for metric in ("l0", "fvu", "fvu_linear", "fvu_nonlinear", "r2_per_dim", "r2_total"):
         np.testing.assert_allclose(mine[metric], measurement.saes.set_index("id").loc[mine.index, metric], rtol=1e-8)
 
 
