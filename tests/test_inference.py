@@ -22,7 +22,14 @@ from darkmatter_utils.inference import (
     warm_start,
 )
 from darkmatter_utils.inference_gaps import best_at, by_width, evidence, gaps
-from darkmatter_utils.inference_pages import change_lines, gap_chart, gap_table, inference_table, sentences, width_lines
+from darkmatter_utils.inference_pages import (
+    change_lines,
+    gap_chart,
+    gap_table,
+    inference_table,
+    sentences,
+    width_lines,
+)
 from darkmatter_utils.inference_scores import inference_scores, joined, overlap, reconstruct
 from darkmatter_utils.metrics import Estimate
 from darkmatter_utils.pursuit import Codes, gradient_pursuit, refit
