@@ -21,23 +21,9 @@ power = 2  # which power of the norm the live cell predicts
 # %% tags=["remove-input"]
 import numpy as np
 
-from darkmatter_utils import LinearMap, Moments, measure
+from darkmatter_utils import LinearMap, Moments, depth, measure
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim, unfit
-from darkmatter_utils.depth import (
-    alone_lines,
-    beyond_evidence,
-    depth_frame,
-    depth_lines,
-    layer_steps,
-    norm_evidence,
-    norm_models,
-    place_table,
-    seed_words,
-    step_chart,
-    step_frame,
-    width_lines,
-)
 from darkmatter_utils.evidence import reference_sae
 from darkmatter_utils.figures import by_l0
 from darkmatter_utils.metrics import r2_total
@@ -50,13 +36,13 @@ from darkmatter_utils.widths import width_suite
 
 chapter = open_chapter(3, study, sae=sae, power=power)
 measurement = measure(chapter.study)
-models = norm_models(measurement)
-verdicts = {2: judged(chapter, 2, norm_evidence(measurement, models), unfit=unfit(chapter.study)),
-            13: judged(chapter, 13, beyond_evidence(measurement, models), unfit=unfit(chapter.study))}
+models = depth.norm_models(measurement)
+verdicts = {2: judged(chapter, 2, depth.norm_evidence(measurement, models), unfit=unfit(chapter.study)),
+            13: judged(chapter, 13, depth.beyond_evidence(measurement, models), unfit=unfit(chapter.study))}
 Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict in verdicts.items()))
 
 # %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at each width of the suite: predicted from the activation x; from all simple predictors together (the norm of x, the position, the loss of the next token, the L0 at the token, and the token); and from both. Bars are 95% intervals that carry documents and training seeds. The dotted line is the paper's claim. See how near the line from x comes to it, whether x does better than the simple predictors, and how much more both know than either. (Paper: Figs. 2 and 13 of its first version.)", "name": "fig-norms"}} tags=["remove-input"]
-width_lines(measurement, models, NORM)
+depth.width_lines(measurement, models, NORM)
 
 # %% [markdown]
 # ## The idea: regress a norm on the activation
@@ -106,11 +92,11 @@ by_l0(measurement, "norm_error", "R² of the squared error norm")
 # two widths.
 
 # %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at every layer, from x and from all simple predictors together, at two widths. Bars are 95% intervals over documents; each point is one trained SAE (at the layer of the width suite, its first seed). Nothing is cut off or left out: a layer where the test fails is drawn where it falls, below zero if need be. See whether the layers agree, and at which of them x does better than the simple predictors. (Paper: its figure of the norm test over depth, where failures are cut off at 0 and the axis starts at 0.4.)", "name": "fig-depth"}} tags=["remove-input"]
-depth_lines(measurement, models)
+depth.depth_lines(measurement, models)
 
 # %% tags=["remove-input"]
-chapter.record("depth", depth_frame(measurement, models).to_dict("list"))
-seed_words(measurement)
+chapter.record("depth", depth.depth_frame(measurement, models).to_dict("list"))
+depth.seed_words(measurement)
 
 # %% [markdown]
 # ## What does x add?
@@ -118,15 +104,15 @@ seed_words(measurement)
 # Much may be known about an error's size without the activation: loud activations ($\lVert x \rVert$ large) may have large
 # errors, and some tokens may be hard wherever they stand. The models of {numref}`fig-steps` are *nested*: each has all
 # that the one before it has, and one thing more. In order: a constant; $\lVert x \rVert$ with its square; the position; the
-# loss of the next token; the L0 at the token; the token; the ten principal components of $x$ with the largest variance; and
+# loss of the next token (a simulated world has none); the L0 at the token; the token; the ten principal components of $x$ with the largest variance; and
 # all of $x$. Position and token enter as the mean error that they have in *other* documents, shrunk towards the general mean
 # where they are rare.
 
 # %% mystnb={"figure": {"caption": "Nested models at each width of the suite: $R^2$ of the squared error norm as predictors are added from left to right, on held-out documents. Bars are 95% intervals that carry documents and training seeds. See which step rises most, and how much the last one, x, still adds to everything before it. (Paper: Fig. 13 of its first version, which has each predictor alone.)", "name": "fig-steps"}} tags=["remove-input"]
-step_chart(measurement, models)
+depth.step_chart(measurement, models)
 
 # %% mystnb={"figure": {"caption": "The same nested models at every layer, at two widths (one trained SAE a line; 95% intervals over documents). See whether the order of the steps is the same at all layers. (Paper: Fig. 13 of its first version, over layers.)", "name": "fig-layer-steps"}} tags=["remove-input"]
-layer_steps(measurement, models)
+depth.layer_steps(measurement, models)
 
 # %% [markdown]
 # {numref}`fig-alone` shows each predictor by itself. The table has the numbers at every place that was tried. Its last column is the
@@ -134,11 +120,11 @@ layer_steps(measurement, models)
 # documents.
 
 # %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm from one predictor alone, at each width of the suite; intervals carry documents and training seeds. See which simple predictor comes nearest to x. (Paper: Fig. 13 of its first version.)", "name": "fig-alone"}} tags=["remove-input"]
-alone_lines(measurement, models)
+depth.alone_lines(measurement, models)
 
 # %% tags=["remove-input"]
-chapter.record("nested", step_frame(measurement, models).to_dict("list"))
-place_table(measurement, models)
+chapter.record("nested", depth.step_frame(measurement, models).to_dict("list"))
+depth.place_table(measurement, models)
 
 # %% [markdown]
 # ## What could fool us

@@ -23,6 +23,7 @@ contexts = 40  # how many contexts the gallery shows
 import numpy as np
 
 from darkmatter_utils import LinearMap, Moments, measure
+from darkmatter_utils import width_pairs as pairs
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim, unfit
 from darkmatter_utils.evidence import ends
@@ -30,28 +31,15 @@ from darkmatter_utils.galleries import SCALE, Gallery, spread_contexts
 from darkmatter_utils.metrics import r2_total
 from darkmatter_utils.pages import opening, rule_of
 from darkmatter_utils.verdicts import judged
-from darkmatter_utils.width_pairs import (
-    added_words,
-    level_words,
-    oracle_pairs,
-    oracle_words,
-    pair_heat,
-    ratio_chart,
-    ratio_table,
-    same_evidence,
-    seed_pair_words,
-    suite_ids,
-    width_pairs,
-)
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
 measurement = measure(chapter.study)
-found, oracles = width_pairs(measurement), oracle_pairs(chapter.study)
-verdict = judged(chapter, 3, same_evidence(found), unfit=unfit(chapter.study))
+found, oracles = pairs.width_pairs(measurement), pairs.oracle_pairs(chapter.study)
+verdict = judged(chapter, 3, pairs.same_evidence(found), unfit=unfit(chapter.study))
 opening(3, verdict, chapter.study)
 
 # %% mystnb={"figure": {"caption": "$R^2$ between the error norms of two SAEs of the width suite at the same tokens, over the ratio of their widths (means over the pairs of one ratio; intervals carry documents and training seeds). At ratio 1 stand two trainings of one width that differ in the seed alone: what is lost there, no pair of widths can be asked to share. The other lines are the controls: the norms with what the norm of x, the position and the token say of them taken out of both; the same after the tokens of each document were shuffled, which leaves what documents share; and, beside a language model, oracle SAEs of a simulated world, which introduce no error. See how far the lines fall from ratio 1, and how far they stay above the shuffled one. (Paper: among Figs. 2 to 6, 11 and 12 of its first version.)", "name": "fig-ratio"}} tags=["remove-input"]
-ratio_chart(found, oracles)
+pairs.ratio_chart(found, oracles)
 
 # %% [markdown]
 # ## The idea: one SAE's error norm from another's
@@ -95,13 +83,13 @@ chapter.record("seed sd", found.seed_sd)
 # correlation* compares the order of the tokens only, and *means of documents* compares one mean for each document.
 
 # %% tags=["remove-input"]
-ratio_table(found, "raw", "partial", "rank", "partial rank", "document")
+pairs.ratio_table(found, "raw", "partial", "rank", "partial rank", "document")
 
 # %% mystnb={"figure": {"caption": "$R^2$ between the error norms of every pair of widths: as they are (left), and with the norm of x, position and token taken out of both (right). Each cell is a mean over training seeds; on the diagonal are two seeds of one width, where there are several (the same SAE twice would be 1). See how fast it fades away from the diagonal, and what the right table takes from the left. (Paper: the heat map of its first version, among Figs. 2 to 6.)", "name": "fig-pairs"}} tags=["remove-input"]
-pair_heat(found, "raw", "partial", titles=("as they are", "taken out"))
+pairs.pair_heat(found, "raw", "partial", titles=("as they are", "taken out"))
 
 # %% tags=["remove-input"]
-seed_pair_words(found)
+pairs.seed_pair_words(found)
 
 # %% [markdown]
 # ## Which part of the error is it?
@@ -110,10 +98,10 @@ seed_pair_words(found)
 # How well does the norm of either part carry over to another width?
 
 # %% tags=["remove-input"]
-ratio_table(found, "linear", "nonlinear", "partial")
+pairs.ratio_table(found, "linear", "nonlinear", "partial")
 
 # %% tags=["remove-input"]
-level_words(measurement)
+pairs.level_words(measurement)
 
 # %% [markdown]
 # The first version of the paper says more: that the norm of the narrow SAE's *nonlinear* error helps to predict the wide
@@ -122,10 +110,10 @@ level_words(measurement)
 # {numref}`fig-added` shows $1 - S_2 / S_1$.
 
 # %% mystnb={"figure": {"caption": "The share of the leftover squares that the norm of the narrower SAE's NonlinearError removes, beyond its error norm. On the diagonal: two seeds of one width. For the same SAE twice nothing is left over, and the share is not defined; such cells stay empty. See whether any pair of widths gains as much as the diagonal. (Paper: the second heat map of its first version, among Figs. 2 to 6; the final version no longer makes this claim.)", "name": "fig-added"}} tags=["remove-input"]
-pair_heat(found, "added", style=".1%")
+pairs.pair_heat(found, "added", style=".1%")
 
 # %% tags=["remove-input"]
-added_words(found)
+pairs.added_words(found)
 
 # %% [markdown]
 # ## Contexts to read
@@ -137,7 +125,7 @@ added_words(found)
 # the tooltip. Bars that are all high, or all low, are agreement.
 
 # %% tags=["remove-input"]
-ids = suite_ids(measurement)
+ids = pairs.suite_ids(measurement)
 chosen = spread_contexts(measurement, ids, count=contexts)
 chapter.glue("shown contexts", len(chosen))
 chapter.glue("full bar", f"{SCALE:g}")
@@ -159,7 +147,7 @@ rule_of(3)
 #   shuffled tokens in {numref}`fig-ratio` shows what that leaves.
 
 # %% tags=["remove-input"]
-oracle_words(oracles)
+pairs.oracle_words(oracles)
 
 # %% [markdown]
 # - **The ceiling.** Two trainings of one width are not equal either. How far a pair of widths falls short of ratio 1 in
