@@ -62,7 +62,6 @@ SHOWN = {
               {"raw": "raw activation, as many directions", "over_raw": "lead over it", "over_shuffled": "lead over "
                "shuffled tokens"}),
     11: Shown({"misplaced": "misplaced share"}, style=percent),
-    12: Shown({"cells": "effects at a model and layer"}),
     13: Shown({"lead": "R² from x less that from ‖x‖, position and token"},
               {"gain": "what x adds to all simple predictors and ten of its components"}),
 }  # fmt: skip

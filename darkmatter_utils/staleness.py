@@ -109,7 +109,7 @@ def due(root: Path, study: str = DEFAULT_STUDY) -> list[tuple[ChapterFile, str]]
     A chapter that reads records is due as well when a chapter that it may read is: it runs again if that one's values change.
     """
     found = {chapter: due_reason(chapter, study) for chapter in chapters(root)}
-    first = [c.name for c, reason in found.items() if reason and not c.reads_records()]
+    first = [f"{c.number:02d}" for c, reason in found.items() if reason and not c.reads_records()]
     waits = f"it reads the records of chapters that are due: {', '.join(first)}"
     for chapter, reason in found.items():
         if not reason and first and chapter.reads_records():

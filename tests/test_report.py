@@ -380,7 +380,7 @@ def test_a_chapter_that_reads_records_waits_for_those_that_are_due(tmp_path):
     one.source.write_text("# %%\n3\n")
     assert staleness.due(tmp_path, "tiny") == [
         (one, "its cells changed (notebooks/01_one.py)"),
-        (two, "it reads the records of chapters that are due: 01_one"),
+        (two, "it reads the records of chapters that are due: 01"),
     ]
 
 
