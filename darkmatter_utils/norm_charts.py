@@ -45,6 +45,11 @@ def parts_chart(tests: pd.DataFrame, nothing: pd.DataFrame, extremes: pd.DataFra
     return alt.hconcat(*panels).resolve_scale(x="shared")
 
 
+def different(nothing: pd.DataFrame) -> dict[str, str]:
+    """The nulls to show, in words: one where no scale was needed, since then the two are the same numbers."""
+    return NULLS if "sigma" in nothing and (nothing["sigma"] > 0).any() else {"matched": "as matched"}
+
+
 def null_lines(measurement, tests: pd.DataFrame, nothing: pd.DataFrame):
     """R² of NonlinearError from itself over width: this study's SAEs beside the nulls."""
     if nothing.empty:
@@ -55,7 +60,7 @@ def null_lines(measurement, tests: pd.DataFrame, nothing: pd.DataFrame):
         mine = mine[mine["id"].isin(suite_rows(measurement)["id"])]
     mine = mine.sort_values(["width", "seed"], kind="stable").drop_duplicates("width").assign(line="this study's SAEs")
     frames = [mine]
-    for name, words in NULLS.items():
+    for name, words in different(nothing).items():
         rows = keep(nothing[nothing["null"] == name])
         if len(rows):
             about = words if measurement.study.model is not None else "oracles"
@@ -77,7 +82,7 @@ def null_table(tests: pd.DataFrame, nothing: pd.DataFrame) -> Table | Words:
         for source in SOURCES:
             pick = lambda f, part=part, source=source: f[(f["part"] == part) & (f["source"] == source)]["value"]
             row = {"part": part, "predicted": source, "the study's SAEs": span(pick(own))}
-            for name, words in NULLS.items():
+            for name, words in different(nothing).items():
                 if (nothing["null"] == name).any():
                     row[f"introduces nothing, {words}"] = span(pick(nothing[nothing["null"] == name]))
             rows.append(row)
