@@ -32,7 +32,6 @@ from darkmatter_utils.report_pages import (
     verdict_grid,
 )
 from darkmatter_utils.shelf import EVERY
-from darkmatter_utils.tables import Words
 from darkmatter_utils.verdicts import judged
 
 chapter = open_chapter(15, study)
