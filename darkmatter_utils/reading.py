@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ class Reading:
     """Whether each context opens with <bos>."""
     unknown: float
     """Share of tokens that the tokenizer does not know."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the token ids and lengths: the same digest, the same tokens."""
+        return hashlib.sha256(self.tokens.tobytes() + self.length.tobytes()).hexdigest()
 
     @property
     def scored(self) -> Int[np.ndarray, " document"]:
@@ -85,6 +91,9 @@ def read(source: str, model, *, documents: int, positions: tuple[int, int] | Non
     tokenizer = model.tokenizer
     if tokenizer is None:
         raise BadInput(f"{model.name} has no tokenizer; put its tokenizer files into the model's folder")
+    if tokenizer.vocab_size > model.vocabulary + 1:  # one more than the embedding may be a token for padding
+        raise BadInput(f"the tokenizer does not fit {model.name}: it has {tokenizer.vocab_size} tokens, but the model's "
+                       f"vocabulary has {model.vocabulary}")  # fmt: skip
     start, stop = positions or (None, min(model.context, DEFAULT_CONTEXT))
     start = min(200, stop // 8) if start is None else start
     if not 0 <= start < stop:
