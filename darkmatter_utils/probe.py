@@ -119,6 +119,9 @@ def plan(request: Request, *, progress: Callable[[str], None] | None = None) -> 
     except BadInput:
         raise
     except Exception as error:  # transformers and transformer_lens raise many kinds for what they cannot load
+        if "tokenizer" in str(error).lower() and not any(Path(folders[0]).glob("*token*")):
+            raise BadInput(f"model {request.model} has no tokenizer that can be read: put its tokenizer files into the "
+                           "model's folder") from None  # fmt: skip
         raise BadInput(f"model {request.model} cannot be loaded ({' '.join(str(error).split())[:200]})") from None
     reads, writes = match(sae, model, request.site)
     reading = read(request.text, model, documents=request.documents, positions=request.positions,
