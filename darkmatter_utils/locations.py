@@ -6,7 +6,8 @@ An SAE:   a folder of `formats.FORMATS`, SAELens' ``release/id``, or ``owner/rep
 
 from __future__ import annotations
 
-import os
+import functools
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ WEIGHTS = ("*.json", "*.safetensors", "*.model", "*.txt")
 SAE_FILES = ("cfg.json", "sae_weights.safetensors", "sparsity.safetensors", "activation_scaler.json", "hyperparams.json",
              "checkpoints/final.safetensors", "params.npz", "params.safetensors", "config.json")  # fmt: skip
 """Files of an SAE's folder that are needed, whatever its format."""
+READABLE = (None, "gemma_2", "gemma_2_transcoder", "gemma_3", "llama_scope")
+"""SAELens' kinds of release whose files `formats` reads; it has its own loaders for the others."""
 
 
 def model_folder(name: str, *, progress: Callable[[str], None] | None = None) -> Path:
@@ -63,20 +66,22 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
     """(repository, folder in it, revision) that an SAE's name stands for, by SAELens' list of releases."""
     plain, revision = _revision(name)
     release, _, id = plain.partition("/")
-    releases = _releases()
-    if release in releases:
-        about = releases[release]
+    found = releases()
+    if about := found.get(release):
+        paths = {sae["id"]: sae.get("path") or sae["id"] for sae in about["saes"]}
         if not id:
-            raise BadInput(f"{release} has {len(about.saes_map)} SAEs; give one, e.g. {release}/{next(iter(about.saes_map))}")
-        if id not in about.saes_map:
-            raise BadInput(f"{release} has no SAE '{id}'; {nearest(id, about.saes_map)}")
-        repository, inside = about.repo_id, about.saes_map[id]
-        owner_and_more = repository.split("/")
-        return "/".join(owner_and_more[:2]), "/".join([*owner_and_more[2:], inside]), revision
+            raise BadInput(f"{release} has {len(paths)} SAEs; give one, e.g. {release}/{next(iter(paths))}")
+        if id not in paths:
+            raise BadInput(f"{release} has no SAE '{id}'; {nearest(id, paths)}")
+        if (kind := about.get("conversion_func")) not in READABLE:
+            raise BadInput(f"{release} is in a format that only SAELens reads ({kind}); save it once with "
+                           f"SAE.from_pretrained('{release}', '{id}').save_model(FOLDER) and give that folder")  # fmt: skip
+        owner, repository, *within = about["repo_id"].split("/")
+        return f"{owner}/{repository}", "/".join([*within, paths[id]]), revision
     owner, repository, *inside = [*plain.split("/"), ""][: max(3, plain.count("/") + 1)]
     if not repository:
         raise BadInput(f"no SAE at {name}: there is no such file or folder, nor a release of that name in SAELens; "
-                       f"{nearest(plain, releases)}")  # fmt: skip
+                       f"{nearest(plain, found)}")  # fmt: skip
     return f"{owner}/{repository}", "/".join(part for part in inside if part), revision
 
 
@@ -119,8 +124,10 @@ def _revision(name: str) -> tuple[str, str | None]:
     return plain.strip("/"), revision or None
 
 
-def _releases() -> dict:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+@functools.cache
+def releases() -> dict[str, dict]:
+    """SAELens' list of releases: repo_id, model, saes (id, path, l0). Read from its file, without importing it."""
+    import yaml
 
-    return get_pretrained_saes_directory()
+    path = Path(importlib.util.find_spec("sae_lens").origin).parent / "pretrained_saes.yaml"
+    return yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
