@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import measure_command
+from . import measure_command, study_command
 from .errors import BadInput, nearest
 from .running import NO_ROOM
 
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("study", help=f"one of: {', '.join(TRAINABLE)}")
     measure_command.add(commands, _command)
+    study_command.add(commands, _command)
     return top
 
 
@@ -158,6 +159,7 @@ def _study(name: str) -> str:
     """A study's name as given, once it is known that it can be read."""
     from .study import Study
 
+    name = study_command.ready(name)
     Study.load(name)
     return name
 

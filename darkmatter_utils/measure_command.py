@@ -65,11 +65,11 @@ def _measure(options) -> None:
 
 
 def _study(options) -> None:
-    from . import listing
+    from . import listing, study_command
     from .measurement import measure
     from .study import Study
 
-    study = Study.load(options.study)
+    study = Study.load(study_command.ready(options.study))
     chosen = [study.sae(name).id for name in options.sae]
     measured = measure(study, progress=_progress)
     saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes

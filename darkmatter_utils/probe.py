@@ -108,14 +108,14 @@ class Plan:
         return found
 
 
-def plan(request: Request, *, progress: Callable[[str], None] | None = None) -> Plan:
-    """Load the model, the SAE and the text, and check that they fit. Raises BadInput for each way they do not."""
+def plan(request: Request, *, progress: Callable[[str], None] | None = None, model: LanguageModel | None = None) -> Plan:
+    """Load the model (unless given), the SAE and the text, and check that they fit; BadInput for each way they do not."""
     check_device(request.device)
     tell = progress or (lambda line: None)
     folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
     sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
     try:
-        model = load_model(folders[0], name=Path(request.model).name, dtype=request.dtype, device=request.device)
+        model = model or load_model(folders[0], name=Path(request.model).name, dtype=request.dtype, device=request.device)
     except BadInput:
         raise
     except Exception as error:  # transformers and transformer_lens raise many kinds for what they cannot load
