@@ -81,7 +81,7 @@ def _probe(options) -> None:
     if options.model is None or len(options.sae) != 1:
         lacks = "--model" if options.model is None else "one --sae"
         raise BadInput(f"{lacks} is missing: give --model and one --sae, each a folder or a name on the hub")
-    from . import costs, locations, probe, probe_page, reading
+    from . import forecast, locations, probe, probe_page, reading
 
     asked = dict(model=options.model, sae=options.sae[0], site=options.site, text=options.text,
                  documents=options.documents, dtype=options.dtype, sae_dtype=options.sae_dtype, device=options.device,
@@ -90,7 +90,7 @@ def _probe(options) -> None:
     request = probe.Request(**{name: value for name, value in asked.items() if value is not None})
     if options.dry_run:
         missing = locations.downloads(request.model, request.sae)
-        lines = costs.before_download(request, missing) if missing else costs.lines(probe.plan(request))
+        lines = forecast.before_download(request, missing) if missing else forecast.lines(probe.plan(request))
         for line in lines:
             print(line)
         return

@@ -125,17 +125,17 @@ def load(source: str | Path) -> Recipe:
 
 def check(recipe: Recipe) -> list[str]:
     """What a recipe would take, as lines; BadInput for whatever does not fit. Nothing is written or downloaded."""
-    from . import costs, locations, probe
+    from . import forecast, locations, probe
 
     said = [choice.sentence for choice in recipe.choices()]
     model = None
     for request in recipe.requests():
         if missing := locations.downloads(request.model, request.sae):
-            said += costs.before_download(request, missing)
+            said += forecast.before_download(request, missing)
             continue
         planned = probe.plan(request, model=model)
         model = planned.model
-        said += costs.lines(planned)
+        said += forecast.lines(planned)
     return said
 
 
@@ -194,11 +194,11 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
 
 NEW = """# A study of your own: darkmatter study check {file}, then prepare, then build --study {file}
 name: {name}
-model: {model}          # a transformers folder, or a name on the hub
-saes: [{sae}]            # SAE folders of any published format, or SAELens' release/id
-text: {text}             # .txt, .jsonl or .parquet file, a folder of them, or embedded
+model: {model}  # a transformers folder, or a name on the hub
+saes: [{sae}]  # folders of any published format, or SAELens' release/id
+text: {text}  # .txt, .jsonl or .parquet file, a folder of them, a dataset's name, or embedded
 documents: 300
-window: [200, 1023]      # positions that count; shorter documents are left out
+window: [200, 1023]  # positions that count; shorter documents are left out
 dtype: float32
 device: cpu
 """

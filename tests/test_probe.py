@@ -15,7 +15,7 @@ import torch
 from published import gemma_scope, llama_scope, saelens
 from safetensors.torch import load_file, save_file
 
-from darkmatter_utils import costs, decompose, probe_page
+from darkmatter_utils import forecast, decompose, probe_page
 from darkmatter_utils.errors import BadInput
 from darkmatter_utils.models import load_model
 from darkmatter_utils.probe import Request, plan, probe
@@ -249,4 +249,4 @@ def test_texts(tmp_path):
 def test_a_dry_run_says_what_it_costs(ask, nano_sae):
     facts = plan(ask(nano_sae)).facts()
     assert facts["tokens"] == 60 * 28 and facts["format"] == "saelens" and facts["operations"] > 0
-    assert any(line.startswith("store: ") for line in costs.lines(plan(ask(nano_sae))))
+    assert any(line.startswith("store: ") for line in forecast.lines(plan(ask(nano_sae))))
