@@ -43,7 +43,7 @@ def simple_predictors(measurement, sae_id: str, *, bootstrap: int = 1000, seed: 
         for name, parts in models.items():
             regressors = np.column_stack([column for part in parts for column in columns[part]])
             test = fold == out
-            predicted[name][test] = _least_squares(regressors, target, test)
+            predicted[name][test] = least_squares(regressors, target, test)
     rows = []
     for name, prediction in predicted.items():
         e = document_r2(target, prediction, tokens["document"].to_numpy(), bootstrap=bootstrap, seed=seed)
@@ -51,7 +51,7 @@ def simple_predictors(measurement, sae_id: str, *, bootstrap: int = 1000, seed: 
     return pd.DataFrame(rows)
 
 
-def _least_squares(regressors, target, test) -> np.ndarray:
+def least_squares(regressors, target, test) -> np.ndarray:
     """Predictions for the rows of `test` by a fit, with intercept, to the other rows."""
     mean, spread = regressors[~test].mean(axis=0), regressors[~test].std(axis=0)
     scaled = (regressors - mean) / np.where(spread > 0, spread, 1.0)

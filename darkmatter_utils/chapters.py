@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .errors import BadInput, nearest
 from .records import open_chapter
+from .shelf import INDEX
 from .sources import digest
 
 __all__ = [
@@ -19,11 +20,14 @@ __all__ = [
     "open_chapter",
     "pick",
     "project_root",
+    "run_order",
     "settle",
 ]
 
 DEFAULT_STUDY = "tiny"
 """The study that the book is about."""
+READS_RECORDS = "reads-records"
+"""The tag of a cell that reads other chapters' records (`Chapter.reads`)."""
 KEPT = ("tags", "mystnb")
 """Cell metadata that an executed chapter keeps; the rest is of one run or of one editor."""
 LANGUAGE = {
@@ -68,6 +72,10 @@ class ChapterFile:
         book = jupytext.reads(self.source.read_text(encoding="utf-8"), fmt="py:percent")
         return settle(book, self.number)
 
+    def reads_records(self) -> bool:
+        """Whether the chapter reports on the records of others, and so runs after them."""
+        return any(READS_RECORDS in cell.metadata.get("tags", []) for cell in self.notebook().cells)
+
     def cells_hash(self) -> str:
         """The hash of what the cells say and are tagged, whatever the header of the file says."""
         cells = [[cell.cell_type, cell.source, cell.metadata] for cell in self.notebook().cells]
@@ -99,6 +107,11 @@ def chapters(root: Path) -> list[ChapterFile]:
             raise BadInput(f"{found[number].source.name} and {path.name} have one number; rename one of them")
         found[number] = ChapterFile(root, number, path)
     return list(found.values())
+
+
+def run_order(root: Path) -> list[ChapterFile]:
+    """All chapters of a project in the order in which they run: those that read records come last, the index at the end."""
+    return sorted(chapters(root), key=lambda c: (c.reads_records(), c.number == INDEX, c.number))
 
 
 def pick(root: Path, wanted: str | int) -> ChapterFile:

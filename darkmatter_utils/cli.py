@@ -93,7 +93,7 @@ def _run(options) -> None:
         there = ", ".join(chapter.name for chapter in chapters.chapters(root))
         raise BadInput(f"name the chapters to run, or --all; there are: {there}")
     chosen = (
-        chapters.chapters(root) if options.all else [chapters.pick(root, name) for name in options.chapters]
+        chapters.run_order(root) if options.all else [chapters.pick(root, name) for name in options.chapters]
     )
     parameters = {name: yaml.safe_load(value) for name, value in options.p}
     if "study" in parameters:
@@ -106,12 +106,13 @@ def _build(options) -> None:
     from . import book, chapters, readme, running, staleness
 
     root, study = _project(), _study(options.study)
-    due = dict(staleness.due(root, study))
-    for chapter in chapters.chapters(root):
-        if chapter not in due and not options.all:
+    for chapter in chapters.run_order(root):
+        # Asked at its turn: a record that it reads may have been made a moment ago.
+        reason = staleness.due_reason(chapter, study)
+        if not reason and not options.all:
             _say(f"chapter {chapter.name}: nothing changed")
             continue
-        _say(f"chapter {chapter.name}: {due.get(chapter, 'asked for')}")
+        _say(f"chapter {chapter.name}: {reason or 'asked for'}")
         running.run(chapter, study=study, log=_say)
     if study == chapters.DEFAULT_STUDY:
         readme.update(root)
@@ -130,14 +131,13 @@ def _status(options) -> None:
     from . import chapters, staleness
 
     root, study = _project(), _study(options.study)
+    due = dict(staleness.due(root, study))
     table = Table("chapter", "state", "why", "last run here", box=None, pad_edge=False)
     for chapter in chapters.chapters(root):
-        why, stamped = staleness.stale_reason(chapter, study), staleness.read_stamp(chapter, study)
-        elsewhere = None if why else staleness.not_run_here(chapter, study)
-        state = "stale" if why else "fresh, run elsewhere" if elsewhere else "fresh"
-        table.add_row(
-            chapter.name, state, why or elsewhere or "", f"{stamped['seconds']:.0f} s" if stamped else ""
-        )
+        stamped, elsewhere = staleness.read_stamp(chapter, study), staleness.not_run_here(chapter, study)
+        why = due.get(chapter, "")
+        state = "fresh" if not why else "fresh, run elsewhere" if why == elsewhere else "stale"
+        table.add_row(chapter.name, state, why, f"{stamped['seconds']:.0f} s" if stamped else "")
     _console().print(table)
 
 

@@ -156,3 +156,55 @@ def activations(build: Path, site: str, window: tuple[int, int], *, log=print) -
         with path.with_suffix(".part").open("wb") as file:
             np.save(file, np.concatenate(rows))
         path.with_suffix(".part").replace(path)
+
+
+OTHER_ROWS = 2_500_000
+"""Training activations stored at each site beside the target, about."""
+OTHER_COMPONENTS = 4
+"""At those sites, latents are counted as dead on every so many-th component context (and the whole score set)."""
+
+
+def activations_folder(build: Path, site: str, target: str, random_weights: int | None = None) -> Path:
+    """Where a site's activations are: the target's own folder, or a folder beside them named after the site."""
+    if site == target and random_weights is None:
+        return build / "activations"
+    return build / "activations" / (site if random_weights is None else f"{site}-random{random_weights}")
+
+
+def other_activations(build: Path, sites: list[str], target: str, window: tuple[int, int], *,
+                      random_weights: int | None = None, log=print) -> None:  # fmt: skip
+    """As `activations`, for several sites in one pass of the model, or of its twin of random weights.
+
+    Rows are written as they come (float16; the score set in float32), so that memory is one batch's. A set of
+    contexts that was cut off is made anew, a finished one is left alone. Cost: a pass over the contexts, whatever the
+    number of sites.
+    """
+    folders = {site: activations_folder(build, site, target, random_weights) for site in sites}
+    held = np.load(build / "held_out.npz")
+    training = np.load(build / "training.npy", mmap_mode="r")
+    stride = max(1, len(training) * (language_model.CONTEXT - 1) // OTHER_ROWS)
+    whole = (1, language_model.CONTEXT)
+    sets = {"score": (held["score_tokens"], window, np.float32), "training": (training[::stride], whole, np.float16),
+            "component": (held["component_tokens"][::OTHER_COMPONENTS], whole, np.float16)}  # fmt: skip
+    model = None
+    for name, (tokens, (start, stop), dtype) in sets.items():
+        missing = {site: folder / f"{name}.npy" for site, folder in folders.items() if not (folder / f"{name}.npy").exists()}
+        if not missing:
+            continue
+        model = model or load_model(build / "model" / "saved", random_weights=random_weights)
+        log(f"activations: {name}, {len(tokens)} contexts, {len(missing)} sites")
+        for path in missing.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (len(tokens) * (stop - start), model.d_model)
+        files = {site: np.lib.format.open_memmap(path.with_suffix(".part"), "w+", dtype, shape)
+                 for site, path in missing.items()}  # fmt: skip
+        row = 0
+        for part in torch.from_numpy(tokens.astype(np.int64)).split(MICRO):
+            found, _ = model.run(part, list(missing))
+            for site, file in files.items():
+                rows = found[site][:, start:stop].flatten(0, 1).numpy()
+                file[row : row + len(rows)] = rows
+            row += len(rows)
+        for site, path in missing.items():
+            files[site].flush()
+            path.with_suffix(".part").replace(path)

@@ -10,6 +10,7 @@ import pandas as pd
 from . import questions, rules
 from .baselines import simple_predictors
 from .claims import judge, unfit
+from .matched_null import null_change
 from .rules import WIDTHS, Verdict
 from .scaling import fit_floor, left_out, per_doubling, steps
 from .widths import suite_rows, width_suite
@@ -90,7 +91,7 @@ def _constant(measurement) -> dict:
     each, whole = steps(suite)
     return {
         "change": per_doubling(suite), "whole": whole, "steps": [step.value for step in each.values()],
-        "widths": len(suite.widths), "l0": _l0(measurement),
+        "widths": len(suite.widths), "l0": _l0(measurement), "null": null_change(measurement),
     }  # fmt: skip
 
 

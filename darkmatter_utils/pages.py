@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from .claims import LEDGER, claim
+from .claims import claim
 from .evidence import shares_by_width
 from .measurement import manifest
-from .rules import UNKNOWN, Verdict
+from .rules import Verdict
 from .scaling import per_doubling, steps
-from .tables import Html, Table, Words, as_text
+from .tables import Table, Words, as_text
 from .widths import Suite
 from .words import interval, percent, plain
 
@@ -40,25 +40,6 @@ def rule_of(number: int) -> Words:
         f"**The rule for claim {number}.** {entry.rule} {entry.written}\n\n"
         f"**What would show it wrong:** {entry.falsifier}."
     )
-
-
-def ledger_table(verdicts: Mapping[int, Verdict]) -> Table:
-    """Every claim with the paper's number, the verdict here and the chapter that shows it."""
-    frame = pd.DataFrame(
-        {
-            "claim": [str(number) for number in LEDGER],
-            "in words": [entry.short for entry in LEDGER.values()],
-            "the paper": [entry.paper for entry in LEDGER.values()],
-            "here": [verdicts[number].measured or "–" for number in LEDGER],
-            "verdict": [verdicts[number].word for number in LEDGER],
-            "chapter": [entry.chapter for entry in LEDGER.values()],
-        }
-    )
-    styles = {
-        "verdict": lambda word: word if word == UNKNOWN else Html(f"<strong>{word}</strong>"),
-        "chapter": lambda name: Html(f'<a href="{name}.html">{name[:2]}</a>') if name else "–",
-    }
-    return Table(frame, styles, left=("verdict",))
 
 
 def suite_table(*suites: Suite, names: Mapping[str, str], style: Callable[[float], str] = plain) -> Table:

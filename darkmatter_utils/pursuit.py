@@ -63,14 +63,15 @@ class Codes:
         return _ordered(indices, values, dense.shape[1])
 
 
-def gradient_pursuit(x, dictionary, l0, *, chunk: int = 8192, batch: int = 256,
+def gradient_pursuit(x, dictionary, l0, *, extra: int = 0, chunk: int = 8192, batch: int = 256,
                      rule: str = "authors") -> Codes:
     """Non-negative gradient pursuit from the empty set, as many steps on each token as its ``l0``.
 
     With residual r = x - w D and scores D r, a step adds the atom of the highest score to the support S = {i:
     w_i ≠ 0}, moves along the gradient g = (D r) on S by the step that fits best, |g|² / |g D|², and sets
     negative coefficients to zero. As in the authors' code an active atom may be picked again and a clamped
-    one leaves the support, so that the realised L0 may fall short of ``l0``.
+    one leaves the support, so that the realised L0 may fall short of ``l0``; where it does, the token may take
+    up to ``extra`` further steps, until the two are equal.
 
     ``x`` [token, d_model], ``dictionary`` [d_sae, d_model], ``l0`` an int or ints [token], 0 included. Ties
     go to the lowest index, and where the gradient is zero (a zero signal) nothing moves. ``rule="unit"``
@@ -85,24 +86,36 @@ def gradient_pursuit(x, dictionary, l0, *, chunk: int = 8192, batch: int = 256,
     x, dictionary, steps = _checked(x, dictionary, l0)
     weight = 1 / dictionary.norm(dim=1).clamp(min=torch.finfo(x.dtype).tiny) if rule == "unit" else None
 
-    def pursue(r: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        signal, most = r, int(target.max())
-        indices = torch.zeros(len(r), most, dtype=torch.int64, device=x.device)
-        values = r.new_zeros(len(r), most)
+    def advance(signal: Tensor, index: Tensor, value: Tensor, slot: Tensor) -> None:
+        """One step of these tokens, in place; ``slot`` [token] is the column, not in use, of a new atom."""
+        rows = torch.arange(len(signal), device=x.device)
+        residual = signal - _combine(index, value, dictionary)
+        pick, score, known = best_atom(residual, dictionary, chunk=chunk, weight=weight, at=index)
+        active = value != 0
+        again = ((index == pick[:, None]) & active).any(1)
+        index[rows, slot], known[rows, slot] = torch.where(again, 0, pick), score
+        active[rows, slot] = ~again
+        gradient = torch.where(active, known, 0)
+        direction = _combine(index, gradient, dictionary)
+        size = (direction * direction).sum(1)
+        length = torch.where(size > 0, (gradient * gradient).sum(1) / size, 0)
+        value.add_(gradient * length[:, None]).clamp_(min=0)
+
+    def pursue(signal: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        most = int(target.max())
+        indices = torch.zeros(len(signal), most, dtype=torch.int64, device=x.device)
+        values = signal.new_zeros(len(signal), most)
         for step in range(most):
             n = int((target > step).sum())  # targets descend: the tokens still at work are the first n
-            index, value = indices[:n, : step + 1], values[:n, : step + 1]
-            residual = signal[:n] - _combine(index, value, dictionary) if step else signal[:n]
-            pick, score, known = best_atom(residual, dictionary, chunk=chunk, weight=weight, at=index)
-            active = value != 0
-            again = ((index == pick[:, None]) & active).any(1)
-            index[:, step], known[:, step] = torch.where(again, 0, pick), score
-            active[:, step] = ~again
-            gradient = torch.where(active, known, 0)
-            direction = _combine(index, gradient, dictionary)
-            size = (direction * direction).sum(1)
-            length = torch.where(size > 0, (gradient * gradient).sum(1) / size, 0)
-            value.add_(gradient * length[:, None]).clamp_(min=0)
+            slot = torch.full((n,), step, device=x.device)
+            advance(signal[:n], indices[:n, : step + 1], values[:n, : step + 1], slot)
+        for _ in range(extra):
+            short = ((values != 0).sum(1) < target).nonzero().squeeze(1)
+            if not len(short):
+                break
+            index, value = indices[short], values[short]
+            advance(signal[short], index, value, (value == 0).int().argmax(1))
+            indices[short], values[short] = index, value
         return indices, values
 
     return _in_batches(pursue, x, steps, batch, len(dictionary))
@@ -130,22 +143,23 @@ def omp(x, dictionary, l0, *, chunk: int = 8192, batch: int = 256) -> Codes:
         residual, going = signal.clone(), torch.ones(tokens, dtype=torch.bool, device=x.device)
         used = torch.zeros(tokens, most, dtype=torch.bool, device=x.device)
         for step in range(most):
-            going &= target > step
-            pick, score, _ = best_atom(residual, dictionary, chunk=chunk, absolute=True)
-            going &= (score**2 > tiny) & ~((indices == pick[:, None]) & used).any(1)
-            atom = dictionary[pick]
+            n = int((target > step).sum())  # targets descend: the tokens still at work are the first n
+            pick, score, _ = best_atom(residual[:n], dictionary, chunk=chunk, absolute=True)
+            known = ((indices[:n] == pick[:, None]) & used[:n]).any(1)
+            going[:n] &= (score**2 > tiny) & ~known
+            on, atom, before = going[:n], dictionary[pick], basis[:n, :step]
             for _ in range(2):  # twice is enough for orthogonality at rounding
-                along = torch.einsum("tkd,td->tk", basis, atom)
-                atom = atom - torch.einsum("tkd,tk->td", basis, along)
-                triangle[going, :, step] += along[going] * (torch.arange(most, device=x.device) < step)
+                along = torch.bmm(before, atom[:, :, None]).squeeze(2)
+                atom = atom - torch.bmm(along[:, None], before).squeeze(1)
+                triangle[:n, :step, step] += torch.where(on[:, None], along, 0)
             length = atom.norm(dim=1)
-            going &= length**2 > tiny * dictionary[pick].square().sum(1)
-            atom = torch.where(going[:, None], atom / length.clamp(min=tiny)[:, None], 0)
-            triangle[:, step, step] = torch.where(going, length, 1)
-            triangle[~going, :step, step] = 0
-            basis[:, step], used[:, step] = atom, going
-            indices[:, step] = torch.where(going, pick, 0)
-            residual = residual - (residual * atom).sum(1, keepdim=True) * atom
+            on &= length**2 > tiny * dictionary[pick].square().sum(1)
+            atom = torch.where(on[:, None], atom / length.clamp(min=tiny)[:, None], 0)
+            triangle[:n, step, step] = torch.where(on, length, 1)
+            triangle[:n, :step, step] = torch.where(on[:, None], triangle[:n, :step, step], 0)
+            basis[:n, step], used[:n, step] = atom, on
+            indices[:n, step] = torch.where(on, pick, 0)
+            residual[:n] -= (residual[:n] * atom).sum(1, keepdim=True) * atom
         inner = torch.einsum("tkd,td->tk", basis, signal)
         values = torch.linalg.solve_triangular(triangle, inner[:, :, None], upper=True).squeeze(2)
         return indices, torch.where(used, values, 0)

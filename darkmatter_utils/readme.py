@@ -40,7 +40,7 @@ def headlines(root: Path) -> list[dict]:
         record = chapter.record(DEFAULT_STUDY)
         if record.exists():
             found = json.loads(record.read_text(encoding="utf-8"))["values"].get("headline", [])
-            rows += [row | {"chapter": chapter.name} for row in found]
+            rows += [{"chapter": chapter.name} | row for row in found]
     return rows
 
 

@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from . import shelf
 from .errors import BadInput
 from .sources import digest, hashes, used_modules
 from .study import Study
@@ -60,6 +61,8 @@ class Chapter:
     parameters: dict[str, Any]
     values: dict[str, Any] = field(default_factory=dict)
     """Every number and sentence the prose quotes, by key."""
+    read: dict[str, Any] = field(default_factory=dict)
+    """Which studies' records were asked for, and the hash of each record that was there."""
 
     def record(self, key: str, value) -> None:
         """Keep a value: number, text, list, dict, or estimate (value, low, high); BadInput if ``key`` is taken."""
@@ -91,10 +94,24 @@ class Chapter:
         self.record(key, markdown)
         glue(key, Markdown(markdown), display=False)
 
-    def headline(self, what: str, here, paper: str = "", fmt: str = ".3f") -> None:
-        """A row of the README's table: what is measured, our number (text, number or estimate), the paper's."""
+    def headline(self, what: str, here, paper: str = "", fmt: str = ".3f", *, source: str = "") -> None:
+        """A row of the README's table: what is measured, our number (text, number or estimate), the paper's.
+
+        source: the file of the chapter that measures it, where that is not this one.
+        """
         said = here if isinstance(here, str) else words(here, fmt)
-        self.values.setdefault("headline", []).append({"what": what, "here": said, "paper": paper})
+        row = {"what": what, "here": said, "paper": paper} | ({"chapter": source} if source else {})
+        self.values.setdefault("headline", []).append(row)
+
+    def reads(self, *others: str) -> dict[str, dict[int, dict]]:
+        """What the other chapters recorded: values by chapter number, of this study and of the ``others`` (`shelf.EVERY`).
+
+        The index's record and this chapter's are left out; a study without records has an empty mapping.
+        """
+        place, asked = shelf.folder(), sorted({self.study.name, *others})
+        self.read = {"asked": asked, "found": shelf.hashes(place, asked, reader=self.number) if place else {}}
+        names = shelf.named(place, asked) if place else [self.study.name]
+        return {name: shelf.read(place, name, reader=self.number) if place else {} for name in names}
 
     def close(self):
         """Write the record and return the folded run record to show. The last cell of the chapter."""
@@ -115,6 +132,7 @@ class Chapter:
             "seed": self.study.seed,
             "cells": os.environ.get(CELLS, ""),
             "data": data_hashes(self.study),
+            "records": self.read,
             "sources": hashes(used_modules()),
             "versions": versions(),
             "values": self.values,

@@ -123,52 +123,6 @@ def half_linear(*, r2: dict, kept: dict, split: dict) -> Verdict:
     return Verdict(HOLDS if inside == len(r2) else PARTLY, why, numbers)
 
 
-def norm_linear(*, r2: dict, simple: dict) -> Verdict:
-    """Claim 2, by width: R² of ‖SaeError‖² from x (Estimate), and from all simple predictors (float)."""
-    if not r2:
-        return Verdict(UNKNOWN, NO_SUITE)
-    reached = sum(e.high >= NORM for e in r2.values())
-    low = sum(e.high < NORM_FAILS for e in r2.values())
-    gains = {width: r2[width].value - simple[width] for width in r2}
-    better = sum(gain >= GAIN for gain in gains.values())
-    numbers = {
-        "widths": len(r2),
-        "reached": reached,
-        "low": low,
-        "better": better,
-        "least_gain": min(gains.values()),
-        "most_gain": max(gains.values()),
-        "measured": f"R² {span([e.value for e in r2.values()])}",
-    }
-    why = (
-        f"From x, the squared norm of the error is predicted with an R² of "
-        f"{span([e.value for e in r2.values()])}, over the suite's widths; the interval reaches {NORM} at "
-        f"{counted(reached, len(r2))}. Simple predictors together reach {span(simple.values())}; x does "
-        f"better by {GAIN} or more at {counted(better, len(r2))}."
-    )
-    if low > len(r2) / 4:
-        return Verdict(FAILS, f"{why} The R² is below {NORM_FAILS} at {counted(low, len(r2))}.", numbers)
-    if not better:
-        return Verdict(FAILS, why, numbers)
-    return Verdict(HOLDS if reached == better == len(r2) else PARTLY, why, numbers)
-
-
-def same_tokens(*, partial: dict) -> Verdict:
-    """Claim 3, by pair of widths: R² of the wider SAE's error norm from the narrower's, with ‖x‖ and the
-    token taken out of both (Estimate)."""
-    if not partial:
-        return Verdict(UNKNOWN, NO_SUITE)
-    above = sum(e.low >= SAME_TOKENS for e in partial.values())
-    below = sum(e.high < SAME_TOKENS for e in partial.values())
-    why = (
-        f"With ‖x‖ and the token taken out, the R² between the error norms of two widths is "
-        f"{span([e.value for e in partial.values()])}; it is above {SAME_TOKENS} at "
-        f"{counted(above, len(partial), 'pair')}."
-    )
-    word = HOLDS if above == len(partial) else FAILS if below == len(partial) else PARTLY
-    return Verdict(word, why, {"pairs": len(partial), "above": above, "below": below})
-
-
 def trend(widths: int, l0) -> str:
     """Why a suite says nothing about a trend over width; "" if it does. `l0`: its smallest and largest
     realised L0.

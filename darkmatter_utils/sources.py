@@ -22,6 +22,7 @@ BOOKKEEPING = (
     "readme",
     "records",
     "running",
+    "shelf",
     "sources",
     "staleness",
 )

@@ -1,4 +1,5 @@
-"""Why a chapter has to run again: its cells, the modules it uses, its parameters, its data or the versions changed.
+"""Why a chapter has to run again: its cells, the modules it uses, its parameters, its data, the versions or a record that
+it reads changed.
 
 A *stamp* in the ignored folder ``build/stamps`` says that a chapter was run on this machine, how long it took and
 which bytes came out; a fresh clone has none, so that its ``make book`` executes everything.
@@ -11,6 +12,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+from . import shelf
 from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name
 from .errors import BadInput
 from .records import data_hashes, versions, write_atomic
@@ -24,12 +26,13 @@ def stamp_path(chapter: ChapterFile, study: str) -> Path:
 
 
 def stamp(chapter: ChapterFile, study: str, *, cells: str, notebook: str, seconds: float) -> None:
-    """Note that a chapter ran here: hashes of its cells and of the executed notebook, and what changes from run to run."""
+    """Note that a chapter ran here: hashes of cells, executed notebook and record, and what changes from run to run."""
     path = stamp_path(chapter, study)
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {
         "cells": cells,
         "notebook": notebook,
+        "record": _digest(chapter.record(study)),
         "seconds": round(seconds, 1),
         "machine": _machine(),
         "commit": _commit(chapter.root),
@@ -45,8 +48,8 @@ def read_stamp(chapter: ChapterFile, study: str) -> dict | None:
 def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
     """Why a chapter's last result no longer follows from what is here; None when it does.
 
-    Compares hashes of cells, of the modules that the run imported, of the study's settings and data, and versions of
-    the packages; reads one record, no activation.
+    Compares hashes of cells, of the modules that the run imported, of the study's settings and data and of the records
+    that it read, and versions of the packages; reads records, no activation.
     """
     executed, record = chapter.executed(study), _json(chapter.record(study))
     if not executed.exists():
@@ -73,7 +76,20 @@ def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None
         for name, was in record["versions"].items()
         if now.get(name) != was
     ]
-    return f"versions changed: {', '.join(changed)}" if changed else None
+    if changed:
+        return f"versions changed: {', '.join(changed)}"
+    return _records_reason(chapter, record.get("records"))
+
+
+def _records_reason(chapter: ChapterFile, read: dict | None) -> str | None:
+    """Why the records that a chapter read are no longer those; None when they are, or when it reads none."""
+    if not read:
+        return None
+    try:
+        changed = shelf.changed(chapter.root / "book" / "records", read, reader=chapter.number)
+    except BadInput as error:
+        return str(error)
+    return f"records it reads changed: {', '.join(changed)}" if changed else None
 
 
 def not_run_here(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
@@ -81,18 +97,33 @@ def not_run_here(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None
     stamped = read_stamp(chapter, study)
     if stamped is None:
         return "not yet run on this machine"
-    executed = chapter.executed(study)
-    if not executed.exists() or digest(executed.read_bytes()) != stamped["notebook"]:
-        return f"{executed.relative_to(chapter.root)} is not what its last run here wrote"
+    for path, was in ((chapter.executed(study), "notebook"), (chapter.record(study), "record")):
+        if _digest(path) != stamped.get(was):
+            return f"{path.relative_to(chapter.root)} is not what its last run here wrote"
     return None
 
 
 def due(root: Path, study: str = DEFAULT_STUDY) -> list[tuple[ChapterFile, str]]:
-    """The chapters that a build has to run, each with its reason."""
-    found = [
-        (chapter, stale_reason(chapter, study) or not_run_here(chapter, study)) for chapter in chapters(root)
-    ]
-    return [(chapter, reason) for chapter, reason in found if reason]
+    """The chapters that a build has to run, each with its reason, in the order of the book.
+
+    A chapter that reads records is due as well when a chapter that it may read is: it runs again if that one's values change.
+    """
+    found = {chapter: due_reason(chapter, study) for chapter in chapters(root)}
+    first = [c.name for c, reason in found.items() if reason and not c.reads_records()]
+    waits = f"it reads the records of chapters that are due: {', '.join(first)}"
+    for chapter, reason in found.items():
+        if not reason and first and chapter.reads_records():
+            found[chapter] = waits
+    return [(chapter, reason) for chapter, reason in found.items() if reason]
+
+
+def due_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
+    """Why a build has to run a chapter as things are now; None when it need not."""
+    return stale_reason(chapter, study) or not_run_here(chapter, study)
+
+
+def _digest(path: Path) -> str | None:
+    return digest(path.read_bytes()) if path.exists() else None
 
 
 def _json(path: Path) -> dict | None:

@@ -11,26 +11,29 @@
 #
 # A sparse autoencoder (SAE) rewrites an activation $x$ of a language model as a short sum of learned directions,
 # $\mathrm{Sae}(x)$. What it leaves behind, $x - \mathrm{Sae}(x)$, is its error. {cite:t}`engels2025` call the errors'
-# share of the variance *dark matter*, and find that much of it can be predicted from $x$ by one linear map. This book
-# does their experiments again on a small model that it carries with it.
+# share of the variance *dark matter*, find that much of it can be predicted from $x$ by one linear map, and read the rest as
+# error that the SAE introduces. This book is an executable edition of their paper: it does every experiment again, with the
+# controls that reviewers and later work asked for, on a small model that it carries with it, or on yours.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "reads-records"]
 from darkmatter_utils import measure
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.charts import stacked_breakdown
-from darkmatter_utils.claims import LEDGER
-from darkmatter_utils.evidence import verdict_of
 from darkmatter_utils.figures import breakdown
-from darkmatter_utils.pages import about_study, card_table, ledger_table
+from darkmatter_utils.pages import about_study, card_table
+from darkmatter_utils.report import findings
+from darkmatter_utils.report_pages import ledger, opening, tally
 from darkmatter_utils.tables import Words
 from darkmatter_utils.widths import width_suite
 
 chapter = open_chapter(0, study)
 measurement = measure(chapter.study)
-Words(about_study(measurement))
+records = chapter.reads()[chapter.study.name]
+found = findings(records)
+Words(f"{opening(found, chapter.study.name, records)}\n\n{about_study(measurement)}")
 
 # %% mystnb={"figure": {"caption": "How the variance of x splits at each SAE width (the question of the paper's Fig. 1, measured on this study). Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is the part that a linear map predicts from x on documents it was not fitted on, red is what remains. See how the two parts of the error change from left to right.", "name": "fig-index"}} tags=["remove-input"]
 stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
@@ -70,13 +73,13 @@ chapter.estimate("fvu narrowest", fvu.estimate(fvu.widths[0]), ".3f")
 chapter.estimate("fvu widest", fvu.estimate(fvu.widths[-1]), ".3f")
 chapter.estimate("nonlinear narrowest", nonlinear.estimate(fvu.widths[0]), ".3f")
 chapter.estimate("nonlinear widest", nonlinear.estimate(fvu.widths[-1]), ".3f")
-rows = {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear", "r2_per_dim": "R² of the error vector, linear in x",
-        "norm_error": "R² of the squared error norm, linear in x"}
-paper = {"r2_per_dim": LEDGER[1].paper, "norm_error": LEDGER[2].paper, "fvu_nonlinear": LEDGER[4].paper}
-for metric, words in rows.items():
+for metric, name in {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}.items():
     suite = width_suite(measurement, metric)
     for width in (suite.widths[0], suite.widths[-1]):
-        chapter.headline(f"{words}, {width:,} latents", suite.estimate(width), paper.get(metric, ""))
+        chapter.headline(f"{name}, {width:,} latents", suite.estimate(width))
+for number, one in found.items():
+    said = f"**{one.verdict.word}**" + (f": {one.here()}" if one.verdict.numbers else "")
+    chapter.headline(f"Claim {number}: {one.claim.short}", said, one.claim.paper, source=one.claim.chapter)
 
 # %% [markdown]
 # In the figure, the narrowest SAE has {glue:text}`narrowest`: its FVU is {glue:text}`fvu narrowest`, of which
@@ -88,15 +91,14 @@ for metric, words in rows.items():
 # %% [markdown]
 # ## The paper's claims, and what is found here
 #
-# Each claim is judged by a rule that was written before the result: an interval against a stated threshold. (One guard of
-# the rule for claim 1 was mended afterwards; chapter 04 says how, and what the first form says.) The verdict is
-# one of *holds*, *partly*, *does not hold* and *cannot be told here*. It speaks of this study only: one small model, one
-# kind of text. The chapter that is linked shows the numbers and the rule; a claim without a chapter has not been measured.
+# Each claim is judged by a rule that compares an interval with a stated threshold. The rules were written before their
+# results; the report says where that is not the whole truth. The verdict is one of *holds*, *partly*, *does not hold* and
+# *cannot be told here*, and it speaks of this study only: one small model, one kind of text. The table is read from the
+# records of the chapters; {doc}`15_the_report` has the controls, the rules, the protocol and every study side by side.
 
 # %% tags=["remove-input"]
-verdicts = {number: verdict_of(number, measurement) for number in LEDGER}
-chapter.record("verdicts", {number: found.word for number, found in verdicts.items()})
-ledger_table(verdicts)
+chapter.record("tally", tally(found))
+ledger(found)
 
 # %% [markdown]
 # ## What is studied
@@ -112,7 +114,8 @@ card_table(measurement)
 #
 # Read it: each chapter opens with a claim, a verdict and one figure, and ends with what could fool us. Run it: every
 # chapter takes a parameter `study`, the name of what is studied. Change it: a chapter is one short script in `notebooks/`,
-# and the cell that is its idea is the only one shown. Words and symbols are collected on the page {doc}`notation`.
+# and the cell that is its idea is the only one shown. Words and symbols are collected on the page {doc}`notation`; whoever
+# comes from the paper finds its figures {ref}`by their numbers <figures-by-number>`.
 
 # %% tags=["remove-input"]
 chapter.close()

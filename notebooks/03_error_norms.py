@@ -23,25 +23,40 @@ import numpy as np
 
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim
-from darkmatter_utils.evidence import predictors_by_width, reference_sae, verdict_of
-from darkmatter_utils.figures import by_l0, grid_heat, norm_lines
+from darkmatter_utils.claims import claim, unfit
+from darkmatter_utils.depth import (
+    alone_lines,
+    beyond_evidence,
+    depth_frame,
+    depth_lines,
+    layer_steps,
+    norm_evidence,
+    norm_models,
+    place_table,
+    seed_words,
+    step_chart,
+    step_frame,
+    width_lines,
+)
+from darkmatter_utils.evidence import reference_sae
+from darkmatter_utils.figures import by_l0
 from darkmatter_utils.metrics import r2_total
 from darkmatter_utils.pages import opening, rule_of, suite_table
+from darkmatter_utils.rules import NORM
 from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import Table
+from darkmatter_utils.tables import Words
+from darkmatter_utils.verdicts import judged
 from darkmatter_utils.widths import width_suite
-from darkmatter_utils.words import plain
 
 chapter = open_chapter(3, study, sae=sae, power=power)
 measurement = measure(chapter.study)
-predictors = predictors_by_width(measurement)
-verdict = verdict_of(2, measurement, predictors=predictors)
-chapter.record("verdict", {"word": verdict.word, "why": verdict.why, "numbers": verdict.numbers})
-opening(2, verdict, chapter.study)
+models = norm_models(measurement)
+verdicts = {2: judged(chapter, 2, norm_evidence(measurement, models), unfit=unfit(chapter.study)),
+            13: judged(chapter, 13, beyond_evidence(measurement, models), unfit=unfit(chapter.study))}
+Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict in verdicts.items()))
 
-# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at each width of the suite: predicted from the activation x, and from all simple predictors together (the norm of x, the position, the token, the loss of the next token, and the L0 at the token). Bars are 95% intervals; those of x carry documents and training seeds. The dotted line is the paper's claim. See how near the line from x comes to it, and whether x does better than the simple predictors. (Paper: Figs. 2 and 13 of its first version.)", "name": "fig-norms"}} tags=["remove-input"]
-norm_lines(measurement, predictors)
+# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at each width of the suite: predicted from the activation x; from all simple predictors together (the norm of x, the position, the loss of the next token, the L0 at the token, and the token); and from both. Bars are 95% intervals that carry documents and training seeds. The dotted line is the paper's claim. See how near the line from x comes to it, whether x does better than the simple predictors, and how much more both know than either. (Paper: Figs. 2 and 13 of its first version.)", "name": "fig-norms"}} tags=["remove-input"]
+width_lines(measurement, models, NORM)
 
 # %% [markdown]
 # ## The idea: regress a norm on the activation
@@ -84,36 +99,62 @@ suite_table(suite, names={"norm_error": "R² of ‖SaeError‖² from x"})
 # %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm from x, against L0, one line a width. Bars are 95% intervals over documents (one trained SAE a point). See whether denser SAEs leave errors that are easier or harder to foresee. (Paper: Fig. 2, the contour map of the norm test.)", "name": "fig-norm-l0"}} tags=["remove-input"]
 by_l0(measurement, "norm_error", "R² of the squared error norm")
 
-# %% mystnb={"figure": {"caption": "The same $R^2$ on the grid of widths and L0s, each cell one SAE (the mean, where several seeds were trained). See which way it rises. (Paper: Fig. 2, as contours.)", "name": "fig-norm-grid"}} tags=["remove-input"]
-grid_heat(measurement, "norm_error", "R² of the squared error norm")
-
 # %% [markdown]
-# ## Against simple predictors
+# ## Over depth
 #
-# Much may be known about an error's size without the activation: loud activations ($\lVert x \rVert$ large) may have large
-# errors, and some tokens may be hard wherever they stand. Each predictor of {numref}`fig-simple` gets its own out-of-fold fit: $\lVert x
-# \rVert$ with its square; the mean error of the position, and of the token, in other documents, shrunk towards the general
-# mean where they are rare; the loss of the next token; the number of active latents.
+# The width suite reads one layer. {numref}`fig-depth` repeats the test on SAEs of the residual stream after every layer, at
+# two widths.
 
-# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm from each simple predictor alone, from all of them, and from x, at each width of the suite (simple predictors: the first seed of each width). See which simple predictor comes nearest to x. (Paper: Fig. 13 of its first version, over layers.)", "name": "fig-simple"}} tags=["remove-input"]
-norm_lines(measurement, predictors, each=True)
+# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at every layer, from x and from all simple predictors together, at two widths. Bars are 95% intervals over documents; each point is one trained SAE (at the layer of the width suite, its first seed). Nothing is cut off or left out: a layer where the test fails is drawn where it falls, below zero if need be. See whether the layers agree, and at which of them x does better than the simple predictors. (Paper: its figure of the norm test over depth, where failures are cut off at 0 and the axis starts at 0.4.)", "name": "fig-depth"}} tags=["remove-input"]
+depth_lines(measurement, models)
 
 # %% tags=["remove-input"]
-chapter.record("predictors", predictors.to_dict("list"))
-wide = predictors.pivot_table(index="width", columns="predictor", values="r2", sort=False).reset_index()
-Table(wide, {name: lambda value: plain(value, 3) for name in wide.columns if name != "width"})
+chapter.record("depth", depth_frame(measurement, models).to_dict("list"))
+seed_words(measurement)
+
+# %% [markdown]
+# ## What does x add?
+#
+# Much may be known about an error's size without the activation: loud activations ($\lVert x \rVert$ large) may have large
+# errors, and some tokens may be hard wherever they stand. The models of {numref}`fig-steps` are *nested*: each has all
+# that the one before it has, and one thing more. In order: a constant; $\lVert x \rVert$ with its square; the position; the
+# loss of the next token; the L0 at the token; the token; the ten principal components of $x$ with the largest variance; and
+# all of $x$. Position and token enter as the mean error that they have in *other* documents, shrunk towards the general mean
+# where they are rare.
+
+# %% mystnb={"figure": {"caption": "Nested models at each width of the suite: $R^2$ of the squared error norm as predictors are added from left to right, on held-out documents. Bars are 95% intervals that carry documents and training seeds. See which step rises most, and how much the last one, x, still adds to everything before it. (Paper: Fig. 13 of its first version, which has each predictor alone.)", "name": "fig-steps"}} tags=["remove-input"]
+step_chart(measurement, models)
+
+# %% mystnb={"figure": {"caption": "The same nested models at every layer, at two widths (one trained SAE a line; 95% intervals over documents). See whether the order of the steps is the same at all layers. (Paper: Fig. 13 of its first version, over layers.)", "name": "fig-layer-steps"}} tags=["remove-input"]
+layer_steps(measurement, models)
+
+# %% [markdown]
+# {numref}`fig-alone` shows each predictor by itself. The table has the numbers at every place that was tried. Its last column is the
+# gain of $x$: the R² of the model with everything minus that of the model with everything but $x$, on the same resampled
+# documents.
+
+# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm from one predictor alone, at each width of the suite; intervals carry documents and training seeds. See which simple predictor comes nearest to x. (Paper: Fig. 13 of its first version.)", "name": "fig-alone"}} tags=["remove-input"]
+alone_lines(measurement, models)
+
+# %% tags=["remove-input"]
+chapter.record("nested", step_frame(measurement, models).to_dict("list"))
+place_table(measurement, models)
 
 # %% [markdown]
 # ## What could fool us
 
 # %% tags=["remove-input"]
-rule_of(2)
+Words("\n\n".join([rule_of(2), rule_of(13)]))
 
 # %% [markdown]
 # - **The norm of x.** If $\lVert x \rVert$ alone reaches nearly the same R², the norm test says that errors scale with
 #   activations, not that the SAE fails in a foreseeable way.
 # - **The token.** In the paper's baseline, the mean of a token is scored on the rows that made it, so a rare token predicts
 #   itself. Here it comes from other folds of documents.
+# - **Two comparisons.** Claim 2 asks whether $x$ *instead of* the simple predictors knows more, claim 13 also what $x$ *on
+#   top of* them adds. Neither implies the other: what each knows may overlap, or not.
+# - **The L0 is the SAE's answer**, not a fact about the text. It counts the latents that the SAE itself found active; so
+#   claim 13 compares $x$ with $\lVert x \rVert$, position and token only.
 # - **Squared norms have heavy tails.** A few very large errors can decide an R². The intervals resample documents, so a
 #   single decisive document widens them.
 # - **x contains the token.** A linear function of $x$ can read the token off the activation. Where $x$ does no better than the

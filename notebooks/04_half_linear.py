@@ -19,22 +19,22 @@ sae = None  # the SAE of the live cell; None: the one of the width suite nearest
 contexts = 64  # how many contexts the live arrays hold
 
 # %% tags=["remove-input"]
-
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim
-from darkmatter_utils.evidence import evidence, reference_sae, shares_by_width, verdict_of
+from darkmatter_utils.claims import claim, unfit
+from darkmatter_utils.evidence import evidence, reference_sae, shares_by_width
 from darkmatter_utils.figures import by_l0, grid_heat, rank_curve, share_lines, vector_lines
 from darkmatter_utils.metrics import r2_per_dim, r2_total
 from darkmatter_utils.pages import opening, rule_of, share_table, suite_table
 from darkmatter_utils.rules import half_linear
 from darkmatter_utils.samples import sample
+from darkmatter_utils.verdicts import judged
 from darkmatter_utils.widths import width_suite
 
 chapter = open_chapter(4, study, sae=sae, contexts=contexts)
 measurement = measure(chapter.study)
-verdict = verdict_of(1, measurement)
-chapter.record("verdict", {"word": verdict.word, "why": verdict.why, "numbers": verdict.numbers})
+numbers = evidence(1, measurement)
+verdict = judged(chapter, 1, numbers, unfit=unfit(chapter.study))
 opening(1, verdict, chapter.study)
 
 # %% mystnb={"figure": {"caption": "$R^2$ of the error vector from x at each width of the suite, per dimension and total (where one line is seen, the two coincide); bars are 95% intervals that carry documents and training seeds. The shaded band is what the rule counts as about half. See whether the lines stay inside it from left to right. (Paper: Fig. 2, the contour map of the vector test.)", "name": "fig-vector"}} tags=["remove-input"]
@@ -66,7 +66,6 @@ chapter.glue("sae", shown)
 for name in ("r2_per_dim", "r2_total"):
     chapter.glue(name, f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]")
 chapter.glue("paper", claim(1).paper)
-numbers = evidence(1, measurement)
 without_gain = {width: 1 - gain / full for width, gain, full in shares_by_width(measurement)[["width", "gain", "full"]].to_numpy()}
 chapter.glue("first form", half_linear(**numbers | {"kept": without_gain}).word)
 suites = [width_suite(measurement, name) for name in ("r2_per_dim", "r2_total")]

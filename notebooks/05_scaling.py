@@ -21,8 +21,8 @@ skip = 0  # how many of the narrowest widths the fit leaves out
 # %% tags=["remove-input"]
 from darkmatter_utils import PowerLaw, measure
 from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import PAPER, claim
-from darkmatter_utils.evidence import verdict_of
+from darkmatter_utils.claims import PAPER, claim, unfit
+from darkmatter_utils.evidence import evidence
 from darkmatter_utils.pages import estimates_table, left_out_table, opening, rule_of, seeds_table, steps_table
 from darkmatter_utils.scaling import fit_floor, left_out, per_doubling
 from darkmatter_utils.scaling_charts import (
@@ -34,13 +34,14 @@ from darkmatter_utils.scaling_charts import (
     training_curves,
 )
 from darkmatter_utils.tables import Words
+from darkmatter_utils.verdicts import judged
 from darkmatter_utils.widths import width_suite
 from darkmatter_utils.words import percent, plain
 
 chapter = open_chapter(5, study, beyond=beyond, skip=skip)
 measurement = measure(chapter.study)
-verdicts = {number: verdict_of(number, measurement) for number in (4, 5)}
-chapter.record("verdicts", {number: {"word": v.word, "why": v.why, "numbers": v.numbers} for number, v in verdicts.items()})
+verdicts = {number: judged(chapter, number, evidence(number, measurement), unfit=unfit(chapter.study))
+            for number in (4, 5)}
 Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict in verdicts.items()))
 
 # %% mystnb={"figure": {"caption": "The error's share of the variance of x over the width of the SAE, at one L0. Points: the measured FVU; the line is the fitted curve with its band, dashed where it leaves the measured widths; the dotted line is the floor c with its interval. Areas under the points: red is nonlinear; green is what the floor holds above that (nothing, where the floor lies below the red); yellow is what lies above the floor, read as features that are absent from narrow SAEs. All intervals are 95% and carry documents and training seeds. See whether the curve has a floor at all, and whether the red area keeps its height. (Paper: Fig. 1.)", "name": "fig-scaling"}} tags=["remove-input"]

@@ -115,4 +115,3 @@ def test_tables_escape_text_keep_markup_and_never_show_minus_zero():
 def test_the_pages_words_fit_the_study(nano):
     assert "not known" in pages.about_study(nano)
     assert "study nano" in str(pages.opening(1, evidence.verdict_of(1, nano), nano.study))
-    assert "cannot be told" in repr(pages.ledger_table({n: evidence.verdict_of(n, nano) for n in LEDGER}))

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from darkmatter_utils import embedded_saes
+from darkmatter_utils import suites
 from darkmatter_utils.errors import BadInput
 from darkmatter_utils.study import Study, study_names
 
@@ -71,6 +71,6 @@ def test_the_fingerprint_follows_what_numbers_follow():
 
 def test_the_embedded_study_is_what_its_training_makes():
     study = Study.load("tiny")
-    assert (study.site, study.window) == (embedded_saes.SITE, embedded_saes.WINDOW)
+    assert (study.site, study.window) == (suites.SITE, suites.WINDOW)
     assert {"world", "nano", "tiny"} <= set(study_names())
-    assert {job.id for job in embedded_saes.jobs(study.site)} == {sae.id for sae in study.saes}
+    assert {job.id for job in suites.jobs()} == {sae.id for sae in study.saes if not sae.suite}

@@ -1,0 +1,98 @@
+"""A study's scored tokens as arrays in memory: for chapters that look at the same activations in several ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .documents import assign_folds
+from .harvest import load_saes
+from .streams import Source
+from .study import Study
+from .text import Contexts
+
+
+class Thinned(Source):
+    """Every ``stride``-th context of a study's text, so that few contexts still come from all of its documents."""
+
+    def __init__(self, study: Study, *, stride: int = 1, contexts_a_batch: int = 16):
+        super().__init__(study, contexts_a_batch=contexts_a_batch)
+        self.stride = stride
+
+    @cached_property
+    def contexts(self) -> Contexts | None:
+        """The contexts that are kept."""
+        if self.study.model is None or self.stride == 1:
+            return super().contexts
+        whole = super().contexts
+        return replace(whole, tokens=whole.tokens[:: self.stride], document=whole.document[:: self.stride])
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The scored tokens of a study, in stream order."""
+
+    x: Float[Tensor, "token d_model"]
+    document: Int[np.ndarray, "token"]
+    fold: dict[int, int]
+    """Of each document, as `measure` assigns it."""
+    seed: int
+    replicates: int
+    saes: dict[str, object]
+    """The loaded SAEs by id."""
+    hats: dict[str, Float[Tensor, "token d_model"]] = field(repr=False)
+    """Sae(x), float32."""
+    l0: dict[str, float]
+    """Mean number of active latents."""
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Of x [d_model]."""
+        return self.x.mean(dim=0)
+
+    def folds(self) -> Int[np.ndarray, "token"]:
+        """Each token's fold."""
+        ids, inverse = np.unique(self.document, return_inverse=True)
+        return np.array([self.fold[int(i)] for i in ids])[inverse]
+
+    def per_document(self, values) -> np.ndarray:
+        """Sums over each document's tokens of values [token] or [token, ...], documents ascending."""
+        values = torch.as_tensor(values)
+        ids, inverse = np.unique(self.document, return_inverse=True)
+        sums = torch.zeros(len(ids), *values.shape[1:], dtype=torch.float64)
+        return sums.index_add_(0, torch.from_numpy(inverse), values.double()).numpy()
+
+
+def collect(study: Study, saes: Sequence[str], *, kinds: bool = True) -> Collected:
+    """One pass of the model over the study's text, with the SAEs named and, if ``kinds``, those of the suite "kinds".
+
+    Cost: that pass; memory 8 bytes for each number of x and 4 for each of every reconstruction.
+    """
+    own = replace(study, saes=tuple(study.sae(id) for id in saes))
+    source = Source(own)
+    loaded = load_saes(own, source)
+    if kinds and study.site in study.sites("kinds") and not study.suite:
+        loaded += load_saes(study.at(suite="kinds"), source)
+    counts = source.document_tokens()
+    fold = assign_folds(list(counts), list(counts.values()), study.folds, seed=study.seed)
+    xs, documents = [], []
+    hats: dict[str, list] = {sae.id: [] for sae in loaded}
+    active = dict.fromkeys(hats, 0.0)
+    for batch in source.batches():
+        keep = torch.from_numpy(batch.scored)
+        xs.append(batch.x[keep].double())
+        documents.append(batch.document[batch.scored])
+        for sae in loaded:
+            x_hat, l0 = sae.reconstruct(batch.source)
+            hats[sae.id].append(x_hat[keep].float())
+            active[sae.id] += float(l0[keep].sum())
+    x = torch.cat(xs)
+    return Collected(x, np.concatenate(documents), fold, study.seed, study.bootstrap, {s.id: s for s in loaded},
+                     {id: torch.cat(parts) for id, parts in hats.items()},
+                     {id: total / len(x) for id, total in active.items()})  # fmt: skip

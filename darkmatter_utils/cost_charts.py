@@ -1,0 +1,118 @@
+"""What chapter 10 draws: shares of the loss against shares of the variance, over width and L0, beside their controls."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from . import charts
+from .adapters import LEAST_SQUARES, TRAINED
+from .chart_theme import MUTED, columns, finish, tip, y_axis
+from .cost_contexts import PARTS
+from .cost_pages import SHOWN_SHARES, Found, told
+from .cost_shares import recovered
+from .cost_tables import against_rows, part_shares
+from .costs import with_part
+from .rules_cost import PROPORTIONAL
+from .tables import Words
+
+HALF_WIDTH = 300
+"""Pixels of one of two views side by side."""
+CONTROLS = {"isotropic": "control: isotropic", "covariance": "control: covariance of x",
+            "difference": "control: towards another x", "permuted": "control: permuted error"}  # fmt: skip
+"""Kinds of control as legends name them."""
+
+
+@told
+def share_chart(found: Found):
+    """Share of the loss won back against share of FVU, a point a width: both parts, and controls of NonlinearError."""
+    rows = found.shares.merge(
+        found.shares[found.shares["share"] == "variance"][["width", "part", "value"]],
+        on=["width", "part"], suffixes=("", "_variance"),
+    )  # fmt: skip
+    rows = rows[(rows["share"] == "ce") & ((rows["kind"] == "") | (rows["part"] == PARTS[2]))]
+    rows = rows.assign(series=rows["kind"].map(CONTROLS).fillna(rows["part"]))
+    rows = rows.assign(order=rows["kind"].ne("")).sort_values(["order", "part", "kind", "width"], kind="stable")
+    data = columns(rows, x="value_variance", y="value", low="low", high="high", color="series", label="width")
+    along = alt.X("x:Q", title="share of FVU", scale=alt.Scale(zero=True))
+    title = "share of the loss won back"
+    dots = alt.Chart(data).encode(
+        x=along, color=charts_colour(data), tooltip=[alt.Tooltip("color:N", title="vectors"), tip("label", "width"),
+                                                     tip("y", title), tip("low", "95% low"), tip("high", "95% high")],
+    )  # fmt: skip
+    marks = dots.mark_point(size=70).encode(y=y_axis(title))
+    bars = dots.mark_rule(opacity=0.7).encode(y=y_axis(title, field="low"), y2="high")
+    return finish(alt.layer(*_band(data["x"].max()), bars, marks), "", charts.WIDTH, 340)
+
+
+def charts_colour(data) -> alt.Color:
+    """Parts keep their colours; controls are told apart by greys and browns of their own."""
+    domain, found = charts.palette(data["color"])
+    greys = iter(["#94a3b8", "#475569", "#b08968", "#d4a5c9"])
+    found = [colour if name in charts.PARTS else next(greys) for name, colour in zip(domain, found)]
+    legend = alt.Legend(columns=3, title=None, offset=30)
+    return alt.Color("color:N", title=None, scale=alt.Scale(domain=domain, range=found), legend=legend)
+
+
+def _band(end: float) -> list[alt.Chart]:
+    low, high = PROPORTIONAL
+    frame = pd.DataFrame({"x": [0.0, end], "y": [0.0, end], "low": [0.0, low * end], "high": [0.0, high * end]})
+    base = alt.Chart(frame).encode(x="x:Q")
+    shade = base.mark_area(color="#94a3b8", opacity=0.16).encode(y="low:Q", y2="high:Q")
+    return [shade, base.mark_line(color=MUTED, strokeDash=[2, 3], strokeWidth=1.4).encode(y="y:Q")]
+
+
+@told
+def width_chart(found: Found):
+    """Shares of each part over width: of the loss, the divergence, FVU and the norm."""
+    rows = found.shares[(found.shares["kind"] == "") & found.shares["share"].isin(SHOWN_SHARES)]
+    return _both_parts(rows, "width", None)
+
+
+@told
+def l0_chart(found: Found):
+    """The same over L0 at one width."""
+    if not found.over_l0:
+        return Words("*This study has no SAEs of one width and different L0.*")
+    l0 = found.measurement.saes.set_index("id")["l0"]
+    rows = part_shares(found.costs, ids=found.over_l0)
+    rows = rows[rows["share"].isin(SHOWN_SHARES)].assign(l0=lambda frame: frame["sae"].map(l0))
+    return _both_parts(rows, "l0", "L0 (active latents a token)")
+
+
+def _both_parts(rows: pd.DataFrame, x: str, x_title: str | None):
+    made = []
+    for part in PARTS[1:]:
+        here = rows[rows["part"] == part].assign(share=lambda frame: frame["share"].map(SHOWN_SHARES))
+        made.append(charts.lines_with_intervals(here, x, "value", low="low", high="high", color="share", title=part,
+                                                x_title=x_title, y_title="share", width=HALF_WIDTH, height=260))  # fmt: skip
+    return charts.beside(*made)
+
+
+@told
+def against_chart(found: Found, measure: str = "ce"):
+    """How many times more the error and its nonlinear part cost than controls of their norms, over width."""
+    rows = against_rows(found.measurement, found.costs, measure=measure)
+    rows = rows.assign(kind=rows["kind"].map(CONTROLS))
+    made = []
+    for part in ("SaeError", "NonlinearError"):
+        here = rows[rows["part"] == part]
+        made.append(charts.lines_with_intervals(here, "width", "value", low="low", high="high", color="kind",
+                                                title=part, y_title="cost / cost of the control", reference=1.0,
+                                                width=HALF_WIDTH, height=260))  # fmt: skip
+    return charts.beside(*made)
+
+
+@told
+def adapter_chart(found: Found):
+    """What is won back by LinearError, which reads x, and by linear maps of Sae(x), which do not."""
+    names = {"Sae + LinearError": with_part("LinearError"), "least-squares adapter": LEAST_SQUARES,
+             "adapter trained on the loss": TRAINED}  # fmt: skip
+    made = []
+    for measure, title in (("ce", "loss (CE)"), ("kl", "divergence (KL)")):
+        rows = []
+        for label, replacement in names.items():
+            e = found.adapted.estimate(found.shown, recovered(measure, replacement))
+            rows.append({"label": label, "value": e.value, "low": e.low, "high": e.high})
+        made.append(charts.forest(pd.DataFrame(rows), title=title, x_title="share won back", width=220))
+    return charts.beside(*made)

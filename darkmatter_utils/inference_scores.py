@@ -1,0 +1,105 @@
+"""The decomposition of x under each inference on each SAE of the width suite, on the same tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .decomposition import score
+from .harvest import load_saes
+from .inference import ENCODER, Dictionary, dictionary_of, other_codes
+from .passes import FirstPass, SecondPass, ThirdPass
+from .pursuit import Codes
+from .results import Tables, kept
+from .spread import spread_batches
+from .streams import Source
+from .widths import suite_rows
+
+SCORES = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
+REPLICATED = ("fvu", "fvu_linear", "fvu_nonlinear")
+"""Scores whose bootstrap replicates are kept, so that differences between inferences have intervals."""
+
+
+def inference_scores(measurement, *, contexts: int, precision: str = "float32") -> Tables:
+    """Every inference on every SAE of the width suite that has a dictionary, on ``contexts`` contexts (kept by content).
+
+    ``scores``: id, width, seed, inference, l0 (realised), short (share of tokens with fewer active latents than the
+    encoder's), over, shared (share of its active latents that are the encoder's, too), and each of `SCORES` with its interval over documents
+    (and, for `REPLICATED`, the interval's centre, which does not have the maps' estimation error). ``replicates``: columns "id | inference |
+    score", a row one resample of documents, the same for all. ``about``: tokens, documents, contexts. Codes are made
+    in ``precision``, sums in float64.
+    """
+    return kept("inference", measurement.study, ["inference_scores"],
+                lambda: _compute(measurement, contexts, getattr(torch, precision)), contexts=contexts, precision=precision)  # fmt: skip
+
+
+def _compute(measurement, contexts: int, precision: torch.dtype) -> Tables:
+    study = measurement.study
+    rows = suite_rows(measurement)
+    suite = replace(study, saes=tuple(study.sae(id) for id in rows["id"]))
+    found = {sae.id: made for sae in load_saes(suite, Source(suite)) if (made := dictionary_of(sae)) is not None}
+    batches = [batch for batch, _ in spread_batches(measurement, contexts)]
+    keep = [torch.from_numpy(batch.scored) for batch in batches]
+    x = torch.cat([batch.x[mask] for batch, mask in zip(batches, keep)]).double()
+    document = np.concatenate([batch.document[batch.scored] for batch in batches])
+    fold = {d: f for d, f in measurement.fold_of().items() if d in set(document.tolist())}
+    scores, replicates = [], {}
+    for id, dictionary in found.items():
+        own = joined([_only(dictionary.encode(batch.source), mask) for batch, mask in zip(batches, keep)])
+        reconstructions, l0, shared = reconstruct(dictionary, x, own, precision)
+        passes = ThirdPass(_second(x, reconstructions, document, fold, study.ridge)).update(x, reconstructions, document)
+        entry = rows.set_index("id").loc[id]
+        for name in reconstructions:
+            made = score(passes, name, replicates=study.bootstrap, seed=study.seed)
+            row = {"id": id, "width": int(entry["width"]), "seed": int(entry["seed"]), "inference": name,
+                   "l0": float(l0[name].double().mean()), "short": float((l0[name] < l0[ENCODER]).double().mean()),
+                   "over": float((l0[name] > l0[ENCODER]).double().mean()), "shared": shared[name]}  # fmt: skip
+            for metric in SCORES:
+                e = getattr(made, metric)
+                row |= {metric: e.value, f"{metric}_low": e.low, f"{metric}_high": e.high}
+            for metric in REPLICATED:
+                row[f"{metric}_population"] = made.population[metric]
+                replicates[f"{id} | {name} | {metric}"] = made.replicates[metric]
+            scores.append(row)
+    about = {"tokens": len(x), "documents": len(fold), "contexts": len(np.unique(np.concatenate([b.context for b in batches])))}
+    columns = ["id", "width", "seed", "inference", "l0", "short", "over", "shared",
+               *(f"{m}{e}" for m in SCORES for e in ("", "_low", "_high")), *(f"{m}_population" for m in REPLICATED)]
+    return {"scores": pd.DataFrame(scores, columns=columns), "replicates": pd.DataFrame(replicates),
+            "about": pd.DataFrame([about])}  # fmt: skip
+
+
+def reconstruct(dictionary: Dictionary, x, own: Codes, precision: torch.dtype):
+    """By inference on one dictionary: the reconstruction [token, d_model], the realised L0 [token], and the share of
+    its active latents that are the encoder's, too."""
+    atoms, bias = dictionary.atoms.to(precision), dictionary.bias.double()
+    codes = {ENCODER: Codes(own.indices, own.values.to(precision))}
+    codes |= other_codes((x - bias).to(precision), atoms, codes[ENCODER])
+    return ({name: made.decode(atoms).double() + bias for name, made in codes.items()},
+            {name: made.l0 for name, made in codes.items()},
+            {name: overlap(made, codes[ENCODER]) for name, made in codes.items()})  # fmt: skip
+
+
+def overlap(codes: Codes, other: Codes) -> float:
+    """The share of the active latents of ``codes`` that are active in ``other`` on the same token."""
+    theirs = torch.where(other.values != 0, other.indices, -2)
+    both = sum(int((a[:, :, None] == b[:, None]).sum()) for a, b in zip(codes.support.split(4096), theirs.split(4096)))
+    return both / max(1, int(codes.l0.sum()))
+
+
+def _second(x, reconstructions, document, fold, ridge) -> SecondPass:
+    first = FirstPass(x.shape[1], list(reconstructions), fold, self_norms=False).update(x, reconstructions, document)
+    return SecondPass(first, ridge=ridge).update(x, reconstructions, document)
+
+
+def _only(codes: Codes, keep) -> Codes:
+    return Codes(codes.indices[keep], codes.values[keep])
+
+
+def joined(parts: list[Codes]) -> Codes:
+    """Codes of several batches as one, padded to the longest."""
+    width = max(part.indices.shape[1] for part in parts)
+    pad = lambda array: torch.nn.functional.pad(array, (0, width - array.shape[1]))
+    return Codes(*(torch.cat([pad(getattr(part, name)) for part in parts]) for name in ("indices", "values")))

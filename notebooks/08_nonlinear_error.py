@@ -1,0 +1,156 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Is the nonlinear error a different kind of thing?
+#
+# If a vector is a sparse sum of features, its squared norm is almost a linear function of it, says {cite:t}`engels2025`. So a part of
+# the activation whose squared norm no linear map predicts is not such a sum. By that *norm test* NonlinearError stands out. This
+# chapter makes the test for every part and every SAE, asks when the argument is true, and gives the test to an SAE that introduces nothing.
+
+# %% tags=["parameters", "remove-input"]
+study = "tiny"
+contexts = 200  # contexts, spread over the text, on which the test from the part itself is made
+
+# %% tags=["remove-input"]
+import torch
+
+from darkmatter_utils import LinearMap, Moments, measure
+from darkmatter_utils.chapters import open_chapter
+from darkmatter_utils.claims import claim, unfit
+from darkmatter_utils.metrics import r2_total
+from darkmatter_utils.norm_charts import (
+    agreement_table, null_lines, null_table, parts_chart, probe_scatter, theory_chart, theory_table,
+)  # fmt: skip
+from darkmatter_utils.norm_results import lowest, norms, null, numbers, probes, theory
+from darkmatter_utils.norm_theory import sparse_sum
+from darkmatter_utils.pages import opening, rule_of
+from darkmatter_utils.tables import Words
+from darkmatter_utils.verdicts import judged
+
+chapter = open_chapter(8, study, contexts=contexts)
+measurement = measure(chapter.study)
+found = norms(measurement, contexts=contexts)
+nothing = null(measurement, found)
+verdict = judged(chapter, 6, numbers(measurement, found, nothing), unfit=unfit(chapter.study))
+opening(6, verdict, chapter.study)
+
+# %% mystnb={"figure": {"caption": "R² of the squared norm of each part, predicted from x (left) and from the part itself (right), on held-out documents; one point is one SAE, none is left out and no axis is cut. Yellow: NonlinearError of SAEs that introduce nothing, at the suite's FVU and L0, one point a width. Grey: poles, which are 0 or NonlinearError's own number by construction. See whether NonlinearError lies left of the other parts, and left of the yellow points. (Paper: v1 Fig. 7, v2 Fig. 6.)", "name": "fig-norm-parts"}} tags=["remove-input"]
+parts_chart(found["tests"], nothing, found["poles"])
+
+# %% [markdown]
+# ## The idea: when is a squared norm linear?
+#
+# Let $z = \sum_i w_i y_i$ with unit directions $y_i$ and coefficients $w_i$ that are mostly 0. If the directions are orthogonal,
+#
+# ```{math}
+# :label: eq-norm
+# \lVert z\rVert^2 = \sum_i w_i^2 ,\qquad a^\top z = \sum_i (a^\top y_i)\,w_i ,\qquad
+# R^2\;\text{of}\;w^2\;\text{from}\;w \;\to\; \frac{m_3^2}{m_2\,m_4} \quad\text{as}\; w\; \text{becomes rare}
+# ```
+#
+# with $m_k$ the mean of $w^k$ where $w$ is on. For a coefficient that is on or off, $w^2$ is proportional to $w$ and R² is 1; for a lognormal one whose standard
+# deviation is $\sigma$ times its mean, it is $1/(1+\sigma^2)$. The probe then needs $a^\top y_i = c_i$ with $c_i = \mathrm{Cov}(w_i, w_i^2)/\mathrm{Var}(w_i)$, for all features at
+# once. So the argument has conditions: coefficients of *one sign* (for either sign, $\mathrm{Cov}(w, w^2)=0$) that *vary little*; few active at a time,
+# so that the cross terms $2\sum_{i<j} w_i w_j\,y_i^\top y_j$ stay small; and *no more features than dimensions*, since $a$ has only $d$ numbers.
+
+# %%
+d = 64
+for n in (32, 64, 128, 1024):
+    z = sparse_sum(n, d=d, l0=4, spread=0.5, tokens=6000)
+    norm = (z**2).sum(dim=1, keepdim=True)
+    train = torch.arange(len(z)) < 4000
+    a = LinearMap.fit(Moments(d, 1).update(z[train], norm[train]))
+    print(f"{n:5} features in {d} dimensions: R² {r2_total(norm[~train], a(z[~train])):.2f}")
+
+# %% mystnb={"figure": {"caption": "The norm test of sparse sums of features with random directions: R² from the sum itself over the number of features, one line a spread of the coefficients (standard deviation over mean); 95% intervals over draws. All of them are sparse linear codes. See what becomes of the R² where there are more features than dimensions. (Paper: App. A has the argument without this condition.)", "name": "fig-norm-theory"}} tags=["remove-input"]
+checks = theory(chapter.study)
+chapter.record("theory", checks.to_dict("list"))
+theory_chart(checks)
+
+# %% [markdown]
+# Where it must hold, and where it must fail:
+
+# %% tags=["remove-input"]
+theory_table(checks)
+
+# %% [markdown]
+# So a high R² is what few features, or features with something in common (a token's overall size, say), give. A low R² can mean "not a sparse sum". It can also
+# mean a sparse sum of more features than dimensions.
+
+# %% [markdown]
+# ## Every part, every SAE
+
+# %% tags=["remove-input"]
+counts = {source: lowest(found["tests"], source) for source in ("from x", "from itself")}
+for source, (low, saes) in counts.items():
+    chapter.glue(source, f"{low} of {saes}")
+chapter.glue("paper", claim(6).paper)
+chapter.glue("tokens", f"{int(found['size']['tokens'].iloc[0]):,}")
+columns = ["id", "part", "source", "value", "low", "high"]
+chapter.record("tests", found["tests"][columns].to_dict("list"))
+chapter.record("poles", found["poles"].to_dict("list"))
+
+# %% [markdown]
+# NonlinearError has the lowest R² of the five parts at {glue:text}`from x` SAEs when the norm is predicted from $x$, and at {glue:text}`from itself` when it is
+# predicted from the part itself; the paper says {glue:text}`paper`. The first number is over all of the study's tokens, the second over {glue:text}`tokens` of them. An R² below 0
+# is a prediction worse than the mean, on documents that were not fitted.
+#
+# ## The same test on an SAE that introduces nothing
+#
+# Chapter 07 matched a world to the study: features only, and SAEs that hold the most frequent of them with their true coefficients and
+# keep the largest few, at the suite's FVU and L0. What they leave out is a sparse sum of features, all of it. Their NonlinearError is the least-squares
+# residual of that sum. One thing the norm test sees is how unequal the tokens are, so there are two nulls: tokens of one size, and tokens scaled so that $\lVert x - \bar x\rVert^2$ varies as much
+# as in the study. The rule takes the second, which raises the null's R² and so is the claim's better chance.
+
+# %% mystnb={"figure": {"caption": "R² of the squared norm of NonlinearError from NonlinearError itself, over width, on held-out documents: this study's SAEs, and SAEs that introduce nothing; 95% intervals over documents, for the null over worlds drawn anew. If the null lies as low, a low R² is no sign of introduced error. (The paper has no such null.)", "name": "fig-norm-null"}} tags=["remove-input"]
+null_lines(measurement, found["tests"], nothing)
+
+# %% tags=["remove-input"]
+chapter.record("null", nothing.to_dict("list"))
+null_table(found["tests"], nothing)
+
+# %% [markdown]
+# ## What the probe weighs
+#
+# If the norm of $\mathrm{Sae}(x)$ less its constant is a sum over latents, its probe $a^*$ must read each latent's direction $d_i$ by about the latent's activation when it is on; more exactly, by $c_i$ of
+# {eq}`eq-norm`. {numref}`fig-probe` draws $a^{*\top} d_i$ against the mean activation, for all latents that fire on these tokens.
+
+# %% mystnb={"figure": {"caption": "Weight of the norm's probe on each latent's direction against the latent's mean activation when it is on (logarithmic), for a narrow, a middle and the widest SAE; every alive latent is a point. See whether the points follow a rising line. (Paper: v1 Fig. 14, as a smoothed curve.)", "name": "fig-probe"}} tags=["remove-input"]
+read = probes(measurement, contexts=contexts)
+chapter.record("probe agreement", read["agreement"].to_dict("list"))
+probe_scatter(read["latents"])
+
+# %% [markdown]
+# Rank correlation and correlation are both free of scale; intervals resample latents. *Slope of the square* is $c_i$.
+
+# %% tags=["remove-input"]
+agreement_table(read["agreement"])
+
+# %% [markdown]
+# ## What could fool us
+
+# %% tags=["remove-input"]
+rule_of(6)
+
+# %% [markdown]
+# - **The poles.** Gaussian rows of NonlinearError's covariance have an R² of 0 from themselves, because $\lVert z\rVert^2$ is even in $z$; rows moved to other tokens
+#   keep their number from themselves and lose it from $x$; rows of the same norms in random directions keep it from $x$ and lose it from themselves. That a part lies above or below these says
+#   nothing about the claim.
+# - **From x is not the argument's test.** The argument is about predicting $\lVert z\rVert^2$ from $z$. Predicting it from $x$, as the paper's figure does, asks whether something in $x$ says how large $z$ is.
+# - **A residual of a regression.** NonlinearError is what a linear map of $x$ leaves, so it is uncorrelated with $x$. That alone takes away what $x$ says linearly, in the null as
+#   in the study.
+# - **Cut axes.** The released code drops every SAE with an R² of at most 0.5 before it draws, on an axis that starts at 0.55. Here nothing is dropped.
+# - **One null.** The matched world has independent features; real ones share more. A world with more structure can have a higher R².
+#
+# ## Exercise
+#
+# In the visible cell, give the coefficients either sign (`signs="symmetric"`), then make all of them equal (`spread=0`). Which of the conditions matters more?
+
+# %% tags=["remove-input"]
+chapter.close()
