@@ -45,6 +45,7 @@ def add(commands, command) -> None:
     measure.add_argument("--document", metavar="FILE", help="document of each row of --x, whole numbers [token]")
     measure.add_argument("--json", metavar="FILE", help="write the numbers to FILE as well")
     measure.add_argument("--html", metavar="FILE", help="write a page that opens offline to FILE as well")
+    measure.add_argument("--saebench", metavar="FILE", help="write the result in SAEBench's shape to FILE as well")
     measure.add_argument("--dry-run", action="store_true", help="say what would be downloaded, computed and stored")
     measure.add_argument("--strict", action="store_true", help="a warning is an error (exit status 2)")
 
@@ -52,8 +53,8 @@ def add(commands, command) -> None:
 def _measure(options) -> None:
     given = [name for name in PROBE + ARRAYS if getattr(options, name) is not None]
     if options.study is not None:
-        if given or options.html or options.dry_run or options.strict or options.sae_dtype:
-            extra = (given + [n for n in ("html", "dry_run", "strict", "sae_dtype") if getattr(options, n)])[0]
+        if given or options.html or options.saebench or options.dry_run or options.strict or options.sae_dtype:
+            extra = (given + [n for n in ("html", "saebench", "dry_run", "strict", "sae_dtype") if getattr(options, n)])[0]
             raise BadInput(f"a study says its model, text and window itself: leave out --{extra.replace('_', '-')}, or the study")
         _study(options)
     elif any(name in ARRAYS for name in given):
@@ -81,7 +82,7 @@ def _probe(options) -> None:
     if options.model is None or len(options.sae) != 1:
         lacks = "--model" if options.model is None else "one --sae"
         raise BadInput(f"{lacks} is missing: give --model and one --sae, each a folder or a name on the hub")
-    from . import forecast, locations, probe, probe_page, reading
+    from . import forecast, locations, probe, probe_page, reading, saebench
 
     asked = dict(model=options.model, sae=options.sae[0], site=options.site, text=options.text,
                  documents=options.documents, dtype=options.dtype, sae_dtype=options.sae_dtype, device=options.device,
@@ -100,7 +101,8 @@ def _probe(options) -> None:
         _print(probe_page.table(done))
         for line in probe_page.reading(done) + [f"warning: {line}" for line in done.warnings]:
             print(line)
-        _write(options, json=lambda: probe_page.to_json(done), html=lambda: probe_page.to_html(done))
+        _write(options, json=lambda: probe_page.to_json(done), html=lambda: probe_page.to_html(done),
+               saebench=lambda: saebench.to_json(done))
 
     probe.probe(request, strict=options.strict, progress=_progress, deliver=deliver)
 
@@ -110,7 +112,7 @@ def _arrays(options, given: list[str]) -> None:
         raise BadInput(f"--{wrong[0]} is about a model's text, but activations come from --x; leave one of them out")
     if options.x is None:
         raise BadInput(f"--{given[0]} needs --x, the activations [token, d_model]")
-    from . import arrays, probe_page
+    from . import arrays, probe_page, saebench
 
     if (options.reconstruction is None) == (len(options.sae) != 1):
         raise BadInput("with --x give either --reconstruction FILE or one --sae")
@@ -126,14 +128,15 @@ def _arrays(options, given: list[str]) -> None:
     _print(probe_page.table(done))
     for line in probe_page.reading(done) + [f"warning: {line}" for line in done.warnings]:
         print(line)
-    _write(options, json=lambda: probe_page.to_json(done), html=lambda: probe_page.to_html(done))
+    _write(options, json=lambda: probe_page.to_json(done), html=lambda: probe_page.to_html(done),
+               saebench=lambda: saebench.to_json(done))
     if options.strict and done.warnings:
         raise BadInput(f"strict: {'; '.join(done.warnings)}")
 
 
 def _room_for(options) -> None:
     """BadInput now, not after an hour, where an answer could not be written."""
-    for name in ("json", "html"):
+    for name in ("json", "html", "saebench"):
         path = getattr(options, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise BadInput(f"--{name} {path}: there is no folder {Path(path).parent}")
@@ -145,7 +148,7 @@ def _write(options, **makers) -> None:
     for name, make in makers.items():
         if path := getattr(options, name):
             Path(path).write_text(make(), encoding="utf-8")
-            print(f"{'numbers' if name == 'json' else 'page'}: {path}")
+            print(f"{dict(json='numbers', html='page').get(name, name)}: {path}")
 
 
 def _print(shown) -> None:

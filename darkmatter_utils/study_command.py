@@ -1,4 +1,4 @@
-"""``darkmatter study``: write a study of one's own, check what it would take, prepare it."""
+"""``darkmatter study``: write a study of one's own, check what it would take, prepare it; take its results elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 def add(commands, command) -> None:
     """Add the command to the parser; ``command`` is the command line's own way of doing so."""
-    study = command(commands, "study", None, "a study of your own: new, check, prepare", study=False)
+    study = command(commands, "study", None, "a study of your own: new, check, prepare; its results: export, import, verify", study=False)
     actions = study.add_subparsers(required=True, metavar="ACTION", parser_class=type(study))
     new = command(actions, "new", _new, "write a study of ten lines to start from", study=False)
     new.add_argument("file", help="the .yaml file to write")
@@ -18,6 +18,12 @@ def add(commands, command) -> None:
                                   ("prepare", _prepare, "bring a study's files here and store its tokens and SAEs")):  # fmt: skip
         action = command(actions, name, function, about, study=False)
         action.add_argument("study", help="a .yaml file, or one of: gpt2, gemma-2-2b, gemma-2-9b, llama-3.1-8b")
+    export = command(actions, "export", _export, "write a study's results to one file, to be read on another machine", study=False)
+    export.add_argument("study", help="name of a study, or the path of its YAML file")
+    export.add_argument("file", help="the .tar file to write")
+    for name, function, about in (("import", _import, "put the results of such a file into the cache here"),
+                                  ("verify", _verify, "check such a file against its digests")):  # fmt: skip
+        command(actions, name, function, about, study=False).add_argument("file", help="a .tar file of study export")
 
 
 def ready(name: str) -> str:
@@ -56,3 +62,40 @@ def _prepare(options) -> None:
     recipe = recipes.load(options.study)
     path = recipes.prepare(recipe, progress=lambda line: print(line, file=sys.stderr, flush=True))
     print(f"study {recipe.name} is prepared: {path}\nnow: darkmatter build --study {options.study}")
+
+
+def _export(options) -> None:
+    from . import portable
+    from .errors import BadInput
+    from .study import Study
+
+    path = Path(options.file)
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise BadInput(f"{path} cannot be written: give a file in a folder that is there")
+    study = Study.load(ready(options.study))
+    found = portable.export(study, path)
+    print(f"study {study.name}: {len(found)} result(s) in {path}")
+
+
+def _import(options) -> None:
+    from . import portable
+
+    about, new = portable.bring_in(Path(options.file))
+    print(f"study {about['study']['name']}: {len(new)} new result(s), the others were here")
+    _differences(about)
+
+
+def _verify(options) -> None:
+    from . import portable
+
+    about = portable.verify(Path(options.file))
+    print(f"study {about['study']['name']}: {len(about['files'])} files, each as it was written")
+    _differences(about)
+
+
+def _differences(about: dict) -> None:
+    from .cache import versions
+
+    for name, version in versions().items():
+        if about["versions"].get(name) != version:
+            print(f"note: made with {name} {about['versions'].get(name)}, here is {version}: results will be made anew")
