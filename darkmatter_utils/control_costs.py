@@ -16,7 +16,7 @@ from .streams import MICRO
 from .study import Study
 from .text import read_contexts
 
-CONTEXTS = 120
+CONTEXTS = 80
 """About so many contexts, spread over the text, are run on from a replaced activation."""
 
 
@@ -63,7 +63,7 @@ class Losses:
         1 − (CE(Sae + nonlinear) − CE(x)) / (CE(Sae) − CE(x)), divided by Σ‖NonlinearError‖² / Σ‖SaeError‖² of the same
         tokens: 1 is "proportional". ``found``: the decomposition, whose out-of-fold maps split the error.
         """
-        x, hat = self.held.x[self.rows], hat[self.rows].double()
+        x, hat = self.held.x[self.rows].double(), hat[self.rows].double()
         folds = self.held.folds()[self.rows.numpy()]
         error, linear = x - hat, torch.empty_like(x)
         for k in np.unique(folds):

@@ -27,7 +27,7 @@ WANTED = {1: "about a half", 2: "high", 3: "high", 6: "low", 8: "1"}
 def numbers(scores: pd.DataFrame) -> dict:
     """What `rules_controls.specific` takes: by claim, by control, the value and the difference to the trained SAE."""
     told: dict[str, dict] = {}
-    for row in scores[scores["name"] != TRAINED].itertuples():
+    for row in scores[scores["name"] != TRAINED].itertuples(index=False):
         difference = Estimate(row.difference, row.difference_low, row.difference_high)
         told.setdefault(str(row.claim), {})[row.name] = {"value": _value(row), "difference": difference}
     return {"measured": told}
@@ -81,7 +81,7 @@ def plainly(scores: pd.DataFrame) -> Words:
     for claim in sorted(scores["claim"].unique()):
         mine = scores[(scores["claim"] == claim) & (scores["name"] != TRAINED)]
         good = {row.name: as_good(claim, _value(row), Estimate(row.difference, row.difference_low, row.difference_high))
-                for row in mine.itertuples()}  # fmt: skip
+                for row in mine.itertuples(index=False)}  # fmt: skip
         nulls = [name for name in good if name in NULLS]
         null = [name for name in nulls if good[name]]
         others = [name for name in good if name not in NULLS and good[name]]
@@ -96,6 +96,15 @@ def plainly(scores: pd.DataFrame) -> Words:
 
 def _and(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def differences(scores: pd.DataFrame, claim: int) -> str:
+    """Each control's number minus the trained SAE's at one claim, in words."""
+    mine = scores[(scores["claim"] == claim) & (scores["name"] != TRAINED)]
+    return "; ".join(
+        f"{row.name} {interval(Estimate(row.difference, row.difference_low, row.difference_high), lambda v: plain(v, 3))}"
+        for row in mine.itertuples(index=False)
+    )
 
 
 def missing(scores: pd.DataFrame) -> str:

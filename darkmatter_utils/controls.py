@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from .baselines import LabelMeans, simple_predictors
 from .bootstrap import bootstrap, bootstrap_ratio
-from .collected import Collected, collect
+from .collected import Collected, collect, collect_anew
 from .control_costs import Losses
-from .decomposition import decompose
+from .decomposition import score
 from .gains import one_gain_a_latent, rescaled
 from .measurement import files_of
 from .metrics import Estimate
 from .null_saes import null_sae
+from .passes import FirstPass, SecondPass, ThirdPass
 from .study import Study
 
 TRAINED = "the trained SAE"
@@ -51,28 +53,29 @@ def reconstructions(held: Collected, id: str, *, fvu: float) -> Iterator[tuple[s
     random = null_sae("random", id="random", width=sae.width, mean=held.mean.numpy(), l0=l0)
     parts = [random.reconstruct(part) for part in held.x.split(4096)]
     yield "random dictionary", torch.cat([p[0] for p in parts]).float(), float(torch.cat([p[1] for p in parts]).double().mean())
-    yield "shrunk activation", (held.mean + (1 - fvu**0.5) * (held.x - held.mean)), float(d)
-    yield "dead SAE", held.mean.expand_as(held.x), 0.0
+    mean = held.mean.float()
+    yield "shrunk activation", mean + (1 - fvu**0.5) * (held.x - mean), float(d)
+    yield "dead SAE", mean.expand_as(held.x), 0.0
 
 
-def compute(measurement, id: str, wide: str | None) -> dict[str, pd.DataFrame]:
+def compute(measurement, id: str, wide: str | None, *, more=()) -> dict[str, pd.DataFrame]:
     """Tables "scores" and "again" for the trained SAE ``id`` and its controls.
 
-    ``wide``: the SAE whose error norm claim 3 predicts. scores: one row a control and claim: name, l0, fvu, simple (R²
+    ``wide``: the SAE whose error norm claim 3 predicts; ``more``: SAEs that `collect` shall keep for later. scores: one row a control and claim: name, l0, fvu, simple (R²
     of the error's norm from simple predictors), claim, value, low, high, and difference with its ends (control −
     trained, on the same documents). again: see `again`. Cost: two passes of the model, a decomposition each.
     """
     study = measurement.study
-    held = collect(study, list(dict.fromkeys([id] if wide is None else [id, wide])))
+    held = collect(study, list(dict.fromkeys([id, *([wide] if wide else []), *more])))
     table = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
     same = SameTokens(held, table, wide) if wide else None
     losses = Losses(study, held) if study.model is not None else None
-    trained_fvu = float(((held.x - held.hats[id]) ** 2).sum() / ((held.x - held.mean) ** 2).sum())
+    trained_fvu = float(held.squares(held.hats[id]).sum() / held.squares(held.mean.expand_as(held.x)).sum())
     rows: list[dict] = []
     trained: dict = {}
     for name, hat, l0 in reconstructions(held, id, fvu=trained_fvu):
         found, scores = _scores(study, held, hat)
-        error2 = ((held.x - hat) ** 2).sum(dim=1).numpy()
+        error2 = held.squares(hat)
         if same:
             scores[3] = same.partial(np.sqrt(error2))
         if losses and 6 in scores:
@@ -98,19 +101,28 @@ def twin(study: Study, trained: dict) -> list[dict]:
         return []
     other = study.at(suite="twin", random_weights=0)
     (entry,) = other.selected()
-    held = collect(other, [entry.id], kinds=False)
+    held = collect_anew(replace(other, dtype="float32"), [entry.id], kinds=False)
     found, scores = _scores(other, held, held.hats[entry.id])
     about = {"name": "random-weights model", "l0": held.l0[entry.id], "fvu": found.fvu.value, "simple": np.nan}
     return [about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in scores]
 
 
 def _scores(study: Study, held: Collected, hat: Tensor):
-    found = decompose(held.x, hat, document=held.document, folds=study.folds, ridge=study.ridge,
-                      bootstrap=study.bootstrap, seed=study.seed)  # fmt: skip
-    scores = {claim: (found.estimates()[score], found.replicates[score]) for claim, score in SCORES.items()}
+    first = _filled(FirstPass(held.x.shape[1], ["sae"], held.fold, self_norms=False), held, hat)
+    third = _filled(ThirdPass(_filled(SecondPass(first, ridge=study.ridge), held, hat)), held, hat)
+    found = score(third, "sae", replicates=study.bootstrap, seed=study.seed)
+    scores = {claim: (found.estimates()[name], found.replicates[name]) for claim, name in SCORES.items()}
     if found.fvu_nonlinear.value < NOTHING:
         del scores[6]
     return found, scores
+
+
+def _filled(one, held: Collected, hat: Tensor):
+    """A pass over all tokens, in pieces: float64 copies stay small."""
+    for start in range(0, len(held.x), 1 << 15):
+        rows = slice(start, start + (1 << 15))
+        one.update(held.x[rows], {"sae": hat[rows]}, held.document[rows])
+    return one
 
 
 def _row(claim: int, mine: tuple, trained: tuple) -> dict[str, float]:
@@ -142,7 +154,7 @@ class SameTokens:
 
     def __init__(self, held: Collected, table: pd.DataFrame, wide: str):
         self.held, self.table, self.fold = held, table, held.folds()
-        self.target = self.left(((held.x - held.hats[wide]) ** 2).sum(dim=1).sqrt().numpy())
+        self.target = self.left(np.sqrt(held.squares(held.hats[wide])))
 
     def left(self, norm: np.ndarray) -> np.ndarray:
         """What the simple facts leave of an error norm, out of fold [token]."""
@@ -171,17 +183,21 @@ def _squared_correlation(s):
     return covariance**2 / ((s["aa"] - s["a"] ** 2 / s["n"]) * (s["bb"] - s["b"] ** 2 / s["n"]))
 
 
-def again(held: Collected, ids: list[str]) -> pd.DataFrame:
-    """Size of Sae(Sae(x)) − Sae(x): Σ‖·‖² over Σ‖SaeError‖² and over Σ‖x − x̄‖², with intervals over documents."""
+def again(held: Collected, ids: list[str], *, every: int = 3) -> pd.DataFrame:
+    """Size of Sae(Sae(x)) − Sae(x): Σ‖·‖² over Σ‖SaeError‖² and over Σ‖x − x̄‖², with intervals over documents.
+
+    On every ``every``-th document.
+    """
     rows = []
+    mine = torch.from_numpy(np.isin(held.document, np.unique(held.document)[::every]))
+    some = replace(held, x=held.x[mine], document=held.document[mine.numpy()])
     for id in ids:
-        hat = held.hats[id]
+        hat = held.hats[id][mine]
         if not hasattr(held.saes[id], "codes"):  # an oracle reads a world's features, not an activation
             continue
-        twice = torch.cat([held.saes[id].reconstruct(part.double())[0] for part in hat.split(8192)])
-        moved = held.per_document(((twice - hat) ** 2).sum(dim=1))
-        error = held.per_document(((held.x - hat) ** 2).sum(dim=1))
-        spread = held.per_document(((held.x - held.mean) ** 2).sum(dim=1))
+        moved = some.per_document(((held.saes[id].reconstruct(hat)[0] - hat) ** 2).sum(dim=1))
+        error = some.per_document(some.squares(hat))
+        spread = some.per_document(some.squares(held.mean.expand_as(hat)))
         row = {"id": id, "name": KINDS.get(id, TRAINED)}
         for name, whole in (("error", error), ("x", spread)):
             e = bootstrap_ratio(moved, whole, replicates=held.replicates, seed=held.seed)

@@ -9,6 +9,7 @@ from . import charts
 from .adapters import LEAST_SQUARES, TRAINED
 from .chart_theme import MUTED, columns, finish, tip, y_axis
 from .cost_contexts import PARTS
+from .cost_controls import KINDS
 from .cost_pages import SHOWN_SHARES, Found, told
 from .cost_shares import recovered
 from .cost_tables import against_rows, part_shares
@@ -18,9 +19,10 @@ from .tables import Words
 
 HALF_WIDTH = 300
 """Pixels of one of two views side by side."""
-CONTROLS = {"isotropic": "control: isotropic", "covariance": "control: covariance of x",
-            "difference": "control: towards another x", "permuted": "control: permuted error"}  # fmt: skip
-"""Kinds of control as legends name them."""
+GREYS = ["#475569", "#94a3b8", "#8a6d52", "#c9a27e"]
+"""Colours of the kinds of control beside the parts of x."""
+SIDEWAYS = 0.006
+"""By how much of the share of FVU the points of neighbouring kinds of control are shifted, so that none hides another."""
 
 
 @told
@@ -31,13 +33,15 @@ def share_chart(found: Found):
         on=["width", "part"], suffixes=("", "_variance"),
     )  # fmt: skip
     rows = rows[(rows["share"] == "ce") & ((rows["kind"] == "") | (rows["part"] == PARTS[2]))]
-    rows = rows.assign(series=rows["kind"].map(CONTROLS).fillna(rows["part"]))
-    rows = rows.assign(order=rows["kind"].ne("")).sort_values(["order", "part", "kind", "width"], kind="stable")
-    data = columns(rows, x="value_variance", y="value", low="low", high="high", color="series", label="width")
+    kinds = list(KINDS)
+    shift = [SIDEWAYS * (kinds.index(kind) - 1.5) * 1.6 if kind else 0.0 for kind in rows["kind"]]
+    rows = rows.assign(series=[f"control: {kind}" if kind else part for kind, part in zip(rows["kind"], rows["part"])],
+                       beside=rows["value_variance"] + shift)  # fmt: skip
+    data = columns(rows, x="beside", y="value", low="low", high="high", color="series", label="width")
     along = alt.X("x:Q", title="share of FVU", scale=alt.Scale(zero=True))
     title = "share of the loss won back"
     dots = alt.Chart(data).encode(
-        x=along, color=charts_colour(data), tooltip=[alt.Tooltip("color:N", title="vectors"), tip("label", "width"),
+        x=along, color=_series_colour(data), tooltip=[alt.Tooltip("color:N", title="vectors"), tip("label", "width"),
                                                      tip("y", title), tip("low", "95% low"), tip("high", "95% high")],
     )  # fmt: skip
     marks = dots.mark_point(size=70).encode(y=y_axis(title))
@@ -45,10 +49,9 @@ def share_chart(found: Found):
     return finish(alt.layer(*_band(data["x"].max()), bars, marks), "", charts.WIDTH, 340)
 
 
-def charts_colour(data) -> alt.Color:
-    """Parts keep their colours; controls are told apart by greys and browns of their own."""
+def _series_colour(data) -> alt.Color:
     domain, found = charts.palette(data["color"])
-    greys = iter(["#94a3b8", "#475569", "#b08968", "#d4a5c9"])
+    greys = iter(GREYS)
     found = [colour if name in charts.PARTS else next(greys) for name, colour in zip(domain, found)]
     legend = alt.Legend(columns=3, title=None, offset=30)
     return alt.Color("color:N", title=None, scale=alt.Scale(domain=domain, range=found), legend=legend)
@@ -76,7 +79,7 @@ def l0_chart(found: Found):
         return Words("*This study has no SAEs of one width and different L0.*")
     l0 = found.measurement.saes.set_index("id")["l0"]
     rows = part_shares(found.costs, ids=found.over_l0)
-    rows = rows[rows["share"].isin(SHOWN_SHARES)].assign(l0=lambda frame: frame["sae"].map(l0))
+    rows = rows[rows["share"].isin(SHOWN_SHARES)].assign(l0=lambda frame: frame["sae"].map(l0).round(1))
     return _both_parts(rows, "l0", "L0 (active latents a token)")
 
 
@@ -93,7 +96,6 @@ def _both_parts(rows: pd.DataFrame, x: str, x_title: str | None):
 def against_chart(found: Found, measure: str = "ce"):
     """How many times more the error and its nonlinear part cost than controls of their norms, over width."""
     rows = against_rows(found.measurement, found.costs, measure=measure)
-    rows = rows.assign(kind=rows["kind"].map(CONTROLS))
     made = []
     for part in ("SaeError", "NonlinearError"):
         here = rows[rows["part"] == part]

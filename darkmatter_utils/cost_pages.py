@@ -20,7 +20,7 @@ from .rules_cost import proportional
 from .tables import Table, Words
 from .words import interval, percent, plain, span
 
-NOTHING = "*There is no language model in this study: its activations are simulated, so nothing here can cost a loss.*"
+NOTHING = "*Not in this study: its activations are simulated, and there is no language model to run on.*"
 SHOWN_SHARES = {"ce": "of the loss (CE)", "kl": "of the divergence (KL)", "variance": "of FVU", "norm": "of the norm"}
 """Shares that the figures draw, by name, and how they say them."""
 

@@ -35,7 +35,7 @@ class Live(NamedTuple):
     """What was read, in words."""
 
 
-def live(measurement, *, contexts: int = 40) -> Live | None:
+def live(measurement, *, contexts: int = 80) -> Live | None:
     """The arrays of the live cell: the latest residual stream before the site, or failing that the latest site."""
     target = targets_of(measurement)[0]
     sites = earlier_sites(measurement.study, int(measurement.sae(target)["width"]))
@@ -45,9 +45,9 @@ def live(measurement, *, contexts: int = 40) -> Live | None:
     one = (streams or sites)[-1]
     inputs = Inputs(measurement, (target,), (one,), contexts)
     columns = inputs.columns()[f"{'sae' if one.sae else 'raw'} {one.site}"]
-    maps, parts = measurement.maps(target).maps, []
+    split, parts = measurement.maps(target).overall, []
     for tokens in inputs.stream():
-        linear = maps[tokens.fold](tokens.inputs[:, : inputs.d_model])
+        linear = split(tokens.inputs[:, : inputs.d_model])
         parts.append((tokens.inputs[:, columns].numpy(), (tokens.errors - linear).numpy(), np.full(len(linear), tokens.document)))
     earlier, nonlinear, document = (np.concatenate(column) for column in zip(*parts))
     return Live(earlier, nonlinear, document, f"the {'SAE output' if one.sae else 'raw activation'} at {one.site}")
@@ -60,6 +60,9 @@ def site_bars(tables: Tables, sae: str, *, part: str = "NonlinearError"):
     rows = _rows(tables, sae, part)
     rows = rows[rows["kind"].isin(KINDS)]
     rows = rows[(rows["tokens"] == "own") | (rows["tokens"] == SHUFFLES[0])]
+    order = {site: i for i, site in enumerate(tables["sites"]["site"])}
+    rows = rows.assign(site_order=rows["site"].map(order), shuffled=rows["tokens"] != "own", trained=rows["kind"] != "raw")
+    rows = rows.sort_values(["site_order", "shuffled", "trained"], kind="stable")
     names = [KINDS[kind] + ("" if tokens == "own" else ", shuffled") for kind, tokens in zip(rows["kind"], rows["tokens"])]
     frame = rows.assign(what=names, label=[f"{short(site)}: {name}" for site, name in zip(rows["site"], names)])
     return charts.forest(frame, color="what", x_title=f"R² per dimension of {part}")
@@ -88,7 +91,7 @@ def rank_lines(tables: Tables):
     views = []
     bottom, top = float(rows["low"].min()), float(rows["high"].max())
     for site in tables["sites"]["site"]:
-        frame = rows[rows["site"] == site].sort_values("rank").assign(what=lambda f: f["kind"].map(KINDS))
+        frame = rows[rows["site"] == site].sort_values(["kind", "rank"], key=_raw_first).assign(what=lambda f: f["kind"].map(KINDS))
         views.append(charts.lines_with_intervals(
             frame, "rank", "value", low="low", high="high", color="what", title=short(site), x_scale="log2",
             x_title="directions", y_title="R²", y_domain=(min(0.0, 1.1 * bottom), 1.1 * max(top, 0.01)), width=290, height=200,
@@ -165,6 +168,10 @@ def pole_of(tables: Tables, sae: str, kind: str, part: str = "SaeError") -> Esti
 def short(site: str) -> str:
     """A site's name for a label: blocks.1.hook_resid_post -> 1.resid_post."""
     return site.removeprefix("blocks.").replace("hook_", "")
+
+
+def _raw_first(column: pd.Series) -> pd.Series:
+    return column if column.name == "rank" else column != "raw"
 
 
 def _rows(tables: Tables, sae: str, part: str) -> pd.DataFrame:

@@ -26,12 +26,15 @@ EFFECTS: dict[int, tuple[str, Callable[[Mapping], Any]]] = {
 """By claim: the effect in words, and its estimate (or several, by width or by layer) with the paper's sign as positive."""
 
 
-def cells(every: Mapping[str, Records]) -> list[dict]:
-    """One cell an effect, layer and study with a language model, and those that chapters recorded under ``cells``.
+OTHER_KINDS = {"TopK SAE": "topk", "L1 SAE": "standard"}
+"""Other kinds of trained SAE as chapter 13 names them."""
+SAME_SIGN = (1, 2, 3)
+"""Claims whose number in chapter 13 is an R², positive where the effect has the paper's sign."""
 
-    A chapter that measures an effect at other layers or with other kinds of SAE records a list of {effect, layer, kind,
-    value: Estimate}, positive where the effect has the paper's sign.
-    """
+
+def cells(every: Mapping[str, Records]) -> list[dict]:
+    """One cell an effect, layer, kind of SAE and study with a language model: from the numbers of the claims' rules, and
+    from the other kinds of SAE in chapter 13's record."""
     made = []
     for name, records in every.items():
         place = placed(name)
@@ -42,13 +45,17 @@ def cells(every: Mapping[str, Records]) -> list[dict]:
                 effect, value = EFFECTS[number]
                 made += [{"effect": effect, **place, "layer": layer, "sign": sign(part)}
                          for layer, part in by_layer(value(one.numbers), place["layer"]).items()]  # fmt: skip
-        for values in records.values():
-            made += [
-                {"effect": cell["effect"], **place, "layer": cell["layer"], "kind": cell["kind"],
-                 "sign": sign(Estimate(**cell["value"]))}
-                for cell in values.get("cells", [])
-            ]  # fmt: skip
+        made += [{"effect": EFFECTS[number][0], **place, "kind": kind, "sign": sign(value)}
+                 for kind, number, value in other_kinds(records)]  # fmt: skip
     return made
+
+
+def other_kinds(records: Records) -> list[tuple[str, int, Estimate]]:
+    """What chapter 13 measured with other kinds of trained SAE: kind, claim, number."""
+    scores = records.get(13, {}).get("scores", {})
+    rows = zip(*(scores.get(name, []) for name in ("name", "claim", "value", "low", "high")), strict=True)
+    return [(OTHER_KINDS[name], int(claim), Estimate(value, low, high)) for name, claim, value, low, high in rows
+            if name in OTHER_KINDS and claim in SAME_SIGN and None not in (value, low, high)]  # fmt: skip
 
 
 def placed(name: str) -> dict | None:

@@ -1,6 +1,4 @@
-"""The numbers that each claim's rule takes, gathered from a measurement: the same for its chapter and for the
-index.
-"""
+"""The numbers that a claim's rule takes, gathered from a measurement for its chapter, which records and judges them."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ import pandas as pd
 
 from . import questions, rules
 from .baselines import simple_predictors
-from .claims import judge, unfit
+from .claims import unfit
 from .matched_null import null_change
 from .rules import WIDTHS, Verdict
 from .scaling import fit_floor, left_out, per_doubling, steps
@@ -23,12 +21,6 @@ def evidence(number: int, measurement, **made) -> dict:
     """
     gather = {1: _half_linear, 2: _norm_linear, 4: _constant, 5: _floor}.get(number)
     return gather(measurement, **made) if gather else {}
-
-
-def verdict_of(number: int, measurement, **made) -> Verdict:
-    """The verdict of a claim on a measurement."""
-    reason = unfit(measurement.study)
-    return judge(number, unfit=reason, **({} if reason else evidence(number, measurement, **made)))
 
 
 def by_width(measurement, frame, column: str) -> dict[int, float]:

@@ -26,10 +26,12 @@ def fvu_table(tables: Tables):
     rank = tables["targets"].set_index("reads")["rank"]
     own = {**fvus(documents, OWN, PARTS), **fvus(documents, OWN, NOISE)}
     matched, pca = fvus(documents, MATCHED, PARTS), {by: fvus(documents, by, [*PARTS, *NOISE]) for by in pca_names(documents)}
+    below = {part: (own[noise] - own[part]).estimate for noise, part in NOISE.items()}
     l0 = documents[documents["by"] == OWN].groupby("reads")[["l0", "tokens"]].sum()
     rows = [
         {"target": name, "effective rank": f"{rank[name]:.0f}", "L0": f"{l0.loc[name, 'l0'] / l0.loc[name, 'tokens']:.2f}",
          "FVU": interval(j.estimate, lambda v: plain(v, 3)), "seeds": f"{min(j.seeds):.4f} to {max(j.seeds):.4f}",
+         "below that of its noise by": interval(below[name], lambda v: plain(v, 3)) if name in below else "–",
          "by a dictionary of its noise": plain(matched[name].value, 3) if name in matched else "–"}
         | {f"by {by}": plain(found[name].value, 3) for by, found in pca.items()}
         for name, j in own.items()
@@ -63,6 +65,8 @@ def gap_table(tables: Tables):
     rows = []
     for name, key, style in (("FVU: NonlinearError less LinearError", "fvu", lambda v: plain(v, 3)),
                              ("accuracy: LinearError less NonlinearError, points", "accuracy", lambda v: plain(100 * v, 1))):  # fmt: skip
+        if f"{key}_gap" not in found:
+            continue
         gap, excess = found[f"{key}_gap"], found[f"{key}_excess"]
         rows.append({"gap": name, "of the parts": interval(gap, style), "of matched noise": style(gap.value - excess.value),
                      "excess": interval(excess, style)})  # fmt: skip
@@ -78,6 +82,7 @@ def record(chapter, tables: Tables) -> None:
     own = {**fvus(documents, OWN, PARTS), **fvus(documents, OWN, NOISE)}
     said = lambda joined: {name: {"estimate": j.estimate, "seeds": j.seeds} for name, j in joined.items()}  # noqa: E731
     chapter.record("FVU", said(own))
+    chapter.record("FVU below that of its noise", {part: (own[noise] - own[part]).estimate for noise, part in NOISE.items()})
     chapter.record("FVU by a dictionary of its noise", said(fvus(documents, MATCHED, PARTS)))
     for by in pca_names(documents):
         chapter.record(f"FVU by {by}", {name: j.estimate for name, j in fvus(documents, by, [*PARTS, *NOISE]).items()})
@@ -181,4 +186,4 @@ def unscored(tables: Tables) -> str:
         return ""
     latents = tables["latents"]
     lost = int(latents["d1"].isna().sum())
-    return f"{lost:,} of {len(latents):,} latents ({percent(lost / len(latents), 1)}) fire in too few windows, or in too many, to be scored"
+    return f"{lost:,} of {len(latents):,} latents ({percent(lost / len(latents), 1)}) fire in too few windows, or in too many, to be scored."

@@ -194,7 +194,7 @@ def scores(reading: Reading, latents: np.ndarray, made: list[Task | None], expla
     table["coins"] = [float((judged[i].said == 0.5).mean()) if i in judged else np.nan for i in range(len(made))]
     table = table.assign(reads=reading.reads, by=reading.by, seed=reading.entry.seed)
     gallery = []
-    if reading.entry.seed == 0 and reading.by != SHUFFLED:
+    if usable and reading.entry.seed == 0 and reading.by != SHUFFLED:
         mean = np.array(values)[usable].mean(1)
         order = np.array(usable)[np.argsort(-mean, kind="stable")]
         for place, share in PICKS.items():

@@ -12,13 +12,17 @@ from .collected import Collected
 
 def rescaled(held: Collected, id: str) -> Float[Tensor, "token d_model"]:
     """x̄ + s (Sae(x) − mean), with the s of least Σ‖x − x̂‖² on the other folds; float32."""
-    hat, folds = held.hats[id].double(), held.folds()
-    centred, target = hat - hat.mean(dim=0), held.x - held.mean
-    out = torch.empty_like(held.hats[id])
+    hat, folds = held.hats[id], held.folds()
+    centre, sums = hat.mean(dim=0, dtype=torch.float64), {}
     for k in np.unique(folds):
         mine = torch.from_numpy(folds == k)
-        scale = (centred[~mine] * target[~mine]).sum() / (centred[~mine] ** 2).sum()
-        out[mine] = (held.mean + scale * centred[mine]).float()
+        centred = hat[mine].double() - centre
+        sums[k] = float((centred * (held.x[mine].double() - held.mean)).sum()), float((centred**2).sum())
+    out = torch.empty_like(hat)
+    for k in sums:
+        mine = torch.from_numpy(folds == k)
+        scale = sum(sums[j][0] for j in sums if j != k) / sum(sums[j][1] for j in sums if j != k)
+        out[mine] = (held.mean + scale * (hat[mine].double() - centre)).float()
     return out
 
 
@@ -38,14 +42,14 @@ def one_gain_a_latent(held: Collected, id: str) -> Float[Tensor, "token d_model"
     rows = np.repeat(np.arange(len(held.x)), codes.l0.numpy())
     active = csr_matrix((codes.value.double().numpy(), (rows, codes.latent.numpy())), shape=(len(held.x), sae.width))
     decoder, offset = (t.detach().double().numpy() for t in (sae.sae.W_dec, sae.sae.b_dec))
-    target, folds = held.x.numpy() - offset, held.folds()
+    folds = held.folds()
     overlap = decoder @ decoder.T
     names = np.unique(folds)
     grams, sides = [], []
     for k in names:
-        some = active[np.flatnonzero(folds == k)]
+        some, target = active[np.flatnonzero(folds == k)], held.x.numpy()[folds == k] - offset
         grams.append((some.T @ some).toarray() * overlap)
-        sides.append(((some.T @ target[folds == k]) * decoder).sum(axis=1))
+        sides.append(((some.T @ target) * decoder).sum(axis=1))
     out = torch.empty_like(held.hats[id])
     for k, gram, side in zip(names, grams, sides):
         rest, right = sum(grams) - gram, sum(sides) - side

@@ -78,11 +78,14 @@ def fvus(documents: pd.DataFrame, by: str, targets, *, seed: int = 0) -> dict[st
 
 def detection(latents: pd.DataFrame, by: str, *, deciles=range(1, 11), seed: int = 0) -> dict[str, Joined]:
     """Mean accuracy over ``deciles`` of each target's scored latents read ``by`` something: a latent counts once, whatever
-    its windows, and latents are what is resampled (within each seed); seeds as in `join`."""
+    its windows, and latents are what is resampled (within each seed); seeds as in `join`. A seed with no scored latent is
+    left out, and so is a target with no such seed."""
     values, replicates = {}, {}
     rng = np.random.default_rng(own_seed(seed, by))
     for target, table in latents[latents["by"] == by].groupby("reads", sort=False):
         each = [g[[f"d{d}" for d in deciles]].mean(axis=1).dropna().to_numpy() for _, g in table.groupby("seed")]
+        if not (each := [e for e in each if len(e)]):
+            continue
         values[target] = np.array([e.mean() for e in each])
         drawn = [rng.multinomial(len(e), np.full(len(e), 1 / len(e)), size=REPLICATES) @ e / len(e) for e in each]
         replicates[target] = np.stack(drawn, axis=1)
@@ -98,12 +101,12 @@ def evidence(tables: Tables) -> dict:
     gap = own[nonlinear] - own[linear]
     noise_gap = noise[f"noise like {nonlinear}"] - noise[f"noise like {linear}"]
     found, control = (detection(tables["latents"], by) for by in (OWN, MATCHED))
-    accuracy, control_gap = (d[linear] - d[nonlinear] for d in (found, control))
-    return {
-        "fvu_gap": gap.estimate, "fvu_excess": (gap - noise_gap).estimate, "accuracy_gap": accuracy.estimate,
-        "accuracy_excess": (accuracy - control_gap).estimate, "seeds": min(len(j.seeds) for j in own.values()),
-        "fvu": {part: own[part].value for part in PAIR},
-    }  # fmt: skip
+    numbers = {"fvu_gap": gap.estimate, "fvu_excess": (gap - noise_gap).estimate, "fvu": {part: own[part].value for part in PAIR},
+               "seeds": min(len(j.seeds) for j in own.values())}  # fmt: skip
+    if all(part in d for part in PAIR for d in (found, control)):
+        accuracy, control_gap = (d[linear] - d[nonlinear] for d in (found, control))
+        numbers |= {"accuracy_gap": accuracy.estimate, "accuracy_excess": (accuracy - control_gap).estimate}
+    return numbers
 
 
 def own_seed(seed: int, *names: str) -> list[int]:

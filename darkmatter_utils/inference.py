@@ -40,7 +40,7 @@ def dictionary_of(sae) -> Dictionary | None:
     """The dictionary of a loaded SAE; None where it has none, or normalises each token so that its codes speak of
     another x."""
     if isinstance(sae, OracleSae):
-        mean = torch.as_tensor(sae.world.truth(0).mean)
+        mean = sae.world.document(0).parts["mean"][0]  # the part that every token has, not the expected activation
         return Dictionary(sae.world.directions[: sae.width], mean, lambda batch: _oracle_codes(sae, batch))
     inner = getattr(sae, "sae", None)
     if inner is None or getattr(sae, "_remembers", True):

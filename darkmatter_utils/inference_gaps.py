@@ -10,25 +10,37 @@ import pandas as pd
 from .inference import ENCODER, NON_NEGATIVE
 from .metrics import Estimate
 from .results import Tables
-from .widths import width_suite
+from .widths import estimate, width_suite
 
 
 def by_width(tables: Tables, inference: str, metric: str, *, change: bool = False) -> dict[int, Estimate]:
     """A score at each width of the suite, over its seeds, with an interval that carries documents and seeds; with
-    ``change``, its change from the encoder's as a share (paired: the same documents and the same SAE; of the values without
-    the maps' estimation error, as the replicates are)."""
-    scores = tables["scores"][tables["scores"]["inference"] == inference].reset_index(drop=True)
+    ``change``, its change from the encoder's as a share (paired: the same documents and the same SAE). The maps'
+    estimation error is taken out."""
+    scores = _of(tables, inference)
     if scores.empty:
         return {}
-    draws = lambda name: np.stack([tables["replicates"][f"{id} | {name} | {metric}"] for id in scores["id"]], axis=1)
-    values, drawn = scores[metric].to_numpy(), draws(inference)
+    values, drawn = scores[f"{metric}_population"].to_numpy(), _draws(tables, scores["id"], inference, metric)
     if change:
-        whole = f"{metric}_population"
-        base = tables["scores"][tables["scores"]["inference"] == ENCODER].set_index("id").loc[scores["id"], whole]
-        values, drawn = scores[whole].to_numpy() / base.to_numpy() - 1, drawn / draws(ENCODER) - 1
+        base = _of(tables, ENCODER).set_index("id").loc[scores["id"], f"{metric}_population"].to_numpy()
+        values, drawn = values / base - 1, drawn / _draws(tables, scores["id"], ENCODER, metric) - 1
     name = "change" if change else metric
     table = scores[["id", "width", "seed"]].assign(main=True, **{name: values})
     return width_suite(SimpleNamespace(saes=table, replicates={name: drawn}), name).estimates()
+
+
+def of_sae(tables: Tables, sae: str, inference: str, metric: str) -> Estimate:
+    """A score of one SAE under one inference, with its interval over documents; without the maps' estimation error."""
+    row = _of(tables, inference).set_index("id").loc[sae]
+    return estimate(row[f"{metric}_population"], _draws(tables, [sae], inference, metric)[:, 0])
+
+
+def _of(tables: Tables, inference: str) -> pd.DataFrame:
+    return tables["scores"][tables["scores"]["inference"] == inference].reset_index(drop=True)
+
+
+def _draws(tables: Tables, ids, inference: str, metric: str) -> np.ndarray:
+    return np.stack([tables["replicates"][f"{id} | {inference} | {metric}"] for id in ids], axis=1)
 
 
 def best_at(tables: Tables) -> dict[int, str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from . import charts
 from .harvest import load_saes
 from .inference import ENCODER, INFERENCES, REFIT, SETTLED, SIGNED, WARM, dictionary_of
-from .inference_gaps import best_at, by_width, gaps
+from .inference_gaps import best_at, by_width, gaps, of_sae
 from .inference_scores import joined
 from .metrics import Estimate, fvu
 from .pursuit import Codes
@@ -72,8 +72,7 @@ def width_lines(tables):
 
 def change_lines(tables):
     """The change of FVU_nonlinear from the encoder's over width, with the fall that falsifies the claim."""
-    others = tuple(name for name in COMPARED if name != ENCODER)
-    frame = _frame(tables, others, "fvu_nonlinear", change=True)
+    frame = _frame(tables, COMPARED, "fvu_nonlinear", change=True)
     if frame.empty:
         return NONE
     for column in ("value", "low", "high"):
@@ -121,7 +120,7 @@ def inference_table(tables, sae: str):
                 "latents shared with the encoder": percent(row["shared"])}  # fmt: skip
         for metric, title in {"fvu": "FVU", "fvu_linear": "FVU_linear", "fvu_nonlinear": "FVU_nonlinear",
                               "r2_per_dim": "R² per dimension", "r2_total": "R² total"}.items():  # fmt: skip
-            line[title] = _three(Estimate(row[metric], row[f"{metric}_low"], row[f"{metric}_high"]))
+            line[title] = _three(of_sae(tables, sae, name, metric))
         lines.append(line)
     frame = pd.DataFrame(lines)
     return Table(frame, dict.fromkeys(frame.columns[1:], str))
@@ -137,9 +136,9 @@ def sentences(tables) -> dict[str, str]:
     over = scores["over"].max()
     short = scores[scores["inference"] != ENCODER].groupby("inference")["short"].max()
     allowed = "no token has more" if over == 0 else f"at most {percent(over, 2)} of the tokens have more"
-    said["l0"] = (f"Compared with the encoder, {allowed} active latents under any inference; fewer have at most "
-                  f"{percent(short.max(), 1)} of the tokens (under *{short.idxmax()}*), and {percent(short[SETTLED], 2)} or less "
-                  f"under *{SETTLED}*.")  # fmt: skip
+    said["l0"] = (f"Under every inference, {allowed} active latents than under the encoder. Fewer are seen most often under "
+                  f"*{short.idxmax()}*: on {percent(short.max(), 1)} of the tokens of some SAE; under *{SETTLED}*, on "
+                  f"{percent(short[SETTLED], 2)} at most.")  # fmt: skip
     share = {}
     for width, name in best.items():
         encoder, left = (by_width(tables, which, "fvu")[width].value for which in (ENCODER, name))

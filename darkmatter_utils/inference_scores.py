@@ -19,17 +19,15 @@ from .streams import Source
 from .widths import suite_rows
 
 SCORES = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
-REPLICATED = ("fvu", "fvu_linear", "fvu_nonlinear")
-"""Scores whose bootstrap replicates are kept, so that differences between inferences have intervals."""
 
 
 def inference_scores(measurement, *, contexts: int, precision: str = "float32") -> Tables:
     """Every inference on every SAE of the width suite that has a dictionary, on ``contexts`` contexts (kept by content).
 
     ``scores``: id, width, seed, inference, l0 (realised), short (share of tokens with fewer active latents than the
-    encoder's), over, shared (share of its active latents that are the encoder's, too), and each of `SCORES` with its interval over documents
-    (and, for `REPLICATED`, the interval's centre, which does not have the maps' estimation error). ``replicates``: columns "id | inference |
-    score", a row one resample of documents, the same for all. ``about``: tokens, documents, contexts. Codes are made
+    encoder's), over, shared (share of its active latents that are the encoder's, too), and each of `SCORES`: as measured, and as
+    "<score>_population" with the maps' estimation error taken out, which on few tokens is not small. ``replicates``: columns "id | inference |
+    score", a row one resample of documents, the same for all, of the latter. ``about``: tokens, documents, contexts. Codes are made
     in ``precision``, sums in float64.
     """
     return kept("inference", measurement.study, ["inference_scores"],
@@ -58,15 +56,12 @@ def _compute(measurement, contexts: int, precision: torch.dtype) -> Tables:
                    "l0": float(l0[name].double().mean()), "short": float((l0[name] < l0[ENCODER]).double().mean()),
                    "over": float((l0[name] > l0[ENCODER]).double().mean()), "shared": shared[name]}  # fmt: skip
             for metric in SCORES:
-                e = getattr(made, metric)
-                row |= {metric: e.value, f"{metric}_low": e.low, f"{metric}_high": e.high}
-            for metric in REPLICATED:
-                row[f"{metric}_population"] = made.population[metric]
+                row |= {metric: getattr(made, metric).value, f"{metric}_population": made.population[metric]}
                 replicates[f"{id} | {name} | {metric}"] = made.replicates[metric]
             scores.append(row)
     about = {"tokens": len(x), "documents": len(fold), "contexts": len(np.unique(np.concatenate([b.context for b in batches])))}
     columns = ["id", "width", "seed", "inference", "l0", "short", "over", "shared",
-               *(f"{m}{e}" for m in SCORES for e in ("", "_low", "_high")), *(f"{m}_population" for m in REPLICATED)]
+               *(f"{metric}{of}" for metric in SCORES for of in ("", "_population"))]
     return {"scores": pd.DataFrame(scores, columns=columns), "replicates": pd.DataFrame(replicates),
             "about": pd.DataFrame([about])}  # fmt: skip
 

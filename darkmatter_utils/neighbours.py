@@ -134,7 +134,12 @@ def _compute(measurement, ids: list[str]) -> dict[str, pd.DataFrame]:
 def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]) -> dict:
     """Kind → (statistic of sums [k, ...], the sums [k, document])."""
     raw, left = grams["raw"], grams["left"]
-    share = lambda s: 1 - s[0] / s[1]
+
+    def share(s):
+        """NaN where nothing but rounding is left over: an SAE that is predicted from itself."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(s[1] > 1e-12 * s[2], 1 - s[0] / s[1], np.nan)
+
     r2 = lambda s: 1 - s[0] / (s[2] - s[1] ** 2 / s[3])
 
     def fitted(gram: Grams, target: str, regressor: str):
@@ -143,7 +148,8 @@ def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]
 
     def added(gram: Grams, extra: str):
         less, more = gram.residual(f"{b}:error", f"{a}:error"), gram.residual(f"{b}:error", f"{a}:error", f"{a}:{extra}")
-        return share, np.stack([more, less])
+        at = gram.names[f"{b}:error"]
+        return share, np.stack([more, less, gram.sums[:, at, at]])
 
     count = raw.sums[:, 0, 0]
     means = [raw.sums[:, 0, raw.names[f"{id}:error"]] / count for id in (a, b)]

@@ -87,7 +87,7 @@ def null_table(tests: pd.DataFrame, nothing: pd.DataFrame) -> Table | Words:
 
 def theory_chart(checks: pd.DataFrame):
     """R² over n/d for random directions, one line a spread of coefficients."""
-    rows = checks[checks["case"] == "random directions"]
+    rows = checks[(checks["case"] == "random directions") & np.isfinite(checks["value"])]
     rows = rows.assign(spread=[f"spread {v:g}" for v in rows["spread"]])
     return charts.lines_with_intervals(rows, "ratio", "value", low="low", high="high", color="spread", x_scale="log2",
                                        x_title="features / dimensions (n / d)", y_title="R² of ‖z‖² from z")
@@ -106,12 +106,12 @@ def theory_table(checks: pd.DataFrame) -> Table:
 def probe_scatter(latents: pd.DataFrame):
     """a*·d_i against the mean activation when on, every alive latent of the narrowest, a middle and the widest SAE."""
     widths = sorted(latents["width"].unique())
-    chosen = sorted({widths[0], widths[len(widths) // 2], widths[-1]})
+    chosen = sorted({widths[0], widths[len(widths) // 3], widths[-1]})
     panels = []
     for width in chosen:
         rows = latents[latents["width"] == width]
-        frame = pd.DataFrame({"activation": rows["active"].map(lambda v: float(f"{v:.4g}")),
-                              "weight": rows["weight"].map(lambda v: float(f"{v:.4g}"))})
+        frame = pd.DataFrame({"activation": rows["active"].map(lambda v: float(f"{v:.3g}")),
+                              "weight": rows["weight"].map(lambda v: float(f"{v:.3g}"))})
         panels.append(charts.scatter(frame, "activation", "weight", title=f"{width:,} latents", x_scale="log10", size=14,
                                      opacity=0.45, width=195, height=210, x_title="mean activation when on",
                                      y_title="weight a*·d"))

@@ -41,12 +41,12 @@ NESTED = _of("03_error_norms", "fig-alone", "fig-steps", "fig-layer-steps")
 PER_TOKEN = _of("06_token_by_token", "fig-ratio", "fig-pairs", "fig-added")
 SIMULATED = _of("07_models_of_activations", "fig-ablation", "fig-ablation-grid")
 TABLE_1 = _of("07_models_of_activations", "fig-landing", "fig-ablation")
-PARTS_NORM = _of("08_nonlinear_error")
-PROBE = _of("08_nonlinear_error")
+PARTS_NORM = _of("08_nonlinear_error", "fig-norm-parts", "fig-norm-null")
+PROBE = _of("08_nonlinear_error", "fig-probe", "fig-norm-theory")
 FEATURES = _of("09_features_in_the_error", "fig-features", "fig-feature-spread")
 COST = _of("10_what_it_costs", "fig-cost", "fig-cost-width", "fig-cost-l0")
 INFERENCE = _of("11_can_inference_shrink_it", "fig-inference", "fig-gaps")
-EARLIER = _of("12_can_earlier_layers_shrink_it")
+EARLIER = _of("12_can_earlier_layers_shrink_it", "fig-earlier", "fig-earlier-parts")
 
 PAPER_FIGURES = (
     PaperFigure("1", "1", "E2", "breakdown of the variance over width, with a fitted curve", SCALING + NULL),

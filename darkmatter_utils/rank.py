@@ -44,8 +44,8 @@ def _moments(held: Collected, id: str) -> list[Moments]:
     made = []
     for k in np.unique(folds):
         mine = torch.from_numpy(folds == k)
-        x = held.x[mine]
-        made.append(Moments(d, d).update(x, x - held.hats[id][mine]))
+        x = held.x[mine].double()
+        made.append(Moments(d, d).update(x, x - held.hats[id][mine].double()))
     return made
 
 
@@ -55,13 +55,15 @@ def sweep(held: Collected, id: str, folds: list[Moments]) -> pd.DataFrame:
     `BEST`: reduced-rank regression, the r directions of LinearError that vary most. `COMPONENTS`: least squares on the
     first r principal components of x. Maps and directions from the other folds. Rank 0 is the error's mean.
     """
-    d, error = held.x.shape[1], held.x - held.hats[id]
-    spread = held.per_document(((error - error.mean(dim=0)) ** 2).sum(dim=1))
+    d = held.x.shape[1]
+    mean = held.mean - held.hats[id].mean(dim=0, dtype=torch.float64)
+    spread = held.per_document(held.squares(held.hats[id].double() + mean))
     fold_of, names = held.folds(), np.unique(held.folds())
-    left = {(kind, r): torch.zeros(len(error), dtype=torch.float64) for kind in (BEST, COMPONENTS) for r in ranks(d)}
+    left = {(kind, r): torch.zeros(len(held.x), dtype=torch.float64) for kind in (BEST, COMPONENTS) for r in ranks(d)}
     for k, rest in zip(names, leave_out(folds)):
         mine = torch.from_numpy(fold_of == k)
-        x, e = held.x[mine] - rest.x_mean, error[mine] - rest.y_mean
+        x = held.x[mine].double()
+        x, e = x - rest.x_mean, x - held.hats[id][mine].double() - rest.y_mean
         full = LinearMap.fit(rest)
         directions = torch.linalg.eigh(full.weight.T @ rest.xx @ full.weight).eigenvectors.flip(1)
         best = _running(x @ full.weight, e, directions)

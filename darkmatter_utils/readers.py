@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .bootstrap import bootstrap
-from .collected import Thinned, collect
+from .collected import Light, collect
 from .fits import RIDGE_GRID, LinearMap, Spectrum, residual_squares
 from .harvest import load_saes
 from .metrics import Estimate
 from .moments import Moments
 
-STRIDE = 4
+STRIDE = 5
 """Every so many-th context of the component text is read."""
 HELD = 5
 """Every so many-th training document decides ridge, rank and when the MLP stops; no reader is fitted on it."""
@@ -54,7 +54,7 @@ def compute(measurement, id: str) -> dict[str, pd.DataFrame]:
     """
     study = measurement.study
     held = collect(study, [id], kinds=False)
-    scored = Rows(held.x, held.x - held.hats[id].double(), held.document)
+    scored = Rows(held.x, held.x - held.hats[id], held.document)
     training = component_rows(study, id)
     if training is None:
         ids = np.unique(scored.document)
@@ -77,7 +77,7 @@ def component_rows(study, id: str) -> Rows | None:
     except ValueError:
         return None
     light = replace(study, text="component", dtype="float32", saes=(study.sae(id),))
-    source = Thinned(light, stride=STRIDE)
+    source = Light(light, stride=STRIDE)
     (sae,) = load_saes(light, source)
     xs, errors, documents = [], [], []
     for batch in source.batches():
@@ -115,7 +115,7 @@ def ladder(fit: Rows, stop: Rows, *, seed: int = 0, steps: int = STEPS) -> dict[
     square = both.map(joint, ridge=share * both.unit)
     readers["quadratic"] = (lambda x: square(features(x)), f"ridge {share:g}")
     network, passes = mlp(fit, stop, ols, seed=seed, steps=steps)
-    readers["MLP"] = (network, f"stopped after {passes:.1f} passes")
+    readers["MLP"] = (network, f"best after {passes:.1f} passes")
     return readers
 
 
@@ -179,13 +179,19 @@ def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int =
 def scores(readers: dict[str, tuple], scored: Rows, *, replicates: int, seed: int) -> pd.DataFrame:
     """R² total (with its interval over documents), R² per dimension, and the gain over OLS on the same documents."""
     ids, where = np.unique(scored.document, return_inverse=True)
-    per_document = lambda v: torch.zeros(len(ids), *v.shape[1:], dtype=torch.float64).index_add_(0, torch.from_numpy(where), v)
-    centred = (scored.error.double() - scored.error.double().mean(0)) ** 2
-    total, spread = centred.sum(0), per_document(centred.sum(1)).numpy()
+    per_document = lambda v: torch.zeros(len(ids), dtype=torch.float64).index_add_(0, torch.from_numpy(where), v)
+    pieces = list(zip(scored.x.split(16384), scored.error.split(16384)))
+    mean = scored.error.mean(0, dtype=torch.float64)
+    total = sum(((e.double() - mean) ** 2).sum(0) for _, e in pieces)
+    spread = per_document(torch.cat([((e.double() - mean) ** 2).sum(1) for _, e in pieces])).numpy()
     left, per_dim = {}, {}
     for name, (reader, _) in readers.items():
-        miss = torch.cat([(e.double() - reader(x).double()) ** 2 for x, e in zip(scored.x.split(16384), scored.error.split(16384))])
-        left[name], per_dim[name] = per_document(miss.sum(1)).numpy(), float((1 - miss.sum(0) / total).mean())
+        by_token, by_dim = [], torch.zeros_like(total)
+        for x, e in pieces:
+            miss = (e.double() - reader(x).double()) ** 2
+            by_token.append(miss.sum(1))
+            by_dim += miss.sum(0)
+        left[name], per_dim[name] = per_document(torch.cat(by_token)).numpy(), float((1 - by_dim / total).mean())
     rows = []
     for name, (_, chosen) in readers.items():
         sums = {"left": left[name], "ols": left["linear (OLS)"], "spread": spread}

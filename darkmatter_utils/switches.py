@@ -109,8 +109,26 @@ def _below(level: float) -> Callable[[Mapping], str]:
 
 
 def _norm_points(values: Mapping) -> str:
-    r2 = [e["value"] for e in values["evidence"]["6"]["numbers"]["nonlinear"].values()]
-    return f"{sum(v <= 0.5 for v in r2)} of {len(r2)} widths have a NonlinearError at 0.5 or below"
+    tests = values["tests"]
+    mine = [v for part, source, v in zip(tests["part"], tests["source"], tests["value"], strict=True)
+            if part == "NonlinearError" and source == "from x"]  # fmt: skip
+    return f"{sum(v <= 0.5 for v in mine)} of {len(mine)} SAEs have a NonlinearError at 0.5 or below: that figure would lose them"
+
+
+def _from_itself(values: Mapping) -> str:
+    return f"NonlinearError is the lowest part at {values['from x']} SAEs from x, at {values['from itself']} from the part itself"
+
+
+def _raw(values: Mapping) -> str:
+    taken = values["evidence"]["10"]["numbers"]
+    best = {name: max(e["value"] for e in taken[name].values()) for name in ("sae", "raw")}
+    return f"SAE outputs of earlier sites reach {plain(best['sae'])}, as many directions of the raw activation {plain(best['raw'])}"
+
+
+def _controls(values: Mapping) -> str:
+    taken = values["evidence"]["8"]["numbers"]
+    others = [e["value"] for e in taken["controls"].values()]
+    return f"slope {plain(taken['slope']['value'])} for the error, {span(others)} for vectors of equal norm"
 
 
 def _unequal(values: Mapping) -> str:
@@ -141,10 +159,13 @@ SWITCHES = (
     Switch("uncertainty", "none", "95% intervals over documents and training seeds", 5, _seeds),
     Switch("points of low R² in the norm test over depth", "set to 0 and cut off below 0.4", "all drawn", 3, _below(0.4)),
     Switch("points of low R² in the norm test over parts", "dropped at 0.5 or below", "all drawn", 8, _norm_points),
+    Switch("what a part's norm is predicted from", "x", "x, and the part itself, which is what the argument is about", 8, _from_itself),
     Switch("token baseline of the norm", "fitted and scored on the same rows", "out-of-fold means, shrunk", 0, _none),
     Switch("tokens under a replaced site", "streamed anew and paired by position, unchecked", "the tokens that were encoded", 0, _none),
     Switch("L0 of a pursuit", "the encoder's as a target; the realised one is not kept", "equal, as realised, on the same tokens",
            11, _unequal),
+    Switch("control of the loss", "none", "vectors of equal norm, of several kinds", 10, _controls),
+    Switch("control of earlier layers", "none", "the raw activation, rank-matched; shuffled tokens", 12, _raw),
     Switch("positions of SAEs trained on error parts", "trained from 200 on, scored on contexts of 128",
            "the same positions for both", 0, _none),
 )  # fmt: skip

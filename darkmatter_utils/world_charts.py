@@ -37,7 +37,12 @@ def landing_chart(goes: pd.DataFrame):
 
 
 def landing_table(goes: pd.DataFrame) -> Table:
-    """The 4 × 2 table: each true part, its variance, and its shares in the two estimated parts."""
+    """The 4 × 2 table: each true part, its variance, and its shares in the two estimated parts.
+
+    The absent and the dense part do not depend on what is introduced: they are shown once.
+    """
+    again = (goes["introduced"] != "apart") & ~goes["part"].isin(["learned", "introduced"])
+    goes = goes[~again]
     cell = lambda row, name: interval(Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]), lambda v: percent(v, 1))
     frame = pd.DataFrame({
         "true part": goes["part"], "the SAE introduces": goes["introduced"].map(VARIANT_WORDS),
@@ -78,18 +83,18 @@ def null_chart(curves: pd.DataFrame, y: str, title: str, *, reference=None, y_do
     panels = []
     for law, rows in curves.groupby("law"):
         rows = rows.assign(superposition=[f"n/d = {v:g}" for v in rows["superposition"]])
-        panels.append(charts.lines_with_intervals(rows, "width", y, color="superposition", y_title=title, width=250,
-                                                  height=190, title=f"frequencies ∝ rank^−{law:g}", y_domain=y_domain,
+        panels.append(charts.lines_with_intervals(rows, "width", y, color="superposition", y_title=title, width=190,
+                                                  height=190, title=f"exponent {law:g}", y_domain=y_domain,
                                                   reference=reference))
-    return alt.concat(*panels, columns=2).resolve_scale(x="shared", y="shared", color="shared")
+    return alt.concat(*panels, columns=3).resolve_scale(x="shared", y="shared", color="shared")
 
 
 def range_table(ranges: pd.DataFrame) -> Table:
     """Where the null's FVU_nonlinear is flat, by world."""
-    words = lambda row, name: (f"{row[f'{name}_start']:,} to {row[f'{name}_stop']:,}" if row[f"{name}_factor"] > 1
+    words = lambda row, name: (f"{row[f'{name}_start']:,.0f} to {row[f'{name}_stop']:,.0f}" if row[f"{name}_factor"] > 1
                                else "nowhere")
     frame = pd.DataFrame({
-        "n / d": ranges["superposition"], "law": ranges["law"],
+        "n / d": ranges["superposition"], "exponent": ranges["law"],
         "flat by slope": [words(row, "slope") for _, row in ranges.iterrows()],
         "a factor of": ranges["slope_factor"],
         "R² of the error there": ["–" if row.slope_factor == 1 else f"{row.r2_start:.2f} to {row.r2_stop:.2f}"
@@ -108,6 +113,13 @@ def matched_chart(measurement, curve: pd.DataFrame, null_suite):
         frames.append(null_suite(curve, metric).assign(line=f"{part}, introduces nothing"))
     return charts.lines_with_intervals(pd.concat(frames), "width", "value", low="low", high="high", color="line",
                                        y_title="share of the variance of x")
+
+
+def matches_table(others: pd.DataFrame) -> Table:
+    """What the worlds that match nearly as well say."""
+    names = {"rank": "rank", "distance": "distance (log)", "features": "features", "exponent": "exponent", "l0": "fires a token",
+             "spread": "spread", "change": "change per doubling", "r2_narrow": "R², narrowest", "r2_wide": "R², widest"}  # fmt: skip
+    return Table(others[list(names)].rename(columns=names), {"change per doubling": lambda v: percent(v, 1)})
 
 
 def ablation_lines(cells: pd.DataFrame):
@@ -144,7 +156,7 @@ def table_one_table(table: pd.DataFrame) -> Table:
     frame = pd.DataFrame({"noise": [k for k, _ in wide.index], "true level": [t for _, t in wide.index]})
     for value in ("correlation", "slope"):
         for estimated in ("linear", "nonlinear"):
-            frame[f"{value} with the {estimated} part"] = wide[value, estimated].to_numpy()
+            frame[f"{value}, {estimated} part"] = wide[value, estimated].to_numpy()
     two = lambda v: f"{v:.2f}".replace("-", "−")
     return Table(frame, dict.fromkeys(frame.columns[2:], two))
 

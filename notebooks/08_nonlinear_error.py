@@ -25,12 +25,17 @@ from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim, unfit
 from darkmatter_utils.metrics import r2_total
 from darkmatter_utils.norm_charts import (
-    agreement_table, null_lines, null_table, parts_chart, probe_scatter, theory_chart, theory_table,
+    agreement_table,
+    null_lines,
+    null_table,
+    parts_chart,
+    probe_scatter,
+    theory_chart,
+    theory_table,
 )  # fmt: skip
 from darkmatter_utils.norm_results import lowest, norms, null, numbers, probes, theory
 from darkmatter_utils.norm_theory import sparse_sum
 from darkmatter_utils.pages import opening, rule_of
-from darkmatter_utils.tables import Words
 from darkmatter_utils.verdicts import judged
 
 chapter = open_chapter(8, study, contexts=contexts)
@@ -140,7 +145,7 @@ rule_of(6)
 
 # %% [markdown]
 # - **The poles.** Gaussian rows of NonlinearError's covariance have an R² of 0 from themselves, because $\lVert z\rVert^2$ is even in $z$; rows moved to other tokens
-#   keep their number from themselves and lose it from $x$; rows of the same norms in random directions keep it from $x$ and lose it from themselves. That a part lies above or below these says
+#   keep their number from themselves (nearly: the folds of documents are mixed) and lose it from $x$; rows of the same norms in random directions keep it from $x$ and lose it from themselves. That a part lies above or below these says
 #   nothing about the claim.
 # - **From x is not the argument's test.** The argument is about predicting $\lVert z\rVert^2$ from $z$. Predicting it from $x$, as the paper's figure does, asks whether something in $x$ says how large $z$ is.
 # - **A residual of a regression.** NonlinearError is what a linear map of $x$ leaves, so it is uncorrelated with $x$. That alone takes away what $x$ says linearly, in the null as

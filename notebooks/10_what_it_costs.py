@@ -49,7 +49,7 @@ found = gather(measurement, sae=sae, contexts=contexts, training=training, steps
 verdict = judged(chapter, 8, slopes(measurement, found.costs) if found else {}, unfit=unfit(chapter.study) if found else NO_MODEL)
 opening(8, verdict, chapter.study)
 
-# %% mystnb={"figure": {"caption": "Share of what Sae(x) loses (CE) that giving back one part of the error wins back, against that part's share of FVU; one point a width of the suite (mean over seeds), with 95% intervals that carry documents and training seeds. On the dotted line a share of the loss is a share of the variance; the grey band is what the rule counts as proportional. The controls stand for NonlinearError: all vectors are replaced by others of the same norm, token by token. See whether the red points keep to the line, and whether the controls do so just as well. (Paper: Fig. 9 of the first version, Fig. 8 of the second, there as bars.)", "name": "fig-cost"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "Share of what $\\mathrm{Sae}(x)$ loses (CE) that giving back one part of the error wins back, against that part's share of FVU; one point a width of the suite (mean over seeds), with 95% intervals that carry documents and training seeds. On the dotted line a share of the loss is a share of the variance; the grey band is what the rule counts as proportional. The controls stand for NonlinearError: all vectors are replaced by others of the same norm, token by token; their points are shifted sideways a little. See whether the red points keep to the line, and whether the controls do so just as well. (Paper: Fig. 9 of the first version, Fig. 8 of the second, there as bars.)", "name": "fig-cost"}} tags=["remove-input"]
 share_chart(found)
 
 # %% [markdown]
@@ -84,7 +84,7 @@ def loss(patch):
 # \frac{L(\mathrm{Sae}(x)) - L(\mathrm{Sae}(x) + z)}{L(\mathrm{Sae}(x)) - L(x)}
 # ```
 #
-# and its share of FVU is $1 - \sum\|e - z\|^2 / \sum\|e\|^2$ with $e$ the whole error; its share of the norm is the same without the squares. Sae(x) with
+# and its share of FVU is $1 - \sum\|e - z\|^2 / \sum\|e\|^2$ with $e$ the whole error; its share of the norm is the same without the squares. $\mathrm{Sae}(x)$ with
 # both parts is $x$, and wins back 100%. Sums are taken over tokens and divided once; an interval resamples documents, the
 # same draw for every replacement, so that it is a paired one.
 
@@ -140,7 +140,7 @@ against_chart(found)
 controls_table(found)
 
 # %% [markdown]
-# ## Could a map of Sae(x) do what LinearError does?
+# ## Could a map of the reconstruction do what LinearError does?
 #
 # LinearError is a map of $x$: it knows what the SAE did not write down. An *adapter* is a linear map of $\mathrm{Sae}(x)$ alone.
 # One is fitted to $x$ by least squares; the other starts at the identity and is trained on the model's own loss, which
@@ -167,7 +167,7 @@ rule_of(8)
 orders_table(found)
 
 # %% [markdown]
-# - **A small loss.** Where Sae(x) hardly costs anything, a share of it is a ratio of two small numbers; its interval says so.
+# - **A small loss.** Where $\mathrm{Sae}(x)$ hardly costs anything, a share of it is a ratio of two small numbers; its interval says so.
 # - **Other text under cached activations.** The released code pairs reconstructions with text that is streamed again, by
 #   index. Here the contexts are the study's own, and their token ids are compared with those that were measured.
 # - **Rounding.** Everything after the site is run in single precision, the clean model too; the parts are split in double.

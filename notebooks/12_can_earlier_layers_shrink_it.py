@@ -16,7 +16,7 @@
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
-contexts = 120  # how many contexts, spread evenly over the text, are read
+contexts = 160  # how many contexts, spread evenly over the text, are read
 
 # %% tags=["remove-input"]
 import numpy as np
@@ -79,7 +79,7 @@ Words(sentences(tables, first)["saes"])
 #
 # From {glue:text}`tokens`. A fold of documents is scored by maps fitted on the others, and LinearError and NonlinearError are those of the map
 # that did not see it. The paper reports: {glue:text}`paper`. An SAE output and a raw activation are compared *rank-matched*: as many principal
-# components of the raw activation as the SAE output has directions in which it varies at all.
+# components of the raw activation as the SAE output has directions in which it varies at all. Tokens are shuffled for the first SAE only.
 
 # %% tags=["remove-input"]
 lead_table(tables)
@@ -94,7 +94,8 @@ rank_lines(tables)
 # ## What does it add to x?
 #
 # A prediction of NonlinearError shrinks the error only as far as it adds to $x$, which already gives LinearError. Two nested fits tell: the
-# error from $x$ alone, and from $x$ and the earlier site together. {glue:text}`gain`
+# error from $x$ alone, and from $x$ and the earlier site together. Joined to $x$, a site may predict more of NonlinearError than by itself: what it shares with
+# $x$ is then no longer in the way. {glue:text}`gain`
 
 # %% tags=["remove-input"]
 gain_table(tables, first)
@@ -109,8 +110,8 @@ part_heat(tables, first)
 Words(rule_of(10))
 
 # %% [markdown]
-# - **Algebra.** At the same site, {glue:text}`poles` These are poles, not findings: the first is 0 by the definition of
-#   NonlinearError and the last 1, because $\mathrm{SaeError}(x) = x - \mathrm{Sae}(x)$.
+# - **Algebra.** At the same site, {glue:text}`poles` These are poles, not findings: the first is 0, but for what a fit
+#   loses to chance, by the definition of NonlinearError, and the last 1, because $\mathrm{SaeError}(x) = x - \mathrm{Sae}(x)$.
 # - **The stream carries x along.** An earlier residual stream is $x$ without what the blocks between have added. A nonlinear function of it, such as an SAE's
 #   output, predicts a nonlinear function of $x$ for that reason alone; no circuit need be behind it.
 # - **More inputs.** A fit with more inputs loses more to chance on held-out tokens, about inputs over tokens of what is left: the shuffled rows show how much,

@@ -1,6 +1,11 @@
 """The controls, the shape of b and the reader ladder: known answers, and someone else's code."""
 
+import json
+from pathlib import Path
+
+import jupytext
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -10,6 +15,9 @@ from darkmatter_utils.fits import leave_out
 from darkmatter_utils.gains import one_gain_a_latent, rescaled
 from darkmatter_utils.metrics import Estimate, r2_total
 from darkmatter_utils.study import Study
+
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def arrays(x, hats, saes=None, documents=40):
@@ -121,8 +129,8 @@ def nano():
 def test_the_trained_row_is_the_measurement_and_the_poles_are_poles(nano):
     scores = nano["scores"].set_index(["name", "claim"])
     row = measure("nano").sae("w32")
-    assert scores.loc[(controls.TRAINED, 1), "value"] == pytest.approx(row["r2_per_dim"], abs=1e-5)
-    assert scores.loc[(controls.TRAINED, 2), "value"] == pytest.approx(row["norm_error"], abs=1e-5)
+    assert scores.loc[(controls.TRAINED, 1), "value"] == pytest.approx(row["r2_per_dim"], abs=1e-4)
+    assert scores.loc[(controls.TRAINED, 2), "value"] == pytest.approx(row["norm_error"], abs=1e-4)
     assert scores.loc[(controls.TRAINED, 6), "value"] == pytest.approx(row["norm_nonlinear"], abs=1e-4)
     for null in ("dead SAE", "shrunk activation"):
         assert scores.loc[(null, 1), "value"] == pytest.approx(1.0)
@@ -158,3 +166,24 @@ def test_the_rule_counts_only_controls_that_learned_nothing():
     assert word({1: {"TopK SAE": good}}) == "cannot be told here"
     told = rules_controls.specific(measured={1: {"random dictionary": good}, 3: {"dead SAE": bad}}).why
     assert "random dictionary" in told and "claim 3 no such control" in told
+
+
+def test_the_chapter_on_nano_records_what_it_shows(tmp_path, monkeypatch, nano):
+    monkeypatch.setenv("DARKMATTER_RECORDS", str(tmp_path))
+    names: dict = {}
+    for cell in jupytext.read(ROOT / "notebooks" / "13_the_controls.py").cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names |= {"study": "nano", "sae": "w32"}
+    values = json.loads((tmp_path / "nano" / "13.json").read_text())["values"]
+    scores = pd.DataFrame(values["scores"])
+    assert values["verdict"]["word"] == "cannot be told here"  # nano speaks of no claim
+    assert set(scores["claim"]) == {1, 2, 3, 6, 8} and scores["name"].iloc[0] == controls.TRAINED
+    assert scores["value"].iloc[0] == pytest.approx(nano["scores"]["value"].iloc[0], rel=1e-4)
+    ladder = pd.DataFrame(values["ladder"]).set_index("reader")
+    assert ladder.loc["MLP", "r2"] > ladder.loc["linear (OLS)", "r2"]
+    page = f"{names['plainly'](names['scores'])} {names['missing'](names['scores'])}"
+    assert "This study has no TopK SAE" in page and "Claim 3" in page
+    shape = pd.DataFrame(values["shape"])
+    assert ((shape["rank"] >= 1) & (shape["rank"] <= 16)).all() and (shape["trace"] > 0).all()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from darkmatter_utils import evidence, figures, measure, pages, rules
-from darkmatter_utils.claims import LEDGER, judge
+from darkmatter_utils.claims import LEDGER, judge, unfit
 from darkmatter_utils.metrics import fvu
 from darkmatter_utils.samples import sample
 from darkmatter_utils.scaling_charts import breakdown_with_floor, training_curves
@@ -74,7 +74,7 @@ def test_errors_by_position_average_to_the_table(nano):
 
 def test_every_measured_claim_can_be_judged(nano):
     for number, entry in LEDGER.items():
-        assert evidence.verdict_of(number, nano).word == rules.UNKNOWN
+        assert judge(number, unfit=unfit(nano.study)).word == rules.UNKNOWN
         if entry.chapter:
             verdict = judge(number, **evidence.evidence(number, nano))
             assert verdict.word in rules.WORDS and verdict.why
@@ -114,4 +114,4 @@ def test_tables_escape_text_keep_markup_and_never_show_minus_zero():
 
 def test_the_pages_words_fit_the_study(nano):
     assert "not known" in pages.about_study(nano)
-    assert "study nano" in str(pages.opening(1, evidence.verdict_of(1, nano), nano.study))
+    assert "study nano" in str(pages.opening(1, judge(1, **evidence.evidence(1, nano)), nano.study))

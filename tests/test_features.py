@@ -11,8 +11,19 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from endpoint import Server
 
-from darkmatter_utils import Study, component_saes, components, feature_charts, feature_page, features, gaps, measure, nano
+from darkmatter_utils import (
+    Study,
+    component_saes,
+    components,
+    feature_charts,
+    feature_page,
+    features,
+    gaps,
+    measure,
+    nano,
+)
 from darkmatter_utils.claims import claim, judge
 from darkmatter_utils.components import NOISE, PARTS, TARGETS, matched_noise, rows
 from darkmatter_utils.errors import BadInput
@@ -249,6 +260,15 @@ def test_a_latent_counts_once_whatever_its_windows():
     assert found.replicates.std() == pytest.approx(0.2 / np.sqrt(100), rel=0.1), "of 100 latents, not of 1000 numbers"
 
 
+def test_a_target_without_scored_latents_leaves_the_accuracy_untold(tables):
+    latents = tables["latents"].copy()
+    latents.loc[latents["reads"] == "NonlinearError", [f"d{d}" for d in range(1, 11)]] = np.nan
+    numbers = gaps.evidence(tables | {"latents": latents})
+    assert "accuracy_gap" not in numbers and "NonlinearError" not in gaps.detection(latents, OWN)
+    assert fewer_features(**numbers).word in (PARTLY, FAILS)
+    assert len(repr(feature_page.gap_table(tables | {"latents": latents})).splitlines()) == 2
+
+
 def e(value, half=0.01):
     return Estimate(value, value - half, value + half)
 
@@ -292,7 +312,7 @@ def run(study, folder, monkeypatch, **parameters):
     return names, json.loads(record.read_text())["values"], shown
 
 
-def test_the_chapter_on_a_study_with_components(made, tmp_path, monkeypatch, capsys, tables):
+def test_the_chapter_on_a_study_with_components(made, tmp_path, monkeypatch, tables):
     names, values, shown = run(made[0], tmp_path, monkeypatch, latents=None, contexts=8)
     numbers = gaps.evidence(tables)
     assert values["evidence"]["7"]["numbers"]["fvu_gap"]["value"] == pytest.approx(numbers["fvu_gap"].value, rel=1e-5)
@@ -302,8 +322,7 @@ def test_the_chapter_on_a_study_with_components(made, tmp_path, monkeypatch, cap
         values["evidence"]["7"]["numbers"]["fvu_gap"]["value"], abs=1e-5
     )
     assert len(own) == len(TARGETS) and all(len(one["seeds"]) == 2 for one in own.values())
-    printed = capsys.readouterr().out
-    assert printed.count("noise like NonlinearError: FVU") == 2 and "1.0 latents" in printed
+    assert [target for target, _ in names["left"]] == ["NonlinearError"] * 2 + ["noise like NonlinearError"] * 2
     pages = "".join(one._repr_html_() for one in shown if hasattr(one, "_repr_html_"))
     assert pages.count("<summary><strong>") == 6 and len(pages) < 400_000
     changed = json.loads(json.dumps(values))
@@ -312,13 +331,35 @@ def test_the_chapter_on_a_study_with_components(made, tmp_path, monkeypatch, cap
     assert verdict.word == FAILS and "0.20 [0.10, 0.30]" in verdict.why and "−0.20 [−0.30, −0.10]" in verdict.why
 
 
+def test_the_chapter_asks_a_language_model_behind_an_endpoint(made, tmp_path, monkeypatch):
+    def script(words, times):
+        if "say whether" not in words:
+            return 200, {}, "It responds to w7."
+        return 200, {}, json.dumps([int("w7" in piece) for piece in words.split("\n\n")[-1].splitlines()]) if times % 2 else "well"
+
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "cache"))
+    server = Server(script)
+    try:
+        asked = []
+        for turn in range(2):
+            names, values, shown = run(made[0], tmp_path / str(turn), monkeypatch, explainer="m", endpoint=server.url, latents=1, contexts=4)
+            asked.append(sum(server.asked.values()))
+        said = " ".join(str(one) for one in shown)
+        assert "the language model `m`" in said and "0 could not be read and 0 never came" in said
+        assert asked[0] > 20 and asked[1] == asked[0], "the second run asks nothing"
+        explanations = names["found"]["latents"]["explanation"]
+        assert set(explanations) <= {"", "It responds to w7."}
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize("study", ["nano", "world"])
-def test_a_study_without_components_says_so(study, tmp_path, monkeypatch, capsys):
+def test_a_study_without_components_says_so(study, tmp_path, monkeypatch):
     names, values, shown = run(study, tmp_path, monkeypatch)
     assert values["verdicts"]["7"]["word"] == UNKNOWN and "FVU" not in values
     said = " ".join(str(one) for one in shown)
     assert ("simulated" if study == "world" else "suite named components") in said
-    assert "FVU" not in capsys.readouterr().out
+    assert names["left"] == {}
 
 
 def test_tables_and_charts_speak_of_every_target(tables, measurement):

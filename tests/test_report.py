@@ -147,6 +147,26 @@ def test_claim_twelve_follows_from_the_records_of_the_other_claims():
     assert cells({"world": recorded(), "nano": recorded(), "no such study": recorded()}) == []
 
 
+def test_claim_twelve_counts_layers_and_kinds_that_other_chapters_measured():
+    found = recorded()
+    kept = found[3]["evidence"]["2"]["numbers"]
+    kept["layers"] = {"layer 0, 256 latents": records.plain(e(0.3)), "layer 1, 256 latents": records.plain(e(0.0))}
+    found[13] = {"scores": {"name": ["TopK SAE", "the trained SAE", "L1 SAE"], "claim": [1, 1, 8], "value": [0.4, 0.5, 1.0],
+                            "low": [0.3, 0.4, 0.9], "high": [0.5, 0.6, 1.1]}}  # fmt: skip
+    made = cells({chapters.DEFAULT_STUDY: found})
+    norms = {cell["layer"]: cell["sign"] for cell in made if cell["effect"] == EFFECTS[2][0]}
+    assert norms == {0: 1, 1: 0, 2: 1}
+    assert [(cell["kind"], cell["sign"]) for cell in made if cell["effect"] == EFFECTS[1][0]] == [("jumprelu", 1), ("topk", 1)]
+    numbers = LEDGER[12].judged(cells=made).numbers
+    assert (numbers["families"], numbers["kinds"]) == (1, 2)
+
+
+def test_every_chapter_is_in_the_table_of_contents():
+    text = (ROOT / "_toc.yml").read_text()
+    listed = re.findall(r"book/([a-z0-9_]+)", text)
+    assert listed == [chapter.name for chapter in chapters.chapters(ROOT)] + ["notation", "references"]
+
+
 @pytest.mark.parametrize(
     ("signs", "word"),
     [
