@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from . import measure_command, study_command
 from .errors import BadInput, nearest
 from .running import NO_ROOM
 
@@ -60,14 +61,8 @@ def parser() -> argparse.ArgumentParser:
         study=False,
     )
     train.add_argument("study", help=f"one of: {', '.join(TRAINABLE)}")
-    measure = _command(
-        commands, "measure", _measure, "the decomposition of every SAE of a study, as a table", study=False
-    )
-    measure.add_argument("study", help="name of a study, or the path of its YAML file")
-    measure.add_argument(
-        "--sae", action="append", default=[], metavar="ID", help="only this SAE (may be repeated)"
-    )
-    measure.add_argument("--json", metavar="FILE", help="write the numbers to FILE as well")
+    measure_command.add(commands, _command)
+    study_command.add(commands, _command)
     return top
 
 
@@ -154,21 +149,6 @@ def _train(options) -> None:
     embedded_saes.train(log=_say)
 
 
-def _measure(options) -> None:
-    from . import listing
-    from .measurement import measure
-    from .study import Study
-
-    study = Study.load(options.study)
-    chosen = [study.sae(name).id for name in options.sae]
-    measured = measure(study, progress=_progress)
-    saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes
-    _console().print(listing.table(saes, title=f"{study.title} · {study.site}"))
-    if options.json:
-        Path(options.json).write_text(listing.to_json(study, saes), encoding="utf-8")
-        _say(f"numbers: {options.json}")
-
-
 def _project() -> Path:
     from .chapters import project_root
 
@@ -179,6 +159,7 @@ def _study(name: str) -> str:
     """A study's name as given, once it is known that it can be read."""
     from .study import Study
 
+    name = study_command.ready(name)
     Study.load(name)
     return name
 
@@ -192,10 +173,6 @@ def _console():
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _where(error: OSError) -> str:

@@ -10,20 +10,19 @@ that the model runs once and a probe that was killed goes on where it was, to th
 
 from __future__ import annotations
 
-import math
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from .decomposition import Decomposition, decompose
+from .answers import Answer, answer
 from .errors import BadInput
 from .formats import PublishedSae, load_any, match
+from .locations import model_folder, sae_folder
 from .models import LanguageModel, load_model
-from .null_saes import DeadSae, RandomSae
-from .probe_arrays import SHARD, activations, folder_of
+from .probe_arrays import SHARD, activations, discard, folder_of, held
 from .reading import EMBEDDED, Reading, read
 
 
@@ -34,7 +33,7 @@ class Request:
     model: str
     """Folder of a transformers model, or its name on the hub."""
     sae: str
-    """Folder of an SAE in any of `formats.FORMATS`."""
+    """Folder of an SAE in any of `formats.FORMATS`, or its name (`locations.sae_folder`)."""
     site: str | None = None
     """Where the SAE reads; what the SAE says, if not given."""
     text: str = EMBEDDED
@@ -60,6 +59,8 @@ class Plan:
     """What a probe reads and makes; everything but the model's run is done."""
 
     request: Request
+    folders: tuple[str, str]
+    """Where the model's and the SAE's files are."""
     model: LanguageModel = field(repr=False)
     sae: PublishedSae = field(repr=False)
     reads: str
@@ -100,36 +101,27 @@ class Plan:
             found.append(f"{reading.unknown:.0%} of the tokens are unknown to the tokenizer: does it fit the text?")
         if reading.short:
             found.append(f"{reading.short} documents end before position {reading.window[0]} and are left out")
+        if (has := len(self.model.tokenizer)) < self.model.vocabulary / 2:
+            found.append(f"the tokenizer has {has:,} tokens, the model {self.model.vocabulary:,}: is it this model's?")
         if (each := self.tokens * (self.request.folds - 1) / self.request.folds) < 3 * card.d_out:
             found.append(f"{each:.0f} tokens fit a map of {card.d_out} dimensions: too few for a good one; give more documents")
         return found
 
 
-@dataclass(frozen=True)
-class Probe:
-    """The answer: a decomposition, the same for null SAEs, and what to be wary of."""
-
-    plan: Plan = field(repr=False)
-    result: Decomposition
-    paper: Decomposition
-    """Under protocol="paper"."""
-    nulls: dict[str, Decomposition]
-    """dead: the mean for every token; random: a dictionary that was never trained, of the SAE's width and L0."""
-    l0: float
-    """Active latents a token."""
-    gain: float
-    """The factor on Sae(x) − its mean that fits x best; about 1 if the weights suit the activations."""
-    warnings: tuple[str, ...]
-
-
-def plan(request: Request) -> Plan:
-    """Load the model, the SAE and the text, and check that they fit. Raises BadInput for each way they do not."""
-    sae = load_any(request.sae, dtype=request.sae_dtype, device=request.device)
+def plan(request: Request, *, progress: Callable[[str], None] | None = None, model: LanguageModel | None = None) -> Plan:
+    """Load the model (unless given), the SAE and the text, and check that they fit; BadInput for each way they do not."""
+    check_device(request.device)
+    tell = progress or (lambda line: None)
+    folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
+    sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
     try:
-        model = load_model(request.model, dtype=request.dtype, device=request.device)
+        model = model or load_model(folders[0], name=Path(request.model).name, dtype=request.dtype, device=request.device)
     except BadInput:
         raise
     except Exception as error:  # transformers and transformer_lens raise many kinds for what they cannot load
+        if "tokenizer" in str(error).lower() and not any(Path(folders[0]).glob("*token*")):
+            raise BadInput(f"model {request.model} has no tokenizer that can be read: put its tokenizer files into the "
+                           "model's folder") from None  # fmt: skip
         raise BadInput(f"model {request.model} cannot be loaded ({' '.join(str(error).split())[:200]})") from None
     reads, writes = match(sae, model, request.site)
     reading = read(request.text, model, documents=request.documents, positions=request.positions,
@@ -137,73 +129,53 @@ def plan(request: Request) -> Plan:
     if len(reading.length) < request.folds:
         raise BadInput(f"{len(reading.length)} document(s) with tokens in the window cannot make {request.folds} folds; "
                        f"give at least {request.folds} documents (one .txt file is one document)")  # fmt: skip
-    return Plan(request, model, sae, reads, writes, reading)
+    return Plan(request, folders, model, sae, reads, writes, reading)
 
 
-def probe(request: Request | Plan, *, strict: bool = False, progress: Callable[[str], None] | None = None) -> Probe:
+def probe(request: Request | Plan, *, strict: bool = False, progress: Callable[[str], None] | None = None,
+          deliver: Callable[[Answer], None] | None = None) -> Answer:  # fmt: skip
     """Decompose an SAE's error on a text, beside null SAEs.
 
-    ``strict`` raises BadInput where there is a warning. Cost: one run of the model up to the site, the SAE once,
-    and disk of 8 bytes a counted token and dimension, freed at the end.
+    ``strict`` raises BadInput where there is a warning, as soon as there is one. ``deliver`` is given the answer
+    before the working folder goes: a kill until then costs no shard. Cost: one run of the model up to the site, the
+    SAE once, and disk of 8 bytes a counted token and dimension, freed at the end.
     """
-    planned = plan(request) if isinstance(request, Request) else request
-    request, tell = planned.request, progress or (lambda line: None)
-    folder = folder_of(planned)
-    x, x_hat, l0 = activations(planned, folder, tell)
-    document = np.repeat(planned.reading.document, planned.reading.scored)
-    settings = dict(document=document, bootstrap=request.bootstrap, seed=request.seed)
-    tell("the decomposition")
-    result = decompose(x, x_hat, folds=request.folds, **settings)
-    paper = decompose(x, x_hat, protocol="paper", **settings)
-    mean = torch.from_numpy(x.mean(axis=0, dtype=np.float64))
-    active = float(l0.mean())
-    saes = (DeadSae("dead", mean), RandomSae("random", mean, planned.sae.width, max(1, round(active)), request.seed))
-    nulls = {}
-    for sae in saes:
-        tell(f"the null: {sae.kind}")
-        nulls[sae.kind] = decompose(x, _Made(sae, x), folds=request.folds, **settings)
-    gain = _gain(x, x_hat)
-    warnings = tuple(planned.warnings() + _statistical(planned, result, active, gain))
-    del x, x_hat  # the memory maps, before their files
-    shutil.rmtree(folder, ignore_errors=True)
-    if strict and warnings:
+    planned = plan(request, progress=progress) if isinstance(request, Request) else request
+    if strict and (warnings := planned.warnings()):
         raise BadInput(f"strict: {'; '.join(warnings)}")
-    return Probe(planned, result, paper, nulls, active, gain, warnings)
+    tell = progress or (lambda line: None)
+    folder = folder_of(planned)
+    with held(folder):
+        answer = _answer(planned, folder, tell)
+        if deliver:
+            deliver(answer)
+        discard(folder)
+    if strict and answer.warnings:
+        raise BadInput(f"strict: {'; '.join(answer.warnings)}")
+    return answer
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A null SAE's reconstruction as an array [token, d_model] that is made where it is read."""
-
-    sae: object
-    x: np.ndarray
-
-    @property
-    def shape(self):
-        return self.x.shape
-
-    def __getitem__(self, rows):
-        return self.sae.reconstruct(torch.from_numpy(np.array(self.x[rows])).double())[0]
-
-
-def _gain(x: np.ndarray, x_hat: np.ndarray) -> float:
-    """argmin_g Σ‖x − x̄ − g (Sae(x) − its mean)‖²."""
-    means = [a.mean(axis=0, dtype=np.float64) for a in (x, x_hat)]
-    top = bottom = 0.0
-    for at in range(0, len(x), 4096):
-        mine, theirs = x[at : at + 4096] - means[0], x_hat[at : at + 4096] - means[1]
-        top, bottom = top + float((mine * theirs).sum()), bottom + float((theirs**2).sum())
-    return top / bottom if bottom > 0 else float("nan")
+def _answer(planned: Plan, folder: Path, tell) -> Answer:
+    request, sae, read = planned.request, planned.sae, planned.reading
+    x, x_hat, l0 = activations(planned, folder, tell)
+    where = planned.reads if planned.reads == planned.writes else f"{planned.reads} → {planned.writes}"
+    about = {
+        "sae": sae.card.to_dict() | {"id": sae.id, "reads": planned.reads, "writes": planned.writes},
+        "request": asdict(request), "positions": list(read.window), "token_sha256": read.sha256,
+    }  # fmt: skip
+    facts = {**sae.card.to_dict(), "text": request.text, "positions": "{}:{}".format(*read.window),
+             "sha256 of the token ids": read.sha256}  # fmt: skip
+    return answer(x, x_hat, np.repeat(read.document, read.scored), folds=request.folds, bootstrap=request.bootstrap,
+                  seed=request.seed, width=sae.width, l0=float(l0.mean()), published=sae.card.l0,
+                  warnings=tuple(planned.warnings()), about=about, facts=facts, plan=planned, tell=tell,
+                  title=f"{sae.id} ({sae.card.format}, {sae.card.architecture}, {sae.card.d_sae:,} latents) · "
+                        f"{planned.model.name} · {where}")  # fmt: skip
 
 
-def _statistical(planned: Plan, result: Decomposition, l0: float, gain: float) -> list[str]:
-    found, published = [], planned.sae.card.l0
-    if result.fvu.value >= 1:
-        found.append(f"the SAE is no better than the mean (FVU {result.fvu.value:.3g}): is it this model's, this site's?")
-    if published and l0 > 0 and abs(math.log(l0 / published)) > math.log(1.5):
-        found.append(f"L0 is {l0:.3g}, but {published:.3g} was published: another text, <bos>, or another scale of activations?")
-    if l0 == 0:
-        found.append("no latent fires on any token")
-    elif not 0.67 < gain < 1.5:
-        found.append(f"Sae(x) would fit best times {gain:.3g}: are the model's norms folded, or the activations scaled?")
-    return found
+def check_device(device: str) -> None:
+    """BadInput unless tensors can be put on ``device``."""
+    try:
+        torch.zeros(1, device=device)
+    except Exception as error:  # torch raises many kinds
+        raise BadInput(f"device '{device}' cannot be used here ({' '.join(str(error).split())[:80]}); "
+                       f"there {'are cuda and cpu' if torch.cuda.is_available() else 'is cpu'}") from None  # fmt: skip

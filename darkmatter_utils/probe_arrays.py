@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
+import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,12 +27,11 @@ def folder_of(planned) -> Path:
     """Where a probe keeps what it has so far: a name that follows from everything the activations follow from."""
     asked = {k: v for k, v in asdict(planned.request).items() if k not in ("folds", "bootstrap", "seed", "text", "documents")}
     stamps = {}
-    for name in (planned.request.model, planned.request.sae):
+    for name in planned.folders:
         files = sorted(file for file in Path(name).absolute().rglob("*") if file.is_file())
         stamps[str(Path(name).absolute())] = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     reading = planned.reading
-    tokens = hashlib.sha256(reading.tokens.tobytes() + reading.length.tobytes()).hexdigest()
-    key = cache.key_of(asked=asked, files=stamps, tokens=tokens, window=reading.window, versions=cache.versions(),
+    key = cache.key_of(asked=asked, files=stamps, tokens=reading.sha256, window=reading.window, versions=cache.versions(),
                        sources=hashes(closure(MODULES)), threads=torch.get_num_threads())  # fmt: skip
     return cache.cache_folder() / f"probe-{key}"
 
@@ -45,6 +46,8 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
               (("x", np.float32, shape), ("x_hat", np.float32, shape), ("l0", np.int32, shape[:1]))}  # fmt: skip
     start, stop = reading.window
     began, made = time.monotonic(), 0
+    if found := sum(1 for _ in folder.glob("done-*")):
+        tell(f"going on: {found} of {planned.shards} shards are there already")
     for shard in range(planned.shards):
         done = folder / f"done-{shard:05d}"
         if done.exists():
@@ -68,8 +71,34 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
         made += int(edges[last] - edges[rows.start])
         rate = made / max(time.monotonic() - began, 1e-9)
         left = (edges[-1] - edges[last]) / rate
-        tell(f"activations: documents {last} of {len(reading.length)}, {rate:,.0f} tokens/s, {left:,.0f} s left")
+        tell(f"activations: shard {shard + 1} of {planned.shards}, documents {last} of {len(reading.length)}, {rate:,.0f} tokens/s, {left:,.0f} s left")
     return arrays["x"], arrays["x_hat"], arrays["l0"]
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Inside the ``with``, no other process measures the same; BadInput where one does already."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: then nothing stands in the way of a second one
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("a") as lock:  # the system frees it when the process ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BadInput("the same is being measured by another process; wait for it, or end it") from None
+        for left in folder.parent.glob(f"{folder.name}-done-*"):  # of a kill inside `discard`
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def discard(folder: Path) -> None:
+    """Remove a probe's arrays; its name goes first, so that a kill half-way leaves nothing that looks whole."""
+    gone = folder.with_name(f"{folder.name}-done-{os.getpid()}")
+    os.replace(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _run(planned, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,15 +1,14 @@
-"""A probe's answer for a terminal, as JSON, and as one HTML file that opens offline."""
+"""An answer for a terminal, as JSON, and as one HTML file that opens offline."""
 
 from __future__ import annotations
 
 import html
 import json
 import math
-from dataclasses import asdict
 
 from . import cache
+from .answers import Answer
 from .metrics import Estimate
-from .probe import Plan, Probe
 
 ROWS = {
     "fvu": ("FVU", "share of x's variance that the SAE misses"),
@@ -24,75 +23,72 @@ ROWS = {
 COLOURS = {"Sae(x)": "#3b82c4", "LinearError": "#159a80", "NonlinearError": "#dd4f3c"}
 
 
-def columns(probe: Probe) -> dict[str, dict[str, Estimate]]:
+def columns(answer: Answer) -> dict[str, dict[str, Estimate]]:
     """The columns of the table: the SAE, the same as the released code computes it, and the nulls."""
-    found = {"this SAE": probe.result, "as the paper's code": probe.paper}
-    found |= {f"null: {name}": null for name, null in probe.nulls.items()}
+    found = {"this SAE": answer.result, "as the paper's code": answer.paper}
+    found |= {f"null: {name}": null for name, null in answer.nulls.items()}
     return {name: decomposition.estimates() for name, decomposition in found.items()}
 
 
-def table(probe: Probe):
+def table(answer: Answer):
     """A rich table: one row an estimate, with 95% intervals over documents; the nulls beside."""
     from rich.table import Table
 
-    found = columns(probe)
-    shown = Table("", *found, title=title(probe), title_justify="left", box=None)
+    found = columns(answer)
+    shown = Table("", *found, title=answer.title, title_justify="left", box=None)
     for column in shown.columns[1:]:
         column.justify = "right"
     for name, (label, _) in ROWS.items():
         shown.add_row(label, *(_text(estimates[name]) for estimates in found.values()))
-    shown.add_row("L0", f"{probe.l0:.1f}")
+    if answer.l0 is not None:
+        shown.add_row("L0", f"{answer.l0:.1f}")
     return shown
 
 
-def title(probe: Probe) -> str:
-    """What was measured, in a line."""
-    plan, card = probe.plan, probe.plan.sae.card
-    where = plan.reads if plan.reads == plan.writes else f"{plan.reads} → {plan.writes}"
-    return f"{plan.sae.id} ({card.format}, {card.architecture}, {card.d_sae:,} latents) · {plan.model.name} · {where}"
-
-
-def reading(probe: Probe) -> list[str]:
+def reading(answer: Answer) -> list[str]:
     """What the numbers say, in sentences chosen by the numbers."""
-    d, plan = probe.result, probe.plan
-    said = [
-        f"On {plan.tokens:,} tokens of {len(plan.reading.length):,} documents the SAE uses {probe.l0:.3g} latents a token "
-        f"and leaves {_percent(d.fvu)} of the variance unexplained."
-    ]
+    d = answer.result
+    uses = f"the SAE uses {answer.l0:.3g} latents a token and" if answer.l0 is not None else "the reconstruction"
+    said = [f"On {answer.tokens:,} tokens of {answer.documents:,} documents {uses} leaves {_percent(d.fvu)} of the variance "
+            "unexplained."]
     if d.fvu.value > 0 and math.isfinite(d.r2_total.value):
         said.append(
             f"Of that error {_percent(d.r2_total)} is linearly predictable from the activation; the residual is "
             f"{_percent(d.fvu_nonlinear)} of the variance."
         )
-    random = probe.nulls["random"]
-    said.append(
-        f"An untrained dictionary of the same width and L0 leaves {_percent(random.fvu)}, and {_percent(random.r2_total)} "
-        "of its error is linearly predictable: a high share alone says nothing about what the SAE learned. "
-        "(The mean alone leaves all, all of it linear.)"
-    )
+    if "random" in answer.nulls:
+        random = answer.nulls["random"]
+        on = f" (on the first {random.documents:,} documents)" if random.documents < d.documents else ""
+        said.append(
+            f"An untrained dictionary of the same width and L0 leaves {_percent(random.fvu)}{on}, and "
+            f"{_percent(random.r2_total)} of its error is linearly predictable: a high share alone says nothing about what "
+            "the SAE learned. (The mean alone leaves all, all of it linear.)"
+        )
+    else:
+        said.append("The mean alone leaves all of the variance, and an activation drawn to its mean leaves as much as this "
+                    "reconstruction; both errors are wholly linear: a high share alone says nothing about what was learned.")
     norm = d.norm_r2["SaeError"]
     said.append(f"The norm of the error is predictable from the activation with an R² of {_text(norm)}.")
     return said
 
 
-def to_json(probe: Probe) -> str:
+def to_json(answer: Answer) -> str:
     """The fields of the decomposition, each with value, low and high, and all that they depend on."""
-    answer = json.loads(probe.result.to_json())
-    answer |= {
-        "l0": probe.l0, "gain": probe.gain, "warnings": list(probe.warnings), "reading": reading(probe),
-        "sae": probe.plan.sae.card.to_dict() | {"id": probe.plan.sae.id, "reads": probe.plan.reads, "writes": probe.plan.writes},
-        "paper": json.loads(probe.paper.to_json()),
-        "nulls": {name: json.loads(null.to_json()) for name, null in probe.nulls.items()},
-        "request": asdict(probe.plan.request), "positions": list(probe.plan.reading.window), "versions": cache.versions(),
+    found = json.loads(answer.result.to_json())
+    found |= {
+        "title": answer.title, "l0": answer.l0, "gain": answer.gain, "warnings": list(answer.warnings),
+        "reading": reading(answer), "paper": json.loads(answer.paper.to_json()),
+        "nulls": {name: json.loads(null.to_json()) for name, null in answer.nulls.items()},
+        "versions": cache.versions(),
     }  # fmt: skip
-    return json.dumps(_clean(answer), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_clean(found | answer.about), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_html(probe: Probe) -> str:
+def to_html(answer: Answer) -> str:
     """One page without script, link or image of elsewhere."""
-    e, found = html.escape, columns(probe)
-    shares = {"Sae(x)": 1 - probe.result.fvu.value, "LinearError": probe.result.fvu_linear.value,
-              "NonlinearError": probe.result.fvu_nonlinear.value}  # fmt: skip
+    e, found = html.escape, columns(answer)
+    shares = {"Sae(x)": 1 - answer.result.fvu.value, "LinearError": answer.result.fvu_linear.value,
+              "NonlinearError": answer.result.fvu_nonlinear.value}  # fmt: skip
     whole = sum(max(share, 0) for share in shares.values()) or 1
     bar = "".join(f'<div style="width:{100 * max(share, 0) / whole:.2f}%;background:{COLOURS[name]}" '
                   f'title="{e(name)}: {share:.1%}"></div>' for name, share in shares.items())  # fmt: skip
@@ -103,27 +99,21 @@ def to_html(probe: Probe) -> str:
         f"<tr><td>{e(label)}<small>{e(about)}</small></td>" + "".join(f"<td>{_text(c[name])}</td>" for c in found.values())
         + "</tr>" for name, (label, about) in ROWS.items()
     )  # fmt: skip
-    facts = {**probe.plan.sae.card.to_dict(), "L0 here": f"{probe.l0:.4g}", "text": probe.plan.request.text,
-             "documents": len(probe.plan.reading.length), "tokens": probe.plan.tokens,
-             "positions": "{}:{}".format(*probe.plan.reading.window), **cache.versions()}  # fmt: skip
+    facts = answer.facts | {"documents": answer.documents, "tokens": f"{answer.tokens:,}"} | cache.versions()
+    if answer.l0 is not None:
+        facts = {"L0 here": f"{answer.l0:.4g}"} | facts
     facts = {name: value for name, value in facts.items() if value not in (None, []) and name != "warnings"}
     about = "".join(f"<tr><td>{e(name)}</td><td>{e(str(value))}</td></tr>" for name, value in facts.items())
-    warned = "".join(f"<li>{e(line)}</li>" for line in probe.warnings)
-    said = "".join(f"<p>{e(line)}</p>" for line in reading(probe))
+    warned = "".join(f"<li>{e(line)}</li>" for line in answer.warnings)
+    said = "".join(f"<p>{e(line)}</p>" for line in reading(answer))
     return (
         f"<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{e(probe.plan.sae.id)}</title><style>{STYLE}</style><h1>What the SAE leaves behind</h1>"
-        f"<p class=about>{e(title(probe))}</p>" + (f"<ul class=warned>{warned}</ul>" if warned else "")
+        f"<title>{e(answer.title)}</title><style>{STYLE}</style><h1>What the SAE leaves behind</h1>"
+        f"<p class=about>{e(answer.title)}</p>" + (f"<ul class=warned>{warned}</ul>" if warned else "")
         + f"<div class=bar>{bar}</div><p class=key>{key}</p>{said}<div class=wide><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div><p class=about>95% intervals over documents; out of sample by folds of "
         f"documents.</p><details><summary>What was measured</summary><table>{about}</table></details></html>\n"
     )  # fmt: skip
-
-
-def plan_lines(plan: Plan) -> list[str]:
-    """A dry run's facts, one a line."""
-    return [f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value:.3g}" if isinstance(value, float)
-            else f"{name}: {value}" for name, value in plan.facts().items() if value != []]  # fmt: skip
 
 
 def _percent(estimate: Estimate) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from .dataset_texts import documents as dataset_documents
+from .dataset_texts import is_dataset
 from .errors import BadInput
 
 SUFFIXES = (".txt", ".jsonl", ".parquet")
@@ -34,6 +37,11 @@ class Reading:
     """Whether each context opens with <bos>."""
     unknown: float
     """Share of tokens that the tokenizer does not know."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the token ids and lengths: the same digest, the same tokens."""
+        return hashlib.sha256(self.tokens.tobytes() + self.length.tobytes()).hexdigest()
 
     @property
     def scored(self) -> Int[np.ndarray, " document"]:
@@ -79,12 +87,15 @@ def read(source: str, model, *, documents: int, positions: tuple[int, int] | Non
     """The contexts of ``model`` (a LanguageModel) for a text: <bos>, then the document's first tokens.
 
     ``positions``: the window; by default from an eighth of the context (at most 200) to its end, of contexts of at
-    most 1,024 tokens. Raises BadInput for a window that no document reaches or the model cannot read, and for a
+    most 1,024 tokens. Of a dataset on the hub only documents that fill the window are taken (as in the paper). Raises BadInput for a window that no document reaches or the model cannot read, and for a
     tokenizer with ids that the model lacks.
     """
     tokenizer = model.tokenizer
     if tokenizer is None:
         raise BadInput(f"{model.name} has no tokenizer; put its tokenizer files into the model's folder")
+    if tokenizer.vocab_size > model.vocabulary + 1:  # one more than the embedding may be a token for padding
+        raise BadInput(f"the tokenizer does not fit {model.name}: it has {tokenizer.vocab_size} tokens, but the model's "
+                       f"vocabulary has {model.vocabulary}")  # fmt: skip
     start, stop = positions or (None, min(model.context, DEFAULT_CONTEXT))
     start = min(200, stop // 8) if start is None else start
     if not 0 <= start < stop:
@@ -94,7 +105,13 @@ def read(source: str, model, *, documents: int, positions: tuple[int, int] | Non
     opening = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
     start = max(start, len(opening))  # <bos> itself never counts
     rows = []
-    for text in texts(source, limit=documents):
+    if is_dataset(source):
+        enough = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]) >= stop - len(opening)  # noqa: E731
+        about = dict(model=model.name, vocabulary=tokenizer.vocab_size, stop=stop)
+        found = dataset_documents(source, count=documents, long_enough=enough, about=about)
+    else:
+        found = texts(source, limit=documents)
+    for text in found:
         ids = tokenizer(text, add_special_tokens=False, truncation=True, max_length=stop - len(opening))["input_ids"]
         rows.append(opening + list(ids))
     kept = [i for i, row in enumerate(rows) if len(row) > start]

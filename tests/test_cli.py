@@ -40,7 +40,7 @@ def complaint(capsys, *arguments: str) -> str:
         (["train", "tinny"], f"'tinny' cannot be trained here; {NEAR}tiny"),
         (["measure", "nan"], f"unknown study 'nan'; {NEAR}nano"),
         (["measure", "nano", "--sae", "w63"], f"study nano has no SAE 'w63'; {NEAR}w64"),
-        (["measure"], "the following arguments are required: study; see: darkmatter measure --help"),
+        (["measure"], "give a study (darkmatter measure tiny), or --model and --sae, or --x; see: darkmatter measure --help"),
         (["rnu"], "argument COMMAND: invalid choice: 'rnu'"),
         ([], "the following arguments are required: COMMAND; see: darkmatter --help"),
     ],

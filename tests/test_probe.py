@@ -15,7 +15,7 @@ import torch
 from published import gemma_scope, llama_scope, saelens
 from safetensors.torch import load_file, save_file
 
-from darkmatter_utils import decompose, probe_page
+from darkmatter_utils import forecast, decompose, probe_page
 from darkmatter_utils.errors import BadInput
 from darkmatter_utils.models import load_model
 from darkmatter_utils.probe import Request, plan, probe
@@ -193,7 +193,7 @@ FAULTS = {
     "too long": (dict(positions=(0, 100_000)), "positions end at 100000, but toy reads at most 256"),
     "documents": (dict(documents=3), r"3 document\(s\) with tokens in the window cannot make 5 folds"),
     "no number": (dict(documents=0), "documents is 0; give at least 2"),
-    "model": (dict(model="no-such-folder/model"), "model no-such-folder/model cannot be loaded"),
+    "model": (dict(model="no-such-folder/model"), "there is no folder no-such-folder/model here, and no-such-folder/model cannot be had from"),
 }  # fmt: skip
 
 
@@ -249,4 +249,4 @@ def test_texts(tmp_path):
 def test_a_dry_run_says_what_it_costs(ask, nano_sae):
     facts = plan(ask(nano_sae)).facts()
     assert facts["tokens"] == 60 * 28 and facts["format"] == "saelens" and facts["operations"] > 0
-    assert any(line.startswith("stored while it runs") for line in probe_page.plan_lines(plan(ask(nano_sae))))
+    assert any(line.startswith("store: ") for line in forecast.lines(plan(ask(nano_sae))))

@@ -1,0 +1,76 @@
+"""What a measure would cost, said before it is begun: downloads, work, disk, time."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from .hub import Remote, readable
+from .models import DTYPES
+from .reading import DEFAULT_CONTEXT
+
+PASSES = 30
+"""Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls' beside it."""
+
+
+def lines(plan) -> list[str]:
+    """A plan's facts, one a line: everything is here, nothing has been run."""
+    request, card = plan.request, plan.sae.card
+    facts = plan.facts()
+    seconds = facts["operations"] / speed(request.device, request.dtype)
+    seconds += PASSES * plan.tokens * card.d_out**2 / speed("cpu", "float64")
+    return _lines({
+        "model": f"{request.model}, {facts['parameters']:,} parameters",
+        "SAE": f"{request.sae}, {card.format}, {card.architecture}, {card.d_sae:,} latents",
+        "site": plan.reads if plan.reads == plan.writes else f"{plan.reads} → {plan.writes}",
+        "text": f"{request.text}, {facts['documents']:,} documents, {plan.tokens:,} tokens that count, positions "
+                f"{plan.reading.window[0]}:{plan.reading.window[1]}",
+        "download": "nothing",
+        "compute": f"{facts['operations']:.2g} operations in {plan.shards} shards on {request.device}; with the "
+                   f"decomposition and its nulls about {_time(seconds)}",
+        "store": f"{readable(facts['stored while it runs, bytes'])} in {facts['folder']} while it runs; nothing at the end",
+    }) + [f"warning: {line}" for line in facts["warnings"]]  # fmt: skip
+
+
+def before_download(request, missing: list[Remote]) -> list[str]:
+    """The same where files are not here yet: what the hub says of them, and an upper bound of the rest."""
+    from . import hub
+
+    sizes = {there.repository: there.missing() for there in missing}
+    whole = sum(sum(files.values()) for files in sizes.values())
+    parameters = max(sum(there.files.values()) for there in missing) / 2
+    window = request.positions or (min(200, DEFAULT_CONTEXT // 8), DEFAULT_CONTEXT)
+    passed, counted = (request.documents * n for n in (window[1], window[1] - window[0]))
+    operations = 2.0 * passed * parameters
+    seconds = operations / speed(request.device, request.dtype)
+    said = {"model": request.model, "SAE": request.sae, "text": f"{request.text}, at most {request.documents} documents"}
+    for repository, files in sizes.items():
+        said[f"download {repository}"] = f"{readable(sum(files.values()))} in {len(files)} file(s): {', '.join(list(files)[:4])}"
+    said |= {
+        "download": f"{readable(whole)} into {hub.cache()}",
+        "compute": f"at most {counted:,} tokens that count; about {operations:.1g} operations, {_time(seconds)} on "
+                   f"{request.device}",
+        "store": f"at most {readable(8 * counted)} times d_model while it runs; nothing at the end",
+    }  # fmt: skip
+    return _lines(said)
+
+
+def speed(device: str, dtype: str) -> float:
+    """Operations a second of a matrix product on a device, measured in a moment."""
+    made = torch.ones(512, 512, dtype=DTYPES.get(dtype, torch.float32), device=device)
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < 0.05:
+        float((made @ made)[0, 0])
+        done += 1
+    return done * 2 * 512**3 / (time.perf_counter() - began)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _lines(facts: dict[str, str]) -> list[str]:
+    return [f"{name}: {value}" for name, value in facts.items()]

@@ -1,0 +1,46 @@
+"""A toy model with a tokenizer, a text for it and SAEs, as folders: what a user of ``darkmatter measure`` has."""
+
+import json
+import shutil
+
+import numpy as np
+
+from darkmatter_utils.study import Study
+
+SITE = "blocks.0.hook_resid_post"
+
+
+def nano():
+    """The folder of the nano study: model, saes, tokens.npz."""
+    return Study.load("nano").data_folder()
+
+
+def tokenizer(folder, *, first=0, words=63):
+    """A tokenizer that splits at spaces and gives word i the id first + i, saved into a model's folder."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    ids = {"<bos>": 0, "<unk>": words + first} | {f"w{i}": first + i for i in range(1, words)}
+    made = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", unk_token="<unk>").save_pretrained(folder)
+    return folder
+
+
+def model(folder, **settings):
+    """The nano model with such a tokenizer."""
+    shutil.copytree(nano() / "model", folder)
+    return tokenizer(folder, **settings)
+
+
+def sae(folder, id="w32"):
+    """One of the nano study's SAEs, which do not say where they read: give `SITE`."""
+    return shutil.copytree(nano() / "saes" / id, folder)
+
+
+def text(path, *, documents=160, length=31, seed=0):
+    """A jsonl file of random words of `model`."""
+    rng = np.random.default_rng(seed)
+    lines = [" ".join(f"w{i}" for i in rng.integers(1, 62, length)) for _ in range(documents)]
+    path.write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    return path
