@@ -20,11 +20,13 @@ from .rules_inference import FALLS
 from .spread import spread_batches
 from .streams import Source
 from .tables import Table, Words
-from .words import interval, percent, plain
+from .words import interval, percent, plain, span
 
 NONE = Words("*No SAE of this study has a dictionary that another inference could use.*")
 COMPARED = (ENCODER, REFIT, WARM, SETTLED, SIGNED)
 """Inferences drawn in charts; the two other pursuits differ from `SETTLED` by little, and the tables have them."""
+NULL = f"true codes: {SETTLED}"
+"""Name of the control: an SAE of a simulated world that introduces nothing."""
 TITLES = {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}
 
 
@@ -70,11 +72,16 @@ def width_lines(tables):
     return alt.hconcat(*views).resolve_scale(color="shared", y="independent")
 
 
-def change_lines(tables):
-    """The change of FVU_nonlinear from the encoder's over width, with the fall that falsifies the claim."""
+def change_lines(tables, null=None):
+    """The change of FVU_nonlinear from the encoder's over width, with the fall that falsifies the claim.
+
+    ``null``: the tables of a world whose SAEs hold true features with their true coefficients; drawn as one more line.
+    """
     frame = _frame(tables, COMPARED, "fvu_nonlinear", change=True)
     if frame.empty:
         return NONE
+    if null is not None:
+        frame = pd.concat([frame, _frame(null, (SETTLED,), "fvu_nonlinear", change=True).assign(inference=NULL)], ignore_index=True)
     for column in ("value", "low", "high"):
         frame[column] *= 100
     return charts.lines_with_intervals(
@@ -150,6 +157,15 @@ def sentences(tables) -> dict[str, str]:
     said["shared"] = (f"The pursuit that starts from nothing chooses {percent(shared.min())} to {percent(shared.max())} of "
                       "its latents among those that the encoder chose on the same token.")  # fmt: skip
     return said
+
+
+def null_sentence(null) -> str:
+    """What a pursuit does to codes that are true: the control, in words."""
+    change = [e.value for e in by_width(null, SETTLED, "fvu_nonlinear", change=True).values()]
+    shared = null["scores"][null["scores"]["inference"] == SETTLED]["shared"]
+    return (f"In a simulated world whose SAEs hold true features with their true coefficients, and so introduce no error at all, the "
+            f"pursuit changes FVU_nonlinear by {span(change, percent)}, and {span(shared, percent)} of the latents that it "
+            "chooses are those that are truly there.")  # fmt: skip
 
 
 def _frame(tables, names, metric, *, change: bool = False) -> pd.DataFrame:

@@ -23,10 +23,12 @@ from darkmatter_utils.inference import (
 )
 from darkmatter_utils.inference_gaps import best_at, by_width, evidence, gaps
 from darkmatter_utils.inference_pages import (
+    NULL,
     change_lines,
     gap_chart,
     gap_table,
     inference_table,
+    null_sentence,
     sentences,
     width_lines,
 )
@@ -212,3 +214,12 @@ def test_the_rule_of_claim_9(changes, word):
     change = {128 * (i + 1): Estimate(*e) for i, e in enumerate(changes)}
     verdict = barely_helps(change=change, total=change, best=dict.fromkeys(change, "refit"))
     assert verdict.word == word and "widths" in verdict.why and verdict.numbers["widths"] == 2
+
+
+def test_a_pursuit_saves_error_even_where_the_codes_are_true():
+    """The control of the chapter: SAEs that introduce nothing have an encoder gap, and the pursuit leaves true latents."""
+    null = inference_scores(measure("world"), contexts=20)
+    pursued = null["scores"][null["scores"]["inference"] == SETTLED]
+    assert (pursued["shared"] < 0.9).all()
+    assert all(e.high < 0 for e in by_width(null, SETTLED, "fvu", change=True).values())
+    assert "true coefficients" in null_sentence(null) and NULL in str(change_lines(null, null).to_dict())
