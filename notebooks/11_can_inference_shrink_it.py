@@ -31,6 +31,7 @@ from darkmatter_utils.inference_pages import (
     gap_table,
     inference_table,
     live,
+    null_sentence,
     sentences,
     width_lines,
 )
