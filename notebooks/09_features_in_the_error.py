@@ -144,7 +144,7 @@ rule_of(7)
 #   are no features of anything, but the part's own clusters of tokens can make them fire on some words more than on others. The
 #   accuracy that they reach is what a latent is worth before it has learned a feature. With the text of the windows exchanged
 #   ("text shuffled") it is one half, as it must be. Such scores can be high with nothing learned at all: {cite:t}`heap2025` find
-  them in models with random weights.
+#   them in models with random weights.
 # - **Who explains.** The lexical explainer knows tokens, those before them, and words around. A latent that it fails on need not
 #   be meaningless, and one that it finds again need not mean more than a token. Its accuracy is not a language model's judgement,
 #   and the paper's accuracies, which are, cannot be set beside it.

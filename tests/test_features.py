@@ -1,5 +1,6 @@
 """Component SAEs from training to verdict, on a small study of their own: parts, noise, FVU, detection, gaps, chapter."""
 
+import ast
 import hashlib
 import json
 import shutil
@@ -302,12 +303,13 @@ def run(study, folder, monkeypatch, **parameters):
     shown = []
     for cell in jupytext.read(ROOT / "notebooks" / "09_features_in_the_error.py").cells:
         if cell.cell_type == "code":
-            *body, last = cell.source.rstrip().split("\n")
-            exec(cell.source, names)  # noqa: S102
+            body = ast.parse(cell.source).body
+            last = body.pop() if isinstance(body[-1], ast.Expr) else None
+            exec(compile(ast.Module(body, []), "cell", "exec"), names)
+            if last is not None:
+                shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), names))
             if "parameters" in cell.metadata.get("tags", []):
                 names |= dict(study=str(study)) | parameters
-            elif not last.startswith((" ", ")")) and " = " not in last and not last.startswith("chapter.glue"):
-                shown.append(eval(last, names))  # noqa: S307
     (record,) = Path(folder).rglob("09.json")
     return names, json.loads(record.read_text())["values"], shown
 
