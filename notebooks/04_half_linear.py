@@ -141,7 +141,7 @@ rule_of(1)
 #   the guard was replaced by the rescaling of $\mathrm{Sae}(x)$; no threshold was changed. By the first form the verdict would
 #   read: {glue:text}`first form`.
 # - **An SAE that introduces no error** can leave a half-linear error, from absent features alone, if features share
-#   directions. Chapter 07 will build that null; until then, "linear" does not mean "absent".
+#   directions. Chapter {doc}`07_models_of_activations` builds that null: "linear" does not mean "absent".
 # - **The protocol.** Chapter 02 compares this book's with the paper's; the rule above takes their difference into account.
 # - **Few tokens for $d^2$ numbers.** On the live arrays the map is poorly determined; the study's numbers use all documents.
 #
