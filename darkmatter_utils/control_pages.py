@@ -50,7 +50,8 @@ def panels(scores: pd.DataFrame):
 
 
 def table(scores: pd.DataFrame) -> Table:
-    """One row a control: L0, FVU and each claim's number with its interval; bold where it is as good as the trained one's."""
+    """One row a control: L0, FVU and each claim's number with its interval, bold where it is as good as the trained
+    SAE's."""
     order = list(dict.fromkeys(scores["name"]))
     claims = sorted(scores["claim"].unique())
     rows = []
@@ -86,15 +87,24 @@ def plainly(scores: pd.DataFrame) -> Words:
         null = [name for name in nulls if good[name]]
         others = [name for name in good if name not in NULLS and good[name]]
         text = f"- **Claim {claim}**, {CLAIMS[claim]}: "
-        text += f"as good without having learned anything: {_and(null)}." if null else (
-            "no control that learned nothing is as good." if nulls else "no control that learned nothing can be tested.")  # fmt: skip
+        if null:
+            text += f"as good without having learned anything: {_and(null)}."
+        else:
+            text += f"no control that learned nothing {'is as good' if nulls else 'can be tested'}."
         if others:
-            text += f" Other trained ones that are as good: {_and(others)}."
+            text += f" As good, and trained in whole or in part: {_and(others)}."
         lines.append(text)
     return Words("\n".join(lines))
 
 
+IN_A_LIST = {"trained, rescaled": "the rescaled SAE", "trained, one gain a latent": "the SAE with one gain a latent"}
+"""Names whose comma would part them."""
+SHORT = {BEST: "best map", COMPONENTS: "top components of x"}
+"""Lines of the sweep, as its legend has room for them."""
+
+
 def _and(names: list[str]) -> str:
+    names = [IN_A_LIST.get(name, name) for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -110,7 +120,8 @@ def differences(scores: pd.DataFrame, claim: int) -> str:
 def missing(scores: pd.DataFrame) -> str:
     """What the study lacks of the controls, as a sentence; "" where it has all."""
     have = set(scores["name"])
-    lacks = [name for name in ("TopK SAE", "L1 SAE", "frozen random decoder", "random-weights model") if name not in have]
+    wanted = ("TopK SAE", "L1 SAE", "frozen random decoder", "random-weights model")
+    lacks = [name for name in wanted if name not in have]
     if not lacks:
         return ""
     return f"This study has no {_and(lacks).replace(' and ', ' and no ')}, so those rows are absent."
@@ -119,7 +130,8 @@ def missing(scores: pd.DataFrame) -> str:
 def again_table(again: pd.DataFrame):
     """Size of Sae(Sae(x)) − Sae(x) beside the error's and x's."""
     if again.empty:
-        return Words("*The SAEs of this study read a simulated world's features, not activations: they cannot be applied twice.*")
+        return Words("*The SAEs of this study read a simulated world's features, not activations: they cannot be "
+                     "applied twice.*")  # fmt: skip
     frame = pd.DataFrame({"SAE": again["name"]})
     for name, words in (("error", "share of Σ‖SaeError‖²"), ("x", "share of the variance of x")):
         frame[words] = [interval(Estimate(*row), lambda v: percent(v, 1))
@@ -131,7 +143,8 @@ def shape_table(shape: pd.DataFrame, saes: pd.DataFrame) -> Table:
     """One row an SAE: what b is like, with jackknife intervals, beside the FVU."""
     joined = shape.merge(saes[["id", "fvu"]], on="id")
     frame = pd.DataFrame({"width": joined["width"], "FVU": [plain(v, 3) for v in joined["fvu"]]})
-    names = {"gain": "scalar gain g", "trace": "trace(b) / d", "rank": "effective rank", "top": "share in 10 components of x"}
+    names = {"gain": "scalar gain g", "trace": "trace(b) / d", "rank": "effective rank",
+             "top": "share in 10 components of x"}  # fmt: skip
     styles = {"rank": lambda v: plain(v, 1), "top": percent}
     for name, words in names.items():
         frame[words] = [interval(Estimate(*row), styles.get(name, lambda v: plain(v, 3)))
@@ -143,7 +156,7 @@ def sweep_lines(sweep: pd.DataFrame, shown: str):
     """R² of the error by rank: the best map of each rank for every SAE, and the top components of x for one."""
     best = sweep[sweep["kind"] == BEST]
     other = sweep[(sweep["kind"] == COMPONENTS) & (sweep["id"] == shown)]
-    label = [f"{row.kind}, width {row.width:,}" for row in pd.concat([best, other]).itertuples()]
+    label = [f"{SHORT[row.kind]}, width {row.width:,}" for row in pd.concat([best, other]).itertuples()]
     frame = pd.concat([best, other]).assign(line=label)
     return charts.lines_with_intervals(frame, "rank", "r2", low="low", high="high", color="line", x_scale="log2",
                                        x_title="rank", y_title="R² total of the error")  # fmt: skip
@@ -159,17 +172,22 @@ def ladder_forest(ladder: pd.DataFrame):
     """R² total of the error by reader; the diamond is the linear reader's."""
     linear = float(ladder.loc[ladder["reader"] == "linear (OLS)", "r2"].iloc[0])
     frame = ladder.rename(columns={"reader": "label"}).assign(reference=linear)
-    return charts.forest(frame, value="r2", low="r2_low", high="r2_high", x_title="R² total of the error, held-out documents",
-                         reference_title="linear (OLS)")  # fmt: skip
+    return charts.forest(frame, value="r2", low="r2_low", high="r2_high", reference_title="linear (OLS)",
+                         x_title="R² total of the error, held-out documents")  # fmt: skip
 
 
 def ladder_table(ladder: pd.DataFrame) -> Table:
     """Each reader's R², what was chosen for it, and its gain over the linear one on the same documents."""
-    frame = pd.DataFrame({"reader": ladder["reader"], "chosen on held-out documents": ladder["chosen"].replace("", "–")})
-    frame["R² total"] = [interval(Estimate(*row), lambda v: plain(v, 3)) for row in ladder[["r2", "r2_low", "r2_high"]].to_numpy()]
-    frame["R² per dimension"] = [plain(v, 3) for v in ladder["per_dim"]]
-    frame["gain over linear"] = [interval(Estimate(*row), lambda v: plain(v, 3))
-                                 for row in ladder[["gain", "gain_low", "gain_high"]].to_numpy()]  # fmt: skip
+    with_ends = lambda name: [
+        interval(Estimate(*row), lambda v: plain(v, 3)) for row in ladder[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+    ]
+    frame = pd.DataFrame({
+        "reader": ladder["reader"],
+        "chosen on held-out documents": ladder["chosen"].replace("", "–"),
+        "R² total": with_ends("r2"),
+        "R² per dimension": [plain(v, 3) for v in ladder["per_dim"]],
+        "gain over linear": with_ends("gain"),
+    })  # fmt: skip
     return Table(frame, dict.fromkeys(frame.columns[2:], str))
 
 

@@ -54,7 +54,9 @@ def specific(*, measured: Mapping) -> Verdict:
 
 def _listed(names: list[str]) -> str:
     words = [f"a {name}" if name != "shrunk activation" else "the shrunk activation" for name in names]
-    return f"{'is' if len(words) == 1 else 'are'} {' and '.join([', '.join(words[:-1]), words[-1]] if words[1:] else words)}"
+    if len(words) == 1:
+        return f"is {words[0]}"
+    return f"are {', '.join(words[:-1])} and {words[-1]}"
 
 
 RULE = (
