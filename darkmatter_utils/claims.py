@@ -145,7 +145,9 @@ LEDGER = {entry.number: entry for entry in (
         "R² between the error norms of two widths, with ‖x‖, position and token taken out of both. *Holds*: "
         f"every interval is above {SAME_TOKENS}. *Does not hold*: every interval is below. *Partly*: "
         f"anything else, or {SAME_TOKENS} is left when tokens are shuffled within their documents.",
-        f"a partial R² below {SAME_TOKENS}", "06_token_by_token", rules_norms.same_tokens),
+        f"a partial R² below {SAME_TOKENS}", "06_token_by_token", rules_norms.same_tokens,
+        "It was written before the result; position, and the guard with shuffled tokens, were added to its first form, "
+        "before any result too."),
     Claim(
         4, "The nonlinear part of the unexplained variance does not depend on the SAE width, at a fixed L0.",
         "a flat line", REPORTED,

@@ -6,8 +6,9 @@ A rule takes numbers and gives a verdict; it reads no data (`evidence.py` gather
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from .words import counted, interval, percent, plain, span
 
 HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "partly", "does not hold", "cannot be told here"
 WORDS = (HOLDS, PARTLY, FAILS, UNKNOWN)
@@ -53,37 +54,6 @@ class Verdict:
     def markdown(self, study) -> str:
         """The verdict on a study as a line of Markdown, for the first screen of a chapter."""
         return f"**Verdict on the study {study.name}: {self.word}.** {self.why}"
-
-
-def percent(value: float, digits: int = 0) -> str:
-    """A share as a percentage, with a true minus sign: -0.051 -> "−5%"."""
-    return f"{plain(100 * value, digits)}%"
-
-
-def plain(value: float, digits: int = 2) -> str:
-    """A number with so many digits after the point and a true minus sign; zero has no sign."""
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def interval(estimate, style: Callable[[float], str] = plain) -> str:
-    """An estimate with its interval: "0.42 [0.40, 0.44]"."""
-    if math.isnan(estimate.low):
-        return style(estimate.value)
-    return f"{style(estimate.value)} [{style(estimate.low)}, {style(estimate.high)}]"
-
-
-def span(values, style: Callable[[float], str] = plain) -> str:
-    """The range of several numbers in words: "0.18 to 0.48"; one number where they read the same."""
-    low, high = style(min(values)), style(max(values))
-    return low if low == high else f"{low} to {high}"
-
-
-def counted(part: int, whole: int, noun: str = "width") -> str:
-    """How many of how many, in words: "all 6 widths", "2 of 6 widths", "none of 6 widths"."""
-    if whole == 1:
-        return f"the one {noun}" if part else f"no {noun}"
-    return f"all {whole} {noun}s" if part == whole else f"{part or 'none'} of {whole} {noun}s"
 
 
 def half_linear(*, r2: dict, kept: dict, split: dict) -> Verdict:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .rules import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict, counted, percent
+from .rules import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict
+from .words import counted, percent
 
 FAMILIES, LAYERS, KINDS = 3, 4, 2
 """Model families, layers of each, and kinds of SAE below which nothing is said of "any model"."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .metrics import Estimate
-from .rules import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict, interval, percent, plain
+from .rules import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict
+from .words import interval, percent, plain
 
 NO_COMPONENTS = "The study has no component SAEs: none was trained on parts of the error."
 LEAST_SEEDS = 2

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .rules import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict, counted, percent, plain, span
+from .rules import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict
+from .words import counted, percent, plain, span
 
 FALLS = 0.10
 """Claim 9: a fall of FVU_nonlinear by more than this share is not "barely"."""

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .rules import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict, counted, percent, span
+from .rules import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict
+from .words import counted, percent, span
 
 MISPLACED = 0.25
 """Claim 11: at most this share of a true part's variance may land in the other estimated part."""

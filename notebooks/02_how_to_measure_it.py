@@ -34,6 +34,7 @@ from darkmatter_utils.samples import sample
 from darkmatter_utils.tables import Folded, Table
 from darkmatter_utils.words import percent, plain
 
+# %% tags=["remove-input"]
 chapter = open_chapter(2, study, sae=sae, draws=draws, spread=spread)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)

@@ -26,18 +26,14 @@ from darkmatter_utils.evidence import evidence
 from darkmatter_utils.pages import estimates_table, left_out_table, opening, rule_of, seeds_table, steps_table
 from darkmatter_utils.scaling import fit_floor, left_out, per_doubling
 from darkmatter_utils.scaling_charts import (
-    flat_chart,
-    floor_chart,
-    last_third,
-    left_out_chart,
-    training_chart,
-    training_curves,
-)
+    flat_chart, floor_chart, last_third, left_out_chart, training_chart, training_curves,
+)  # fmt: skip
 from darkmatter_utils.tables import Words
 from darkmatter_utils.verdicts import judged
 from darkmatter_utils.widths import width_suite
 from darkmatter_utils.words import percent, plain
 
+# %% tags=["remove-input"]
 chapter = open_chapter(5, study, beyond=beyond, skip=skip)
 measurement = measure(chapter.study)
 verdicts = {number: judged(chapter, number, evidence(number, measurement), unfit=unfit(chapter.study))

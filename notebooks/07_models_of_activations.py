@@ -30,30 +30,19 @@ from darkmatter_utils.null_curves import flat_ranges
 from darkmatter_utils.oracle_saes import OracleSae
 from darkmatter_utils.pages import opening, rule_of
 from darkmatter_utils.readings import ablated, cases, readings, worlds
-from darkmatter_utils.rules import WIDTHS, percent
+from darkmatter_utils.rules import WIDTHS
 from darkmatter_utils.scaling import per_doubling
 from darkmatter_utils.tables import Words
 from darkmatter_utils.verdicts import judged
 from darkmatter_utils.widths import width_suite
-from darkmatter_utils.words import interval
+from darkmatter_utils.words import interval, percent
 from darkmatter_utils.world_charts import (
-    FLATNESS,
-    NO_MODEL,
-    ablation_grid,
-    ablation_lines,
-    estimator_table,
-    landing_chart,
-    landing_table,
-    made_table,
-    matched_chart,
-    matches_table,
-    null_chart,
-    range_table,
-    readings_table,
-    sweep_chart,
+    FLATNESS, NO_MODEL, ablation_grid, ablation_lines, estimator_table, landing_chart, landing_table,
+    made_table, matched_chart, matches_table, null_chart, range_table, readings_table, sweep_chart,
     table_one_table,
 )  # fmt: skip
 
+# %% tags=["remove-input"]
 chapter = open_chapter(7, study, contexts=contexts)
 measurement = measure(chapter.study)
 made, check = worlds(chapter.study), ablated(measurement, contexts=contexts)

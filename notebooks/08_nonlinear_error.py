@@ -25,13 +25,7 @@ from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim, unfit
 from darkmatter_utils.metrics import r2_total
 from darkmatter_utils.norm_charts import (
-    agreement_table,
-    null_lines,
-    null_table,
-    parts_chart,
-    probe_scatter,
-    theory_chart,
-    theory_table,
+    agreement_table, null_lines, null_table, parts_chart, probe_scatter, theory_chart, theory_table,
 )  # fmt: skip
 from darkmatter_utils.norm_results import lowest, norms, null, numbers, probes, theory
 from darkmatter_utils.norm_theory import sparse_sum
@@ -39,6 +33,7 @@ from darkmatter_utils.pages import opening, rule_of
 from darkmatter_utils.tables import Words
 from darkmatter_utils.verdicts import judged
 
+# %% tags=["remove-input"]
 chapter = open_chapter(8, study, contexts=contexts)
 measurement = measure(chapter.study)
 found = norms(measurement, contexts=contexts)

@@ -26,21 +26,15 @@ from darkmatter_utils.claims import claim, unfit
 from darkmatter_utils.evidence import reference_sae
 from darkmatter_utils.inference_gaps import evidence, gaps
 from darkmatter_utils.inference_pages import (
-    change_lines,
-    gap_chart,
-    gap_table,
-    inference_table,
-    live,
-    null_sentence,
-    sentences,
-    width_lines,
-)
+    change_lines, gap_chart, gap_table, inference_table, live, null_sentence, sentences, width_lines,
+)  # fmt: skip
 from darkmatter_utils.inference_scores import inference_scores
 from darkmatter_utils.pages import opening, rule_of
 from darkmatter_utils.pursuit import gradient_pursuit, omp, refit
 from darkmatter_utils.tables import Words
 from darkmatter_utils.verdicts import judged
 
+# %% tags=["remove-input"]
 chapter = open_chapter(11, study, contexts=contexts, sae=sae)
 measurement = measure(chapter.study)
 tables = inference_scores(measurement, contexts=contexts)

@@ -25,20 +25,15 @@ from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim, unfit
 from darkmatter_utils.earlier_pages import (
-    gain_table,
-    lead_table,
-    live,
-    part_heat,
-    rank_lines,
-    sentences,
-    site_bars,
-)
+    gain_table, lead_table, live, part_heat, rank_lines, sentences, site_bars,
+)  # fmt: skip
 from darkmatter_utils.earlier_scores import earlier_scores, evidence, targets_of
 from darkmatter_utils.metrics import r2_per_dim
 from darkmatter_utils.pages import opening, rule_of
 from darkmatter_utils.tables import Words
 from darkmatter_utils.verdicts import judged
 
+# %% tags=["remove-input"]
 chapter = open_chapter(12, study, contexts=contexts)
 measurement = measure(chapter.study)
 tables = earlier_scores(measurement, contexts=contexts)

@@ -37,6 +37,7 @@ from darkmatter_utils.samples import sample
 from darkmatter_utils.tables import Words
 from darkmatter_utils.words import percent
 
+# %% tags=["remove-input"]
 chapter = open_chapter(13, study, sae=sae)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)

@@ -16,24 +16,19 @@
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 
-# %% tags=["remove-input", "reads-records"]
+# %% tags=["remove-input"]
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim
 from darkmatter_utils.everywhere import cells
 from darkmatter_utils.pages import rule_of
 from darkmatter_utils.report import findings, with_verdict
 from darkmatter_utils.report_pages import (
-    claim_cards,
-    figure_table,
-    opening,
-    studies_table,
-    switch_table,
-    tally,
-    verdict_grid,
-)
+    claim_cards, figure_table, opening, studies_table, switch_table, tally, verdict_grid,
+)  # fmt: skip
 from darkmatter_utils.shelf import EVERY
 from darkmatter_utils.verdicts import judged
 
+# %% tags=["remove-input", "reads-records"]
 chapter = open_chapter(15, study)
 every = chapter.reads(EVERY)
 records = every[chapter.study.name]
