@@ -15,8 +15,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
+import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,6 +48,8 @@ class Recipe:
     grid: dict = field(default_factory=dict)
     """Instead: those of the paper's list: model, site, layer, and l0, the nearest of each width."""
     site: str | None = None
+    l0: float | None = None
+    """L0 of the suite in which widths are compared, at each width the SAE nearest to it; None: the median of those published."""
     documents: int = 300
     window: tuple[int, int] = (200, 1023)
     """First position that counts and the one after the last; documents shorter than its end are left out."""
@@ -182,6 +186,7 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
             tokens, model, files = planned.reading, planned.model, Path(planned.folders[0])
         if len(sites := sorted({entry["site"] for entry in entries})) > 1:
             raise BadInput(f"study {recipe.name}: its SAEs are at {', '.join(sites)}; a study has one site")
+        _suite(entries, recipe.l0 or recipe.grid.get("l0"))
         _tokens(recipe, tokens, part / "data")
         shutil.copytree(files, part / "data" / "model", copy_function=_link)
         _manifest(part / "data", entries)
@@ -219,6 +224,19 @@ def _id(sae, taken: list[str]) -> str:
     """w16384-l0-58, or its own name."""
     id = f"w{sae.card.d_sae}-l0-{sae.card.l0:g}" if sae.card.l0 else sae.id
     return id if id not in taken else f"{id}-{len(taken)}"
+
+
+def _suite(entries: list[dict], l0: float | None) -> None:
+    """Mark, at each width, the SAE whose published L0 is nearest to ``l0`` on a log scale; those without one stay in."""
+    known = [entry for entry in entries if entry["l0"]]
+    if not known:
+        return
+    wanted = math.log(l0 or statistics.median(entry["l0"] for entry in known))
+    for width in {entry["width"] for entry in known}:
+        there = [entry for entry in known if entry["width"] == width]
+        nearest_one = min(there, key=lambda entry: (abs(math.log(entry["l0"]) - wanted), entry["l0"]))
+        for entry in there:
+            entry["main"] = entry is nearest_one
 
 
 def _tokens(recipe: Recipe, reading, folder: Path) -> None:
