@@ -151,7 +151,7 @@ def folder_of(recipe: Recipe) -> Path:
 
 def prepared(recipe: Recipe) -> Path:
     """The study file that `prepare` wrote; BadInput says how to make it."""
-    path = folder_of(recipe) / "study.yaml"
+    path = folder_of(recipe) / f"{recipe.name}.yaml"
     if not path.is_file():
         raise BadInput(f"study {recipe.name} is not prepared here: its model, SAEs and tokens come from elsewhere; run: "
                        f"darkmatter study prepare {recipe.name if recipe.name in names() else 'FILE'}")  # fmt: skip
@@ -167,8 +167,9 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
     from . import probe
 
     tell, folder = progress or (lambda line: None), folder_of(recipe)
-    if (folder / "study.yaml").is_file():
-        return folder / "study.yaml"
+    made = folder / f"{recipe.name}.yaml"  # its name is the study's: where pages and records go follows from it
+    if made.is_file():
+        return made
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}-part-"))
     try:
@@ -190,11 +191,11 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
         _tokens(recipe, tokens, part / "data")
         shutil.copytree(files, part / "data" / "model", copy_function=_link)
         _manifest(part / "data", entries)
-        (part / "study.yaml").write_text(yaml.safe_dump(_study(recipe, sites[0]), sort_keys=False))
+        (part / made.name).write_text(yaml.safe_dump(_study(recipe, sites[0]), sort_keys=False))
         os.replace(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return folder / "study.yaml"
+    return made
 
 
 NEW = """# A study of your own: darkmatter study check {file}, then prepare, then build --study {file}

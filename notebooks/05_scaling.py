@@ -160,7 +160,7 @@ training_chart(curves)
 # %% tags=["remove-input"]
 late = last_third(curves)
 chapter.record("late fall", late)
-Words("" if curves.empty else f"Over the last third of the training, the FVU of no width fell by more than {percent(late, 1)}.")
+None if curves.empty else Words(f"Over the last third of the training, the FVU of no width fell by more than {percent(late, 1)}.")
 
 # %% [markdown]
 # ## Exercise

@@ -114,7 +114,7 @@ sigma = float(nothing["sigma"].iloc[0]) if "sigma" in nothing and len(nothing) e
 of_x = {name: t[(t["part"] == "x") & (t["source"] == "from x")]["value"].mean() for name, t in (("study", found["tests"]), ("null", nothing))}
 chapter.record("token scale of the null", sigma)
 chapter.record("norm of x", of_x)
-Words("" if sigma is None else f"{'The tokens of the matched world are unequal enough as they are' if sigma == 0 else f'The scale has a log-deviation of {sigma:.2f}'}. "
+None if sigma is None else Words(f"{'The tokens of the matched world are unequal enough as they are' if sigma == 0 else f'The scale has a log-deviation of {sigma:.2f}'}. "
       f"The worlds differ from the study in more than this: the squared norm of $x$ itself has an R² of {of_x['study']:.2f} in the study and {of_x['null']:.2f} in the null, "
       "whose $x$ is a sparse sum of features and nothing else.")
 

@@ -72,7 +72,7 @@ for target, vectors in targets.items():
 left
 
 # %% tags=["remove-input"]
-Words("" if entries(chapter.study) else "The cell finds nothing to read with: this study has no SAE that was trained on a part of the error.")
+None if entries(chapter.study) else Words("The cell finds nothing to read with: this study has no SAE that was trained on a part of the error.")
 
 # %% [markdown]
 # ## How the SAEs were made

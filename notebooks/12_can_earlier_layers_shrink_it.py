@@ -67,7 +67,7 @@ chapter.glue("sae", first)
 chapter.glue("paper", claim(10).paper)
 chapter.record("r2", tables["r2"].to_dict("list"))
 chapter.record("leads", tables["leads"].to_dict("list"))
-Words(sentences(tables, first)["saes"])
+Words(lacking) if (lacking := sentences(tables, first)["saes"]) else None
 
 # %% [markdown]
 # ## The numbers
