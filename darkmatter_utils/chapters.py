@@ -143,5 +143,16 @@ def settle(book, number: int):
             if "injected-parameters" in cell.metadata.get("tags", []):
                 cell.metadata["tags"] = ["injected-parameters", "remove-input"]  # the run record shows them
             # Progress and warnings were shown while the chapter ran; they differ between runs.
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = _joined([output for output in cell.outputs if output.get("name") != "stderr"])
     return book
+
+
+def _joined(outputs: list) -> list:
+    """What a cell printed as one piece: in how many pieces it arrived depends on how busy the machine was."""
+    joined: list = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined

@@ -44,6 +44,16 @@ def test_an_executed_notebook_holds_nothing_of_one_run_or_one_machine(ran):
     assert str(ran) not in path.read_text() and str(Path.home()) not in path.read_text()
 
 
+def test_what_a_cell_prints_is_one_piece_however_it_arrived():
+    out = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in ("a\n", "b\n")]
+    shown = nbformat.v4.new_output("display_data", data={"text/plain": "x"})
+    late = nbformat.v4.new_output("stream", name="stdout", text="c\n")
+    progress = nbformat.v4.new_output("stream", name="stderr", text="50%")
+    cell = nbformat.v4.new_code_cell("1", outputs=[out[0], progress, out[1], shown, late])
+    (settled,) = chapters.settle(nbformat.v4.new_notebook(cells=[cell]), 1).cells
+    assert [output.get("text") for output in settled.outputs] == ["a\nb\n", None, "c\n"]
+
+
 def test_a_record_says_what_was_asked_and_what_came_out(ran):
     record = json.loads((ran / "book" / "records" / "world" / "01.json").read_text())
     assert record["parameters"] == {"study": "world", "scale": 2} and record["study"] == "world"
