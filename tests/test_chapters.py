@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -197,8 +198,9 @@ def test_ctrl_c_is_one_line_and_leaves_the_book_and_no_kernel(tmp_path, ran):
     before = files(root)
     program = [sys.executable, "-m", "darkmatter_utils.cli", "run", "1", *STUDY]
     process = subprocess.Popen(
-        program, cwd=root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        program, cwd=root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )  # fmt: skip
     while not (mark.exists() and mark.read_text()):
         assert process.poll() is None
         time.sleep(0.1)
