@@ -162,7 +162,7 @@ for name in ("unfixed", "fixed"):
     chapter.record(f"null {name}", made[name].to_dict("list"))
 null_chart(made["fixed"], "fvu_nonlinear", "FVU_nonlinear")
 
-# %% mystnb={"figure": {"caption": "The linear share of the error of the same SAEs (R² total). See which of the level stretches above have an error that is about half linear. (Paper: Fig. 2 has about half.)", "name": "fig-null-r2"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "The linear share of the error of the same SAEs (R\u00b2 total). See which of the level stretches above have an error that is about half linear. (Paper: Fig. 2 has about half.)", "name": "fig-null-r2"}} tags=["remove-input"]
 null_chart(made["fixed"], "r2", "R² of the error", y_domain=(0, 1), reference=0.5)
 
 # %% tags=["remove-input"]

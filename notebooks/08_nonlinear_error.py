@@ -41,7 +41,7 @@ nothing = null(measurement, found)
 verdict = judged(chapter, 6, numbers(measurement, found, nothing), unfit=unfit(chapter.study))
 opening(6, verdict, chapter.study)
 
-# %% mystnb={"figure": {"caption": "R² of the squared norm of each part, predicted from x (left) and from the part itself (right), on held-out documents; one point is one SAE, none is left out and no axis is cut. Yellow: NonlinearError of SAEs that introduce nothing, at the suite's FVU and L0, one point a width. Grey: poles, which are 0 or NonlinearError's own number by construction. See whether NonlinearError lies left of the other parts, and left of the yellow points. (Paper: v1 Fig. 7, v2 Fig. 6.)", "name": "fig-norm-parts"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "R\u00b2 of the squared norm of each part, predicted from x (left) and from the part itself (right), on held-out documents; one point is one SAE, none is left out and no axis is cut. Yellow: NonlinearError of SAEs that introduce nothing, at the suite's FVU and L0, one point a width. Grey: poles, which are 0 or NonlinearError's own number by construction. See whether NonlinearError lies left of the other parts, and left of the yellow points. (Paper: v1 Fig. 7, v2 Fig. 6.)", "name": "fig-norm-parts"}} tags=["remove-input"]
 parts_chart(found["tests"], nothing, found["poles"])
 
 # %% [markdown]
@@ -69,7 +69,7 @@ for n in (32, 64, 128, 1024):
     a = LinearMap.fit(Moments(d, 1).update(z[train], norm[train]))
     print(f"{n:5} features in {d} dimensions: R² {r2_total(norm[~train], a(z[~train])):.2f}")
 
-# %% mystnb={"figure": {"caption": "The norm test of sparse sums of features with random directions: R² from the sum itself over the number of features, one line a spread of the coefficients (standard deviation over mean); 95% intervals over draws. All of them are sparse linear codes. See what becomes of the R² where there are more features than dimensions. (Paper: App. A has the argument without this condition.)", "name": "fig-norm-theory"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "The norm test of sparse sums of features with random directions: R\u00b2 from the sum itself over the number of features, one line a spread of the coefficients (standard deviation over mean); 95% intervals over draws. All of them are sparse linear codes. See what becomes of the R\u00b2 where there are more features than dimensions. (Paper: App. A has the argument without this condition.)", "name": "fig-norm-theory"}} tags=["remove-input"]
 checks = theory(chapter.study)
 chapter.record("theory", checks.to_dict("list"))
 theory_chart(checks)
@@ -118,7 +118,7 @@ None if sigma is None else Words(f"{'The tokens of the matched world are unequal
       f"The worlds differ from the study in more than this: the squared norm of $x$ itself has an R² of {of_x['study']:.2f} in the study and {of_x['null']:.2f} in the null, "
       "whose $x$ is a sparse sum of features and nothing else.")
 
-# %% mystnb={"figure": {"caption": "R² of the squared norm of NonlinearError from NonlinearError itself, over width, on held-out documents: this study's SAEs, and SAEs that introduce nothing; 95% intervals over documents, for the null over worlds drawn anew. If the null lies as low, a low R² is no sign of introduced error. (The paper has no such null.)", "name": "fig-norm-null"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "R\u00b2 of the squared norm of NonlinearError from NonlinearError itself, over width, on held-out documents: this study's SAEs, and SAEs that introduce nothing; 95% intervals over documents, for the null over worlds drawn anew. If the null lies as low, a low R\u00b2 is no sign of introduced error. (The paper has no such null.)", "name": "fig-norm-null"}} tags=["remove-input"]
 null_lines(measurement, found["tests"], nothing)
 
 # %% tags=["remove-input"]

@@ -95,7 +95,7 @@ rank_lines(tables)
 # %% tags=["remove-input"]
 gain_table(tables, first)
 
-# %% mystnb={"figure": {"caption": "$R^2$ per dimension of each part of the error, on held-out documents, from every set of inputs. The rows of the same site are algebra: Sae(x) = x − SaeError, so that both together give the error exactly. See what the earlier sites know of LinearError, and what of NonlinearError. (Paper: Fig. 10b of v1, with all three targets.)", "name": "fig-earlier-parts"}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "$R^2$ per dimension of each part of the error, on held-out documents, from every set of inputs. The rows of the same site are algebra: Sae(x) = x \u2212 SaeError, so that both together give the error exactly. See what the earlier sites know of LinearError, and what of NonlinearError. (Paper: Fig. 10b of v1, with all three targets.)", "name": "fig-earlier-parts"}} tags=["remove-input"]
 part_heat(tables, first)
 
 # %% [markdown]
