@@ -11,6 +11,7 @@ import torch
 
 from .decomposition import Decomposition, decompose
 from .null_saes import DeadSae, RandomSae, ShrunkSae
+from .warning_signs import statistical
 
 NULL_WORK = 2e12
 """Multiplications that an untrained dictionary may cost; beyond, it is measured on the first documents only."""
@@ -70,7 +71,7 @@ def answer(x, x_hat, document, *, title: str, folds: int, bootstrap: int, seed: 
         tell(f"the null: {sae.kind}" + (f", on {rows:,} of {len(document):,} tokens" if rows < len(document) else ""))
         nulls[sae.kind] = decompose(x[:rows], _Made(sae, x, rows), document=document[:rows], folds=folds, **settings)
     gain = _gain(x, x_hat)
-    warnings = (*warnings, *_statistical(result, l0, published, gain))
+    warnings = (*warnings, *statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain))
     return Answer(title, result, paper, nulls, l0, gain, warnings, about, facts, plan)
 
 
@@ -106,16 +107,3 @@ def _gain(x: np.ndarray, x_hat: np.ndarray) -> float:
         mine, theirs = x[at : at + 4096] - means[0], x_hat[at : at + 4096] - means[1]
         top, bottom = top + float((mine * theirs).sum()), bottom + float((theirs**2).sum())
     return top / bottom if bottom > 0 else float("nan")
-
-
-def _statistical(result: Decomposition, l0: float | None, published: float | None, gain: float) -> list[str]:
-    found = []
-    if result.fvu.value >= 1:
-        found.append(f"the SAE is no better than the mean (FVU {result.fvu.value:.3g}): is it this model's, this site's?")
-    if published and l0 and abs(math.log(l0 / published)) > math.log(1.5):
-        found.append(f"L0 is {l0:.3g}, but {published:.3g} was published: another text, <bos>, or another scale of activations?")
-    if l0 == 0:
-        found.append("no latent fires on any token")
-    elif not 0.67 < gain < 1.5:
-        found.append(f"Sae(x) would fit best times {gain:.3g}: are the model's norms folded, or the activations scaled?")
-    return found

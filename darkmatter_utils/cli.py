@@ -159,9 +159,10 @@ def _study(name: str) -> str:
     """A study's name as given, once it is known that it can be read."""
     from .study import Study
 
-    name = study_command.ready(name)
+    from . import recipes
+
     Study.load(name)
-    return name
+    return str(recipes.prepared(recipes.load(name))) if recipes.is_recipe(name) else name
 
 
 def _console():

@@ -6,21 +6,17 @@ import numpy as np
 import pandas as pd
 
 from . import questions, rules
-from .baselines import simple_predictors
 from .claims import unfit
 from .matched_null import null_change
 from .rules import WIDTHS, Verdict
 from .scaling import fit_floor, left_out, per_doubling, steps
-from .widths import suite_rows, width_suite
+from .widths import one_l0, suite_l0, suite_rows, width_suite
 
 
-def evidence(number: int, measurement, **made) -> dict:
-    """What `claims.judge(number, ...)` takes; empty for a claim that no chapter measures yet.
-
-    `made`: tables that the chapter has already and need not be made twice (claim 2: `predictors`).
-    """
-    gather = {1: _half_linear, 2: _norm_linear, 4: _constant, 5: _floor}.get(number)
-    return gather(measurement, **made) if gather else {}
+def evidence(number: int, measurement) -> dict:
+    """What `claims.judge(number, ...)` takes for claims 1, 4 and 5; empty for the others, whose chapters gather it."""
+    gather = {1: _half_linear, 4: _constant, 5: _floor}.get(number)
+    return gather(measurement) if gather else {}
 
 
 def by_width(measurement, frame, column: str) -> dict[int, float]:
@@ -60,47 +56,23 @@ def rescaled(measurement) -> pd.DataFrame:
     return table.assign(scale=scale, after=after.where(spread > 1e-9, 0.0))
 
 
-def _norm_linear(measurement, predictors: pd.DataFrame | None = None) -> dict:
-    table = predictors_by_width(measurement, bootstrap=0) if predictors is None else predictors
-    joint = table[table["predictor"].str.startswith("all")]
-    simple = {int(width): float(r2) for width, r2 in zip(joint["width"], joint["r2"], strict=True)}
-    return {"r2": width_suite(measurement, "norm_error").estimates(), "simple": simple}
-
-
-def predictors_by_width(measurement, *, bootstrap: int = 1000) -> pd.DataFrame:
-    """R² of each simple predictor of the squared error norm, for the first seed of each width of the suite:
-    width, predictor, r2, low, high."""
-    saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
-    tables = [
-        simple_predictors(measurement, row.id, bootstrap=bootstrap).assign(width=int(row.width))
-        for row in saes.itertuples()
-    ]
-    return pd.concat(tables, ignore_index=True)
-
-
 def _constant(measurement) -> dict:
-    suite = width_suite(measurement, "fvu_nonlinear")
+    suite = width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement))
     each, whole = steps(suite)
     return {
         "change": per_doubling(suite), "whole": whole, "steps": [step.value for step in each.values()],
-        "widths": len(suite.widths), "l0": _l0(measurement), "null": null_change(measurement),
+        "widths": len(suite.widths), "l0": suite_l0(measurement), "null": null_change(measurement),
     }  # fmt: skip
 
 
-def _l0(measurement) -> tuple[float, float]:
-    """The smallest and the largest realised L0 of the suite."""
-    l0 = suite_rows(measurement)["l0"]
-    return float(l0.min()), float(l0.max())
-
-
 def _floor(measurement) -> dict:
-    suite = width_suite(measurement, "fvu")
+    suite = width_suite(measurement, "fvu", l0=one_l0(measurement))
     numbers = {
         "fall": per_doubling(suite),
         "c": None,
         "misses": {},
         "widths": len(suite.widths),
-        "l0": _l0(measurement),
+        "l0": suite_l0(measurement),
         "widest": float(suite.values[-1]) if len(suite.widths) else np.nan,
     }
     if len(suite.widths) >= WIDTHS:

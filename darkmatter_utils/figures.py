@@ -15,7 +15,7 @@ from .evidence import SHARES, shares_by_width
 from .fits import LinearMap
 from .metrics import r2_total
 from .moments import Moments
-from .rules import HALF, NORM
+from .rules import HALF
 from .tables import Words
 from .widths import suite_rows, width_suite
 
@@ -140,23 +140,6 @@ def protocol_lines(measurement):
         color="protocol",
         y_title="R² per dimension",
     )
-
-
-def norm_lines(measurement, predictors: pd.DataFrame, *, each: bool = False):
-    """R² of the squared error norm from x and from all simple predictors together; `each`: from each one,
-    too.
-    """
-    suite = width_suite(measurement, "norm_error").frame().rename(columns={"value": "r2"})
-    together = predictors["predictor"].str.startswith("all")
-    joint = predictors[together].assign(predictor="all simple predictors")
-    rows = [suite.assign(predictor="from x"), joint] + ([predictors[~together]] if each else [])
-    frame = pd.concat(rows, ignore_index=True)
-    return charts.lines_with_intervals(
-        frame, "width", "r2", low="low", high="high", color="predictor",
-        y_title="R² of the squared error norm",
-        y_domain=(min(0.0, float(frame["low"].min())), 1), reference=None if each else NORM,
-        reference_label="" if each else "the paper: above this",
-    )  # fmt: skip
 
 
 def by_l0(measurement, metric: str, title: str):

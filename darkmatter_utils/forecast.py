@@ -17,14 +17,14 @@ PASSES = 30
 def lines(plan) -> list[str]:
     """A plan's facts, one a line: everything is here, nothing has been run."""
     request, card = plan.request, plan.sae.card
-    facts = plan.facts()
+    facts, unit = plan.facts(), "packed contexts" if request.packed else "documents"
     seconds = facts["operations"] / speed(request.device, request.dtype)
     seconds += PASSES * plan.tokens * card.d_out**2 / speed("cpu", "float64")
     return _lines({
         "model": f"{request.model}, {facts['parameters']:,} parameters",
         "SAE": f"{request.sae}, {card.format}, {card.architecture}, {card.d_sae:,} latents",
         "site": plan.reads if plan.reads == plan.writes else f"{plan.reads} → {plan.writes}",
-        "text": f"{request.text}, {facts['documents']:,} documents, {plan.tokens:,} tokens that count, positions "
+        "text": f"{request.text}, {facts['documents']:,} {unit}, {plan.tokens:,} tokens that count, positions "
                 f"{plan.reading.window[0]}:{plan.reading.window[1]}",
         "download": "nothing",
         "compute": f"{facts['operations']:.2g} operations in {plan.shards} shards on {request.device}; with the "

@@ -85,6 +85,14 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
     return f"{owner}/{repository}", "/".join(part for part in inside if part), revision
 
 
+def pinned(name: str, folder: str) -> str:
+    """A model's or SAE's name with the revision that its folder holds: NAME@COMMIT; a local folder's is its name."""
+    parts = Path(folder).parts
+    if _here(name) is not None or "snapshots" not in parts:
+        return name
+    return f"{_revision(name)[0]}@{parts[parts.index('snapshots') + 1]}"
+
+
 def downloads(model: str, sae: str) -> list[hub.Remote]:
     """What would have to be downloaded for a model and an SAE: the hub's lists, none for what is here.
 

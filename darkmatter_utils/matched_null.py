@@ -22,7 +22,7 @@ from .results import kept
 from .rules import WIDTHS
 from .scaling import per_doubling
 from .simulate import World
-from .widths import suite_rows, width_suite
+from .widths import one_l0, suite_rows, width_suite
 
 GRID = {"features": (1, 2), "exponent": (1.0, 1.25, 1.5, 1.75), "l0": (1.5, 2.0, 3.0, 4.0), "spread": (0.5, 1.0, 2.0)}
 """What is tried: features as a multiple of the widest SAE's width (of 32 d_model, where that is more); the exponent of
@@ -40,7 +40,7 @@ def match(measurement) -> pd.DataFrame:
 
 
 def _match(measurement) -> pd.DataFrame:
-    suite, l0 = width_suite(measurement, "fvu"), _l0(measurement)
+    suite, l0 = width_suite(measurement, "fvu", l0=one_l0(measurement)), _l0(measurement)
     widest, d = int(suite.widths[-1]), int(measurement.card["d_model"])
     rows = []
     for values in product(*GRID.values()):
@@ -62,8 +62,8 @@ def _match(measurement) -> pd.DataFrame:
 
 
 def _l0(measurement) -> float:
-    """The suite's L0 as realised, mean over its SAEs."""
-    return float(suite_rows(measurement)["l0"].mean())
+    """The suite's L0 as realised, mean over its SAEs; what they are brought to where they are at several."""
+    return one_l0(measurement) or float(suite_rows(measurement)["l0"].mean())
 
 
 def matched_world(measurement, *, seed: int = 0) -> World:
@@ -92,7 +92,7 @@ def null_change(measurement) -> Estimate | None:
     In a simulated study whose suite holds oracles the suite is that SAE. Elsewhere from `null_curve`, the mean over
     worlds drawn anew of the slope of its logarithm, with an interval over them. None where the suite is no suite.
     """
-    suite = width_suite(measurement, "fvu_nonlinear")
+    suite = width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement))
     if len(suite.widths) < WIDTHS:
         return None
     if (suite_rows(measurement)["kind"] == "oracle").all():

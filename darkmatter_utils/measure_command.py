@@ -34,6 +34,8 @@ def add(commands, command) -> None:
     measure.add_argument("--documents", type=int, help="at most so many (300)")
     measure.add_argument("--positions", metavar="FIRST:END", help="positions that count, e.g. 200:1023 (from an eighth of "
                          "the context, at most 200, to its end, at most 1024)")  # fmt: skip
+    measure.add_argument("--packed", action="store_true", help="short documents share a context, which then stands for a "
+                         "document in folds and intervals (one context each)")  # fmt: skip
     measure.add_argument("--dtype", help="of the model: float32 (default), bfloat16, float16, float64")
     measure.add_argument("--sae-dtype", help="of the SAE; its thresholds are never below float32 (float32)")
     measure.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (cpu)")
@@ -53,8 +55,8 @@ def add(commands, command) -> None:
 def _measure(options) -> None:
     given = [name for name in PROBE + ARRAYS if getattr(options, name) is not None]
     if options.study is not None:
-        if given or options.html or options.saebench or options.dry_run or options.strict or options.sae_dtype:
-            extra = (given + [n for n in ("html", "saebench", "dry_run", "strict", "sae_dtype") if getattr(options, n)])[0]
+        if given or options.html or options.saebench or options.dry_run or options.sae_dtype or options.packed:
+            extra = (given + [n for n in ("html", "saebench", "dry_run", "sae_dtype", "packed") if getattr(options, n)])[0]
             raise BadInput(f"a study says its model, text and window itself: leave out --{extra.replace('_', '-')}, or the study")
         _study(options)
     elif any(name in ARRAYS for name in given):
@@ -66,16 +68,22 @@ def _measure(options) -> None:
 
 
 def _study(options) -> None:
-    from . import listing, study_command
+    from . import listing, warning_signs
     from .measurement import measure
     from .study import Study
 
-    study = Study.load(study_command.ready(options.study))
+    study = Study.load(options.study)
+    _room_for(options)
     chosen = [study.sae(name).id for name in options.sae]
     measured = measure(study, progress=_progress)
     saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes
     _print(listing.table(saes, title=f"{study.title} · {study.site}"))
-    _write(options, json=lambda: listing.to_json(study, saes))
+    warnings = warning_signs.of_study(measured)
+    for line in warnings:
+        print(f"warning: {line}")
+    _write(options, json=lambda: listing.to_json(study, saes, warnings))
+    if options.strict and warnings:
+        raise BadInput(f"strict: {'; '.join(warnings)}")
 
 
 def _probe(options) -> None:
@@ -86,7 +94,7 @@ def _probe(options) -> None:
 
     asked = dict(model=options.model, sae=options.sae[0], site=options.site, text=options.text,
                  documents=options.documents, dtype=options.dtype, sae_dtype=options.sae_dtype, device=options.device,
-                 folds=options.folds, bootstrap=options.bootstrap, seed=options.seed,
+                 packed=options.packed, folds=options.folds, bootstrap=options.bootstrap, seed=options.seed,
                  positions=reading.window(options.positions) if options.positions else None)  # fmt: skip
     request = probe.Request(**{name: value for name, value in asked.items() if value is not None})
     if options.dry_run:

@@ -53,13 +53,13 @@ class LanguageModel:
     def run(self, tokens: torch.Tensor, sites: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]).
 
-        Heads are concatenated at ``attn.hook_z``. Raises BadInput for a token id outside the vocabulary.
+        In float32 where the model runs in less. Heads are concatenated at ``attn.hook_z``. Raises BadInput for a token id outside the vocabulary.
         """
         self.check_tokens(tokens)
         for site in sites:
             self.check_site(site)
         logits, cache = self.bridge.run_with_cache(tokens, names_filter=list(sites))
-        return {site: cache[site].flatten(2) for site in sites}, logits
+        return {site: _wide(cache[site]).flatten(2) for site in sites}, _wide(logits)
 
     @torch.no_grad()
     def activations(self, tokens: torch.Tensor, site: str) -> torch.Tensor:
@@ -67,7 +67,7 @@ class LanguageModel:
         self.check_tokens(tokens)
         layer = self.check_site(site)
         _, cache = self.bridge.run_with_cache(tokens, names_filter=[site], stop_at_layer=layer + 1)
-        return cache[site].flatten(2)
+        return _wide(cache[site]).flatten(2)
 
     def check_tokens(self, tokens: torch.Tensor) -> None:
         """BadInput if a token id is not one of the model's."""
@@ -82,8 +82,13 @@ class LanguageModel:
     def replaced(self, site: str, function) -> Iterator[None]:
         """Inside the ``with``, the activation at ``site`` is ``function(activation)``; afterwards no hook is left."""
         self.check_site(site)
-        with self.bridge.hooks(fwd_hooks=[(site, lambda value, hook: function(value))]):
+        with self.bridge.hooks(fwd_hooks=[(site, lambda value, hook: function(_wide(value)).to(value.dtype))]):
             yield
+
+
+def _wide(value: torch.Tensor) -> torch.Tensor:
+    """A model may compute in half precision; what is read from it is never reckoned with in less than float32."""
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def token_losses(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
+from . import warning_signs
 from .claims import claim
 from .evidence import shares_by_width
 from .measurement import manifest
@@ -69,7 +70,9 @@ def card_table(measurement) -> Table:
         "model": card.get("model") or "none: activations are simulated",
         "parameters of the model": about.get("model", {}).get("parameters"),
         "tokens it was trained on": about.get("model", {}).get("tokens_seen"),
-        "text that is scored": ", ".join(about.get("held_out_distributions", [])),
+        "text that is scored": about.get("text", {}).get("source") or ", ".join(about.get("held_out_distributions", [])),
+        "token ids, sha256": about.get("text", {}).get("sha256"),
+        "revisions": ", ".join(name for name in about.get("sources", {}).values() if "@" in name),
         "site": card["site"],
         "d_model": card["d_model"],
         "documents": card["documents"],
@@ -85,6 +88,15 @@ def card_table(measurement) -> Table:
         facts["the same per byte of text (nats)"] = f"{held['nats_per_byte']:.2f}"
     facts = {name: value for name, value in facts.items() if value not in (None, "")}
     return Table(pd.DataFrame({"": list(facts), "value": [as_text(value) for value in facts.values()]}))
+
+
+def warnings_of(measurement) -> Words:
+    """What to be wary of before the study's numbers are believed; "" where there is nothing."""
+    signs = warning_signs.of_study(measurement)
+    if not signs:
+        return Words("")
+    lines = "\n".join(f"- {sign}" for sign in signs)
+    return Words(f"```{{warning}}\nThe numbers of this study may not be what they seem.\n\n{lines}\n```")
 
 
 def sae_table(measurement) -> Table:

@@ -11,6 +11,7 @@ is O(folds × SAEs × d_model²) + O(documents × SAEs × d_model), independent 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ SELF_PARTS = NORM_PARTS[1:]
 """Parts whose squared norm is also predicted from the part itself (for x the two are the same)."""
 
 
-class _Pass:
+class _Pass(ABC):
     """What the three passes share: the SAEs, the folds, batches cut into chunks, and joining of shards."""
 
     def __init__(self, d_model: int, saes: Sequence[str], fold: Mapping[int, int], *, self_norms: bool, device):
@@ -82,8 +83,9 @@ class _Pass:
                 self._add(int(k), take(xs), errors, document[tokens], tokens, norms)
         return self
 
+    @abstractmethod
     def _add(self, fold: int, x: Tensor, errors: Tensor, document, tokens: np.ndarray, out) -> None:
-        raise NotImplementedError
+        """Add tokens of one fold: x [token, d_model], errors of all SAEs side by side, and what the pass writes of them."""
 
     def merge(self, other: _Pass) -> _Pass:
         """Add another shard's pass over other tokens of the same study, in place."""

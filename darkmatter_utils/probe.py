@@ -40,6 +40,8 @@ class Request:
     documents: int = 300
     positions: tuple[int, int] | None = None
     """First position that counts and the one after the last."""
+    packed: bool = False
+    """Short documents share a context (`reading.pack`)."""
     dtype: str = "float32"
     """Of the model."""
     sae_dtype: str = "float32"
@@ -100,7 +102,8 @@ class Plan:
         if reading.unknown > 0.05:
             found.append(f"{reading.unknown:.0%} of the tokens are unknown to the tokenizer: does it fit the text?")
         if reading.short:
-            found.append(f"{reading.short} documents end before position {reading.window[0]} and are left out")
+            what = "contexts" if self.request.packed else "documents"
+            found.append(f"{reading.short} {what} end before position {reading.window[0]} and are left out")
         if (has := len(self.model.tokenizer)) < self.model.vocabulary / 2:
             found.append(f"the tokenizer has {has:,} tokens, the model {self.model.vocabulary:,}: is it this model's?")
         if (each := self.tokens * (self.request.folds - 1) / self.request.folds) < 3 * card.d_out:
@@ -125,7 +128,7 @@ def plan(request: Request, *, progress: Callable[[str], None] | None = None, mod
         raise BadInput(f"model {request.model} cannot be loaded ({' '.join(str(error).split())[:200]})") from None
     reads, writes = match(sae, model, request.site)
     reading = read(request.text, model, documents=request.documents, positions=request.positions,
-                   bos=sae.card.prepend_bos is not False)  # fmt: skip
+                   bos=sae.card.prepend_bos is not False, packed=request.packed)  # fmt: skip
     if len(reading.length) < request.folds:
         raise BadInput(f"{len(reading.length)} document(s) with tokens in the window cannot make {request.folds} folds; "
                        f"give at least {request.folds} documents (one .txt file is one document)")  # fmt: skip
@@ -163,7 +166,8 @@ def _answer(planned: Plan, folder: Path, tell) -> Answer:
         "sae": sae.card.to_dict() | {"id": sae.id, "reads": planned.reads, "writes": planned.writes},
         "request": asdict(request), "positions": list(read.window), "token_sha256": read.sha256,
     }  # fmt: skip
-    facts = {**sae.card.to_dict(), "text": request.text, "positions": "{}:{}".format(*read.window),
+    text = f"{request.text} (packed: a context stands for a document)" if request.packed else request.text
+    facts = {**sae.card.to_dict(), "text": text, "positions": "{}:{}".format(*read.window),
              "sha256 of the token ids": read.sha256}  # fmt: skip
     return answer(x, x_hat, np.repeat(read.document, read.scored), folds=request.folds, bootstrap=request.bootstrap,
                   seed=request.seed, width=sae.width, l0=float(l0.mean()), published=sae.card.l0,

@@ -1,4 +1,4 @@
-"""Texts of one's own as token contexts of any model: files read, tokenized, cut; one context a document."""
+"""Texts of one's own as token contexts of any model: files read, tokenized, cut; one context a document, or packed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ SUFFIXES = (".txt", ".jsonl", ".parquet")
 EMBEDDED = "embedded"
 """The name of the held-out text that is in the package."""
 DEFAULT_CONTEXT = 1024
+BETWEEN = "\n\n"
+"""What stands between documents that share a context."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Reading:
     length: Int[np.ndarray, " document"]
     """Tokens of each row that are the document's, <bos> included."""
     document: Int[np.ndarray, " document"]
-    """Number of each document in the text."""
+    """Number of each document in the text; of each context, where documents are packed."""
     window: tuple[int, int]
     """First position that counts and the one after the last."""
     short: int
@@ -83,19 +85,16 @@ def texts(source: str, *, limit: int) -> list[str]:
     return [text for text in found if text.strip()]
 
 
-def read(source: str, model, *, documents: int, positions: tuple[int, int] | None = None, bos: bool = True) -> Reading:
+def read(source: str, model, *, documents: int, positions: tuple[int, int] | None = None, bos: bool = True,
+         packed: bool = False) -> Reading:  # fmt: skip
     """The contexts of ``model`` (a LanguageModel) for a text: <bos>, then the document's first tokens.
 
     ``positions``: the window; by default from an eighth of the context (at most 200) to its end, of contexts of at
-    most 1,024 tokens. Of a dataset on the hub only documents that fill the window are taken (as in the paper). Raises BadInput for a window that no document reaches or the model cannot read, and for a
+    most 1,024 tokens. Of a dataset on the hub only documents that fill the window are taken (as in the paper).
+    ``packed``: see `pack`. Raises BadInput for a window that no document reaches or the model cannot read, and for a
     tokenizer with ids that the model lacks.
     """
-    tokenizer = model.tokenizer
-    if tokenizer is None:
-        raise BadInput(f"{model.name} has no tokenizer; put its tokenizer files into the model's folder")
-    if tokenizer.vocab_size > model.vocabulary + 1:  # one more than the embedding may be a token for padding
-        raise BadInput(f"the tokenizer does not fit {model.name}: it has {tokenizer.vocab_size} tokens, but the model's "
-                       f"vocabulary has {model.vocabulary}")  # fmt: skip
+    tokenizer = fitting_tokenizer(model)
     start, stop = positions or (None, min(model.context, DEFAULT_CONTEXT))
     start = min(200, stop // 8) if start is None else start
     if not 0 <= start < stop:
@@ -103,22 +102,23 @@ def read(source: str, model, *, documents: int, positions: tuple[int, int] | Non
     if stop > model.context:
         raise BadInput(f"positions end at {stop}, but {model.name} reads at most {model.context} tokens; end them earlier")
     opening = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
-    start = max(start, len(opening))  # <bos> itself never counts
-    rows = []
+    start, room = max(start, len(opening)), stop - len(opening)  # <bos> itself never counts
+    ids_of = lambda text: list(tokenizer(text, add_special_tokens=False, truncation=True, max_length=room)["input_ids"])  # noqa: E731
     if is_dataset(source):
-        enough = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]) >= stop - len(opening)  # noqa: E731
-        about = dict(model=model.name, vocabulary=tokenizer.vocab_size, stop=stop)
+        enough = lambda text: packed or len(ids_of(text)) >= room  # noqa: E731
+        about = dict(model=model.name, vocabulary=tokenizer.vocab_size, stop=stop) | ({"packed": True} if packed else {})
         found = dataset_documents(source, count=documents, long_enough=enough, about=about)
     else:
         found = texts(source, limit=documents)
-    for text in found:
-        ids = tokenizer(text, add_special_tokens=False, truncation=True, max_length=stop - len(opening))["input_ids"]
-        rows.append(opening + list(ids))
+    made = [ids_of(text) for text in found]
+    if packed:
+        made = pack(made, room, list(tokenizer(BETWEEN, add_special_tokens=False)["input_ids"]))
+    rows = [opening + ids for ids in made]
     kept = [i for i, row in enumerate(rows) if len(row) > start]
     if not kept:
-        longest = max(len(row) for row in rows)
-        raise BadInput(f"positions start at {start}, but the longest of {len(rows)} documents has {longest} tokens; "
-                       "start earlier or give longer documents")  # fmt: skip
+        longest, what = max(map(len, rows)), "contexts" if packed else "documents"
+        raise BadInput(f"positions start at {start}, but the longest of {len(rows)} {what} has {longest} tokens; "
+                       "start earlier or give longer documents" + ("" if packed else " (or pack short ones into one context)"))  # fmt: skip
     highest = max(max(rows[i]) for i in kept)
     if highest >= model.vocabulary:
         raise BadInput(f"the tokenizer does not fit {model.name}: it gives token id {highest}, but the model's vocabulary "
@@ -132,6 +132,31 @@ def read(source: str, model, *, documents: int, positions: tuple[int, int] | Non
     unknown = tokens[real] == tokenizer.unk_token_id if tokenizer.unk_token_id is not None else np.zeros(1)
     return Reading(tokens, length, np.array(kept), (start, stop), len(rows) - len(kept), bool(opening),
                    float(unknown.mean()))  # fmt: skip
+
+
+def fitting_tokenizer(model):
+    """The tokenizer of a LanguageModel; BadInput where it has none, or one with more tokens than the model."""
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        raise BadInput(f"{model.name} has no tokenizer; put its tokenizer files into the model's folder")
+    if tokenizer.vocab_size > model.vocabulary + 1:  # one more than the embedding may be a token for padding
+        raise BadInput(f"the tokenizer does not fit {model.name}: it has {tokenizer.vocab_size} tokens, but the model's "
+                       f"vocabulary has {model.vocabulary}")  # fmt: skip
+    return tokenizer
+
+
+def pack(documents: list[list[int]], room: int, between: list[int]) -> list[list[int]]:
+    """Token ids of several documents in one context of ``room`` tokens, ``between`` (a blank line) between them.
+
+    A document that the end of its context cuts is not continued in the next: so no document is in two contexts, and a
+    context is what folds and intervals take for a document.
+    """
+    rows: list[list[int]] = [[]]
+    for ids in documents:
+        if len(rows[-1]) + len(between) >= room:
+            rows.append([])
+        rows[-1] = (rows[-1] + (between if rows[-1] else []) + ids)[:room]
+    return rows
 
 
 def _documents(file: Path, limit: int) -> list[str]:

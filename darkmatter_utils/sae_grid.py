@@ -9,16 +9,18 @@ from __future__ import annotations
 import csv
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from .errors import BadInput, nearest
 from .study import DATA
 
 SITES = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
 """The list's names of sites, and a model's."""
+
+
+TAKE = ("nearest", "around", "all")
+"""Which SAEs of a width are taken for an L0: the nearest; the nearest and its neighbour on the other side of that L0, so
+that the width can be read at it; or every one."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,20 @@ class Choice:
     taken: GridSae
     paper: GridSae
     wanted: float
+    beside: tuple[GridSae, ...] = ()
+    """Others of the same width that are taken as well."""
+
+    @property
+    def all(self) -> tuple[GridSae, ...]:
+        """The nearest one and those beside it."""
+        return self.taken, *self.beside
 
     @property
     def sentence(self) -> str:
         """What is taken, and what the paper took."""
         line = f"width {self.taken.width}: L0 {self.taken.l0} is taken as nearest to {self.wanted:g}"
+        if self.beside:
+            line += f" (and {', '.join(str(sae.l0) for sae in self.beside)})"
         if self.taken == self.paper:
             return f"{line}, as in the paper"
         return f"{line}; the paper's had L0 {self.paper.l0}, which was withdrawn"
@@ -79,8 +90,9 @@ def at(model: str, site: str, layer: int) -> tuple[GridSae, ...]:
     return found
 
 
-def nearest_l0(model: str, site: str, layer: int, l0: float) -> list[Choice]:
-    """For each width, narrowest first: the available SAE nearest to ``l0`` on a log scale, and the paper's nearest."""
+def choose(model: str, site: str, layer: int, l0: float, *, take: str = TAKE[0]) -> list[Choice]:
+    """For each width, narrowest first: the available SAE nearest to ``l0`` on a log scale, the paper's nearest, and what
+    `TAKE` says beside it."""
     found = at(model, site, layer)
     widths = sorted({sae.width for sae in found}, key=latents)
 
@@ -88,21 +100,17 @@ def nearest_l0(model: str, site: str, layer: int, l0: float) -> list[Choice]:
         return min(saes, key=lambda sae: (abs(math.log(sae.l0 / l0)), sae.l0))
 
     here = {w: [s for s in found if s.width == w] for w in widths}
-    return [Choice(near(left), near(here[w]), l0) for w in widths if (left := [s for s in here[w] if s.available])]
+    def beside(saes, taken):
+        others = [sae for sae in saes if sae != taken]
+        if take == "around":
+            others = [sae for sae in others if (sae.l0 - l0) * (taken.l0 - l0) < 0]
+            others = [near(others)] if others else []
+        return tuple(sorted(others, key=lambda sae: sae.l0)) if take != "nearest" else ()
+
+    return [Choice(taken := near(left), near(here[w]), l0, beside(left, taken)) for w in widths
+            if (left := [s for s in here[w] if s.available])]  # fmt: skip
 
 
 def latents(width: str) -> int:
     """"16k" → 16,384; "1m" → 1,048,576."""
     return int(width[:-1]) * {"k": 1 << 10, "m": 1 << 20}[width[-1]]
-
-
-def at_l0(l0s: Sequence[float], values: Sequence[float], wanted: float) -> float:
-    """A quantity at an L0 that no SAE of a width has: linear in log L0 between the two nearest; NaN beyond the ends.
-
-    Raises BadInput where two SAEs have one L0, or an L0 is not above 0.
-    """
-    order = np.argsort(l0s)
-    x, y = np.asarray(l0s, dtype=float)[order], np.asarray(values, dtype=float)[order]
-    if len(x) == 0 or x[0] <= 0 or (np.diff(x) == 0).any():
-        raise BadInput(f"L0s must be above 0 and differ, got {list(map(float, x))}")
-    return float(np.interp(math.log(wanted), np.log(x), y, left=math.nan, right=math.nan))

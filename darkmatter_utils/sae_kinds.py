@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .sae_training import BATCHES_PER_ROW, SaeJob, _checkpoint, _resume, learning_rate
-from .streams import shuffled_rows
+from .sae_training import SaeJob, fit
 
 KINDS = ("topk", "standard", "frozen")
 SEARCH = {"share": 0.2, "first": 2.0, "short": 3, "full": 4, "near": 0.05}
@@ -21,8 +19,6 @@ its order of magnitude; then at most four full runs, because L0 goes on falling 
 5% of the asked L0 (in its logarithm) ends its stage. Each next coefficient is where the line through the stage's last
 two runs, in log L0 against log coefficient, meets the asked L0, a factor of 4 away at most; after the stage's first
 run the line has the slope −1. The full run nearest to the asked L0 is kept."""
-TAIL = 100
-"""Batches at the end of a run that its L0 in training is averaged over."""
 
 
 def train_kind(job: SaeJob, kind: str, activations: np.ndarray, folder: Path, *, log=print) -> Path:
@@ -98,41 +94,6 @@ def _made(job: SaeJob, kind: str, d: int, l1: float):
 
 def _run(job: SaeJob, kind: str, activations: np.ndarray, folder: Path | None, *, l1: float = 0.0):
     """(trained SAE with the scale of x folded in, record); checkpoints in ``folder``, if one is given."""
-    from sae_lens.config import LoggingConfig, SAETrainerConfig
-    from sae_lens.training.sae_trainer import SAETrainer
-
     torch.manual_seed(job.seed)
-    steps = job.samples // job.batch
-    head = activations[:50_000].astype(np.float32)
-    scale = float(np.sqrt(head.shape[1] / (head**2).sum(1).mean()))
-    sae = _made(job, kind, head.shape[1], l1)
-    with torch.no_grad():
-        sae.b_dec.copy_(torch.from_numpy(head.mean(0) * scale))
-    logger = LoggingConfig(log_to_wandb=False)
-    config = SAETrainerConfig(total_training_samples=job.samples, train_batch_size_samples=job.batch, lr=job.lr,
-                              lr_end=job.lr, device="cpu", dead_feature_window=200, logger=logger, autocast=True)  # fmt: skip
-    trainer = SAETrainer(config, sae, iter(()))
-    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda s: learning_rate(s, steps))
-    start, curve, spent, (residual, total) = (0, [], 0.0, (0.0, 0.0))
-    if folder is not None:
-        start, curve, spent, (residual, total) = _resume(trainer, sae, folder / "checkpoint")
-    clock, active = time.perf_counter(), []
-    for step, rows in enumerate(shuffled_rows(activations, job.batch, seed=job.seed, start=start), start):
-        if step == steps:
-            break
-        x = torch.from_numpy(rows).float() * scale
-        output = trainer.step(x)
-        trainer.n_training_steps += 1
-        residual += float((x - output.sae_out.detach().float()).pow(2).sum())
-        total += float((x - x.mean(0)).pow(2).sum())
-        if step >= steps - TAIL:
-            active.append(float((output.feature_acts > 0).sum(1).float().mean()))
-        if (step + 1) % BATCHES_PER_ROW == 0 or step + 1 == steps:
-            curve.append([(step + 1) * job.batch, round(residual / total, 5)])
-            residual = total = 0.0
-        if folder is not None and (step + 1) % (steps // 10) == 0 and step + 1 < steps:
-            progress = dict(curve=curve, spent=spent + time.perf_counter() - clock, sums=[residual, total])
-            _checkpoint(trainer, folder / "checkpoint", progress)
-    spent += time.perf_counter() - clock
-    sae.fold_activation_norm_scaling_factor(scale)
-    return sae, dict(seconds=round(spent), curve=curve, l0_in_training=float(np.mean(active)))
+    sae = _made(job, kind, activations.shape[1], l1)
+    return sae, fit(job, sae, activations, folder)

@@ -33,6 +33,8 @@ class SaeJob:
 
 BATCHES_PER_ROW = 100
 """Training batches that one row of the curve averages over."""
+TAIL = 100
+"""Batches at the end of a run that its L0 in training is averaged over."""
 FLOOR = 0.03
 """The learning rate of the last third, as a share of the peak."""
 
@@ -54,30 +56,44 @@ def train_sae(job: SaeJob, activations: np.ndarray, folder: Path, *, log=print) 
     training.json: the job, the seconds spent and the curve, a row per ``BATCHES_PER_ROW`` batches with the FVU of
     those batches. A checkpoint is written each tenth of the run. Raises nothing of its own.
     """
-    from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
-    from sae_lens.training.sae_trainer import SAETrainer
 
     if (folder / "training.json").exists():
         return folder
     torch.manual_seed(job.seed)
-    steps = job.samples // job.batch
-    scale = float(np.sqrt(activations.shape[1] / (activations[:50_000].astype(np.float32) ** 2).sum(1).mean()))
-    mean = activations[:50_000].astype(np.float32).mean(0) * scale
     sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(
         d_in=activations.shape[1], d_sae=job.width, k=job.l0, dtype="float32", device="cpu", topk_threshold_lr=0.05,
     ))  # fmt: skip
+    record = fit(job, sae, activations, folder)
+    sae.save_inference_model(str(folder))
+    (folder / "training.json").write_text(json.dumps(asdict(job) | {k: record[k] for k in ("seconds", "curve")}))
+    log(f"sae: {job.id} FVU {record['curve'][-1][1]:.4f} in training, {record['seconds']} s")
+    return folder
+
+
+def fit(job: SaeJob, sae, activations: np.ndarray, folder: Path | None) -> dict:
+    """Run SAELens' trainer on a fresh training SAE, in place, and fold the scale of x into it: seconds, curve, L0.
+
+    Rows are scaled to a mean squared norm of d, and b_dec starts at their mean. Checkpoints go to ``folder``, if one is
+    given, and a run that was cut off goes on from there.
+    """
+    from sae_lens.config import LoggingConfig, SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    steps = job.samples // job.batch
+    head = activations[:50_000].astype(np.float32)
+    scale = float(np.sqrt(head.shape[1] / (head**2).sum(1).mean()))
     with torch.no_grad():
-        sae.b_dec.copy_(torch.from_numpy(mean))
-    trainer = SAETrainer(
-        SAETrainerConfig(
-            total_training_samples=job.samples, train_batch_size_samples=job.batch, lr=job.lr, lr_end=job.lr,
-            device="cpu", dead_feature_window=200, logger=LoggingConfig(log_to_wandb=False), autocast=True,
-        ), sae, iter(()),
-    )  # fmt: skip
+        sae.b_dec.copy_(torch.from_numpy(head.mean(0) * scale))
+    logger = LoggingConfig(log_to_wandb=False)
+    config = SAETrainerConfig(total_training_samples=job.samples, train_batch_size_samples=job.batch, lr=job.lr,
+                              lr_end=job.lr, device="cpu", dead_feature_window=200, logger=logger, autocast=True)  # fmt: skip
+    trainer = SAETrainer(config, sae, iter(()))
     trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda s: learning_rate(s, steps))
-    start, curve, spent, (residual, total) = _resume(trainer, sae, folder / "checkpoint")
-    clock = time.perf_counter()
+    start, curve, spent, (residual, total) = (0, [], 0.0, (0.0, 0.0))
+    if folder is not None:
+        start, curve, spent, (residual, total) = _resume(trainer, sae, folder / "checkpoint")
+    clock, active = time.perf_counter(), []
     for step, rows in enumerate(shuffled_rows(activations, job.batch, seed=job.seed, start=start), start):
         if step == steps:
             break
@@ -86,19 +102,17 @@ def train_sae(job: SaeJob, activations: np.ndarray, folder: Path, *, log=print) 
         trainer.n_training_steps += 1
         residual += float((x - output.sae_out.detach().float()).pow(2).sum())
         total += float((x - x.mean(0)).pow(2).sum())
+        if step >= steps - TAIL:
+            active.append(float((output.feature_acts > 0).sum(1).float().mean()))
         if (step + 1) % BATCHES_PER_ROW == 0 or step + 1 == steps:
             curve.append([(step + 1) * job.batch, round(residual / total, 5)])
             residual = total = 0.0
-        if (step + 1) % (steps // 10) == 0 and step + 1 < steps:
+        if folder is not None and (step + 1) % (steps // 10) == 0 and step + 1 < steps:
             progress = dict(curve=curve, spent=spent + time.perf_counter() - clock, sums=[residual, total])
             _checkpoint(trainer, folder / "checkpoint", progress)
     spent += time.perf_counter() - clock
     sae.fold_activation_norm_scaling_factor(scale)
-    sae.save_inference_model(str(folder))
-    record = asdict(job) | dict(seconds=round(spent), curve=curve)
-    (folder / "training.json").write_text(json.dumps(record))
-    log(f"sae: {job.id} FVU {curve[-1][1]:.4f} in training, {spent:.0f} s")
-    return folder
+    return dict(seconds=round(spent), curve=curve, l0_in_training=float(np.mean(active)))
 
 
 def _checkpoint(trainer, folder: Path, progress: dict) -> None:

@@ -10,10 +10,10 @@ import pandas as pd
 
 from . import charts
 from .measurement import manifest
-from .rules import FLAT
+from .rules import FLAT, ONE_L0
 from .scaling import FloorFit
 from .tables import Words
-from .widths import Suite, suite_rows, width_suite
+from .widths import Suite, one_l0, suite_l0, suite_rows, width_suite
 
 
 def breakdown_with_floor(total: Suite, nonlinear: Suite, fit: FloorFit | None) -> pd.DataFrame:
@@ -68,9 +68,10 @@ def left_out_chart(total: Suite, missed: pd.DataFrame):
 def flat_chart(measurement):
     """FVU and FVU_nonlinear over width, with the wedge of lines that change by less than ±FLAT per doubling.
     """
+    l0 = one_l0(measurement)
     parts = {
-        "SaeError": width_suite(measurement, "fvu"),
-        "NonlinearError": width_suite(measurement, "fvu_nonlinear"),
+        "SaeError": width_suite(measurement, "fvu", l0=l0),
+        "NonlinearError": width_suite(measurement, "fvu_nonlinear", l0=l0),
     }
     frame = pd.concat([suite.frame().assign(part=part) for part, suite in parts.items()])
     suite = parts["NonlinearError"]
@@ -118,3 +119,20 @@ def training_chart(curves: pd.DataFrame):
     return charts.lines_with_intervals(
         curves, "tokens", "fvu", color="latents", x_scale="linear", x_title="training tokens", y_title="FVU"
     )
+
+
+def l0_words(measurement) -> Words:
+    """At which L0 the widths are compared, and how they were brought to it where the SAEs' own differ."""
+    own, (low, high) = suite_rows(measurement)["l0"], suite_l0(measurement)
+    if one_l0(measurement) is not None:
+        return Words(
+            f"The L0 of the suite's SAEs goes from {own.min():.1f} to {own.max():.1f} here, so every number of this chapter "
+            f"is read at L0 {low:.1f}: log FVU is taken as linear in log L0 between the two SAEs of each width that lie "
+            "around it."
+        )
+    if high > low * (1 + ONE_L0):
+        return Words(
+            f"The L0 of the suite's SAEs goes from {low:.1f} to {high:.1f} here, and no L0 lies between two SAEs of every "
+            "width, so nothing can be read at one L0."
+        )
+    return Words(f"Here the SAEs of the suite are at one L0 as they are: {low:.2f} to {high:.2f}.")

@@ -20,6 +20,7 @@ BOOKKEEPING = (
     "cli",
     "listing",
     "readme",
+    "recipes",
     "records",
     "running",
     "shelf",

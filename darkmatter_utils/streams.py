@@ -57,7 +57,7 @@ class Source:
         if self.study.model is None:
             return None
         folder = self.study.data_folder() / self.study.model
-        model = load_model(folder, name=self.study.name, dtype=self.study.dtype, device=self.study.device,
+        model = load_model(folder, name=self.study.name, dtype=self.study.model_dtype or self.study.dtype, device=self.study.device,
                            random_weights=self.study.random_weights)  # fmt: skip
         model.check_site(self.study.site)
         return model

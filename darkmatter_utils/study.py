@@ -16,7 +16,9 @@ from .errors import BadInput, nearest
 STUDIES = Path(__file__).parent / "studies"
 DATA = Path(__file__).parent / "data"
 DTYPES = ("float64", "float32")
-"""Sums are float64 whatever the study says; this is the precision of the model and the SAEs."""
+"""Of the SAEs. Sums are float64 whatever the study says."""
+MODEL_DTYPES = (*DTYPES, "bfloat16", "float16")
+"""Of the model."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Study:
     ridge: float | str = 0.0
     """Ridge of the linear maps, or "cv"."""
     dtype: str = "float64"
+    """Of the SAEs, and of the model unless `model_dtype` says otherwise."""
+    model_dtype: str | None = None
+    """Precision in which the model runs, e.g. bfloat16; None: ``dtype``. What is read from it is float32 or wider."""
     device: str = "cpu"
     contexts: int | None = None
     """Only so many contexts of the text; None: all."""
@@ -96,6 +101,8 @@ class Study:
             raise say(f"bootstrap is {self.bootstrap}; give at least 100 resamples for a 95% interval")
         if self.dtype not in DTYPES:
             raise say(f"dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
+        if self.model_dtype is not None and self.model_dtype not in MODEL_DTYPES:
+            raise say(f"model_dtype '{self.model_dtype}' is not one of {', '.join(MODEL_DTYPES)}")
         if self.ridge != "cv" and (isinstance(self.ridge, str) or self.ridge < 0):
             raise say(f"ridge is {self.ridge!r}; give a number of 0 or more, or cv")
         if (self.model is None) != bool(self.world):
@@ -108,16 +115,24 @@ class Study:
 
     @classmethod
     def load(cls, source: "str | Path | Study") -> "Study":
-        """A study by name or by the path of its YAML file; BadInput names the nearest valid names."""
+        """A study by name or by the path of its YAML file; BadInput names the nearest valid names.
+
+        A recipe (a study whose model and SAEs come from elsewhere) is the study that `preparing.prepare` made of it.
+        """
         if isinstance(source, Study):
             return source
+        from . import recipes  # here, for it builds on this module
+
+        if recipes.is_recipe(str(source)):
+            source = recipes.prepared(recipes.load(source))
         path = Path(source)
         if path.suffix not in (".yaml", ".yml"):
             path = STUDIES / f"{source}.yaml"
             if not path.is_file():
-                raise BadInput(f"unknown study '{source}'; {nearest(source, study_names())} (or the path of a .yaml file)")
+                valid = [*study_names(), *recipes.names()]
+                raise BadInput(f"unknown study '{source}'; {nearest(str(source), valid)} (or the path of a .yaml file)")
         elif not path.is_file():
-            raise BadInput(f"no study file at {path}; give a name ({', '.join(study_names())}) or a .yaml file")
+            raise BadInput(f"no study file at {path}; give a name ({', '.join([*study_names(), *recipes.names()])}) or a .yaml file")
         try:
             settings = yaml.safe_load(path.read_text("utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:

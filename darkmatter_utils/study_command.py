@@ -26,16 +26,6 @@ def add(commands, command) -> None:
         command(actions, name, function, about, study=False).add_argument("file", help="a .tar file of study export")
 
 
-def ready(name: str) -> str:
-    """The study that ``name`` stands for: its own name or file, or the file that `recipes.prepare` made of a recipe.
-
-    Raises BadInput, saying how to prepare it, for a recipe that is not prepared here.
-    """
-    from . import recipes
-
-    return str(recipes.prepared(recipes.load(name))) if recipes.is_recipe(name) else name
-
-
 def _new(options) -> None:
     from . import recipes
 
@@ -43,24 +33,24 @@ def _new(options) -> None:
 
 
 def _check(options) -> None:
-    from . import recipes
+    from . import preparing, recipes
     from .study import Study
 
     if not recipes.is_recipe(options.study):
         study = Study.load(options.study)
         print(f"study {study.name}: ready, {len(study.saes)} SAEs at {', '.join(study.sites()) or study.site}")
         return
-    for line in recipes.check(recipes.load(options.study)):
+    for line in preparing.check(recipes.load(options.study)):
         print(line)
 
 
 def _prepare(options) -> None:
     import sys
 
-    from . import recipes
+    from . import preparing, recipes
 
     recipe = recipes.load(options.study)
-    path = recipes.prepare(recipe, progress=lambda line: print(line, file=sys.stderr, flush=True))
+    path = preparing.prepare(recipe, progress=lambda line: print(line, file=sys.stderr, flush=True))
     print(f"study {recipe.name} is prepared: {path}\nnow: darkmatter build --study {options.study}")
 
 
@@ -72,7 +62,7 @@ def _export(options) -> None:
     path = Path(options.file)
     if not path.absolute().parent.is_dir() or path.is_dir():
         raise BadInput(f"{path} cannot be written: give a file in a folder that is there")
-    study = Study.load(ready(options.study))
+    study = Study.load(options.study)
     found = portable.export(study, path)
     print(f"study {study.name}: {len(found)} result(s) in {path}")
 

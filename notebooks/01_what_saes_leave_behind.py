@@ -27,9 +27,10 @@ from darkmatter_utils.charts import by_position
 from darkmatter_utils.claims import PAPER
 from darkmatter_utils.evidence import ends, reference_sae, setting
 from darkmatter_utils.figures import concentration, positions, strip, typical_context, unit_variance
-from darkmatter_utils.pages import card_table, question, sae_table
+from darkmatter_utils.pages import card_table, question, sae_table, warnings_of
 from darkmatter_utils.samples import sample
 from darkmatter_utils.tables import Folded
+from darkmatter_utils.warning_signs import of_study
 
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)
@@ -111,6 +112,10 @@ chapter.glue("window", f"{tokens['position'].min()} to {tokens['position'].max()
 
 # %% tags=["remove-input"]
 card_table(measurement)
+
+# %% tags=["remove-input"]
+chapter.record("warnings", of_study(measurement))
+warnings_of(measurement)
 
 # %% [markdown]
 # And the SAEs. *Dead latents* never fire on the scored text. The SAEs of the *width suite* share one target L0 and differ in

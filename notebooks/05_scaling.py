@@ -26,11 +26,11 @@ from darkmatter_utils.evidence import evidence
 from darkmatter_utils.pages import estimates_table, left_out_table, opening, rule_of, seeds_table, steps_table
 from darkmatter_utils.scaling import fit_floor, left_out, per_doubling
 from darkmatter_utils.scaling_charts import (
-    flat_chart, floor_chart, last_third, left_out_chart, training_chart, training_curves,
+    flat_chart, floor_chart, l0_words, last_third, left_out_chart, training_chart, training_curves,
 )  # fmt: skip
 from darkmatter_utils.tables import Words
 from darkmatter_utils.verdicts import judged
-from darkmatter_utils.widths import width_suite
+from darkmatter_utils.widths import one_l0, width_suite
 from darkmatter_utils.words import percent, plain
 
 # %% tags=["remove-input"]
@@ -41,8 +41,8 @@ verdicts = {number: judged(chapter, number, evidence(number, measurement), unfit
 Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict in verdicts.items()))
 
 # %% mystnb={"figure": {"caption": "The error's share of the variance of x over the width of the SAE, at one L0. Points: the measured FVU; the line is the fitted curve with its band, dashed where it leaves the measured widths; the dotted line is the floor c with its interval. Areas under the points: red is nonlinear; green is what the floor holds above that (nothing, where the floor lies below the red); yellow is what lies above the floor, read as features that are absent from narrow SAEs. All intervals are 95% and carry documents and training seeds. See whether the curve has a floor at all, and whether the red area keeps its height. (Paper: Fig. 1.)", "name": "fig-scaling"}} tags=["remove-input"]
-total = width_suite(measurement, "fvu")
-nonlinear = width_suite(measurement, "fvu_nonlinear")
+l0 = one_l0(measurement)
+total, nonlinear = (width_suite(measurement, metric, l0=l0) for metric in ("fvu", "fvu_nonlinear"))
 for width in total.widths[:skip]:
     total, nonlinear = total.without(width), nonlinear.without(width)
 fit = fit_floor(total)
@@ -102,6 +102,7 @@ estimates_table({} if fit is None else {"floor c": fit.c, "scale a": fit.a, "exp
 chapter.glue("paper", claim(5).paper)
 chapter.glue("paper widths", PAPER["widths"])
 chapter.glue("paper off", PAPER["off L0"])
+chapter.glue("one L0", str(l0_words(measurement)))
 
 # %% [markdown]
 # ## Can it predict a width it has not seen?
@@ -148,7 +149,7 @@ Words("\n\n".join([rule_of(4), rule_of(5)]))
 # - **Few widths.** A floor is an extrapolation: it lies beyond every width that was trained. Three numbers from a handful of
 #   widths leave it loose, and a curve that bends for another reason looks like one with a floor.
 # - **L0 drifts with width.** The paper picks, at every width, the SAE whose L0 comes nearest to a target; some of its widest miss
-#   it {glue:text}`paper off`. Here the thresholds were set so that the L0 is the target's, and chapter 01 lists by how much they miss it.
+#   it {glue:text}`paper off`. {glue:text}`one L0`
 # - **Training.** A wider SAE needs more training, and here all widths got the same number of tokens. One that is not trained to
 #   the end raises the right end of the curve, and with it the floor. {numref}`fig-training` shows how FVU fell while they were
 #   trained.

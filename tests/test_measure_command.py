@@ -16,6 +16,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from darkmatter_utils import cli, decompose
+from darkmatter_utils.reading import pack
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,28 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(here, monkeypatch, 
     assert cli.main(measure("--json", "b.json")) == 0
     assert "shard 1 of 20" in capsys.readouterr().err
     assert (here / "a.json").read_bytes() == (here / "b.json").read_bytes()
+
+
+def test_short_documents_share_a_context(here, capsys):
+    toys.text(here / "short.jsonl", documents=120, length=9)
+    assert "the longest of 120 documents has 10 tokens; start earlier or give longer documents (or pack" in complaint(
+        capsys, measure(text="short.jsonl", positions="12:32"))  # fmt: skip
+    assert cli.main(measure("--packed", "--json", "a.json", text="short.jsonl", positions="12:32")) == 0
+    found = json.loads((here / "a.json").read_text())
+    # Contexts of <bos> and 31 words: three documents whole and four words of a fourth, which is not continued.
+    assert found["documents"] == 30 and found["tokens"] == 30 * 20
+    assert "packed contexts" not in capsys.readouterr().out
+    assert cli.main(measure("--packed", "--dry-run", text="short.jsonl", positions="12:32")) == 0
+    assert "30 packed contexts, 600 tokens that count" in capsys.readouterr().out
+
+
+def test_a_document_is_in_one_context_only():
+    documents = [[n] * length for n, length in enumerate((5, 3, 9, 30, 1, 2))]
+    assert pack(documents, 10, [99]) == [[0] * 5 + [99] + [1] * 3, [2] * 9, [3] * 10, [4, 99, 5, 5]]
+    made = pack([[n] * 7 for n in range(50)], 16, [])
+    assert all(len(row) <= 16 for row in made)
+    homes = [{i for i, row in enumerate(made) if n in row} for n in range(50)]
+    assert all(len(home) == 1 for home in homes)
 
 
 def test_a_dry_run_writes_nothing(here, capsys, monkeypatch):

@@ -46,6 +46,21 @@ def test_as_the_released_formulas(kind):
     assert float(ours.linear_map.bias.abs().max()) == 0 and ours.protocol == "paper"
 
 
+@pytest.mark.parametrize("kind", ["plain", "float32 torch"])  # with huge means single precision loses the sixth digit
+def test_as_the_released_code_in_its_single_precision(kind):
+    """What the authors run: everything in float32, `lstsq` as it comes."""
+    x, reconstruction, document = world(kind)
+    train = np.random.default_rng(1).random(len(x)) < 0.6
+    ours = decompose(x, reconstruction, document=document, protocol="paper", train=train, bootstrap=50)
+    x, rows = torch.as_tensor(x).float(), torch.as_tensor(train)
+    error = x - torch.as_tensor(reconstruction).float()
+    solution = torch.linalg.lstsq(x[rows], error[rows]).solution
+    variance = ((x - x.mean(0)) ** 2).sum()
+    assert ours.fvu.value == pytest.approx(float((error**2).sum() / variance), abs=1e-4)
+    assert ours.fvu_nonlinear.value == pytest.approx(float(((error - x @ solution) ** 2).sum() / variance), abs=1e-4)
+    assert ours.r2_per_dim.value == pytest.approx(float(r2(error[~rows], error[~rows] - x[~rows] @ solution).mean()), abs=1e-4)
+
+
 def test_default_rows_follow_from_the_seed():
     x, reconstruction, document = world()
     rows = np.zeros(len(x), dtype=bool)

@@ -1,14 +1,13 @@
 """Studies of one's own: written, checked, prepared, measured; the paper's grid; datasets."""
 
 import json
-import math
 
 import pytest
 import toys
 import yaml
 from published import gemma_scope
 
-from darkmatter_utils import cli, dataset_texts, measure, recipes, sae_grid
+from darkmatter_utils import cli, dataset_texts, locations, measure, preparing, recipes, sae_grid
 from darkmatter_utils.errors import BadInput
 
 
@@ -57,7 +56,7 @@ def test_new_writes_what_check_reads(here, capsys):
     toys.sae(here / "sae")
     assert cli.main(["study", "new", "own.yaml", "--model", "model", "--sae", "sae", "--text", "text.jsonl"]) == 0
     made = recipes.load("own.yaml")
-    assert (made.name, made.names()) == ("own", [str(here / "sae")]) and len(capsys.readouterr().out.splitlines()) <= 10
+    assert (made.name, made.names()) == ("own", [("", str(here / "sae"))]) and len(capsys.readouterr().out.splitlines()) <= 10
     assert cli.main(["study", "new", "own.yaml"]) == 2
     assert "own.yaml is there already" in capsys.readouterr().err
     assert cli.main(["study", "check", "own.yaml"]) == 2
@@ -72,6 +71,11 @@ def test_new_writes_what_check_reads(here, capsys):
     (dict(window=[9, 9]), r"study mine: window \[9, 9\] is empty"),
     (dict(dtype="int8"), "study mine: dtype 'int8' is not one of"),
     (dict(saes="a"), "saes must be a list"),
+    (dict(model_dtype="int8"), "study mine: model_dtype 'int8' is not one of float64, float32, bfloat16"),
+    (dict(suites={"dept": ["a"]}), "study mine: unknown suite 'dept'; nearest valid names: depth"),
+    (dict(suites={"depth": "a"}), "study mine: suite depth must be a list of folders or names"),
+    (dict(saes=[], grid={"model": "gemma-2-2b", "site": "res", "layer": 12, "l0": 60, "take": "al"}),
+     "study mine: grid takes 'al'; nearest valid names: all"),
 ])  # fmt: skip
 def test_mistakes_in_a_study(here, changes, says):
     with pytest.raises(BadInput, match=says):
@@ -82,7 +86,7 @@ def test_documents_that_do_not_fill_the_window(here):
     toys.text(here / "text.jsonl", documents=30, length=20)
     (here / "text.jsonl").write_text((here / "text.jsonl").read_text() + "\n" + json.dumps("w1 " * 40))
     with pytest.raises(BadInput, match="study mine: 1 documents reach position 32, too few for 5 folds; end the window earlier"):
-        recipes.prepare(recipes.load(recipe(here, documents=31)))
+        preparing.prepare(recipes.load(recipe(here, documents=31)))
 
 
 def test_the_studies_of_the_paper_can_be_read():
@@ -94,24 +98,31 @@ def test_the_studies_of_the_paper_can_be_read():
     assert taken == {"16k": 58, "32k": 57, "65k": 55, "131k": 62, "262k": 50, "524k": 48, "1m": 57}
 
 
+def test_every_sae_that_a_shipped_study_names_is_known():
+    for name in recipes.names():
+        found = [locations.sae_name(sae) for _, sae in recipes.load(name).names()]
+        assert len(set(found)) == len(found) and {suite for suite, _ in recipes.load(name).names()} <= {"", *recipes.SUITES}
+
+
+def test_around_an_l0_each_width_has_an_sae_on_both_sides():
+    for choice in sae_grid.choose("gemma-2-9b", "res", 20, 60, take="around"):
+        l0s = sorted(sae.l0 for sae in choice.all)
+        assert len(l0s) == 2 and l0s[0] < 60 < l0s[1] and choice.taken.l0 in l0s
+    every = sae_grid.choose("gemma-2-9b", "res", 20, 60, take="all")
+    assert sum(len(choice.all) for choice in every) == 34
+    assert every[4].sentence.startswith("width 262k: L0 50 is taken as nearest to 60 (and 11, 259)")
+
+
 def test_what_was_withdrawn_is_named():
     grid = sae_grid.grid()
     assert len(grid) == 2368 and sum(not sae.available for sae in grid) == 26
-    by_width = {choice.paper.width: choice for choice in sae_grid.nearest_l0("gemma-2-9b", "res", 20, 60)}
+    by_width = {choice.paper.width: choice for choice in sae_grid.choose("gemma-2-9b", "res", 20, 60)}
     assert by_width["262k"].sentence == "width 262k: L0 50 is taken as nearest to 60; the paper's had L0 64, which was withdrawn"
     assert by_width["16k"].sentence == "width 16k: L0 58 is taken as nearest to 60, as in the paper"
     with pytest.raises(BadInput, match="has no res at layer 99 of gemma-2-9b; layers 0 to"):
-        sae_grid.nearest_l0("gemma-2-9b", "res", 99, 60)
+        sae_grid.choose("gemma-2-9b", "res", 99, 60)
     with pytest.raises(BadInput, match="no model 'gemma-2-9'; nearest valid names: gemma-2-9b"):
         sae_grid.at("gemma-2-9", "res", 20)
-
-
-def test_between_two_l0s_a_quantity_is_linear_in_log_l0():
-    assert sae_grid.at_l0([40, 10, 160], [2, 1, 3], 80) == pytest.approx(2.5)
-    assert sae_grid.at_l0([10, 40], [1, 2], 40) == 2
-    assert math.isnan(sae_grid.at_l0([10, 40], [1, 2], 41)) and math.isnan(sae_grid.at_l0([10, 40], [1, 2], 9))
-    with pytest.raises(BadInput, match="must be above 0 and differ"):
-        sae_grid.at_l0([10, 10], [1, 2], 10)
 
 
 def test_documents_of_a_dataset(here):

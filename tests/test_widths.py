@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from darkmatter_utils.baselines import ALL, LabelMeans, document_r2, simple_predictors
+from darkmatter_utils.errors import BadInput
 from darkmatter_utils.power_law import PowerLaw
 from darkmatter_utils.rules import WIDTHS
 from darkmatter_utils.scaling import fit_floor, left_out, per_doubling, refit
-from darkmatter_utils.widths import width_suite
+from darkmatter_utils.widths import one_l0, suite_l0, width_suite
 
 WIDE = np.array([128, 256, 512, 1024, 2048, 4096])
 
@@ -164,3 +165,44 @@ def test_document_r2_at_its_poles():
     document = np.repeat(np.arange(20), 10)
     assert document_r2(target, target, document).value == 1
     assert document_r2(target, np.full(200, target.mean()), document).value == pytest.approx(0)
+
+
+def grid(l0s, *, error=0.01, replicates=500):
+    """A measurement with SAEs of several L0 a width, FVU = W^-0.3 L0^-0.4; the first L0 of a width is the suite's."""
+    rows = [(width, l0, i == 0) for width, mine in zip(WIDE, l0s, strict=True) for i, l0 in enumerate(mine)]
+    saes = pd.DataFrame(rows, columns=["width", "l0", "main"]).assign(seed=0, kind="jumprelu", l0_target=np.nan)
+    saes["id"] = [f"{row.width}-{row.l0}" for row in saes.itertuples()]
+    saes["fvu"] = saes["width"] ** -0.3 * saes["l0"] ** -0.4
+    documents = np.exp(error * np.random.default_rng(0).standard_normal((replicates, 1)))
+    return SimpleNamespace(saes=saes, replicates={"fvu": saes["fvu"].to_numpy() * documents})
+
+
+def test_widths_at_different_l0_are_read_at_one_in_log_l0():
+    made = grid([(50, 80, 20), (62, 40), (57, 300), (48, 90, 70), (64, 30), (60, 65, 55)])
+    l0 = one_l0(made)
+    assert 55 <= l0 <= 62 and suite_l0(made) == (l0, l0)
+    suite = width_suite(made, "fvu", l0=l0)
+    assert suite.l0 == l0 and np.allclose(suite.values, WIDE**-0.3 * l0**-0.4)
+    assert np.allclose(suite.replicates.std(axis=0) / suite.values, 0.01, rtol=0.1)
+    # At the SAEs' own L0 the slope over widths is another one.
+    assert abs(per_doubling(suite).value - (2**-0.3 - 1)) < 1e-9 < abs(per_doubling(width_suite(made, "fvu")).value - (2**-0.3 - 1))
+
+
+def test_widths_that_share_no_l0_are_left_as_they_are():
+    made = grid([(50, 80), (20, 30), (57, 300), (48, 90), (64, 30), (60, 65)])
+    assert one_l0(made) is None and suite_l0(made) == (20, 64)
+    with pytest.raises(BadInput, match="no two SAEs of 256 latents lie around an L0 of 60"):
+        width_suite(made, "fvu", l0=60)
+
+
+def test_a_suite_at_one_l0_needs_no_reading_between():
+    assert one_l0(grid([(50, 80), (51, 30), (50.5, 300), (50, 90), (50, 30), (52, 65)])) is None
+
+
+def test_seeds_stay_in_the_interval_between_l0s():
+    made = grid([(40, 80)] * 6)
+    twice = pd.concat([made.saes, made.saes.assign(seed=1, fvu=made.saes["fvu"] * 1.1)], ignore_index=True)
+    twice["l0_target"], twice.loc[twice["main"] & (twice["width"] > 1000), "l0"] = twice["l0"], 44.0
+    both = SimpleNamespace(saes=twice, replicates={"fvu": np.tile(twice["fvu"].to_numpy(), (500, 1))})
+    suite = width_suite(both, "fvu", l0=one_l0(both))
+    assert suite.seed_sd > 0.05 and (suite.replicates.std(axis=0) > 0.02 * suite.values).all()

@@ -1,0 +1,122 @@
+"""A study of a Gemma-2-shaped model and a synthetic Gemma Scope release: prepared, measured, every chapter built."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import gemma_toy
+import numpy as np
+import pytest
+import torch
+from throwaway import ROOT
+
+from darkmatter_utils import Study, chapters, cli, measure, preparing, recipes
+from darkmatter_utils.depth import layers
+from darkmatter_utils.earlier_sites import earlier_sites
+from darkmatter_utils.errors import BadInput
+from darkmatter_utils.evidence import evidence
+from darkmatter_utils.models import load_model
+from darkmatter_utils.warning_signs import of_study
+from darkmatter_utils.widths import one_l0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The toy with all its SAEs, and a cache of its own."""
+    made = tmp_path_factory.mktemp("gemma")
+    gemma_toy.study(made)
+    before = os.environ.get("DARKMATTER_CACHE")
+    os.environ["DARKMATTER_CACHE"] = str(made / "cache")
+    yield made
+    os.environ.pop("DARKMATTER_CACHE")
+    if before:
+        os.environ["DARKMATTER_CACHE"] = before
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    preparing.prepare(recipes.load(folder / "mine.yaml"))
+    return Study.load(folder / "mine.yaml")
+
+
+def test_every_sae_of_the_release_is_in_the_study(study):
+    assert study.name == "gemtoy" and len(study.selected()) == 21 and study.sites("depth") == [
+        "blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]  # fmt: skip
+    main = [entry for entry in study.saes if entry.main]
+    assert [entry.width for entry in main] == list(gemma_toy.WIDTHS) and {entry.l0 for entry in main} == {8}
+    found = layers(measure(study))
+    assert set(found["layer"]) == {0, 1, 2} and set(found["width"]) == {64, 256}
+    with_saes = {earlier.site for earlier in earlier_sites(study, 64) if earlier.sae}
+    assert {"blocks.1.attn.hook_z", "blocks.1.hook_mlp_out"} <= with_saes
+
+
+def test_widths_of_different_l0_are_compared_at_one(study):
+    made = measure(study)
+    main = made.saes[made.saes["main"]]
+    assert main["l0"].max() > 1.05 * main["l0"].min()
+    assert main["l0"].min() <= one_l0(made) <= main["l0"].max()
+    l0 = evidence(5, made)["l0"]
+    assert l0[0] == l0[1] == one_l0(made)
+
+
+def test_what_is_odd_about_an_sae_is_said_everywhere(study, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    signs = of_study(measure(study))
+    assert any(sign.startswith("w2048-l0-8: ") and "but 8 was published" in sign for sign in signs)
+    assert cli.main(["measure", "mine.yaml", "--json", "a.json"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"warning: {sign}" in said for sign in signs) and json.loads((folder / "a.json").read_text())["warnings"] == signs
+    assert cli.main(["measure", "mine.yaml", "--strict"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("darkmatter: strict: w512-l0-4: ")
+
+
+def test_a_model_in_half_precision_is_read_in_single(folder):
+    file = gemma_toy.study(folder / "half", widths=(64,), l0s=(4, 8, 16), model_dtype="bfloat16", suites={})
+    preparing.prepare(recipes.load(file))
+    half, whole = Study.load(file), load_model(folder / "half" / "model")
+    fvu = measure(half).saes["fvu"].to_numpy()
+    assert half.model_dtype == "bfloat16" and np.isfinite(fvu).all()
+    low = load_model(folder / "half" / "model", dtype="bfloat16")
+    tokens = torch.arange(1, 41).view(1, -1)
+    found, logits = low.run(tokens, [half.site])
+    exact, _ = whole.run(tokens, [half.site])
+    assert found[half.site].dtype == logits.dtype == torch.float32
+    assert 0 < float((found[half.site] - exact[half.site]).norm() / exact[half.site].norm()) < 0.05
+    seen = []
+    with low.replaced(half.site, lambda value: seen.append(value.dtype) or value * 0):
+        low.run(tokens, [half.site])
+    assert seen == [torch.float32]
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    (lambda s: dict(saes=s["saes"] + s["suites"]["sites"]), "a study has one site, those of other sites belong into its suites"),
+    (lambda s: dict(suites={"depth": s["saes"][:1]}), "is at the study's own site"),
+])  # fmt: skip
+def test_saes_of_other_sites_have_their_place(folder, changes, says):
+    import yaml
+
+    settings = yaml.safe_load((folder / "mine.yaml").read_text())
+    settings |= dict(saes=settings["saes"][:1]) | changes(settings | dict(saes=settings["saes"][:1]))
+    (folder / "wrong.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(BadInput, match=says):
+        preparing.prepare(recipes.load(folder / "wrong.yaml"))
+
+
+def test_every_chapter_is_built(study, folder):
+    """The issue's second measure: 7 widths × 3 L0s, `darkmatter build --study`, every chapter and its page."""
+    root = folder / "project"
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("_build", "records"))
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, root)
+    ran = subprocess.run([sys.executable, "-m", "darkmatter_utils.cli", "build", "--study", str(folder / "mine.yaml")],
+                         cwd=root, capture_output=True, text=True, check=False)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    for chapter in chapters.chapters(root):
+        assert (root / "build" / "gemtoy" / "html" / "book" / f"{chapter.name}.html").is_file(), chapter.name
+        assert json.loads(chapter.record("gemtoy").read_text())["study"]["name"] == "gemtoy"
+    scaling = (root / "build" / "gemtoy" / "05_scaling.ipynb").read_text()
+    assert "is read at L0" in scaling
+    assert "may not be what they seem" in (root / "build" / "gemtoy" / "html" / "book" / "00_index.html").read_text()
