@@ -76,18 +76,23 @@ def train_adapter(model: LanguageModel, site: str, taken: Taken, x_hat: Float[Te
     return Adapter(weight.detach(), bias.detach() * unit), losses
 
 
-def elsewhere(measurement: Measurement, scored: Int[np.ndarray, "document"], contexts: int) -> Taken:
-    """``contexts`` contexts of documents that are not scored: of the text "component", where there is one."""
+def left_over(measurement: Measurement, scored: Int[np.ndarray, "document"]) -> tuple[str, Contexts, np.ndarray]:
+    """(text, its contexts, the rows of documents that are not scored): of the text "component", where there is one."""
     study = measurement.study
     try:
-        text, there = "component", read_contexts(study.data_folder(), "component")
-        rows = spread(len(there.tokens), contexts)
+        there = read_contexts(study.data_folder(), "component")
+        return "component", there, np.arange(len(there.tokens))
     except BadInput:  # no such text: the documents of the study's own text that are left
-        text, there = study.text, read_contexts(study.data_folder(), study.text)
-        left = np.flatnonzero(~np.isin(there.document, scored))
-        if not len(left):
-            raise BadInput(f"study {study.name}: every document is scored, so none is left to train on") from None
-        rows = left[spread(len(left), contexts)]
+        there = read_contexts(study.data_folder(), study.text)
+        return study.text, there, np.flatnonzero(~np.isin(there.document, scored))
+
+
+def elsewhere(measurement: Measurement, scored: Int[np.ndarray, "document"], contexts: int) -> Taken:
+    """``contexts`` contexts of `left_over`. Raises BadInput where none is left."""
+    study, (text, there, left) = measurement.study, left_over(measurement, scored)
+    if not len(left):
+        raise BadInput(f"study {study.name}: every document is scored, so none is left to train on; give more documents")
+    rows = left[spread(len(left), contexts)]
     source = Source(replace(study, text=text, dtype="float32"))
     return read(source, rows, there.tokens[rows].astype(np.int64), there.document[rows])
 

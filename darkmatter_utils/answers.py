@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .decomposition import Decomposition, decompose
+from .errors import BadInput
 from .null_saes import DeadSae, RandomSae, ShrunkSae
 from .warning_signs import statistical
 
@@ -54,6 +55,8 @@ def answer(x, x_hat, document, *, title: str, folds: int, bootstrap: int, seed: 
            l0: float | None = None, published: float | None = None, warnings: tuple[str, ...] = (), about: dict,
            facts: dict, plan=None, tell: Callable[[str], None]) -> Answer:  # fmt: skip
     """Decompose arrays [token, d_model], memory-mapped or not, with documents [token]; nulls of ``width`` and ``l0``."""
+    if not _varies(x):
+        raise BadInput("x is the same in every row: it has no variance that could be explained")
     settings = dict(bootstrap=bootstrap, seed=seed)
     tell("the decomposition")
     result = decompose(x, x_hat, document=document, folds=folds, **settings)
@@ -71,7 +74,7 @@ def answer(x, x_hat, document, *, title: str, folds: int, bootstrap: int, seed: 
         tell(f"the null: {sae.kind}" + (f", on {rows:,} of {len(document):,} tokens" if rows < len(document) else ""))
         nulls[sae.kind] = decompose(x[:rows], _Made(sae, x, rows), document=document[:rows], folds=folds, **settings)
     gain = _gain(x, x_hat)
-    warnings = (*warnings, *statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain))
+    warnings = (*warnings, *_beside(result, nulls), *statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain))
     return Answer(title, result, paper, nulls, l0, gain, warnings, about, facts, plan)
 
 
@@ -89,6 +92,24 @@ class _Made:
 
     def __getitem__(self, rows):
         return self.sae.reconstruct(torch.from_numpy(np.array(self.x[: self.rows][rows])).double())[0]
+
+
+def _beside(result: Decomposition, nulls: dict[str, Decomposition]) -> list[str]:
+    """Signs that only show beside the nulls, or in an interval."""
+    found = []
+    if "random" in nulls and 1 > result.fvu.value >= nulls["random"].fvu.value:
+        found.append(f"the SAE leaves {result.fvu.value:.3g} of the variance, an untrained dictionary of its width and L0 "
+                     f"{nulls['random'].fvu.value:.3g}: is it this model's, are its weights transposed?")  # fmt: skip
+    rest = result.fvu_nonlinear
+    if rest.value == rest.high and rest.high > rest.low:
+        found.append("FVU_nonlinear, held out, is the end of its interval, which is about the best linear map: with so few or such "
+                     "unequal tokens the fitted map is not near it; give more documents")  # fmt: skip
+    return found
+
+
+def _varies(x) -> bool:
+    first = np.asarray(x[0], dtype=np.float64)
+    return any(bool((np.asarray(x[at : at + 4096]) != first).any()) for at in range(0, len(x), 4096))
 
 
 def _rows(document: np.ndarray, each: int, folds: int) -> int:

@@ -14,6 +14,8 @@ from .answers import Answer, answer
 from .errors import BadInput
 from .hub import readable
 
+LARGEST = 1e100
+"""Values beyond this would overflow when they are squared and summed."""
 TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16,
          "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "U32": np.uint32}  # fmt: skip
 """Types of safetensors that numpy has too."""
@@ -23,7 +25,7 @@ def read(source: str | Path) -> np.ndarray:
     """The array of ``FILE.npy`` or ``FILE.safetensors:NAME`` (the name may be left out where there is one), mapped.
 
     Raises BadInput for a file that is not there, truncated or of another type, and a name that it does not hold.
-    Cost: the header; rows are read when they are used.
+    Cost: the header; rows are read when they are used. bfloat16, which numpy lacks, is read whole, as float32.
     """
     text = str(source)
     name = None
@@ -54,7 +56,7 @@ def measure(x, reconstruction=None, *, document=None, sae=None, folds: int = 5, 
     tell, warnings = progress or (lambda line: None), []
     names = {"x": _name(x)}
     x = _loaded(x, "x")
-    about: dict = {"arrays": names, "shape": list(x.shape)}
+    about: dict = {"arrays": names, "shape": list(x.shape), "documents given": document is not None}
     width, l0, published, title = 0, None, None, None
     if sae is not None:
         loaded, x_hat, l0 = _through_sae(x, sae, sae_dtype, device, tell)
@@ -80,6 +82,8 @@ def measure(x, reconstruction=None, *, document=None, sae=None, folds: int = 5, 
     else:
         names["document"] = _name(document)
         document = np.asarray(read(document) if isinstance(document, (str, Path)) else document)
+    if folds < 2 or bootstrap < 100 or seed < 0:
+        raise BadInput(f"folds {folds} must be at least 2, bootstrap {bootstrap} at least 100, seed {seed} at least 0")
     have = len(np.unique(document))
     if have < folds:
         raise BadInput(f"{have} document(s) cannot make {folds} folds; give at least {folds} documents, or fewer folds")
@@ -96,6 +100,11 @@ def measure(x, reconstruction=None, *, document=None, sae=None, folds: int = 5, 
 def facts(x: str, reconstruction: str | None) -> list[str]:
     """For ``--dry-run``."""
     found = read(x)
+    _check(found, "x")
+    if reconstruction is not None:
+        _check(other := read(reconstruction), "reconstruction")
+        if other.shape != found.shape:
+            raise BadInput(f"x is {list(found.shape)} and the reconstruction {list(other.shape)}: they must have one shape")
     size = f"{readable(found.nbytes)}, {found.dtype} {list(found.shape)}"
     made = readable(4 * found.size) if reconstruction is None else "nothing"
     return [f"x: {x}, {size}", f"reconstruction: {reconstruction or 'made by the SAE'}", "download: nothing",
@@ -107,15 +116,24 @@ def _loaded(array, name: str):
     found = read(array) if isinstance(array, (str, Path)) else array
     if isinstance(found, torch.Tensor):
         found = found.detach().cpu().numpy() if found.dtype != torch.bfloat16 else found.detach().cpu().float().numpy()
-    if len(getattr(found, "shape", ())) != 2 or found.dtype.kind != "f":
-        shape, kind = list(getattr(found, "shape", [])), getattr(found, "dtype", type(found).__name__)
-        raise BadInput(f"{name} must be floats [token, d_model], got {kind} {shape}")
+    _check(found, name)
     for at in range(0, len(found), 65536):
         if not np.isfinite(part := found[at : at + 65536]).all():
             row = at + int(np.flatnonzero(~np.isfinite(part).all(axis=1))[0])
             why = "overflowed float16?" if found.dtype == np.float16 else "the file is damaged, or the model overflowed"
             raise BadInput(f"{name} holds NaN or infinity in row {row}: {why}")
+        if found.dtype.itemsize > 4 and (most := float(np.abs(part).max())) > LARGEST:
+            raise BadInput(f"{name} holds values up to {most:.1e}, whose squares overflow; scale the array")
     return found
+
+
+def _check(found, name: str) -> None:
+    """BadInput unless an array is one of floats [token, d_model] that can be used."""
+    shape, kind = list(getattr(found, "shape", [])), getattr(found, "dtype", type(found).__name__)
+    if len(shape) != 2 or found.dtype.kind != "f" or not all(shape):
+        raise BadInput(f"{name} must be floats [token, d_model], got {kind} {shape}")
+    if not found.dtype.isnative or found.dtype.itemsize > 8:
+        raise BadInput(f"{name} is stored as {kind}; save it as float32 in this machine's byte order")
 
 
 def _through_sae(x, sae, sae_dtype: str, device: str, tell):
@@ -176,11 +194,14 @@ def _tensor(path: Path, name: str | None) -> np.ndarray:
     if name not in header:
         raise BadInput(f"{path.name} has no '{name}'; it holds {', '.join(header)}")
     about = header[name]
-    if about["dtype"] not in TYPES:
-        raise BadInput(f"{path.name}: {name} is {about['dtype']}, which cannot be mapped; save it as F32")
-    if 8 + length + ends[name][1] > size:
-        raise BadInput(f"{path.name} has {size} bytes, too few for {name}: it is truncated; copy it again")
-    return np.memmap(path, dtype=TYPES[about["dtype"]], mode="r", offset=8 + length + ends[name][0], shape=tuple(about["shape"]))
+    half = about.get("dtype") == "BF16"
+    if not half and about.get("dtype") not in TYPES:
+        raise BadInput(f"{path.name}: {name} is {about.get('dtype')}; give {', '.join(TYPES)} or BF16")
+    kind, shape, (start, stop) = np.dtype(np.uint16 if half else TYPES[about["dtype"]]), tuple(about["shape"]), ends[name]
+    if 8 + length + stop > size or int(np.prod(shape)) * kind.itemsize != stop - start:
+        raise BadInput(f"{path.name} has {size} bytes, which do not fit {name} {list(shape)}: it is truncated or damaged; copy it again")
+    mapped = np.memmap(path, dtype=kind, mode="r", offset=8 + length + start, shape=shape)
+    return (mapped.astype(np.uint32) << 16).view(np.float32) if half else mapped
 
 
 def _name(array) -> str | None:

@@ -27,16 +27,35 @@ def main(arguments: list[str] | None = None) -> int:
     except BadInput as error:
         return _stop(2, " ".join(str(error).split()))
     except KeyboardInterrupt:
-        return _stop(130, "interrupted; what was finished is kept, the same command goes on from there")
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            return _fault(error)
-        return _stop(
-            2, f"the disk is full ({_where(error)}); free some space and give the same command again"
-        )
+        return _stop(130, INTERRUPTED)
+    except BrokenPipeError:  # whoever reads has left; what was asked for as a file was written first
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:  # noqa: BLE001  a traceback is no user interface
-        return _fault(error)
+        return _failed(error)
     return 0
+
+
+INTERRUPTED = "interrupted; what was finished is kept, the same command goes on from there"
+
+
+def _failed(error: Exception) -> int:
+    """What to say of an error that no one foresaw, or of a disk, a folder or Ctrl-C that some library made one of."""
+    number = getattr(error, "errno", None)
+    if number in NO_ROOM or any(os.strerror(code) in str(error) for code in NO_ROOM):
+        return _stop(2, f"the disk is full ({_where(error)}); free some space and give the same command again")
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        from .cache import cache_folder
+
+        path = Path(os.fsdecode(error.filename))
+        what = "; results are kept there: set DARKMATTER_CACHE to a folder that can be written" if path.is_relative_to(cache_folder()) else ""
+        return _stop(2, f"{path}: {error.strerror}{what}")
+    chain: BaseException | None = error
+    while chain is not None:  # an import that is interrupted may turn Ctrl-C into an error of its own
+        if isinstance(chain, KeyboardInterrupt):
+            return _stop(130, INTERRUPTED)
+        chain = chain.__context__
+    return _fault(error)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -176,8 +195,19 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _where(error: OSError) -> str:
-    return str(error.filename) if error.filename else os.getcwd()
+def _where(error: Exception) -> str:
+    """The file that did not fit, or the folders here that have no room."""
+    import shutil
+    import tempfile
+
+    from .cache import cache_folder
+
+    if getattr(error, "filename", None):
+        return str(error.filename)
+    places = [next(p for p in (path, *path.parents) if p.exists())
+              for path in map(Path.absolute, (cache_folder(), Path.cwd(), Path(tempfile.gettempdir())))]  # fmt: skip
+    full = [str(path) for path in dict.fromkeys(places) if shutil.disk_usage(path).free < 1 << 24]
+    return ", ".join(full) or ", ".join(dict.fromkeys(map(str, places)))
 
 
 def _fault(error: Exception) -> int:

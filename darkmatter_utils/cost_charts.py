@@ -108,6 +108,8 @@ def against_chart(found: Found, measure: str = "ce"):
 @told
 def adapter_chart(found: Found):
     """What is won back by LinearError, which reads x, and by linear maps of Sae(x), which do not."""
+    if found.adapted is None:
+        return Words("")
     names = {"Sae + LinearError": with_part("LinearError"), "least-squares adapter": LEAST_SQUARES,
              "adapter trained on the loss": TRAINED}  # fmt: skip
     made = []

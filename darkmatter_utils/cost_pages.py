@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .adapters import kept_adapters
+from .adapters import kept_adapters, left_over
 from .cost_contexts import PARTS, model_after, take
 from .cost_shares import Costs, alone, both_orders, by_width, lost, recovered, slopes, won_back
 from .cost_tables import claim8_table, main_ids, mean_and_clean, share_rows
@@ -31,8 +31,8 @@ class Found:
 
     measurement: Measurement
     costs: Costs
-    adapted: Costs
-    """`costs` with the adapters of the SAE that is shown."""
+    adapted: Costs | None
+    """`costs` with the adapters of the SAE that is shown; None where no document is left to make them on."""
     shares: pd.DataFrame
     """`cost_tables.share_rows`."""
     shown: str
@@ -52,9 +52,11 @@ def gather(measurement: Measurement, *, sae: str | None, contexts: int, training
     shown = sae or reference_sae(measurement)
     ids = list(dict.fromkeys([*suite, *over, shown]))
     made = Costs(**kept_costs(measurement, ids, contexts=contexts, controlled=first), replicates=study.bootstrap, seed=study.seed)
-    adapters = kept_adapters(measurement, shown, contexts=contexts, training=training, steps=steps)
-    return Found(measurement, made, made.with_losses(adapters["losses"]), share_rows(measurement, made), shown, over,
-                 adapters["curve"])  # fmt: skip
+    adapted, curve = None, pd.DataFrame({"step": [], "loss": []})
+    if len(left_over(measurement, take(measurement, contexts).document)[2]):
+        adapters = kept_adapters(measurement, shown, contexts=contexts, training=training, steps=steps)
+        adapted, curve = made.with_losses(adapters["losses"]), adapters["curve"]
+    return Found(measurement, made, adapted, share_rows(measurement, made), shown, over, curve)
 
 
 def told(function: Callable) -> Callable:
@@ -161,6 +163,8 @@ def over_a_hundred(found: Found) -> Words:
 def adapters_said(found: Found) -> Words:
     """What the adapters win back, beside LinearError."""
     here = found.adapted
+    if here is None:
+        return Words(NO_ADAPTERS)
     lines = {name: [here.estimate(found.shown, recovered(measure, name)) for measure in ("ce", "kl")] for name in _ADAPTED}
     said = "; ".join(
         f"{label} {interval(lines[name][0], percent)} of the loss and {interval(lines[name][1], percent)} of the divergence"
@@ -170,6 +174,7 @@ def adapters_said(found: Found) -> Words:
                  f"{said}.")  # fmt: skip
 
 
+NO_ADAPTERS = "*Every document of this study is scored, so none is left to make an adapter on: it takes more documents.*"
 _ADAPTED = {
     with_part("LinearError"): "LinearError wins back",
     "adapter, least squares": "the least-squares adapter",
@@ -188,5 +193,5 @@ def recorded(chapter, found: Found | None) -> None:
     chapter.record("shares", found.shares.to_dict("list"))
     chapter.record("claim 8 by SAE", claim8_table(found.costs).to_dict("list"))
     chapter.record("losses", mean_and_clean(found.costs))
-    chapter.record("adapters", {f"{measure} {name}": found.adapted.estimate(found.shown, recovered(measure, name))
+    chapter.record("adapters", found.adapted and {f"{measure} {name}": found.adapted.estimate(found.shown, recovered(measure, name))
                                 for measure in ("ce", "kl") for name in _ADAPTED})  # fmt: skip

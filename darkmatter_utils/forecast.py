@@ -16,21 +16,30 @@ PASSES = 30
 
 def lines(plan) -> list[str]:
     """A plan's facts, one a line: everything is here, nothing has been run."""
-    request, card = plan.request, plan.sae.card
-    facts, unit = plan.facts(), "packed contexts" if request.packed else "documents"
-    seconds = facts["operations"] / speed(request.device, request.dtype)
-    seconds += PASSES * plan.tokens * card.d_out**2 / speed("cpu", "float64")
-    return _lines({
-        "model": f"{request.model}, {facts['parameters']:,} parameters",
+    return _lines(facts(plan)) + [f"warning: {line}" for line in plan.warnings()]
+
+
+def facts(plan) -> dict[str, str]:
+    """What a plan reads, computes and stores, in words."""
+    request, card, about = plan.request, plan.sae.card, plan.facts()
+    unit = "packed contexts" if request.packed else "documents"
+    return {
+        "model": f"{request.model}, {about['parameters']:,} parameters",
         "SAE": f"{request.sae}, {card.format}, {card.architecture}, {card.d_sae:,} latents",
         "site": plan.reads if plan.reads == plan.writes else f"{plan.reads} → {plan.writes}",
-        "text": f"{request.text}, {facts['documents']:,} {unit}, {plan.tokens:,} tokens that count, positions "
+        "text": f"{request.text}, {about['documents']:,} {unit}, {plan.tokens:,} tokens that count, positions "
                 f"{plan.reading.window[0]}:{plan.reading.window[1]}",
         "download": "nothing",
-        "compute": f"{facts['operations']:.2g} operations in {plan.shards} shards on {request.device}; with the "
-                   f"decomposition and its nulls about {_time(seconds)}",
-        "store": f"{readable(facts['stored while it runs, bytes'])} in {facts['folder']} while it runs; nothing at the end",
-    }) + [f"warning: {line}" for line in facts["warnings"]]  # fmt: skip
+        "compute": f"{about['operations']:.2g} operations in {plan.shards} shards on {request.device}; with the "
+                   f"decomposition and its nulls about {time_of(seconds(plan))}",
+        "store": f"{readable(about['stored while it runs, bytes'])} in {about['folder']} while it runs; nothing at the end",
+    }  # fmt: skip
+
+
+def seconds(plan) -> float:
+    """About how long a plan takes: the model and the SAE on their device, the decomposition on the CPU."""
+    made = plan.facts()["operations"] / speed(plan.request.device, plan.request.dtype)
+    return made + PASSES * plan.tokens * plan.sae.card.d_out**2 / speed("cpu", "float64")
 
 
 def before_download(request, missing: list[Remote]) -> list[str]:
@@ -43,13 +52,12 @@ def before_download(request, missing: list[Remote]) -> list[str]:
     window = request.positions or (min(200, DEFAULT_CONTEXT // 8), DEFAULT_CONTEXT)
     passed, counted = (request.documents * n for n in (window[1], window[1] - window[0]))
     operations = 2.0 * passed * parameters
-    seconds = operations / speed(request.device, request.dtype)
     said = {"model": request.model, "SAE": request.sae, "text": f"{request.text}, at most {request.documents} documents"}
     for repository, files in sizes.items():
         said[f"download {repository}"] = f"{readable(sum(files.values()))} in {len(files)} file(s): {', '.join(list(files)[:4])}"
     said |= {
         "download": f"{readable(whole)} into {hub.cache()}",
-        "compute": f"at most {counted:,} tokens that count; about {operations:.1g} operations, {_time(seconds)} on "
+        "compute": f"at most {counted:,} tokens that count; about {operations:.1g} operations, {time_of(operations / speed(request.device, request.dtype))} on "
                    f"{request.device}",
         "store": f"at most {readable(8 * counted)} times d_model while it runs; nothing at the end",
     }  # fmt: skip
@@ -66,7 +74,8 @@ def speed(device: str, dtype: str) -> float:
     return done * 2 * 512**3 / (time.perf_counter() - began)
 
 
-def _time(seconds: float) -> str:
+def time_of(seconds: float) -> str:
+    """A time for people."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -95,9 +95,14 @@ def load_any(path: str | Path, *, dtype: str = "float32", device: str = "cpu", i
     folder, format = _folder(path)
     id = id or folder.name
     try:
-        return _built(files.READERS[format](folder), folder, format, id=id, dtype=DTYPES[dtype], device=device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _built(files.READERS[format](folder), folder, format, id=id, dtype=DTYPES[dtype], device=device)
     except Fault as fault:
         raise BadInput(f"SAE {id}: {fault}") from None
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RuntimeError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"  # a setting of a type that none should have
+        raise BadInput(f"SAE {id}: its {format} files cannot be used ({why}); compare them with a published SAE's") from None
 
 
 def match(sae: PublishedSae, model: LanguageModel, site: str | None = None) -> tuple[str, str]:
@@ -138,10 +143,17 @@ def _folder(path: str | Path) -> tuple[Path, str]:
         names = {Path(file).name: len(Path(file).parts) for needs in FORMATS.values() for file in needs}
         if path.name not in names:
             raise BadInput(f"{path.name} is no file of an SAE; give a folder of one of the formats: {valid}")
-        path = path.parents[names[path.name] - 1]
-    for format, needs in FORMATS.items():
-        if all((path / file).is_file() for file in needs):
-            return path, format
+        home = path.parents[names[path.name] - 1]
+        for format, needs in FORMATS.items():
+            if all((home / file).is_file() for file in needs) and any(home / file == path for file in needs):
+                return home, format
+        path = home
+    whole = [format for format, needs in FORMATS.items() if all((path / file).is_file() for file in needs)]
+    if len(whole) > 1:
+        raise BadInput(f"{path.name} holds an SAE in {len(whole)} formats ({', '.join(whole)}); give the file of one, e.g. "
+                       f"{path.name}/{FORMATS[whole[0]][0]}")  # fmt: skip
+    if whole:
+        return path, whole[0]
     for format, needs in FORMATS.items():
         if any((path / file).exists() for file in needs):
             lacks = ", ".join(file for file in needs if not (path / file).is_file())
@@ -164,10 +176,16 @@ def _built(found: files.Found, folder: Path, format: str, *, id: str, dtype: tor
         raise Fault(f"architecture '{kind}' {why}; {nearest(kind, valid)}")
     sizes = {name: cfg.get(name) for name in ("d_in", "d_sae")}
     sizes["d_out"] = cfg.get("d_out", cfg.get("d_in")) if "transcoder" in kind else cfg.get("d_in")
-    if bad := [name for name, size in sizes.items() if not isinstance(size, int) or size < 1]:
+    if bad := [name for name, size in sizes.items() if not isinstance(size, int) or isinstance(size, bool) or size < 1]:
         raise Fault(f"{found.about} gives no whole number for {', '.join(bad)}")
     files.check(found, **sizes)
+    if (k := cfg.get("k")) is not None and not (isinstance(k, int | float) and 1 <= k <= sizes["d_sae"]):
+        raise Fault(f"{found.about} gives k {k!r}; it must be a number from 1 to d_sae, {sizes['d_sae']}")
+    if (l0 := found.facts.get("l0")) is not None and (isinstance(l0, bool) or not isinstance(l0, int | float) or l0 <= 0):
+        raise Fault(f"{found.about} gives an L0 of {l0!r}; it must be a number above 0")
 
+    if "threshold" in state and (below := int((state["threshold"] < 0).sum())):
+        notes.append(f"{below} of {sizes['d_sae']} thresholds are below 0, where a JumpReLU lets all that is positive pass")
     fine = torch.promote_types(dtype, torch.float32)  # what is folded is folded in this
     stored = type_name(state["W_dec"].dtype)
     if "threshold" in state and state["threshold"].dtype in (torch.float16, torch.bfloat16):

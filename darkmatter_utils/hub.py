@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def remote(repository: str, *, wanted: Iterable[str], revision: str | None = Non
     names = [name for name in listed if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
     if not names:
         raise BadInput(f"{repository} has no {' or '.join(wanted)} at {revision or 'its newest revision'}; "
-                       f"it has {_few(sorted(listed))}")  # fmt: skip
+                       f"it has {few(sorted(listed))}")  # fmt: skip
     digests = {name: listed[name].lfs.sha256 for name in names if listed[name].lfs}
     return Remote(repository, kind, info.sha, {name: listed[name].size or 0 for name in names}, digests)
 
@@ -164,7 +165,10 @@ def _said(error: Exception, repository: str, revision: str | None, file: str | N
         return BadInput(f"{repository} has no file {file} at revision {revision}")
     if isinstance(error, OSError) and getattr(error, "errno", None):
         raise error  # a full disk
-    why = " ".join(str(error).split())[:160]
+    why = textwrap.shorten(" ".join(str(error).split()), 160, placeholder=" ...")
+    if offline():
+        return Unreachable(f"there is no folder {repository} here, and {what} is not in the hub's cache ({cache()}); the hub may not "
+                           "be asked while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set")  # fmt: skip
     names = {kind.__name__ for kind in type(error).__mro__}
     if "consistency" in why.lower():
         return BadInput(f"{what} arrived cut off ({why[:120]}); give the same command again, it goes on from there")
@@ -232,5 +236,5 @@ def _seconds() -> float:
     return float(os.environ.get("HF_HUB_ETAG_TIMEOUT", 10))
 
 
-def _few(names: list[str], limit: int = 6) -> str:
+def few(names: list[str], limit: int = 6) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "") or "no file"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import hub
+from .hub import few
 from .errors import BadInput, nearest
 
 MODELS = {
@@ -54,6 +55,9 @@ def sae_folder(name: str, *, progress: Callable[[str], None] | None = None) -> P
     Raises BadInput for an unknown release or id, naming the nearest, and as `hub.folder` does.
     """
     if (here := _here(name)) is not None:
+        if not here.exists():
+            raise BadInput(f"SAE {name}: there is no such file or folder; {here.parent} has "
+                           f"{few(sorted(path.name for path in here.parent.glob('*')) if here.parent.is_dir() else [])}")  # fmt: skip
         return here
     repository, inside, revision = sae_name(name)
     wanted = [f"{inside}/{file}" if inside else file for file in SAE_FILES]
@@ -122,7 +126,8 @@ def _listed(repository: str, wanted, revision: str | None) -> list[hub.Remote]:
 
 def _here(name: str) -> Path | None:
     path = Path(name).expanduser()
-    if path.exists() or path.is_absolute() or name.startswith("."):
+    beside = path.parent != Path() and path.parent.is_dir()  # a folder whose last part is mistyped
+    if path.exists() or path.is_absolute() or name.startswith(".") or beside:
         return path
     return None
 

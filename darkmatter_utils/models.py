@@ -16,8 +16,12 @@ from torch.nn import functional as F
 
 from .errors import BadInput, nearest
 
-SITES = ("hook_resid_pre", "hook_resid_post", "hook_mlp_out", "hook_attn_out", "attn.hook_z")
-"""Activations of a block that an SAE can be about; a site is ``blocks.<layer>.<one of these>``."""
+SITES = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_resid_mid", "hook_mlp_in", "ln2.hook_normalized",
+         "hook_mlp_out", "hook_resid_post")  # fmt: skip
+"""Activations of a block that an SAE can be about, in the order in which they are computed; a site is
+``blocks.<layer>.<one of these>``. Transcoders read one of those before ``hook_mlp_out`` and write that."""
+SAME = {"hook_mlp_in": "hook_resid_mid"}
+"""A name that the library fires on demand only, and what it is a copy of."""
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -33,11 +37,8 @@ class LanguageModel:
     vocabulary: int
     context: int
     """Longest context, tokens."""
-
-    @property
-    def tokenizer(self):
-        """The model's transformers tokenizer."""
-        return self.bridge.tokenizer
+    tokenizer: object = None
+    """The model's transformers tokenizer as its files have it: the bridge's own gives <bos> to one that has none."""
 
     def sites(self) -> list[str]:
         """Every site of every block, first to last."""
@@ -58,16 +59,16 @@ class LanguageModel:
         self.check_tokens(tokens)
         for site in sites:
             self.check_site(site)
-        logits, cache = self.bridge.run_with_cache(tokens, names_filter=list(sites))
-        return {site: _wide(cache[site]).flatten(2) for site in sites}, _wide(logits)
+        logits, cache = self.bridge.run_with_cache(tokens, names_filter=[_read_at(site) for site in sites])
+        return {site: _wide(cache[_read_at(site)]).flatten(2) for site in sites}, _wide(logits)
 
     @torch.no_grad()
     def activations(self, tokens: torch.Tensor, site: str) -> torch.Tensor:
         """Activations [context, position, d] at one site; the blocks after it are not run."""
         self.check_tokens(tokens)
         layer = self.check_site(site)
-        _, cache = self.bridge.run_with_cache(tokens, names_filter=[site], stop_at_layer=layer + 1)
-        return _wide(cache[site]).flatten(2)
+        _, cache = self.bridge.run_with_cache(tokens, names_filter=[_read_at(site)], stop_at_layer=layer + 1)
+        return _wide(cache[_read_at(site)]).flatten(2)
 
     def check_tokens(self, tokens: torch.Tensor) -> None:
         """BadInput if a token id is not one of the model's."""
@@ -82,8 +83,13 @@ class LanguageModel:
     def replaced(self, site: str, function) -> Iterator[None]:
         """Inside the ``with``, the activation at ``site`` is ``function(activation)``; afterwards no hook is left."""
         self.check_site(site)
-        with self.bridge.hooks(fwd_hooks=[(site, lambda value, hook: function(_wide(value)).to(value.dtype))]):
+        with self.bridge.hooks(fwd_hooks=[(_read_at(site), lambda value, hook: function(_wide(value)).to(value.dtype))]):
             yield
+
+
+def _read_at(site: str) -> str:
+    block, _, place = site.rpartition(".")
+    return f"{block}.{SAME.get(place, place)}"
 
 
 def _wide(value: torch.Tensor) -> torch.Tensor:
@@ -102,7 +108,8 @@ def load_model(source: str | Path, *, name: str | None = None, dtype: str = "flo
     """Load a transformers folder or hub name through TransformerBridge, weights unprocessed.
 
     ``random_weights``: a seed; every matrix is drawn anew from a normal law with the trained matrix's mean and spread.
-    Raises BadInput for a folder without a model and for an unknown dtype. Cost: a second's import, then the weights.
+    Raises BadInput for a folder without a model, for weights that are missing or left over, and for an unknown dtype.
+    Cost: a second's import, then the weights.
     """
     if dtype not in DTYPES:
         raise BadInput(f"unknown dtype '{dtype}'; valid: {', '.join(DTYPES)}")
@@ -115,10 +122,37 @@ def load_model(source: str | Path, *, name: str | None = None, dtype: str = "flo
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    bridge = TransformerBridge.boot_transformers(str(source), device=device)
+    bridge = TransformerBridge.boot_transformers(str(source), device=device, model_class=_Whole)
     if random_weights is not None:
         randomise(bridge.original_model, seed=random_weights)
-    return wrap(bridge, name=name or path.name, dtype=dtype)
+    return wrap(bridge, name=name or path.name, dtype=dtype, tokenizer=_tokenizer(str(source)))
+
+
+class _Whole:
+    """transformers' loader, which fills up weights that a file lacks with random ones; here that is an error."""
+
+    @staticmethod
+    def from_pretrained(source: str, **settings):
+        from transformers import AutoModelForCausalLM
+
+        model, info = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **settings)
+        lacks = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
+        over = sorted(key for key in info["unexpected_keys"] if key.endswith(".weight"))
+        for names, what in ((lacks, "lacks"), (over, "has, beyond its config.json,")):
+            if names:
+                raise BadInput(f"model {Path(source).name} {what} {len(names)} weight(s) ({', '.join(names[:2])}"
+                               f"{', ...' if len(names) > 2 else ''}): its files and its config.json do not fit, or a file is missing")  # fmt: skip
+        return model
+
+
+def _tokenizer(source: str):
+    """The tokenizer in a model's files; None where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @torch.no_grad()
@@ -135,12 +169,13 @@ def randomise(model: torch.nn.Module, *, seed: int) -> None:
             weight.copy_(noise * weight.float().std() + weight.float().mean())
 
 
-def wrap(bridge, *, name: str, dtype: str = "float32") -> LanguageModel:
+def wrap(bridge, *, name: str, dtype: str = "float32", tokenizer=None) -> LanguageModel:
     """A booted TransformerBridge as a LanguageModel, in ``dtype`` and eval mode."""
     with contextlib.redirect_stdout(io.StringIO()):  # the bridge prints every change of dtype
         bridge.to(DTYPES[dtype])
     bridge.eval()
     cfg = bridge.cfg
     return LanguageModel(
-        name=name, bridge=bridge, layers=cfg.n_layers, d_model=cfg.d_model, vocabulary=cfg.d_vocab, context=cfg.n_ctx
+        name=name, bridge=bridge, layers=cfg.n_layers, d_model=cfg.d_model, vocabulary=cfg.d_vocab, context=cfg.n_ctx,
+        tokenizer=tokenizer,
     )

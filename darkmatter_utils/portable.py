@@ -32,6 +32,8 @@ def export(study: Study, path: Path) -> list[str]:
 
     Raises BadInput where nothing has been measured. Written beside and put in place in one step.
     """
+    if path.exists() and not path.is_file() or path.is_symlink():
+        raise BadInput(f"{path} is not a plain file that may be replaced; give another name")
     found = results(study)
     if not found:
         raise BadInput(f"study {study.name} has no results here; run: darkmatter measure {study.name}")

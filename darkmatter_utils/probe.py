@@ -23,7 +23,7 @@ from .formats import PublishedSae, load_any, match
 from .locations import model_folder, sae_folder
 from .models import LanguageModel, load_model
 from .probe_arrays import SHARD, activations, discard, folder_of, held
-from .reading import EMBEDDED, Reading, read
+from .reading import EMBEDDED, Reading, is_dataset, read, texts
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class Request:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("documents", 2), ("folds", 2), ("bootstrap", 100)):
+        for name in ("model", "sae", "text"):
+            if not getattr(self, name):
+                raise BadInput(f"--{name} is empty; give a folder, a file or a name")
+        for name, least in (("documents", 2), ("folds", 2), ("bootstrap", 100), ("seed", 0)):
             if getattr(self, name) < least:
                 raise BadInput(f"{name} is {getattr(self, name)}; give at least {least}")
 
@@ -114,6 +117,8 @@ class Plan:
 def plan(request: Request, *, progress: Callable[[str], None] | None = None, model: LanguageModel | None = None) -> Plan:
     """Load the model (unless given), the SAE and the text, and check that they fit; BadInput for each way they do not."""
     check_device(request.device)
+    if request.text != EMBEDDED and not is_dataset(request.text):
+        texts(request.text, limit=1)  # a mistyped file is told before minutes of loading
     tell = progress or (lambda line: None)
     folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
     sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
@@ -149,7 +154,11 @@ def probe(request: Request | Plan, *, strict: bool = False, progress: Callable[[
     tell = progress or (lambda line: None)
     folder = folder_of(planned)
     with held(folder):
-        answer = _answer(planned, folder, tell)
+        try:
+            answer = _answer(planned, folder, tell)
+        except BadInput:  # what it has will be of no use to another try
+            discard(folder)
+            raise
         if deliver:
             deliver(answer)
         discard(folder)
@@ -167,7 +176,8 @@ def _answer(planned: Plan, folder: Path, tell) -> Answer:
         "request": asdict(request), "positions": list(read.window), "token_sha256": read.sha256,
     }  # fmt: skip
     text = f"{request.text} (packed: a context stands for a document)" if request.packed else request.text
-    facts = {**sae.card.to_dict(), "text": text, "positions": "{}:{}".format(*read.window),
+    said = {{"model": "the SAE says it is of", "l0": "L0 as published"}.get(k, k): v for k, v in sae.card.to_dict().items()}
+    facts = {"model": request.model, "SAE": request.sae, **said, "text": text, "positions": "{}:{}".format(*read.window),
              "sha256 of the token ids": read.sha256}  # fmt: skip
     return answer(x, x_hat, np.repeat(read.document, read.scored), folds=request.folds, bootstrap=request.bootstrap,
                   seed=request.seed, width=sae.width, l0=float(l0.mean()), published=sae.card.l0,
@@ -179,6 +189,8 @@ def _answer(planned: Plan, folder: Path, tell) -> Answer:
 def check_device(device: str) -> None:
     """BadInput unless tensors can be put on ``device``."""
     try:
+        if torch.device(device).type not in ("cpu", "cuda", "mps"):
+            raise ValueError("not one to compute on")
         torch.zeros(1, device=device)
     except Exception as error:  # torch raises many kinds
         raise BadInput(f"device '{device}' cannot be used here ({' '.join(str(error).split())[:80]}); "

@@ -84,19 +84,27 @@ def held(folder: Path) -> Iterator[None]:
         yield
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("a") as lock:  # the system frees it when the process ends
+    name = folder.with_name(f"{folder.name}.lock")
+    with name.open("a") as lock:  # the system frees it when the process ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not name.exists() or os.fstat(lock.fileno()).st_ino != name.stat().st_ino:
+                raise OSError  # another process ended, and took its lock's file away, in this moment
         except OSError:
             raise BadInput("the same is being measured by another process; wait for it, or end it") from None
         for left in folder.parent.glob(f"{folder.name}-done-*"):  # of a kill inside `discard`
             shutil.rmtree(left, ignore_errors=True)
-        yield
+        try:
+            yield
+        finally:
+            name.unlink(missing_ok=True)
 
 
 def discard(folder: Path) -> None:
     """Remove a probe's arrays; its name goes first, so that a kill half-way leaves nothing that looks whole."""
     gone = folder.with_name(f"{folder.name}-done-{os.getpid()}")
+    if not folder.exists():
+        return
     os.replace(folder, gone)
     shutil.rmtree(gone, ignore_errors=True)
 

@@ -54,7 +54,7 @@ class Reading:
 def window(given: str) -> tuple[int, int]:
     """``FIRST:ONE-AFTER-LAST`` as two numbers, e.g. "200:1023"."""
     first, colon, last = given.partition(":")
-    if not (colon and first.strip().isdigit() and last.strip().isdigit()):
+    if not (colon and first.isascii() and last.isascii() and first.strip().isdigit() and last.strip().isdigit()):
         raise BadInput(f"positions '{given}' are not FIRST:ONE-AFTER-LAST, e.g. 200:1023")
     return int(first), int(last)
 
@@ -69,8 +69,8 @@ def texts(source: str, *, limit: int) -> list[str]:
         return _embedded(limit)
     path = Path(source)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
-    elif path.is_file() and path.suffix in SUFFIXES:
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    elif path.is_file() and path.suffix.lower() in SUFFIXES:
         files = [path]
     else:
         what = "cannot be read" if path.is_file() else "is not there"
@@ -160,30 +160,63 @@ def pack(documents: list[list[int]], room: int, between: list[int]) -> list[list
 
 
 def _documents(file: Path, limit: int) -> list[str]:
+    suffix = file.suffix.lower()
     try:
-        if file.suffix == ".txt":
-            return [file.read_text("utf-8")]
-        if file.suffix == ".parquet":
-            from pyarrow import parquet
-
-            found = []
-            for batch in parquet.ParquetFile(file).iter_batches(batch_size=min(limit, 256), columns=["text"]):
-                found += [text for text in batch.column(0).to_pylist() if text]
-                if len(found) >= limit:
+        if suffix == ".txt":
+            return [file.read_text("utf-8-sig")]
+        if suffix == ".parquet":
+            return _column(file, limit)
+        found: list[str] = []
+        with file.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                if len(found) == limit:
                     break
-            return found[:limit]
-        found = []
-        with file.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.strip() and len(found) < limit:
-                    entry = json.loads(line)
-                    found.append(entry if isinstance(entry, str) else entry["text"])
+                if line.strip():
+                    found.append(_entry(line, f"{file.name}, line {number},"))
         return found
-    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-        needs = {".txt": "UTF-8 text", ".jsonl": 'a line of JSON with "text" for each document'}
-        needed = needs.get(file.suffix, 'a Parquet table with a column "text"')
+    except BadInput:
+        raise
+    except (ValueError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        needs = {".txt": "UTF-8 text", ".jsonl": "UTF-8 text"}.get(suffix, "a Parquet table")
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
-        raise BadInput(f"{file.name} cannot be read as {needed} ({why})") from None
+        raise BadInput(f"{file.name} cannot be read as {needs} ({why})") from None
+
+
+def _entry(line: str, where: str) -> str:
+    """The document of a line of JSON."""
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise BadInput(f"{where} is not JSON ({error.msg}); a document is a line of JSON with \"text\"") from None
+    if isinstance(entry, dict) and "text" not in entry:
+        raise BadInput(f"{where} has no \"text\"; it has {', '.join(map(str, entry)) or 'nothing'}")
+    return _said(entry["text"] if isinstance(entry, dict) else entry, where)
+
+
+def _column(file: Path, limit: int) -> list[str]:
+    """The documents of a Parquet table."""
+    from pyarrow import parquet
+
+    table = parquet.ParquetFile(file)
+    if "text" not in table.schema_arrow.names:
+        raise BadInput(f"{file.name} has no column \"text\"; it has {', '.join(table.schema_arrow.names)}")
+    found: list[str] = []
+    for batch in table.iter_batches(batch_size=min(limit, 256), columns=["text"]):
+        found += [_said(text, f"{file.name}, column text,") for text in batch.column(0).to_pylist() if text is not None]
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _said(text, where: str) -> str:
+    """``text``, if it is one that can be encoded."""
+    if not isinstance(text, str):
+        raise BadInput(f"{where} holds {type(text).__name__} where text should be")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{where} holds half of a character (a lone surrogate); it is damaged") from None
+    return text
 
 
 def _embedded(limit: int) -> list[str]:

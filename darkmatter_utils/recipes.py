@@ -18,12 +18,10 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from . import sae_grid
+from . import sae_grid, yaml_files
 from .cache import cache_folder, key_of
 from .errors import BadInput, nearest
-from .study import DTYPES, MODEL_DTYPES, STUDIES, _typed
+from .study import DTYPES, MODEL_DTYPES, STUDIES, _typed, study_names
 
 RECIPES = STUDIES / "recipes"
 SUITES = {"depth": "the same widths at other layers (chapter 03)", "sites": "earlier sites: attention, MLP, residual (chapter 12)"}
@@ -63,6 +61,9 @@ class Recipe:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        yaml_files.check_name(self.name)
+        if self.name in study_names():
+            raise BadInput(f"study {self.name}: that is the name of a study in the package; take another")
         if bool(self.saes) == bool(self.grid):
             raise BadInput(f"study {self.name}: give either saes or grid")
         if self.dtype not in DTYPES:
@@ -78,6 +79,13 @@ class Recipe:
                 raise BadInput(f"study {self.name}: suite {suite} must be a list of folders or names")
         if not 0 <= self.window[0] < self.window[1]:
             raise BadInput(f"study {self.name}: window {list(self.window)} is empty; give [first position, one after the last]")
+        for name, least in (("documents", 2), ("folds", 2), ("bootstrap", 100), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise BadInput(f"study {self.name}: {name} is {getattr(self, name)}; give at least {least}")
+        if not all(isinstance(l0, int | float) and l0 > 0 for l0 in (self.l0 or 1, self.grid.get("l0", 1))):
+            raise BadInput(f"study {self.name}: l0 is {self.grid.get('l0', self.l0)!r}; give a number above 0")
+        if twice := {name for name in self.saes if self.saes.count(name) > 1}:
+            raise BadInput(f"study {self.name}: SAE {sorted(twice)[0]} is given twice")
         if lacks := [key for key in ("model", "site", "layer", "l0") if self.grid and key not in self.grid]:
             raise BadInput(f"study {self.name}: grid lacks {', '.join(lacks)}")
 
@@ -113,10 +121,10 @@ def is_recipe(source: str) -> bool:
     if source in names():
         return True
     try:
-        found = yaml.safe_load(Path(source).read_text("utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        found = yaml_files.read(Path(source))
+    except BadInput:
         return False
-    return isinstance(found, dict) and "data" not in found and "world" not in found and "model" in found
+    return isinstance(found, dict) and "data" not in found and "world" not in found and {"model", "grid", "text"} & set(found) != set()
 
 
 def load(source: str | Path) -> Recipe:
@@ -124,10 +132,7 @@ def load(source: str | Path) -> Recipe:
     path = RECIPES / f"{source}.yaml" if str(source) in names() else Path(source)
     if not path.is_file():
         raise BadInput(f"no recipe of a study at {source}; {nearest(str(source), names())}, or the path of a .yaml file")
-    try:
-        settings = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
+    settings = yaml_files.read(path)
     if not isinstance(settings, dict):
         raise BadInput(f"{path.name} must hold keys and values (name: ..., model: ..., saes: ..., text: ...)")
     settings = dict(settings)
@@ -163,23 +168,35 @@ NEW = """# A study of your own: darkmatter study check {file}, then prepare, the
 name: {name}
 model: {model}  # a transformers folder, or a name on the hub
 saes: [{sae}]  # folders of any published format, or SAELens' release/id
+# site: blocks.8.hook_resid_pre  # only where the SAEs do not say where they read
 text: {text}  # .txt, .jsonl or .parquet file, a folder of them, a dataset's name, or embedded
 documents: 300
-window: [200, 1023]  # positions that count; shorter documents are left out
+window: {window}  # positions that count; shorter documents are left out
 dtype: float32
 device: cpu
 """
 
 
 def new(path: Path, *, model: str = "gpt2", sae: str = "gpt2-small-res-jb/blocks.8.hook_resid_pre", text: str = "embedded") -> str:
-    """Write a recipe to start from; the text. Raises BadInput where there is a file already."""
-    if path.exists():
+    """Write a recipe to start from, its window inside the model's context; the text. Raises BadInput where there is a file already."""
+    if path.exists() or path.is_symlink():
         raise BadInput(f"{path} is there already; give another name")
     if not path.absolute().parent.is_dir():
         raise BadInput(f"there is no folder {path.parent}")
-    made = NEW.format(file=path.name, name=path.stem, model=model, sae=sae, text=text)
+    yaml_files.check_name(path.stem)
+    made = NEW.format(file=path.name, name=path.stem, model=model, sae=sae, text=text, window=_window(path.parent / model))
     path.write_text(made)
     return made
+
+
+def _window(model: Path) -> list[int]:
+    """The paper's window, or what of it a local model's context holds."""
+    try:
+        about = json.loads((model / "config.json").read_text())
+        context = next(about[key] for key in ("max_position_embeddings", "n_positions", "n_ctx") if key in about)
+    except (OSError, ValueError, TypeError, StopIteration):
+        return [200, 1023]
+    return [200, 1023] if context >= 1023 else [context // 8, context]
 
 
 def _stamps(recipe: Recipe) -> str:

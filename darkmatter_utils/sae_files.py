@@ -74,11 +74,15 @@ def check(found: Found, d_in: int, d_sae: int, d_out: int) -> None:
             hint = "it is transposed" if got == shape[::-1] else "d_in or d_sae is wrong, or the file is another SAE's"
             raise Fault(f"{name} must be {axes} = {list(shape)}, but {found.file} has {list(got)}: {hint}")
     for name, weight in found.state.items():
+        if not weight.dtype.is_floating_point or weight.dtype.itemsize < 2:
+            raise Fault(f"{name} is stored as {type_name(weight.dtype)}; weights are float16, bfloat16, float32 or float64")
         if torch.isnan(weight).any():
             raise Fault(f"{name} holds NaN; the file is damaged or the training diverged")
         if torch.isinf(weight).any():
-            raise Fault(f"{name} holds infinity: it overflowed when it was saved as {type_name(weight.dtype)}; get "
-                              "the weights in float32")  # fmt: skip
+            stored = found.facts.get("stored", type_name(weight.dtype))
+            raise Fault(f"{name} holds infinity: it overflowed when it was saved as {stored}; get the weights in float32")
+    if "threshold" in expected and bool((found.state["threshold"] < 0).all()):
+        raise Fault("all thresholds are below 0; a JumpReLU's are positive: are they logarithms, or negated?")
 
 
 def saelens(folder: Path) -> Found:
@@ -138,7 +142,7 @@ def llama_scope(folder: Path) -> Found:
              "b_dec": wide["b_dec"] / back, "threshold": torch.full((len(wide["b_enc"]),), about["jump_relu_threshold"] * k)}
     kind = "jumprelu" if reads == writes else "jumprelu_transcoder"
     cfg = dict(architecture=kind, d_in=d_model, d_sae=about["d_sae"], d_out=d_model, normalize_activations="none",
-               apply_b_dec_to_input=bool(about.get("apply_decoder_bias_to_pre_encoder")), hook_name=reads)  # fmt: skip
+               apply_b_dec_to_input=_flag(about, "apply_decoder_bias_to_pre_encoder"), hook_name=reads)  # fmt: skip
     layer, named = layer_of(reads), re.search(r"-L(\d+)(?:R|A|M|TC)-", folder.name)
     if named and layer is not None and int(named[1]) != layer:
         raise Fault(f"the folder's name says layer {named[1]}, but hyperparams.json reads at {reads}")
@@ -149,8 +153,14 @@ def llama_scope(folder: Path) -> Found:
     return Found(cfg, state, "hyperparams.json", "final.safetensors", facts)
 
 
+def _flag(about: dict, name: str) -> bool:
+    if not isinstance(value := about.get(name) or False, bool):
+        raise Fault(f"hyperparams.json gives {name} {value!r}; it must be true or false")
+    return value
+
+
 def _positive(norm) -> float:
-    if not isinstance(norm, (int, float)) or not norm > 0:
+    if isinstance(norm, bool) or not isinstance(norm, (int, float)) or not norm > 0:
         raise Fault(f"hyperparams.json gives dataset_average_activation_norm {norm!r}; it must be above 0")
     return float(norm)
 
@@ -162,6 +172,8 @@ def gemma_scope(folder: Path) -> Found:
     stored = arrays(folder / file) if old else tensors(folder / file)
     about = settings(folder / "config.json") if not old and (folder / "config.json").is_file() else {}
     state = {("W_" + name[2:] if name.startswith("w_") else name): value for name, value in stored.items()}
+    if len(state) < len(stored):
+        raise Fault(f"{file} holds weights under two spellings (W_enc and w_enc); which are the SAE's?")
     if "affine_skip_connection" in state:
         state["W_skip"] = state.pop("affine_skip_connection").T
     if missing := [name for name in ("W_enc", "W_dec", "b_enc", "b_dec", "threshold") if name not in state]:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
-
+from . import yaml_files
 from .errors import BadInput, nearest
 
 STUDIES = Path(__file__).parent / "studies"
@@ -91,6 +90,7 @@ class Study:
     """The SAEs; ``manifest`` in the file stands for all that the data's manifest lists."""
 
     def __post_init__(self) -> None:
+        yaml_files.check_name(self.name)
         say = lambda line: BadInput(f"study {self.name}: {line}")  # noqa: E731
         start, stop = self.window
         if not 0 <= start < stop:
@@ -99,6 +99,8 @@ class Study:
             raise say(f"folds is {self.folds}; a fold is scored by a map fitted on the others, so give at least 2")
         if self.bootstrap < 100:
             raise say(f"bootstrap is {self.bootstrap}; give at least 100 resamples for a 95% interval")
+        if self.seed < 0 or (self.contexts is not None and self.contexts < 1):
+            raise say(f"seed {self.seed} must be 0 or more, contexts {self.contexts} 1 or more")
         if self.dtype not in DTYPES:
             raise say(f"dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
         if self.model_dtype is not None and self.model_dtype not in MODEL_DTYPES:
@@ -133,11 +135,7 @@ class Study:
                 raise BadInput(f"unknown study '{source}'; {nearest(str(source), valid)} (or the path of a .yaml file)")
         elif not path.is_file():
             raise BadInput(f"no study file at {path}; give a name ({', '.join([*study_names(), *recipes.names()])}) or a .yaml file")
-        try:
-            settings = yaml.safe_load(path.read_text("utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
-        return cls.of(settings, base=path.parent)
+        return cls.of(yaml_files.read(path), base=path.parent)
 
     @classmethod
     def of(cls, settings: Any, *, base: Path = STUDIES) -> "Study":

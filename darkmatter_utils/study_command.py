@@ -38,6 +38,7 @@ def _check(options) -> None:
 
     if not recipes.is_recipe(options.study):
         study = Study.load(options.study)
+        preparing.check_ready(study)
         print(f"study {study.name}: ready, {len(study.saes)} SAEs at {', '.join(study.sites()) or study.site}")
         return
     for line in preparing.check(recipes.load(options.study)):
@@ -51,7 +52,11 @@ def _prepare(options) -> None:
 
     recipe = recipes.load(options.study)
     path = preparing.prepare(recipe, progress=lambda line: print(line, file=sys.stderr, flush=True))
-    print(f"study {recipe.name} is prepared: {path}\nnow: darkmatter build --study {options.study}")
+    print(f"study {recipe.name} is prepared: {path}")
+    for name, source in sorted(preparing.sources(path).items()):
+        if "@" in source:
+            print(f"pinned: {name}: {source}")
+    print(f"now: darkmatter build --study {options.study}")
 
 
 def _export(options) -> None:

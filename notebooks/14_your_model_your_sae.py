@@ -133,16 +133,28 @@ mine = recipes.load("mine.yaml")
 
 # %% [markdown]
 # The studies `gpt2`, `gemma-2-2b`, `gemma-2-9b` and `llama-3.1-8b` come as such files. Some of the paper's SAEs were withdrawn
-# by their makers. Where the one nearest to L0 60 is gone, the next is taken, and both are named; L0 then differs between
-# widths, and a comparison of widths should interpolate in log L0.
+# by their makers. Where the one nearest to L0 60 is gone, the next is taken, and both are named. No width is at 60 exactly, so
+# its neighbour on the other side of 60 is taken too: widths are compared at one L0, linear in log L0 between the two
+# (chapter {doc}`05_scaling`).
 
 # %% tags=["remove-input"]
 taken = recipes.load("gemma-2-9b").choices()
 chapter.record("withdrawn", sum(choice.taken != choice.paper for choice in taken))
-Table(pd.DataFrame([{"width": choice.taken.width, "L0 of the SAE taken": choice.taken.l0, "L0 of the paper's": choice.paper.l0,
-                     "": "" if choice.taken == choice.paper else "withdrawn since"} for choice in taken]))
+Table(pd.DataFrame([{"width": choice.taken.width, "L0 of the SAE taken": choice.taken.l0, "and beside it": ", ".join(str(sae.l0) for sae in choice.beside),
+                     "L0 of the paper's": choice.paper.l0, "": "" if choice.taken == choice.paper else "withdrawn since"} for choice in taken]))
 
 # %% [markdown]
+# Further lines are for what else a study can hold:
+#
+#     suites:
+#       depth: [FOLDER, FOLDER]     SAEs of the same widths at other layers, for chapter 03
+#       sites: [FOLDER]             SAEs at earlier sites (attention, MLP, residual), for chapter 12
+#     packed: true                  short documents share a context, which then stands for a document
+#     model_dtype: bfloat16         the model's precision; the SAEs and all that is reckoned stay at dtype
+#
+# What was prepared and measured on one machine is read on another: `darkmatter study export mine.yaml mine.tar` there,
+# `darkmatter study import mine.tar` here.
+#
 # ## What could fool us
 #
 # - **A number without its null.** The mean leaves an error that is linear without a rest. So does any reconstruction that

@@ -90,11 +90,29 @@ def test_a_full_disk_is_one_line(root, capsys):
     assert complaint(capsys, "measure", "nano", "--json", "/dev/full").startswith("the disk is full")
 
 
-def test_a_fault_of_the_program_is_one_line_too(root, capsys):
+def test_a_file_where_a_folder_belongs_is_named(root, capsys):
     (root / "book" / "records").write_text("a file where a folder belongs")
     (root / "notebooks" / "02_x.py").mkdir()
+    assert cli.main(["status", "--study", "world"]) == 2
+    assert capsys.readouterr().err.endswith("/book/records/world/01.json: Not a directory\n")
+
+
+def test_a_fault_of_the_program_is_one_line_too(root, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_status", lambda options: 1 / 0)
     assert cli.main(["status", "--study", "world"]) == 1
-    assert capsys.readouterr().err.startswith("darkmatter: fault: ")
+    assert capsys.readouterr().err.startswith("darkmatter: fault: ZeroDivisionError: division by zero (with DARKMATTER_TRACE=1")
+
+
+def test_ctrl_c_that_a_library_made_something_else_of_is_ctrl_c(root, capsys, monkeypatch):
+    def interrupted(options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ModuleNotFoundError("No module named 'version'")  # noqa: B904
+
+    monkeypatch.setattr(cli, "_status", interrupted)
+    assert cli.main(["status", "--study", "world"]) == 130
+    assert capsys.readouterr().err.startswith("darkmatter: interrupted")
 
 
 def test_build_runs_what_is_stale_renders_and_names_the_page_last(root):

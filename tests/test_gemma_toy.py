@@ -91,17 +91,22 @@ def test_a_model_in_half_precision_is_read_in_single(folder):
 
 
 @pytest.mark.parametrize(("changes", "says"), [
-    (lambda s: dict(saes=s["saes"] + s["suites"]["sites"]), "a study has one site, those of other sites belong into its suites"),
-    (lambda s: dict(suites={"depth": s["saes"][:1]}), "is at the study's own site"),
+    (lambda s: dict(saes=s["saes"][:1] + s["suites"]["sites"], suites={}), "a study has one site, those of other sites belong"),
+    (lambda s: dict(saes=s["saes"][:1], suites={"depth": s["saes"][1:2]}), "is at the study's own site"),
+    (lambda s: dict(saes=s["saes"][:1] + [f"./{s['saes'][0]}"], suites={}), "is given twice"),
+    (lambda s: dict(saes=s["saes"][:1] * 2), "average_l0_4 is given twice"),
+    (lambda s: dict(name="../evil"), "a study's name is letters"),
+    (lambda s: dict(name="tiny"), "that is the name of a study in the package"),
+    (lambda s: dict(window=[8, 100]), "0 documents reach position 100, too few"),
 ])  # fmt: skip
-def test_saes_of_other_sites_have_their_place(folder, changes, says):
+def test_what_prepare_refuses_check_refuses_too(folder, changes, says):
     import yaml
 
     settings = yaml.safe_load((folder / "mine.yaml").read_text())
-    settings |= dict(saes=settings["saes"][:1]) | changes(settings | dict(saes=settings["saes"][:1]))
-    (folder / "wrong.yaml").write_text(yaml.safe_dump(settings))
-    with pytest.raises(BadInput, match=says):
-        preparing.prepare(recipes.load(folder / "wrong.yaml"))
+    (folder / "wrong.yaml").write_text(yaml.safe_dump(settings | changes(settings)))
+    for command in (preparing.check, preparing.prepare):
+        with pytest.raises(BadInput, match=says):
+            command(recipes.load(folder / "wrong.yaml"))
 
 
 def test_every_chapter_is_built(study, folder):

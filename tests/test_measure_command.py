@@ -114,6 +114,55 @@ def test_a_document_is_in_one_context_only():
     assert all(len(home) == 1 for home in homes)
 
 
+def test_a_model_without_bos_gets_none(here, capsys):
+    path = here / "model" / "tokenizer_config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "bos_token"}))
+    (here / "model" / "special_tokens_map.json").unlink(missing_ok=True)
+    shutil.rmtree(here / "sae")
+    gemma_scope(here / "sae", d_in=16, d_sae=20)
+    assert cli.main(measure("--json", "a.json", positions="4:31")) == 0
+    assert "warning: the SAE was trained with <bos> before each text, but the model's tokenizer has none" in capsys.readouterr().out
+
+
+def test_an_sae_that_does_no_better_than_an_untrained_one_is_told(here, capsys):
+    """What a square SAE with both matrices transposed comes to: shapes say nothing of it."""
+    x = np.random.default_rng(0).normal(size=(2000, 16)).astype(np.float32) * np.linspace(1, 3, 16, dtype=np.float32)
+    np.save("x.npy", x)
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(16, 16)))[0].astype(np.float32)
+    shutil.rmtree(here / "sae")
+    arrays = dict(b_enc=np.zeros(16), b_dec=np.zeros(16), threshold=np.full(16, 0.5))
+    arrays = {name: value.astype(np.float32) for name, value in arrays.items()}
+    for name, decoder in (("right", turn.T), ("wrong", 0.05 * turn.T)):
+        gemma_scope(here / name, d_in=16, d_sae=16, W_enc=turn, W_dec=decoder, **arrays)
+    asked = ["measure", "--x", "x.npy", "--bootstrap", "100", "--sae"]
+    assert cli.main([*asked, "right"]) == 0 and "an untrained dictionary of its width and L0 " not in capsys.readouterr().out
+    assert cli.main([*asked, "wrong"]) == 0
+    assert "of the variance, an untrained dictionary of its width and L0 " in capsys.readouterr().out
+    assert cli.main([*asked, "wrong", "--strict"]) == 2
+
+
+def test_half_precision_arrays(here):
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(400, 6)).astype(np.float32)).to(torch.bfloat16)
+    save_file({"x": x, "hat": x * 0.5}, "half.safetensors")
+    assert cli.main(["measure", "--x", "half.safetensors:x", "--reconstruction", "half.safetensors:hat", "--bootstrap", "100",
+                     "--json", "a.json"]) == 0  # fmt: skip
+    assert json.loads((here / "a.json").read_text())["fvu"]["value"] == pytest.approx(0.25, rel=0.01)
+
+
+def test_a_reader_who_leaves_takes_no_file_along(here):
+    run = subprocess.run(f"{sys.executable} -m darkmatter_utils.cli {' '.join(measure('--json', 'a.json'))} | head -1",
+                         shell=True, capture_output=True, text=True, check=False)  # fmt: skip
+    assert "fault" not in run.stderr and "value" in json.loads((here / "a.json").read_text())["fvu"]
+
+
+@pytest.mark.parametrize("what", ["a file", "under a file"])
+def test_a_cache_that_cannot_be(here, capsys, monkeypatch, what):
+    (here / "file").write_text("")
+    monkeypatch.setenv("DARKMATTER_CACHE", str(here / "file" / ("below" if what == "under a file" else "")).rstrip("/"))
+    assert "set DARKMATTER_CACHE to a folder that can be written" in complaint(capsys, measure())
+
+
 def test_a_dry_run_writes_nothing(here, capsys, monkeypatch):
     monkeypatch.setenv("DARKMATTER_CACHE", str(here / "cache"))
     assert cli.main(measure("--dry-run", "--json", "a.json")) == 0
@@ -245,7 +294,79 @@ def loud_model(here):
     save_file({name: w * 1e7 if "embed" in name else w for name, w in state.items()}, path, metadata={"format": "pt"})
 
 
+def negated(here):
+    sae_with(here, threshold=torch.neg)
+
+
+def whole_numbers(here):
+    path = here / "sae" / "sae_weights.safetensors"
+    save_file({name: weight.to(torch.int32) for name, weight in load_file(path).items()}, path)
+
+
+def two_formats(here):
+    gemma_scope(here / "more", d_in=16)
+    shutil.copy(here / "more" / "params.npz", here / "sae" / "params.npz")
+
+
+def two_spellings(here):
+    shutil.rmtree(here / "sae")
+    made = gemma_scope(here / "sae", d_in=16)
+    np.savez(here / "sae" / "params.npz", **made, w_enc=made["W_enc"])
+
+
+def odd_setting(key, value):
+    def change(here):
+        cfg = json.loads((here / "sae" / "cfg.json").read_text())
+        (here / "sae" / "cfg.json").write_text(json.dumps(cfg | {key: value}))
+
+    return change
+
+
+def weights_without(name):
+    def change(here):
+        path = here / "model" / "model.safetensors"
+        save_file({key: value for key, value in load_file(path).items() if name not in key}, path, metadata={"format": "pt"})
+
+    return change
+
+
+def more_layers(here):
+    about = json.loads((here / "model" / "config.json").read_text())
+    (here / "model" / "config.json").write_text(json.dumps(about | {"num_hidden_layers": about["num_hidden_layers"] + 1}))
+
+
+def fewer_layers(here):
+    about = json.loads((here / "model" / "config.json").read_text())
+    (here / "model" / "config.json").write_text(json.dumps(about | {"num_hidden_layers": 1}))
+
+
+def entries(*lines):
+    return lambda here: (here / "text.jsonl").write_text("\n".join(lines))
+
+
 MISTAKES = {
+    "negative thresholds": (negated, {}, "SAE sae: all thresholds are below 0"),
+    "integer weights": (whole_numbers, {}, "SAE sae: .* is stored as int32; weights are float16"),
+    "two formats": (two_formats, {}, "sae holds an SAE in 2 formats .saelens, gemma-scope.; give the file of one, e.g. sae/cfg.json"),
+    "two spellings": (two_spellings, {}, "holds weights under two spellings"),
+    "hook of a wrong type": (odd_setting("hook_name", 3), {}, "SAE sae: cfg.json cannot be used"),
+    "a size that is text": (odd_setting("d_in", "16"), {}, "SAE sae: "),
+    "a missing weight": (weights_without("mlp.up_proj"), {}, r"model model lacks 2 weight\(s\) \(model.layers.0.mlp.up_proj.weight"),
+    "no embedding": (weights_without("embed_tokens"), {}, "model model lacks"),
+    "more layers than weights": (more_layers, {}, "model model lacks"),
+    "fewer layers than weights": (fewer_layers, {}, "model model has, beyond its config.json, .* weight"),
+    "text that is a number": (entries('{"text": "w1 w2"}', '{"text": 3}'), {}, "text.jsonl, line 2, holds int where text should be"),
+    "text under another name": (entries('{"content": "w1"}'), {}, 'text.jsonl, line 1, has no "text"; it has content'),
+    "a broken line": (entries('{"text": "w1 w2"}', '{"text": '), {}, "text.jsonl, line 2, is not JSON"),
+    "half a character": (entries('{"text": "\\ud800"}'), {}, "text.jsonl, line 1, holds half of a character"),
+    "an output that is an input": (lambda h: None, {"extra": ["--json", "text.jsonl"]}, "--json text.jsonl: that file is an input"),
+    "one file for two": (lambda h: None, {"extra": ["--json", "a", "--html", "a"]}, "--html a: that file is --json's"),
+    "an output nowhere": (lambda h: None, {"extra": ["--json", "/proc/a"]}, "--json /proc/a cannot be written"),
+    "a device to think of": (lambda h: None, {"extra": ["--device", "meta"]}, "device 'meta' cannot be used here"),
+    "a digit that is none": (lambda h: None, {"positions": "²:9"}, "positions '²:9' are not FIRST:ONE-AFTER-LAST"),
+    "a negative seed": (lambda h: None, {"extra": ["--seed", "-1"]}, "seed is -1; give at least 0"),
+    "a mistyped folder": (lambda h: None, {"sae": "model/sa"}, "SAE model/sa: there is no such file or folder; model has "),
+    "two SAEs": (lambda h: None, {"extra": ["--sae", "sae"]}, "--sae is given 2 times"),
     "transposed": (lambda h: sae_with(h, W_enc=torch.t), {}, r"SAE sae: W_enc must be \[d_in, d_sae\] = \[16, 32\].*: it is transposed"),
     "transposed npz": (transposed_npz, {}, r"SAE sae: W_dec must be \[d_sae, d_in\] = \[20, 16\].*: it is transposed"),
     "overflowed file": (overflowing, {}, "SAE sae: W_enc holds infinity: it overflowed when it was saved as float16"),
@@ -291,7 +412,7 @@ def test_a_mistake_is_one_line(here, capsys, mistake):
 
 @pytest.mark.parametrize(("arguments", "says"), [
     (["tiny", "--model", "a"], "a study says its model, text and window itself: leave out --model, or the study"),
-    (["--model", "a"], "one --sae is missing: give --model and one --sae"),
+    (["--model", "a"], "--sae is missing: give --model and --sae"),
     (["--sae", "a"], "--model is missing"),
     (["--x", "x.npy"], "with --x give either --reconstruction FILE or one --sae"),
     (["--x", "x.npy", "--sae", "sae", "--text", "t"], "--text is about a model's text, but activations come from --x"),
@@ -304,6 +425,13 @@ def test_a_mistake_is_one_line(here, capsys, mistake):
     (["--x", "x.npy", "--reconstruction", "x.npy", "--document", "one.npy"], "1 document(s) cannot make 5 folds"),
     (["--x", "x.npy", "--reconstruction", "two.safetensors"], "two.safetensors holds a, b; say which: two.safetensors:NAME"),
     (["--x", "x.npy", "--sae", "sae"], "SAE sae reads 16 dimensions, but x has 8"),
+    (["--x", "huge.npy", "--reconstruction", "x.npy"], "x holds values up to "),
+    (["--x", "same.npy", "--reconstruction", "x.npy"], "x is the same in every row"),
+    (["--x", "one.npy", "--reconstruction", "x.npy", "--dry-run"], "x must be floats [token, d_model], got int64 [40]"),
+    (["--x", "big.npy", "--reconstruction", "x.npy"], "x is stored as >f8; save it as float32"),
+    (["--x", "x.npy", "--reconstruction", "x.npy", "--folds", "0"], "folds 0 must be at least 2"),
+    (["--x", "x.npy", "--reconstruction", "x.npy", "--json", "x.npy"], "--json x.npy: that file is an input"),
+    (["nano", "--folds", "3"], "a study says its model, text and window itself: leave out --folds, or the study"),
 ])  # fmt: skip
 def test_a_mistake_with_arrays_is_one_line(here, capsys, arguments, says):
     x = np.random.default_rng(0).normal(size=(40, 8))
@@ -311,7 +439,7 @@ def test_a_mistake_with_arrays_is_one_line(here, capsys, arguments, says):
     half[3] = np.inf
     nan = x.copy()
     nan[7, 2] = np.nan
-    for name, array in (("x", x), ("t", x.T), ("nan", nan), ("half", half), ("one", np.zeros(40, int))):
+    for name, array in (("x", x), ("t", x.T), ("huge", x * 1e150), ("same", np.ones_like(x)), ("big", x.astype(">f8")), ("nan", nan), ("half", half), ("one", np.zeros(40, int))):
         np.save(f"{name}.npy", array)
     (here / "cut.npy").write_bytes((here / "x.npy").read_bytes()[:-64])
     save_arrays({"a": x, "b": x}, "two.safetensors")

@@ -184,7 +184,7 @@ def test_statistical_mismatches_are_warnings_and_strict_refuses(ask, nano_sae):
 
 
 FAULTS = {
-    "site": (dict(site="blocks.0.hook_mlp_in"), "has no site 'blocks.0.hook_mlp_in'; nearest"),
+    "site": (dict(site="blocks.0.hook_mlp_inn"), "has no site 'blocks.0.hook_mlp_inn'; nearest valid names: blocks.0.hook_mlp_in"),
     "layer": (dict(site="blocks.7.hook_resid_post"), "reads at blocks.7.hook_resid_post, but toy has layers 0 to 1"),
     "text": (dict(text="nowhere.txt"), "text nowhere.txt is not there; give a file or a folder of .txt, .jsonl, .parquet"),
     "window": (dict(positions=(31, 32)), None),
@@ -239,7 +239,7 @@ def test_texts(tmp_path):
     assert texts(str(tmp_path), limit=9) == ["one", "two", "three", "four", "five"]
     assert texts(str(tmp_path), limit=2) == ["one", "two"]
     (tmp_path / "b.jsonl").write_text('{"body": 1}')
-    with pytest.raises(BadInput, match='b.jsonl cannot be read as a line of JSON with "text".*KeyError'):
+    with pytest.raises(BadInput, match='b.jsonl, line 1, has no "text"; it has body'):
         texts(str(tmp_path), limit=9)
     pd.DataFrame({"body": ["four"]}).to_parquet(tmp_path / "c.parquet")
     with pytest.raises(BadInput, match='c.parquet cannot be read as a Parquet table with a column "text"'):

@@ -35,7 +35,7 @@ def test_a_study_of_ones_own_from_file_to_numbers(here, capsys):
     assert "study mine is not prepared here" in capsys.readouterr().err
     assert cli.main(["study", "check", file]) == 0
     said = capsys.readouterr().out
-    assert said.count("download: nothing") == 2 and "840 tokens that count" in said
+    assert said.count("download: nothing") == 1 and "SAE w24-l0-5: " in said and "all chapters about" in said and "840 tokens that count" in said
     assert cli.main(["study", "prepare", file]) == 0
     capsys.readouterr()
     assert cli.main(["measure", file, "--json", "a.json"]) == 0
@@ -71,6 +71,9 @@ def test_new_writes_what_check_reads(here, capsys):
     (dict(window=[9, 9]), r"study mine: window \[9, 9\] is empty"),
     (dict(dtype="int8"), "study mine: dtype 'int8' is not one of"),
     (dict(saes="a"), "saes must be a list"),
+    (dict(seed=-1), "study mine: seed is -1; give at least 0"),
+    (dict(l0=-3), "study mine: l0 is -3; give a number above 0"),
+    (dict(name="a/b"), "a study's name is letters"),
     (dict(model_dtype="int8"), "study mine: model_dtype 'int8' is not one of float64, float32, bfloat16"),
     (dict(suites={"dept": ["a"]}), "study mine: unknown suite 'dept'; nearest valid names: depth"),
     (dict(suites={"depth": "a"}), "study mine: suite depth must be a list of folders or names"),
@@ -80,6 +83,40 @@ def test_new_writes_what_check_reads(here, capsys):
 def test_mistakes_in_a_study(here, changes, says):
     with pytest.raises(BadInput, match=says):
         recipes.load(recipe(here, **changes))
+
+
+def test_a_key_that_is_given_twice(here):
+    file = here / recipe(here)
+    file.write_text(file.read_text() + "name: other\n")
+    with pytest.raises(BadInput, match="mine.yaml is not YAML: 'name' is given twice"):
+        recipes.load(file)
+
+
+def test_a_new_study_fits_its_model(here, capsys):
+    assert cli.main(["study", "new", "own.yaml", "--model", "model", "--sae", "toy-res/layer_0/width_24/average_l0_5",
+                     "--text", "text.jsonl"]) == 0  # fmt: skip
+    recipe(here)
+    toys.text(here / "text.jsonl", documents=12, length=300)
+    assert cli.main(["study", "check", "own.yaml"]) == 0
+    context = json.loads((here / "model" / "config.json").read_text())["max_position_embeddings"]
+    assert recipes.load("own.yaml").window == (context // 8, context)
+    assert "12 documents" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ("contexts: 0", "contexts 0 1 or more"), ("text: nope", "no text 'nope'"), ("model: nope", "nope"),
+    ("folds: 1000", "cannot make 1000 folds"), ("site: blocks.9.hook_resid_post", "blocks.9"),
+    ("suite: nope", "none of its SAEs of suite 'nope'"), ("window: [60, 70]", "start it earlier"),
+])  # fmt: skip
+def test_a_ready_study_is_checked_too(here, capsys, changes, says):
+    from darkmatter_utils.study import STUDIES
+
+    key = changes.partition(":")[0]
+    lines = [line for line in (STUDIES / "nano.yaml").read_text().splitlines() if not line.startswith(f"{key}:")]
+    (here / "ready.yaml").write_text("\n".join([*lines, changes, ""]))
+    assert cli.main(["study", "check", "ready.yaml"]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("darkmatter: ")]
+    assert len(said) == 1 and says in said[0]
 
 
 def test_documents_that_do_not_fill_the_window(here):
