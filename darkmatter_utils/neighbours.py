@@ -127,7 +127,7 @@ def _compute(measurement, ids: list[str]) -> dict[str, pd.DataFrame]:
         for kind, (statistic, sums) in _statistics(a, b, grams, ranks).items():
             rows.append({"a": a, "b": b, "kind": kind, "value": float(statistic(sums.sum(axis=-1)))})
             drawn.append(statistic(sums @ weights.T))
-    replicates = pd.DataFrame(np.array(drawn).reshape(len(rows), -1))
+    replicates = pd.DataFrame(np.array(drawn).reshape(len(rows), len(weights)))
     return {"pairs": pd.DataFrame(rows, columns=["a", "b", "kind", "value"]), "replicates": replicates.rename(columns=str)}
 
 

@@ -26,8 +26,8 @@ from .streams import Source
 from .study import SaeEntry, Study
 
 
-CHAPTERS = 5
-"""How many times as long as its measurement a study's chapters take; about so on the embedded study."""
+CHAPTERS, START = 5, 120
+"""All chapters take so many times as long as the measurement, and so many seconds to start; about so on the embedded study."""
 
 
 def check(recipe: Recipe) -> list[str]:
@@ -49,7 +49,7 @@ def check(recipe: Recipe) -> list[str]:
     found.settled()
     return list(dict.fromkeys(said)) + [
         "download: nothing", f"compute: the measurement about {forecast.time_of(seconds)} on {recipe.device}, all chapters "
-        f"about {forecast.time_of(CHAPTERS * seconds)}", f"store: about {readable(found.bytes)} in {folder_of(recipe)}",
+        f"about {forecast.time_of(START + CHAPTERS * seconds)}", f"store: about {readable(found.bytes)} in {folder_of(recipe)}",
     ]  # fmt: skip
 
 

@@ -26,6 +26,11 @@ from .probe_arrays import SHARD, activations, discard, folder_of, held
 from .reading import EMBEDDED, Reading, is_dataset, read, texts
 
 
+FAMILIES = {"gpt2": "gpt2", "gemma-2": "gemma2", "gemma-3": "gemma3", "llama": "llama", "pythia": "gpt_neox", "mistral": "mistral",
+            "qwen2": "qwen2", "qwen3": "qwen3"}  # fmt: skip
+"""Parts of models' names, and transformers' types."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What is asked for. Raises BadInput for a number that cannot be."""
@@ -100,6 +105,9 @@ class Plan:
         """What can be said before anything is measured."""
         card, reading = self.sae.card, self.reading
         found = list(card.warnings)
+        theirs, ours = family(card.model or ""), self.model.bridge.original_model.config.model_type
+        if theirs and theirs != ours:
+            found.append(f"the SAE says that it is of {card.model}, but the model's type is {ours}")
         if card.prepend_bos and not reading.bos:
             found.append("the SAE was trained with <bos> before each text, but the model's tokenizer has none")
         if reading.unknown > 0.05:
@@ -130,6 +138,9 @@ def plan(request: Request, *, progress: Callable[[str], None] | None = None, mod
         if "tokenizer" in str(error).lower() and not any(Path(folders[0]).glob("*token*")):
             raise BadInput(f"model {request.model} has no tokenizer that can be read: put its tokenizer files into the "
                            "model's folder") from None  # fmt: skip
+        if "ignore_mismatched_sizes" in str(error):
+            raise BadInput(f"model {request.model}: its weights have other shapes than its config.json says (hidden_size, vocab_size, "
+                           "intermediate_size, heads)") from None  # fmt: skip
         raise BadInput(f"model {request.model} cannot be loaded ({' '.join(str(error).split())[:200]})") from None
     reads, writes = match(sae, model, request.site)
     reading = read(request.text, model, documents=request.documents, positions=request.positions,
@@ -184,6 +195,11 @@ def _answer(planned: Plan, folder: Path, tell) -> Answer:
                   warnings=tuple(planned.warnings()), about=about, facts=facts, plan=planned, tell=tell,
                   title=f"{sae.id} ({sae.card.format}, {sae.card.architecture}, {sae.card.d_sae:,} latents) · "
                         f"{planned.model.name} · {where}")  # fmt: skip
+
+
+def family(model: str) -> str | None:
+    """transformers' type of a model by its name; None for a name that says nothing of it."""
+    return next((kind for part, kind in FAMILIES.items() if part in model.lower()), None)
 
 
 def check_device(device: str) -> None:

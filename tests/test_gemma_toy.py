@@ -10,6 +10,7 @@ import gemma_toy
 import numpy as np
 import pytest
 import torch
+from published import gemma_scope, saelens
 from throwaway import ROOT
 
 from darkmatter_utils import Study, chapters, cli, measure, preparing, recipes
@@ -88,6 +89,44 @@ def test_a_model_in_half_precision_is_read_in_single(folder):
     with low.replaced(half.site, lambda value: seen.append(value.dtype) or value * 0):
         low.run(tokens, [half.site])
     assert seen == [torch.float32]
+
+
+def test_a_gemma_scope_transcoder_reads_before_and_writes_after_the_mlp(folder, capsys, monkeypatch):
+    """Its input is the activation that the norm before the MLP has made, without the norm's own weights."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    monkeypatch.chdir(folder)
+    made = gemma_scope(folder / "toy-scope-2b-pt-transcoders" / "layer_1" / "width_48" / "average_l0_5", d_in=gemma_toy.D, d_sae=48)
+    asked = ["measure", "--model", "model", "--sae", "toy-scope-2b-pt-transcoders/layer_1/width_48/average_l0_5", "--text", "text.jsonl",
+             "--documents", "20", "--positions", "8:63", "--bootstrap", "100", "--json", "t.json"]  # fmt: skip
+    assert cli.main(asked) == 0
+    assert "blocks.1.ln2.hook_normalized → blocks.1.hook_mlp_out" in capsys.readouterr().out
+    model = AutoModelForCausalLM.from_pretrained("model", attn_implementation="eager").eval()
+    tokenizer, seen = AutoTokenizer.from_pretrained("model"), {}
+    block = model.model.layers[1]
+    block.pre_feedforward_layernorm.register_forward_hook(lambda m, given, out: seen.__setitem__("in", given[0]))
+    block.post_feedforward_layernorm.register_forward_hook(lambda m, given, out: seen.__setitem__("out", out))
+    reads, writes = [], []
+    for line in (folder / "text.jsonl").read_text().splitlines()[:20]:
+        ids = [0, *tokenizer(json.loads(line)["text"], add_special_tokens=False)["input_ids"]][:63]
+        with torch.no_grad():
+            model(torch.tensor([ids]))
+        x = seen["in"][0, 8:]
+        reads.append(x / (x.pow(2).mean(-1, keepdim=True) + model.config.rms_norm_eps).sqrt())
+        writes.append(seen["out"][0, 8:])
+    x, y = torch.cat(reads).double().numpy(), torch.cat(writes).double().numpy()
+    pre = x @ made["W_enc"] + made["b_enc"]
+    hat = np.where((pre > made["threshold"]) & (pre > 0), pre, 0) @ made["W_dec"] + made["b_dec"]
+    fvu = ((y - hat) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
+    assert json.loads((folder / "t.json").read_text())["fvu"]["value"] == pytest.approx(fvu, rel=1e-4)
+
+
+def test_an_sae_of_another_family_of_models_is_told(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    saelens(folder / "theirs", "topk", d_in=gemma_toy.D, metadata={"model_name": "gpt2"})
+    assert cli.main(["measure", "--model", "model", "--sae", "theirs", "--text", "text.jsonl", "--documents", "20", "--positions",
+                     "8:63", "--bootstrap", "100"]) == 0  # fmt: skip
+    assert "warning: the SAE says that it is of gpt2, but the model's type is gemma2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("changes", "says"), [

@@ -340,6 +340,11 @@ def fewer_layers(here):
     (here / "model" / "config.json").write_text(json.dumps(about | {"num_hidden_layers": 1}))
 
 
+def another_size(here):
+    about = json.loads((here / "model" / "config.json").read_text())
+    (here / "model" / "config.json").write_text(json.dumps(about | {"intermediate_size": 40}))
+
+
 def entries(*lines):
     return lambda here: (here / "text.jsonl").write_text("\n".join(lines))
 
@@ -355,6 +360,7 @@ MISTAKES = {
     "no embedding": (weights_without("embed_tokens"), {}, "model model lacks"),
     "more layers than weights": (more_layers, {}, "model model lacks"),
     "fewer layers than weights": (fewer_layers, {}, "model model has, beyond its config.json, .* weight"),
+    "another size": (another_size, {}, "model model: its weights have other shapes than its config.json says"),
     "text that is a number": (entries('{"text": "w1 w2"}', '{"text": 3}'), {}, "text.jsonl, line 2, holds int where text should be"),
     "text under another name": (entries('{"content": "w1"}'), {}, 'text.jsonl, line 1, has no "text"; it has content'),
     "a broken line": (entries('{"text": "w1 w2"}', '{"text": '), {}, "text.jsonl, line 2, is not JSON"),
