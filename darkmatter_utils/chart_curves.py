@@ -94,6 +94,8 @@ def stacked_breakdown(
     The measured widths are the corners of the areas. For the same axes it can be layered with ``power_law``.
     """
     data = columns(frame, x=x, y=share, color=part)
+    if (data["y"] < 0).any():  # an SAE worse than the mean: the axis has to hold what lies below 0, however far
+        y_domain = None
     domain, _ = palette(data["color"])
     data["order"] = data["color"].map({name: n for n, name in enumerate(reversed(domain))})
     data = data.sort_values(["order", "x"])

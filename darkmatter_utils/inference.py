@@ -48,6 +48,11 @@ def dictionary_of(sae) -> Dictionary | None:
     return Dictionary(inner.W_dec.detach(), inner.b_dec.detach(), lambda batch: _own_codes(sae.codes(batch)))
 
 
+def over_complete(own: Codes, d_model: int) -> bool:
+    """Whether a token has, on average, as many active latents as x has dimensions: then any support fits x, and none is better."""
+    return len(own.values) > 0 and float(own.l0.double().mean()) >= d_model
+
+
 def _own_codes(codes) -> Codes:
     return _padded(codes.l0.long(), codes.latent.long(), codes.value)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import charts
 from .harvest import load_saes
-from .inference import ENCODER, INFERENCES, REFIT, SETTLED, SIGNED, WARM, dictionary_of
+from .inference import ENCODER, INFERENCES, REFIT, SETTLED, SIGNED, WARM, dictionary_of, over_complete
 from .inference_gaps import best_at, by_width, gaps, of_sae
 from .inference_scores import joined
 from .metrics import Estimate, fvu
@@ -22,7 +22,8 @@ from .streams import Source
 from .tables import Table, Words
 from .words import interval, percent, plain, span
 
-NONE = Words("*No SAE of this study has a dictionary that another inference could use.*")
+NONE = Words("*No SAE of this study has a dictionary that another inference could use, and fewer active latents than x has "
+             "dimensions.*")  # fmt: skip
 COMPARED = (ENCODER, REFIT, WARM, SETTLED, SIGNED)
 """Inferences drawn in charts; the two other pursuits differ from `SETTLED` by little, and the tables have them."""
 NULL = f"true codes: {SETTLED}"
@@ -50,13 +51,16 @@ def live(measurement, sae: str, *, contexts: int = 16) -> Live:
     study = measurement.study
     loaded = next(one for one in load_saes(study, Source(study)) if one.id == sae)
     dictionary = dictionary_of(loaded)
+    empty = torch.zeros(0, 1, dtype=torch.float64)
+    nothing = Live(empty, torch.ones(1, 1, dtype=torch.float64), Codes(empty.long(), empty))
     if dictionary is None:
-        empty = torch.zeros(0, 1, dtype=torch.float64)
-        return Live(empty, torch.ones(1, 1, dtype=torch.float64), Codes(empty.long(), empty))
+        return nothing
     batches = [batch for batch, _ in spread_batches(measurement, contexts)]
     keep = torch.cat([torch.from_numpy(batch.scored) for batch in batches])
     x = torch.cat([batch.x for batch in batches])[keep].double()
     own = joined([dictionary.encode(batch.source) for batch in batches])
+    if over_complete(own, x.shape[1]):
+        return nothing
     return Live(x - dictionary.bias, dictionary.atoms.double(), Codes(own.indices[keep], own.values[keep].double()))
 
 

@@ -10,9 +10,9 @@ import torch
 
 from .decomposition import score
 from .harvest import load_saes
-from .inference import ENCODER, Dictionary, dictionary_of, other_codes
+from .inference import ENCODER, Dictionary, dictionary_of, other_codes, over_complete
 from .passes import FirstPass, SecondPass, ThirdPass
-from .pursuit import Codes
+from .pursuit import ROOM, Codes
 from .results import Tables, kept
 from .spread import spread_batches
 from .streams import Source
@@ -47,6 +47,8 @@ def _compute(measurement, contexts: int, precision: torch.dtype) -> Tables:
     scores, replicates = [], {}
     for id, dictionary in found.items():
         own = joined([_only(dictionary.encode(batch.source), mask) for batch, mask in zip(batches, keep)])
+        if over_complete(own, x.shape[1]):
+            continue
         reconstructions, l0, shared = reconstruct(dictionary, x, own, precision)
         passes = ThirdPass(_second(x, reconstructions, document, fold, study.ridge)).update(x, reconstructions, document)
         entry = rows.set_index("id").loc[id]
@@ -80,7 +82,8 @@ def reconstruct(dictionary: Dictionary, x, own: Codes, precision: torch.dtype):
 def overlap(codes: Codes, other: Codes) -> float:
     """The share of the active latents of ``codes`` that are active in ``other`` on the same token."""
     theirs = torch.where(other.values != 0, other.indices, -2)
-    both = sum(int((a[:, :, None] == b[:, None]).sum()) for a, b in zip(codes.support.split(4096), theirs.split(4096)))
+    rows = max(1, min(4096, ROOM // max(1, codes.indices.shape[1] * theirs.shape[1])))
+    both = sum(int((a[:, :, None] == b[:, None]).sum()) for a, b in zip(codes.support.split(rows), theirs.split(rows)))
     return both / max(1, int(codes.l0.sum()))
 
 

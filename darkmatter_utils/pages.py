@@ -90,13 +90,15 @@ def card_table(measurement) -> Table:
     return Table(pd.DataFrame({"": list(facts), "value": [as_text(value) for value in facts.values()]}))
 
 
-def warnings_of(measurement) -> Words:
-    """What to be wary of before the study's numbers are believed; "" where there is nothing."""
+def warnings_of(measurement, *, most: int | None = None) -> Words:
+    """What to be wary of before the study's numbers are believed, at most so many lines; "" where there is nothing."""
     signs = warning_signs.of_study(measurement)
     if not signs:
         return Words("")
-    lines = "\n".join(f"- {sign}" for sign in signs)
-    return Words(f"```{{warning}}\nThe numbers of this study may not be what they seem.\n\n{lines}\n```")
+    told = [sign.replace("<", "&lt;").replace(" -", " \u2212") for sign in signs[:most]]
+    told += [f"and {len(signs) - len(told)} more, which chapter 01 lists"] if len(told) < len(signs) else []
+    lines = "\n".join(f"> - {sign}" for sign in told)
+    return Words(f"> **Warning: the numbers of this study may not be what they seem.**\n>\n{lines}")
 
 
 def sae_table(measurement) -> Table:

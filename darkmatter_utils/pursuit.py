@@ -20,6 +20,9 @@ RULES = ("authors", "unit")
 """How gradient pursuit picks an atom: by inner product, as the authors did, or by inner product over its
 length."""
 
+ROOM = 1 << 26
+"""Numbers in the Gram matrices of a batch: half a gigabyte."""
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -182,6 +185,7 @@ def refit(x, dictionary, support, *, batch: int = 256) -> Codes:
     if support.numel() and not -1 <= int(support.min()) <= int(support.max()) < len(dictionary):
         raise BadInput(f"support names latents outside 0 .. {len(dictionary) - 1} (or -1 for unused)")
     values = x.new_zeros(support.shape)
+    batch = max(1, min(batch, ROOM // max(1, support.shape[1]) ** 2))
     for rows in torch.arange(len(x), device=x.device).split(batch):
         if support.shape[1]:
             atoms = dictionary[support[rows].clamp(min=0)].double()

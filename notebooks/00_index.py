@@ -33,7 +33,7 @@ chapter = open_chapter(0, study)
 measurement = measure(chapter.study)
 records = chapter.reads()[chapter.study.name]
 found = findings(records)
-Words(f"{opening(found, chapter.study.name, records)}\n\n{about_study(measurement)}\n\n{warnings_of(measurement)}".rstrip())
+Words(f"{opening(found, chapter.study.name, records)}\n\n{about_study(measurement)}\n\n{warnings_of(measurement, most=3)}".rstrip())
 
 # %% mystnb={"figure": {"caption": "How the variance of x splits at each SAE width (the question of the paper's Fig. 1, measured on this study). Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is the part that a linear map predicts from x on documents it was not fitted on, red is what remains. See how the two parts of the error change from left to right.", "name": "fig-index"}} tags=["remove-input"]
 stacked_breakdown(breakdown(measurement), y_domain=(0, 1))

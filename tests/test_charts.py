@@ -188,3 +188,10 @@ def test_the_book_script_is_one_file_without_addresses_to_load(tmp_path):
     text = (tmp_path / "vega-book.js").read_text()
     assert 500_000 < len(text.encode()) < 1_500_000
     assert not re.search(r"\bimport\s*\(|\bfrom\s*[\"']https?:|cdn\.jsdelivr|unpkg\.com", text)
+
+
+def test_an_sae_far_worse_than_the_mean_is_drawn_and_not_too_large_to_draw():
+    parts = {"Sae(x)": -16_999.0, "LinearError": 14_000.0, "NonlinearError": 3_000.0}
+    frame = pd.DataFrame([{"width": width, "part": part, "share": share} for width in (32, 64) for part, share in parts.items()])
+    chart = charts.stacked_breakdown(frame, y_domain=(0, 1))
+    assert chart._repr_mimebundle_()
