@@ -160,7 +160,7 @@ Table(pd.DataFrame([{"width": choice.taken.width, "L0 of the SAE taken": choice.
 # - **A number without its null.** The mean leaves an error that is linear without a rest. So does any reconstruction that
 #   only shrinks. Compare FVU and the share together.
 # - **Too few tokens.** The map has $d^2$ numbers. With fewer than about $3 d$ tokens the commands warn; the share is then too low.
-# - **Another text, another scale.** An SAE sees what it was trained on: <bos> or none, norms folded or not. A best factor on
+# - **Another text, another scale.** An SAE sees what it was trained on: `<bos>` or none, norms folded or not. A best factor on
 #   Sae(x) far from 1, or an L0 far from the published one, is the sign.
 # - **Documents that are none.** Rows that come in one block of text, given as many documents, make intervals too narrow.
 #
