@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import torch
@@ -64,6 +65,7 @@ def before_download(request, missing: list[Remote]) -> list[str]:
     return _lines(said)
 
 
+@functools.cache
 def speed(device: str, dtype: str) -> float:
     """Operations a second of a matrix product on a device, measured in a moment."""
     made = torch.ones(512, 512, dtype=DTYPES.get(dtype, torch.float32), device=device)

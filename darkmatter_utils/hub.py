@@ -165,7 +165,7 @@ def _said(error: Exception, repository: str, revision: str | None, file: str | N
         return BadInput(f"{repository} has no file {file} at revision {revision}")
     if isinstance(error, OSError) and getattr(error, "errno", None):
         raise error  # a full disk
-    why = textwrap.shorten(" ".join(str(error).split()), 160, placeholder=" ...")
+    why = textwrap.shorten(str(error), 160)
     if offline():
         return Unreachable(f"there is no folder {repository} here, and {what} is not in the hub's cache ({cache()}); the hub may not "
                            "be asked while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set")  # fmt: skip

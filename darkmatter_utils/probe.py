@@ -98,7 +98,7 @@ class Plan:
             "positions": list(self.reading.window), "download": "nothing", "parameters": parameters,
             "operations": 2.0 * (passed * parameters + self.tokens * weights),
             "stored while it runs, bytes": self.tokens * (8 * self.sae.card.d_out + 4), "stored at the end": "nothing",
-            "folder": str(folder_of(self)), "warnings": self.warnings(),
+            "folder": str(folder_of(self)),
         }  # fmt: skip
 
     def warnings(self) -> list[str]:

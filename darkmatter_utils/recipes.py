@@ -124,7 +124,7 @@ def is_recipe(source: str) -> bool:
         found = yaml_files.read(Path(source))
     except BadInput:
         return False
-    return isinstance(found, dict) and "data" not in found and "world" not in found and {"model", "grid", "text"} & set(found) != set()
+    return isinstance(found, dict) and "data" not in found and "world" not in found and not found.keys().isdisjoint(("model", "grid", "text"))
 
 
 def load(source: str | Path) -> Recipe:

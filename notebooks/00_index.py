@@ -103,7 +103,8 @@ ledger(found)
 # %% [markdown]
 # ## What is studied
 #
-# The model, the text and the SAEs are part of this book's package, with the commands that made them. Chapter
+# The model, the text and the SAEs of the embedded study `tiny` are part of this book's package, with the commands that made
+# them. Chapter
 # {doc}`01_what_saes_leave_behind` shows what they are like, one context at a time.
 
 # %% tags=["remove-input"]

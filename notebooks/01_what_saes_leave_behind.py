@@ -118,8 +118,8 @@ chapter.record("warnings", of_study(measurement))
 warnings_of(measurement)
 
 # %% [markdown]
-# And the SAEs. *Dead latents* never fire on the scored text. The SAEs of the *width suite* share one target L0 and differ in
-# width and in the seed of their training; the others vary L0 as well.
+# And the SAEs. *Dead latents* never fire on the scored text. The SAEs of the *width suite* are at one target L0, or as near to
+# one as there are SAEs, and differ in width and in the seed of their training; the others vary L0 as well.
 
 # %% tags=["remove-input"]
 Folded("All SAEs of the study", sae_table(measurement))

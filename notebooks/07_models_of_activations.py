@@ -19,13 +19,13 @@ study = "tiny"
 contexts = 64  # contexts of the noise-and-ablation check
 
 # %% tags=["remove-input"]
-from darkmatter_utils import Study, measure
+from darkmatter_utils import Study, matched_null, measure
+from darkmatter_utils import world_charts as show
 from darkmatter_utils.ablation import table_one
 from darkmatter_utils.chapters import open_chapter
 from darkmatter_utils.claims import claim, unfit
 from darkmatter_utils.known_parts import tokens_of, world_of
 from darkmatter_utils.landing import land
-from darkmatter_utils.matched_null import match, null_change, null_curve, null_suite, sensitivity
 from darkmatter_utils.null_curves import flat_ranges
 from darkmatter_utils.oracle_saes import OracleSae
 from darkmatter_utils.pages import opening, rule_of
@@ -36,11 +36,6 @@ from darkmatter_utils.tables import Words
 from darkmatter_utils.verdicts import judged
 from darkmatter_utils.widths import width_suite
 from darkmatter_utils.words import interval, percent
-from darkmatter_utils.world_charts import (
-    FLATNESS, NO_MODEL, ablation_grid, ablation_lines, estimator_table, landing_chart, landing_table,
-    made_table, matched_chart, matches_table, null_chart, range_table, readings_table, sweep_chart,
-    table_one_table,
-)  # fmt: skip
 
 # %% tags=["remove-input"]
 chapter = open_chapter(7, study, contexts=contexts)
@@ -50,7 +45,7 @@ verdict = judged(chapter, 11, {"misplaced": cases(made, check)}, unfit=unfit(cha
 opening(11, verdict, chapter.study)
 
 # %% mystnb={"figure": {"caption": "Of the variance of each true part of an SAE's error, the share that lands in LinearError; the rest lands in NonlinearError. One simulated world with known parts; bars are 95% intervals over worlds drawn anew. For the claim, absent features must lie right of the right dotted line and what the SAE introduces left of the left one. See which do. (Paper: Fig. 15 and Table 1 ask the same question.)", "name": "fig-landing"}} tags=["remove-input"]
-landing_chart(made["goes"])
+show.landing_chart(made["goes"])
 
 # %% [markdown]
 # ## The idea: follow a part that you know
@@ -105,7 +100,7 @@ chapter.glue("width", case.width)
 # $\lVert b\,z_{\text{learned}}\rVert^2 / \lVert z_{\text{learned}}\rVert^2$ in both columns.
 
 # %% tags=["remove-input"]
-landing_table(made["goes"])
+show.landing_table(made["goes"])
 
 # %% [markdown]
 # The other way round: what the two estimated parts are made of. With the covariance of a part and an estimated part as its share,
@@ -113,7 +108,7 @@ landing_table(made["goes"])
 # between them, so a share can be negative.
 
 # %% tags=["remove-input"]
-made_table(made["made"])
+show.made_table(made["made"])
 
 # %% [markdown]
 # ## Over superposition and width
@@ -122,7 +117,7 @@ made_table(made["made"])
 
 # %% mystnb={"figure": {"caption": "The share of a true part that lands in the wrong estimated part: absent features in NonlinearError (left), introduced error in LinearError (right), over superposition and over the share of the features that the SAE holds; mean over worlds drawn anew. Claim 11 allows a quarter. See where the left map is pale: there the paper's reading is right. (The paper has no such figure.)", "name": "fig-landing-sweep"}} tags=["remove-input"]
 chapter.record("swept", made["swept"].to_dict("list"))
-sweep_chart(made["swept"])
+show.sweep_chart(made["swept"])
 
 # %% [markdown]
 # ## Noise and ablation on the study's own dictionary
@@ -133,10 +128,10 @@ sweep_chart(made["swept"])
 # noise; its reaction, and $\mathrm{Sae}(\mathrm{Sae}(x)) \ne \mathrm{Sae}(x)$, count as introduced. The noise is isotropic, or has the covariance of $x'$.
 
 # %% mystnb={"figure": {"caption": "The error as latents are ablated, at three pairs of noise levels: all of it, its nonlinear part, and what was truly introduced, each over the variance of x'. For the claim the nonlinear part should follow what was introduced, and the gap above it should be what is absent. See how far the nonlinear part lies above what was introduced. (Paper: Fig. 15.)", "name": "fig-ablation"}} tags=["remove-input"]
-NO_MODEL if check is None else ablation_lines(check["cells"])
+show.NO_MODEL if check is None else show.ablation_lines(check["cells"])
 
 # %% mystnb={"figure": {"caption": "The nonlinear part of the error over both noise levels, at the same ablation. For the claim it should grow upwards (noise on the reconstruction) and not to the right (noise on x). See whether the two directions differ. (Paper: Fig. 15, as lines.)", "name": "fig-ablation-grid"}} tags=["remove-input"]
-NO_MODEL if check is None else ablation_grid(check["cells"])
+show.NO_MODEL if check is None else show.ablation_grid(check["cells"])
 
 # %% [markdown]
 # The paper sums the grid up in a table of correlations. A correlation does not tell how *much* lands where; the slope does: of one unit of variance
@@ -148,7 +143,7 @@ table = None if check is None else table_one(check["cells"])
 if check is not None:
     chapter.record("table 1", table.to_dict("list"))
     chapter.record("ablation shares", check["shares"].to_dict("list"))
-NO_MODEL if table is None else table_one_table(table)
+show.NO_MODEL if table is None else show.table_one_table(table)
 
 # %% [markdown]
 # ## An SAE that introduces nothing
@@ -160,23 +155,23 @@ NO_MODEL if table is None else table_one_table(table)
 # %% mystnb={"figure": {"caption": "FVU_nonlinear over width of SAEs that introduce nothing, at fixed L0, for several superpositions n/d; one panel an exponent of the frequency law (feature i fires in proportion to 1 / i to that power). All of it is absent features. See where the curves are level over several doublings. (Paper: Fig. 1 draws such a level line.)", "name": "fig-null"}} tags=["remove-input"]
 for name in ("unfixed", "fixed"):
     chapter.record(f"null {name}", made[name].to_dict("list"))
-null_chart(made["fixed"], "fvu_nonlinear", "FVU_nonlinear")
+show.null_chart(made["fixed"], "fvu_nonlinear", "FVU_nonlinear")
 
 # %% mystnb={"figure": {"caption": "The linear share of the error of the same SAEs (R\u00b2 total). See which of the level stretches above have an error that is about half linear. (Paper: Fig. 2 has about half.)", "name": "fig-null-r2"}} tags=["remove-input"]
-null_chart(made["fixed"], "r2", "R² of the error", y_domain=(0, 1), reference=0.5)
+show.null_chart(made["fixed"], "r2", "R² of the error", y_domain=(0, 1), reference=0.5)
 
 # %% tags=["remove-input"]
-chapter.glue("flat", FLATNESS)
+chapter.glue("flat", show.FLATNESS)
 ranges = {name: flat_ranges(made[name]) for name in ("fixed", "unfixed")}
 chapter.record("flat ranges", {name: table.to_dict("list") for name, table in ranges.items()})
-range_table(ranges["fixed"])
+show.range_table(ranges["fixed"])
 
 # %% [markdown]
 # *Flat by slope* is the measure of claim 4: the slope over that range changes the curve by at most {glue:text}`flat` with each doubling. *Flat at every doubling*
 # asks the same of each step. With an L0 that grows:
 
 # %% tags=["remove-input"]
-range_table(ranges["unfixed"])
+show.range_table(ranges["unfixed"])
 
 # %% [markdown]
 # ## A null matched to this study
@@ -187,26 +182,26 @@ range_table(ranges["unfixed"])
 # %% mystnb={"figure": {"caption": "FVU and FVU_nonlinear over width: the study's suite, and SAEs of the matched world that introduce nothing; 95% intervals. See whether the nonlinear part of the null has the same height, and the same slope. (Paper: Fig. 1.)", "name": "fig-matched"}} tags=["remove-input"]
 suite = width_suite(measurement, "fvu_nonlinear")
 fits = measurement.study.model is not None and len(suite.widths) >= WIDTHS
-curve = null_curve(measurement) if fits else None
-matched_chart(measurement, curve, null_suite) if fits else Words(
+curve = matched_null.null_curve(measurement) if fits else None
+show.matched_chart(measurement, curve, matched_null.null_suite) if fits else Words(
     "*No match is made here: the study's suite consists of such SAEs, or is no suite.*")
 
 # %% tags=["remove-input"]
-changes = {"this study": per_doubling(suite), "introduces nothing": null_change(measurement)} if len(suite.widths) >= WIDTHS else {}
+changes = {"this study": per_doubling(suite), "introduces nothing": matched_null.null_change(measurement)} if len(suite.widths) >= WIDTHS else {}
 chapter.record("change per doubling", changes)
 words = [f"{who}: {interval(e, lambda v: percent(v, 1))}" for who, e in changes.items()]
 if fits:
-    chapter.record("match", match(measurement).iloc[0].to_dict())
+    chapter.record("match", matched_null.match(measurement).iloc[0].to_dict())
 Words("Change of FVU_nonlinear per doubling of the width: " + "; ".join(words) + "." if words else "")
 
 # %% [markdown]
 # A match is not unique. The nearest few worlds, one draw of each:
 
 # %% tags=["remove-input"]
-others = sensitivity(measurement) if fits else None
+others = matched_null.sensitivity(measurement) if fits else None
 if fits:
     chapter.record("other matches", others.to_dict("list"))
-matches_table(others) if fits else Words("")
+show.matches_table(others) if fits else Words("")
 
 # %% [markdown]
 # ## What this means, and what it does not
@@ -226,7 +221,7 @@ matches_table(others) if fits else Words("")
 
 # %% tags=["remove-input"]
 chapter.record("estimators", made["estimators"].to_dict("list"))
-estimator_table(made["estimators"])
+show.estimator_table(made["estimators"])
 
 # %% [markdown]
 # The estimators find what they are defined to find. (FVU counts a constant error, too, which the closed form leaves out: hence its small
@@ -235,7 +230,7 @@ estimator_table(made["estimators"])
 # %% tags=["remove-input"]
 wrong = readings(made)
 chapter.record("readings", wrong.to_dict("list"))
-readings_table(wrong)
+show.readings_table(wrong)
 
 # %% tags=["remove-input"]
 rule_of(11)
