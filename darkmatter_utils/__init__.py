@@ -1,7 +1,7 @@
 """How much of a sparse autoencoder's error is linear in the activation it reconstructs.
 
-Public names are loaded when first used, so that ``decompose`` on plain arrays imports neither a language model's nor
-an SAE's library.
+Public names are loaded when first used, so that ``decompose`` on plain arrays imports neither a language
+model's nor an SAE's library.
 """
 
 from __future__ import annotations

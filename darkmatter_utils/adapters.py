@@ -1,7 +1,7 @@
 """Linear maps of Sae(x) alone: what of LinearError's gain could be had without looking at x.
 
-LinearError is a map of x, so it knows what the SAE did not write down. An adapter reads Sae(x) only. One is the
-least-squares map of Sae(x) to x; the other starts at the identity and is trained on the model's own loss
+LinearError is a map of x, so it knows what the SAE did not write down. An adapter reads Sae(x) only. One is
+the least-squares map of Sae(x) to x; the other starts at the identity and is trained on the model's own loss
 (Karvonen, 2503.17272, finetunes the model instead, to the same end).
 """
 
@@ -45,13 +45,23 @@ class Adapter:
         return x_hat @ self.weight + self.bias
 
 
-def train_adapter(model: LanguageModel, site: str, taken: Taken, x_hat: Float[Tensor, "context kept d_model"], *,
-                  steps: int = 150, batch: int = MICRO, lr: float = 1e-3, seed: int = 0) -> tuple[Adapter, list[float]]:  # fmt: skip
-    """The adapter that lowers the loss of the next tokens when it is put after the SAE, and the loss of every step.
+def train_adapter(
+    model: LanguageModel,
+    site: str,
+    taken: Taken,
+    x_hat: Float[Tensor, "context kept d_model"],
+    *,
+    steps: int = 150,
+    batch: int = MICRO,
+    lr: float = 1e-3,
+    seed: int = 0,
+) -> tuple[Adapter, list[float]]:
+    """The adapter that lowers the loss of the next tokens when it is put after the SAE, and the loss of every
+    step.
 
-    From the identity, by Adam with a learning rate that falls to 0; contexts in random order, again from the start
-    when they are used up. The bias is in units of the reconstruction's standard deviation. Cost: ``steps`` runs
-    forward and back through what follows the site.
+    From the identity, by Adam with a learning rate that falls to 0; contexts in random order, again from the
+    start when they are used up. The bias is in units of the reconstruction's standard deviation. Cost:
+    ``steps`` runs forward and back through what follows the site.
     """
     d = x_hat.shape[-1]
     unit = float(x_hat.std())
@@ -76,8 +86,11 @@ def train_adapter(model: LanguageModel, site: str, taken: Taken, x_hat: Float[Te
     return Adapter(weight.detach(), bias.detach() * unit), losses
 
 
-def left_over(measurement: Measurement, scored: Int[np.ndarray, "document"]) -> tuple[str, Contexts, np.ndarray]:
-    """(text, its contexts, the rows of documents that are not scored): of the text "component", where there is one."""
+def left_over(
+    measurement: Measurement, scored: Int[np.ndarray, "document"]
+) -> tuple[str, Contexts, np.ndarray]:
+    """(text, its contexts, the rows of documents that are not scored): of the text "component", where there
+    is one."""
     study = measurement.study
     try:
         there = read_contexts(study.data_folder(), "component")
@@ -91,18 +104,29 @@ def elsewhere(measurement: Measurement, scored: Int[np.ndarray, "document"], con
     """``contexts`` contexts of `left_over`. Raises BadInput where none is left."""
     study, (text, there, left) = measurement.study, left_over(measurement, scored)
     if not len(left):
-        raise BadInput(f"study {study.name}: every document is scored, so none is left to train on; give more documents")
+        raise BadInput(
+            f"study {study.name}: every document is scored, so none is left to train on; give more documents"
+        )
     rows = left[spread(len(left), contexts)]
     source = Source(replace(study, text=text, dtype="float32"))
     return read(source, rows, there.tokens[rows].astype(np.int64), there.document[rows])
 
 
-def adapter_tables(measurement: Measurement, id: str, *, contexts: int, training: int = 600, steps: int = 150,
-                   lr: float = 1e-3, seed: int = 0) -> Tables:  # fmt: skip
-    """Both adapters of an SAE on the contexts of `cost_tables`: ``losses``, as there, and ``curve`` (step, loss).
+def adapter_tables(
+    measurement: Measurement,
+    id: str,
+    *,
+    contexts: int,
+    training: int = 600,
+    steps: int = 150,
+    lr: float = 1e-3,
+    seed: int = 0,
+) -> Tables:
+    """Both adapters of an SAE on the contexts of `cost_tables`: ``losses``, as there, and ``curve`` (step,
+    loss).
 
-    They are made on ``training`` other contexts. Cost: those contexts up to the site, and ``steps`` runs forward and
-    back through what follows it.
+    They are made on ``training`` other contexts. Cost: those contexts up to the site, and ``steps`` runs
+    forward and back through what follows it.
     """
     study = measurement.study
     taken = take(measurement, contexts)
@@ -117,9 +141,14 @@ def adapter_tables(measurement: Measurement, id: str, *, contexts: int, training
     for chunk in torch.arange(len(taken.rows)).split(MICRO):
         run = Intervention(model, study.site, taken.tokens[chunk], taken.x[chunk].float(), taken.positions)
         where = taken.document[chunk.numpy()]
-        rows += cost_rows(id, LEAST_SQUARES, where, *run.of(fit(scored[chunk].flatten(0, 1)).view_as(scored[chunk])))
+        rows += cost_rows(
+            id, LEAST_SQUARES, where, *run.of(fit(scored[chunk].flatten(0, 1)).view_as(scored[chunk]))
+        )
         rows += cost_rows(id, TRAINED, where, *run.of(trained(scored[chunk].float())))
-    return {"losses": loss_frame(rows), "curve": pd.DataFrame({"step": np.arange(1, steps + 1), "loss": curve})}
+    return {
+        "losses": loss_frame(rows),
+        "curve": pd.DataFrame({"step": np.arange(1, steps + 1), "loss": curve}),
+    }
 
 
 def kept_adapters(measurement: Measurement, id: str, **settings) -> Tables:

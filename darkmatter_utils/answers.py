@@ -1,4 +1,5 @@
-"""An answer about one SAE: its decomposition, the released code's way and null SAEs beside it, and what to be wary of."""
+"""An answer about one SAE: its decomposition, the released code's way and null SAEs beside it, and what to be
+wary of."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from .null_saes import DeadSae, RandomSae, ShrunkSae
 from .warning_signs import statistical
 
 NULL_WORK = 2e12
-"""Multiplications that an untrained dictionary may cost; beyond, it is measured on the first documents only."""
+"""Multiplications that an untrained dictionary may cost; beyond, it is measured on the first documents
+only."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Answer:
     paper: Decomposition
     """Under protocol="paper"."""
     nulls: dict[str, Decomposition]
-    """dead: the mean for every token; random: an untrained dictionary of the SAE's width and L0, or, where these are
-    not known, shrunk: x drawn to its mean until the FVU is the same."""
+    """dead: the mean for every token; random: an untrained dictionary of the SAE's width and L0, or, where
+    these are not known, shrunk: x drawn to its mean until the FVU is the same."""
     l0: float | None
     """Active latents a token."""
     gain: float
@@ -51,10 +53,26 @@ class Answer:
         return self.result.documents
 
 
-def answer(x, x_hat, document, *, title: str, folds: int, bootstrap: int, seed: int, width: int = 0,
-           l0: float | None = None, published: float | None = None, warnings: tuple[str, ...] = (), about: dict,
-           facts: dict, plan=None, tell: Callable[[str], None]) -> Answer:  # fmt: skip
-    """Decompose arrays [token, d_model], memory-mapped or not, with documents [token]; nulls of ``width`` and ``l0``."""
+def answer(
+    x,
+    x_hat,
+    document,
+    *,
+    title: str,
+    folds: int,
+    bootstrap: int,
+    seed: int,
+    width: int = 0,
+    l0: float | None = None,
+    published: float | None = None,
+    warnings: tuple[str, ...] = (),
+    about: dict,
+    facts: dict,
+    plan=None,
+    tell: Callable[[str], None],
+) -> Answer:
+    """Decompose arrays [token, d_model], memory-mapped or not, with documents [token]; nulls of ``width`` and
+    ``l0``."""
     if not _varies(x):
         raise BadInput("x is the same in every row: it has no variance that could be explained")
     settings = dict(bootstrap=bootstrap, seed=seed)
@@ -71,10 +89,19 @@ def answer(x, x_hat, document, *, title: str, folds: int, bootstrap: int, seed: 
     nulls = {}
     for sae in saes:
         rows = _rows(document, len(mean) * width, folds) if sae.kind == "random" else len(document)
-        tell(f"the null: {sae.kind}" + (f", on {rows:,} of {len(document):,} tokens" if rows < len(document) else ""))
-        nulls[sae.kind] = decompose(x[:rows], _Made(sae, x, rows), document=document[:rows], folds=folds, **settings)
+        tell(
+            f"the null: {sae.kind}"
+            + (f", on {rows:,} of {len(document):,} tokens" if rows < len(document) else "")
+        )
+        nulls[sae.kind] = decompose(
+            x[:rows], _Made(sae, x, rows), document=document[:rows], folds=folds, **settings
+        )
     gain = _gain(x, x_hat)
-    warnings = (*warnings, *_beside(result, nulls), *statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain))
+    warnings = (
+        *warnings,
+        *_beside(result, nulls),
+        *statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain),
+    )
     return Answer(title, result, paper, nulls, l0, gain, warnings, about, facts, plan)
 
 
@@ -98,12 +125,18 @@ def _beside(result: Decomposition, nulls: dict[str, Decomposition]) -> list[str]
     """Signs that only show beside the nulls, or in an interval."""
     found = []
     if "random" in nulls and 1 > result.fvu.value >= nulls["random"].fvu.value:
-        found.append(f"the SAE leaves {result.fvu.value:.3g} of the variance, an untrained dictionary of its width and L0 "
-                     f"{nulls['random'].fvu.value:.3g}: is it this model's, are its weights transposed?")  # fmt: skip
+        found.append(
+            f"the SAE leaves {result.fvu.value:.3g} of the variance, an untrained dictionary of its "
+            f"width and L0 "
+            f"{nulls['random'].fvu.value:.3g}: is it this model's, are its weights transposed?"
+        )
     rest = result.fvu_nonlinear
     if rest.value == rest.high and rest.high > rest.low:
-        found.append("FVU_nonlinear, held out, is the end of its interval, which is about the best linear map: with so few or such "
-                     "unequal tokens the fitted map is not near it; give more documents")  # fmt: skip
+        found.append(
+            "FVU_nonlinear, held out, is the end of its interval, which is about the best linear map: "
+            "with so few or such "
+            "unequal tokens the fitted map is not near it; give more documents"
+        )
     return found
 
 
@@ -113,7 +146,8 @@ def _varies(x) -> bool:
 
 
 def _rows(document: np.ndarray, each: int, folds: int) -> int:
-    """Rows of the first documents that cost no more than `NULL_WORK`, at least twice as many documents as folds."""
+    """Rows of the first documents that cost no more than `NULL_WORK`, at least twice as many documents as
+    folds."""
     edges = np.flatnonzero(np.diff(document)) + 1
     ends = np.append(edges, len(document))
     affordable = int(np.searchsorted(ends, NULL_WORK / max(each, 1), side="right"))

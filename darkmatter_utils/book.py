@@ -32,7 +32,8 @@ document.addEventListener("DOMContentLoaded", () => {
 
 
 def render(root: Path, *, study: str = DEFAULT_STUDY, log=print) -> Path:
-    """Build the pages and return their ``index.html``: book/_build/html for the book, build/<study>/html for another study.
+    """Build the pages and return their ``index.html``: book/_build/html for the book, build/<study>/html for
+    another study.
 
     Raises BadInput, with the first of Sphinx's complaints, when there is any; the last good pages stay.
     """
@@ -53,9 +54,12 @@ def render(root: Path, *, study: str = DEFAULT_STUDY, log=print) -> Path:
     command = [sys.executable, "-c", program, "build", "--all", "-q", "-n", "-W", "--keep-going"]
     log("rendering the pages")
     done = subprocess.run(
-        [*command, "--path-output", str(aside), str(source)], capture_output=True, text=True, check=False,
+        [*command, "--path-output", str(aside), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"NO_COLOR": "1", "PYTHONWARNINGS": "ignore"},
-    )  # fmt: skip
+    )
     if done.returncode != 0:
         raise BadInput(_complaint(done.stdout + done.stderr, source))
     _take_place(aside / "_build" / "html", target)
@@ -63,7 +67,8 @@ def render(root: Path, *, study: str = DEFAULT_STUDY, log=print) -> Path:
 
 
 def write_assets(root: Path, static: Path, study: str) -> None:
-    """Write what pages load and git does not keep: the chart script, MathJax, what changes from run to run."""
+    """Write what pages load and git does not keep: the chart script, MathJax, what changes from run to
+    run."""
     write_script(static / "vega-book.js")
     package = find_spec("sphinx-mathjax-offline")
     if package is None:

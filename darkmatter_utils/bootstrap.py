@@ -1,6 +1,7 @@
 """Intervals: documents are resampled, nothing is refitted.
 
-A statistic is any smooth function of sums over documents, so a replicate costs one product of weights and sums.
+A statistic is any smooth function of sums over documents, so a replicate costs one product of weights and
+sums.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ Statistic = Callable[[dict[str, np.ndarray]], np.ndarray]
 def multinomial_weights(documents: int, replicates: int, *, seed: int) -> np.ndarray:
     """How often each document is drawn in each replicate [replicate, document]; each row sums to `documents`.
 
-    The same seed and number of documents give the same draws, so SAEs scored on the same documents are paired.
+    The same seed and number of documents give the same draws, so SAEs scored on the same documents are
+    paired.
     """
     if documents < 1:
         raise BadInput("a bootstrap over documents needs at least one document")
-    draws = np.random.default_rng(seed).multinomial(documents, np.full(documents, 1 / documents), size=replicates)
+    draws = np.random.default_rng(seed).multinomial(
+        documents, np.full(documents, 1 / documents), size=replicates
+    )
     return draws.astype(np.float64)
 
 
@@ -38,6 +42,7 @@ def totals(sums: Sums) -> dict[str, np.ndarray]:
 
 def resampled(sums: Sums, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Each sum over each replicate's documents [replicate, ...]."""
+
     def product(value):
         value = np.asarray(value)
         return (weights @ value.reshape(len(value), -1)).reshape(len(weights), *value.shape[1:])
@@ -50,19 +55,25 @@ def without_each(sums: Sums) -> dict[str, np.ndarray]:
     return {name: np.asarray(value).sum(axis=0) - np.asarray(value) for name, value in sums.items()}
 
 
-def interval(estimate: float, replicates: np.ndarray, jackknife: np.ndarray, *, include: float | None = None,
-             level: float = 0.95) -> tuple[float, float]:
+def interval(
+    estimate: float,
+    replicates: np.ndarray,
+    jackknife: np.ndarray,
+    *,
+    include: float | None = None,
+    level: float = 0.95,
+) -> tuple[float, float]:
     """Ends of a bootstrap interval over documents: BCa, widened for few and unequal documents.
 
-    BCa: the replicates' quantile at Φ(z₀ + (z₀ + z) / (1 − a (z₀ + z))), z₀ from the share of replicates below the
-    estimate, a from the jackknife's skewness, z taken from Student's t with a variance of n/(n − 1) (Hesterberg's
-    expanded percentiles). Each end is moved out to the jackknife's estimate ± t · standard error where that is
-    wider, within the replicates' range: with 100 documents of unequal error BCa alone covered 91-92% of the time,
-    the hull 94-95%, and 95-96% where documents are alike.
-    Where `include` falls outside, that end moves out to it and the other moves in until both tails together are
-    again 1 − level. (NaN, NaN) with fewer than 2 finite replicates or 2 documents.
-    Source: Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers should know about
-    the bootstrap".
+    BCa: the replicates' quantile at Φ(z₀ + (z₀ + z) / (1 − a (z₀ + z))), z₀ from the share of replicates
+    below the estimate, a from the jackknife's skewness, z taken from Student's t with a variance of n/(n − 1)
+    (Hesterberg's expanded percentiles). Each end is moved out to the jackknife's estimate ± t · standard
+    error where that is wider, within the replicates' range: with 100 documents of unequal error BCa alone
+    covered 91-92% of the time, the hull 94-95%, and 95-96% where documents are alike.
+    Where `include` falls outside, that end moves out to it and the other moves in until both tails together
+    are again 1 − level. (NaN, NaN) with fewer than 2 finite replicates or 2 documents.
+    Source: Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers should know
+    about the bootstrap".
     """
     replicates, jackknife = np.sort(replicates[np.isfinite(replicates)]), jackknife[np.isfinite(jackknife)]
     n, count = len(jackknife), len(replicates)
@@ -93,8 +104,15 @@ def interval(estimate: float, replicates: np.ndarray, jackknife: np.ndarray, *, 
     return low, high
 
 
-def bootstrap(statistic: Statistic, sums: Sums, *, replicates: int = 1000, seed: int = 0,
-              weights: np.ndarray | None = None, include: float | None = None) -> tuple[Estimate, np.ndarray]:
+def bootstrap(
+    statistic: Statistic,
+    sums: Sums,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    weights: np.ndarray | None = None,
+    include: float | None = None,
+) -> tuple[Estimate, np.ndarray]:
     """The statistic of all documents with its 95% interval over documents, and its replicates [replicate].
 
     `include`: a value, shown in the estimate's place, that the interval must contain (see `interval`).
@@ -112,8 +130,9 @@ def bootstrap(statistic: Statistic, sums: Sums, *, replicates: int = 1000, seed:
     return Estimate(value if include is None else include, low, high), drawn
 
 
-def bootstrap_ratio(numerator: np.ndarray, denominator: np.ndarray, *, replicates: int = 1000,
-                    seed: int = 0) -> Estimate:
+def bootstrap_ratio(
+    numerator: np.ndarray, denominator: np.ndarray, *, replicates: int = 1000, seed: int = 0
+) -> Estimate:
     """Σ numerator / Σ denominator, each [document], with its interval over documents."""
     sums = {"numerator": np.asarray(numerator, float), "denominator": np.asarray(denominator, float)}
     return bootstrap(lambda s: s["numerator"] / s["denominator"], sums, replicates=replicates, seed=seed)[0]

@@ -53,7 +53,10 @@ def verify(folder: Path, *, only: list[str] | None = None) -> dict:
             raise BadInput(f"{folder.name}/{name} is missing; {mend}")
         if path.stat().st_size != about["bytes"]:
             raise BadInput(
-                f"{folder.name}/{name} has {path.stat().st_size} bytes, the manifest says {about['bytes']}: truncated? {mend}"
+                (
+                    f"{folder.name}/{name} has {path.stat().st_size} bytes, the manifest says "
+                    f"{about['bytes']}: truncated? {mend}"
+                )
             )
         if sha256(path) != about["sha256"]:
             raise BadInput(f"{folder.name}/{name} was altered: its sha256 is not the manifest's; {mend}")
@@ -63,8 +66,9 @@ def verify(folder: Path, *, only: list[str] | None = None) -> dict:
 class Kept:
     """A folder of files that is either whole and verified, or not there.
 
-    ``read(load)`` returns what ``load(folder)`` makes of it, or None where it is absent or damaged; ``write(save)``
-    lets ``save(folder)`` fill a fresh folder beside it and then puts that in place in one step.
+    ``read(load)`` returns what ``load(folder)`` makes of it, or None where it is absent or damaged;
+    ``write(save)`` lets ``save(folder)`` fill a fresh folder beside it and then puts that in place in one
+    step.
     """
 
     def __init__(self, name: str, key: str):

@@ -1,4 +1,5 @@
-"""The chapters of a project: ``notebooks/NN_name.py`` is the source, ``book/NN_name.ipynb`` the executed chapter."""
+"""The chapters of a project: ``notebooks/NN_name.py`` is the source, ``book/NN_name.ipynb`` the executed
+chapter."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ class ChapterFile:
         return self.source.stem
 
     def executed(self, study: str, *, published: bool = True) -> Path:
-        """Where the executed notebook goes: the book for the book's study as it stands, else ``build/<study>``."""
+        """Where the executed notebook goes: the book for the book's study as it stands, else
+        ``build/<study>``."""
         if study == DEFAULT_STUDY and published:
             return self.root / "book" / f"{self.name}.ipynb"
         return self.root / "build" / file_name(study) / f"{self.name}.ipynb"
@@ -83,7 +85,8 @@ class ChapterFile:
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The project around ``start`` (by default DARKMATTER_PROJECT, then the current folder, then the installed package).
+    """The project around ``start`` (by default DARKMATTER_PROJECT, then the current folder, then the
+    installed package).
 
     Raises BadInput where there is none: a project has ``_toc.yml`` and ``notebooks/``.
     """
@@ -94,7 +97,10 @@ def project_root(start: Path | None = None) -> Path:
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
             return folder
     raise BadInput(
-        f"no book at {first} or above it; run this where _toc.yml and notebooks/ are, or set DARKMATTER_PROJECT"
+        (
+            f"no book at {first} or above it; run this where _toc.yml and notebooks/ are, or set "
+            f"DARKMATTER_PROJECT"
+        )
     )
 
 
@@ -110,7 +116,8 @@ def chapters(root: Path) -> list[ChapterFile]:
 
 
 def run_order(root: Path) -> list[ChapterFile]:
-    """All chapters of a project in the order in which they run: those that read records come last, the index at the end."""
+    """All chapters of a project in the order in which they run: those that read records come last, the index
+    at the end."""
     return sorted(chapters(root), key=lambda c: (c.reads_records(), c.number == INDEX, c.number))
 
 
@@ -131,7 +138,8 @@ def file_name(study: str) -> str:
 
 
 def settle(book, number: int):
-    """The notebook with everything of one run or one machine taken off: the same cells give the same bytes."""
+    """The notebook with everything of one run or one machine taken off: the same cells give the same
+    bytes."""
     book.metadata = type(book.metadata)({"kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE)})
     book.nbformat, book.nbformat_minor = 4, 5
     for position, cell in enumerate(book.cells):

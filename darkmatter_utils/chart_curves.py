@@ -20,21 +20,37 @@ from .chart_theme import (
     tips,
     x_axis,
     y_axis,
-)  # fmt: skip
+)
 
 MANY = 30
 """Points of one line above which intervals are a band and points are not drawn."""
 
 
 def lines_with_intervals(
-    frame, x, y, *, low=None, high=None, color=None, title="", x_title=None, y_title=None, x_scale=None,
-    y_domain=None, reference=None, reference_label="", band=None, width=WIDTH, height=HEIGHT,
-):  # fmt: skip
-    """Lines through points with 95% intervals, one line per value of ``color`` (parts of x keep their colours).
+    frame,
+    x,
+    y,
+    *,
+    low=None,
+    high=None,
+    color=None,
+    title="",
+    x_title=None,
+    y_title=None,
+    x_scale=None,
+    y_domain=None,
+    reference=None,
+    reference_label="",
+    band=None,
+    width=WIDTH,
+    height=HEIGHT,
+):
+    """Lines through points with 95% intervals, one line per value of ``color`` (parts of x keep their
+    colours).
 
-    x_scale: "linear", "log2" or "log10"; by default log2 for columns called width, l0 or d_sae. band: shade the
-    interval (default when a line has more than 30 points) instead of drawing bars. reference: a y value to compare
-    with, named by reference_label.
+    x_scale: "linear", "log2" or "log10"; by default log2 for columns called width, l0 or d_sae. band: shade
+    the interval (default when a line has more than 30 points) instead of drawing bars. reference: a y value
+    to compare with, named by reference_label.
     """
     data = columns(frame, x=x, y=y, low=low, high=high, color=color)
     many = (data.groupby("color").size().max() if color is not None else len(data)) > MANY
@@ -65,14 +81,38 @@ def _reference(value, label) -> list[alt.Chart]:
 
 
 def by_position(
-    frame, value, *, position="position", low=None, high=None, color=None, window=None, title="",
-    x_title="position in the context (tokens)", y_title=None, y_domain=None, width=WIDTH, height=260,
-):  # fmt: skip
-    """A value along the context with its interval band; ``window`` = (start, stop) shades the positions that count."""
+    frame,
+    value,
+    *,
+    position="position",
+    low=None,
+    high=None,
+    color=None,
+    window=None,
+    title="",
+    x_title="position in the context (tokens)",
+    y_title=None,
+    y_domain=None,
+    width=WIDTH,
+    height=260,
+):
+    """A value along the context with its interval band; ``window`` = (start, stop) shades the positions that
+    count."""
     lines = lines_with_intervals(
-        frame, position, value, low=low, high=high, color=color, x_title=x_title, y_title=y_title, x_scale="linear",
-        y_domain=y_domain, band=True, width=width, height=height,
-    )  # fmt: skip
+        frame,
+        position,
+        value,
+        low=low,
+        high=high,
+        color=color,
+        x_title=x_title,
+        y_title=y_title,
+        x_scale="linear",
+        y_domain=y_domain,
+        band=True,
+        width=width,
+        height=height,
+    )
     if window is not None:
         start, stop = window
         shade = pd.DataFrame(
@@ -86,15 +126,28 @@ def by_position(
 
 
 def stacked_breakdown(
-    frame, *, x="width", part="part", share="share", title="", x_title=WIDTH_TITLE,
-    y_title="share of the variance of x", x_scale=None, y_domain=None, width=WIDTH, height=HEIGHT,
-):  # fmt: skip
-    """Shares of the variance stacked by part over SAE width: NonlinearError at the foot, then the parts before it in PARTS.
+    frame,
+    *,
+    x="width",
+    part="part",
+    share="share",
+    title="",
+    x_title=WIDTH_TITLE,
+    y_title="share of the variance of x",
+    x_scale=None,
+    y_domain=None,
+    width=WIDTH,
+    height=HEIGHT,
+):
+    """Shares of the variance stacked by part over SAE width: NonlinearError at the foot, then the parts
+    before it in PARTS.
 
     The measured widths are the corners of the areas. For the same axes it can be layered with ``power_law``.
     """
     data = columns(frame, x=x, y=share, color=part)
-    if (data["y"] < 0).any():  # an SAE worse than the mean: the axis has to hold what lies below 0, however far
+    if (
+        data["y"] < 0
+    ).any():  # an SAE worse than the mean: the axis has to hold what lies below 0, however far
         y_domain = None
     domain, _ = palette(data["color"])
     data["order"] = data["color"].map({name: n for n, name in enumerate(reversed(domain))})
@@ -110,14 +163,30 @@ def stacked_breakdown(
 
 
 def power_law(
-    points, curve, *, x="width", y="fvu", low="low", high="high", floor=None, floor_low=None, floor_high=None,
-    series=None, title="", x_title=WIDTH_TITLE, y_title="FVU", y_domain=None, width=WIDTH, height=340,
-):  # fmt: skip
-    """Measured points with intervals and the fitted curve with its band, dashed where it leaves the measured widths.
+    points,
+    curve,
+    *,
+    x="width",
+    y="fvu",
+    low="low",
+    high="high",
+    floor=None,
+    floor_low=None,
+    floor_high=None,
+    series=None,
+    title="",
+    x_title=WIDTH_TITLE,
+    y_title="FVU",
+    y_domain=None,
+    width=WIDTH,
+    height=340,
+):
+    """Measured points with intervals and the fitted curve with its band, dashed where it leaves the measured
+    widths.
 
-    points, curve: frames with columns x, y and, if there, low and high; the curve on a denser grid of x that may go
-    beyond the points. floor: the asymptote c, drawn with its interval. series: a column of both frames that names what
-    is fitted (a part of x, for its colour).
+    points, curve: frames with columns x, y and, if there, low and high; the curve on a denser grid of x that
+    may go beyond the points. floor: the asymptote c, drawn with its interval. series: a column of both frames
+    that names what is fitted (a part of x, for its colour).
     """
     measured = columns(points, x=x, y=y, low=if_there(points, low), high=if_there(points, high), color=series)
     fitted = columns(curve, x=x, y=y, low=if_there(curve, low), high=if_there(curve, high), color=series)

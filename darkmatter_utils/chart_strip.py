@@ -15,13 +15,22 @@ TOKEN_TOP, TOKEN_FOOT, BAR_TOP, BAR_FOOT = 0.05, 0.46, 0.50, 0.92
 
 
 def context_strip(
-    frame, parts, *, text="text", about=(), title="", value_title="sum of the parts", row=72, width=WIDTH,
-):  # fmt: skip
+    frame,
+    parts,
+    *,
+    text="text",
+    about=(),
+    title="",
+    value_title="sum of the parts",
+    row=72,
+    width=WIDTH,
+):
     """The tokens of one context as lines of text, the parts of each token's error as stacked bars under it.
 
-    frame: one row a token, in order. parts: {"LinearError": column, "NonlinearError": column, ...}, the first at the
-    foot, all on one scale (the tallest bar is the largest sum in the frame). about: further columns for the tooltip.
-    A line ends with a line break of the text or after ``row`` characters. At most about 150 tokens stay legible.
+    frame: one row a token, in order. parts: {"LinearError": column, "NonlinearError": column, ...}, the first
+    at the foot, all on one scale (the tallest bar is the largest sum in the frame). about: further columns
+    for the tooltip. A line ends with a line break of the text or after ``row`` characters. At most about 150
+    tokens stay legible.
     """
     frame = pd.DataFrame(frame).reset_index(drop=True)
     tokens = _layout([str(token) for token in frame[text]], row)
@@ -49,10 +58,18 @@ def context_strip(
     words = words.encode(
         y=alt.Y("middle:Q", axis=None, scale=down), text="word:N", x=alt.X("at:Q", axis=None, scale=across)
     )
-    bars = alt.Chart(_bars(tokens, values)).mark_rect().encode(
-        x=x, x2="x2", y=alt.Y("top:Q", axis=None, scale=down), y2="foot", color=colour(list(parts), offset=8),
-        tooltip=[alt.Tooltip("token:N"), alt.Tooltip("color:N", title="part"), tip("value", "value")],
-    )  # fmt: skip
+    bars = (
+        alt.Chart(_bars(tokens, values))
+        .mark_rect()
+        .encode(
+            x=x,
+            x2="x2",
+            y=alt.Y("top:Q", axis=None, scale=down),
+            y2="foot",
+            color=colour(list(parts), offset=8),
+            tooltip=[alt.Tooltip("token:N"), alt.Tooltip("color:N", title="part"), tip("value", "value")],
+        )
+    )
     strip = alt.layer(chips, words, bars)
     sized = finish(strip, title, width * longest / row, LINE * lines)
     return sized.properties(usermeta={"scaleText": True})

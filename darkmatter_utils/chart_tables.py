@@ -20,14 +20,26 @@ from .chart_theme import (
     tips,
     x_axis,
     y_axis,
-)  # fmt: skip
+)
 
 
 def heat(
-    frame, x, y, value, *, title="", x_title=None, y_title=None, value_title=None, fmt=".2f", domain=None,
-    width=WIDTH, height=None,
-):  # fmt: skip
-    """A table in colour, the number in every cell; rows and columns in order of appearance, or ascending if numbers."""
+    frame,
+    x,
+    y,
+    value,
+    *,
+    title="",
+    x_title=None,
+    y_title=None,
+    value_title=None,
+    fmt=".2f",
+    domain=None,
+    width=WIDTH,
+    height=None,
+):
+    """A table in colour, the number in every cell; rows and columns in order of appearance, or ascending if
+    numbers."""
     data = columns(frame, x=x, y=y, value=value)
     low, high = domain or (float(data["value"].min()), float(data["value"].max()))
     data["pale"] = ((data["value"] - low) / ((high - low) or 1.0) < 0.5).map(bool)
@@ -36,11 +48,19 @@ def heat(
         axis: end for axis, end in zip("xy", ("ascending", "descending")) if numeric[axis]
     }
     base = alt.Chart(data).encode(
-        x=alt.X("x:O", title=x_title or str(x), sort=order["x"], axis=alt.Axis(labelAngle=0, domain=False, ticks=False)),
+        x=alt.X(
+            "x:O",
+            title=x_title or str(x),
+            sort=order["x"],
+            axis=alt.Axis(labelAngle=0, domain=False, ticks=False),
+        ),
         y=alt.Y("y:O", title=y_title or str(y), sort=order["y"], axis=alt.Axis(domain=False)),
-        tooltip=[alt.Tooltip("x:O", title=str(x_title or x)), alt.Tooltip("y:O", title=str(y_title or y)),
-                 tip("value", value_title or value)],
-    )  # fmt: skip
+        tooltip=[
+            alt.Tooltip("x:O", title=str(x_title or x)),
+            alt.Tooltip("y:O", title=str(y_title or y)),
+            tip("value", value_title or value),
+        ],
+    )
     shade = alt.Color("value:Q", legend=None, scale=alt.Scale(range=RAMP, domain=[low, high]))
     cells = base.mark_rect(stroke="white", strokeWidth=1.5, cornerRadius=3).encode(color=shade)
     ink = alt.condition("datum.pale", alt.value(INK), alt.value("white"))
@@ -49,12 +69,26 @@ def heat(
 
 
 def forest(
-    frame, *, label="label", value="value", low="low", high="high", reference="reference", color=None, title="",
-    x_title="", reference_title="the paper", x_domain=None, width=430, height=None,
-):  # fmt: skip
-    """One row per label: our value with its interval, and the value to compare with (column ``reference``) as a diamond.
+    frame,
+    *,
+    label="label",
+    value="value",
+    low="low",
+    high="high",
+    reference="reference",
+    color=None,
+    title="",
+    x_title="",
+    reference_title="the paper",
+    x_domain=None,
+    width=430,
+    height=None,
+):
+    """One row per label: our value with its interval, and the value to compare with (column ``reference``) as
+    a diamond.
 
-    A row without an interval (NaN) shows its point alone, a row without a reference no diamond. Rows keep their order.
+    A row without an interval (NaN) shows its point alone, a row without a reference no diamond. Rows keep
+    their order.
     """
     there = if_there(frame, reference)
     data = columns(frame, label=label, value=value, low=low, high=high, color=color, reference=there)
@@ -80,9 +114,23 @@ def forest(
 
 
 def scatter(
-    frame, x, y, *, color=None, label=None, title="", x_title=None, y_title=None, x_scale="linear", y_domain=None,
-    identity=False, size=36, opacity=0.7, width=WIDTH, height=340,
-):  # fmt: skip
+    frame,
+    x,
+    y,
+    *,
+    color=None,
+    label=None,
+    title="",
+    x_title=None,
+    y_title=None,
+    x_scale="linear",
+    y_domain=None,
+    identity=False,
+    size=36,
+    opacity=0.7,
+    width=WIDTH,
+    height=340,
+):
     """Points, coloured by a column and named by another in the tooltip; ``identity`` draws y = x."""
     data = columns(frame, x=x, y=y, color=color, label=label)
     along = x_axis(data, x, x_title, x_scale)

@@ -17,14 +17,16 @@ PARTS = {
     "Dense": "#7c6f64",
     "Introduced": "#b8336a",
 }
-"""Colour of each part of x, the same in every chart; chosen to differ in lightness too, on white and on dark pages."""
+"""Colour of each part of x, the same in every chart; chosen to differ in lightness too, on white and on dark
+pages."""
 
 SEQUENCE = ["#3b82c4", "#dd4f3c", "#159a80", "#8b5fbf", "#d99a1c", "#64748b", "#b8336a", "#5aa9c9"]
 """Colours for anything that is not a part of x."""
 RAMP = ["#f3f1fa", "#d6d0ee", "#b1a5de", "#8d79cb", "#6d52b1", "#4d3590", "#301d66"]
 """Low to high, for heat maps."""
 WIDTH, HEIGHT = 660, 300
-"""Pixels of a single view in a wide page; in a narrower page the book's script makes views narrower, text stays."""
+"""Pixels of a single view in a wide page; in a narrower page the book's script makes views narrower, text
+stays."""
 FONT = "Inter, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 WIDTH_TITLE = "SAE width (latents)"
 POWERS_OF_TWO = ("width", "d_sae", "l0", "l0_target")
@@ -41,7 +43,8 @@ def use() -> None:
 
 @alt.theme.register("darkmatter", enable=False)
 def theme() -> alt.theme.ThemeConfig:
-    """Quiet axes, left-aligned titles, legends above: the page around a chart may be light or dark, so no background."""
+    """Quiet axes, left-aligned titles, legends above: the page around a chart may be light or dark, so no
+    background."""
     return {
         "background": "transparent",
         "padding": {"left": 2, "right": 8, "top": 4, "bottom": 4},
@@ -50,21 +53,57 @@ def theme() -> alt.theme.ThemeConfig:
             "view": {"continuousWidth": WIDTH, "continuousHeight": HEIGHT, "stroke": None},
             "range": {"category": SEQUENCE, "ramp": RAMP, "heatmap": RAMP},
             "title": {
-                "anchor": "start", "frame": "group", "fontSize": 14, "fontWeight": 600, "color": INK, "offset": 10,
-                "subtitleFontSize": 12, "subtitleColor": MUTED, "subtitlePadding": 4,
+                "anchor": "start",
+                "frame": "group",
+                "fontSize": 14,
+                "fontWeight": 600,
+                "color": INK,
+                "offset": 10,
+                "subtitleFontSize": 12,
+                "subtitleColor": MUTED,
+                "subtitlePadding": 4,
             },
             "axis": {
-                "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": MUTED,
-                "titleColor": INK, "gridColor": GRID, "domainColor": "#9ca3af", "tickColor": "#9ca3af",
-                "titlePadding": 8, "labelPadding": 4, "labelFlush": False,
+                "labelFontSize": 11,
+                "titleFontSize": 12,
+                "titleFontWeight": "normal",
+                "labelColor": MUTED,
+                "titleColor": INK,
+                "gridColor": GRID,
+                "domainColor": "#9ca3af",
+                "tickColor": "#9ca3af",
+                "titlePadding": 8,
+                "labelPadding": 4,
+                "labelFlush": False,
             },
-            "axisY": {"domain": False, "ticks": False, "titleAngle": 0, "titleAlign": "left", "titleAnchor": "start",
-                      "titleX": 0, "titleY": -10, "titleBaseline": "bottom", "titlePadding": 0},
+            "axisY": {
+                "domain": False,
+                "ticks": False,
+                "titleAngle": 0,
+                "titleAlign": "left",
+                "titleAnchor": "start",
+                "titleX": 0,
+                "titleY": -10,
+                "titleBaseline": "bottom",
+                "titlePadding": 0,
+            },
             "axisX": {"grid": False},
             "legend": {
-                "orient": "top", "direction": "horizontal", "title": None, "labelFontSize": 12, "labelColor": INK,
-                "titleColor": INK, "titleFontSize": 12, "titleFontWeight": "normal", "symbolType": "circle",
-                "symbolSize": 90, "symbolStrokeWidth": 0, "symbolOpacity": 1, "columnPadding": 14, "labelLimit": 260, "offset": 30,
+                "orient": "top",
+                "direction": "horizontal",
+                "title": None,
+                "labelFontSize": 12,
+                "labelColor": INK,
+                "titleColor": INK,
+                "titleFontSize": 12,
+                "titleFontWeight": "normal",
+                "symbolType": "circle",
+                "symbolSize": 90,
+                "symbolStrokeWidth": 0,
+                "symbolOpacity": 1,
+                "columnPadding": 14,
+                "labelLimit": 260,
+                "offset": 30,
             },
             "header": {"labelFontSize": 12, "labelColor": INK, "titleColor": INK, "labelFontWeight": 600},
             "line": {"strokeWidth": 2.2, "strokeCap": "round"},
@@ -74,11 +113,12 @@ def theme() -> alt.theme.ThemeConfig:
             "concat": {"spacing": 26},
             "facet": {"spacing": 22},
         },
-    }  # fmt: skip
+    }
 
 
 def palette(values) -> tuple[list[str], list[str]]:
-    """Domain and range of a colour scale: parts of x keep their colours and order, anything else follows SEQUENCE."""
+    """Domain and range of a colour scale: parts of x keep their colours and order, anything else follows
+    SEQUENCE."""
     present = list(dict.fromkeys(str(value) for value in values))
     domain = [part for part in PARTS if part in present] + [name for name in present if name not in PARTS]
     spare = iter(SEQUENCE * (1 + len(domain) // len(SEQUENCE)))
@@ -103,7 +143,8 @@ def if_there(frame, name):
 
 
 def x_axis(data, name, title, kind=None) -> alt.X:
-    """The horizontal axis of column ``x``: powers of two are labelled at the measured values, 16384 as 16k."""
+    """The horizontal axis of column ``x``: powers of two are labelled at the measured values, 16384 as
+    16k."""
     kind = kind or ("log2" if name in POWERS_OF_TWO else "linear")
     title = title or (WIDTH_TITLE if name in ("width", "d_sae") else str(name))
     if kind == "linear":
@@ -122,12 +163,14 @@ def x_axis(data, name, title, kind=None) -> alt.X:
 
 
 def y_axis(title, domain=None, field="y") -> alt.Y:
-    """The vertical axis: from zero unless a domain is given; nothing is clipped, so a domain must hold the data."""
+    """The vertical axis: from zero unless a domain is given; nothing is clipped, so a domain must hold the
+    data."""
     return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=list(domain)) if domain else alt.Scale())
 
 
 def colour(values, *, legend: bool = True, offset: int | None = None) -> alt.Color:
-    """The colour of column ``color``: parts of x by their own, anything else in order; a legend where there are several.
+    """The colour of column ``color``: parts of x by their own, anything else in order; a legend where there
+    are several.
 
     offset: pixels between legend and view; the theme's leaves room for the vertical axis' title.
     """

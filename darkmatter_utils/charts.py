@@ -4,7 +4,8 @@
     charts.use()
     charts.lines_with_intervals(frame, "width", "fvu", low="fvu_low", high="fvu_high", y_title="FVU")
 
-Builders take a tidy frame and the names of its columns and return an altair chart: title, axes with units, tooltips.
+Builders take a tidy frame and the names of its columns and return an altair chart: title, axes with units,
+tooltips.
 """
 
 from __future__ import annotations
@@ -38,4 +39,4 @@ __all__ = [
     "theme",
     "use",
     "write_script",
-]  # fmt: skip
+]

@@ -1,7 +1,7 @@
 """The ``darkmatter`` command.
 
-Exit status: 0 done; 2 input that cannot be used or a full disk; 130 interrupted; 1 a fault of this program. Each of
-the latter is one line on stderr.
+Exit status: 0 done; 2 input that cannot be used or a full disk; 130 interrupted; 1 a fault of this program.
+Each of the latter is one line on stderr.
 """
 
 from __future__ import annotations
@@ -40,15 +40,22 @@ INTERRUPTED = "interrupted; what was finished is kept, the same command goes on 
 
 
 def _failed(error: Exception) -> int:
-    """What to say of an error that no one foresaw, or of a disk, a folder or Ctrl-C that some library made one of."""
+    """What to say of an error that no one foresaw, or of a disk, a folder or Ctrl-C that some library made
+    one of."""
     number = getattr(error, "errno", None)
     if number in NO_ROOM or any(os.strerror(code) in str(error) for code in NO_ROOM):
-        return _stop(2, f"the disk is full ({_where(error)}); free some space and give the same command again")
+        return _stop(
+            2, f"the disk is full ({_where(error)}); free some space and give the same command again"
+        )
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         from .cache import cache_folder
 
         path = Path(os.fsdecode(error.filename))
-        what = "; results are kept there: set DARKMATTER_CACHE to a folder that can be written" if path.is_relative_to(cache_folder()) else ""
+        what = (
+            "; results are kept there: set DARKMATTER_CACHE to a folder that can be written"
+            if path.is_relative_to(cache_folder())
+            else ""
+        )
         return _stop(2, f"{path}: {error.strerror}{what}")
     chain: BaseException | None = error
     while chain is not None:  # an import that is interrupted may turn Ctrl-C into an error of its own
@@ -176,9 +183,8 @@ def _project() -> Path:
 
 def _study(name: str) -> str:
     """A study's name as given, once it is known that it can be read."""
-    from .study import Study
-
     from . import recipes
+    from .study import Study
 
     Study.load(name)
     return str(recipes.prepared(recipes.load(name))) if recipes.is_recipe(name) else name
@@ -204,8 +210,10 @@ def _where(error: Exception) -> str:
 
     if getattr(error, "filename", None):
         return str(error.filename)
-    places = [next(p for p in (path, *path.parents) if p.exists())
-              for path in map(Path.absolute, (cache_folder(), Path.cwd(), Path(tempfile.gettempdir())))]  # fmt: skip
+    places = [
+        next(p for p in (path, *path.parents) if p.exists())
+        for path in map(Path.absolute, (cache_folder(), Path.cwd(), Path(tempfile.gettempdir())))
+    ]
     full = [str(path) for path in dict.fromkeys(places) if shutil.disk_usage(path).free < 1 << 24]
     return ", ".join(full) or ", ".join(dict.fromkeys(map(str, places)))
 

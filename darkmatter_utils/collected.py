@@ -1,4 +1,5 @@
-"""A study's scored tokens as arrays in memory: for chapters that look at the same activations in several ways."""
+"""A study's scored tokens as arrays in memory: for chapters that look at the same activations in several
+ways."""
 
 from __future__ import annotations
 
@@ -81,11 +82,12 @@ class Collected:
 
 
 def collect(study: Study, saes: Sequence[str], *, kinds: bool = True) -> Collected:
-    """One pass of the model over the study's text, with the SAEs named and, if ``kinds``, those of the suite "kinds".
+    """One pass of the model over the study's text, with the SAEs named and, if ``kinds``, those of the suite
+    "kinds".
 
-    Model and SAEs run in float32 (7 digits, in half the time); sums made of the result are float64. The last result is
-    kept, so that a further look at some of its SAEs costs nothing. Cost: that pass; memory 4 bytes for each number of x
-    and of every reconstruction.
+    Model and SAEs run in float32 (7 digits, in half the time); sums made of the result are float64. The last
+    result is kept, so that a further look at some of its SAEs costs nothing. Cost: that pass; memory 4 bytes
+    for each number of x and of every reconstruction.
     """
     kinds = kinds and not study.suite and study.site in study.sites("kinds")
     wanted = set(saes) | ({entry.id for entry in study.at(suite="kinds").selected()} if kinds else set())
@@ -120,6 +122,13 @@ def collect_anew(study: Study, saes: Sequence[str], kinds: bool) -> Collected:
             hats[sae.id].append(x_hat[keep].float())
             active[sae.id] += float(l0[keep].sum())
     x = torch.cat(xs)
-    return Collected(x, np.concatenate(documents), fold, study.seed, study.bootstrap, {s.id: s for s in loaded},
-                     {id: torch.cat(parts) for id, parts in hats.items()},
-                     {id: total / len(x) for id, total in active.items()})  # fmt: skip
+    return Collected(
+        x,
+        np.concatenate(documents),
+        fold,
+        study.seed,
+        study.bootstrap,
+        {s.id: s for s in loaded},
+        {id: torch.cat(parts) for id, parts in hats.items()},
+        {id: total / len(x) for id, total in active.items()},
+    )

@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .components import NOISE, PARTS, SCORED_NOISE, SUITE, TARGETS, TRAINING_NOISE, base_sae, matched_noise, rows
+from .components import (
+    NOISE,
+    PARTS,
+    SCORED_NOISE,
+    SUITE,
+    TARGETS,
+    TRAINING_NOISE,
+    base_sae,
+    matched_noise,
+    rows,
+)
 from .measurement import measure
 from .records import write_atomic
 from .sae_training import SaeJob, train_sae
@@ -21,11 +31,14 @@ WIDTH, L0, SEEDS = 384, 8.0, 3
 """Latents (3 d_model), active latents a token, and training seeds of each target."""
 SAMPLES = 2_000_000
 """Vectors seen in training: about one and a half passes over the component documents."""
-NAMES = dict(zip(TARGETS, ("x", "error", "linear", "nonlinear", "noise-linear", "noise-nonlinear"), strict=True))
+NAMES = dict(
+    zip(TARGETS, ("x", "error", "linear", "nonlinear", "noise-linear", "noise-nonlinear"), strict=True)
+)
 
 
 def jobs(site: str) -> list[tuple[SaeJob, str]]:
     """Every component SAE with the target that it is trained on; the seeds of a target follow one another."""
+
     def job(target, seed):
         name = f"part-{NAMES[target]}" + (f"-seed{seed}" if seed else "")
         return SaeJob(id=name, site=site, width=WIDTH, l0=L0, seed=seed, samples=SAMPLES)
@@ -34,10 +47,11 @@ def jobs(site: str) -> list[tuple[SaeJob, str]]:
 
 
 def parts(study: Study, build: Path, *, log=print) -> Path:
-    """The folder with each part's vectors [token, d_model]: component-*.npy in float16, score-*.npy in float32.
+    """The folder with each part's vectors [token, d_model]: component-*.npy in float16, score-*.npy in
+    float32.
 
-    Component documents under the map of all scored documents, which they are no part of; scored documents under the
-    maps of the other folds. Both inside the window. Cost: a pass of the model over both texts.
+    Component documents under the map of all scored documents, which they are no part of; scored documents
+    under the maps of the other folds. Both inside the window. Cost: a pass of the model over both texts.
     """
     folder = build / "components"
     if (folder / "done").exists():
@@ -100,7 +114,7 @@ def train_one(job: SaeJob, training: np.ndarray, score: np.ndarray, folder: Path
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     shrink(folder)
     held = torch.from_numpy(score).float()
-    read = lambda: load_sae(SaeEntry(id=job.id), folder, d_model=held.shape[1])  # noqa: E731
+    read = lambda: load_sae(SaeEntry(id=job.id), folder, d_model=held.shape[1])
     shrink(folder, threshold_for(read().sae, held, job.l0))
     sae = read()
     z_hat, l0 = sae.reconstruct(held)

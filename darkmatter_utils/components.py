@@ -1,4 +1,5 @@
-"""Parts of x as arrays in their own right, and the noise that has only their spectrum: what component SAEs read."""
+"""Parts of x as arrays in their own right, and the noise that has only their spectrum: what component SAEs
+read."""
 
 from __future__ import annotations
 
@@ -44,8 +45,14 @@ class Rows:
         return matched_noise(self.parts[NOISE[name]], seed=seed) if name in NOISE else self.parts[name]
 
 
-def rows(measurement: Measurement, base: str, *, text: str | None = None, contexts: int | None = None,
-         dtype: torch.dtype = torch.float32) -> Rows:  # fmt: skip
+def rows(
+    measurement: Measurement,
+    base: str,
+    *,
+    text: str | None = None,
+    contexts: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Rows:
     """The parts under SAE ``base`` at every scored token, in ``dtype``; the model and the SAE run in float32.
 
     Memory: 4 × tokens × d_model numbers. Cost: one pass of the model and the SAE.
@@ -62,11 +69,14 @@ def rows(measurement: Measurement, base: str, *, text: str | None = None, contex
     return Rows({name: torch.cat(kept.pop(name)) for name in PARTS}, **about)
 
 
-def matched_noise(z: Float[Tensor, "token d_model"], *, seed: int, chunk: int = 1 << 16) -> Float[Tensor, "token d_model"]:
-    """Gaussian vectors with the mean and covariance of ``z``, one a row, float32: its spectrum and nothing else of it.
+def matched_noise(
+    z: Float[Tensor, "token d_model"], *, seed: int, chunk: int = 1 << 16
+) -> Float[Tensor, "token d_model"]:
+    """Gaussian vectors with the mean and covariance of ``z``, one a row, float32: its spectrum and nothing
+    else of it.
 
-    z̄ + g L', with L L' = cov(z) from its eigenvectors (directions of no variance stay without). No row knows of
-    another or of the text.
+    z̄ + g L', with L L' = cov(z) from its eigenvectors (directions of no variance stay without). No row knows
+    of another or of the text.
     """
     n, d = z.shape
     total, second = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
@@ -78,7 +88,9 @@ def matched_noise(z: Float[Tensor, "token d_model"], *, seed: int, chunk: int = 
     values, vectors = torch.linalg.eigh(second / n - torch.outer(mean, mean))
     root = (vectors * values.clamp_min(0).sqrt()).float().T
     generator = torch.Generator().manual_seed(seed)
-    return torch.cat([torch.randn(len(part), d, generator=generator) @ root + mean.float() for part in z.split(chunk)])
+    return torch.cat(
+        [torch.randn(len(part), d, generator=generator) @ root + mean.float() for part in z.split(chunk)]
+    )
 
 
 BASE_WIDTH = 1024
@@ -86,7 +98,8 @@ BASE_WIDTH = 1024
 
 
 def base_sae(study: Study) -> str:
-    """The SAE whose error is taken apart: of the width suite, the first seed at `BASE_WIDTH`, else the widest.
+    """The SAE whose error is taken apart: of the width suite, the first seed at `BASE_WIDTH`, else the
+    widest.
 
     In a study without a width suite, of all SAEs that have a width, else of all.
     """

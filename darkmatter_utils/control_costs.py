@@ -1,4 +1,5 @@
-"""Claim 8 for the controls: the share of an SAE's cross-entropy that its NonlinearError wins back, over its due."""
+"""Claim 8 for the controls: the share of an SAE's cross-entropy that its NonlinearError wins back, over its
+due."""
 
 from __future__ import annotations
 
@@ -23,13 +24,15 @@ CONTEXTS = 80
 class Losses:
     """Cross-entropy of some contexts of a study when the activations of its scored tokens are replaced.
 
-    Nats of the next token at each scored position, in float32. The same contexts and clean activations serve every
-    reconstruction, so their losses are paired. Cost of a replacement: the blocks after the site.
+    Nats of the next token at each scored position, in float32. The same contexts and clean activations serve
+    every reconstruction, so their losses are paired. Cost of a replacement: the blocks after the site.
     """
 
     def __init__(self, study: Study, held: Collected):
         self.study, self.held = study, held
-        self.model = load_model(study.data_folder() / study.model, name=study.name, random_weights=study.random_weights)
+        self.model = load_model(
+            study.data_folder() / study.model, name=study.name, random_weights=study.random_weights
+        )
         contexts = read_contexts(study.data_folder(), study.text, limit=study.contexts)
         start, stop = max(1, study.window[0]), min(study.window[1], contexts.tokens.shape[1] - 1)
         self.positions = torch.arange(start, stop)
@@ -46,22 +49,27 @@ class Losses:
 
     @torch.no_grad()
     def of(self, patch: Tensor) -> np.ndarray:
-        """Summed loss of each context with ``patch`` [chosen token, d_model] at its scored positions [context]."""
+        """Summed loss of each context with ``patch`` [chosen token, d_model] at its scored positions
+        [context]."""
         sums = []
         patches = patch.view(len(self.tokens), self.kept, -1)
         for tokens, x, mine in zip(self.tokens.split(MICRO), self.x.split(MICRO), patches.split(MICRO)):
             value = x.clone()
             value[:, self.positions] = mine.to(value)
             logits = logits_after(self.model, self.study.site, tokens, value, self.positions)
-            losses = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, self.positions + 1].flatten(), reduction="none")
+            losses = F.cross_entropy(
+                logits.flatten(0, 1).float(), tokens[:, self.positions + 1].flatten(), reduction="none"
+            )
             sums.append(losses.view(len(tokens), -1).double().sum(dim=1))
         return torch.cat(sums).numpy()
 
     def ratio(self, hat: Tensor, found) -> tuple[Estimate, np.ndarray]:
-        """Share of the loss that NonlinearError wins back, over its share of Σ‖SaeError‖²; and its replicates.
+        """Share of the loss that NonlinearError wins back, over its share of Σ‖SaeError‖²; and its
+        replicates.
 
-        1 − (CE(Sae + nonlinear) − CE(x)) / (CE(Sae) − CE(x)), divided by Σ‖NonlinearError‖² / Σ‖SaeError‖² of the same
-        tokens: 1 is "proportional". ``found``: the decomposition, whose out-of-fold maps split the error.
+        1 − (CE(Sae + nonlinear) − CE(x)) / (CE(Sae) − CE(x)), divided by Σ‖NonlinearError‖² / Σ‖SaeError‖² of
+        the same tokens: 1 is "proportional". ``found``: the decomposition, whose out-of-fold maps split the
+        error.
         """
         x, hat = self.held.x[self.rows].double(), hat[self.rows].double()
         folds = self.held.folds()[self.rows.numpy()]

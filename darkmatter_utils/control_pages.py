@@ -25,7 +25,8 @@ WANTED = {1: "about a half", 2: "high", 3: "high", 6: "low", 8: "1"}
 
 
 def numbers(scores: pd.DataFrame) -> dict:
-    """What `rules_controls.specific` takes: by claim, by control, the value and the difference to the trained SAE."""
+    """What `rules_controls.specific` takes: by claim, by control, the value and the difference to the trained
+    SAE."""
     told: dict[str, dict] = {}
     for row in scores[scores["name"] != TRAINED].itertuples(index=False):
         difference = Estimate(row.difference, row.difference_low, row.difference_high)
@@ -44,14 +45,21 @@ def panels(scores: pd.DataFrame):
         mine = scores[scores["claim"] == claim]
         trained = float(mine.loc[mine["name"] == TRAINED, "value"].iloc[0])
         frame = mine.rename(columns={"name": "label"}).assign(reference=trained)
-        shown.append(charts.forest(frame, x_title=f"{TITLES[claim]} (claimed: {WANTED[claim]})", width=200,
-                                   reference_title=TRAINED, height=30 + 21 * len(frame)))  # fmt: skip
+        shown.append(
+            charts.forest(
+                frame,
+                x_title=f"{TITLES[claim]} (claimed: {WANTED[claim]})",
+                width=200,
+                reference_title=TRAINED,
+                height=30 + 21 * len(frame),
+            )
+        )
     return charts.beside(*shown)
 
 
 def table(scores: pd.DataFrame) -> Table:
-    """One row a control: L0, FVU and each claim's number with its interval, bold where it is as good as the trained
-    SAE's."""
+    """One row a control: L0, FVU and each claim's number with its interval, bold where it is as good as the
+    trained SAE's."""
     order = list(dict.fromkeys(scores["name"]))
     claims = sorted(scores["claim"].unique())
     rows = []
@@ -81,8 +89,12 @@ def plainly(scores: pd.DataFrame) -> Words:
     lines = []
     for claim in sorted(scores["claim"].unique()):
         mine = scores[(scores["claim"] == claim) & (scores["name"] != TRAINED)]
-        good = {row.name: as_good(claim, _value(row), Estimate(row.difference, row.difference_low, row.difference_high))
-                for row in mine.itertuples(index=False)}  # fmt: skip
+        good = {
+            row.name: as_good(
+                claim, _value(row), Estimate(row.difference, row.difference_low, row.difference_high)
+            )
+            for row in mine.itertuples(index=False)
+        }
         nulls = [name for name in good if name in NULLS]
         null = [name for name in nulls if good[name]]
         others = [name for name in good if name not in NULLS and good[name]]
@@ -97,7 +109,10 @@ def plainly(scores: pd.DataFrame) -> Words:
     return Words("\n".join(lines))
 
 
-IN_A_LIST = {"trained, rescaled": "the rescaled SAE", "trained, one gain a latent": "the SAE with one gain a latent"}
+IN_A_LIST = {
+    "trained, rescaled": "the rescaled SAE",
+    "trained, one gain a latent": "the SAE with one gain a latent",
+}
 """Names whose comma would part them."""
 SHORT = {BEST: "best map", COMPONENTS: "top components of x"}
 """Lines of the sweep, as its legend has room for them."""
@@ -112,9 +127,13 @@ def differences(scores: pd.DataFrame, claim: int) -> str:
     """Each control's number minus the trained SAE's at one claim, in words."""
     mine = scores[(scores["claim"] == claim) & (scores["name"] != TRAINED)]
     return "; ".join(
-        f"{row.name} {interval(Estimate(row.difference, row.difference_low, row.difference_high), lambda v: plain(v, 3))}"
+        f"{row.name} {interval(_difference(row), lambda v: plain(v, 3))}"
         for row in mine.itertuples(index=False)
     )
+
+
+def _difference(row) -> Estimate:
+    return Estimate(row.difference, row.difference_low, row.difference_high)
 
 
 def missing(scores: pd.DataFrame) -> str:
@@ -130,12 +149,16 @@ def missing(scores: pd.DataFrame) -> str:
 def again_table(again: pd.DataFrame):
     """Size of Sae(Sae(x)) − Sae(x) beside the error's and x's."""
     if again.empty:
-        return Words("*The SAEs of this study read a simulated world's features, not activations: they cannot be "
-                     "applied twice.*")  # fmt: skip
+        return Words(
+            "*The SAEs of this study read a simulated world's features, not activations: they cannot be "
+            "applied twice.*"
+        )
     frame = pd.DataFrame({"SAE": again["name"]})
     for name, words in (("error", "share of Σ‖SaeError‖²"), ("x", "share of the variance of x")):
-        frame[words] = [interval(Estimate(*row), lambda v: percent(v, 1))
-                        for row in again[[name, f"{name}_low", f"{name}_high"]].to_numpy()]  # fmt: skip
+        frame[words] = [
+            interval(Estimate(*row), lambda v: percent(v, 1))
+            for row in again[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+        ]
     return Table(frame, dict.fromkeys(frame.columns[1:], str))
 
 
@@ -143,23 +166,39 @@ def shape_table(shape: pd.DataFrame, saes: pd.DataFrame) -> Table:
     """One row an SAE: what b is like, with jackknife intervals, beside the FVU."""
     joined = shape.merge(saes[["id", "fvu"]], on="id")
     frame = pd.DataFrame({"width": joined["width"], "FVU": [plain(v, 3) for v in joined["fvu"]]})
-    names = {"gain": "scalar gain g", "trace": "trace(b) / d", "rank": "effective rank",
-             "top": "share in 10 components of x"}  # fmt: skip
+    names = {
+        "gain": "scalar gain g",
+        "trace": "trace(b) / d",
+        "rank": "effective rank",
+        "top": "share in 10 components of x",
+    }
     styles = {"rank": lambda v: plain(v, 1), "top": percent}
     for name, words in names.items():
-        frame[words] = [interval(Estimate(*row), styles.get(name, lambda v: plain(v, 3)))
-                        for row in joined[[name, f"{name}_low", f"{name}_high"]].to_numpy()]  # fmt: skip
+        frame[words] = [
+            interval(Estimate(*row), styles.get(name, lambda v: plain(v, 3)))
+            for row in joined[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+        ]
     return Table(frame, dict.fromkeys(frame.columns[1:], str))
 
 
 def sweep_lines(sweep: pd.DataFrame, shown: str):
-    """R² of the error by rank: the best map of each rank for every SAE, and the top components of x for one."""
+    """R² of the error by rank: the best map of each rank for every SAE, and the top components of x for
+    one."""
     best = sweep[sweep["kind"] == BEST]
     other = sweep[(sweep["kind"] == COMPONENTS) & (sweep["id"] == shown)]
     label = [f"{SHORT[row.kind]}, width {row.width:,}" for row in pd.concat([best, other]).itertuples()]
     frame = pd.concat([best, other]).assign(line=label)
-    return charts.lines_with_intervals(frame, "rank", "r2", low="low", high="high", color="line", x_scale="log2",
-                                       x_title="rank", y_title="R² total of the error")  # fmt: skip
+    return charts.lines_with_intervals(
+        frame,
+        "rank",
+        "r2",
+        low="low",
+        high="high",
+        color="line",
+        x_scale="log2",
+        x_title="rank",
+        y_title="R² total of the error",
+    )
 
 
 def rank_for(sweep: pd.DataFrame, id: str, share: float) -> int:
@@ -172,22 +211,31 @@ def ladder_forest(ladder: pd.DataFrame):
     """R² total of the error by reader; the diamond is the linear reader's."""
     linear = float(ladder.loc[ladder["reader"] == "linear (OLS)", "r2"].iloc[0])
     frame = ladder.rename(columns={"reader": "label"}).assign(reference=linear)
-    return charts.forest(frame, value="r2", low="r2_low", high="r2_high", reference_title="linear (OLS)",
-                         x_title="R² total of the error, held-out documents")  # fmt: skip
+    return charts.forest(
+        frame,
+        value="r2",
+        low="r2_low",
+        high="r2_high",
+        reference_title="linear (OLS)",
+        x_title="R² total of the error, held-out documents",
+    )
 
 
 def ladder_table(ladder: pd.DataFrame) -> Table:
     """Each reader's R², what was chosen for it, and its gain over the linear one on the same documents."""
     with_ends = lambda name: [
-        interval(Estimate(*row), lambda v: plain(v, 3)) for row in ladder[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+        interval(Estimate(*row), lambda v: plain(v, 3))
+        for row in ladder[[name, f"{name}_low", f"{name}_high"]].to_numpy()
     ]
-    frame = pd.DataFrame({
-        "reader": ladder["reader"],
-        "chosen on held-out documents": ladder["chosen"].replace("", "–"),
-        "R² total": with_ends("r2"),
-        "R² per dimension": [plain(v, 3) for v in ladder["per_dim"]],
-        "gain over linear": with_ends("gain"),
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "reader": ladder["reader"],
+            "chosen on held-out documents": ladder["chosen"].replace("", "–"),
+            "R² total": with_ends("r2"),
+            "R² per dimension": [plain(v, 3) for v in ladder["per_dim"]],
+            "gain over linear": with_ends("gain"),
+        }
+    )
     return Table(frame, dict.fromkeys(frame.columns[2:], str))
 
 

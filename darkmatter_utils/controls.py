@@ -1,4 +1,5 @@
-"""The controls of chapter 13: reconstructions that learned nothing, or otherwise, scored as the trained SAE is."""
+"""The controls of chapter 13: reconstructions that learned nothing, or otherwise, scored as the trained SAE
+is."""
 
 from __future__ import annotations
 
@@ -33,10 +34,11 @@ NOTHING = 1e-9
 
 
 def reconstructions(held: Collected, id: str, *, fvu: float) -> Iterator[tuple[str, Tensor, float]]:
-    """(name, reconstruction [token, d_model], L0) of the trained SAE and of every control of the same activations.
+    """(name, reconstruction [token, d_model], L0) of the trained SAE and of every control of the same
+    activations.
 
-    The shrunk activation is given the trained SAE's FVU: x̄ + g (x − x̄) with (1 − g)² = ``fvu``. The random dictionary
-    has its width and, if it is below d_model, its L0.
+    The shrunk activation is given the trained SAE's FVU: x̄ + g (x − x̄) with (1 − g)² = ``fvu``. The random
+    dictionary has its width and, if it is below d_model, its L0.
     """
     sae, d = held.saes[id], held.x.shape[1]
     yield TRAINED, held.hats[id], held.l0[id]
@@ -52,7 +54,11 @@ def reconstructions(held: Collected, id: str, *, fvu: float) -> Iterator[tuple[s
     l0 = max(1, min(round(held.l0[id]), d - 1))
     random = null_sae("random", id="random", width=sae.width, mean=held.mean.numpy(), l0=l0)
     parts = [random.reconstruct(part) for part in held.x.split(4096)]
-    yield "random dictionary", torch.cat([p[0] for p in parts]).float(), float(torch.cat([p[1] for p in parts]).double().mean())
+    yield (
+        "random dictionary",
+        torch.cat([p[0] for p in parts]).float(),
+        float(torch.cat([p[1] for p in parts]).double().mean()),
+    )
     mean = held.mean.float()
     yield "shrunk activation", mean + (1 - fvu**0.5) * (held.x - mean), float(d)
     yield "dead SAE", mean.expand_as(held.x), 0.0
@@ -61,9 +67,10 @@ def reconstructions(held: Collected, id: str, *, fvu: float) -> Iterator[tuple[s
 def compute(measurement, id: str, wide: str | None, *, more=()) -> dict[str, pd.DataFrame]:
     """Tables "scores" and "again" for the trained SAE ``id`` and its controls.
 
-    ``wide``: the SAE whose error norm claim 3 predicts; ``more``: SAEs that `collect` shall keep for later. scores: one row a control and claim: name, l0, fvu, simple (R²
-    of the error's norm from simple predictors), claim, value, low, high, and difference with its ends (control −
-    trained, on the same documents). again: see `again`. Cost: two passes of the model, a decomposition each.
+    ``wide``: the SAE whose error norm claim 3 predicts; ``more``: SAEs that `collect` shall keep for later.
+    scores: one row a control and claim: name, l0, fvu, simple (R² of the error's norm from simple
+    predictors), claim, value, low, high, and difference with its ends (control − trained, on the same
+    documents). again: see `again`. Cost: two passes of the model, a decomposition each.
     """
     study = measurement.study
     held = collect(study, list(dict.fromkeys([id, *([wide] if wide else []), *more])))
@@ -82,14 +89,23 @@ def compute(measurement, id: str, wide: str | None, *, more=()) -> dict[str, pd.
             scores[8] = losses.ratio(hat, found)
         trained = trained or scores
         about = {"name": name, "l0": l0, "fvu": found.fvu.value, "simple": _simple(table, error2, study)}
-        rows += [about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in sorted(scores)]
-    return {"scores": pd.DataFrame(rows + twin(study, trained)),
-            "again": again(held, [id, *(k for k in KINDS if k in held.hats)])}  # fmt: skip
+        rows += [
+            about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in sorted(scores)
+        ]
+    return {
+        "scores": pd.DataFrame(rows + twin(study, trained)),
+        "again": again(held, [id, *(k for k in KINDS if k in held.hats)]),
+    }
 
 
 def files(study: Study) -> dict[str, dict[str, str]]:
-    """The files of the suites that `compute` reads beside the study's own: part of what its result follows from."""
-    return {suite: files_of(study.at(suite=suite)) for suite in ("kinds", "twin") if study.site in study.sites(suite)}
+    """The files of the suites that `compute` reads beside the study's own: part of what its result follows
+    from."""
+    return {
+        suite: files_of(study.at(suite=suite))
+        for suite in ("kinds", "twin")
+        if study.site in study.sites(suite)
+    }
 
 
 def twin(study: Study, trained: dict) -> list[dict]:
@@ -103,7 +119,12 @@ def twin(study: Study, trained: dict) -> list[dict]:
     (entry,) = other.selected()
     held = collect_anew(replace(other, dtype="float32"), [entry.id], kinds=False)
     found, scores = _scores(other, held, held.hats[entry.id])
-    about = {"name": "random-weights model", "l0": held.l0[entry.id], "fvu": found.fvu.value, "simple": np.nan}
+    about = {
+        "name": "random-weights model",
+        "l0": held.l0[entry.id],
+        "fvu": found.fvu.value,
+        "simple": np.nan,
+    }
     return [about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in scores]
 
 
@@ -126,20 +147,27 @@ def _filled(one, held: Collected, hat: Tensor):
 
 
 def _row(claim: int, mine: tuple, trained: tuple) -> dict[str, float]:
-    """One number and how it differs from the trained SAE's; at claim 8 the difference is of distances from 1."""
+    """One number and how it differs from the trained SAE's; at claim 8 the difference is of distances from
+    1."""
     (value, replicates), (other, theirs) = mine, trained
     apart = (lambda v: np.abs(np.asarray(v) - 1)) if claim == 8 else np.asarray
     gap = apart(replicates) - apart(theirs)
     low, high = np.nanpercentile(gap, [2.5, 97.5]) if len(gap) else (np.nan, np.nan)
-    return {"value": value.value, "low": value.low, "high": value.high,
-            "difference": float(apart(value.value) - apart(other.value)), "difference_low": float(low),
-            "difference_high": float(high)}  # fmt: skip
+    return {
+        "value": value.value,
+        "low": value.low,
+        "high": value.high,
+        "difference": float(apart(value.value) - apart(other.value)),
+        "difference_low": float(low),
+        "difference_high": float(high),
+    }
 
 
 def _simple(table: pd.DataFrame, error2: np.ndarray, study: Study) -> float:
     """R² of ‖SaeError‖² from all simple predictors of chapter 03 but L0, which not every control has."""
     mine = table[["scored", "norm2", "position", "token", "loss", "fold", "document"]].assign(
-        **{"c:error": error2, "c:l0": np.zeros(len(table))})  # fmt: skip
+        **{"c:error": error2, "c:l0": np.zeros(len(table))}
+    )
     found = simple_predictors(SimpleNamespace(tokens=mine), "c", bootstrap=0, seed=study.seed)
     joint = found[found["predictor"].str.startswith("all")]
     return float(joint["r2"].iloc[-1])
@@ -148,8 +176,9 @@ def _simple(table: pd.DataFrame, error2: np.ndarray, study: Study) -> float:
 class SameTokens:
     """Claim 3 for one target: how much of a wide SAE's error norm another's error norm predicts.
 
-    ‖x‖, ‖x‖², the token's and the position's mean (out of fold) are taken out of both norms by least squares on the
-    other folds; the number is the squared correlation of what is left, with an interval over documents.
+    ‖x‖, ‖x‖², the token's and the position's mean (out of fold) are taken out of both norms by least squares
+    on the other folds; the number is the squared correlation of what is left, with an interval over
+    documents.
     """
 
     def __init__(self, held: Collected, table: pd.DataFrame, wide: str):
@@ -162,7 +191,9 @@ class SameTokens:
         means = [LabelMeans(norm, self.table[name], self.fold) for name in ("token", "position")]
         out = np.empty_like(norm)
         for k in np.unique(self.fold):
-            facts = np.column_stack([np.ones_like(norm), np.sqrt(norm2), norm2, *(m.without(k) for m in means)])
+            facts = np.column_stack(
+                [np.ones_like(norm), np.sqrt(norm2), norm2, *(m.without(k) for m in means)]
+            )
             facts /= np.abs(facts).max(axis=0).clip(min=1e-300)
             rest = self.fold != k
             weight = np.linalg.lstsq(facts[rest].T @ facts[rest], facts[rest].T @ norm[rest], rcond=1e-12)[0]
@@ -172,8 +203,14 @@ class SameTokens:
     def partial(self, norm: np.ndarray) -> tuple[Estimate, np.ndarray]:
         """The squared partial correlation with its interval, and its replicates."""
         mine = self.left(norm)
-        columns = {"n": np.ones_like(mine), "a": mine, "b": self.target, "aa": mine**2, "bb": self.target**2,
-                   "ab": mine * self.target}  # fmt: skip
+        columns = {
+            "n": np.ones_like(mine),
+            "a": mine,
+            "b": self.target,
+            "aa": mine**2,
+            "bb": self.target**2,
+            "ab": mine * self.target,
+        }
         sums = {name: self.held.per_document(values) for name, values in columns.items()}
         return bootstrap(_squared_correlation, sums, replicates=self.held.replicates, seed=self.held.seed)
 
@@ -184,7 +221,8 @@ def _squared_correlation(s):
 
 
 def again(held: Collected, ids: list[str], *, every: int = 3) -> pd.DataFrame:
-    """Size of Sae(Sae(x)) − Sae(x): Σ‖·‖² over Σ‖SaeError‖² and over Σ‖x − x̄‖², with intervals over documents.
+    """Size of Sae(Sae(x)) − Sae(x): Σ‖·‖² over Σ‖SaeError‖² and over Σ‖x − x̄‖², with intervals over
+    documents.
 
     On every ``every``-th document.
     """
@@ -203,4 +241,6 @@ def again(held: Collected, ids: list[str], *, every: int = 3) -> pd.DataFrame:
             e = bootstrap_ratio(moved, whole, replicates=held.replicates, seed=held.seed)
             row |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
         rows.append(row)
-    return pd.DataFrame(rows, columns=["id", "name", "error", "error_low", "error_high", "x", "x_low", "x_high"])
+    return pd.DataFrame(
+        rows, columns=["id", "name", "error", "error_low", "error_high", "x", "x_low", "x_high"]
+    )

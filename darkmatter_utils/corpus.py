@@ -1,8 +1,8 @@
 """The embedded study's text: Python sources of installed distributions, split by distribution.
 
-Training text comes from the packages of the locked environment; held-out text from the standard library and a few
-named permissive packages that the model and its SAEs never see. Near-duplicates go first: vendored and generated
-files would otherwise put held-out text into the training set.
+Training text comes from the packages of the locked environment; held-out text from the standard library and a
+few named permissive packages that the model and its SAEs never see. Near-duplicates go first: vendored and
+generated files would otherwise put held-out text into the training set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ HELD_OUT = (STDLIB, "networkx", "rich", "pytest", "jinja2", "click")
 NEVER = ("pip", "setuptools", "wheel", "darkmatter-utils")
 """Not training text: tools of the environment that vendor other packages, and this package itself."""
 LARGEST_SHARE = 0.0495
-"""No distribution makes up more than this share of the characters of the training text (under 5% of its bytes)."""
+"""No distribution makes up more than this share of the characters of the training text (under 5% of its
+bytes)."""
 SHORTEST, LONGEST = 400, 200_000
 """Bytes of a source file that is kept: shorter ones are empty modules, longer ones are tables."""
 DUPLICATE = 0.3
@@ -63,7 +64,9 @@ def _paths(name: str) -> list[tuple[str, Path]]:
         found = ((p.relative_to(root), p) for p in root.rglob("*.py"))
         return sorted((r.as_posix(), p) for r, p in found if not skip & set(r.parts))
     files = importlib.metadata.distribution(name).files or []
-    return sorted((f.as_posix(), Path(f.locate())) for f in files if f.suffix == ".py" and ".." not in f.parts)
+    return sorted(
+        (f.as_posix(), Path(f.locate())) for f in files if f.suffix == ".py" and ".." not in f.parts
+    )
 
 
 def sources(name: str) -> Iterator[Source]:
@@ -90,7 +93,8 @@ def shingles(text: str, *, lines: int = 3) -> set[int]:
 
 
 def without_duplicates(files: Iterable[Source], seen: set[int] | None = None) -> Iterator[Source]:
-    """The files of which less than ``DUPLICATE`` was seen before; ``seen`` is added to, so calls can be chained."""
+    """The files of which less than ``DUPLICATE`` was seen before; ``seen`` is added to, so calls can be
+    chained."""
     seen = set() if seen is None else seen
     for source in files:
         own = shingles(source.text)
@@ -100,7 +104,8 @@ def without_duplicates(files: Iterable[Source], seen: set[int] | None = None) ->
 
 
 def capped(groups: dict[str, list[Source]], *, share: float = LARGEST_SHARE) -> list[Source]:
-    """The files such that no distribution exceeds ``share`` of all bytes: the largest lose files at random."""
+    """The files such that no distribution exceeds ``share`` of all bytes: the largest lose files at
+    random."""
     sizes = {name: sum(len(f.text) for f in files) for name, files in groups.items()}
     cap = float(sum(sizes.values()))
     for _ in range(200):  # cap = share · Σ min(size, cap): a contraction
@@ -117,7 +122,8 @@ def capped(groups: dict[str, list[Source]], *, share: float = LARGEST_SHARE) -> 
 
 
 def split() -> tuple[list[Source], list[Source]]:
-    """Training and held-out files, near-duplicates removed (held-out text is kept, its copies in training go).
+    """Training and held-out files, near-duplicates removed (held-out text is kept, its copies in training
+    go).
 
     Cost: about a minute and 4 GB for 350 MB of installed sources.
     """
@@ -156,5 +162,7 @@ def licence_texts(name: str) -> str:
         candidates = [Path(sysconfig.get_paths()["stdlib"]) / "LICENSE.txt"]
     else:
         files = importlib.metadata.distribution(name).files or []
-        candidates = [Path(f.locate()) for f in files if re.match(r"(LICEN[CS]E|COPYING|NOTICE)", f.name, re.I)]
+        candidates = [
+            Path(f.locate()) for f in files if re.match(r"(LICEN[CS]E|COPYING|NOTICE)", f.name, re.I)
+        ]
     return "\n\n".join(p.read_text("utf-8", errors="replace").strip() for p in candidates if p.is_file())

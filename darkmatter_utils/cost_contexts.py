@@ -1,4 +1,5 @@
-"""The contexts on which a replacement is paid for: a study's own, by index, with the activations that were encoded."""
+"""The contexts on which a replacement is paid for: a study's own, by index, with the activations that were
+encoded."""
 
 from __future__ import annotations
 
@@ -54,10 +55,11 @@ def spread(total: int, wanted: int) -> Int[np.ndarray, "context"]:
 
 
 def take(measurement: Measurement, contexts: int) -> Taken:
-    """``contexts`` contexts of the text that was measured, at equal distances, checked token by token against it.
+    """``contexts`` contexts of the text that was measured, at equal distances, checked token by token against
+    it.
 
-    Raises BadInput for a simulated study, and where the text is not the one that was encoded. Cost: one pass of
-    the model up to the site.
+    Raises BadInput for a simulated study, and where the text is not the one that was encoded. Cost: one pass
+    of the model up to the site.
     """
     study = measurement.study
     if study.model is None:
@@ -78,7 +80,9 @@ def read(source: Source, rows: np.ndarray, tokens: np.ndarray, document: np.ndar
     x = torch.cat([source.model.activations(part, study.site) for part in ids.split(MICRO)])
     start, stop = max(study.window[0], 1), min(study.window[1], tokens.shape[1] - 1)
     if start >= stop:
-        raise BadInput(f"study {study.name}: no position of its window has a next token whose loss could be counted")
+        raise BadInput(
+            f"study {study.name}: no position of its window has a next token whose loss could be counted"
+        )
     return Taken(rows, ids, document, x, torch.arange(start, stop, device=study.device))
 
 
@@ -91,15 +95,24 @@ def folds_at(measurement: Measurement, taken: Taken) -> Int[np.ndarray, "token"]
 
 def model_after(study: Study) -> LanguageModel:
     """The study's model in float32, in which everything after the site is run, the clean model too."""
-    model = load_model(study.data_folder() / study.model, name=study.name, dtype="float32", device=study.device,
-                       random_weights=study.random_weights)  # fmt: skip
+    model = load_model(
+        study.data_folder() / study.model,
+        name=study.name,
+        dtype="float32",
+        device=study.device,
+        random_weights=study.random_weights,
+    )
     for weight in model.bridge.original_model.parameters():
         weight.requires_grad_(False)
     return model
 
 
-def split(x: Float[Tensor, "token d_model"], x_hat: Float[Tensor, "token d_model"], maps: CrossFit,
-          fold: Int[np.ndarray, "token"]) -> dict[str, Float[Tensor, "token d_model"]]:  # fmt: skip
+def split(
+    x: Float[Tensor, "token d_model"],
+    x_hat: Float[Tensor, "token d_model"],
+    maps: CrossFit,
+    fold: Int[np.ndarray, "token"],
+) -> dict[str, Float[Tensor, "token d_model"]]:
     """The parts of SaeError, each document split by the map that was fitted on the other folds."""
     error = x - x_hat
     linear = torch.empty_like(x)
@@ -109,8 +122,12 @@ def split(x: Float[Tensor, "token d_model"], x_hat: Float[Tensor, "token d_model
     return {"SaeError": error, "LinearError": linear, "NonlinearError": error - linear}
 
 
-def maps_for(x: Float[Tensor, "token d_model"], x_hat: Float[Tensor, "token d_model"], fold: Int[np.ndarray, "token"],
-             folds: int) -> CrossFit:  # fmt: skip
+def maps_for(
+    x: Float[Tensor, "token d_model"],
+    x_hat: Float[Tensor, "token d_model"],
+    fold: Int[np.ndarray, "token"],
+    folds: int,
+) -> CrossFit:
     """Maps for a reconstruction that no measurement knows, cross-fitted on the tokens at hand."""
     d = x.shape[1]
     moments = []

@@ -1,7 +1,7 @@
 """Shares of the loss against shares of the variance: ratios of sums over documents, with paired intervals.
 
-Every statistic here takes sums by name ("ce Sae", "square LinearError", ...) and is what `bootstrap` resamples: one
-draw of documents for all replacements, all SAEs and all controls.
+Every statistic here takes sums by name ("ce Sae", "square LinearError", ...) and is what `bootstrap`
+resamples: one draw of documents for all replacements, all SAEs and all controls.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Costs:
     def sums(self, sae: str) -> dict[str, np.ndarray]:
         """Every sum that an SAE's statistics take, each [document]."""
         losses = self.losses[self.losses["sae"].isin(["", sae])]
-        table = losses.pivot(index="document", columns="replacement", values=["tokens", "ce", "kl"]).sort_index()
+        table = losses.pivot(
+            index="document", columns="replacement", values=["tokens", "ce", "kl"]
+        ).sort_index()
         found = {f"{measure} {name}": table[measure, name].to_numpy(float) for measure, name in table.columns}
         sizes = self.sizes[self.sizes["sae"] == sae]
         sizes = sizes.pivot(index="document", columns="part", values=["square", "norm"]).sort_index()
@@ -71,7 +73,9 @@ class Costs:
 
     def with_losses(self, more: pd.DataFrame) -> Costs:
         """The same with further replacements of the same contexts."""
-        return Costs(pd.concat([self.losses, more], ignore_index=True), self.sizes, self.replicates, self.seed)
+        return Costs(
+            pd.concat([self.losses, more], ignore_index=True), self.sizes, self.replicates, self.seed
+        )
 
     @cached_property
     def _sums(self) -> dict[str, dict[str, np.ndarray]]:
@@ -83,17 +87,20 @@ class Costs:
 
 
 def recovered(measure: str, replacement: str) -> Statistic:
-    """Share of the loss lost to Sae(x) that another replacement wins back: (L_sae − L) / (L_sae − L_clean)."""
-    return lambda s: (s[f"{measure} {SAE}"] - s[f"{measure} {replacement}"]) / (
-        s[f"{measure} {SAE}"] - s[f"{measure} {CLEAN}"]
+    """Share of the loss lost to Sae(x) that another replacement wins back: (L_sae − L) / (L_sae −
+    L_clean)."""
+    return lambda s: (
+        (s[f"{measure} {SAE}"] - s[f"{measure} {replacement}"])
+        / (s[f"{measure} {SAE}"] - s[f"{measure} {CLEAN}"])
     )
 
 
 def won_back(measure: str, part: str, kind: str = "") -> Statistic:
-    """Share of the lost ``measure`` ("ce" or "kl") that adding ``part`` to Sae(x) wins back: the paper's percentage.
+    """Share of the lost ``measure`` ("ce" or "kl") that adding ``part`` to Sae(x) wins back: the paper's
+    percentage.
 
-    With a ``kind`` of control all vectors are replaced by controls of their norms: x + control of SaeError stands for
-    Sae(x), x + control of the other part for Sae(x) + part.
+    With a ``kind`` of control all vectors are replaced by controls of their norms: x + control of SaeError
+    stands for Sae(x), x + control of the other part for Sae(x) + part.
     """
     if not kind:
         return recovered(measure, with_part(part))
@@ -134,10 +141,12 @@ def lost(measure: str, replacement: str) -> Statistic:
 
 
 def against_control(measure: str, part: str, kind: str) -> Statistic:
-    """The cost of taking a part from x over that of its control: how many times worse than a vector of its norm."""
+    """The cost of taking a part from x over that of its control: how many times worse than a vector of its
+    norm."""
     own = SAE if part == "SaeError" else with_part(OTHER[part])
-    return lambda s: (s[f"{measure} {own}"] - s[f"{measure} {CLEAN}"]) / (
-        s[f"{measure} {control(kind, part)}"] - s[f"{measure} {CLEAN}"]
+    return lambda s: (
+        (s[f"{measure} {own}"] - s[f"{measure} {CLEAN}"])
+        / (s[f"{measure} {control(kind, part)}"] - s[f"{measure} {CLEAN}"])
     )
 
 
@@ -147,16 +156,22 @@ def by_width(measurement, costs: Costs, statistic: Statistic, *, only: Sequence[
     saes = saes[saes["id"].isin(costs.saes if only is None else only)].reset_index(drop=True)
     scores = [costs.score(id, statistic) for id in saes["id"]]
     saes = saes.assign(share=[score.value for score, _ in scores])
-    replicates = np.stack([drawn for _, drawn in scores], axis=1) if scores else np.empty((costs.replicates, 0))
+    replicates = (
+        np.stack([drawn for _, drawn in scores], axis=1) if scores else np.empty((costs.replicates, 0))
+    )
     return width_suite(SimpleNamespace(saes=saes, replicates={"share": replicates}), "share", seed=costs.seed)
 
 
-def slopes(measurement, costs: Costs, *, measure: str = "ce", share=won_back, part: str = "NonlinearError") -> dict:
-    """What the rule of claim 8 takes: slope, and by kind of control its slope and how far it is from the error's.
+def slopes(
+    measurement, costs: Costs, *, measure: str = "ce", share=won_back, part: str = "NonlinearError"
+) -> dict:
+    """What the rule of claim 8 takes: slope, and by kind of control its slope and how far it is from the
+    error's.
 
     Slope through the origin of the share of the loss on the share of the variance V over the widths w:
-    Σ V_w² ρ_w / Σ V_w² with ρ_w = share / V_w, the mean over seeds. Seeds enter the interval as in `width_suite`; a
-    difference between error and control, both on the first seed, gets the whole spread of one seed.
+    Σ V_w² ρ_w / Σ V_w² with ρ_w = share / V_w, the mean over seeds. Seeds enter the interval as in
+    `width_suite`; a difference between error and control, both on the first seed, gets the whole spread of
+    one seed.
     """
     whole = by_width(measurement, costs, relative(measure, part, share=share))
     if not len(whole.widths):
@@ -165,7 +180,9 @@ def slopes(measurement, costs: Costs, *, measure: str = "ce", share=won_back, pa
     found = {"slope": _weighted(whole.values, whole.replicates, weight), "controls": {}, "apart": {}}
     for kind in KINDS:
         ids = [id for id, kinds in costs.controlled.items() if kind in kinds]
-        own, other = (by_width(measurement, costs, relative(measure, part, k, share), only=ids) for k in ("", kind))
+        own, other = (
+            by_width(measurement, costs, relative(measure, part, k, share), only=ids) for k in ("", kind)
+        )
         here = np.isin(whole.widths, own.widths)
         if not here.any():
             continue

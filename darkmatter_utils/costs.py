@@ -1,4 +1,5 @@
-"""What a language model loses when an activation is replaced by parts of itself: sums per document, nothing else."""
+"""What a language model loses when an activation is replaced by parts of itself: sums per document, nothing
+else."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from .results import Tables, kept
 from .streams import MICRO, Source
 
 CLEAN, MEAN, SAE, BOTH = "x", "mean of x", "Sae", "Sae + both"
-"""What is put in the place of x: itself, its mean, the reconstruction, the reconstruction with all of its error."""
+"""What is put in the place of x: itself, its mean, the reconstruction, the reconstruction with all of its
+error."""
 CONTEXTS = 40
 """Contexts that a replacement is run on, unless said otherwise."""
 
@@ -35,18 +37,27 @@ def control(kind: str, part: str) -> str:
     return f"{kind} / {part}"
 
 
-def cost_tables(measurement: Measurement, ids: Sequence[str] = (), *, contexts: int = CONTEXTS,
-                controlled: Sequence[str] = (), kinds: Sequence[str] = tuple(KINDS),
-                extra: Mapping[str, tuple[object, CrossFit | None]] | None = None, seed: int = 0) -> Tables:  # fmt: skip
-    """Cross-entropy and divergence of every replacement, and the size of every part, summed for each document.
+def cost_tables(
+    measurement: Measurement,
+    ids: Sequence[str] = (),
+    *,
+    contexts: int = CONTEXTS,
+    controlled: Sequence[str] = (),
+    kinds: Sequence[str] = tuple(KINDS),
+    extra: Mapping[str, tuple[object, CrossFit | None]] | None = None,
+    seed: int = 0,
+) -> Tables:
+    """Cross-entropy and divergence of every replacement, and the size of every part, summed for each
+    document.
 
-    ids: SAEs of the measurement's study. ``extra``: {id: (reconstructor, its maps)} for others that read the same x,
-    such as null SAEs; maps None: they are fitted out of fold on the contexts at hand. ``controlled``: which of them
-    are also run with controls of equal norm, of these ``kinds``. Two tables:
+    ids: SAEs of the measurement's study. ``extra``: {id: (reconstructor, its maps)} for others that read the
+    same x, such as null SAEs; maps None: they are fitted out of fold on the contexts at hand. ``controlled``:
+    which of them are also run with controls of equal norm, of these ``kinds``. Two tables:
 
-    losses: sae, replacement, document, tokens, ce, kl (sums over tokens, nats); sizes: sae, document, part, square,
-    norm (Σ‖z‖², Σ‖z‖). The clean model and mean ablation have no SAE (""). Raises BadInput for a simulated study.
-    Cost: (3 + 3 kinds if controlled) × SAEs runs of what follows the site, on ``contexts`` contexts.
+    losses: sae, replacement, document, tokens, ce, kl (sums over tokens, nats); sizes: sae, document, part,
+    square, norm (Σ‖z‖², Σ‖z‖). The clean model and mean ablation have no SAE (""). Raises BadInput for a
+    simulated study. Cost: (3 + 3 kinds if controlled) × SAEs runs of what follows the site, on ``contexts``
+    contexts.
     """
     taken = take(measurement, contexts)
     parts = parts_of(measurement, ids, taken, extra or {})
@@ -54,7 +65,9 @@ def cost_tables(measurement: Measurement, ids: Sequence[str] = (), *, contexts: 
     mean = torch.from_numpy(measurement.extra["mean"]).float()
     model, rows = model_after(measurement.study), []
     for chunk in torch.arange(len(taken.rows)).split(MICRO):
-        run = Intervention(model, measurement.study.site, taken.tokens[chunk], taken.x[chunk].float(), taken.positions)
+        run = Intervention(
+            model, measurement.study.site, taken.tokens[chunk], taken.x[chunk].float(), taken.positions
+        )
         tokens = (chunk[:, None] * len(taken.positions) + torch.arange(len(taken.positions))).flatten()
         where, shape = taken.document[chunk.numpy()], (len(chunk), len(taken.positions), -1)
         rows += cost_rows("", CLEAN, where, run.of_clean(), torch.zeros(run.target.shape[:2]))
@@ -66,19 +79,32 @@ def cost_tables(measurement: Measurement, ids: Sequence[str] = (), *, contexts: 
     return {"losses": loss_frame(rows), "sizes": _sizes(parts, taken.token_document)}
 
 
-def kept_costs(measurement: Measurement, ids: Sequence[str], *, contexts: int = CONTEXTS, controlled: Sequence[str] = (),
-               kinds: Sequence[str] = tuple(KINDS)) -> Tables:  # fmt: skip
+def kept_costs(
+    measurement: Measurement,
+    ids: Sequence[str],
+    *,
+    contexts: int = CONTEXTS,
+    controlled: Sequence[str] = (),
+    kinds: Sequence[str] = tuple(KINDS),
+) -> Tables:
     """`cost_tables` of a measurement's SAEs, kept by content."""
     settings = {"ids": list(ids), "contexts": contexts, "controlled": list(controlled), "kinds": list(kinds)}
-    return kept("costs", measurement.study, ["costs"], lambda: cost_tables(measurement, **settings), **settings)
+    return kept(
+        "costs", measurement.study, ["costs"], lambda: cost_tables(measurement, **settings), **settings
+    )
 
 
-def parts_of(measurement: Measurement, ids: Sequence[str], taken: Taken, extra: Mapping) -> dict[str, dict[str, Tensor]]:
-    """{SAE: the parts of its error [token, d_model]} at the positions of the contexts; split in float64, kept in float32."""
+def parts_of(
+    measurement: Measurement, ids: Sequence[str], taken: Taken, extra: Mapping
+) -> dict[str, dict[str, Tensor]]:
+    """{SAE: the parts of its error [token, d_model]} at the positions of the contexts; split in float64, kept
+    in float32."""
     study, x = measurement.study, taken.flat
     fold = folds_at(measurement, taken)
     chosen = replace(study, saes=tuple(study.sae(id) for id in ids))
-    found = [(sae.id, sae, measurement.maps(sae.id)) for sae in (load_saes(chosen, Source(chosen)) if ids else ())]
+    found = [
+        (sae.id, sae, measurement.maps(sae.id)) for sae in (load_saes(chosen, Source(chosen)) if ids else ())
+    ]
     parts = {}
     for id, sae, maps in [*found, *((id, *pair) for id, pair in extra.items())]:
         x_hat = sae.reconstruct(x)[0].double()
@@ -87,8 +113,9 @@ def parts_of(measurement: Measurement, ids: Sequence[str], taken: Taken, extra: 
     return parts
 
 
-def _patches(x: Tensor, parts: Mapping[str, Tensor], tokens: Tensor,
-             controls: Controls | None) -> Iterator[tuple[str, Tensor]]:  # fmt: skip
+def _patches(
+    x: Tensor, parts: Mapping[str, Tensor], tokens: Tensor, controls: Controls | None
+) -> Iterator[tuple[str, Tensor]]:
     """(name of the replacement, what is put in the place of x [token, d_model])."""
     error, linear, nonlinear = (parts[name][tokens] for name in PARTS)
     yield SAE, x - error

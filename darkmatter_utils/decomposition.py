@@ -1,7 +1,8 @@
 """The one idea: x = Sae(x) + LinearError(x) + NonlinearError(x), and how much of x's variance each part is.
 
-SaeError(x) = x − Sae(x); LinearError(x) = b x + c, its least-squares prediction from x by a map fitted on other
-documents; NonlinearError(x) is what is left. On real data the names are operational: *linearly predictable* and
+SaeError(x) = x − Sae(x); LinearError(x) = b x + c, its least-squares prediction from x by a map fitted on
+other documents; NonlinearError(x) is what is left. On real data the names are operational: *linearly
+predictable* and
 *residual*.
 """
 
@@ -27,11 +28,12 @@ SCALARS = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
 
 @dataclass(frozen=True)
 class Decomposition:
-    """How an SAE's error splits into a part that is linear in x and a rest, with 95% intervals over documents.
+    """How an SAE's error splits into a part that is linear in x and a rest, with 95% intervals over
+    documents.
 
-    The values are out of sample. The intervals are for the population's values, those of the best map there is:
-    the maps' own estimation error (about d_model / tokens of the residual) is taken out of the interval's centre,
-    and the interval always contains the value. See `score`.
+    The values are out of sample. The intervals are for the population's values, those of the best map there
+    is: the maps' own estimation error (about d_model / tokens of the residual) is taken out of the interval's
+    centre, and the interval always contains the value. See `score`.
     """
 
     fvu: Estimate
@@ -59,7 +61,8 @@ class Decomposition:
     population: dict[str, float]
     """Every score with the maps' estimation error taken out: the centre of its interval."""
     replicates: dict[str, np.ndarray] = field(repr=False)
-    """Bootstrap replicates of `population` [replicate]; paired between SAEs of the same documents and seed."""
+    """Bootstrap replicates of `population` [replicate]; paired between SAEs of the same documents and
+    seed."""
     protocol: str
     tokens: int
     documents: int
@@ -77,8 +80,11 @@ class Decomposition:
         rows = []
         for name, estimate in self.estimates().items():
             quantity, _, part = name.partition(" ")
-            rows.append({"quantity": quantity, "part": part} | estimate.to_dict()
-                        | {"population": self.population.get(name, float("nan"))})
+            rows.append(
+                {"quantity": quantity, "part": part}
+                | estimate.to_dict()
+                | {"population": self.population.get(name, float("nan"))}
+            )
         return pd.DataFrame(rows)
 
     def fold_frame(self):
@@ -89,6 +95,7 @@ class Decomposition:
 
     def to_json(self) -> str:
         """The estimates, each with value, low and high, and what they were made of; NaN becomes null."""
+
         def clean(value):
             return None if isinstance(value, float) and not np.isfinite(value) else value
 
@@ -121,8 +128,17 @@ def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) 
     norms = [third.norm_column(sae, part) for part in NORM_PARTS]
     own = slice(at * len(SELF_PARTS), (at + 1) * len(SELF_PARTS))
     one, two = second.sums.tables, third.sums.tables
-    plain = {"n": one["n"], "n_r2": one["n"], "x": one["x"], "xx": one["xx"], "error": one["error"][:, at],
-             "e": one["e"][:, columns], "ee": one["ee"][:, columns], "t": two["t"][:, norms], "tt": two["tt"][:, norms]}
+    plain = {
+        "n": one["n"],
+        "n_r2": one["n"],
+        "x": one["x"],
+        "xx": one["xx"],
+        "error": one["error"][:, at],
+        "e": one["e"][:, columns],
+        "ee": one["ee"][:, columns],
+        "t": two["t"][:, norms],
+        "tt": two["tt"][:, norms],
+    }
     fair = dict(plain)
     kinds = [("residual_r2", one, "", columns), ("norm", two, "norm_", norms)]
     for name, table, prefix, keep in kinds + [("norm_self", two, "self_", own)] * third.self_norms:
@@ -132,10 +148,13 @@ def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) 
         sums["residual"] = sums["residual_r2"].sum(axis=1)
     overall = second.fit_error.overall
     means = [t.cpu().numpy() for t in (overall.x_mean, overall.y_mean[columns], third.norm_mean[norms])]
-    floors = Floors.of(n=one["n"].sum(), x_squares=one["xx"].sum(), x_mean=means[0], error_mean=means[1],
-                       norm_mean=means[2])
-    fits = CrossFit([linear.targets(columns, group=at) for linear in second.fit_error.maps],
-                    overall.targets(columns, group=at))
+    floors = Floors.of(
+        n=one["n"].sum(), x_squares=one["xx"].sum(), x_mean=means[0], error_mean=means[1], norm_mean=means[2]
+    )
+    fits = CrossFit(
+        [linear.targets(columns, group=at) for linear in second.fit_error.maps],
+        overall.targets(columns, group=at),
+    )
     return _build(plain, fair, fits, floors, second.sums.documents, third.fold, "strict", replicates, seed)
 
 
@@ -147,21 +166,41 @@ def _build(plain, fair, fits: CrossFit, floors, documents, fold, protocol, repli
         kind, _, part = name.partition(" ")
         if part:
             norms[kind][part] = estimate
-    return Decomposition(**{name: scores.estimates[name] for name in SCALARS}, **norms, linear_map=fits.overall,
-                         maps=tuple(fits.maps), fold=dict(fold), per_fold=scores.per_fold,
-                         population=scores.population, replicates=scores.replicates, protocol=protocol,
-                         tokens=int(plain["n"].sum()), documents=len(documents))
+    return Decomposition(
+        **{name: scores.estimates[name] for name in SCALARS},
+        **norms,
+        linear_map=fits.overall,
+        maps=tuple(fits.maps),
+        fold=dict(fold),
+        per_fold=scores.per_fold,
+        population=scores.population,
+        replicates=scores.replicates,
+        protocol=protocol,
+        tokens=int(plain["n"].sum()),
+        documents=len(documents),
+    )
 
 
-def decompose(x, reconstruction, *, document, folds: int = 5, ridge: float | str = 0.0, protocol: str = "strict",
-              train=None, bootstrap: int = 1000, seed: int = 0) -> Decomposition:
+def decompose(
+    x,
+    reconstruction,
+    *,
+    document,
+    folds: int = 5,
+    ridge: float | str = 0.0,
+    protocol: str = "strict",
+    train=None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> Decomposition:
     """How much of an SAE's error is linear in x, from arrays alone.
 
     x, reconstruction: [token, d_model], torch or numpy, any float type, memory-mapped or not; document: ints
-    [token]; ridge: a number (scikit-learn's alpha) or "cv". protocol "strict": out of sample by folds of documents,
-    with intercept; "paper": as the released code, see `paper.paper_sums`, with `train` bools [token].
-    Computes in float64 with memory independent of tokens; time is about 20 tokens d_model² multiplications.
-    Raises BadInput for shapes that do not fit, fewer documents than folds, NaN or infinity, an unknown protocol.
+    [token]; ridge: a number (scikit-learn's alpha) or "cv". protocol "strict": out of sample by folds of
+    documents, with intercept; "paper": as the released code, see `paper.paper_sums`, with `train` bools
+    [token]. Computes in float64 with memory independent of tokens; time is about 20 tokens d_model²
+    multiplications. Raises BadInput for shapes that do not fit, fewer documents than folds, NaN or infinity,
+    an unknown protocol.
     """
     if protocol not in PROTOCOLS:
         raise BadInput(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
@@ -188,12 +227,17 @@ def _documents(x, reconstruction, document) -> np.ndarray:
     """The document ids as an int array [token]; raises BadInput for shapes and types that do not fit."""
     for name, array in (("x", x), ("reconstruction", reconstruction)):
         if len(getattr(array, "shape", ())) != 2 or min(array.shape) < 1:
-            raise BadInput(f"{name} must be an array [token, d_model], got shape {list(getattr(array, 'shape', []))}")
+            raise BadInput(
+                f"{name} must be an array [token, d_model], got shape {list(getattr(array, 'shape', []))}"
+            )
     if tuple(x.shape) != tuple(reconstruction.shape):
-        raise BadInput(f"x and reconstruction must have one shape, got {list(x.shape)} and "
-                       f"{list(reconstruction.shape)}")
+        raise BadInput(
+            f"x and reconstruction must have one shape, got {list(x.shape)} and {list(reconstruction.shape)}"
+        )
     ids = document.cpu().numpy() if isinstance(document, torch.Tensor) else np.asarray(document)
     if ids.ndim != 1 or len(ids) != x.shape[0] or ids.dtype.kind not in "iu":
-        raise BadInput(f"document must be ints [token] = [{x.shape[0]}], one id for each row of x, got "
-                       f"{ids.dtype} {list(ids.shape)}")
+        raise BadInput(
+            f"document must be ints [token] = [{x.shape[0]}], one id for each row of x, got "
+            f"{ids.dtype} {list(ids.shape)}"
+        )
     return ids.astype(np.int64)

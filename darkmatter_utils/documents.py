@@ -1,6 +1,7 @@
 """Documents: which fold each is in, and the few sums kept of each.
 
-A document is never split: its tokens resemble each other, so they are held out together and resampled together.
+A document is never split: its tokens resemble each other, so they are held out together and resampled
+together.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from .errors import BadInput
 def assign_folds(document_ids, token_counts, folds: int, *, seed: int = 0) -> dict[int, int]:
     """Which fold each document is in: {document id: fold}, with about equally many tokens in each fold.
 
-    Documents in an order drawn from `seed`, longest first, each to the fold with the fewest tokens so far. Depends
-    on the ids, counts and seed only, not on the order they come in. Raises BadInput for fewer documents than folds.
+    Documents in an order drawn from `seed`, longest first, each to the fold with the fewest tokens so far.
+    Depends on the ids, counts and seed only, not on the order they come in. Raises BadInput for fewer
+    documents than folds.
     """
     ids, counts = np.asarray(document_ids), np.asarray(token_counts)
     order = np.argsort(ids, kind="stable")
@@ -25,7 +27,9 @@ def assign_folds(document_ids, token_counts, folds: int, *, seed: int = 0) -> di
     if len(np.unique(ids)) != len(ids):
         raise BadInput("each document id must be given once, with its number of tokens")
     if folds < 2:
-        raise BadInput(f"folds must be at least 2, got {folds}: a fold is scored by a map fitted on the others")
+        raise BadInput(
+            f"folds must be at least 2, got {folds}: a fold is scored by a map fitted on the others"
+        )
     if len(ids) < folds:
         raise BadInput(f"{len(ids)} documents cannot make {folds} folds; give more documents or fewer folds")
     shuffled = np.random.default_rng(seed).permutation(len(ids))
@@ -56,7 +60,9 @@ class DocumentSums:
         document = np.asarray(document)
         rows = np.clip(np.searchsorted(self.documents, document), 0, len(self.documents) - 1)
         if len(unknown := document[self.documents[rows] != document]):
-            raise BadInput(f"document {unknown[0]} is not among the {len(self.documents)} that were given folds")
+            raise BadInput(
+                f"document {unknown[0]} is not among the {len(self.documents)} that were given folds"
+            )
         return rows
 
     def add(self, document, **values) -> None:
@@ -65,7 +71,9 @@ class DocumentSums:
         inverse = torch.from_numpy(inverse)
         for name, value in values.items():
             value = torch.as_tensor(value, dtype=torch.float64).cpu()
-            summed = torch.zeros(len(found), *value.shape[1:], dtype=torch.float64).index_add_(0, inverse, value)
+            summed = torch.zeros(len(found), *value.shape[1:], dtype=torch.float64).index_add_(
+                0, inverse, value
+            )
             if name not in self.tables:
                 self.tables[name] = np.zeros((len(self.documents), *value.shape[1:]))
             self.tables[name][found] += summed.numpy()
@@ -85,6 +93,9 @@ class DocumentSums:
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> DocumentSums:
         """Replace ids and tables by those of a `state_dict`."""
         self.documents = np.asarray(state["documents"])
-        self.tables = {name.removeprefix("table."): np.array(table) for name, table in state.items()
-                       if name.startswith("table.")}
+        self.tables = {
+            name.removeprefix("table."): np.array(table)
+            for name, table in state.items()
+            if name.startswith("table.")
+        }
         return self

@@ -1,4 +1,5 @@
-"""How much of an SAE's error earlier sites predict: R² out of fold, with intervals over documents, from running sums."""
+"""How much of an SAE's error earlier sites predict: R² out of fold, with intervals over documents, from
+running sums."""
 
 from __future__ import annotations
 
@@ -16,9 +17,11 @@ from .metrics import Estimate, ratio_r2
 from .moments import Moments
 
 NEGLIGIBLE = 1e-10
-"""A direction of an SAE output with less than this share of the largest one's variance does not count to its rank."""
+"""A direction of an SAE output with less than this share of the largest one's variance does not count to its
+rank."""
 SHUFFLES = ("other document", "same context")
-"""Whose targets a token gets in the two shuffled poles: those of another document, or of a random token of its context."""
+"""Whose targets a token gets in the two shuffled poles: those of another document, or of a random token of
+its context."""
 METRICS = ("r2_per_dim", "r2_total")
 MEMORY = 1_000_000_000
 """Bytes in which the tokens are kept between the two passes; beyond it the model runs twice."""
@@ -43,10 +46,16 @@ class Model:
 def select(moments: Moments, index: torch.Tensor, targets: slice) -> Moments:
     """The sums for some columns of x and a slice of y's: what moments of those alone would hold."""
     made = Moments(len(index), len(range(*targets.indices(moments.d_out))), device=moments.device)
-    return made.load_state_dict({
-        "n": torch.tensor(moments.n), "x_mean": moments.x_mean[index], "y_mean": moments.y_mean[targets],
-        "xx": moments.xx[index][:, index], "xy": moments.xy[index][:, targets], "yy": moments.yy[targets],
-    })  # fmt: skip
+    return made.load_state_dict(
+        {
+            "n": torch.tensor(moments.n),
+            "x_mean": moments.x_mean[index],
+            "y_mean": moments.y_mean[targets],
+            "xx": moments.xx[index][:, index],
+            "xy": moments.xy[index][:, targets],
+            "yy": moments.yy[targets],
+        }
+    )
 
 
 def fit(moments: Moments, index: torch.Tensor, model: Model) -> LinearMap:
@@ -58,12 +67,21 @@ def fit(moments: Moments, index: torch.Tensor, model: Model) -> LinearMap:
 
 
 def components(moments: Moments, rank: int) -> LinearMap:
-    """Least squares on the first ``rank`` principal components of x: the same weights, seen from x [d_in, d_out]."""
+    """Least squares on the first ``rank`` principal components of x: the same weights, seen from x [d_in,
+    d_out]."""
     _, vectors = torch.linalg.eigh(moments.xx)
     top = vectors[:, -rank:]
     small = Moments(rank, moments.d_out)
-    small.load_state_dict({"n": torch.tensor(moments.n), "x_mean": moments.x_mean @ top, "y_mean": moments.y_mean,
-                           "xx": top.T @ moments.xx @ top, "xy": top.T @ moments.xy, "yy": moments.yy})  # fmt: skip
+    small.load_state_dict(
+        {
+            "n": torch.tensor(moments.n),
+            "x_mean": moments.x_mean @ top,
+            "y_mean": moments.y_mean,
+            "xx": top.T @ moments.xx @ top,
+            "xy": top.T @ moments.xy,
+            "yy": moments.yy,
+        }
+    )
     inner = LinearMap.fit(small)
     return LinearMap(top @ inner.weight, moments.x_mean, moments.y_mean)
 
@@ -77,11 +95,12 @@ def rank_of(moments: Moments) -> int:
 class Predictions:
     """Both passes over the tokens: sums by fold, then what every model leaves of every target, by document.
 
-    A fold is scored by models that were fitted on the others. LinearError and NonlinearError are those of the map b that the
-    measurement fitted without that fold, for the tokens that are fitted on as for those that are scored: were each token
-    split by the map of its own fold, the maps' errors would be shared, with opposite signs, between fit and score. b x is linear
-    in x, so these targets follow from the sums of the error. ``plan`` says which models, once the sums are there.
-    Memory: folds × (inputs × (inputs + targets)), and the tokens themselves if they fit `MEMORY`.
+    A fold is scored by models that were fitted on the others. LinearError and NonlinearError are those of the
+    map b that the measurement fitted without that fold, for the tokens that are fitted on as for those that
+    are scored: were each token split by the map of its own fold, the maps' errors would be shared, with
+    opposite signs, between fit and score. b x is linear in x, so these targets follow from the sums of the
+    error. ``plan`` says which models, once the sums are there. Memory: folds × (inputs × (inputs + targets)),
+    and the tokens themselves if they fit `MEMORY`.
     """
 
     def __init__(self, inputs: Inputs, plan: Callable[[Predictions], Iterable[Model]]):
@@ -116,9 +135,18 @@ class Predictions:
         d, x = self.inputs.d_model, self.columns["x"]
         one = len(self.inputs.targets) * d
         means, products = [], []
-        own = [(sae, slice(i * d, (i + 1) * d), (rest.x_mean[x], rest.xx[:, x])) for i, sae in enumerate(self.inputs.targets)]
-        shuffled = [(self.inputs.targets[0], slice(s, s + d), (rest.y_mean[s + d : s + 2 * d], rest.xy[:, s + d : s + 2 * d]))
-                    for s in (one, one + 2 * d)]  # fmt: skip
+        own = [
+            (sae, slice(i * d, (i + 1) * d), (rest.x_mean[x], rest.xx[:, x]))
+            for i, sae in enumerate(self.inputs.targets)
+        ]
+        shuffled = [
+            (
+                self.inputs.targets[0],
+                slice(s, s + d),
+                (rest.y_mean[s + d : s + 2 * d], rest.xy[:, s + d : s + 2 * d]),
+            )
+            for s in (one, one + 2 * d)
+        ]
         for sae, error, (x_mean, with_x) in own + shuffled:
             b = self.parts[sae][fold]
             linear, product = b(x_mean[None])[0], with_x @ b.weight
@@ -131,12 +159,19 @@ class Predictions:
 
     def inputs_of(self, blocks: Iterable[str]) -> torch.Tensor:
         """The columns of some blocks among the inputs, as indices."""
-        return torch.cat([torch.arange(self.columns[block].start, self.columns[block].stop) for block in blocks])
+        return torch.cat(
+            [torch.arange(self.columns[block].start, self.columns[block].stop) for block in blocks]
+        )
 
     def _score(self, tokens: Tokens, pairs: torch.Tensor, maps: dict[str, LinearMap]) -> None:
         d, parts = self.inputs.d_model, []
-        own = [(sae, tokens.errors[:, i * d : (i + 1) * d], tokens.inputs[:, :d]) for i, sae in enumerate(self.inputs.targets)]
-        shuffled = [(self.inputs.targets[0], pairs[:, s : s + d], pairs[:, s + d : s + 2 * d]) for s in (0, 2 * d)]
+        own = [
+            (sae, tokens.errors[:, i * d : (i + 1) * d], tokens.inputs[:, :d])
+            for i, sae in enumerate(self.inputs.targets)
+        ]
+        shuffled = [
+            (self.inputs.targets[0], pairs[:, s : s + d], pairs[:, s + d : s + 2 * d]) for s in (0, 2 * d)
+        ]
         for sae, error, x in own + shuffled:
             linear = self.parts[sae][tokens.fold](x)
             parts += [error, linear, error - linear]
@@ -155,16 +190,30 @@ class Predictions:
     def _sums(self, model: str, target: Target, tag: str) -> dict[str, np.ndarray]:
         columns, start, tables = self.targets[target], self.models[model].targets.start, self.sums.tables
         left = tables[f"left {model}"][:, columns.start - start : columns.stop - start]
-        return {f"n{tag}": tables["n"], f"e{tag}": tables["e"][:, columns], f"ee{tag}": tables["ee"][:, columns], f"left{tag}": left}
+        return {
+            f"n{tag}": tables["n"],
+            f"e{tag}": tables["e"][:, columns],
+            f"ee{tag}": tables["ee"][:, columns],
+            f"left{tag}": left,
+        }
 
     def r2(self, model: str, target: Target, metric: str) -> Estimate:
         """R² of a target from a model on held-out documents, with its interval over documents."""
         study = self.inputs.measurement.study
-        return bootstrap(lambda s: _r2(metric, s, ""), self._sums(model, target, ""), replicates=study.bootstrap, seed=study.seed)[0]
+        return bootstrap(
+            lambda s: _r2(metric, s, ""),
+            self._sums(model, target, ""),
+            replicates=study.bootstrap,
+            seed=study.seed,
+        )[0]
 
     def lead(self, model: str, target: Target, over: str, their_target: Target, metric: str) -> Estimate:
-        """How much higher the R² of one prediction is than another's: the same documents resampled for both."""
-        study, sums = self.inputs.measurement.study, self._sums(model, target, "a") | self._sums(over, their_target, "b")
+        """How much higher the R² of one prediction is than another's: the same documents resampled for
+        both."""
+        study, sums = (
+            self.inputs.measurement.study,
+            self._sums(model, target, "a") | self._sums(over, their_target, "b"),
+        )
         difference = lambda s: _r2(metric, s, "a") - _r2(metric, s, "b")
         return bootstrap(difference, sums, replicates=study.bootstrap, seed=study.seed)[0]
 

@@ -16,9 +16,13 @@ from .results import Tables
 from .tables import Table, Words
 from .words import interval, plain
 
-NO_SITES = Words("*This study has no site before the one that is decomposed: its activations are simulated, or its first "
-                 "block is read before anything was computed.*")  # fmt: skip
-NO_SAES = "No site before the one that is decomposed has an SAE in this study: only raw activations can be shown. "
+NO_SITES = Words(
+    "*This study has no site before the one that is decomposed: its activations are simulated, or its first "
+    "block is read before anything was computed.*"
+)
+NO_SAES = (
+    "No site before the one that is decomposed has an SAE in this study: only raw activations can be shown. "
+)
 PART_NAMES = ("SaeError", "LinearError", "NonlinearError")
 KINDS = {"raw": "raw activation", "SAE output": "SAE output"}
 
@@ -36,7 +40,8 @@ class Live(NamedTuple):
 
 
 def live(measurement, *, contexts: int = 80) -> Live | None:
-    """The arrays of the live cell: the latest residual stream before the site, or failing that the latest site."""
+    """The arrays of the live cell: the latest residual stream before the site, or failing that the latest
+    site."""
     target = targets_of(measurement)[0]
     sites = earlier_sites(measurement.study, int(measurement.sae(target)["width"]))
     if not sites:
@@ -48,9 +53,17 @@ def live(measurement, *, contexts: int = 80) -> Live | None:
     split, parts = measurement.maps(target).overall, []
     for tokens in inputs.stream():
         linear = split(tokens.inputs[:, : inputs.d_model])
-        parts.append((tokens.inputs[:, columns].numpy(), (tokens.errors - linear).numpy(), np.full(len(linear), tokens.document)))
+        parts.append(
+            (
+                tokens.inputs[:, columns].numpy(),
+                (tokens.errors - linear).numpy(),
+                np.full(len(linear), tokens.document),
+            )
+        )
     earlier, nonlinear, document = (np.concatenate(column) for column in zip(*parts))
-    return Live(earlier, nonlinear, document, f"the {'SAE output' if one.sae else 'raw activation'} at {one.site}")
+    return Live(
+        earlier, nonlinear, document, f"the {'SAE output' if one.sae else 'raw activation'} at {one.site}"
+    )
 
 
 def site_bars(tables: Tables, sae: str, *, part: str = "NonlinearError"):
@@ -61,10 +74,17 @@ def site_bars(tables: Tables, sae: str, *, part: str = "NonlinearError"):
     rows = rows[rows["kind"].isin(KINDS)]
     rows = rows[(rows["tokens"] == "own") | (rows["tokens"] == SHUFFLES[0])]
     order = {site: i for i, site in enumerate(tables["sites"]["site"])}
-    rows = rows.assign(site_order=rows["site"].map(order), shuffled=rows["tokens"] != "own", trained=rows["kind"] != "raw")
+    rows = rows.assign(
+        site_order=rows["site"].map(order), shuffled=rows["tokens"] != "own", trained=rows["kind"] != "raw"
+    )
     rows = rows.sort_values(["site_order", "shuffled", "trained"], kind="stable")
-    names = [KINDS[kind] + ("" if tokens == "own" else ", shuffled") for kind, tokens in zip(rows["kind"], rows["tokens"])]
-    frame = rows.assign(what=names, label=[f"{short(site)}: {name}" for site, name in zip(rows["site"], names)])
+    names = [
+        KINDS[kind] + ("" if tokens == "own" else ", shuffled")
+        for kind, tokens in zip(rows["kind"], rows["tokens"])
+    ]
+    frame = rows.assign(
+        what=names, label=[f"{short(site)}: {name}" for site, name in zip(rows["site"], names)]
+    )
     return charts.forest(frame, color="what", x_title=f"R² per dimension of {part}")
 
 
@@ -76,31 +96,69 @@ def part_heat(tables: Tables, sae: str):
     rows = table[(table["sae"] == sae) & (table["tokens"] == "own") & (table["metric"] == "r2_per_dim")]
     names = []
     for kind, site in zip(rows["kind"], rows["site"]):
-        names.append(f"{kind} (same site)" if not site and "all" not in kind else f"{kind}: {short(site)}" if site else kind)
-    return charts.heat(rows.assign(inputs=names), "part", "inputs", "value", x_title="part that is predicted",
-                       y_title="from", value_title="R² per dimension", width=420)  # fmt: skip
+        names.append(
+            f"{kind} (same site)"
+            if not site and "all" not in kind
+            else f"{kind}: {short(site)}"
+            if site
+            else kind
+        )
+    return charts.heat(
+        rows.assign(inputs=names),
+        "part",
+        "inputs",
+        "value",
+        x_title="part that is predicted",
+        y_title="from",
+        value_title="R² per dimension",
+        width=420,
+    )
 
 
 def rank_lines(tables: Tables):
-    """R² of NonlinearError over the number of directions, SAE output beside raw activation, one view a site."""
+    """R² of NonlinearError over the number of directions, SAE output beside raw activation, one view a
+    site."""
     table = tables["r2"]
     if table.empty:
         return NO_SITES
-    rows = table[table["kind"].isin(KINDS) & (table["part"] == "NonlinearError") & (table["metric"] == "r2_per_dim")
-                 & (table["tokens"] == "own") & (table["sae"] == table["sae"].iloc[0])]  # fmt: skip
+    rows = table[
+        table["kind"].isin(KINDS)
+        & (table["part"] == "NonlinearError")
+        & (table["metric"] == "r2_per_dim")
+        & (table["tokens"] == "own")
+        & (table["sae"] == table["sae"].iloc[0])
+    ]
     views = []
     bottom, top = float(rows["low"].min()), float(rows["high"].max())
     for site in tables["sites"]["site"]:
-        frame = rows[rows["site"] == site].sort_values(["kind", "rank"], key=_raw_first).assign(what=lambda f: f["kind"].map(KINDS))
-        views.append(charts.lines_with_intervals(
-            frame, "rank", "value", low="low", high="high", color="what", title=short(site), x_scale="log2",
-            x_title="directions", y_title="R²", y_domain=(min(0.0, 1.1 * bottom), 1.1 * max(top, 0.01)), width=290, height=200,
-        ))  # fmt: skip
+        frame = (
+            rows[rows["site"] == site]
+            .sort_values(["kind", "rank"], key=_raw_first)
+            .assign(what=lambda f: f["kind"].map(KINDS))
+        )
+        views.append(
+            charts.lines_with_intervals(
+                frame,
+                "rank",
+                "value",
+                low="low",
+                high="high",
+                color="what",
+                title=short(site),
+                x_scale="log2",
+                x_title="directions",
+                y_title="R²",
+                y_domain=(min(0.0, 1.1 * bottom), 1.1 * max(top, 0.01)),
+                width=290,
+                height=200,
+            )
+        )
     return charts.beside(*views, columns=2)
 
 
 def gain_table(tables: Tables, sae: str):
-    """What an earlier site adds to x: R² of the whole error from x, and its gain by each site, SAE output and raw."""
+    """What an earlier site adds to x: R² of the whole error from x, and its gain by each site, SAE output and
+    raw."""
     if tables["r2"].empty:
         return NO_SITES
     leads, lines = tables["leads"], []
@@ -108,7 +166,9 @@ def gain_table(tables: Tables, sae: str):
         rows = leads[(leads["sae"] == sae) & (leads["part"] == part) & (leads["metric"] == "r2_per_dim")]
         for site in [*tables["sites"]["site"], ""]:
             here = rows[rows["site"] == site].set_index(["kind", "over"])
-            names = ("x and all SAE outputs", "x and all raw") if not site else ("x and SAE output", "x and raw")
+            names = (
+                ("x and all SAE outputs", "x and all raw") if not site else ("x and SAE output", "x and raw")
+            )
             line = {"part": part, "joined to x": short(site) if site else "all of them"}
             for name, title in zip(names, ("gain by its SAE output", "gain by its raw activation")):
                 line[title] = _three(here.loc[(name, "x")]) if (name, "x") in here.index else "–"
@@ -120,7 +180,8 @@ def gain_table(tables: Tables, sae: str):
 
 
 def lead_table(tables: Tables):
-    """For each target SAE and earlier site: R² of NonlinearError per dimension and total, and the paired leads."""
+    """For each target SAE and earlier site: R² of NonlinearError per dimension and total, and the paired
+    leads."""
     if tables["r2"].empty:
         return NO_SITES
     table, leads, lines = full_rank(tables), tables["leads"], []
@@ -131,7 +192,9 @@ def lead_table(tables: Tables):
                 for metric, word in (("r2_per_dim", "per dimension"), ("r2_total", "total")):
                     line[f"{name}, {word}"] = _pick(table, kind, entry.site, sae, metric)
             line["lead over raw"] = _pick(leads, "SAE output", entry.site, sae, "r2_per_dim", over="raw")
-            line["lead over shuffled"] = _pick(leads, "SAE output", entry.site, sae, "r2_per_dim", over="shuffled")
+            line["lead over shuffled"] = _pick(
+                leads, "SAE output", entry.site, sae, "r2_per_dim", over="shuffled"
+            )
             lines.append(line)
     frame = pd.DataFrame(lines)
     return Table(frame, {name: str for name in frame.columns[3:]})
@@ -143,18 +206,37 @@ def sentences(tables: Tables, sae: str) -> dict[str, str]:
     if tables["r2"].empty:
         return {"tokens": "no tokens at all", "poles": "", "gain": "", "context": "", "saes": ""}
     rows = _rows(tables, sae, "NonlinearError")
-    pole = {kind: Estimate(*row) for kind, *row in rows[rows["site"] == ""][["kind", "value", "low", "high"]].itertuples(index=False)}
-    said = {"tokens": f"{int(about['tokens']):,} tokens of {int(about['documents']):,} documents",
-            "saes": "" if tables["sites"]["id"].any() else NO_SAES}  # fmt: skip
-    said["poles"] = (f"x alone predicts {plain(pole['x'].value, 3)} of NonlinearError, Sae(x) alone {plain(pole['Sae(x)'].value, 3)}, "
-                     f"and both together {plain(pole['x and Sae(x)'].value, 3)}.")  # fmt: skip
+    pole = {
+        kind: Estimate(*row)
+        for kind, *row in rows[rows["site"] == ""][["kind", "value", "low", "high"]].itertuples(index=False)
+    }
+    said = {
+        "tokens": f"{int(about['tokens']):,} tokens of {int(about['documents']):,} documents",
+        "saes": "" if tables["sites"]["id"].any() else NO_SAES,
+    }
+    said["poles"] = (
+        f"x alone predicts {plain(pole['x'].value, 3)} of NonlinearError, Sae(x) alone "
+        f"{plain(pole['Sae(x)'].value, 3)}, "
+        f"and both together {plain(pole['x and Sae(x)'].value, 3)}."
+    )
     best = "x and all SAE outputs" if "x and all SAE outputs" in pole else "x and all raw"
     leads = tables["leads"]
-    gain = leads[(leads["kind"] == best) & (leads["sae"] == sae) & (leads["part"] == "SaeError") & (leads["metric"] == "r2_per_dim")].iloc[0]
-    said["gain"] = (f"Of the whole error of {sae}, *{best}* predict {plain(pole_of(tables, sae, best).value)} where x alone predicts "
-                    f"{plain(pole_of(tables, sae, 'x').value)}: a gain of {_three(gain)}.")  # fmt: skip
+    gain = leads[
+        (leads["kind"] == best)
+        & (leads["sae"] == sae)
+        & (leads["part"] == "SaeError")
+        & (leads["metric"] == "r2_per_dim")
+    ].iloc[0]
+    said["gain"] = (
+        f"Of the whole error of {sae}, *{best}* predict {plain(pole_of(tables, sae, best).value)} "
+        f"where x alone predicts "
+        f"{plain(pole_of(tables, sae, 'x').value)}: a gain of {_three(gain)}."
+    )
     near = rows[(rows["tokens"] == SHUFFLES[1]) & rows["kind"].isin(KINDS)]["value"]
-    said["context"] = f"From tokens shuffled inside their own context, the R² of NonlinearError is at most {plain(near.max(), 3)}."
+    said["context"] = (
+        f"From tokens shuffled inside their own context, the R² of NonlinearError is at most "
+        f"{plain(near.max(), 3)}."
+    )
     return said
 
 
@@ -180,7 +262,12 @@ def _rows(tables: Tables, sae: str, part: str) -> pd.DataFrame:
 
 
 def _pick(table: pd.DataFrame, kind: str, site: str, sae: str, metric: str, **more) -> str:
-    keep = (table["kind"] == kind) & (table["site"] == site) & (table["sae"] == sae) & (table["metric"] == metric)
+    keep = (
+        (table["kind"] == kind)
+        & (table["site"] == site)
+        & (table["sae"] == sae)
+        & (table["metric"] == metric)
+    )
     keep &= table["part"] == "NonlinearError"
     for name, value in (more or {"tokens": "own"}).items():
         keep &= table[name] == value

@@ -19,28 +19,43 @@ LEADS = ["kind", "over", "site", "sae", "part", "metric", "value", "low", "high"
 
 
 def targets_of(measurement) -> tuple[str, ...]:
-    """The SAEs whose error is predicted: those of the suite nearest to a width of 8 d_model and of 2 d_model."""
+    """The SAEs whose error is predicted: those of the suite nearest to a width of 8 d_model and of 2
+    d_model."""
     return tuple(dict.fromkeys(reference_sae(measurement, factor=factor) for factor in (8, 2)))
 
 
 def earlier_scores(measurement, *, contexts: int) -> Tables:
-    """Every prediction of the error's parts from earlier sites (kept by content); empty tables where there is no site.
+    """Every prediction of the error's parts from earlier sites (kept by content); empty tables where there is
+    no site.
 
-    ``r2``: `COLUMNS`; kind is "SAE output", "raw", "x", "Sae(x)", "x and Sae(x)", "x and SAE output", "x and raw", "x and
-    all SAE outputs", "x and all raw"; tokens is "own" or one of `SHUFFLES`. ``leads``: `LEADS`, differences of R² with
-    paired intervals. ``sites``: site, id of its SAE ("" where there is none), width, rank. ``about``: tokens, documents.
+    ``r2``: `COLUMNS`; kind is "SAE output", "raw", "x", "Sae(x)", "x and Sae(x)", "x and SAE output", "x and
+    raw", "x and all SAE outputs", "x and all raw"; tokens is "own" or one of `SHUFFLES`. ``leads``: `LEADS`,
+    differences of R² with paired intervals. ``sites``: site, id of its SAE ("" where there is none), width,
+    rank. ``about``: tokens, documents.
     """
     targets = targets_of(measurement)
     width = int(measurement.sae(targets[0])["width"])
     sites = tuple(earlier_sites(measurement.study, width))
     if not sites:
         empty = lambda names: pd.DataFrame({name: pd.Series(dtype=object) for name in names})
-        return {"r2": empty(COLUMNS), "leads": empty(LEADS), "sites": empty(["site", "id", "width", "rank"]),
-                "about": pd.DataFrame([{"tokens": 0, "documents": 0}])}  # fmt: skip
+        return {
+            "r2": empty(COLUMNS),
+            "leads": empty(LEADS),
+            "sites": empty(["site", "id", "width", "rank"]),
+            "about": pd.DataFrame([{"tokens": 0, "documents": 0}]),
+        }
     others = [entry.sae.id for entry in sites if entry.sae]
-    return kept("earlier", measurement.study, ["earlier_scores"],
-                lambda: _compute(Inputs(measurement, targets, sites, contexts)), contexts=contexts, targets=list(targets),
-                sites=[entry.site for entry in sites], others=others, files=_files(measurement.study, others))  # fmt: skip
+    return kept(
+        "earlier",
+        measurement.study,
+        ["earlier_scores"],
+        lambda: _compute(Inputs(measurement, targets, sites, contexts)),
+        contexts=contexts,
+        targets=list(targets),
+        sites=[entry.site for entry in sites],
+        others=others,
+        files=_files(measurement.study, others),
+    )
 
 
 def _files(study, ids) -> dict[str, str]:
@@ -48,7 +63,11 @@ def _files(study, ids) -> dict[str, str]:
     from .measurement import manifest
 
     paths = tuple(f"{study.sae(id).path}/" for id in ids)
-    return {name: about["sha256"] for name, about in manifest(study).get("files", {}).items() if paths and name.startswith(paths)}
+    return {
+        name: about["sha256"]
+        for name, about in manifest(study).get("files", {}).items()
+        if paths and name.startswith(paths)
+    }
 
 
 def _compute(inputs: Inputs) -> Tables:
@@ -68,28 +87,61 @@ def _compute(inputs: Inputs) -> Tables:
         for target in made.predicted(name):
             for metric in METRICS:
                 e = made.r2(name, target, metric)
-                rows.append([kind, site, rank or ranks.get(site), *target[:2], (*target, "own")[2], metric, e.value, e.low, e.high])
-    sites = [{"site": e.site, "id": e.sae.id if e.sae else "", "width": e.sae.width if e.sae else 0, "rank": ranks[e.site]}
-             for e in inputs.sites]  # fmt: skip
+                rows.append(
+                    [
+                        kind,
+                        site,
+                        rank or ranks.get(site),
+                        *target[:2],
+                        (*target, "own")[2],
+                        metric,
+                        e.value,
+                        e.low,
+                        e.high,
+                    ]
+                )
+    sites = [
+        {
+            "site": e.site,
+            "id": e.sae.id if e.sae else "",
+            "width": e.sae.width if e.sae else 0,
+            "rank": ranks[e.site],
+        }
+        for e in inputs.sites
+    ]
     r2 = pd.DataFrame(rows, columns=COLUMNS).astype({"rank": float})
-    return {"r2": r2, "leads": _leads(made, inputs), "sites": pd.DataFrame(sites),
-            "about": pd.DataFrame([{"tokens": made.tokens, "documents": len(made.sums.documents)}])}  # fmt: skip
+    return {
+        "r2": r2,
+        "leads": _leads(made, inputs),
+        "sites": pd.DataFrame(sites),
+        "about": pd.DataFrame([{"tokens": made.tokens, "documents": len(made.sums.documents)}]),
+    }
 
 
 def models(made: Predictions, ranks: dict[str, int]) -> list[Model]:
-    """What is fitted: poles, each site's SAE output and as many directions of its raw activation, the same joined to x,
-    and the sweep over numbers of directions, of NonlinearError of the first SAE."""
+    """What is fitted: poles, each site's SAE output and as many directions of its raw activation, the same
+    joined to x, and the sweep over numbers of directions, of NonlinearError of the first SAE."""
     inputs = made.inputs
     first, everything = slice(0, len(PARTS) * inputs.d_model), slice(0, len(made.targets) * inputs.d_model)
     own = slice(0, len(PARTS) * inputs.d_model * len(inputs.targets))
     nonlinear = made.targets[inputs.targets[0], PARTS[2]]
-    found = [Model("x", ("x",), own), Model("Sae(x)", ("Sae(x)",), first), Model("x and Sae(x)", ("x", "Sae(x)"), first)]
+    found = [
+        Model("x", ("x",), own),
+        Model("Sae(x)", ("Sae(x)",), first),
+        Model("x and Sae(x)", ("x", "Sae(x)"), first),
+    ]
     for earlier in inputs.sites:
         site, rank = earlier.site, ranks[earlier.site]
         raw, sae = f"raw {site}", f"sae {site}"
-        found += [Model(f"raw | {site}", (raw,), everything, rank), Model(f"x and raw | {site}", ("x", raw), own)]
+        found += [
+            Model(f"raw | {site}", (raw,), everything, rank),
+            Model(f"x and raw | {site}", ("x", raw), own),
+        ]
         if earlier.sae:
-            found += [Model(f"SAE output | {site}", (sae,), everything, rank), Model(f"x and SAE output | {site}", ("x", sae), own)]
+            found += [
+                Model(f"SAE output | {site}", (sae,), everything, rank),
+                Model(f"x and SAE output | {site}", ("x", sae), own),
+            ]
         for r in (r for r in SWEEP if r < rank):
             found.append(Model(f"raw | {site} | {r}", (raw,), nonlinear, r))
             if earlier.sae:
@@ -109,7 +161,9 @@ def _leads(made: Predictions, inputs: Inputs) -> pd.DataFrame:
     pairs = []
     for e in inputs.sites:
         raw, sae = f"raw | {e.site}", f"SAE output | {e.site}"
-        pairs += [(f"x and {raw}", "x")] + ([(sae, raw), (f"x and {sae}", "x"), (f"x and {sae}", f"x and {raw}")] if e.sae else [])
+        pairs += [(f"x and {raw}", "x")] + (
+            [(sae, raw), (f"x and {sae}", "x"), (f"x and {sae}", f"x and {raw}")] if e.sae else []
+        )
         pairs += [(name, f"{name} | {SHUFFLES[0]}") for name in ([raw, sae] if e.sae else [raw])]
     pairs += [(name, "x") for name in ("x and all raw", "x and all SAE outputs") if name in made.models]
     rows = []
@@ -137,7 +191,9 @@ def full_rank(tables: Tables) -> pd.DataFrame:
     """The rows of ``r2`` without the sweep."""
     ranks = dict(zip(tables["sites"]["site"], tables["sites"]["rank"]))
     table = tables["r2"]
-    return table[[site not in ranks or rank == ranks[site] for site, rank in zip(table["site"], table["rank"])]]
+    return table[
+        [site not in ranks or rank == ranks[site] for site, rank in zip(table["site"], table["rank"])]
+    ]
 
 
 def evidence(tables: Tables, sae: str) -> dict:
@@ -146,8 +202,13 @@ def evidence(tables: Tables, sae: str) -> dict:
         return {name: {} for name in ("sae", "raw", "over_raw", "over_shuffled")}
     where = {"sae": sae, "part": "NonlinearError", "metric": "r2_per_dim"}
     whole, leads = full_rank(tables), tables["leads"]
-    found = {"sae": estimates(whole, kind="SAE output", tokens="own", **where),
-             "raw": estimates(whole, kind="raw", tokens="own", **where),
-             "over_raw": estimates(leads, kind="SAE output", over="raw", **where),
-             "over_shuffled": estimates(leads, kind="SAE output", over="shuffled", **where)}  # fmt: skip
-    return {name: {site: e for site, e in values.items() if site in found["sae"]} for name, values in found.items()}
+    found = {
+        "sae": estimates(whole, kind="SAE output", tokens="own", **where),
+        "raw": estimates(whole, kind="raw", tokens="own", **where),
+        "over_raw": estimates(leads, kind="SAE output", over="raw", **where),
+        "over_shuffled": estimates(leads, kind="SAE output", over="shuffled", **where),
+    }
+    return {
+        name: {site: e for site, e in values.items() if site in found["sae"]}
+        for name, values in found.items()
+    }

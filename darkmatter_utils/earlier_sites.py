@@ -1,4 +1,5 @@
-"""Activations and SAE outputs of the sites before the one that is decomposed, token by token beside the error's parts."""
+"""Activations and SAE outputs of the sites before the one that is decomposed, token by token beside the
+error's parts."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ ORDER = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook
 PARTS = ("SaeError", "LinearError", "NonlinearError")
 """The parts that earlier sites predict, in the order in which they stand beside each other."""
 BLOCKS, MOST = 2, 6
-"""Streams of so many blocks before the target's are read, and no more than so many sites in all, the latest ones."""
+"""Streams of so many blocks before the target's are read, and no more than so many sites in all, the latest
+ones."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ def place(site: str) -> tuple[int, int] | None:
 
 
 def earlier_sites(study: Study, width: int) -> list[Earlier]:
-    """The sites before the study's own, first to last: the residual streams of the blocks before it, attention and MLP of
-    its own block, and whatever else has an SAE of x; none in a simulated world. SAEs are of the width nearest to
-    ``width``."""
+    """The sites before the study's own, first to last: the residual streams of the blocks before it,
+    attention and MLP of its own block, and whatever else has an SAE of x; none in a simulated world. SAEs are
+    of the width nearest to ``width``."""
     target = place(study.site)
     if study.model is None or target is None:
         return []
@@ -77,7 +79,8 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What predicts: x and Sae(x) at the study's own site, and raw activation and SAE output of each earlier one."""
+    """What predicts: x and Sae(x) at the study's own site, and raw activation and SAE output of each earlier
+    one."""
 
     measurement: Measurement
     targets: tuple[str, ...]
@@ -91,7 +94,8 @@ class Inputs:
         return int(self.measurement.card["d_model"])
 
     def columns(self) -> dict[str, slice]:
-        """Columns of each block of `Tokens.inputs`: "x", "Sae(x)", then "raw <site>" and, with an SAE, "sae <site>"."""
+        """Columns of each block of `Tokens.inputs`: "x", "Sae(x)", then "raw <site>" and, with an SAE, "sae
+        <site>"."""
         sizes = {"x": self.d_model, "Sae(x)": self.d_model}
         for earlier in self.sites:
             size = self.sizes[earlier.site]
@@ -102,12 +106,14 @@ class Inputs:
     @cached_property
     def sizes(self) -> dict[str, int]:
         """Dimensions of each earlier site."""
-        _, found = next(spread_batches(self.measurement, self.measurement.study.folds, [e.site for e in self.sites]))
+        _, found = next(
+            spread_batches(self.measurement, self.measurement.study.folds, [e.site for e in self.sites])
+        )
         return {site: x.shape[1] for site, x in found.items()}
 
     def stream(self) -> Iterator[Tokens]:
-        """The contexts, spread evenly over the text, in stream order; the same at every call. Cost: one pass of the model
-        and of every SAE."""
+        """The contexts, spread evenly over the text, in stream order; the same at every call. Cost: one pass
+        of the model and of every SAE."""
         study = self.measurement.study
         targets = load_saes(replace(study, saes=tuple(study.sae(id) for id in self.targets)), Source(study))
         fold_of = self.measurement.fold_of()
@@ -117,7 +123,9 @@ class Inputs:
             blocks = [batch.x.double(), made[0]]
             for earlier in self.sites:
                 x = found[earlier.site]
-                blocks += [x.double()] + ([saes[earlier.site].reconstruct(x)[0].double()] if earlier.sae else [])
+                blocks += [x.double()] + (
+                    [saes[earlier.site].reconstruct(x)[0].double()] if earlier.sae else []
+                )
             inputs = torch.cat(blocks, dim=1)
             for context in np.unique(batch.context):
                 rows = torch.from_numpy(np.flatnonzero((batch.context == context) & batch.scored))
@@ -127,14 +135,17 @@ class Inputs:
 
 
 def _load(study: Study, entry: SaeEntry, d: int) -> Sae:
-    return load_sae(entry, study.data_folder() / entry.path, d_model=d, dtype=study.dtype, device=study.device)
+    return load_sae(
+        entry, study.data_folder() / entry.path, d_model=d, dtype=study.dtype, device=study.device
+    )
 
 
 def with_others(stream: Iterable[Tokens], d: int, seed: int) -> Iterator[tuple[Tokens, Tensor]]:
-    """(tokens, pairs [token, 4 d]) for every context: (error of the first SAE, x) of a token of another document of the same
-    fold, then of a random token of the same context.
+    """(tokens, pairs [token, 4 d]) for every context: (error of the first SAE, x) of a token of another
+    document of the same fold, then of a random token of the same context.
 
-    The other document is the one that came last before it in the stream, or for the first ones of a fold, the last of all.
+    The other document is the one that came last before it in the stream, or for the first ones of a fold, the
+    last of all.
     """
     recent: dict[int, list[tuple[int, Tensor]]] = {}
     waiting: list[tuple[Tokens, Tensor]] = []
@@ -142,7 +153,10 @@ def with_others(stream: Iterable[Tokens], d: int, seed: int) -> Iterator[tuple[T
         mine = torch.cat([tokens.errors[:, :d], tokens.inputs[:, :d]], dim=1)
         before = recent.get(tokens.fold, [])
         other = next((pair for document, pair in before if document != tokens.document), None)
-        recent[tokens.fold] = [(tokens.document, mine), *(one for one in before if one[0] != tokens.document)][:2]
+        recent[tokens.fold] = [
+            (tokens.document, mine),
+            *(one for one in before if one[0] != tokens.document),
+        ][:2]
         if other is None:
             waiting.append((tokens, mine))
         else:

@@ -1,8 +1,8 @@
 """Make the embedded study's text and language model from seed: the first stages of ``darkmatter train tiny``.
 
-Stages, each resumable: text → tokenizer and token files → language model → activations; `embedded_saes` goes on with
-the SAEs and the shipped folder. A stage that is done is not done again; one that was cut off goes on from its last
-checkpoint.
+Stages, each resumable: text → tokenizer and token files → language model → activations; `embedded_saes` goes
+on with the SAEs and the shipped folder. A stage that is done is not done again; one that was cut off goes on
+from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ def prepare(build: Path, *, log=print) -> None:
     about = dict(
         training=[asdict(o) for o in corpus.origins(training)],
         held_out=[asdict(o) for o in corpus.origins(held_out)],
-        training_tokens=int(sum(map(len, documents))), training_bytes=bytes_,
+        training_tokens=int(sum(map(len, documents))),
+        training_bytes=bytes_,
         held_out_licences={name: corpus.licence_texts(name) for name in corpus.HELD_OUT},
-    )  # fmt: skip
+    )
     (build / "text.json").write_text(json.dumps(about, indent=1))
 
 
@@ -70,8 +71,9 @@ def _sample(files: list[corpus.Source]) -> list[str]:
 def hold_out(files: list[corpus.Source], ids: list[np.ndarray]) -> dict[str, np.ndarray]:
     """The *score* and *component* sets: whole contexts of disjoint documents, a run of contexts from each.
 
-    Returns tokens [n, 256] uint16 and document [n] int32 for each set, names and UTF-8 bytes per context. A context is <bos>
-    and 255 tokens of one file, from a random place in it; files with fewer tokens are left out.
+    Returns tokens [n, 256] uint16 and document [n] int32 for each set, names and UTF-8 bytes per context. A
+    context is <bos> and 255 tokens of one file, from a random place in it; files with fewer tokens are left
+    out.
     """
     rng = random.Random(SEED)
     body = language_model.CONTEXT - 1
@@ -101,9 +103,16 @@ def train_model(build: Path, *, steps: int = STEPS, log=print):
     """The language model, from ``build/model/checkpoint.pt`` where there is one."""
     contexts = np.load(build / "training.npy", mmap_mode="r")
     probe = np.load(build / "held_out.npz")["component_tokens"][::64]
-    evaluate = lambda model: float(language_model.token_losses(model, probe).mean())  # noqa: E731
+    evaluate = lambda model: float(language_model.token_losses(model, probe).mean())
     return language_model.train(
-        contexts, build / "model", steps=steps, muon_lr=1e-2, adam_lr=4e-3, seed=SEED, evaluate=evaluate, log=log
+        contexts,
+        build / "model",
+        steps=steps,
+        muon_lr=1e-2,
+        adam_lr=4e-3,
+        seed=SEED,
+        evaluate=evaluate,
+        log=log,
     )
 
 
@@ -118,20 +127,32 @@ def finish_model(build: Path, *, log=print) -> None:
     tokens = np.load(build / "held_out.npz")["score_tokens"]
     losses = []
     for part in torch.from_numpy(tokens.astype(np.int64)).split(MICRO):
-        losses.append(token_losses(loaded.run(part, [])[1], part)[:, 1:-1])  # predictions of positions 2 and on
+        losses.append(
+            token_losses(loaded.run(part, [])[1], part)[:, 1:-1]
+        )  # predictions of positions 2 and on
     nats = float(torch.cat(losses).double().mean())
-    length = np.array([len(t) for t in loaded.tokenizer.convert_ids_to_tokens(range(language_model.VOCABULARY))])
+    length = np.array(
+        [len(t) for t in loaded.tokenizer.convert_ids_to_tokens(range(language_model.VOCABULARY))]
+    )
     log("model: counting n-grams")
     grams = language_model.NGrams(np.load(build / "training.npy")).losses(tokens)
-    held_out = dict(nats_per_token=nats, nats_per_byte=nats / float(length[tokens[:, 2:]].mean()), **grams,
-                    tokens=int(tokens[:, 2:].size))  # fmt: skip
-    log("model: held-out nats a token " + ", ".join(f"{k} {v:.3f}" for k, v in held_out.items() if k != "tokens"))
+    held_out = dict(
+        nats_per_token=nats,
+        nats_per_byte=nats / float(length[tokens[:, 2:]].mean()),
+        **grams,
+        tokens=int(tokens[:, 2:].size),
+    )
+    log(
+        "model: held-out nats a token "
+        + ", ".join(f"{k} {v:.3f}" for k, v in held_out.items() if k != "tokens")
+    )
     about = dict(held_out=held_out, curve=curve, parameters=sum(p.numel() for p in model.parameters()))
     (build / "model" / "held_out.json").write_text(json.dumps(about))
 
 
 def activations(build: Path, site: str, window: tuple[int, int], *, log=print) -> None:
-    """Activations at ``site`` [token, d_model]: training.npy, score.npy (inside ``window``), component.npy; no <bos>.
+    """Activations at ``site`` [token, d_model]: training.npy, score.npy (inside ``window``), component.npy;
+    no <bos>.
 
     Training rows come from every ``stride``-th training context, so that all of the text is seen.
     """
@@ -141,8 +162,11 @@ def activations(build: Path, site: str, window: tuple[int, int], *, log=print) -
     training = np.load(build / "training.npy", mmap_mode="r")
     stride = max(1, len(training) * (language_model.CONTEXT - 1) // ACTIVATIONS)
     whole = (1, language_model.CONTEXT)
-    sets = {"score": (held["score_tokens"], window, np.float32), "component": (held["component_tokens"], whole, np.float16),
-            "training": (training[::stride], whole, np.float16)}  # fmt: skip
+    sets = {
+        "score": (held["score_tokens"], window, np.float32),
+        "component": (held["component_tokens"], whole, np.float16),
+        "training": (training[::stride], whole, np.float16),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     for name, (tokens, (start, stop), dtype) in sets.items():
         path = folder / f"{name}.npy"
@@ -161,34 +185,50 @@ def activations(build: Path, site: str, window: tuple[int, int], *, log=print) -
 OTHER_ROWS = 2_500_000
 """Training activations stored at each site beside the target, about."""
 OTHER_COMPONENTS = 4
-"""At those sites, latents are counted as dead on every so many-th component context (and the whole score set)."""
+"""At those sites, latents are counted as dead on every so many-th component context (and the whole score
+set)."""
 
 
 def activations_folder(build: Path, site: str, target: str, random_weights: int | None = None) -> Path:
-    """Where a site's activations are: the target's own folder, or a folder beside them named after the site."""
+    """Where a site's activations are: the target's own folder, or a folder beside them named after the
+    site."""
     if site == target and random_weights is None:
         return build / "activations"
     return build / "activations" / (site if random_weights is None else f"{site}-random{random_weights}")
 
 
-def other_activations(build: Path, sites: list[str], target: str, window: tuple[int, int], *,
-                      random_weights: int | None = None, log=print) -> None:  # fmt: skip
+def other_activations(
+    build: Path,
+    sites: list[str],
+    target: str,
+    window: tuple[int, int],
+    *,
+    random_weights: int | None = None,
+    log=print,
+) -> None:
     """As `activations`, for several sites in one pass of the model, or of its twin of random weights.
 
     Rows are written as they come (float16; the score set in float32), so that memory is one batch's. A set of
-    contexts that was cut off is made anew, a finished one is left alone. Cost: a pass over the contexts, whatever the
-    number of sites.
+    contexts that was cut off is made anew, a finished one is left alone. Cost: a pass over the contexts,
+    whatever the number of sites.
     """
     folders = {site: activations_folder(build, site, target, random_weights) for site in sites}
     held = np.load(build / "held_out.npz")
     training = np.load(build / "training.npy", mmap_mode="r")
     stride = max(1, len(training) * (language_model.CONTEXT - 1) // OTHER_ROWS)
     whole = (1, language_model.CONTEXT)
-    sets = {"score": (held["score_tokens"], window, np.float32), "training": (training[::stride], whole, np.float16),
-            "component": (held["component_tokens"][::OTHER_COMPONENTS], whole, np.float16)}  # fmt: skip
+    sets = {
+        "score": (held["score_tokens"], window, np.float32),
+        "training": (training[::stride], whole, np.float16),
+        "component": (held["component_tokens"][::OTHER_COMPONENTS], whole, np.float16),
+    }
     model = None
     for name, (tokens, (start, stop), dtype) in sets.items():
-        missing = {site: folder / f"{name}.npy" for site, folder in folders.items() if not (folder / f"{name}.npy").exists()}
+        missing = {
+            site: folder / f"{name}.npy"
+            for site, folder in folders.items()
+            if not (folder / f"{name}.npy").exists()
+        }
         if not missing:
             continue
         model = model or load_model(build / "model" / "saved", random_weights=random_weights)
@@ -196,8 +236,10 @@ def other_activations(build: Path, sites: list[str], target: str, window: tuple[
         for path in missing.values():
             path.parent.mkdir(parents=True, exist_ok=True)
         shape = (len(tokens) * (stop - start), model.d_model)
-        files = {site: np.lib.format.open_memmap(path.with_suffix(".part"), "w+", dtype, shape)
-                 for site, path in missing.items()}  # fmt: skip
+        files = {
+            site: np.lib.format.open_memmap(path.with_suffix(".part"), "w+", dtype, shape)
+            for site, path in missing.items()
+        }
         row = 0
         for part in torch.from_numpy(tokens.astype(np.int64)).split(MICRO):
             found, _ = model.run(part, list(missing))

@@ -26,8 +26,8 @@ def _say(line: str) -> None:
 def train_one(plan: Planned, build: Path, *, log=_say) -> str:
     """Train, shrink to float16, set the threshold to the asked L0 on the score set, count dead latents.
 
-    Kinds without a threshold stay as trained. A finished SAE is left alone. Writes card.json (L0, FVU and dead latents
-    on held-out text) and entry.json (what the manifest says of it beyond its job).
+    Kinds without a threshold stay as trained. A finished SAE is left alone. Writes card.json (L0, FVU and
+    dead latents on held-out text) and entry.json (what the manifest says of it beyond its job).
     """
     torch.set_num_threads(1)
     job, folder = plan.job, build / "saes" / plan.job.id
@@ -60,11 +60,15 @@ def train_one(plan: Planned, build: Path, *, log=_say) -> str:
 
 
 def prepare(build: Path, *, log=_say) -> None:
-    """Text, language model and the activations of every site that is trained on, as far as they are not there."""
+    """Text, language model and the activations of every site that is trained on, as far as they are not
+    there."""
     embedded.prepare(build, log=log)
     embedded.finish_model(build, log=log)
     embedded.activations(build, SITE, WINDOW, log=log)
-    for random_weights in (None, *sorted({p.random_weights for p in others() if p.random_weights is not None})):
+    for random_weights in (
+        None,
+        *sorted({p.random_weights for p in others() if p.random_weights is not None}),
+    ):
         sites = {p.job.site for p in others() if p.random_weights == random_weights}
         wanted = sorted(sites - ({SITE} if random_weights is None else set()))
         embedded.other_activations(build, wanted, SITE, WINDOW, random_weights=random_weights, log=log)
@@ -73,7 +77,8 @@ def prepare(build: Path, *, log=_say) -> None:
 def train(*, workers: int = 2, build: Path = Path("build/tiny"), out: Path | None = None, log=_say) -> Path:
     """All stages, from the installed sources to the shipped folder; returns that folder.
 
-    Goes on from what ``build`` holds. Cost: see the manifest's ``seconds``; single-threaded processes side by side.
+    Goes on from what ``build`` holds. Cost: see the manifest's ``seconds``; single-threaded processes side by
+    side.
     """
     torch.set_num_threads(workers)
     prepare(build, log=log)

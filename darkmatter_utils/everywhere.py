@@ -23,7 +23,8 @@ EFFECTS: dict[int, tuple[str, Callable[[Mapping], Any]]] = {
     10: ("earlier SAE outputs tell of NonlinearError", lambda n: n["over_shuffled"]),
     13: ("x beats simple predictors of the norm", lambda n: n["lead"]),
 }
-"""By claim: the effect in words, and its estimate (or several, by width or by layer) with the paper's sign as positive."""
+"""By claim: the effect in words, and its estimate (or several, by width or by layer) with the paper's sign as
+positive."""
 
 
 OTHER_KINDS = {"TopK SAE": "topk", "L1 SAE": "standard"}
@@ -33,8 +34,8 @@ SAME_SIGN = (1, 2, 3)
 
 
 def cells(every: Mapping[str, Records]) -> list[dict]:
-    """One cell an effect, layer, kind of SAE and study with a language model: from the numbers of the claims' rules, and
-    from the other kinds of SAE in chapter 13's record."""
+    """One cell an effect, layer, kind of SAE and study with a language model: from the numbers of the claims'
+    rules, and from the other kinds of SAE in chapter 13's record."""
     made = []
     for name, records in every.items():
         place = placed(name)
@@ -43,10 +44,14 @@ def cells(every: Mapping[str, Records]) -> list[dict]:
         for number, one in findings(records).items():
             if number in EFFECTS and one.verdict.numbers:
                 effect, value = EFFECTS[number]
-                made += [{"effect": effect, **place, "layer": layer, "sign": sign(part)}
-                         for layer, part in by_layer(value(one.numbers), place["layer"]).items()]  # fmt: skip
-        made += [{"effect": EFFECTS[number][0], **place, "kind": kind, "sign": sign(value)}
-                 for kind, number, value in other_kinds(records)]  # fmt: skip
+                made += [
+                    {"effect": effect, **place, "layer": layer, "sign": sign(part)}
+                    for layer, part in by_layer(value(one.numbers), place["layer"]).items()
+                ]
+        made += [
+            {"effect": EFFECTS[number][0], **place, "kind": kind, "sign": sign(value)}
+            for kind, number, value in other_kinds(records)
+        ]
     return made
 
 
@@ -54,13 +59,16 @@ def other_kinds(records: Records) -> list[tuple[str, int, Estimate]]:
     """What chapter 13 measured with other kinds of trained SAE: kind, claim, number."""
     scores = records.get(13, {}).get("scores", {})
     rows = zip(*(scores.get(name, []) for name in ("name", "claim", "value", "low", "high")), strict=True)
-    return [(OTHER_KINDS[name], int(claim), Estimate(value, low, high)) for name, claim, value, low, high in rows
-            if name in OTHER_KINDS and claim in SAME_SIGN and None not in (value, low, high)]  # fmt: skip
+    return [
+        (OTHER_KINDS[name], int(claim), Estimate(value, low, high))
+        for name, claim, value, low, high in rows
+        if name in OTHER_KINDS and claim in SAME_SIGN and None not in (value, low, high)
+    ]
 
 
 def placed(name: str) -> dict | None:
-    """The model family, layer and kind of SAE of a study; None where there is no trained language model, or no such
-    study."""
+    """The model family, layer and kind of SAE of a study; None where there is no trained language model, or
+    no such study."""
     try:
         study = Study.load(name)
     except BadInput:
@@ -79,7 +87,8 @@ def placed(name: str) -> dict | None:
 
 
 def by_layer(value, own: int) -> dict[int, Any]:
-    """Estimates by the layer that their name gives ("layer 0, 256 latents"); those that give none are of the study's own."""
+    """Estimates by the layer that their name gives ("layer 0, 256 latents"); those that give none are of the
+    study's own."""
     if not isinstance(value, Mapping):
         return {own: value}
     found: dict[int, Any] = {}

@@ -1,4 +1,5 @@
-"""The numbers that a claim's rule takes, gathered from a measurement for its chapter, which records and judges them."""
+"""The numbers that a claim's rule takes, gathered from a measurement for its chapter, which records and
+judges them."""
 
 from __future__ import annotations
 
@@ -14,14 +15,15 @@ from .widths import one_l0, suite_l0, suite_rows, width_suite
 
 
 def evidence(number: int, measurement) -> dict:
-    """What `claims.judge(number, ...)` takes for claims 1, 4 and 5; empty for the others, whose chapters gather it."""
+    """What `claims.judge(number, ...)` takes for claims 1, 4 and 5; empty for the others, whose chapters
+    gather it."""
     gather = {1: _half_linear, 4: _constant, 5: _floor}.get(number)
     return gather(measurement) if gather else {}
 
 
 def by_width(measurement, frame, column: str) -> dict[int, float]:
-    """The mean of a column over the seeds of each width of the suite; `frame` has one row an SAE and an id.
-    """
+    """The mean of a column over the seeds of each width of the suite; `frame` has one row an SAE and an
+    id."""
     saes = suite_rows(measurement)[["id", "width"]]
     joined = saes.merge(frame[["id", column]], on="id")
     return {int(width): float(value) for width, value in joined.groupby("width")[column].mean().items()}
@@ -60,9 +62,13 @@ def _constant(measurement) -> dict:
     suite = width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement))
     each, whole = steps(suite)
     return {
-        "change": per_doubling(suite), "whole": whole, "steps": [step.value for step in each.values()],
-        "widths": len(suite.widths), "l0": suite_l0(measurement), "null": null_change(measurement),
-    }  # fmt: skip
+        "change": per_doubling(suite),
+        "whole": whole,
+        "steps": [step.value for step in each.values()],
+        "widths": len(suite.widths),
+        "l0": suite_l0(measurement),
+        "null": null_change(measurement),
+    }
 
 
 def _floor(measurement) -> dict:

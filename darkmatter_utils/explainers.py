@@ -1,4 +1,5 @@
-"""Explainers of latents: a lexical one that needs nothing, and a language model behind any OpenAI-compatible endpoint."""
+"""Explainers of latents: a lexical one that needs nothing, and a language model behind any OpenAI-compatible
+endpoint."""
 
 from __future__ import annotations
 
@@ -23,13 +24,17 @@ SHOWN = 20
 AT_ONCE = 10
 """Windows that it is asked about in one question."""
 ASK = (
-    "You study one unit of a neural network. Below are pieces of text in which it is active; the tokens at which it is "
-    "active are marked <<like this>>. Say in one sentence, of at most 30 words, what it responds to. Answer with that "
+    "You study one unit of a neural network. Below are pieces of text in which it is active; the "
+    "tokens at which it is "
+    "active are marked <<like this>>. Say in one sentence, of at most 30 words, what it responds to. "
+    "Answer with that "
     "sentence only."
 )
 FIND = (
-    "A unit of a neural network is said to respond to the following:\n{explanation}\n\nHere are {n} pieces of text. For each, "
-    "say whether the unit is active somewhere in it. Answer with a JSON list of {n} numbers, 1 for yes and 0 for no, and "
+    "A unit of a neural network is said to respond to the following:\n{explanation}\n\nHere are {n} "
+    "pieces of text. For each, "
+    "say whether the unit is active somewhere in it. Answer with a JSON list of {n} numbers, 1 for yes "
+    "and 0 for no, and "
     "nothing else."
 )
 
@@ -37,24 +42,41 @@ FIND = (
 class Chat:
     """A language model that explains latents and detects them, asked through an OpenAI-compatible endpoint.
 
-    Each answer is kept on disk under the digest of its question (endpoint, model, messages), so that a re-run asks
-    nothing twice; a question that got no answer is not kept. The openai client retries with exponential backoff, after
-    Retry-After where the server says so. An answer that cannot be read, or none, counts as a tossed coin for its
-    windows: ``counts`` says how many there were.
+    Each answer is kept on disk under the digest of its question (endpoint, model, messages), so that a re-run
+    asks nothing twice; a question that got no answer is not kept. The openai client retries with exponential
+    backoff, after Retry-After where the server says so. An answer that cannot be read, or none, counts as a
+    tossed coin for its windows: ``counts`` says how many there were.
     """
 
-    def __init__(self, model: str, *, decode: Callable[[Sequence[int]], list[str]], endpoint: str | None = None, key: str | None = None,
-                 at_once: int = 8, timeout: float = 60.0, retries: int = 6, folder: Path | None = None):  # fmt: skip
-        """``decode``: from token ids to their texts. ``endpoint``: base URL (by default OPENAI_BASE_URL); ``key``: by
-        default OPENAI_API_KEY; a local server needs none. ``at_once``: questions under way at a time, at most.
-        ``timeout``: seconds for one attempt. ``folder``: of the answers. Raises BadInput without the openai package."""
+    def __init__(
+        self,
+        model: str,
+        *,
+        decode: Callable[[Sequence[int]], list[str]],
+        endpoint: str | None = None,
+        key: str | None = None,
+        at_once: int = 8,
+        timeout: float = 60.0,
+        retries: int = 6,
+        folder: Path | None = None,
+    ):
+        """``decode``: from token ids to their texts. ``endpoint``: base URL (by default OPENAI_BASE_URL);
+        ``key``: by default OPENAI_API_KEY; a local server needs none. ``at_once``: questions under way at a
+        time, at most. ``timeout``: seconds for one attempt. ``folder``: of the answers. Raises BadInput
+        without the openai package."""
         try:
             import openai
         except ImportError:
-            raise BadInput("a language model as explainer needs the openai package: pip install 'darkmatter-utils[llm]'") from None
+            raise BadInput(
+                "a language model as explainer needs the openai package: pip install 'darkmatter-utils[llm]'"
+            ) from None
         self.model, self.decode, self.at_once = model, decode, at_once
-        self.client = openai.OpenAI(api_key=key or os.environ.get("OPENAI_API_KEY") or "none", base_url=endpoint,
-                                    timeout=timeout, max_retries=retries)  # fmt: skip
+        self.client = openai.OpenAI(
+            api_key=key or os.environ.get("OPENAI_API_KEY") or "none",
+            base_url=endpoint,
+            timeout=timeout,
+            max_retries=retries,
+        )
         self.endpoint = str(self.client.base_url)
         self.folder = folder or cache.cache_folder() / "answers"
         self.counts = {"asked": 0, "kept": 0, "unanswered": 0, "unreadable": 0}
@@ -66,7 +88,9 @@ class Chat:
         with ThreadPoolExecutor(self.at_once) as pool:
             explained = list(pool.map(self._explain, tasks))
             asked = [(i, rows) for i, one in enumerate(tasks) for rows in _parts(len(one.tested), AT_ONCE)]
-            found = list(pool.map(lambda ask: self._detect(explained[ask[0]], tasks[ask[0]].tested[ask[1]]), asked))
+            found = list(
+                pool.map(lambda ask: self._detect(explained[ask[0]], tasks[ask[0]].tested[ask[1]]), asked)
+            )
         asked_now, lost = (self.counts[name] - before[name] for name in ("asked", "unanswered"))
         if lost and lost == asked_now:
             raise BadInput(f"{self.endpoint} answered none of {lost} questions; the last error: {self._last}")
@@ -101,8 +125,15 @@ class Chat:
         """The answer to a question, from the disk where it was asked before; None where there was none."""
         import openai
 
-        question = dict(endpoint=self.endpoint, model=self.model, temperature=0.0, messages=[dict(role="user", content=words)])
-        path = self.folder / f"{hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()}.json"
+        question = dict(
+            endpoint=self.endpoint,
+            model=self.model,
+            temperature=0.0,
+            messages=[dict(role="user", content=words)],
+        )
+        path = (
+            self.folder / f"{hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()}.json"
+        )
         try:
             answer = json.loads(path.read_text())["answer"]
             self._count("kept")
@@ -110,7 +141,9 @@ class Chat:
         except (OSError, ValueError, KeyError):
             self._count("asked")
         try:
-            made = self.client.chat.completions.create(**{k: v for k, v in question.items() if k != "endpoint"})
+            made = self.client.chat.completions.create(
+                **{k: v for k, v in question.items() if k != "endpoint"}
+            )
             answer = made.choices[0].message.content or ""
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise BadInput(f"{self.endpoint} refuses model {self.model}: {_line(str(error))[:200]}") from None
@@ -128,8 +161,8 @@ class Chat:
 
 
 def read_answers(text: str, n: int) -> np.ndarray | None:
-    """n answers, 1 or 0 each, out of what a model wrote: a list in brackets, or one yes or no a line; None if it holds
-    neither, or another number of them."""
+    """n answers, 1 or 0 each, out of what a model wrote: a list in brackets, or one yes or no a line; None if
+    it holds neither, or another number of them."""
     words = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
     for inside in re.findall(r"\[([^\[\]]*)\]", text):
         read = [words.get(item.strip(" \n\t\"'").lower()) for item in inside.split(",")]
@@ -147,6 +180,9 @@ def _parts(n: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def named(explainer: str, *, decode: Callable[[Sequence[int]], list[str]], endpoint: str | None = None) -> Chat | None:
-    """What a chapter's parameter stands for: "lexical" is the default explainer (None), anything else a model's name."""
+def named(
+    explainer: str, *, decode: Callable[[Sequence[int]], list[str]], endpoint: str | None = None
+) -> Chat | None:
+    """What a chapter's parameter stands for: "lexical" is the default explainer (None), anything else a
+    model's name."""
     return None if explainer == "lexical" else Chat(explainer, decode=decode, endpoint=endpoint)

@@ -1,6 +1,7 @@
 """What component SAEs find in each part of x: held-out FVU, and latents that an explanation finds again.
 
-Everything is computed on the scored documents, under out-of-fold maps, at the positions that the SAEs were trained at.
+Everything is computed on the scored documents, under out-of-fold maps, at the positions that the SAEs were
+trained at.
 """
 
 from __future__ import annotations
@@ -45,12 +46,15 @@ class Reading:
     windows: Windows
 
 
-def features(measurement: Measurement, *, latents: int | None = None, explainer: Explainer | None = None) -> Tables:
+def features(
+    measurement: Measurement, *, latents: int | None = None, explainer: Explainer | None = None
+) -> Tables:
     """Tables about every component SAE of a study: ``documents``, ``targets``, ``latents`` and ``gallery``.
 
-    ``latents``: how many of each SAE are explained and scored, drawn at random; None: all. ``explainer``: by default the
-    lexical one, and the tables are kept by content; of another explainer they are made anew (its answers are kept on
-    disk). {} for a study without component SAEs. Cost: a pass of the model, and of every SAE; 4 parts in memory.
+    ``latents``: how many of each SAE are explained and scored, drawn at random; None: all. ``explainer``: by
+    default the lexical one, and the tables are kept by content; of another explainer they are made anew (its
+    answers are kept on disk). {} for a study without component SAEs. Cost: a pass of the model, and of every
+    SAE; 4 parts in memory.
     """
     if not entries(measurement.study):
         return {}
@@ -61,7 +65,9 @@ def features(measurement: Measurement, *, latents: int | None = None, explainer:
     return kept("features", study, ["features"], lambda: compute(measurement, latents=latents), **settings)
 
 
-def compute(measurement: Measurement, *, latents: int | None = None, explainer: Explainer | None = None) -> Tables:
+def compute(
+    measurement: Measurement, *, latents: int | None = None, explainer: Explainer | None = None
+) -> Tables:
     """The tables of `features`, made now."""
     study = measurement.study
     found = rows(measurement, base_sae(study))
@@ -71,7 +77,11 @@ def compute(measurement: Measurement, *, latents: int | None = None, explainer: 
     fold = measurement.fold_of()
     folds = np.array([fold[int(d)] for d in found.document])
     targets = {name: found.target(name, seed=SCORED_NOISE) for name in TARGETS}
-    documents = [table for name, z in targets.items() for table in principal(found, name, z, folds, numbers_of_a_code(study))]
+    documents = [
+        table
+        for name, z in targets.items()
+        for table in principal(found, name, z, folds, numbers_of_a_code(study))
+    ]
     scored, shown = [], []
     for reading in readings(measurement, targets, windows):
         codes = reading.sae.codes(reading.z)
@@ -84,13 +94,17 @@ def compute(measurement: Measurement, *, latents: int | None = None, explainer: 
             scored.append(table)
             shown += gallery
     about = [spectrum(name, z) for name, z in targets.items()]
-    return {"documents": pd.concat(documents, ignore_index=True), "targets": pd.DataFrame(about),
-            "latents": pd.concat(scored, ignore_index=True), "gallery": pd.DataFrame(shown)}  # fmt: skip
+    return {
+        "documents": pd.concat(documents, ignore_index=True),
+        "targets": pd.DataFrame(about),
+        "latents": pd.concat(scored, ignore_index=True),
+        "gallery": pd.DataFrame(shown),
+    }
 
 
 def numbers_of_a_code(study: Study) -> list[int]:
-    """Principal components to hold the SAEs against: as many as active latents, and as many as their code has numbers
-    (each active latent is an index and a value)."""
+    """Principal components to hold the SAEs against: as many as active latents, and as many as their code has
+    numbers (each active latent is an index and a value)."""
     l0 = max(e.l0 for e in entries(study))
     return [round(l0), round(2 * l0)]
 
@@ -103,8 +117,8 @@ def load(measurement: Measurement, target: str) -> list[Sae]:
 
 
 def readings(measurement: Measurement, targets: dict[str, Tensor], windows: Windows) -> Iterator[Reading]:
-    """Every SAE on its own target; those of noise on the part that the noise is matched to, at the same L0; and, as a
-    pole, those of x with every window's text exchanged for another's."""
+    """Every SAE on its own target; those of noise on the part that the noise is matched to, at the same L0;
+    and, as a pole, those of x with every window's text exchanged for another's."""
     study = measurement.study
     folder = study.data_folder()
     for entry in entries(study):
@@ -120,7 +134,8 @@ def readings(measurement: Measurement, targets: dict[str, Tensor], windows: Wind
 
 
 def chosen(reading: Reading, latents: int | None, *, seed: int) -> np.ndarray | None:
-    """Latents to score: all, or some at random; None for noise read by its own SAE, which has no text to be found in."""
+    """Latents to score: all, or some at random; None for noise read by its own SAE, which has no text to be
+    found in."""
     if reading.reads in NOISE:
         return None
     width = reading.sae.width
@@ -139,7 +154,8 @@ def explained(found: Rows, reading: Reading, codes: Codes) -> pd.DataFrame:
 
 
 def principal(found: Rows, name: str, z: Tensor, folds: np.ndarray, counts: list[int]) -> list[pd.DataFrame]:
-    """The same for the first k principal components, for each k of ``counts``; each fold by those of the others.
+    """The same for the first k principal components, for each k of ``counts``; each fold by those of the
+    others.
 
     A row's squared error is ‖z − z̄‖² − ‖V'(z − z̄)‖², V the components and z̄ the mean of the other folds.
     """
@@ -153,7 +169,7 @@ def principal(found: Rows, name: str, z: Tensor, folds: np.ndarray, counts: list
         along = (z[i].double() - mean) @ vectors  # the last are the largest
         for k in counts:
             residual[k][i] = _squares(along[:, :-k])
-    about = lambda k: dict(l0=np.nan, reads=name, by=components(k), seed=0, id=f"pca-{k}")  # noqa: E731
+    about = lambda k: dict(l0=np.nan, reads=name, by=components(k), seed=0, id=f"pca-{k}")
     return [by_document(found, z, one).assign(**about(k)) for k, one in residual.items()]
 
 
@@ -163,11 +179,18 @@ def components(k: int) -> str:
 
 
 def by_document(found: Rows, z: Tensor, residual: np.ndarray) -> pd.DataFrame:
-    """Columns document, tokens, residual (summed over its tokens) and total Σ‖z − z̄‖², z̄ the mean of all."""
+    """Columns document, tokens, residual (summed over its tokens) and total Σ‖z − z̄‖², z̄ the mean of
+    all."""
     index, mean = _index(found.document), z.double().mean(0)
     total = np.concatenate([_squares(part.double() - mean) for part in z.split(CHUNK)])
-    return pd.DataFrame({"document": np.unique(found.document), "tokens": np.bincount(index),
-                         "residual": np.bincount(index, weights=residual), "total": np.bincount(index, weights=total)})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "document": np.unique(found.document),
+            "tokens": np.bincount(index),
+            "residual": np.bincount(index, weights=residual),
+            "total": np.bincount(index, weights=total),
+        }
+    )
 
 
 def _squares(rows: Tensor) -> np.ndarray:
@@ -184,14 +207,27 @@ def spectrum(name: str, z: Tensor) -> dict:
     return dict(reads=name, variance=float(values.sum()), rank=float(values.sum() ** 2 / values.pow(2).sum()))
 
 
-def scores(reading: Reading, latents: np.ndarray, made: list[Task | None], explainer: Explainer, decode) -> tuple[pd.DataFrame, list[dict]]:
-    """One row a latent, with its accuracy in each decile (NaN where it cannot be scored), and rows for the gallery."""
+def scores(
+    reading: Reading, latents: np.ndarray, made: list[Task | None], explainer: Explainer, decode
+) -> tuple[pd.DataFrame, list[dict]]:
+    """One row a latent, with its accuracy in each decile (NaN where it cannot be scored), and rows for the
+    gallery."""
     usable = [i for i, one in enumerate(made) if one is not None]
     judged = dict(zip(usable, explainer([made[i] for i in usable]), strict=True))
-    table = pd.DataFrame({"latent": latents, "explanation": [judged[i].explanation if i in judged else "" for i in range(len(made))]})
-    values = [accuracies(made[i], judged[i].said) if i in judged else np.full(DECILES, np.nan) for i in range(len(made))]
+    table = pd.DataFrame(
+        {
+            "latent": latents,
+            "explanation": [judged[i].explanation if i in judged else "" for i in range(len(made))],
+        }
+    )
+    values = [
+        accuracies(made[i], judged[i].said) if i in judged else np.full(DECILES, np.nan)
+        for i in range(len(made))
+    ]
     table[[f"d{d}" for d in range(1, DECILES + 1)]] = np.array(values)
-    table["coins"] = [float((judged[i].said == 0.5).mean()) if i in judged else np.nan for i in range(len(made))]
+    table["coins"] = [
+        float((judged[i].said == 0.5).mean()) if i in judged else np.nan for i in range(len(made))
+    ]
     table = table.assign(reads=reading.reads, by=reading.by, seed=reading.entry.seed)
     gallery = []
     if usable and reading.entry.seed == 0 and reading.by != SHUFFLED:
@@ -199,11 +235,23 @@ def scores(reading: Reading, latents: np.ndarray, made: list[Task | None], expla
         order = np.array(usable)[np.argsort(-mean, kind="stable")]
         for place, share in PICKS.items():
             i = order[min(int(share * len(order)), len(order) - 1)]
-            gallery += [_shown(reading, place, latents[i], judged[i].explanation, np.mean(values[i]), made[i], w, decode)
-                        for w in range(min(GALLERY_WINDOWS, len(made[i].shown)))]  # fmt: skip
+            gallery += [
+                _shown(
+                    reading, place, latents[i], judged[i].explanation, np.mean(values[i]), made[i], w, decode
+                )
+                for w in range(min(GALLERY_WINDOWS, len(made[i].shown)))
+            ]
     return table, gallery
 
 
 def _shown(reading, place, latent, explanation, accuracy, task: Task, w: int, decode) -> dict:
-    return dict(reads=reading.reads, by=reading.by, place=place, latent=int(latent), accuracy=float(accuracy), explanation=explanation,
-                text=json.dumps(decode(task.shown[w].tolist())), strength=json.dumps([round(float(s), 3) for s in task.strength[w]]))  # fmt: skip
+    return dict(
+        reads=reading.reads,
+        by=reading.by,
+        place=place,
+        latent=int(latent),
+        accuracy=float(accuracy),
+        explanation=explanation,
+        text=json.dumps(decode(task.shown[w].tolist())),
+        strength=json.dumps([round(float(s), 3) for s in task.strength[w]]),
+    )

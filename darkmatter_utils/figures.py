@@ -182,8 +182,8 @@ def grid_heat(measurement, metric: str, title: str):
 
 
 def vector_lines(measurement):
-    """R² of the error vector over width, per dimension and total, with the range that counts as about half.
-    """
+    """R² of the error vector over width, per dimension and total, with the range that counts as about
+    half."""
     rows = [
         width_suite(measurement, metric).frame().assign(kind=kind)
         for metric, kind in (("r2_per_dim", "per dimension (the paper's)"), ("r2_total", "total"))

@@ -57,8 +57,8 @@ class LinearMap:
     def fit(cls, moments: Moments, *, ridge: float = 0.0, intercept: bool = True) -> LinearMap:
         """Minimise Σ‖y − x b − c‖² + ridge ‖b‖² over the tokens in `moments`.
 
-        `ridge` is scikit-learn's alpha, on centred x when there is an intercept. At ridge 0 the answer is that of
-        least norm, as in scikit-learn. Raises BadInput without tokens or for a negative ridge.
+        `ridge` is scikit-learn's alpha, on centred x when there is an intercept. At ridge 0 the answer is
+        that of least norm, as in scikit-learn. Raises BadInput without tokens or for a negative ridge.
         """
         return Spectrum(moments, intercept=intercept).map(moments, ridge=ridge)
 
@@ -83,12 +83,12 @@ class LinearMap:
 class Spectrum:
     """X'X of some tokens, factorised once for each ridge: solves for any number of targets.
 
-    Where x is well conditioned: Cholesky of X'X + ridge, scaled to a unit diagonal (cost d_in³/3). Otherwise, and
-    without intercept, the singular values and directions of x (about 25 d_in³, once), found through the
-    *correlations* of x so that dimensions of very different size keep their digits; at ridge 0 those below 1e-7 of
-    the largest are dropped. Squaring x puts 1e-7 at float64's edge, so collinear directions are told from rounding,
-    and dropped, only down to sqrt(4 d_in eps) of the largest correlation (1.5e-7 to 2e-6 for d_in 24 to 4096). What
-    is dropped gets weight zero: the answer is the one of least norm.
+    Where x is well conditioned: Cholesky of X'X + ridge, scaled to a unit diagonal (cost d_in³/3). Otherwise,
+    and without intercept, the singular values and directions of x (about 25 d_in³, once), found through the
+    *correlations* of x so that dimensions of very different size keep their digits; at ridge 0 those below
+    1e-7 of the largest are dropped. Squaring x puts 1e-7 at float64's edge, so collinear directions are told
+    from rounding, and dropped, only down to sqrt(4 d_in eps) of the largest correlation (1.5e-7 to 2e-6 for
+    d_in 24 to 4096). What is dropped gets weight zero: the answer is the one of least norm.
     """
 
     def __init__(self, moments: Moments, *, intercept: bool = True):
@@ -108,7 +108,8 @@ class Spectrum:
         return (float(self.gram.trace()) + mean) / len(self.gram)
 
     def _cholesky(self, ridge: float) -> tuple[Tensor, Tensor] | None:
-        """(lower factor of the scaled X'X + ridge, the scale), or None where something might have to be dropped."""
+        """(lower factor of the scaled X'X + ridge, the scale), or None where something might have to be
+        dropped."""
         if ridge not in self._factors:
             diagonal = self.gram.diagonal() + ridge
             scale = diagonal.clamp(min=torch.finfo(torch.float64).tiny).sqrt()
@@ -128,7 +129,8 @@ class Spectrum:
 
     @cached_property
     def _svd(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(w, u, s, v): x is u s v' turned, and w X'Y is Y turned alike, without directions that rounding made."""
+        """(w, u, s, v): x is u s v' turned, and w X'Y is Y turned alike, without directions that rounding
+        made."""
         scale = torch.where(self.varies, self.gram.diagonal(), 0.0).clamp(min=0).sqrt()
         safe, alive = torch.where(scale > 0, scale, 1.0), (scale > 0).to(torch.float64)
         values, vectors = torch.linalg.eigh(self.gram / safe[:, None] / safe * alive[:, None] * alive)
@@ -141,7 +143,8 @@ class Spectrum:
         return vectors / safe / root, u, s, vh.T
 
     def solve(self, xy: Tensor, ridge: float, *, y_mean: Tensor | None = None) -> Tensor:
-        """The weights [d_in, d_out] for X'Y about the means [d_in, d_out] and, without intercept, ȳ [d_out]."""
+        """The weights [d_in, d_out] for X'Y about the means [d_in, d_out] and, without intercept, ȳ
+        [d_out]."""
         if not (np.isfinite(ridge) and ridge >= 0):
             raise BadInput(f"ridge must be a finite number of at least 0, or 'cv', got {ridge}")
         if self.intercept and (factored := self._cholesky(ridge)):
@@ -157,7 +160,8 @@ class Spectrum:
         return v @ ((u.T @ rows) * (s / (s * s + ridge))[:, None])
 
     def map(self, moments: Moments, *, ridge=0.0, groups: Sequence[slice] | None = None) -> LinearMap:
-        """The map for the targets in `moments` (this factorisation's tokens): one ridge, or one for each group."""
+        """The map for the targets in `moments` (this factorisation's tokens): one ridge, or one for each
+        group."""
         xy, y_mean = moments.xy, moments.y_mean
         if groups is None:
             groups, ridge = [slice(0, xy.shape[1])], [ridge]
@@ -203,14 +207,19 @@ def leave_out(folds: Sequence[Moments]) -> list[Moments]:
     return [a if b is None else b if a is None else a.copy().merge(b) for b, a in pairs]
 
 
-def cross_fit(folds: Sequence[Moments], *, ridge: float | str = 0.0, groups: Sequence[slice] | None = None,
-              intercept: bool = True) -> CrossFit:
+def cross_fit(
+    folds: Sequence[Moments],
+    *,
+    ridge: float | str = 0.0,
+    groups: Sequence[slice] | None = None,
+    intercept: bool = True,
+) -> CrossFit:
     """Fit a map for every fold on the other folds, and one on all.
 
-    With ridge="cv" each group of targets (an SAE's columns; default: all targets are one group) gets the ridge of
-    {0} ∪ 10^(-6…2) · tr(X'X)/d with the least squared error, found by cross-validation over the *training* folds
-    only: K(K−1)/2 + K + 1 factorisations, shared by all targets. Raises BadInput for fewer than 2 folds (3 with
-    "cv"), an empty fold, or an unknown ridge.
+    With ridge="cv" each group of targets (an SAE's columns; default: all targets are one group) gets the
+    ridge of {0} ∪ 10^(-6…2) · tr(X'X)/d with the least squared error, found by cross-validation over the
+    *training* folds only: K(K−1)/2 + K + 1 factorisations, shared by all targets. Raises BadInput for fewer
+    than 2 folds (3 with "cv"), an empty fold, or an unknown ridge.
     """
     least = 3 if ridge == "cv" else 2
     if len(folds) < least:
@@ -230,14 +239,17 @@ def cross_fit(folds: Sequence[Moments], *, ridge: float | str = 0.0, groups: Seq
     else:
         chosen, overall = [np.full(len(groups), ridge)] * len(folds), np.full(len(groups), ridge)
     unit = (lambda spectrum: spectrum.unit) if ridge == "cv" else (lambda spectrum: 1.0)
-    maps = [spectrum.map(moments, ridge=unit(spectrum) * ridges, groups=groups)
-            for spectrum, moments, ridges in zip(spectra, rest, chosen, strict=True)]
+    maps = [
+        spectrum.map(moments, ridge=unit(spectrum) * ridges, groups=groups)
+        for spectrum, moments, ridges in zip(spectra, rest, chosen, strict=True)
+    ]
     last = Spectrum(total, intercept=intercept)
     return CrossFit(maps, last.map(total, ridge=unit(last) * overall, groups=groups))
 
 
 def _ridge_errors(folds, rest, spectra, groups, intercept) -> tuple[list[np.ndarray], np.ndarray]:
-    """Squared error [grid, group] of each ridge: for every outer fold over its inner folds, and for all folds."""
+    """Squared error [grid, group] of each ridge: for every outer fold over its inner folds, and for all
+    folds."""
     shape = (len(RIDGE_GRID), len(groups))
     inner, outer = [np.zeros(shape) for _ in folds], np.zeros(shape)
 

@@ -12,7 +12,8 @@ from .models import DTYPES
 from .reading import DEFAULT_CONTEXT
 
 PASSES = 30
-"""Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls' beside it."""
+"""Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls' beside
+it."""
 
 
 def lines(plan) -> list[str]:
@@ -28,13 +29,18 @@ def facts(plan) -> dict[str, str]:
         "model": f"{request.model}, {about['parameters']:,} parameters",
         "SAE": f"{request.sae}, {card.format}, {card.architecture}, {card.d_sae:,} latents",
         "site": plan.reads if plan.reads == plan.writes else f"{plan.reads} → {plan.writes}",
-        "text": f"{request.text}, {about['documents']:,} {unit}, {plan.tokens:,} tokens that count, positions "
-                f"{plan.reading.window[0]}:{plan.reading.window[1]}",
+        "text": f"{request.text}, {about['documents']:,} {unit}, {plan.tokens:,} tokens that count, "
+        f"positions "
+        f"{plan.reading.window[0]}:{plan.reading.window[1]}",
         "download": "nothing",
-        "compute": f"{about['operations']:.2g} operations in {plan.shards} shards on {request.device}; with the "
-                   f"decomposition and its nulls about {time_of(seconds(plan))}",
-        "store": f"{readable(about['stored while it runs, bytes'])} in {about['folder']} while it runs; nothing at the end",
-    }  # fmt: skip
+        "compute": f"{about['operations']:.2g} operations in {plan.shards} shards on {request.device}; with "
+        f"the "
+        f"decomposition and its nulls about {time_of(seconds(plan))}",
+        "store": (
+            f"{readable(about['stored while it runs, bytes'])} in {about['folder']} while it runs; nothing "
+            f"at the end"
+        ),
+    }
 
 
 def seconds(plan) -> float:
@@ -53,15 +59,22 @@ def before_download(request, missing: list[Remote]) -> list[str]:
     window = request.positions or (min(200, DEFAULT_CONTEXT // 8), DEFAULT_CONTEXT)
     passed, counted = (request.documents * n for n in (window[1], window[1] - window[0]))
     operations = 2.0 * passed * parameters
-    said = {"model": request.model, "SAE": request.sae, "text": f"{request.text}, at most {request.documents} documents"}
+    said = {
+        "model": request.model,
+        "SAE": request.sae,
+        "text": f"{request.text}, at most {request.documents} documents",
+    }
     for repository, files in sizes.items():
-        said[f"download {repository}"] = f"{readable(sum(files.values()))} in {len(files)} file(s): {', '.join(list(files)[:4])}"
+        said[f"download {repository}"] = (
+            f"{readable(sum(files.values()))} in {len(files)} file(s): {', '.join(list(files)[:4])}"
+        )
     said |= {
         "download": f"{readable(whole)} into {hub.cache()}",
-        "compute": f"at most {counted:,} tokens that count; about {operations:.1g} operations, {time_of(operations / speed(request.device, request.dtype))} on "
-                   f"{request.device}",
+        "compute": f"at most {counted:,} tokens that count; about {operations:.1g} operations, "
+        f"{time_of(operations / speed(request.device, request.dtype))} on "
+        f"{request.device}",
         "store": f"at most {readable(8 * counted)} times d_model while it runs; nothing at the end",
-    }  # fmt: skip
+    }
     return _lines(said)
 
 

@@ -1,4 +1,5 @@
-"""Shrinkage undone: Sae(x) rescaled by the scalar, or by one gain for each latent, that fits x best on other documents."""
+"""Shrinkage undone: Sae(x) rescaled by the scalar, or by one gain for each latent, that fits x best on other
+documents."""
 
 from __future__ import annotations
 
@@ -27,10 +28,11 @@ def rescaled(held: Collected, id: str) -> Float[Tensor, "token d_model"]:
 
 
 def one_gain_a_latent(held: Collected, id: str) -> Float[Tensor, "token d_model"] | None:
-    """b_dec + Σ g_i a_i d_i, with the gains g of least Σ‖x − x̂‖² on the other folds; float32. None without codes.
+    """b_dec + Σ g_i a_i d_i, with the gains g of least Σ‖x − x̂‖² on the other folds; float32. None without
+    codes.
 
-    Normal equations (A'A ∘ D D') g = diag(A'(x − b_dec) D'), A the activations [token, d_sae] and D the decoder: sums a
-    fold, which add up. A latent that is silent on the other folds keeps its gain of 1.
+    Normal equations (A'A ∘ D D') g = diag(A'(x − b_dec) D'), A the activations [token, d_sae] and D the
+    decoder: sums a fold, which add up. A latent that is silent on the other folds keeps its gain of 1.
     Cost: tokens × L0 × d_model, and d_sae³ a fold.
     """
     from scipy.sparse import csr_matrix
@@ -40,7 +42,9 @@ def one_gain_a_latent(held: Collected, id: str) -> Float[Tensor, "token d_model"
         return None
     codes = sae.codes(held.x)
     rows = np.repeat(np.arange(len(held.x)), codes.l0.numpy())
-    active = csr_matrix((codes.value.double().numpy(), (rows, codes.latent.numpy())), shape=(len(held.x), sae.width))
+    active = csr_matrix(
+        (codes.value.double().numpy(), (rows, codes.latent.numpy())), shape=(len(held.x), sae.width)
+    )
     decoder, offset = (t.detach().double().numpy() for t in (sae.sae.W_dec, sae.sae.b_dec))
     folds = held.folds()
     overlap = decoder @ decoder.T

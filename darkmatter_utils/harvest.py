@@ -27,20 +27,30 @@ COLUMNS = {"SaeError": "error", "LinearError": "linear", "NonlinearError": "nonl
 
 
 def load_saes(study: Study, source: Source) -> list:
-    """The study's SAEs, trained and null ones; BadInput for an unknown kind or a site that is not the study's."""
+    """The study's SAEs, trained and null ones; BadInput for an unknown kind or a site that is not the
+    study's."""
     loaded = []
     for entry in study.selected():
         if entry.path is not None:
             folder = study.data_folder() / entry.path
-            loaded.append(load_sae(entry, folder, d_model=source.d_model, dtype=study.dtype, device=study.device))
+            loaded.append(
+                load_sae(entry, folder, d_model=source.d_model, dtype=study.dtype, device=study.device)
+            )
         elif entry.kind in KINDS:
             mean = None if source.world is not None else _mean(source)
-            loaded.append(null_sae(entry.kind, id=entry.id, width=entry.width, world=source.world, mean=mean,
-                                   **entry.dials))  # fmt: skip
+            loaded.append(
+                null_sae(
+                    entry.kind, id=entry.id, width=entry.width, world=source.world, mean=mean, **entry.dials
+                )
+            )
         else:
-            raise BadInput(f"SAE {entry.id}: kind '{entry.kind}' needs a path to weights; {nearest(entry.kind, KINDS)}")
+            raise BadInput(
+                f"SAE {entry.id}: kind '{entry.kind}' needs a path to weights; {nearest(entry.kind, KINDS)}"
+            )
     if not loaded:
-        raise BadInput(f"study {study.name}: none of its SAEs of suite '{study.suite}' is at the site '{study.site}'")
+        raise BadInput(
+            f"study {study.name}: none of its SAEs of suite '{study.suite}' is at the site '{study.site}'"
+        )
     return loaded
 
 
@@ -51,7 +61,9 @@ def _mean(source: Source) -> torch.Tensor:
     return total / count
 
 
-def compute(study: Study, folder: Path, *, contexts_a_batch: int, memory: int, progress: Callable[[str], None]) -> None:
+def compute(
+    study: Study, folder: Path, *, contexts_a_batch: int, memory: int, progress: Callable[[str], None]
+) -> None:
     """Fill ``folder`` with the measurement of ``study``. Raises as `measure` does."""
     source = Source(study, contexts_a_batch=contexts_a_batch)
     counts = source.document_tokens()
@@ -59,7 +71,7 @@ def compute(study: Study, folder: Path, *, contexts_a_batch: int, memory: int, p
     saes = load_saes(study, source)
     ids = [sae.id for sae in saes]
     kept = Kept(source, saes, memory=memory)
-    tell = lambda name, i: progress(f"{study.name}: {name}, batch {i + 1} of {len(source)}")  # noqa: E731
+    tell = lambda name, i: progress(f"{study.name}: {name}, batch {i + 1} of {len(source)}")
 
     first = FirstPass(source.d_model, ids, fold, self_norms=False, device=study.device)
     rows = []
@@ -99,14 +111,23 @@ def compute(study: Study, folder: Path, *, contexts_a_batch: int, memory: int, p
     tokens.to_parquet(folder / "tokens.parquet", compression="zstd")
     overall = second.fit_error.overall
     spectrum = torch.linalg.eigvalsh(_covariance(first)).flip(0).clamp(min=0)
-    replicates = {f"replicates {name}": np.stack([_replicate(strict[id], name) for id in ids], axis=1) for name in REPLICATED}
-    np.savez(folder / "arrays.npz", spectrum=spectrum.cpu().numpy(), mean=overall.x_mean.cpu().numpy(), **replicates)
+    replicates = {
+        f"replicates {name}": np.stack([_replicate(strict[id], name) for id in ids], axis=1)
+        for name in REPLICATED
+    }
+    np.savez(
+        folder / "arrays.npz",
+        spectrum=spectrum.cpu().numpy(),
+        mean=overall.x_mean.cpu().numpy(),
+        **replicates,
+    )
     np.savez(folder / "maps.npz", **_maps(second))
     (folder / "card.json").write_text(json.dumps(_card(study, source, scored), indent=1))
 
 
 def _maps(second: SecondPass) -> dict[str, np.ndarray]:
-    """Every SAE's out-of-fold maps, then the map of all folds: weight [fold + 1, d, d], x_mean and y_mean [fold + 1, d]."""
+    """Every SAE's out-of-fold maps, then the map of all folds: weight [fold + 1, d, d], x_mean and y_mean
+    [fold + 1, d]."""
     arrays = {}
     for id in second.saes:
         maps = [m.targets(second.columns(id)) for m in (*second.fit_error.maps, second.fit_error.overall)]
@@ -117,20 +138,33 @@ def _maps(second: SecondPass) -> dict[str, np.ndarray]:
 
 def _rows(batch, fold, l0) -> pd.DataFrame:
     table = {
-        "context": batch.context.astype(np.int32), "document": batch.document.astype(np.int32),
-        "position": batch.position.astype(np.int16), "token": batch.token.astype(np.int32), "scored": batch.scored,
-        "fold": np.array([fold[d] for d in batch.document], dtype=np.int8), "loss": batch.loss.astype(np.float64),
-    }  # fmt: skip
+        "context": batch.context.astype(np.int32),
+        "document": batch.document.astype(np.int32),
+        "position": batch.position.astype(np.int16),
+        "token": batch.token.astype(np.int32),
+        "scored": batch.scored,
+        "fold": np.array([fold[d] for d in batch.document], dtype=np.int8),
+        "loss": batch.loss.astype(np.float64),
+    }
     return pd.DataFrame(table | {f"{id}:l0": values for id, values in l0.items()})
 
 
 def _second(second: SecondPass, batch, hats) -> np.ndarray:
-    """Sums over the scored tokens; the parts' squared norms of every token, under the map of its document's fold."""
+    """Sums over the scored tokens; the parts' squared norms of every token, under the map of its document's
+    fold."""
     norms = np.empty((len(batch.x), second.norm_column(second.saes[-1], SELF_PARTS[-1]) + 1))
-    for rows, read in ((np.flatnonzero(batch.scored), second.update), (np.flatnonzero(~batch.scored), second.read)):
+    for rows, read in (
+        (np.flatnonzero(batch.scored), second.update),
+        (np.flatnonzero(~batch.scored), second.read),
+    ):
         if len(rows):
             keep, out = torch.from_numpy(rows), np.empty((len(rows), norms.shape[1]))
-            read(batch.x[keep], {id: x_hat[keep] for id, x_hat in hats.items()}, batch.document[rows], norms=out)
+            read(
+                batch.x[keep],
+                {id: x_hat[keep] for id, x_hat in hats.items()},
+                batch.document[rows],
+                norms=out,
+            )
             norms[rows] = out
     return norms.astype(np.float32)
 
@@ -157,8 +191,9 @@ def _paper(study: Study, kept: Kept, ids, progress) -> dict[str, Decomposition]:
             for _, part, _ in made(only=id):
                 x_hat[start : start + int(keep.sum())] = part[keep]
                 start += int(keep.sum())
-        results[id] = decompose(x, x_hat, document=document, protocol="paper", bootstrap=study.bootstrap,
-                                seed=study.seed)  # fmt: skip
+        results[id] = decompose(
+            x, x_hat, document=document, protocol="paper", bootstrap=study.bootstrap, seed=study.seed
+        )
     return results
 
 
@@ -171,14 +206,26 @@ def _covariance(first: FirstPass) -> torch.Tensor:
     return total.xx / total.n
 
 
-def _frame(entries: list[SaeEntry], saes: list, results: dict[str, Decomposition], scored: pd.DataFrame) -> pd.DataFrame:
+def _frame(
+    entries: list[SaeEntry], saes: list, results: dict[str, Decomposition], scored: pd.DataFrame
+) -> pd.DataFrame:
     rows = []
     for entry, sae in zip(entries, saes):
-        row = dict(id=entry.id, site=entry.site or "", kind=entry.kind, width=int(entry.width or getattr(sae, "width", 0)),
-                   l0_target=entry.l0, l0=float(scored[f"{entry.id}:l0"].mean()), seed=entry.seed, main=entry.main,
-                   dead=float("nan") if entry.dead is None else entry.dead)  # fmt: skip
+        row = dict(
+            id=entry.id,
+            site=entry.site or "",
+            kind=entry.kind,
+            width=int(entry.width or getattr(sae, "width", 0)),
+            l0_target=entry.l0,
+            l0=float(scored[f"{entry.id}:l0"].mean()),
+            seed=entry.seed,
+            main=entry.main,
+            dead=float("nan") if entry.dead is None else entry.dead,
+        )
         result = results[entry.id]
-        named = {m: getattr(result, m) for m in METRICS} | {m: result.norm_r2[part] for m, part in NORMS.items()}
+        named = {m: getattr(result, m) for m in METRICS} | {
+            m: result.norm_r2[part] for m, part in NORMS.items()
+        }
         for metric, estimate in named.items():
             row |= {metric: estimate.value, f"{metric}_low": estimate.low, f"{metric}_high": estimate.high}
         rows.append(row)
@@ -187,14 +234,24 @@ def _frame(entries: list[SaeEntry], saes: list, results: dict[str, Decomposition
 
 def _card(study: Study, source: Source, scored: pd.DataFrame) -> dict:
     facts = dict(
-        model=source.model.name if source.model else None, site=study.site, d_model=source.d_model,
-        tokens=len(scored), documents=int(scored.document.nunique()), contexts=int(scored.context.nunique()),
-        window=list(study.window), norm2=float(scored.norm2.mean()),
-        loss=None if scored.loss.isna().all() else float(scored.loss.mean()), text=study.text,
-    )  # fmt: skip
+        model=source.model.name if source.model else None,
+        site=study.site,
+        d_model=source.d_model,
+        tokens=len(scored),
+        documents=int(scored.document.nunique()),
+        contexts=int(scored.context.nunique()),
+        window=list(study.window),
+        norm2=float(scored.norm2.mean()),
+        loss=None if scored.loss.isna().all() else float(scored.loss.mean()),
+        text=study.text,
+    )
     if source.contexts is not None:
-        facts |= dict(context=int(source.contexts.tokens.shape[1]), vocabulary=source.model.vocabulary,
-                      layers=source.model.layers, documents_named=list(source.contexts.names[:400]))  # fmt: skip
+        facts |= dict(
+            context=int(source.contexts.tokens.shape[1]),
+            vocabulary=source.model.vocabulary,
+            layers=source.model.layers,
+            documents_named=list(source.contexts.names[:400]),
+        )
     else:
         facts |= dict(context=source.world.context, vocabulary=source.world.features + 1)
     return facts

@@ -1,4 +1,5 @@
-"""Other codes for an SAE's own dictionary, on the same tokens and with no more active latents than its encoder."""
+"""Other codes for an SAE's own dictionary, on the same tokens and with no more active latents than its
+encoder."""
 
 from __future__ import annotations
 
@@ -13,9 +14,14 @@ from .oracle_saes import OracleSae
 from .pursuit import Codes, gradient_pursuit, omp, refit
 
 ENCODER, REFIT, WARM, STEPS, EQUAL, SETTLED, SIGNED = (
-    "own encoder", "refit on its support", "warm start", "pursuit, L0 steps", "pursuit, to equal L0",
-    "pursuit, then refit", "OMP, any sign",
-)  # fmt: skip
+    "own encoder",
+    "refit on its support",
+    "warm start",
+    "pursuit, L0 steps",
+    "pursuit, to equal L0",
+    "pursuit, then refit",
+    "OMP, any sign",
+)
 INFERENCES = (ENCODER, REFIT, WARM, STEPS, EQUAL, SETTLED, SIGNED)
 """The inferences that chapter 11 compares, in the order in which it shows them."""
 NON_NEGATIVE = (REFIT, WARM, STEPS, EQUAL, SETTLED)
@@ -37,10 +43,12 @@ class Dictionary:
 
 
 def dictionary_of(sae) -> Dictionary | None:
-    """The dictionary of a loaded SAE; None where it has none, or normalises each token so that its codes speak of
-    another x."""
+    """The dictionary of a loaded SAE; None where it has none, or normalises each token so that its codes
+    speak of another x."""
     if isinstance(sae, OracleSae):
-        mean = sae.world.document(0).parts["mean"][0]  # the part that every token has, not the expected activation
+        mean = sae.world.document(0).parts["mean"][
+            0
+        ]  # the part that every token has, not the expected activation
         return Dictionary(sae.world.directions[: sae.width], mean, lambda batch: _oracle_codes(sae, batch))
     inner = getattr(sae, "sae", None)
     if inner is None or getattr(sae, "_remembers", True):
@@ -49,7 +57,8 @@ def dictionary_of(sae) -> Dictionary | None:
 
 
 def over_complete(own: Codes, d_model: int) -> bool:
-    """Whether a token has, on average, as many active latents as x has dimensions: then any support fits x, and none is better."""
+    """Whether a token has, on average, as many active latents as x has dimensions: then any support fits x,
+    and none is better."""
     return len(own.values) > 0 and float(own.l0.double().mean()) >= d_model
 
 
@@ -59,7 +68,9 @@ def _own_codes(codes) -> Codes:
 
 def _oracle_codes(sae: OracleSae, batch) -> Codes:
     row, feature, value = (torch.from_numpy(array) for array in sae._codes(batch))
-    key, where = torch.unique(row * sae.width + feature, return_inverse=True)  # a false fire may hit a latent that is on
+    key, where = torch.unique(
+        row * sae.width + feature, return_inverse=True
+    )  # a false fire may hit a latent that is on
     summed = torch.zeros(len(key), dtype=value.dtype).index_add_(0, where, value)
     return _padded(torch.bincount(key // sae.width, minlength=len(batch.x)), key % sae.width, summed)
 
@@ -74,12 +85,17 @@ def _padded(l0: Int[Tensor, " token"], latent: Tensor, value: Tensor) -> Codes:
     return Codes(indices, values)
 
 
-def other_codes(signal: Float[Tensor, "token d_model"], atoms: Float[Tensor, "d_sae d_model"], own: Codes, *,
-                batch: int = 1024) -> dict[str, Codes]:  # fmt: skip
+def other_codes(
+    signal: Float[Tensor, "token d_model"],
+    atoms: Float[Tensor, "d_sae d_model"],
+    own: Codes,
+    *,
+    batch: int = 1024,
+) -> dict[str, Codes]:
     """The codes of each of `INFERENCES` but the encoder's, for ``signal`` = x − bias.
 
-    No token gets more active latents than ``own`` gives it. Cost: about three times the mean L0 products of token ×
-    d_sae × d_model; worked in the dtype of ``signal``.
+    No token gets more active latents than ``own`` gives it. Cost: about three times the mean L0 products of
+    token × d_sae × d_model; worked in the dtype of ``signal``.
     """
     l0 = own.l0
     steps = gradient_pursuit(signal, atoms, l0, batch=batch)
@@ -95,7 +111,8 @@ def other_codes(signal: Float[Tensor, "token d_model"], atoms: Float[Tensor, "d_
 
 
 def _lengthened(signal, atoms, steps: Codes, l0, batch: int) -> Codes:
-    """The same pursuit with further steps where its realised L0 is short; only those tokens are pursued again."""
+    """The same pursuit with further steps where its realised L0 is short; only those tokens are pursued
+    again."""
     short = (steps.l0 < l0).nonzero().squeeze(1)
     if not len(short):
         return steps
@@ -110,10 +127,11 @@ def _lengthened(signal, atoms, steps: Codes, l0, batch: int) -> Codes:
 def warm_start(signal, atoms, own: Codes, *, rounds: int = ROUNDS, batch: int = 1024) -> Codes:
     """Non-negative subspace pursuit from the SAE's own support.
 
-    Refit the support; then, each round: join to it as many atoms as the token's L0, those of the highest scores r·d
-    with what is left; refit; keep the L0 largest coefficients (by their length |d|); refit. What a round makes is kept where it
-    leaves less. Source: Dai & Milenkovic (2009), Subspace pursuit, made non-negative. Cost: ``rounds`` products of
-    token × d_sae × d_model and twice as many refits, of up to twice the L0.
+    Refit the support; then, each round: join to it as many atoms as the token's L0, those of the highest
+    scores r·d with what is left; refit; keep the L0 largest coefficients (by their length |d|); refit. What a
+    round makes is kept where it leaves less. Source: Dai & Milenkovic (2009), Subspace pursuit, made
+    non-negative. Cost: ``rounds`` products of token × d_sae × d_model and twice as many refits, of up to
+    twice the L0.
     """
     l0, lengths = own.l0, atoms.norm(dim=1)
     width = int(l0.max()) if len(l0) else 0
@@ -132,9 +150,16 @@ def warm_start(signal, atoms, own: Codes, *, rounds: int = ROUNDS, batch: int = 
             if not better.any():
                 break
             left = torch.where(better, remaining, left)
-            codes = Codes(*(torch.where(better[:, None], new, old)
-                            for new, old in ((made.indices, codes.indices), (made.values, codes.values))))
-        indices[rows, : codes.indices.shape[1]], values[rows, : codes.values.shape[1]] = codes.indices, codes.values
+            codes = Codes(
+                *(
+                    torch.where(better[:, None], new, old)
+                    for new, old in ((made.indices, codes.indices), (made.values, codes.values))
+                )
+            )
+        indices[rows, : codes.indices.shape[1]], values[rows, : codes.values.shape[1]] = (
+            codes.indices,
+            codes.values,
+        )
     return Codes(indices, values)
 
 

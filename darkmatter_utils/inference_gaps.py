@@ -1,4 +1,5 @@
-"""What inference costs and saves at each width: the scores of `inference_scores` joined over seeds, and the gaps."""
+"""What inference costs and saves at each width: the scores of `inference_scores` joined over seeds, and the
+gaps."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ from .widths import estimate, width_suite
 
 
 def by_width(tables: Tables, inference: str, metric: str, *, change: bool = False) -> dict[int, Estimate]:
-    """A score at each width of the suite, over its seeds, with an interval that carries documents and seeds; with
-    ``change``, its change from the encoder's as a share (paired: the same documents and the same SAE). The maps'
-    estimation error is taken out."""
+    """A score at each width of the suite, over its seeds, with an interval that carries documents and seeds;
+    with ``change``, its change from the encoder's as a share (paired: the same documents and the same SAE).
+    The maps' estimation error is taken out."""
     scores = _of(tables, inference)
     if scores.empty:
         return {}
@@ -30,7 +31,8 @@ def by_width(tables: Tables, inference: str, metric: str, *, change: bool = Fals
 
 
 def of_sae(tables: Tables, sae: str, inference: str, metric: str) -> Estimate:
-    """A score of one SAE under one inference, with its interval over documents; without the maps' estimation error."""
+    """A score of one SAE under one inference, with its interval over documents; without the maps' estimation
+    error."""
     row = _of(tables, inference).set_index("id").loc[sae]
     return estimate(row[f"{metric}_population"], _draws(tables, [sae], inference, metric)[:, 0])
 
@@ -53,18 +55,25 @@ def best_at(tables: Tables) -> dict[int, str]:
 def evidence(tables: Tables) -> dict:
     """What the rule of claim 9 takes."""
     best = best_at(tables)
-    pick = lambda metric: {width: by_width(tables, name, metric, change=True)[width]
-                           for width, name in best.items()}  # fmt: skip
+    pick = lambda metric: {
+        width: by_width(tables, name, metric, change=True)[width] for width, name in best.items()
+    }
     return {"change": pick("fvu_nonlinear"), "total": pick("fvu"), "best": best}
 
 
 def gaps(tables: Tables) -> pd.DataFrame:
-    """At each width: width, part, share of the variance of x. The encoder gap is what the best inference saves; the rest,
-    split by a linear map of x, is the dictionary gap."""
+    """At each width: width, part, share of the variance of x. The encoder gap is what the best inference
+    saves; the rest, split by a linear map of x, is the dictionary gap."""
     rows = []
     for width, name in best_at(tables).items():
-        encoder, best, rest = (by_width(tables, which, metric)[width].value
-                               for which, metric in ((ENCODER, "fvu"), (name, "fvu"), (name, "fvu_nonlinear")))  # fmt: skip
-        for part, share in (("NonlinearError", rest), ("LinearError", best - rest), ("encoder gap", encoder - best)):
+        encoder, best, rest = (
+            by_width(tables, which, metric)[width].value
+            for which, metric in ((ENCODER, "fvu"), (name, "fvu"), (name, "fvu_nonlinear"))
+        )
+        for part, share in (
+            ("NonlinearError", rest),
+            ("LinearError", best - rest),
+            ("encoder gap", encoder - best),
+        ):
             rows.append({"width": width, "part": part, "share": share})
     return pd.DataFrame(rows, columns=["width", "part", "share"])

@@ -1,7 +1,8 @@
-"""Windows of text in which a latent fires, by deciles of activation, and how well an explanation finds them again.
+"""Windows of text in which a latent fires, by deciles of activation, and how well an explanation finds them
+again.
 
-Detection: shown windows where a latent fires most, an explainer says what it fires at; then, for windows of other documents,
-whether it fires in them. Chance is one half. The explainer is an argument (`explainers.py`).
+Detection: shown windows where a latent fires most, an explainer says what it fires at; then, for windows of
+other documents, whether it fires in them. Chance is one half. The explainer is an argument (`explainers.py`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ LENGTH = 16
 """Tokens of a window."""
 DECILES = 10
 SHOWN, SILENT = 40, 100
-"""Windows that an explainer learns from: those of the largest activations, and random ones where the latent is silent."""
+"""Windows that an explainer learns from: those of the largest activations, and random ones where the latent
+is silent."""
 A_DECILE, TESTED_SILENT = 10, 50
 """Windows that it is tested on: of each decile, and silent ones."""
 LEAST = 10
-"""A latent that has fewer windows than this to learn from, a tenth of it to test in each decile, or fewer silent windows
-than this is not scored, and counted as such."""
+"""A latent that has fewer windows than this to learn from, a tenth of it to test in each decile, or fewer
+silent windows than this is not scored, and counted as such."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def activations(codes: Codes, width: int) -> sparse.csc_array:
 
 @dataclass(frozen=True)
 class Task:
-    """What an explainer learns a latent from, and the windows that it is tested on; learning and test share no document."""
+    """What an explainer learns a latent from, and the windows that it is tested on; learning and test share
+    no document."""
 
     shown: Int[np.ndarray, "shown length"]
     """Windows of the largest activations, largest first."""
@@ -80,8 +83,11 @@ class Judgement:
     """1: fires; 0: does not; 0.5: no usable answer, a tossed coin."""
 
 
-def task(column: sparse.csc_array, windows: Windows, learns: Bool[np.ndarray, "window"], *, seed: int) -> Task | None:
-    """The task of one latent (a column of `activations`); None where it fires in too few windows, or in nearly all."""
+def task(
+    column: sparse.csc_array, windows: Windows, learns: Bool[np.ndarray, "window"], *, seed: int
+) -> Task | None:
+    """The task of one latent (a column of `activations`); None where it fires in too few windows, or in
+    nearly all."""
     rows, values = column.indices, column.data
     keep = windows.of[rows] >= 0
     rows, values = rows[keep], values[keep]
@@ -119,13 +125,15 @@ def halves(document: Int[np.ndarray, "window"], *, seed: int) -> Bool[np.ndarray
 
 
 def shuffled(windows: Windows, *, seed: int) -> Windows:
-    """The same windows, each with the tokens and document of another: activations then say nothing about the text."""
+    """The same windows, each with the tokens and document of another: activations then say nothing about the
+    text."""
     order = np.random.default_rng(seed).permutation(len(windows.tokens))
     return Windows(windows.tokens[order], windows.document[order], windows.of, windows.place)
 
 
 def accuracies(made: Task, said: Float[np.ndarray, "tested"]) -> Float[np.ndarray, "decile"]:
-    """Balanced accuracy in each decile [10]: the mean of its share of windows found and of silent windows left alone.
+    """Balanced accuracy in each decile [10]: the mean of its share of windows found and of silent windows
+    left alone.
 
     One half for whoever always says yes, always no, or tosses a coin; 1 for whoever is always right.
     """
@@ -137,7 +145,9 @@ Explainer = Callable[[Sequence[Task]], list[Judgement]]
 """From tasks to one judgement each; `explainers.py` has two."""
 
 
-def tasks(found: sparse.csc_array, windows: Windows, latents: Sequence[int], *, seed: int) -> list[Task | None]:
+def tasks(
+    found: sparse.csc_array, windows: Windows, latents: Sequence[int], *, seed: int
+) -> list[Task | None]:
     """The task of each of the ``latents`` of `activations`, in order; None where one cannot be scored."""
     learns = halves(windows.document, seed=seed)
     return [task(found[:, [latent]], windows, learns, seed=seed + latent) for latent in latents]

@@ -15,7 +15,8 @@ from .models import LanguageModel
 
 
 def boundary(site: str) -> int | None:
-    """The last block that a site's activation is the output of; None where it lies inside a block or before the first.
+    """The last block that a site's activation is the output of; None where it lies inside a block or before
+    the first.
 
     What follows a boundary follows from its activation alone, so the blocks up to it need not run again.
     """
@@ -26,12 +27,15 @@ def boundary(site: str) -> int | None:
 
 
 @contextlib.contextmanager
-def continued(model: LanguageModel, site: str, value: Float[Tensor, "context position d_model"]) -> Iterator[None]:
-    """Inside the ``with``, whatever the model computes after ``site`` follows from ``value``; afterwards all is as it was.
+def continued(
+    model: LanguageModel, site: str, value: Float[Tensor, "context position d_model"]
+) -> Iterator[None]:
+    """Inside the ``with``, whatever the model computes after ``site`` follows from ``value``; afterwards all
+    is as it was.
 
-    At a boundary between blocks the blocks before it pass their input on, which is exact: the blocks after it are
-    given the same numbers as by `LanguageModel.replaced`. At any other site the whole model runs, by `replaced`.
-    Raises BadInput for a site that the model does not have.
+    At a boundary between blocks the blocks before it pass their input on, which is exact: the blocks after it
+    are given the same numbers as by `LanguageModel.replaced`. At any other site the whole model runs, by
+    `replaced`. Raises BadInput for a site that the model does not have.
     """
     model.check_site(site)
     last = boundary(site)
@@ -54,9 +58,13 @@ def continued(model: LanguageModel, site: str, value: Float[Tensor, "context pos
                 block.forward = forward
 
 
-def logits_after(model: LanguageModel, site: str, tokens: Int[Tensor, "context position"],
-                 value: Float[Tensor, "context position d_model"],
-                 positions: Int[Tensor, "kept"]) -> Float[Tensor, "context kept vocabulary"]:  # fmt: skip
+def logits_after(
+    model: LanguageModel,
+    site: str,
+    tokens: Int[Tensor, "context position"],
+    value: Float[Tensor, "context position d_model"],
+    positions: Int[Tensor, "kept"],
+) -> Float[Tensor, "context kept vocabulary"]:
     """The logits at ``positions`` when the activation at ``site`` is ``value``; differentiable in ``value``.
 
     Cost: the blocks after the site, and the unembedding of those positions only where the model can do so.
@@ -69,13 +77,20 @@ def logits_after(model: LanguageModel, site: str, tokens: Int[Tensor, "context p
 
 
 class Intervention:
-    """Cross-entropy and divergence from the clean model for some contexts, whatever replaces the activation at a site.
+    """Cross-entropy and divergence from the clean model for some contexts, whatever replaces the activation
+    at a site.
 
     At each of ``positions`` the loss is that of the *next* token, so positions must end before the last one.
     """
 
-    def __init__(self, model: LanguageModel, site: str, tokens: Int[Tensor, "context position"],
-                 x: Float[Tensor, "context position d_model"], positions: Int[Tensor, "kept"]):  # fmt: skip
+    def __init__(
+        self,
+        model: LanguageModel,
+        site: str,
+        tokens: Int[Tensor, "context position"],
+        x: Float[Tensor, "context position d_model"],
+        positions: Int[Tensor, "kept"],
+    ):
         self.model, self.site, self.tokens, self.positions = model, site, tokens, positions
         self.x = x
         self.target = tokens[:, positions + 1][..., None]
@@ -90,9 +105,11 @@ class Intervention:
 
     @torch.no_grad()
     def of(self, patch: Float[Tensor, "context kept d_model"]) -> tuple[Tensor, Tensor]:
-        """(CE, KL) [context, kept] in nats when the site holds ``patch`` at the positions, and x at all others.
+        """(CE, KL) [context, kept] in nats when the site holds ``patch`` at the positions, and x at all
+        others.
 
-        CE = −log q(next token); KL = Σ p (log p − log q) over the vocabulary, p of the clean model, q of the patched.
+        CE = −log q(next token); KL = Σ p (log p − log q) over the vocabulary, p of the clean model, q of the
+        patched.
         """
         value = self.x.clone()
         value[:, self.positions] = patch.to(value)

@@ -1,7 +1,7 @@
 """Train the embedded language model: tokenizer, token files, a small Llama, and the n-gram models beside it.
 
-Everything is saved as ordinary transformers folders, so that the embedded model is loaded by the code that loads
-any other model.
+Everything is saved as ordinary transformers folders, so that the embedded model is loaded by the code that
+loads any other model.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ def train_tokenizer(texts, folder: Path, *, vocabulary: int = VOCABULARY):
     from transformers import PreTrainedTokenizerFast
 
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2, special_tokens=["<bos>"], show_progress=False)
-    fast = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token="<bos>", eos_token="<bos>", pad_token="<bos>")
+    bpe.train_from_iterator(
+        texts, vocab_size=vocabulary, min_frequency=2, special_tokens=["<bos>"], show_progress=False
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, bos_token="<bos>", eos_token="<bos>", pad_token="<bos>"
+    )
     fast.model_max_length = CONTEXT
     fast.save_pretrained(folder)
     return fast
@@ -39,13 +43,16 @@ def encode(tokenizer, texts: list[str], *, chunk: int = 256) -> list[np.ndarray]
     """Token ids of each text as uint16, without special tokens."""
     ids = []
     for start in range(0, len(texts), chunk):
-        batch = tokenizer.backend_tokenizer.encode_batch_fast(texts[start : start + chunk], add_special_tokens=False)
+        batch = tokenizer.backend_tokenizer.encode_batch_fast(
+            texts[start : start + chunk], add_special_tokens=False
+        )
         ids += [np.array(e.ids, dtype=np.uint16) for e in batch]
     return ids
 
 
 def pack(documents: list[np.ndarray], *, seed: int, context: int = CONTEXT) -> np.ndarray:
-    """Training contexts [n, context]: documents in random order, each after a <bos>, cut; a <bos> opens each row."""
+    """Training contexts [n, context]: documents in random order, each after a <bos>, cut; a <bos> opens each
+    row."""
     order = random.Random(seed).sample(range(len(documents)), len(documents))
     bos = np.array([BOS], dtype=np.uint16)
     stream = np.concatenate([part for i in order for part in (bos, documents[i])])
@@ -60,16 +67,22 @@ def build(*, vocabulary: int = VOCABULARY, seed: int = 0, **shape):
     torch.manual_seed(seed)
     size = SHAPE | shape
     config = LlamaConfig(
-        vocab_size=vocabulary, max_position_embeddings=CONTEXT, tie_word_embeddings=True, bos_token_id=BOS,
-        eos_token_id=BOS, num_key_value_heads=size["num_attention_heads"], **size,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=BOS,
+        eos_token_id=BOS,
+        num_key_value_heads=size["num_attention_heads"],
+        **size,
+    )
     model = LlamaForCausalLM(config)
     model.set_attn_implementation("eager")  # at 256 positions faster on a CPU than the fused kernel
     return model
 
 
 def backward(model, ids: torch.Tensor, *, scale: float = 1.0, chunk: int = 512) -> float:
-    """Accumulate the gradient of the mean next-token loss; the logits are made chunk by chunk to stay in cache."""
+    """Accumulate the gradient of the mean next-token loss; the logits are made chunk by chunk to stay in
+    cache."""
     device = ids.device.type
     with torch.autocast(device, dtype=torch.bfloat16):
         hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
@@ -101,14 +114,26 @@ def schedule(step: int, steps: int, *, warm: int = 100, decay: float = 0.25) -> 
 
 
 def train(
-    contexts: np.ndarray, folder: Path, *, steps: int, batch: int = 32, micro: int = 16, seed: int = 0,
-    muon_lr: float = 4e-3, adam_lr: float = 4e-3, device: str = "cpu", every: int = 250, log=print, evaluate=None,
-):  # fmt: skip
+    contexts: np.ndarray,
+    folder: Path,
+    *,
+    steps: int,
+    batch: int = 32,
+    micro: int = 16,
+    seed: int = 0,
+    muon_lr: float = 4e-3,
+    adam_lr: float = 4e-3,
+    device: str = "cpu",
+    every: int = 250,
+    log=print,
+    evaluate=None,
+):
     """Train from ``folder/checkpoint.pt`` if there is one, else from seed; returns (model, curve).
 
-    contexts: uint16 [n, context]; a pass in random order, and further passes if ``steps`` asks for them. The curve
-    has a row every ``every`` steps: tokens seen, mean training loss since the last row, held-out loss if
-    ``evaluate(model)`` is given, seconds spent. A checkpoint follows every row, so a stop loses no more than that.
+    contexts: uint16 [n, context]; a pass in random order, and further passes if ``steps`` asks for them. The
+    curve has a row every ``every`` steps: tokens seen, mean training loss since the last row, held-out loss
+    if ``evaluate(model)`` is given, seconds spent. A checkpoint follows every row, so a stop loses no more
+    than that.
     """
     model = build(seed=seed).to(device)
     optimisers = optimizers(model, muon_lr=muon_lr, adam_lr=adam_lr)
@@ -128,10 +153,14 @@ def train(
     order = np.concatenate([rng.permutation(len(contexts)) for _ in range(passes)])
     for step in range(start, steps):
         rows = contexts[order[step * batch : (step + 1) * batch]].astype(np.int64)
-        losses.append(sum(
-            backward(model, torch.from_numpy(rows[i : i + micro]).to(device), scale=micro / batch) * micro / batch
-            for i in range(0, batch, micro)
-        ))  # fmt: skip
+        losses.append(
+            sum(
+                backward(model, torch.from_numpy(rows[i : i + micro]).to(device), scale=micro / batch)
+                * micro
+                / batch
+                for i in range(0, batch, micro)
+            )
+        )
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser, peak in zip(optimisers, peaks):
             for group in optimiser.param_groups:
@@ -140,7 +169,11 @@ def train(
             optimiser.zero_grad()
         if (step + 1) % every == 0 or step + 1 == steps:
             spent += time.perf_counter() - clock
-            row = dict(tokens=(step + 1) * batch * contexts.shape[1], loss=float(np.mean(losses)), seconds=round(spent))
+            row = dict(
+                tokens=(step + 1) * batch * contexts.shape[1],
+                loss=float(np.mean(losses)),
+                seconds=round(spent),
+            )
             if evaluate is not None:
                 row["held_out"] = evaluate(model)
             curve.append(row)
@@ -164,9 +197,12 @@ def save(model, tokenizer, folder: Path) -> None:
 def _save(path: Path, model, optimisers, step, curve, spent):
     path.parent.mkdir(parents=True, exist_ok=True)
     state = dict(
-        model=model.state_dict(), optimisers=[o.state_dict() for o in optimisers], step=step,
-        curve=json.dumps(curve), spent=spent,
-    )  # fmt: skip
+        model=model.state_dict(),
+        optimisers=[o.state_dict() for o in optimisers],
+        step=step,
+        curve=json.dumps(curve),
+        spent=spent,
+    )
     torch.save(state, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 
@@ -184,7 +220,8 @@ def token_losses(model, contexts: np.ndarray, *, batch: int = 16) -> np.ndarray:
 
 
 class NGrams:
-    """Unigram, bigram and trigram models with Witten-Bell interpolation, from the model's own training contexts.
+    """Unigram, bigram and trigram models with Witten-Bell interpolation, from the model's own training
+    contexts.
 
     p_n(w | h) = (c(h w) + T(h) p_{n-1}(w | h')) / (c(h) + T(h)),  T(h): distinct tokens seen after h.
     The lowest order is interpolated with the uniform distribution. Counts are sorted integer keys: memory is
@@ -220,7 +257,9 @@ class NGrams:
             total = _look_up(histories, totals, asked // self.vocabulary)
             kinds = _look_up(histories, types, asked // self.vocabulary)
             seen = total > 0
-            probability = np.where(seen, (count + kinds * probability) / np.where(seen, total + kinds, 1), probability)
+            probability = np.where(
+                seen, (count + kinds * probability) / np.where(seen, total + kinds, 1), probability
+            )
             result[name] = float(-np.log(probability).mean())
         return result
 

@@ -17,14 +17,18 @@ COMPONENTS = (1, 10)
 def linear_shares(first: FirstPass, ids: list[str]) -> pd.DataFrame:
     """One row an SAE: ``mean``, the held-out R² ``gain``, ``pc1``, ``pc10``, ``full``, and ``best_factor``.
 
-    ``mean``: n‖mean e‖² / Σ‖e‖², the share of the squared error that is one constant vector, which no R² counts.
-    The others: 1 − Σ‖e − ê‖² / Σ‖e − mean e‖² with ê = c + g x (one scalar g), ê linear in the top k principal
-    components of x, or in all of x; maps and components from the other folds. ``best_factor``: the s for which
-    s (Sae(x) − its mean) fits x best. Closed form from the sums: no data.
+    ``mean``: n‖mean e‖² / Σ‖e‖², the share of the squared error that is one constant vector, which no R²
+    counts. The others: 1 − Σ‖e − ê‖² / Σ‖e − mean e‖² with ê = c + g x (one scalar g), ê linear in the top k
+    principal components of x, or in all of x; maps and components from the other folds. ``best_factor``: the
+    s for which s (Sae(x) − its mean) fits x best. Closed form from the sums: no data.
     """
     folds = first.moments["error"]
     others = leave_out(folds)
-    predictors = {"gain": _gain} | {f"pc{k}": _components(k) for k in COMPONENTS} | {"full": lambda moments, basis: LinearMap.fit(moments)}
+    predictors = (
+        {"gain": _gain}
+        | {f"pc{k}": _components(k) for k in COMPONENTS}
+        | {"full": lambda moments, basis: LinearMap.fit(moments)}
+    )
     bases = [torch.linalg.eigh(rest.xx)[1].flip(1) for rest in others]
     rows = []
     for id in ids:
@@ -35,8 +39,13 @@ def linear_shares(first: FirstPass, ids: list[str]) -> pd.DataFrame:
         constant = float(total.n * (total.y_mean**2).sum())
         variance, shared = (float(torch.trace(matrix)) for matrix in (total.xx, total.xy))
         reconstructed = variance - 2 * shared + spread
-        row = {"id": id, "mean": constant / (constant + spread),
-               "best_factor": (variance - shared) / reconstructed if reconstructed > 1e-12 * variance else np.nan}  # fmt: skip
+        row = {
+            "id": id,
+            "mean": constant / (constant + spread),
+            "best_factor": (variance - shared) / reconstructed
+            if reconstructed > 1e-12 * variance
+            else np.nan,
+        }
         for name, predictor in predictors.items():
             residual = 0.0
             for fold, other, basis in zip(mine, rest, bases):

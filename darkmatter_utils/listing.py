@@ -35,10 +35,16 @@ def table(saes, *, title: str):
 
 
 def to_json(study, saes, warnings) -> str:
-    """The same numbers with warnings, the study's settings, hashes of its data and versions, as indented JSON."""
+    """The same numbers with warnings, the study's settings, hashes of its data and versions, as indented
+    JSON."""
     rows = [{name: plain(value) for name, value in row.items()} for row in saes.to_dict("records")]
-    about = {"study": study.to_dict(), "data": data_hashes(study), "versions": versions(), "saes": rows,
-             "warnings": list(warnings)}  # fmt: skip
+    about = {
+        "study": study.to_dict(),
+        "data": data_hashes(study),
+        "versions": versions(),
+        "saes": rows,
+        "warnings": list(warnings),
+    }
     return json.dumps(about, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -1,7 +1,8 @@
 """Where the files of a model or an SAE are: a folder, or a name on the hub brought here.
 
 A model:  a transformers folder, ``owner/name``, or a short name of `MODELS`; ``@REVISION`` may follow.
-An SAE:   a folder of `formats.FORMATS`, SAELens' ``release/id``, or ``owner/repository/folder``; ``@REVISION`` may follow.
+An SAE:   a folder of `formats.FORMATS`, SAELens' ``release/id``, or ``owner/repository/folder``;
+``@REVISION`` may follow.
 """
 
 from __future__ import annotations
@@ -12,34 +13,51 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import hub
-from .hub import few
 from .errors import BadInput, nearest
+from .hub import few
 
 MODELS = {
-    "gpt2": "openai-community/gpt2", "gpt2-small": "openai-community/gpt2", "gemma-2-2b": "google/gemma-2-2b",
-    "gemma-2-9b": "google/gemma-2-9b", "llama-3.1-8b": "meta-llama/Llama-3.1-8B",
-}  # fmt: skip
+    "gpt2": "openai-community/gpt2",
+    "gpt2-small": "openai-community/gpt2",
+    "gemma-2-2b": "google/gemma-2-2b",
+    "gemma-2-9b": "google/gemma-2-9b",
+    "llama-3.1-8b": "meta-llama/Llama-3.1-8B",
+}
 """Short names of models; any other name is the hub's own."""
 WEIGHTS = ("*.json", "*.safetensors", "*.model", "*.txt")
 """Files of a model that are needed."""
-SAE_FILES = ("cfg.json", "sae_weights.safetensors", "sparsity.safetensors", "activation_scaler.json", "hyperparams.json",
-             "checkpoints/final.safetensors", "params.npz", "params.safetensors", "config.json")  # fmt: skip
+SAE_FILES = (
+    "cfg.json",
+    "sae_weights.safetensors",
+    "sparsity.safetensors",
+    "activation_scaler.json",
+    "hyperparams.json",
+    "checkpoints/final.safetensors",
+    "params.npz",
+    "params.safetensors",
+    "config.json",
+)
 """Files of an SAE's folder that are needed, whatever its format."""
 READABLE = (None, "gemma_2", "gemma_2_transcoder", "gemma_3", "llama_scope")
 """SAELens' kinds of release whose files `formats` reads; it has its own loaders for the others."""
 
 
 def model_folder(name: str, *, progress: Callable[[str], None] | None = None) -> Path:
-    """The folder of a model's files, downloaded if ``name`` is no folder here. Raises BadInput as `hub.folder` does."""
+    """The folder of a model's files, downloaded if ``name`` is no folder here. Raises BadInput as
+    `hub.folder` does."""
     if (here := _here(name)) is not None:
         if not (here / "config.json").is_file():
-            raise BadInput(f"model {name}: {'that folder' if here.is_dir() else 'there is no such folder; a model'} "
-                           f"{'has no' if here.is_dir() else 'is a transformers folder with'} config.json")  # fmt: skip
+            raise BadInput(
+                f"model {name}: {'that folder' if here.is_dir() else 'there is no such folder; a model'} "
+                f"{'has no' if here.is_dir() else 'is a transformers folder with'} config.json"
+            )
         return here
     repository, revision = model_name(name)
     found = hub.folder(repository, wanted=WEIGHTS, revision=revision, progress=progress)
     if not list(found.glob("*.safetensors")):
-        raise BadInput(f"{repository} has no weights in safetensors in {found.name}; give a folder that has them")
+        raise BadInput(
+            f"{repository} has no weights in safetensors in {found.name}; give a folder that has them"
+        )
     return found
 
 
@@ -56,8 +74,10 @@ def sae_folder(name: str, *, progress: Callable[[str], None] | None = None) -> P
     """
     if (here := _here(name)) is not None:
         if not here.exists():
-            raise BadInput(f"SAE {name}: there is no such file or folder; {here.parent} has "
-                           f"{few(sorted(path.name for path in here.parent.glob('*')) if here.parent.is_dir() else [])}")  # fmt: skip
+            raise BadInput(
+                f"SAE {name}: there is no such file or folder; {here.parent} has "
+                f"{few(sorted(path.name for path in here.parent.glob('*')) if here.parent.is_dir() else [])}"
+            )
         return here
     repository, inside, revision = sae_name(name)
     wanted = [f"{inside}/{file}" if inside else file for file in SAE_FILES]
@@ -78,19 +98,24 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
         if id not in paths:
             raise BadInput(f"{release} has no SAE '{id}'; {nearest(id, paths)}")
         if (kind := about.get("conversion_func")) not in READABLE:
-            raise BadInput(f"{release} is in a format that only SAELens reads ({kind}); save it once with "
-                           f"SAE.from_pretrained('{release}', '{id}').save_model(FOLDER) and give that folder")  # fmt: skip
+            raise BadInput(
+                f"{release} is in a format that only SAELens reads ({kind}); save it once with "
+                f"SAE.from_pretrained('{release}', '{id}').save_model(FOLDER) and give that folder"
+            )
         owner, repository, *within = about["repo_id"].split("/")
         return f"{owner}/{repository}", "/".join([*within, paths[id]]), revision
     owner, repository, *inside = [*plain.split("/"), ""][: max(3, plain.count("/") + 1)]
     if not repository:
-        raise BadInput(f"no SAE at {name}: there is no such file or folder, nor a release of that name in SAELens; "
-                       f"{nearest(plain, found)}")  # fmt: skip
+        raise BadInput(
+            f"no SAE at {name}: there is no such file or folder, nor a release of that name in SAELens; "
+            f"{nearest(plain, found)}"
+        )
     return f"{owner}/{repository}", "/".join(part for part in inside if part), revision
 
 
 def pinned(name: str, folder: str) -> str:
-    """A model's or SAE's name with the revision that its folder holds: NAME@COMMIT; a local folder's is its name."""
+    """A model's or SAE's name with the revision that its folder holds: NAME@COMMIT; a local folder's is its
+    name."""
     parts = Path(folder).parts
     if _here(name) is not None or "snapshots" not in parts:
         return name
@@ -139,7 +164,8 @@ def _revision(name: str) -> tuple[str, str | None]:
 
 @functools.cache
 def releases() -> dict[str, dict]:
-    """SAELens' list of releases: repo_id, model, saes (id, path, l0). Read from its file, without importing it."""
+    """SAELens' list of releases: repo_id, model, saes (id, path, l0). Read from its file, without importing
+    it."""
     import yaml
 
     path = Path(importlib.util.find_spec("sae_lens").origin).parent / "pretrained_saes.yaml"

@@ -1,9 +1,11 @@
-"""The null of claims 4 and 6: an oracle SAE that introduces nothing, matched to a study's suite in FVU and L0.
+"""The null of claims 4 and 6: an oracle SAE that introduces nothing, matched to a study's suite in FVU and
+L0.
 
-The rule of the match, which looks at no linear or nonlinear part and at no norm: among the worlds of `GRID`, with
-features only and the study's d_model, take the one whose oracles, at the suite's widths and its L0, come nearest to the
-suite's own FVU and L0, by the mean squared difference of their logarithms over widths. The oracles hold the first W
-features with their true coefficients and keep the largest L0 of them on each token; what they drop counts as absent.
+The rule of the match, which looks at no linear or nonlinear part and at no norm: among the worlds of `GRID`,
+with features only and the study's d_model, take the one whose oracles, at the suite's widths and its L0, come
+nearest to the suite's own FVU and L0, by the mean squared difference of their logarithms over widths. The
+oracles hold the first W features with their true coefficients and keep the largest L0 of them on each token;
+what they drop counts as absent.
 """
 
 from __future__ import annotations
@@ -24,9 +26,14 @@ from .scaling import per_doubling
 from .simulate import World
 from .widths import one_l0, suite_rows, width_suite
 
-GRID = {"features": (1, 2), "exponent": (1.0, 1.25, 1.5, 1.75), "l0": (1.5, 2.0, 3.0, 4.0), "spread": (0.5, 1.0, 2.0)}
-"""What is tried: features as a multiple of the widest SAE's width (of 32 d_model, where that is more); the exponent of
-their frequencies; fires a token as a multiple of the suite's L0; the spread of a coefficient."""
+GRID = {
+    "features": (1, 2),
+    "exponent": (1.0, 1.25, 1.5, 1.75),
+    "l0": (1.5, 2.0, 3.0, 4.0),
+    "spread": (0.5, 1.0, 2.0),
+}
+"""What is tried: features as a multiple of the widest SAE's width (of 32 d_model, where that is more); the
+exponent of their frequencies; fires a token as a multiple of the suite's L0; the spread of a coefficient."""
 PILOT = 3
 """Documents of each world that the match looks at."""
 SEEDS = 4
@@ -34,9 +41,12 @@ SEEDS = 4
 
 
 def match(measurement) -> pd.DataFrame:
-    """Every world of `GRID`, nearest first: its dials, the distance, and fvu and l0 at each width of the suite
-    (columns ``fvu 128``...). Cost: about 0.2 s a world of 8,192 features and 128 dimensions; kept by content."""
-    return kept("null-match", measurement.study, ["matched_null"], lambda: {"match": _match(measurement)})["match"]
+    """Every world of `GRID`, nearest first: its dials, the distance, and fvu and l0 at each width of the
+    suite (columns ``fvu 128``...). Cost: about 0.2 s a world of 8,192 features and 128 dimensions; kept by
+    content."""
+    return kept("null-match", measurement.study, ["matched_null"], lambda: {"match": _match(measurement)})[
+        "match"
+    ]
 
 
 def _match(measurement) -> pd.DataFrame:
@@ -53,7 +63,9 @@ def _match(measurement) -> pd.DataFrame:
         spread = float(((batch.x - batch.x.mean(dim=0)) ** 2).sum())
         row, off = dict(dials), []
         for width, target in zip(suite.widths.tolist(), suite.values, strict=True):
-            x_hat, active = OracleSae("pilot", World(d_model=d, **dials), width, l0=round(l0)).reconstruct(batch)
+            x_hat, active = OracleSae("pilot", World(d_model=d, **dials), width, l0=round(l0)).reconstruct(
+                batch
+            )
             fvu, found = float(((batch.x - x_hat) ** 2).sum()) / spread, float(active.double().mean())
             row |= {f"fvu {width}": fvu, f"l0 {width}": found}
             off.append(np.log(fvu / target) ** 2 + np.log(found / l0) ** 2)
@@ -69,12 +81,17 @@ def _l0(measurement) -> float:
 def matched_world(measurement, *, seed: int = 0) -> World:
     """The nearest world, drawn from a seed."""
     best = match(measurement).iloc[0]
-    return World(d_model=int(measurement.card["d_model"]), features=int(best["features"]), seed=seed,
-                 **{name: float(best[name]) for name in ("exponent", "l0", "spread")})
+    return World(
+        d_model=int(measurement.card["d_model"]),
+        features=int(best["features"]),
+        seed=seed,
+        **{name: float(best[name]) for name in ("exponent", "l0", "spread")},
+    )
 
 
 def null_curve(measurement, *, documents: int = 60) -> pd.DataFrame:
     """The matched oracles over the suite's widths, out of sample: seed, width, l0, fvu, fvu_nonlinear, r2."""
+
     def compute():
         widths, cap = [int(w) for w in width_suite(measurement, "fvu").widths], round(_l0(measurement))
         rows = []
@@ -83,14 +100,18 @@ def null_curve(measurement, *, documents: int = 60) -> pd.DataFrame:
             rows += [(seed, *row) for row in capped_curve(world, widths, cap=cap, documents=documents)]
         return {"curve": pd.DataFrame(rows, columns=["seed", "width", "l0", "fvu", "fvu_nonlinear", "r2"])}
 
-    return kept("null-curve", measurement.study, ["matched_null"], compute, documents=documents, seeds=SEEDS)["curve"]
+    return kept("null-curve", measurement.study, ["matched_null"], compute, documents=documents, seeds=SEEDS)[
+        "curve"
+    ]
 
 
 def null_change(measurement) -> Estimate | None:
-    """The change of FVU_nonlinear per doubling for an SAE that introduces nothing: what claim 4's rule takes as `null`.
+    """The change of FVU_nonlinear per doubling for an SAE that introduces nothing: what claim 4's rule takes
+    as `null`.
 
-    In a simulated study whose suite holds oracles the suite is that SAE. Elsewhere from `null_curve`, the mean over
-    worlds drawn anew of the slope of its logarithm, with an interval over them. None where the suite is no suite.
+    In a simulated study whose suite holds oracles the suite is that SAE. Elsewhere from `null_curve`, the
+    mean over worlds drawn anew of the slope of its logarithm, with an interval over them. None where the
+    suite is no suite.
     """
     suite = width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement))
     if len(suite.widths) < WIDTHS:
@@ -105,20 +126,32 @@ def _slope(curve: pd.DataFrame) -> float:
 
 
 def sensitivity(measurement, *, best: int = 5, documents: int = 24) -> pd.DataFrame:
-    """What other worlds that match nearly as well would say: rank, distance, dials, change of FVU_nonlinear per doubling,
-    R² of the error at the narrowest and the widest SAE. One draw of each."""
+    """What other worlds that match nearly as well would say: rank, distance, dials, change of FVU_nonlinear
+    per doubling, R² of the error at the narrowest and the widest SAE. One draw of each."""
+
     def compute():
-        widths, cap, rows = [int(w) for w in width_suite(measurement, "fvu").widths], round(_l0(measurement)), []
+        widths, cap, rows = (
+            [int(w) for w in width_suite(measurement, "fvu").widths],
+            round(_l0(measurement)),
+            [],
+        )
         for rank, row in match(measurement).head(best).iterrows():
             dials = {name: float(row[name]) for name in ("exponent", "l0", "spread")}
-            world = World(d_model=int(measurement.card["d_model"]), features=int(row["features"]), seed=1, **dials)
+            world = World(
+                d_model=int(measurement.card["d_model"]), features=int(row["features"]), seed=1, **dials
+            )
             found = capped_curve(world, widths, cap=cap, documents=documents)
             curve = pd.DataFrame(found, columns=["width", "l0", "fvu", "fvu_nonlinear", "r2"])
-            rows.append({"rank": int(rank) + 1, "distance": row["distance"], "features": world.features} | dials | {
-                "change": _slope(curve), "r2_narrow": curve["r2"].iloc[0], "r2_wide": curve["r2"].iloc[-1]})
+            rows.append(
+                {"rank": int(rank) + 1, "distance": row["distance"], "features": world.features}
+                | dials
+                | {"change": _slope(curve), "r2_narrow": curve["r2"].iloc[0], "r2_wide": curve["r2"].iloc[-1]}
+            )
         return {"table": pd.DataFrame(rows)}
 
-    return kept("null-sensitivity", measurement.study, ["matched_null"], compute, best=best, documents=documents)["table"]
+    return kept(
+        "null-sensitivity", measurement.study, ["matched_null"], compute, best=best, documents=documents
+    )["table"]
 
 
 def null_suite(curve: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -1,4 +1,5 @@
-"""Measure every SAE of a study: three streamed passes, per-token scalars, and the scores of both protocols."""
+"""Measure every SAE of a study: three streamed passes, per-token scalars, and the scores of both
+protocols."""
 
 from __future__ import annotations
 
@@ -19,8 +20,13 @@ from .sources import closure, hashes
 from .study import Study
 
 METRICS = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
-NORMS = {"norm_x": "x", "norm_sae": "Sae(x)", "norm_error": "SaeError", "norm_linear": "LinearError",
-         "norm_nonlinear": "NonlinearError"}  # fmt: skip
+NORMS = {
+    "norm_x": "x",
+    "norm_sae": "Sae(x)",
+    "norm_error": "SaeError",
+    "norm_linear": "LinearError",
+    "norm_nonlinear": "NonlinearError",
+}
 """Columns of the norm tests, and the part that each is about."""
 REPLICATED = ("fvu", "fvu_nonlinear", "r2_total", "r2_per_dim", "norm_error", "norm_nonlinear")
 
@@ -39,7 +45,8 @@ class Measurement:
 
     @cached_property
     def saes(self) -> pd.DataFrame:
-        """One row an SAE: what it is, its realised L0, and each score with its 95% interval over documents."""
+        """One row an SAE: what it is, its realised L0, and each score with its 95% interval over
+        documents."""
         return pd.read_parquet(self.folder / "saes.parquet")
 
     @cached_property
@@ -64,14 +71,20 @@ class Measurement:
 
     @cached_property
     def tokens(self) -> pd.DataFrame:
-        """One row a token, in stream order: document, position, token, loss, ‖x‖², and each SAE's error parts."""
+        """One row a token, in stream order: document, position, token, loss, ‖x‖², and each SAE's error
+        parts."""
         return pd.read_parquet(self.tokens_path)
 
     @cached_property
     def replicates(self) -> dict[str, np.ndarray]:
-        """Score → bootstrap replicates [replicate, SAE]; a row is one resample of documents, the same for all SAEs."""
+        """Score → bootstrap replicates [replicate, SAE]; a row is one resample of documents, the same for all
+        SAEs."""
         with np.load(self.folder / "arrays.npz") as arrays:
-            return {name.removeprefix("replicates "): arrays[name] for name in arrays.files if name.startswith("rep")}
+            return {
+                name.removeprefix("replicates "): arrays[name]
+                for name in arrays.files
+                if name.startswith("rep")
+            }
 
     @cached_property
     def extra(self) -> dict[str, np.ndarray]:
@@ -80,7 +93,8 @@ class Measurement:
             return {name: arrays[name] for name in ("spectrum", "mean")}
 
     def maps(self, id: str) -> CrossFit:
-        """The maps b x + c of an SAE's error: one for each fold, fitted on the others, and one of all folds."""
+        """The maps b x + c of an SAE's error: one for each fold, fitted on the others, and one of all
+        folds."""
         self.study.sae(id)
         with np.load(self.folder / "maps.npz") as arrays:
             parts = [torch.from_numpy(arrays[f"{id} {name}"]) for name in ("weight", "x_mean", "y_mean")]
@@ -94,7 +108,8 @@ class Measurement:
 
     @property
     def held_out(self) -> dict | None:
-        """The model's held-out nats per token and byte beside n-gram models; None where there is no manifest of it."""
+        """The model's held-out nats per token and byte beside n-gram models; None where there is no manifest
+        of it."""
         return manifest(self.study).get("held_out") if self.study.model is not None else None
 
     def decode(self, ids) -> list[str]:
@@ -132,27 +147,44 @@ def files_of(study: Study) -> dict[str, str]:
     return {name: about["sha256"] for name, about in files.items() if not name.startswith(theirs)}
 
 
-def measure(study: "Study | str", *, contexts_a_batch: int = 16, memory: int = 1_000_000_000,
-            progress: Callable[[str], None] | None = None, fresh: bool = False) -> Measurement:  # fmt: skip
+def measure(
+    study: "Study | str",
+    *,
+    contexts_a_batch: int = 16,
+    memory: int = 1_000_000_000,
+    progress: Callable[[str], None] | None = None,
+    fresh: bool = False,
+) -> Measurement:
     """The decomposition of every SAE of a study, computed once and kept by content.
 
-    ``contexts_a_batch`` and ``memory`` (bytes in which activations and codes are kept between passes) change the cost,
-    not the numbers. Raises BadInput for whatever the study cannot be measured with: a damaged weight file, tokens
-    outside the vocabulary, fewer documents than folds, NaN activations. Cost: one pass of the model and the SAEs if
-    their codes fit the memory, three if not; memory beyond that O(folds × SAEs × d_model²).
+    ``contexts_a_batch`` and ``memory`` (bytes in which activations and codes are kept between passes) change
+    the cost, not the numbers. Raises BadInput for whatever the study cannot be measured with: a damaged
+    weight file, tokens outside the vocabulary, fewer documents than folds, NaN activations. Cost: one pass of
+    the model and the SAEs if their codes fit the memory, three if not; memory beyond that O(folds × SAEs ×
+    d_model²).
     """
     study = Study.load(study)
     if study.data:
         cache.verify(study.data_folder())
     key = cache.key_of(
-        study=study.fingerprint(), sources=hashes(closure(["harvest"])), versions=cache.versions(), files=files_of(study)
+        study=study.fingerprint(),
+        sources=hashes(closure(["harvest"])),
+        versions=cache.versions(),
+        files=files_of(study),
     )
     kept = cache.Kept(f"measure-{study.name}", key)
     if fresh or kept.read(lambda path: path) is None:
         from .harvest import compute
 
-        kept.write(lambda path: compute(study, path, contexts_a_batch=contexts_a_batch, memory=memory,
-                                        progress=progress or (lambda line: None)))  # fmt: skip
+        kept.write(
+            lambda path: compute(
+                study,
+                path,
+                contexts_a_batch=contexts_a_batch,
+                memory=memory,
+                progress=progress or (lambda line: None),
+            )
+        )
     result = kept.read(lambda path: Measurement(study, path))
     if result is None:
         raise BadInput(f"the result at {kept.folder} cannot be read back; is the disk full or being cleared?")

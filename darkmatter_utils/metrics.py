@@ -25,7 +25,11 @@ class Estimate:
     """Upper end of the interval."""
 
     def __str__(self) -> str:
-        return f"{self.value:.4g}" if np.isnan(self.low) else f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        return (
+            f"{self.value:.4g}"
+            if np.isnan(self.low)
+            else f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        )
 
     def to_dict(self) -> dict[str, float]:
         """The fields by name."""
@@ -33,7 +37,8 @@ class Estimate:
 
 
 def fvu(x, reconstruction) -> float:
-    """Fraction of variance unexplained: Σ‖x − x̂‖² / Σ‖x − x̄‖², pooled over dimensions; x, x̂ [token, d_model].
+    """Fraction of variance unexplained: Σ‖x − x̂‖² / Σ‖x − x̄‖², pooled over dimensions; x, x̂ [token,
+    d_model].
 
     0 for a perfect reconstruction, 1 for the mean; NaN where x does not vary at all.
     """
@@ -43,10 +48,11 @@ def fvu(x, reconstruction) -> float:
 
 
 def ratio_r2(residual: np.ndarray, total: np.ndarray, *, floor=0.0) -> np.ndarray:
-    """1 − residual / total elementwise, where a total within `floor` of zero counts as explained if the residual is.
+    """1 − residual / total elementwise, where a total within `floor` of zero counts as explained if the
+    residual is.
 
-    A target that does not vary is explained exactly (R² 1) when its residual is zero too, else not at all (R² 0):
-    scikit-learn's `r2_score(force_finite=True)`, with a floor for rounding.
+    A target that does not vary is explained exactly (R² 1) when its residual is zero too, else not at all (R²
+    0): scikit-learn's `r2_score(force_finite=True)`, with a floor for rounding.
     """
     residual, total = np.broadcast_arrays(np.asarray(residual, float), np.asarray(total, float))
     flat = total <= floor
@@ -76,7 +82,8 @@ def rounding_floor(target: torch.Tensor) -> np.ndarray:
 
 
 def ce_recovered(clean: float, ablated: float, replaced: float) -> float:
-    """Percent of the ablation's loss that a replacement wins back: 100 (ablated − replaced) / (ablated − clean).
+    """Percent of the ablation's loss that a replacement wins back: 100 (ablated − replaced) / (ablated −
+    clean).
 
     Losses in nats per token, each already averaged over the same tokens. NaN where ablation costs nothing.
     """

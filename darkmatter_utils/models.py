@@ -16,13 +16,26 @@ from torch.nn import functional as F
 
 from .errors import BadInput, nearest
 
-SITES = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_resid_mid", "hook_mlp_in", "ln2.hook_normalized",
-         "hook_mlp_out", "hook_resid_post")  # fmt: skip
+SITES = (
+    "hook_resid_pre",
+    "attn.hook_z",
+    "hook_attn_out",
+    "hook_resid_mid",
+    "hook_mlp_in",
+    "ln2.hook_normalized",
+    "hook_mlp_out",
+    "hook_resid_post",
+)
 """Activations of a block that an SAE can be about, in the order in which they are computed; a site is
 ``blocks.<layer>.<one of these>``. Transcoders read one of those before ``hook_mlp_out`` and write that."""
 SAME = {"hook_mlp_in": "hook_resid_mid"}
 """A name that the library fires on demand only, and what it is a copy of."""
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,8 @@ class LanguageModel:
     context: int
     """Longest context, tokens."""
     tokenizer: object = None
-    """The model's transformers tokenizer as its files have it: the bridge's own gives <bos> to one that has none."""
+    """The model's transformers tokenizer as its files have it: the bridge's own gives <bos> to one that has
+    none."""
 
     def sites(self) -> list[str]:
         """Every site of every block, first to last."""
@@ -54,7 +68,8 @@ class LanguageModel:
     def run(self, tokens: torch.Tensor, sites: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]).
 
-        In float32 where the model runs in less. Heads are concatenated at ``attn.hook_z``. Raises BadInput for a token id outside the vocabulary.
+        In float32 where the model runs in less. Heads are concatenated at ``attn.hook_z``. Raises BadInput
+        for a token id outside the vocabulary.
         """
         self.check_tokens(tokens)
         for site in sites:
@@ -81,9 +96,12 @@ class LanguageModel:
 
     @contextlib.contextmanager
     def replaced(self, site: str, function) -> Iterator[None]:
-        """Inside the ``with``, the activation at ``site`` is ``function(activation)``; afterwards no hook is left."""
+        """Inside the ``with``, the activation at ``site`` is ``function(activation)``; afterwards no hook is
+        left."""
         self.check_site(site)
-        with self.bridge.hooks(fwd_hooks=[(_read_at(site), lambda value, hook: function(_wide(value)).to(value.dtype))]):
+        with self.bridge.hooks(
+            fwd_hooks=[(_read_at(site), lambda value, hook: function(_wide(value)).to(value.dtype))]
+        ):
             yield
 
 
@@ -93,7 +111,8 @@ def _read_at(site: str) -> str:
 
 
 def _wide(value: torch.Tensor) -> torch.Tensor:
-    """A model may compute in half precision; what is read from it is never reckoned with in less than float32."""
+    """A model may compute in half precision; what is read from it is never reckoned with in less than
+    float32."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
@@ -103,13 +122,19 @@ def token_losses(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return F.pad(losses, (0, 1), value=float("nan"))
 
 
-def load_model(source: str | Path, *, name: str | None = None, dtype: str = "float32", device: str = "cpu",
-               random_weights: int | None = None) -> LanguageModel:  # fmt: skip
+def load_model(
+    source: str | Path,
+    *,
+    name: str | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    random_weights: int | None = None,
+) -> LanguageModel:
     """Load a transformers folder or hub name through TransformerBridge, weights unprocessed.
 
-    ``random_weights``: a seed; every matrix is drawn anew from a normal law with the trained matrix's mean and spread.
-    Raises BadInput for a folder without a model, for weights that are missing or left over, and for an unknown dtype.
-    Cost: a second's import, then the weights.
+    ``random_weights``: a seed; every matrix is drawn anew from a normal law with the trained matrix's mean
+    and spread. Raises BadInput for a folder without a model, for weights that are missing or left over, and
+    for an unknown dtype. Cost: a second's import, then the weights.
     """
     if dtype not in DTYPES:
         raise BadInput(f"unknown dtype '{dtype}'; valid: {', '.join(DTYPES)}")
@@ -129,7 +154,8 @@ def load_model(source: str | Path, *, name: str | None = None, dtype: str = "flo
 
 
 class _Whole:
-    """transformers' loader, which fills up weights that a file lacks with random ones; here that is an error."""
+    """transformers' loader, which fills up weights that a file lacks with random ones; here that is an
+    error."""
 
     @staticmethod
     def from_pretrained(source: str, **settings):
@@ -140,8 +166,11 @@ class _Whole:
         over = sorted(key for key in info["unexpected_keys"] if key.endswith(".weight"))
         for names, what in ((lacks, "lacks"), (over, "has, beyond its config.json,")):
             if names:
-                raise BadInput(f"model {Path(source).name} {what} {len(names)} weight(s) ({', '.join(names[:2])}"
-                               f"{', ...' if len(names) > 2 else ''}): its files and its config.json do not fit, or a file is missing")  # fmt: skip
+                raise BadInput(
+                    f"model {Path(source).name} {what} {len(names)} weight(s) ({', '.join(names[:2])}"
+                    f"{', ...' if len(names) > 2 else ''}): its files and its config.json do not fit, "
+                    f"or a file is missing"
+                )
         return model
 
 
@@ -157,10 +186,11 @@ def _tokenizer(source: str):
 
 @torch.no_grad()
 def randomise(model: torch.nn.Module, *, seed: int) -> None:
-    """Draw every weight matrix anew, in place: normal, with its own mean and standard deviation; vectors stay.
+    """Draw every weight matrix anew, in place: normal, with its own mean and standard deviation; vectors
+    stay.
 
-    A model that computes nothing it learned while its activations keep their scale (Heap et al., 2501.17727). Tied
-    matrices stay tied. The numbers depend on the seed and the order of the parameters only.
+    A model that computes nothing it learned while its activations keep their scale (Heap et al., 2501.17727).
+    Tied matrices stay tied. The numbers depend on the seed and the order of the parameters only.
     """
     generator = torch.Generator().manual_seed(seed)
     for weight in model.parameters():
@@ -176,6 +206,11 @@ def wrap(bridge, *, name: str, dtype: str = "float32", tokenizer=None) -> Langua
     bridge.eval()
     cfg = bridge.cfg
     return LanguageModel(
-        name=name, bridge=bridge, layers=cfg.n_layers, d_model=cfg.d_model, vocabulary=cfg.d_vocab, context=cfg.n_ctx,
+        name=name,
+        bridge=bridge,
+        layers=cfg.n_layers,
+        d_model=cfg.d_model,
+        vocabulary=cfg.d_vocab,
+        context=cfg.n_ctx,
         tokenizer=tokenizer,
     )

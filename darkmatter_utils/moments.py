@@ -1,8 +1,8 @@
 """Running sums of x and y: all that a least-squares fit of y on x ever needs.
 
 n, the means, X'X, X'Y and Y'Y about the means. Two shards' sums add up (`merge`), a fold's sums can be taken
-away (`subtract`), and neither needs the tokens again. y may hold the targets of many SAEs side by side: X'X is
-then made once for all of them.
+away (`subtract`), and neither needs the tokens again. y may hold the targets of many SAEs side by side: X'X
+is then made once for all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ BLOCK = 192
 
 
 def as_float64(array, *, device="cpu") -> Tensor:
-    """The array, torch or numpy of any float or integer type, as a float64 tensor that must not be written to."""
+    """The array, torch or numpy of any float or integer type, as a float64 tensor that must not be written
+    to."""
     if isinstance(array, Tensor):
         return array.detach().to(device=device, dtype=torch.float64)
     array = np.asarray(array, dtype=np.float64)
@@ -56,16 +57,18 @@ class Moments:
 
     n, x̄, ȳ, xx = Σ(x−x̄)(x−x̄)', xy = Σ(x−x̄)(y−ȳ)', yy = Σ(y−ȳ)² (the full matrix with `full_yy`).
 
-    Every chunk is centred on its own mean before it is multiplied, then joined by Chan's update, so a dimension
-    of mean 1e4 and deviation 1 keeps all its digits and the result does not depend on how the rows were batched.
-    Cost: tokens × d_in × (d_in/2 + d_out) multiplications, memory d_in × (d_in + d_out), independent of tokens.
-    Raises BadInput for wrong shapes and for NaN or infinity.
+    Every chunk is centred on its own mean before it is multiplied, then joined by Chan's update, so a
+    dimension of mean 1e4 and deviation 1 keeps all its digits and the result does not depend on how the rows
+    were batched. Cost: tokens × d_in × (d_in/2 + d_out) multiplications, memory d_in × (d_in + d_out),
+    independent of tokens. Raises BadInput for wrong shapes and for NaN or infinity.
     Source: Chan, Golub, LeVeque 1983, "Algorithms for computing the sample variance".
     """
 
     def __init__(self, d_in: int, d_out: int, *, full_yy: bool = False, device="cpu"):
         if d_in < 1 or d_out < 0:
-            raise BadInput(f"Moments needs d_in of at least 1 and d_out of at least 0, got {d_in} and {d_out}")
+            raise BadInput(
+                f"Moments needs d_in of at least 1 and d_out of at least 0, got {d_in} and {d_out}"
+            )
         self.d_in, self.d_out, self.full_yy, self.device = int(d_in), int(d_out), bool(full_yy), device
         zeros = lambda *shape: torch.zeros(*shape, dtype=torch.float64, device=device)
         self.n = 0
@@ -77,12 +80,15 @@ class Moments:
         return f"Moments(d_in={self.d_in}, d_out={self.d_out}, n={self.n})"
 
     def update(self, x, y) -> Moments:
-        """Add tokens: x [token, d_in], y [token, d_out], torch or numpy, any float type, memory-mapped or not."""
+        """Add tokens: x [token, d_in], y [token, d_out], torch or numpy, any float type, memory-mapped or
+        not."""
         for name, array, width in (("x", x, self.d_in), ("y", y, self.d_out)):
             if len(array.shape) != 2 or array.shape[1] != width:
                 raise BadInput(f"{name} must be [token, {width}], got shape {list(array.shape)}")
         if x.shape[0] != y.shape[0]:
-            raise BadInput(f"x and y must have as many tokens as each other, got {x.shape[0]} and {y.shape[0]}")
+            raise BadInput(
+                f"x and y must have as many tokens as each other, got {x.shape[0]} and {y.shape[0]}"
+            )
         tokens = min(x.shape[0], chunk_rows(4 * (self.d_in + self.d_out)))
         empty = lambda width: torch.empty(tokens, width, dtype=torch.float64, device=self.device)
         buffers = {"x": empty(self.d_in), "y": empty(self.d_out)}
@@ -90,12 +96,17 @@ class Moments:
             centred = []
             for name, array in (("x", x), ("y", y)):
                 # Filling one buffer again and again keeps it in the processor's cache.
-                exact = buffers[name][: rows.stop - rows.start].copy_(as_float64(array[rows], device=self.device))
+                exact = buffers[name][: rows.stop - rows.start].copy_(
+                    as_float64(array[rows], device=self.device)
+                )
                 mean = exact.mean(dim=0)
-                # A mean is finite unless some value is not, or the sum overflowed: only then look at every value.
+                # A mean is finite unless some value is not, or the sum overflowed: only
+                # then look at every value.
                 if not bool(torch.isfinite(mean).all()) and len(bad := bad_rows(exact)):
-                    raise BadInput(f"{name} is NaN or infinite at token {rows.start + int(bad[0])} of this batch; "
-                                   "drop such tokens or their documents")
+                    raise BadInput(
+                        f"{name} is NaN or infinite at token {rows.start + int(bad[0])} of this batch; "
+                        "drop such tokens or their documents"
+                    )
                 centred += [exact.sub_(mean), mean]
             self._add(*centred)
         # Only blocks on and below the diagonal were multiplied.
@@ -142,8 +153,8 @@ class Moments:
     def subtract(self, other: Moments) -> Moments:
         """Take away sums that were merged before, in place: as if its tokens had never been seen.
 
-        Loses digits where `other` holds nearly all of a direction's variance; to fit without a fold, merging the
-        other folds (`fits.leave_out`) does not.
+        Loses digits where `other` holds nearly all of a direction's variance; to fit without a fold, merging
+        the other folds (`fits.leave_out`) does not.
         """
         self._check(other)
         if other.n > self.n:

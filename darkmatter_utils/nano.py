@@ -41,7 +41,8 @@ def made() -> Path:
 
 
 def sentences(documents: int, contexts: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token contexts [n, CONTEXT] and their documents [n]: a Markov chain in which each document has its favourites."""
+    """Token contexts [n, CONTEXT] and their documents [n]: a Markov chain in which each document has its
+    favourites."""
     rng = np.random.default_rng(seed)
     chain = rng.dirichlet(np.full(VOCABULARY - 1, 0.05), size=VOCABULARY)
     tokens = np.zeros((documents * contexts, CONTEXT), dtype=np.uint16)
@@ -69,9 +70,17 @@ def make(folder: Path) -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<bos>")), bos_token="<bos>"
     )
-    model = build(vocabulary=VOCABULARY, seed=0, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-                  num_attention_heads=2)  # fmt: skip
-    with torch.no_grad():  # weights of the initial size pass the embedding through; these make the blocks speak
+    model = build(
+        vocabulary=VOCABULARY,
+        seed=0,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    )
+    with (
+        torch.no_grad()
+    ):  # weights of the initial size pass the embedding through; these make the blocks speak
         for name, weight in model.named_parameters():
             if "layers" in name and weight.ndim == 2:
                 weight.mul_(8)
@@ -82,17 +91,32 @@ def make(folder: Path) -> None:
     x = language_model.activations(torch.from_numpy(tokens.astype(np.int64)), SITE)[:, 1:].flatten(0, 1)
     entries = []
     for width in WIDTHS:
-        job = SaeJob(id=f"w{width}", site=SITE, width=width, l0=L0, seed=0, samples=200 * 128, batch=128, lr=1e-2)
+        job = SaeJob(
+            id=f"w{width}", site=SITE, width=width, l0=L0, seed=0, samples=200 * 128, batch=128, lr=1e-2
+        )
         out = train_sae(job, x.half().numpy(), folder / "saes" / job.id, log=lambda line: None)
         (out / "training.json").unlink()
         shutil.rmtree(out / "checkpoint", ignore_errors=True)
         entry = SaeEntry(id=job.id, width=width)
         shrink(out)
         shrink(out, threshold_for(load_sae(entry, out, d_model=16).sae, x, L0))
-        entries.append(dict(id=job.id, kind="jumprelu", width=width, l0=float(L0), site=SITE, seed=0, main=True,
-                            path=f"saes/{job.id}"))  # fmt: skip
+        entries.append(
+            dict(
+                id=job.id,
+                kind="jumprelu",
+                width=width,
+                l0=float(L0),
+                site=SITE,
+                seed=0,
+                main=True,
+                path=f"saes/{job.id}",
+            )
+        )
     files = {
-        p.relative_to(folder).as_posix(): dict(bytes=p.stat().st_size, sha256=hashlib.sha256(p.read_bytes()).hexdigest())
-        for p in sorted(folder.rglob("*")) if p.is_file()
-    }  # fmt: skip
+        p.relative_to(folder).as_posix(): dict(
+            bytes=p.stat().st_size, sha256=hashlib.sha256(p.read_bytes()).hexdigest()
+        )
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
     (folder / "manifest.json").write_text(json.dumps(dict(saes=entries, files=files), indent=1))

@@ -1,7 +1,8 @@
 """Do two SAEs fail on the same tokens? R² and rank correlation of their error norms, token by token.
 
-Everything follows from each document's Gram matrix of a few columns a SAE (its error norm, the norm's residual after
-‖x‖, position and token, ...): fits on other folds' sums, scores on a document's, intervals by resampling documents.
+Everything follows from each document's Gram matrix of a few columns a SAE (its error norm, the norm's
+residual after ‖x‖, position and token, ...): fits on other folds' sums, scores on a document's, intervals by
+resampling documents.
 """
 
 from __future__ import annotations
@@ -30,18 +31,20 @@ KINDS = {
     "added partial": "leftover removed by ‖NonlinearError‖, taken out",
     "added square": "leftover removed by the square of the norm",
 }
-"""What is computed for every pair of SAEs, in words. All are shares of variance (R²) but the two rank correlations."""
+"""What is computed for every pair of SAEs, in words. All are shares of variance (R²) but the two rank
+correlations."""
 
 
 def pairs(measurement, ids: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """(one row a pair of SAEs and kind: a, b, kind, value; its document replicates [row, replicate]).
 
-    a is the narrower (earlier) of the two and predicts b; the norms are not squared. "raw": out-of-fold R² of b's norm
-    from a's and a constant. "partial": the same between the residuals of both after ‖x‖, ‖x‖², and the shrunk
-    out-of-fold means of position and token. "shuffled": the residuals of a permuted among the tokens of each document,
-    the pole of an agreement that is about documents only. "document": squared correlation of the documents' means.
-    "added": with SS₁ the squares left by a's norm and SS₂ those left by a's norm and a's ‖NonlinearError‖, 1 − SS₂/SS₁;
-    "added square" has a's squared norm in its place. Kept by content.
+    a is the narrower (earlier) of the two and predicts b; the norms are not squared. "raw": out-of-fold R² of
+    b's norm from a's and a constant. "partial": the same between the residuals of both after ‖x‖, ‖x‖², and
+    the shrunk out-of-fold means of position and token. "shuffled": the residuals of a permuted among the
+    tokens of each document, the pole of an agreement that is about documents only. "document": squared
+    correlation of the documents' means. "added": with SS₁ the squares left by a's norm and SS₂ those left by
+    a's norm and a's ‖NonlinearError‖, 1 − SS₂/SS₁; "added square" has a's squared norm in its place. Kept by
+    content.
     """
     ids = list(ids)
     study = measurement.study
@@ -82,7 +85,9 @@ class Grams:
         self.sums = np.stack([z[rows].T @ z[rows] for rows in (order[a:b] for a, b in pairwise(ends))])
         self.fold = np.zeros(len(found), dtype=int)
         self.fold[self.where] = fold
-        self.others = self.sums.sum(axis=0) - np.stack([self.sums[self.fold == k].sum(axis=0) for k in np.unique(fold)])
+        self.others = self.sums.sum(axis=0) - np.stack(
+            [self.sums[self.fold == k].sum(axis=0) for k in np.unique(fold)]
+        )
 
     def residual(self, target: str, *regressors: str) -> np.ndarray:
         """Σ(y − ŷ)² of each document [document]; ŷ has a constant and was fitted on the other folds."""
@@ -90,7 +95,9 @@ class Grams:
         xx, xy = self.others[:, x][:, :, x], self.others[:, x, y]
         weight = np.stack([np.linalg.lstsq(a, b, rcond=1e-12)[0] for a, b in zip(xx, xy)])[self.fold]
         mine = self.sums[:, x][:, :, x]
-        fitted = np.einsum("di,dij,dj->d", weight, mine, weight) - 2 * np.einsum("di,di->d", weight, self.sums[:, x, y])
+        fitted = np.einsum("di,dij,dj->d", weight, mine, weight) - 2 * np.einsum(
+            "di,di->d", weight, self.sums[:, x, y]
+        )
         return np.maximum(self.sums[:, y, y] + fitted, 0)
 
     def moments(self, a: str, b: str) -> np.ndarray:
@@ -128,7 +135,10 @@ def _compute(measurement, ids: list[str]) -> dict[str, pd.DataFrame]:
             rows.append({"a": a, "b": b, "kind": kind, "value": float(statistic(sums.sum(axis=-1)))})
             drawn.append(statistic(sums @ weights.T))
     replicates = pd.DataFrame(np.array(drawn).reshape(len(rows), len(weights)))
-    return {"pairs": pd.DataFrame(rows, columns=["a", "b", "kind", "value"]), "replicates": replicates.rename(columns=str)}
+    return {
+        "pairs": pd.DataFrame(rows, columns=["a", "b", "kind", "value"]),
+        "replicates": replicates.rename(columns=str),
+    }
 
 
 def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]) -> dict:
@@ -144,10 +154,15 @@ def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]
 
     def fitted(gram: Grams, target: str, regressor: str):
         at = gram.names[target]
-        return r2, np.stack([gram.residual(target, regressor), gram.sums[:, 0, at], gram.sums[:, at, at], gram.sums[:, 0, 0]])
+        return r2, np.stack(
+            [gram.residual(target, regressor), gram.sums[:, 0, at], gram.sums[:, at, at], gram.sums[:, 0, 0]]
+        )
 
     def added(gram: Grams, extra: str):
-        less, more = gram.residual(f"{b}:error", f"{a}:error"), gram.residual(f"{b}:error", f"{a}:error", f"{a}:{extra}")
+        less, more = (
+            gram.residual(f"{b}:error", f"{a}:error"),
+            gram.residual(f"{b}:error", f"{a}:error", f"{a}:{extra}"),
+        )
         at = gram.names[f"{b}:error"]
         return share, np.stack([more, less, gram.sums[:, at, at]])
 
@@ -155,10 +170,15 @@ def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]
     means = [raw.sums[:, 0, raw.names[f"{id}:error"]] / count for id in (a, b)]
     products = (np.ones_like(count), *means, means[0] ** 2, means[1] ** 2, means[0] * means[1])
     return {
-        "raw": fitted(raw, f"{b}:error", f"{a}:error"), "partial": fitted(left, f"{b}:error", f"{a}:error"),
+        "raw": fitted(raw, f"{b}:error", f"{a}:error"),
+        "partial": fitted(left, f"{b}:error", f"{a}:error"),
         "shuffled": fitted(left, f"{b}:error", f"{a}:shuffled"),
-        "rank": (correlation, ranks["rank"].moments(a, b)), "partial rank": (correlation, ranks["partial rank"].moments(a, b)),
+        "rank": (correlation, ranks["rank"].moments(a, b)),
+        "partial rank": (correlation, ranks["partial rank"].moments(a, b)),
         "document": (lambda s: correlation(s) ** 2, np.stack(products)),
-        "linear": fitted(left, f"{b}:linear", f"{a}:linear"), "nonlinear": fitted(left, f"{b}:nonlinear", f"{a}:nonlinear"),
-        "added": added(raw, "nonlinear"), "added partial": added(left, "nonlinear"), "added square": added(raw, "square"),
-    }  # fmt: skip
+        "linear": fitted(left, f"{b}:linear", f"{a}:linear"),
+        "nonlinear": fitted(left, f"{b}:nonlinear", f"{a}:nonlinear"),
+        "added": added(raw, "nonlinear"),
+        "added partial": added(left, "nonlinear"),
+        "added square": added(raw, "square"),
+    }

@@ -1,7 +1,8 @@
-"""Nested models of an error's size: what each fact about a token adds to the ones before it, and x to all of them.
+"""Nested models of an error's size: what each fact about a token adds to the ones before it, and x to all of
+them.
 
-Least squares for the squared norm ‖SaeError‖², out of fold by document, from running sums of [x, facts]: every model is
-a choice of columns of the same sums, and principal components are a turn of the columns of x.
+Least squares for the squared norm ‖SaeError‖², out of fold by document, from running sums of [x, facts]:
+every model is a choice of columns of the same sums, and principal components are a turn of the columns of x.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ COMPONENTS = 10
 STEPS = ("a constant", "‖x‖", "position", "loss", "L0", "token", f"{COMPONENTS} components of x", "x")
 """What is added, in this order. ‖x‖ stands for the pair ‖x‖, ‖x‖²."""
 X, THREE, SIMPLE, ALL = "x alone", "‖x‖, position and token", "up to the token", "up to x"
-"""Models that are compared: x with nothing else, the three of claim 13, the facts together, and everything."""
+"""Models that are compared: x with nothing else, the three of claim 13, the facts together, and
+everything."""
 ALONE = " alone"
 """What the name of a model of one step ends with."""
 
@@ -64,8 +66,13 @@ class Nested:
         """R² of one model minus that of another on the same documents; both are resampled together."""
         at = self.ids.index(id)
         less = self.moments[2, :, at] if over is None else self.residual[:, at, self.column(over)]
-        sums = {"less": less, "more": self.residual[:, at, self.column(model)], "n": self.moments[0, :, at],
-                "y": self.moments[1, :, at], "yy": self.moments[2, :, at]}  # fmt: skip
+        sums = {
+            "less": less,
+            "more": self.residual[:, at, self.column(model)],
+            "n": self.moments[0, :, at],
+            "y": self.moments[1, :, at],
+            "yy": self.moments[2, :, at],
+        }
         centre = over is None
 
         def statistic(s):
@@ -88,11 +95,12 @@ class Nested:
 
 
 def nested(measurement, ids: Sequence[str], *, suite: str = "") -> Nested:
-    """The nested models of some SAEs of a measurement, and of all SAEs of another ``suite`` of its study at whatever sites.
+    """The nested models of some SAEs of a measurement, and of all SAEs of another ``suite`` of its study at
+    whatever sites.
 
-    Kept by content. Cost: the blocks of the model up to the last site, once (more often where activations do not fit
-    into 1.5 GB); memory of 8 bytes × tokens × (12 SAEs of a site + 3), sums of (d_model + 12 SAEs + 3)² a fold.
-    Raises BadInput for an unknown SAE.
+    Kept by content. Cost: the blocks of the model up to the last site, once (more often where activations do
+    not fit into 1.5 GB); memory of 8 bytes × tokens × (12 SAEs of a site + 3), sums of (d_model + 12 SAEs +
+    3)² a fold. Raises BadInput for an unknown SAE.
     """
     study = measurement.study
     places = {study.site: [study.sae(id).id for id in ids]}
@@ -101,7 +109,9 @@ def nested(measurement, ids: Sequence[str], *, suite: str = "") -> Nested:
         places[site] = places.get(site, []) + others
     ids = [id for at in places.values() for id in at]
     files = {site: files_of(study.at(site, suite=suite)) for site in study.sites(suite)} if suite else {}
-    tables = kept("nested", study, ["nested"], lambda: _compute(measurement, places, suite), places=places, files=files)
+    tables = kept(
+        "nested", study, ["nested"], lambda: _compute(measurement, places, suite), places=places, files=files
+    )
     long, facts = tables["residual"], tables["moments"]
     models = list(dict.fromkeys(long["model"]))
     shape = (facts["document"].nunique(), len(ids))
@@ -168,7 +178,9 @@ class _Columns:
 def _compute(measurement, places: dict[str, list[str]], suite: str) -> dict[str, pd.DataFrame]:
     tokens = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
     stream = Sites(measurement.study, list(places))
-    made = [_at(stream, site, _with_errors(stream, site, ids, suite, tokens), ids) for site, ids in places.items()]
+    made = [
+        _at(stream, site, _with_errors(stream, site, ids, suite, tokens), ids) for site, ids in places.items()
+    ]
     ids, models = [id for at in places.values() for id in at], made[0][1]
     sums = made[0][0]
     tables = {name: np.concatenate([one.tables[name] for one, _ in made], axis=1) for name in sums.tables}
@@ -228,7 +240,8 @@ def _rows(stream: Sites, site: str, tokens: pd.DataFrame) -> Iterator[tuple[slic
 
 
 def _weights(rest: Moments, columns: _Columns, out: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights [columns, SAE × model] and levels [SAE × model] of every model, for [x, scalars] of fold `out`."""
+    """Weights [columns, SAE × model] and levels [SAE × model] of every model, for [x, scalars] of fold
+    `out`."""
     d = columns.d_model
     turn = torch.eye(rest.d_in, dtype=torch.float64)
     turn[:d, :d] = torch.linalg.eigh(rest.xx[:d, :d]).eigenvectors.flip(1)
@@ -238,8 +251,16 @@ def _weights(rest: Moments, columns: _Columns, out: int) -> tuple[torch.Tensor, 
         for m, model in enumerate(columns.models):
             if chosen := columns.of(model, s, out):
                 sums = Moments(len(chosen), 1)
-                sums.load_state_dict({"n": rest.n, "x_mean": mean[chosen], "y_mean": rest.y_mean[[s]],
-                                      "xx": xx[chosen][:, chosen], "xy": xy[chosen][:, [s]], "yy": rest.yy[[s]]})  # fmt: skip
+                sums.load_state_dict(
+                    {
+                        "n": rest.n,
+                        "x_mean": mean[chosen],
+                        "y_mean": rest.y_mean[[s]],
+                        "xx": xx[chosen][:, chosen],
+                        "xy": xy[chosen][:, [s]],
+                        "yy": rest.yy[[s]],
+                    }
+                )
                 weight[chosen, s, m] = LinearMap.fit(sums).weight[:, 0]
     weight = (turn @ weight.flatten(1)).view_as(weight)
     level = rest.y_mean[:, None] - torch.einsum("i,ism->sm", rest.x_mean, weight)

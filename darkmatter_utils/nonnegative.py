@@ -12,8 +12,9 @@ PATIENCE = 3
 """Full exchanges that a problem may make without progress before it exchanges one variable at a time."""
 
 
-def solve_nonnegative(gram: Float64[Tensor, "token k k"], target: Float64[Tensor, "token k"],
-                      used: Bool[Tensor, "token k"]) -> Float64[Tensor, "token k"]:
+def solve_nonnegative(
+    gram: Float64[Tensor, "token k k"], target: Float64[Tensor, "token k"], used: Bool[Tensor, "token k"]
+) -> Float64[Tensor, "token k"]:
     """argmin_{w >= 0} w' gram w / 2 - target' w for each token; w = 0 where not ``used``.
 
     Block principal pivoting: guess which w are positive, solve for them, exchange all that violate w >= 0 or

@@ -1,7 +1,7 @@
 """The norm test of every part of x, from x and from the part itself, for every SAE; its poles; and its null.
 
-The test: R² of the least-squares prediction of ‖z‖², out of fold. From x it is the paper's figure; from z itself it is
-what the paper's argument is about.
+The test: R² of the least-squares prediction of ‖z‖², out of fold. From x it is the paper's figure; from z
+itself it is what the paper's argument is about.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from .passes import NORM_PARTS
 from .streams import MICRO, Source
 from .widths import suite_rows
 
-COLUMNS = dict(zip(NORM_PARTS, ("norm_x", "norm_sae", "norm_error", "norm_linear", "norm_nonlinear"), strict=True))
+COLUMNS = dict(
+    zip(NORM_PARTS, ("norm_x", "norm_sae", "norm_error", "norm_linear", "norm_nonlinear"), strict=True)
+)
 """Where a measurement keeps each part's norm R² from x."""
 NULLS = {"same": "tokens of one size", "matched": "tokens as unequal as the study's"}
 """The two nulls: every token scaled alike, or scaled so that ‖x − x̄‖² varies as much as in the study."""
@@ -78,7 +80,8 @@ def tests(x, x_hat, linear, folds: Folds, *, replicates: int = 200) -> list[dict
 def poles(nonlinear: torch.Tensor, x: torch.Tensor, folds: Folds, *, seed: int = 0) -> list[dict]:
     """NonlinearError's own test beside rows that are made to pass or fail it: pole, source, value, low, high.
 
-    Gaussian rows of the same covariance; the same rows on other tokens; rows of the same norm in random directions.
+    Gaussian rows of the same covariance; the same rows on other tokens; rows of the same norm in random
+    directions.
     """
     rng = np.random.default_rng([seed, 0x901E])
     centred = nonlinear - nonlinear.mean(dim=0)
@@ -89,14 +92,20 @@ def poles(nonlinear: torch.Tensor, x: torch.Tensor, folds: Folds, *, seed: int =
         "NonlinearError": nonlinear,
         "Gaussian, same covariance": (normal() * values.clamp(min=0).sqrt()) @ vectors.T,
         "same rows, other tokens": nonlinear[torch.from_numpy(rng.permutation(len(nonlinear)))],
-        "same norms, random directions": directions / directions.norm(dim=1, keepdim=True) * nonlinear.norm(dim=1, keepdim=True),
+        "same norms, random directions": directions
+        / directions.norm(dim=1, keepdim=True)
+        * nonlinear.norm(dim=1, keepdim=True),
     }
-    return [{"pole": name, "source": source} | folds.norm_r2(given, z).to_dict()
-            for name, z in made.items() for source, given in (("from x", x), ("from itself", z))]
+    return [
+        {"pole": name, "source": source} | folds.norm_r2(given, z).to_dict()
+        for name, z in made.items()
+        for source, given in (("from x", x), ("from itself", z))
+    ]
 
 
 def tokens(measurement, *, contexts: int) -> tuple[Source, torch.Tensor, list, np.ndarray]:
-    """(source, x, what SAEs are given, document) of scored tokens of contexts spread evenly over the study's text."""
+    """(source, x, what SAEs are given, document) of scored tokens of contexts spread evenly over the study's
+    text."""
     study = measurement.study
     if study.world:
         study = replace(study, world=study.world | {"documents": min(contexts, study.world["documents"])})
@@ -119,9 +128,9 @@ def tokens(measurement, *, contexts: int) -> tuple[Source, torch.Tensor, list, n
 def norm_tables(measurement, *, contexts: int = 200) -> dict[str, pd.DataFrame]:
     """Both tests for every SAE of the study, on tokens of contexts spread over its text.
 
-    ``tests``: id, part, source, value, low, high (from x: the measurement's own numbers, over all of its tokens);
-    ``poles``: the same for the rows of `poles`, at the suite's SAE of middle width. Maps are the measurement's
-    out-of-fold maps. Cost: about a second an SAE and 40,000 tokens.
+    ``tests``: id, part, source, value, low, high (from x: the measurement's own numbers, over all of its
+    tokens); ``poles``: the same for the rows of `poles`, at the suite's SAE of middle width. Maps are the
+    measurement's out-of-fold maps. Cost: about a second an SAE and 40,000 tokens.
     """
     source, x, given, document = tokens(measurement, contexts=contexts)
     folds = Folds(document, folds=measurement.study.folds, fold_of=measurement.fold_of())
@@ -138,14 +147,27 @@ def norm_tables(measurement, *, contexts: int = 200) -> dict[str, pd.DataFrame]:
             e = folds.norm_r2(z, z)
             column = COLUMNS[part]
             rows.append({"id": sae.id, "part": part, "source": "from itself"} | e.to_dict())
-            rows.append({"id": sae.id, "part": part, "source": "from x", "value": known[column],
-                         "low": known[f"{column}_low"], "high": known[f"{column}_high"]})
+            rows.append(
+                {
+                    "id": sae.id,
+                    "part": part,
+                    "source": "from x",
+                    "value": known[column],
+                    "low": known[f"{column}_low"],
+                    "high": known[f"{column}_high"],
+                }
+            )
         if sae.id == middle:
             extremes = poles(x - x_hat - linear, x, folds)
     about = measurement.saes[["id", "kind", "width", "seed", "main"]]
-    size = float(((x - x.mean(dim=0)) ** 2).sum(dim=1).var() / ((x - x.mean(dim=0)) ** 2).sum(dim=1).mean() ** 2)
-    return {"tests": pd.DataFrame(rows).merge(about, on="id"), "poles": pd.DataFrame(extremes).assign(id=middle),
-            "size": pd.DataFrame({"cv2": [size], "tokens": [len(x)]})}
+    size = float(
+        ((x - x.mean(dim=0)) ** 2).sum(dim=1).var() / ((x - x.mean(dim=0)) ** 2).sum(dim=1).mean() ** 2
+    )
+    return {
+        "tests": pd.DataFrame(rows).merge(about, on="id"),
+        "poles": pd.DataFrame(extremes).assign(id=middle),
+        "size": pd.DataFrame({"cv2": [size], "tokens": [len(x)]}),
+    }
 
 
 def out_of_fold(measurement, id: str, x: torch.Tensor, document: np.ndarray) -> torch.Tensor:
@@ -160,12 +182,17 @@ def out_of_fold(measurement, id: str, x: torch.Tensor, document: np.ndarray) -> 
 
 
 def null_tables(measurement, cv2: float, *, seeds: int = 3, documents: int = 60) -> pd.DataFrame:
-    """Both tests on the matched oracles at each width of the suite: null, width, part, source, value, low, high.
+    """Both tests on the matched oracles at each width of the suite: null, width, part, source, value, low,
+    high.
 
-    Intervals are over worlds drawn anew. ``cv2``: the study's Var ‖x − x̄‖² / mean². A token scale s of log-deviation σ
-    multiplies 1 + CV² of the squared size by exp(4σ²): so σ² = log((1 + cv2) / (1 + CV² at σ = 0)) / 4, at least 0.
+    Intervals are over worlds drawn anew. ``cv2``: the study's Var ‖x − x̄‖² / mean². A token scale s of
+    log-deviation σ multiplies 1 + CV² of the squared size by exp(4σ²): so σ² = log((1 + cv2) / (1 + CV² at σ
+    = 0)) / 4, at least 0.
     """
-    widths, cap = sorted(set(suite_rows(measurement)["width"].tolist())), round(float(suite_rows(measurement)["l0"].mean()))
+    widths, cap = (
+        sorted(set(suite_rows(measurement)["width"].tolist())),
+        round(float(suite_rows(measurement)["l0"].mean())),
+    )
     rows = []
     for seed in range(seeds):
         plain = matched_world(measurement, seed=seed)
@@ -178,7 +205,9 @@ def null_tables(measurement, cv2: float, *, seeds: int = 3, documents: int = 60)
                 x_hat = OracleSae("null", world, int(width), l0=cap).reconstruct(batch)[0]
                 linear = folds.predict(batch.x, batch.x - x_hat)
                 found = tests(batch.x, x_hat, linear, folds, replicates=0)
-                rows += [{"null": null, "seed": seed, "sigma": sigma, "width": int(width)} | row for row in found]
+                rows += [
+                    {"null": null, "seed": seed, "sigma": sigma, "width": int(width)} | row for row in found
+                ]
     frame = pd.DataFrame(rows)
     joined = []
     for key, values in frame.groupby(["null", "width", "part", "source"], sort=False)["value"]:
@@ -192,6 +221,7 @@ def _sizes(x: torch.Tensor) -> float:
 
 
 def map_of_norm(z: torch.Tensor) -> torch.Tensor:
-    """a*, the weights [d_model] of the least-squares prediction of ‖z‖² from z, with an intercept, on all tokens."""
+    """a*, the weights [d_model] of the least-squares prediction of ‖z‖² from z, with an intercept, on all
+    tokens."""
     target = (z**2).sum(dim=1, keepdim=True)
     return LinearMap.fit(Moments(z.shape[1], 1).update(z, target)).weight[:, 0]

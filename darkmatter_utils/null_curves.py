@@ -1,7 +1,8 @@
 """An SAE that introduces nothing, over width: how flat its FVU_nonlinear is, and how linear its error.
 
-Two kinds. *Unfixed*: the exact sum of the first W features, whose L0 grows with W; its curve is in closed form. *Fixed
-L0*: only the largest few coefficients of a token are kept, the same number at each width; its curve is measured.
+Two kinds. *Unfixed*: the exact sum of the first W features, whose L0 grows with W; its curve is in closed
+form. *Fixed L0*: only the largest few coefficients of a token are kept, the same number at each width; its
+curve is measured.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ WIDTHS = tuple(2**k for k in range(4, 13))
 SUPERPOSITION = (2, 8, 32, 64)
 """n / d."""
 LAWS = (0.5, 1.0, 1.5)
-"""Exponents of the features' frequencies: 0.5 is nearly even, 1.5 lets few features carry most of the variance."""
+"""Exponents of the features' frequencies: 0.5 is nearly even, 1.5 lets few features carry most of the
+variance."""
 L0 = 16.0
 """Features that fire on a token of these worlds, on average."""
 CAP = 4
@@ -32,11 +34,14 @@ CAP = 4
 
 def null_world(ratio: int, exponent: float, *, seed: int = 0, spread: float = 1.0) -> World:
     """Features only: no dense part, no noise, no structure. What the SAE lacks is all of its error."""
-    return World(d_model=D_MODEL, features=D_MODEL * ratio, l0=L0, exponent=exponent, spread=spread, seed=seed)
+    return World(
+        d_model=D_MODEL, features=D_MODEL * ratio, l0=L0, exponent=exponent, spread=spread, seed=seed
+    )
 
 
 def unfixed(*, superposition=SUPERPOSITION, laws=LAWS, seed: int = 0) -> pd.DataFrame:
-    """Population values over width: superposition, law, width, fvu, fvu_nonlinear, r2. No sampling, no interval."""
+    """Population values over width: superposition, law, width, fvu, fvu_nonlinear, r2. No sampling, no
+    interval."""
     rows = []
     for ratio in superposition:
         for law in laws:
@@ -47,7 +52,9 @@ def unfixed(*, superposition=SUPERPOSITION, laws=LAWS, seed: int = 0) -> pd.Data
     return pd.DataFrame(rows, columns=["superposition", "law", "width", "fvu", "fvu_nonlinear", "r2"])
 
 
-def fixed(*, superposition=SUPERPOSITION, laws=LAWS, documents: int = 24, cap: int = CAP, seed: int = 0) -> pd.DataFrame:
+def fixed(
+    *, superposition=SUPERPOSITION, laws=LAWS, documents: int = 24, cap: int = CAP, seed: int = 0
+) -> pd.DataFrame:
     """The same at fixed L0, out of sample: superposition, law, width, l0 (realised), fvu, fvu_nonlinear, r2.
 
     Cost: a fraction of a second a world.
@@ -80,8 +87,8 @@ def capped_curve(world: World, widths: Sequence[int], *, cap: int | None, docume
 
 
 def step_changes(curves: pd.DataFrame) -> pd.DataFrame:
-    """The change of FVU_nonlinear from each width to the next, per doubling: superposition, law, width (the middle of
-    the two, geometric), change, flat (inside ±FLAT)."""
+    """The change of FVU_nonlinear from each width to the next, per doubling: superposition, law, width (the
+    middle of the two, geometric), change, flat (inside ±FLAT)."""
     rows = []
     for (ratio, law), curve in curves.groupby(["superposition", "law"]):
         width, y = curve["width"].to_numpy(float), curve["fvu_nonlinear"].to_numpy()
@@ -94,10 +101,10 @@ def step_changes(curves: pd.DataFrame) -> pd.DataFrame:
 def flat_ranges(curves: pd.DataFrame) -> pd.DataFrame:
     """By world, the longest range of widths over which FVU_nonlinear is flat, in two senses.
 
-    ``slope``: the slope of its logarithm over the range is inside ±FLAT per doubling, claim 4's own measure (a curve
-    that rises and falls can pass); ``steps``: every single doubling is. Columns superposition, law, then for each of the
-    two start, stop and factor = stop / start (1 where no doubling is flat), and for the slope's range its change per
-    doubling and R² of the error at both ends.
+    ``slope``: the slope of its logarithm over the range is inside ±FLAT per doubling, claim 4's own measure
+    (a curve that rises and falls can pass); ``steps``: every single doubling is. Columns superposition, law,
+    then for each of the two start, stop and factor = stop / start (1 where no doubling is flat), and for the
+    slope's range its change per doubling and R² of the error at both ends.
     """
     rows = []
     for (ratio, law), curve in curves.groupby(["superposition", "law"]):
@@ -106,12 +113,21 @@ def flat_ranges(curves: pd.DataFrame) -> pd.DataFrame:
         ranges = [(i, j) for i in range(len(x)) for j in range(i + 1, len(x))]
         slopes = {(i, j): 2 ** np.polyfit(x[i : j + 1], y[i : j + 1], 1)[0] - 1 for i, j in ranges}
         steps = np.abs(2 ** (np.diff(y) / np.diff(x)) - 1) <= FLAT
-        flat = {"slope": [r for r in ranges if abs(slopes[r]) <= FLAT],
-                "steps": [(i, j) for i, j in ranges if steps[i:j].all()]}
-        best = {name: max(found, key=lambda r: width[r[1]] / width[r[0]], default=(0, 0)) for name, found in flat.items()}
+        flat = {
+            "slope": [r for r in ranges if abs(slopes[r]) <= FLAT],
+            "steps": [(i, j) for i, j in ranges if steps[i:j].all()],
+        }
+        best = {
+            name: max(found, key=lambda r: width[r[1]] / width[r[0]], default=(0, 0))
+            for name, found in flat.items()
+        }
         row = {"superposition": ratio, "law": law}
         for name, (i, j) in best.items():
-            row |= {f"{name}_start": int(width[i]), f"{name}_stop": int(width[j]), f"{name}_factor": width[j] / width[i]}
+            row |= {
+                f"{name}_start": int(width[i]),
+                f"{name}_stop": int(width[j]),
+                f"{name}_factor": width[j] / width[i],
+            }
         i, j = best["slope"]
         rows.append(row | {"change": slopes.get((i, j), np.nan), "r2_start": r2[i], "r2_stop": r2[j]})
     return pd.DataFrame(rows)
@@ -120,4 +136,6 @@ def flat_ranges(curves: pd.DataFrame) -> pd.DataFrame:
 def half_linear_widths(curves: pd.DataFrame, *, low: float = 0.3, high: float = 0.7) -> pd.DataFrame:
     """By world: at how many of its widths the error is about half linear, R² between ``low`` and ``high``."""
     inside = curves.assign(inside=curves["r2"].between(low, high))
-    return inside.groupby(["superposition", "law"], as_index=False).agg(inside=("inside", "sum"), widths=("width", "size"))
+    return inside.groupby(["superposition", "law"], as_index=False).agg(
+        inside=("inside", "sum"), widths=("width", "size")
+    )

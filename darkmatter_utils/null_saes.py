@@ -98,13 +98,19 @@ class RandomSae:
         return mean + step[:, None] * raw, (value > 0).sum(1)
 
 
-KINDS = {"oracle": OracleSae, "introduced": OracleSae,
-         "dead": DeadSae, "shrunk": ShrunkSae, "random": RandomSae}
+KINDS = {
+    "oracle": OracleSae,
+    "introduced": OracleSae,
+    "dead": DeadSae,
+    "shrunk": ShrunkSae,
+    "random": RandomSae,
+}
 """Kinds of SAE that `null_sae` makes."""
 
 
-def null_sae(kind: str, *, id: str, width: int = 0, world: World | None = None, mean=None, seed: int = 0,
-             **dials) -> Reconstructor:
+def null_sae(
+    kind: str, *, id: str, width: int = 0, world: World | None = None, mean=None, seed: int = 0, **dials
+) -> Reconstructor:
     """The null SAE of a study's entry: oracle and introduced ones need ``world``, the others a ``mean``.
 
     Without ``mean`` [d_model] the world's expected activation is taken. Raises `BadInput` for an unknown kind

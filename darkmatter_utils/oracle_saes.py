@@ -141,8 +141,14 @@ class OracleSae:
     def parts(self, batch: WorldBatch) -> WorldParts:
         """The true parts of x and of x_hat for this SAE."""
         kept, fires = self._kept(batch), [a.numpy() for a in (batch.row, batch.feature, batch.value)]
-        held, lacked = (torch.from_numpy(self.world.combine(len(batch.x), *(a[which] for a in fires)))
-                        for which in (kept, ~kept))
+        held, lacked = (
+            torch.from_numpy(self.world.combine(len(batch.x), *(a[which] for a in fires)))
+            for which in (kept, ~kept)
+        )
         learned, absent = batch.parts["mean"] + held, lacked
-        return WorldParts(learned=learned, absent=absent, dense=sum(batch.parts[name] for name in DENSE),
-                          introduced=self.reconstruct(batch)[0] - learned)
+        return WorldParts(
+            learned=learned,
+            absent=absent,
+            dense=sum(batch.parts[name] for name in DENSE),
+            introduced=self.reconstruct(batch)[0] - learned,
+        )

@@ -29,8 +29,8 @@ def opening(number: int, verdict: Verdict, study) -> Words:
 
 
 def question(statement: str, verdict: Verdict, study) -> Words:
-    """A statement that is this book's own and its verdict, for the first screen of a chapter without a claim.
-    """
+    """A statement that is this book's own and its verdict, for the first screen of a chapter without a
+    claim."""
     return Words(f"> **What this chapter checks.** {statement}\n>\n> {verdict.markdown(study)}")
 
 
@@ -70,7 +70,8 @@ def card_table(measurement) -> Table:
         "model": card.get("model") or "none: activations are simulated",
         "parameters of the model": about.get("model", {}).get("parameters"),
         "tokens it was trained on": about.get("model", {}).get("tokens_seen"),
-        "text that is scored": about.get("text", {}).get("source") or ", ".join(about.get("held_out_distributions", [])),
+        "text that is scored": about.get("text", {}).get("source")
+        or ", ".join(about.get("held_out_distributions", [])),
         "token ids, sha256": about.get("text", {}).get("sha256"),
         "revisions": ", ".join(name for name in about.get("sources", {}).values() if "@" in name),
         "site": card["site"],
@@ -91,7 +92,8 @@ def card_table(measurement) -> Table:
 
 
 def warnings_of(measurement, *, most: int | None = None) -> Words:
-    """What to be wary of before the study's numbers are believed, at most so many lines; "" where there is nothing."""
+    """What to be wary of before the study's numbers are believed, at most so many lines; "" where there is
+    nothing."""
     signs = warning_signs.of_study(measurement)
     if not signs:
         return Words("")
@@ -168,8 +170,8 @@ def estimates_table(estimates: Mapping, *, style: Callable[[float], str] = plain
 
 
 def steps_table(*suites: Suite) -> Table:
-    """The change between neighbouring widths, per doubling, then the slope's change and that of all of them.
-    """
+    """The change between neighbouring widths, per doubling, then the slope's change and that of all of
+    them."""
     columns = {}
     for suite in suites:
         each, whole = steps(suite)

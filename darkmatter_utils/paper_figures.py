@@ -50,8 +50,14 @@ EARLIER = _of("12_can_earlier_layers_shrink_it", "fig-earlier", "fig-earlier-par
 
 PAPER_FIGURES = (
     PaperFigure("1", "1", "E2", "breakdown of the variance over width, with a fitted curve", SCALING + NULL),
-    PaperFigure("2-6, 11, 12", "1", "E1, E4", "the linear tests over width and L0, and error norms token by token; which "
-                "number is which is not known", NORMS + VECTORS + PER_TOKEN),
+    PaperFigure(
+        "2-6, 11, 12",
+        "1",
+        "E1, E4",
+        "the linear tests over width and L0, and error norms token by token; which "
+        "number is which is not known",
+        NORMS + VECTORS + PER_TOKEN,
+    ),
     PaperFigure("7", "1", "E6", "norm test of every part", PARTS_NORM),
     PaperFigure("8", "1", "E7", "interpretability of SAEs trained on error parts", FEATURES),
     PaperFigure("9", "1", "E8", "loss recovered by each part", COST),
@@ -69,5 +75,6 @@ PAPER_FIGURES = (
     PaperFigure("Table 1", "2", "E5", "true against estimated noise in the synthetic check", TABLE_1),
     PaperFigure("–", "–", "E0", "data: tokens, positions, which SAEs", SETTING + PROTOCOL),
     PaperFigure("–", "2", "E3", "norm test over depth; its number was not found", DEPTH),
-)  # fmt: skip
-"""Every figure number that could be tied to an experiment: the first version's from the released code, the second's from a summary."""
+)
+"""Every figure number that could be tied to an experiment: the first version's from the released code, the
+second's from a summary."""

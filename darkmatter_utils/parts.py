@@ -32,19 +32,32 @@ class Parts:
         return self.linear + self.nonlinear
 
 
-def stream_parts(measurement: Measurement, saes: Sequence[str], *, text: str | None = None, scored: bool = True,
-                 contexts: int | None = None, contexts_a_batch: int = 16) -> Iterator[tuple[Batch, dict[str, Parts]]]:  # fmt: skip
+def stream_parts(
+    measurement: Measurement,
+    saes: Sequence[str],
+    *,
+    text: str | None = None,
+    scored: bool = True,
+    contexts: int | None = None,
+    contexts_a_batch: int = 16,
+) -> Iterator[tuple[Batch, dict[str, Parts]]]:
     """(batch, {SAE: its parts}) over a study's tokens, in stream order, in float64.
 
-    On the text that was measured each document is split by the map that was fitted on the other folds. On another
-    ``text`` of the same data, whose documents no map has seen, by the map of all folds. ``scored`` keeps the tokens
-    inside the window only (batch included); ``contexts`` stops after so many. Raises BadInput for an unknown SAE, or
-    another text in a simulated world. Cost: one pass of the model and of these SAEs; memory of one batch.
+    On the text that was measured each document is split by the map that was fitted on the other folds. On
+    another ``text`` of the same data, whose documents no map has seen, by the map of all folds. ``scored``
+    keeps the tokens inside the window only (batch included); ``contexts`` stops after so many. Raises
+    BadInput for an unknown SAE, or another text in a simulated world. Cost: one pass of the model and of
+    these SAEs; memory of one batch.
     """
     study = measurement.study
     if text is not None and study.model is None:
         raise BadInput(f"study {study.name} is simulated: it has no text '{text}'")
-    chosen = replace(study, saes=tuple(study.sae(id) for id in saes), text=text or study.text, contexts=contexts or study.contexts)
+    chosen = replace(
+        study,
+        saes=tuple(study.sae(id) for id in saes),
+        text=text or study.text,
+        contexts=contexts or study.contexts,
+    )
     source = Source(chosen, contexts_a_batch=contexts_a_batch)
     loaded = load_saes(chosen, source) if saes else []
     maps = {id: measurement.maps(id) for id in saes}

@@ -21,7 +21,8 @@ SAFE = re.compile(r"[\w.-]+/[\w. -]+")
 
 
 def results(study: Study) -> list[Path]:
-    """Folders of the study's results that are in the cache and whole: its measurements and what chapters keep."""
+    """Folders of the study's results that are in the cache and whole: its measurements and what chapters
+    keep."""
     named = re.compile(rf".+-{re.escape(study.name)}-[0-9a-f]{{32}}")
     found = [path for path in sorted(cache_folder().glob("*")) if named.fullmatch(path.name)]
     return [path for path in found if _whole(path)]
@@ -37,8 +38,15 @@ def export(study: Study, path: Path) -> list[str]:
     found = results(study)
     if not found:
         raise BadInput(f"study {study.name} has no results here; run: darkmatter measure {study.name}")
-    files = {f"{folder.name}/{file.name}": sha256(file) for folder in found for file in sorted(folder.iterdir())}
-    about = {"study": study.to_dict(), "fingerprint": study.fingerprint(), "versions": versions(), "files": files}
+    files = {
+        f"{folder.name}/{file.name}": sha256(file) for folder in found for file in sorted(folder.iterdir())
+    }
+    about = {
+        "study": study.to_dict(),
+        "fingerprint": study.fingerprint(),
+        "versions": versions(),
+        "files": files,
+    }
     part = path.with_name(f"{path.name}.part")
     try:
         with tarfile.open(part, "w") as archive:
@@ -55,7 +63,8 @@ def export(study: Study, path: Path) -> list[str]:
 
 
 def verify(path: Path) -> dict:
-    """Check every file of an export against its digest; what it is about. Raises BadInput naming the first that differs."""
+    """Check every file of an export against its digest; what it is about. Raises BadInput naming the first
+    that differs."""
     with tempfile.TemporaryDirectory() as scratch:
         return _unpacked(path, Path(scratch))
 
@@ -63,8 +72,8 @@ def verify(path: Path) -> dict:
 def bring_in(path: Path) -> tuple[dict, list[str]]:
     """Put an export's results into this machine's cache; (what it is about, the folders that are new).
 
-    Raises BadInput as `verify` does, before anything is put in place. A result is used where study, files, sources and
-    library versions are those it was made with; otherwise it lies idle.
+    Raises BadInput as `verify` does, before anything is put in place. A result is used where study, files,
+    sources and library versions are those it was made with; otherwise it lies idle.
     """
     cache_folder().mkdir(parents=True, exist_ok=True)
     scratch, new = Path(tempfile.mkdtemp(dir=cache_folder(), prefix="import-")), []
@@ -90,17 +99,29 @@ def _unpacked(path: Path, folder: Path) -> dict:
             about = json.loads(archive.extractfile(ABOUT).read())
             for name, digest in about["files"].items():
                 if not SAFE.fullmatch(name) or ".." in name:
-                    raise BadInput(f"{path.name} holds '{name}', which is no result's file; it was not made by darkmatter")
+                    raise BadInput(
+                        (
+                            f"{path.name} holds '{name}', which is no result's file; it was not made by "
+                            f"darkmatter"
+                        )
+                    )
                 (folder / name).parent.mkdir(exist_ok=True)
                 with archive.extractfile(name) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
                 if sha256(folder / name) != digest:
-                    raise BadInput(f"{path.name}: {name} was altered or damaged (its sha256 is not the export's); export again")
+                    raise BadInput(
+                        (
+                            f"{path.name}: {name} was altered or damaged (its sha256 is not the export's); "
+                            f"export again"
+                        )
+                    )
     except BadInput:
         raise
     except (tarfile.TarError, KeyError, ValueError, TypeError, AttributeError, EOFError) as error:
         why = " ".join(str(error).split())[:100]
-        raise BadInput(f"{path.name} is not a whole export of a study ({type(error).__name__}: {why}); copy it again") from None
+        raise BadInput(
+            f"{path.name} is not a whole export of a study ({type(error).__name__}: {why}); copy it again"
+        ) from None
     return about
 
 

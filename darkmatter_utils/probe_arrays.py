@@ -1,4 +1,5 @@
-"""The arrays of a probe: activations and reconstructions on disk, written shard by shard, picked up again when killed."""
+"""The arrays of a probe: activations and reconstructions on disk, written shard by shard, picked up again
+when killed."""
 
 from __future__ import annotations
 
@@ -24,15 +25,27 @@ MODULES = ("probe_arrays", "reading", "formats")
 
 
 def folder_of(planned) -> Path:
-    """Where a probe keeps what it has so far: a name that follows from everything the activations follow from."""
-    asked = {k: v for k, v in asdict(planned.request).items() if k not in ("folds", "bootstrap", "seed", "text", "documents")}
+    """Where a probe keeps what it has so far: a name that follows from everything the activations follow
+    from."""
+    asked = {
+        k: v
+        for k, v in asdict(planned.request).items()
+        if k not in ("folds", "bootstrap", "seed", "text", "documents")
+    }
     stamps = {}
     for name in planned.folders:
         files = sorted(file for file in Path(name).absolute().rglob("*") if file.is_file())
         stamps[str(Path(name).absolute())] = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     reading = planned.reading
-    key = cache.key_of(asked=asked, files=stamps, tokens=reading.sha256, window=reading.window, versions=cache.versions(),
-                       sources=hashes(closure(MODULES)), threads=torch.get_num_threads())  # fmt: skip
+    key = cache.key_of(
+        asked=asked,
+        files=stamps,
+        tokens=reading.sha256,
+        window=reading.window,
+        versions=cache.versions(),
+        sources=hashes(closure(MODULES)),
+        threads=torch.get_num_threads(),
+    )
     return cache.cache_folder() / f"probe-{key}"
 
 
@@ -42,8 +55,14 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
     reading, d_out = planned.reading, planned.sae.card.d_out
     edges = np.concatenate([[0], np.cumsum(reading.scored)])
     shape = (int(edges[-1]), d_out)
-    arrays = {name: _open(folder / f"{name}.npy", kind, size) for name, kind, size in
-              (("x", np.float32, shape), ("x_hat", np.float32, shape), ("l0", np.int32, shape[:1]))}  # fmt: skip
+    arrays = {
+        name: _open(folder / f"{name}.npy", kind, size)
+        for name, kind, size in (
+            ("x", np.float32, shape),
+            ("x_hat", np.float32, shape),
+            ("l0", np.int32, shape[:1]),
+        )
+    }
     start, stop = reading.window
     began, made = time.monotonic(), 0
     if found := sum(1 for _ in folder.glob("done-*")):
@@ -61,8 +80,12 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
             at = slice(int(edges[row]), int(edges[row + 1]))
             for name, value in (("x", written[0, start:]), ("x_hat", hat), ("l0", l0)):
                 if not torch.isfinite(value).all():
-                    what = f"the activation at {planned.writes}" if name == "x" else "the SAE's reconstruction"
-                    raise BadInput(f"{what} is NaN or infinite in document {reading.document[row]}; use a wider dtype")
+                    what = (
+                        f"the activation at {planned.writes}" if name == "x" else "the SAE's reconstruction"
+                    )
+                    raise BadInput(
+                        f"{what} is NaN or infinite in document {reading.document[row]}; use a wider dtype"
+                    )
                 arrays[name][at] = value.cpu().float().numpy()
         for array in arrays.values():
             array.flush()
@@ -71,7 +94,12 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
         made += int(edges[last] - edges[rows.start])
         rate = made / max(time.monotonic() - began, 1e-9)
         left = (edges[-1] - edges[last]) / rate
-        tell(f"activations: shard {shard + 1} of {planned.shards}, documents {last} of {len(reading.length)}, {rate:,.0f} tokens/s, {left:,.0f} s left")
+        tell(
+            (
+                f"activations: shard {shard + 1} of {planned.shards}, documents {last} of "
+                f"{len(reading.length)}, {rate:,.0f} tokens/s, {left:,.0f} s left"
+            )
+        )
     return arrays["x"], arrays["x_hat"], arrays["l0"]
 
 
@@ -101,7 +129,8 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a probe's arrays; its name goes first, so that a kill half-way leaves nothing that looks whole."""
+    """Remove a probe's arrays; its name goes first, so that a kill half-way leaves nothing that looks
+    whole."""
     gone = folder.with_name(f"{folder.name}-done-{os.getpid()}")
     if not folder.exists():
         return
@@ -122,7 +151,9 @@ def _open(path: Path, dtype, shape) -> np.memmap:
     if not path.exists():
         part = path.with_suffix(".part")
         np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
-        with part.open("r+b") as file:  # takes the room now: a disk that fills up under a memory map kills the process
+        with part.open(
+            "r+b"
+        ) as file:  # takes the room now: a disk that fills up under a memory map kills the process
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
         os.replace(part, path)

@@ -66,15 +66,16 @@ class Codes:
         return _ordered(indices, values, dense.shape[1])
 
 
-def gradient_pursuit(x, dictionary, l0, *, extra: int = 0, chunk: int = 8192, batch: int = 256,
-                     rule: str = "authors") -> Codes:
+def gradient_pursuit(
+    x, dictionary, l0, *, extra: int = 0, chunk: int = 8192, batch: int = 256, rule: str = "authors"
+) -> Codes:
     """Non-negative gradient pursuit from the empty set, as many steps on each token as its ``l0``.
 
     With residual r = x - w D and scores D r, a step adds the atom of the highest score to the support S = {i:
     w_i ≠ 0}, moves along the gradient g = (D r) on S by the step that fits best, |g|² / |g D|², and sets
     negative coefficients to zero. As in the authors' code an active atom may be picked again and a clamped
-    one leaves the support, so that the realised L0 may fall short of ``l0``; where it does, the token may take
-    up to ``extra`` further steps, until the two are equal.
+    one leaves the support, so that the realised L0 may fall short of ``l0``; where it does, the token may
+    take up to ``extra`` further steps, until the two are equal.
 
     ``x`` [token, d_model], ``dictionary`` [d_sae, d_model], ``l0`` an int or ints [token], 0 included. Ties
     go to the lowest index, and where the gradient is zero (a zero signal) nothing moves. ``rule="unit"``
@@ -194,8 +195,15 @@ def refit(x, dictionary, support, *, batch: int = 256) -> Codes:
     return _ordered(support.clamp(min=0).long(), values, len(dictionary))
 
 
-def best_atom(residual: Tensor, dictionary: Tensor, *, chunk: int, weight: Tensor | None = None,
-              absolute: bool = False, at: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+def best_atom(
+    residual: Tensor,
+    dictionary: Tensor,
+    *,
+    chunk: int,
+    weight: Tensor | None = None,
+    absolute: bool = False,
+    at: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """The atom of each residual with the highest (weighted, or absolute) inner product; ties to the lowest
     index.
 
@@ -251,8 +259,10 @@ def _in_batches(pursue, x: Tensor, steps: Tensor, batch: int, d_sae: int) -> Cod
 def _checked(x, dictionary, l0) -> tuple[Tensor, Tensor, Tensor]:
     x, dictionary = torch.as_tensor(x), torch.as_tensor(dictionary)
     if x.ndim != 2 or dictionary.ndim != 2 or x.shape[1] != dictionary.shape[1] or not len(dictionary):
-        raise BadInput(f"x {tuple(x.shape)} and dictionary {tuple(dictionary.shape)} do not fit; "
-                       "give [token, d_model] and [d_sae, d_model]")
+        raise BadInput(
+            f"x {tuple(x.shape)} and dictionary {tuple(dictionary.shape)} do not fit; "
+            "give [token, d_model] and [d_sae, d_model]"
+        )
     dtype = torch.promote_types(torch.promote_types(x.dtype, dictionary.dtype), torch.float32)
     x, dictionary = x.to(dtype), dictionary.to(x.device, dtype)
     if not (torch.isfinite(x).all() and torch.isfinite(dictionary).all()):

@@ -1,4 +1,5 @@
-"""What kind of matrix b is: its trace, its effective rank, and how much of the error each rank of it predicts."""
+"""What kind of matrix b is: its trace, its effective rank, and how much of the error each rank of it
+predicts."""
 
 from __future__ import annotations
 
@@ -52,14 +53,19 @@ def _moments(held: Collected, id: str) -> list[Moments]:
 def sweep(held: Collected, id: str, folds: list[Moments]) -> pd.DataFrame:
     """Held-out R² total of the error at each rank: kind, rank, r2, low, high; intervals over documents.
 
-    `BEST`: reduced-rank regression, the r directions of LinearError that vary most. `COMPONENTS`: least squares on the
-    first r principal components of x. Maps and directions from the other folds. Rank 0 is the error's mean.
+    `BEST`: reduced-rank regression, the r directions of LinearError that vary most. `COMPONENTS`: least
+    squares on the first r principal components of x. Maps and directions from the other folds. Rank 0 is the
+    error's mean.
     """
     d = held.x.shape[1]
     mean = held.mean - held.hats[id].mean(dim=0, dtype=torch.float64)
     spread = held.per_document(held.squares(held.hats[id].double() + mean))
     fold_of, names = held.folds(), np.unique(held.folds())
-    left = {(kind, r): torch.zeros(len(held.x), dtype=torch.float64) for kind in (BEST, COMPONENTS) for r in ranks(d)}
+    left = {
+        (kind, r): torch.zeros(len(held.x), dtype=torch.float64)
+        for kind in (BEST, COMPONENTS)
+        for r in ranks(d)
+    }
     for k, rest in zip(names, leave_out(folds)):
         mine = torch.from_numpy(fold_of == k)
         x = held.x[mine].double()
@@ -81,7 +87,8 @@ def sweep(held: Collected, id: str, folds: list[Moments]) -> pd.DataFrame:
 
 
 def _running(predicted: Tensor, e: Tensor, directions: Tensor) -> dict[int, Tensor]:
-    """‖e − the prediction's first r directions‖² for every r of `ranks` [token]; directions [d, d] orthonormal."""
+    """‖e − the prediction's first r directions‖² for every r of `ranks` [token]; directions [d, d]
+    orthonormal."""
     p, q = predicted @ directions, e @ directions
     gain = (q**2 - (q - p) ** 2).cumsum(dim=1)
     total = (e**2).sum(dim=1)
@@ -89,17 +96,22 @@ def _running(predicted: Tensor, e: Tensor, directions: Tensor) -> dict[int, Tens
 
 
 def _r2(held: Collected, residual: np.ndarray, spread: np.ndarray) -> Estimate:
-    return bootstrap(lambda s: 1 - s["residual"] / s["spread"], {"residual": residual, "spread": spread},
-                     replicates=held.replicates, seed=held.seed)[0]  # fmt: skip
+    return bootstrap(
+        lambda s: 1 - s["residual"] / s["spread"],
+        {"residual": residual, "spread": spread},
+        replicates=held.replicates,
+        seed=held.seed,
+    )[0]
 
 
 def shape(folds: list[Moments]) -> dict[str, Estimate]:
     """trace, rank, spread, gain, top: what b is like, with jackknife intervals over folds of documents.
 
-    trace: tr(b)/d, the mean over directions of how much of x's own direction the error takes. gain: the one scalar g
-    that predicts the error best, tr cov(x, e) / tr cov(x), where loud directions count more. rank: the effective rank
-    of LinearError, (Σλ)² / Σλ² with λ the eigenvalues of its covariance b' cov(x) b (d if all are equal, 1 if one is
-    alone). top: the share of LinearError's variance that the first ten principal components of x predict.
+    trace: tr(b)/d, the mean over directions of how much of x's own direction the error takes. gain: the one
+    scalar g that predicts the error best, tr cov(x, e) / tr cov(x), where loud directions count more. rank:
+    the effective rank of LinearError, (Σλ)² / Σλ² with λ the eigenvalues of its covariance b' cov(x) b (d if
+    all are equal, 1 if one is alone). top: the share of LinearError's variance that the first ten principal
+    components of x predict.
     """
     estimates = {}
     whole = _shape(merged(folds))
@@ -120,11 +132,17 @@ def _shape(moments: Moments) -> dict[str, float]:
     basis = torch.linalg.eigh(moments.xx).eigenvectors.flip(1)[:, :10]
     through = basis.T @ moments.xx @ b  # LinearError's covariance with the components
     inside = (through**2 / torch.diagonal(basis.T @ moments.xx @ basis)[:, None]).sum()
-    return {"trace": float(torch.trace(b)) / len(b), "gain": float(torch.trace(moments.xy) / torch.trace(moments.xx)),
-            "rank": float(eigenvalues.sum() ** 2 / (eigenvalues**2).sum()),
-            "top": float(inside / torch.trace(covariance))}  # fmt: skip
+    return {
+        "trace": float(torch.trace(b)) / len(b),
+        "gain": float(torch.trace(moments.xy) / torch.trace(moments.xx)),
+        "rank": float(eigenvalues.sum() ** 2 / (eigenvalues**2).sum()),
+        "top": float(inside / torch.trace(covariance)),
+    }
 
 
 def _ends(estimates: dict[str, Estimate]) -> dict[str, float]:
-    return {key: number for name, e in estimates.items()
-            for key, number in ((name, e.value), (f"{name}_low", e.low), (f"{name}_high", e.high))}  # fmt: skip
+    return {
+        key: number
+        for name, e in estimates.items()
+        for key, number in ((name, e.value), (f"{name}_low", e.low), (f"{name}_high", e.high))
+    }

@@ -23,7 +23,8 @@ from .moments import Moments
 STRIDE = 5
 """Every so many-th context of the component text is read."""
 HELD = 5
-"""Every so many-th training document decides ridge, rank and when the MLP stops; no reader is fitted on it."""
+"""Every so many-th training document decides ridge, rank and when the MLP stops; no reader is fitted on
+it."""
 SQUARES = 24
 """Principal components of x whose products the quadratic reader is given."""
 HIDDEN, BATCH, STEPS, RATE = 384, 1024, 2000, 2e-3
@@ -47,10 +48,12 @@ class Rows:
 
 
 def compute(measurement, id: str) -> dict[str, pd.DataFrame]:
-    """Table "ladder": reader, r2 (total) with its ends, per_dim, gain over OLS with its ends, and what was chosen.
+    """Table "ladder": reader, r2 (total) with its ends, per_dim, gain over OLS with its ends, and what was
+    chosen.
 
-    Scored on the study's text. Trained on the component text, where the study has one; else on the documents of two
-    thirds of its own, scored on the rest. Cost: a pass over each text, then about 40 s on one core at d_model 128.
+    Scored on the study's text. Trained on the component text, where the study has one; else on the documents
+    of two thirds of its own, scored on the rest. Cost: a pass over each text, then about 40 s on one core at
+    d_model 128.
     """
     study = measurement.study
     held = collect(study, [id], kinds=False)
@@ -89,7 +92,8 @@ def component_rows(study, id: str) -> Rows | None:
 
 
 def ladder(fit: Rows, stop: Rows, *, seed: int = 0, steps: int = STEPS) -> dict[str, tuple]:
-    """Reader → (function of x [token, d_model], what was chosen), each fitted on ``fit`` and chosen on ``stop``."""
+    """Reader → (function of x [token, d_model], what was chosen), each fitted on ``fit`` and chosen on
+    ``stop``."""
     d = fit.x.shape[1]
     moments, check = (Moments(d, d).update(rows.x, rows.error) for rows in (fit, stop))
     spectrum = Spectrum(moments)
@@ -111,7 +115,10 @@ def ladder(fit: Rows, stop: Rows, *, seed: int = 0, steps: int = STEPS) -> dict[
     checks = Moments(features.width, d)
     for x, e in zip(stop.x.split(16384), stop.error.split(16384)):
         checks.update(features(x), e)
-    share = min(RIDGE_GRID[1:], key=lambda s: float(residual_squares(checks, both.map(joint, ridge=s * both.unit)).sum()))
+    share = min(
+        RIDGE_GRID[1:],
+        key=lambda s: float(residual_squares(checks, both.map(joint, ridge=s * both.unit)).sum()),
+    )
     square = both.map(joint, ridge=share * both.unit)
     readers["quadratic"] = (lambda x: square(features(x)), f"ridge {share:g}")
     network, passes = mlp(fit, stop, ols, seed=seed, steps=steps)
@@ -134,16 +141,23 @@ class Quadratic:
 
 
 def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int = STEPS):
-    """(network that predicts the error, passes until it was best): the linear map plus one hidden layer of GELUs.
+    """(network that predicts the error, passes until it was best): the linear map plus one hidden layer of
+    GELUs.
 
-    Trained by Adam on what the linear map leaves, in units of its spread; kept as it was where ``stop`` was read best.
+    Trained by Adam on what the linear map leaves, in units of its spread; kept as it was where ``stop`` was
+    read best.
     """
     generator = torch.Generator().manual_seed(seed)
     mean, spread = fit.x.mean(0), fit.x.std(0).clamp(min=1e-6)
     left = (fit.error - linear(fit.x).to(fit.error)).float()
     unit = float(left.pow(2).mean().sqrt()) or 1.0
     d = fit.x.shape[1]
-    weights = [torch.randn(d, HIDDEN, generator=generator) / d**0.5, torch.zeros(HIDDEN), torch.zeros(HIDDEN, d), torch.zeros(d)]
+    weights = [
+        torch.randn(d, HIDDEN, generator=generator) / d**0.5,
+        torch.zeros(HIDDEN),
+        torch.zeros(HIDDEN, d),
+        torch.zeros(d),
+    ]
     for weight in weights:
         weight.requires_grad_()
 
@@ -167,19 +181,29 @@ def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int =
         optimiser.step()
         if (step + 1) % (steps // 20) == 0:
             with torch.no_grad():
-                missed = sum(float((network(x) * unit - e).pow(2).sum()) for x, e in zip(stop.x.split(8192), check.split(8192)))
+                missed = sum(
+                    float((network(x) * unit - e).pow(2).sum())
+                    for x, e in zip(stop.x.split(8192), check.split(8192))
+                )
             idle = 0 if missed < best else idle + 1
             if missed < best:
-                best, kept, when = missed, [w.detach().clone() for w in weights], (step + 1) * min(BATCH, len(fit.x)) / len(fit.x)
+                best, kept, when = (
+                    missed,
+                    [w.detach().clone() for w in weights],
+                    (step + 1) * min(BATCH, len(fit.x)) / len(fit.x),
+                )
             if idle == PATIENCE:
                 break
     return (lambda x: linear(x) + unit * network(x, kept).double()), when
 
 
 def scores(readers: dict[str, tuple], scored: Rows, *, replicates: int, seed: int) -> pd.DataFrame:
-    """R² total (with its interval over documents), R² per dimension, and the gain over OLS on the same documents."""
+    """R² total (with its interval over documents), R² per dimension, and the gain over OLS on the same
+    documents."""
     ids, where = np.unique(scored.document, return_inverse=True)
-    per_document = lambda v: torch.zeros(len(ids), dtype=torch.float64).index_add_(0, torch.from_numpy(where), v)
+    per_document = lambda v: torch.zeros(len(ids), dtype=torch.float64).index_add_(
+        0, torch.from_numpy(where), v
+    )
     pieces = list(zip(scored.x.split(16384), scored.error.split(16384)))
     mean = scored.error.mean(0, dtype=torch.float64)
     total = sum(((e.double() - mean) ** 2).sum(0) for _, e in pieces)
@@ -191,13 +215,26 @@ def scores(readers: dict[str, tuple], scored: Rows, *, replicates: int, seed: in
             miss = (e.double() - reader(x).double()) ** 2
             by_token.append(miss.sum(1))
             by_dim += miss.sum(0)
-        left[name], per_dim[name] = per_document(torch.cat(by_token)).numpy(), float((1 - by_dim / total).mean())
+        left[name], per_dim[name] = (
+            per_document(torch.cat(by_token)).numpy(),
+            float((1 - by_dim / total).mean()),
+        )
     rows = []
     for name, (_, chosen) in readers.items():
         sums = {"left": left[name], "ols": left["linear (OLS)"], "spread": spread}
         r2 = bootstrap(lambda s: 1 - s["left"] / s["spread"], sums, replicates=replicates, seed=seed)[0]
-        gain = bootstrap(lambda s: (s["ols"] - s["left"]) / s["spread"], sums, replicates=replicates, seed=seed)[0]
-        rows.append({"reader": name, "chosen": chosen, "per_dim": per_dim[name], **_ends("r2", r2), **_ends("gain", gain)})
+        gain = bootstrap(
+            lambda s: (s["ols"] - s["left"]) / s["spread"], sums, replicates=replicates, seed=seed
+        )[0]
+        rows.append(
+            {
+                "reader": name,
+                "chosen": chosen,
+                "per_dim": per_dim[name],
+                **_ends("r2", r2),
+                **_ends("gain", gain),
+            }
+        )
     return pd.DataFrame(rows)
 
 

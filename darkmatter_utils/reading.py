@@ -1,4 +1,5 @@
-"""Texts of one's own as token contexts of any model: files read, tokenized, cut; one context a document, or packed."""
+"""Texts of one's own as token contexts of any model: files read, tokenized, cut; one context a document, or
+packed."""
 
 from __future__ import annotations
 
@@ -54,14 +55,16 @@ class Reading:
 def window(given: str) -> tuple[int, int]:
     """``FIRST:ONE-AFTER-LAST`` as two numbers, e.g. "200:1023"."""
     first, colon, last = given.partition(":")
-    if not (colon and first.isascii() and last.isascii() and first.strip().isdigit() and last.strip().isdigit()):
+    if not (
+        colon and first.isascii() and last.isascii() and first.strip().isdigit() and last.strip().isdigit()
+    ):
         raise BadInput(f"positions '{given}' are not FIRST:ONE-AFTER-LAST, e.g. 200:1023")
     return int(first), int(last)
 
 
 def texts(source: str, *, limit: int) -> list[str]:
-    """The first documents of a .txt file (one document), .jsonl ("text" or strings), .parquet (column "text"), a
-    folder of such files, or ``embedded``.
+    """The first documents of a .txt file (one document), .jsonl ("text" or strings), .parquet (column
+    "text"), a folder of such files, or ``embedded``.
 
     Raises BadInput where there is no text, naming what can be read.
     """
@@ -74,25 +77,36 @@ def texts(source: str, *, limit: int) -> list[str]:
         files = [path]
     else:
         what = "cannot be read" if path.is_file() else "is not there"
-        raise BadInput(f"text {source} {what}; give a file or a folder of {', '.join(SUFFIXES)}, or {EMBEDDED}")
+        raise BadInput(
+            f"text {source} {what}; give a file or a folder of {', '.join(SUFFIXES)}, or {EMBEDDED}"
+        )
     found: list[str] = []
     for file in files:
         if len(found) >= limit:
             break
         found += _documents(file, limit - len(found))
     if not any(text.strip() for text in found):
-        raise BadInput(f"text {source} has no documents; a folder must hold {', '.join(SUFFIXES)} files with text")
+        raise BadInput(
+            f"text {source} has no documents; a folder must hold {', '.join(SUFFIXES)} files with text"
+        )
     return [text for text in found if text.strip()]
 
 
-def read(source: str, model, *, documents: int, positions: tuple[int, int] | None = None, bos: bool = True,
-         packed: bool = False) -> Reading:  # fmt: skip
+def read(
+    source: str,
+    model,
+    *,
+    documents: int,
+    positions: tuple[int, int] | None = None,
+    bos: bool = True,
+    packed: bool = False,
+) -> Reading:
     """The contexts of ``model`` (a LanguageModel) for a text: <bos>, then the document's first tokens.
 
-    ``positions``: the window; by default from an eighth of the context (at most 200) to its end, of contexts of at
-    most 1,024 tokens. Of a dataset on the hub only documents that fill the window are taken (as in the paper).
-    ``packed``: see `pack`. Raises BadInput for a window that no document reaches or the model cannot read, and for a
-    tokenizer with ids that the model lacks.
+    ``positions``: the window; by default from an eighth of the context (at most 200) to its end, of contexts
+    of at most 1,024 tokens. Of a dataset on the hub only documents that fill the window are taken (as in the
+    paper). ``packed``: see `pack`. Raises BadInput for a window that no document reaches or the model cannot
+    read, and for a tokenizer with ids that the model lacks.
     """
     tokenizer = fitting_tokenizer(model)
     start, stop = positions or (None, min(model.context, DEFAULT_CONTEXT))
@@ -100,13 +114,22 @@ def read(source: str, model, *, documents: int, positions: tuple[int, int] | Non
     if not 0 <= start < stop:
         raise BadInput(f"positions {start}:{stop} are empty; give FIRST:ONE-AFTER-LAST")
     if stop > model.context:
-        raise BadInput(f"positions end at {stop}, but {model.name} reads at most {model.context} tokens; end them earlier")
+        raise BadInput(
+            (
+                f"positions end at {stop}, but {model.name} reads at most {model.context} tokens; end them "
+                f"earlier"
+            )
+        )
     opening = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
     start, room = max(start, len(opening)), stop - len(opening)  # <bos> itself never counts
-    ids_of = lambda text: list(tokenizer(text, add_special_tokens=False, truncation=True, max_length=room)["input_ids"])  # noqa: E731
+    ids_of = lambda text: list(
+        tokenizer(text, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
+    )
     if is_dataset(source):
-        enough = lambda text: packed or len(ids_of(text)) >= room  # noqa: E731
-        about = dict(model=model.name, vocabulary=tokenizer.vocab_size, stop=stop) | ({"packed": True} if packed else {})
+        enough = lambda text: packed or len(ids_of(text)) >= room
+        about = dict(model=model.name, vocabulary=tokenizer.vocab_size, stop=stop) | (
+            {"packed": True} if packed else {}
+        )
         found = dataset_documents(source, count=documents, long_enough=enough, about=about)
     else:
         found = texts(source, limit=documents)
@@ -117,12 +140,18 @@ def read(source: str, model, *, documents: int, positions: tuple[int, int] | Non
     kept = [i for i, row in enumerate(rows) if len(row) > start]
     if not kept:
         longest, what = max(map(len, rows)), "contexts" if packed else "documents"
-        raise BadInput(f"positions start at {start}, but the longest of {len(rows)} {what} has {longest} tokens; "
-                       "start earlier or give longer documents" + ("" if packed else " (or pack short ones into one context)"))  # fmt: skip
+        raise BadInput(
+            f"positions start at {start}, but the longest of {len(rows)} {what} has {longest} tokens; "
+            "start earlier or give longer documents"
+            + ("" if packed else " (or pack short ones into one context)")
+        )
     highest = max(max(rows[i]) for i in kept)
     if highest >= model.vocabulary:
-        raise BadInput(f"the tokenizer does not fit {model.name}: it gives token id {highest}, but the model's vocabulary "
-                       f"has {model.vocabulary}")  # fmt: skip
+        raise BadInput(
+            f"the tokenizer does not fit {model.name}: it gives token id {highest}, but the model's "
+            f"vocabulary "
+            f"has {model.vocabulary}"
+        )
     length = np.array([len(rows[i]) for i in kept])
     tokens = np.zeros((len(kept), int(length.max())), dtype=np.int64)
     for row, i in zip(tokens, kept):
@@ -130,26 +159,37 @@ def read(source: str, model, *, documents: int, positions: tuple[int, int] | Non
     real = np.arange(tokens.shape[1]) < length[:, None]
     real[:, : len(opening)] = False
     unknown = tokens[real] == tokenizer.unk_token_id if tokenizer.unk_token_id is not None else np.zeros(1)
-    return Reading(tokens, length, np.array(kept), (start, stop), len(rows) - len(kept), bool(opening),
-                   float(unknown.mean()))  # fmt: skip
+    return Reading(
+        tokens,
+        length,
+        np.array(kept),
+        (start, stop),
+        len(rows) - len(kept),
+        bool(opening),
+        float(unknown.mean()),
+    )
 
 
 def fitting_tokenizer(model):
-    """The tokenizer of a LanguageModel; BadInput where it has none, or one with more tokens than the model."""
+    """The tokenizer of a LanguageModel; BadInput where it has none, or one with more tokens than the
+    model."""
     tokenizer = model.tokenizer
     if tokenizer is None:
         raise BadInput(f"{model.name} has no tokenizer; put its tokenizer files into the model's folder")
     if tokenizer.vocab_size > model.vocabulary + 1:  # one more than the embedding may be a token for padding
-        raise BadInput(f"the tokenizer does not fit {model.name}: it has {tokenizer.vocab_size} tokens, but the model's "
-                       f"vocabulary has {model.vocabulary}")  # fmt: skip
+        raise BadInput(
+            f"the tokenizer does not fit {model.name}: it has {tokenizer.vocab_size} tokens, but the model's "
+            f"vocabulary has {model.vocabulary}"
+        )
     return tokenizer
 
 
 def pack(documents: list[list[int]], room: int, between: list[int]) -> list[list[int]]:
-    """Token ids of several documents in one context of ``room`` tokens, ``between`` (a blank line) between them.
+    """Token ids of several documents in one context of ``room`` tokens, ``between`` (a blank line) between
+    them.
 
-    A document that the end of its context cuts is not continued in the next: so no document is in two contexts, and a
-    context is what folds and intervals take for a document.
+    A document that the end of its context cuts is not continued in the next: so no document is in two
+    contexts, and a context is what folds and intervals take for a document.
     """
     rows: list[list[int]] = [[]]
     for ids in documents:
@@ -187,9 +227,11 @@ def _entry(line: str, where: str) -> str:
     try:
         entry = json.loads(line)
     except ValueError as error:
-        raise BadInput(f"{where} is not JSON ({error.msg}); a document is a line of JSON with \"text\"") from None
+        raise BadInput(
+            f'{where} is not JSON ({error.msg}); a document is a line of JSON with "text"'
+        ) from None
     if isinstance(entry, dict) and "text" not in entry:
-        raise BadInput(f"{where} has no \"text\"; it has {', '.join(map(str, entry)) or 'nothing'}")
+        raise BadInput(f'{where} has no "text"; it has {", ".join(map(str, entry)) or "nothing"}')
     return _said(entry["text"] if isinstance(entry, dict) else entry, where)
 
 
@@ -199,10 +241,14 @@ def _column(file: Path, limit: int) -> list[str]:
 
     table = parquet.ParquetFile(file)
     if "text" not in table.schema_arrow.names:
-        raise BadInput(f"{file.name} has no column \"text\"; it has {', '.join(table.schema_arrow.names)}")
+        raise BadInput(f'{file.name} has no column "text"; it has {", ".join(table.schema_arrow.names)}')
     found: list[str] = []
     for batch in table.iter_batches(batch_size=min(limit, 256), columns=["text"]):
-        found += [_said(text, f"{file.name}, column text,") for text in batch.column(0).to_pylist() if text is not None]
+        found += [
+            _said(text, f"{file.name}, column text,")
+            for text in batch.column(0).to_pylist()
+            if text is not None
+        ]
         if len(found) >= limit:
             break
     return found[:limit]
@@ -229,5 +275,9 @@ def _embedded(limit: int) -> list[str]:
     contexts = read_contexts(study.data_folder(), study.text)
     tokenizer = AutoTokenizer.from_pretrained(study.data_folder() / study.model)
     chosen = list(dict.fromkeys(contexts.document.tolist()))[:limit]
-    return [tokenizer.decode(contexts.tokens[contexts.document == d][:, 1:].ravel().tolist(), skip_special_tokens=True)
-            for d in chosen]  # fmt: skip
+    return [
+        tokenizer.decode(
+            contexts.tokens[contexts.document == d][:, 1:].ravel().tolist(), skip_special_tokens=True
+        )
+        for d in chosen
+    ]

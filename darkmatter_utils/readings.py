@@ -1,4 +1,5 @@
-"""The computations of the chapter on models of activations, kept by content, and what the paper's readings get wrong."""
+"""The computations of the chapter on models of activations, kept by content, and what the paper's readings
+get wrong."""
 
 from __future__ import annotations
 
@@ -11,15 +12,21 @@ from .power_law import PowerLaw
 from .results import Tables, kept
 from .study import Study
 
-QUICK = {"case": {"seeds": 2, "documents": 10}, "sweep": {"seeds": 2, "documents": 12, "superposition": [1, 4]},
-         "estimators": {"seeds": 1, "documents": 10}, "null": {"superposition": [2, 8], "laws": [1.0]}}  # fmt: skip
+QUICK = {
+    "case": {"seeds": 2, "documents": 10},
+    "sweep": {"seeds": 2, "documents": 12, "superposition": [1, 4]},
+    "estimators": {"seeds": 1, "documents": 10},
+    "null": {"superposition": [2, 8], "laws": [1.0]},
+}
 """Settings for the study of formats, which needs no numbers: everything once, and small."""
 
 
 def worlds(study: Study) -> Tables:
-    """goes, made, swept, estimators, unfixed, fixed: the same for every study (but small for nano), computed once.
+    """goes, made, swept, estimators, unfixed, fixed: the same for every study (but small for nano), computed
+    once.
 
-    Cost: about 40 s on one thread; they depend on the study `world` alone, so they are kept for all studies together.
+    Cost: about 40 s on one thread; they depend on the study `world` alone, so they are kept for all studies
+    together.
     """
     settings = QUICK if study.name == "nano" else {name: {} for name in QUICK}
 
@@ -28,8 +35,9 @@ def worlds(study: Study) -> Tables:
         return known_parts.case_tables(**settings["case"]) | {
             "swept": known_parts.sweep(**settings["sweep"]),
             "estimators": known_parts.estimators(**settings["estimators"]),
-            "unfixed": null_curves.unfixed(**null), "fixed": null_curves.fixed(**null),
-        }  # fmt: skip
+            "unfixed": null_curves.unfixed(**null),
+            "fixed": null_curves.fixed(**null),
+        }
 
     return kept("worlds", Study.load("world"), ["known_parts", "null_curves"], compute, **settings)
 
@@ -38,8 +46,13 @@ def ablated(measurement, *, contexts: int = 64) -> Tables | None:
     """The noise-and-ablation check of a study with a model; None for a simulated one."""
     if measurement.study.model is None:
         return None
-    return kept("ablation", measurement.study, ["ablation"],
-                lambda: ablation.ablation_tables(measurement, contexts=contexts), contexts=contexts)
+    return kept(
+        "ablation",
+        measurement.study,
+        ["ablation"],
+        lambda: ablation.ablation_tables(measurement, contexts=contexts),
+        contexts=contexts,
+    )
 
 
 def cases(made: Tables, check: Tables | None) -> dict[str, dict[str, Estimate]]:
@@ -49,9 +62,11 @@ def cases(made: Tables, check: Tables | None) -> dict[str, dict[str, Estimate]]:
 
 
 def readings(made: Tables) -> pd.DataFrame:
-    """What the paper reads off a number, the number, the truth, and by how much it is off: in the world of the case.
+    """What the paper reads off a number, the number, the truth, and by how much it is off: in the world of
+    the case.
 
-    The case's SAE introduces errors apart from the rest; the floor is read off oracles of six widths, in closed form.
+    The case's SAE introduces errors apart from the rest; the floor is read off oracles of six widths, in
+    closed form.
     """
     goes = made["goes"][made["goes"]["introduced"] == "apart"].set_index("part")["variance"]
     parts = made["made"][made["made"]["introduced"] == "apart"]
@@ -61,11 +76,20 @@ def readings(made: Tables) -> pd.DataFrame:
     dense = sum(truths[256].shares[name] for name in ("manifold", "dense", "curved", "noise"))
     rows = [
         ("FVU_nonlinear is introduced error", parts["nonlinear"].sum(), goes["introduced"]),
-        ("FVU_linear is absent features and the linear code of the dense part", parts["linear"].sum(),
-         goes["absent"] + goes[known_parts.NAMES["dense"]]),
+        (
+            "FVU_linear is absent features and the linear code of the dense part",
+            parts["linear"].sum(),
+            goes["absent"] + goes[known_parts.NAMES["dense"]],
+        ),
         ("the floor c is what no width removes", law.c, dense),
         ("FVU − c is absent features, at 256 latents", truths[256].fvu - law.c, truths[256].shares["absent"]),
-        ("FVU_nonlinear of an SAE that introduces nothing is the dense part", truths[256].fvu_nonlinear, dense),
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=["reading", "estimated", "true"]).astype({"estimated": float, "true": float})
+        (
+            "FVU_nonlinear of an SAE that introduces nothing is the dense part",
+            truths[256].fvu_nonlinear,
+            dense,
+        ),
+    ]
+    frame = pd.DataFrame(rows, columns=["reading", "estimated", "true"]).astype(
+        {"estimated": float, "true": float}
+    )
     return frame.assign(**{"off by": frame["estimated"] / frame["true"].replace(0, np.nan) - 1})

@@ -4,8 +4,8 @@
     chapter.estimate("floor", fit.c, ".3f")     "0.061 [0.032, 0.080]" in prose as {glue:text}`floor`
     chapter.close()                             last code cell: writes the record, shows the run record
 
-A record holds nothing that changes from run to run. Where it goes: the folder in ``DARKMATTER_RECORDS`` (set by
-``darkmatter run``); run by hand, ``NN.<study>.record.json`` beside the output, never over the book's.
+A record holds nothing that changes from run to run. Where it goes: the folder in ``DARKMATTER_RECORDS`` (set
+by ``darkmatter run``); run by hand, ``NN.<study>.record.json`` beside the output, never over the book's.
 """
 
 from __future__ import annotations
@@ -30,9 +30,17 @@ RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
 DIGITS = 6
 """Significant digits of a recorded number."""
 PACKAGES = (
-    "altair", "numpy", "pandas", "sae-lens", "scikit-learn", "scipy", "torch", "transformer-lens", "transformers",
+    "altair",
+    "numpy",
+    "pandas",
+    "sae-lens",
+    "scikit-learn",
+    "scipy",
+    "torch",
+    "transformer-lens",
+    "transformers",
     "vl-convert-python",
-)  # fmt: skip
+)
 """Whose versions a record names: what the numbers and pictures depend on."""
 
 
@@ -65,7 +73,8 @@ class Chapter:
     """Which studies' records were asked for, and the hash of each record that was there."""
 
     def record(self, key: str, value) -> None:
-        """Keep a value: number, text, list, dict, or estimate (value, low, high); BadInput if ``key`` is taken."""
+        """Keep a value: number, text, list, dict, or estimate (value, low, high); BadInput if ``key`` is
+        taken."""
         if key in self.values:
             raise BadInput(f"chapter {self.number:02d} records '{key}' twice; a key names one value")
         self.values[key] = plain(value)
@@ -87,7 +96,8 @@ class Chapter:
         glue(key, chart, display=False)
 
     def sentence(self, key: str, markdown: str) -> None:
-        """Record a sentence that depends on the results; prose places it with ``{glue:md}`` and ``:format: myst``."""
+        """Record a sentence that depends on the results; prose places it with ``{glue:md}`` and ``:format:
+        myst``."""
         from IPython.display import Markdown
         from myst_nb import glue
 
@@ -104,7 +114,8 @@ class Chapter:
         self.values.setdefault("headline", []).append(row)
 
     def reads(self, *others: str) -> dict[str, dict[int, dict]]:
-        """What the other chapters recorded: values by chapter number, of this study and of the ``others`` (`shelf.EVERY`).
+        """What the other chapters recorded: values by chapter number, of this study and of the ``others``
+        (`shelf.EVERY`).
 
         The index's record and this chapter's are left out; a study without records has an empty mapping.
         """
@@ -152,7 +163,8 @@ class Chapter:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The folded run record at a chapter's end; what changes from run to run is filled in when the book is rendered."""
+    """The folded run record at a chapter's end; what changes from run to run is filled in when the book is
+    rendered."""
 
     number: int
     content: dict[str, Any]
@@ -179,7 +191,8 @@ class RunRecord:
 
 
 def words(value, fmt: str) -> str:
-    """A number in prose, "value [low, high]" for an estimate that has an interval; a minus sign is a minus sign."""
+    """A number in prose, "value [low, high]" for an estimate that has an interval; a minus sign is a minus
+    sign."""
     if not hasattr(value, "low"):
         said = format(value, fmt)
     elif math.isnan(value.low):
@@ -190,7 +203,8 @@ def words(value, fmt: str) -> str:
 
 
 def plain(value) -> Any:
-    """A JSON value: floats to 6 significant digits, NaN and infinities as null, estimates as value, low, high."""
+    """A JSON value: floats to 6 significant digits, NaN and infinities as null, estimates as value, low,
+    high."""
     if hasattr(value, "low") and hasattr(value, "high"):
         return {name: plain(getattr(value, name)) for name in ("value", "low", "high")}
     if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
@@ -207,7 +221,8 @@ def plain(value) -> Any:
 
 
 def data_hashes(study: Study) -> dict[str, str]:
-    """Hashes of what the study reads: its settings, and the manifest that states the sha256 of every data file and SAE."""
+    """Hashes of what the study reads: its settings, and the manifest that states the sha256 of every data
+    file and SAE."""
     hashes = {"settings": study.fingerprint()[:16]}
     if study.data is None:
         return hashes
@@ -216,7 +231,8 @@ def data_hashes(study: Study) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on; local labels such as +cpu are left out."""
+    """Versions of Python and of the packages that numbers depend on; local labels such as +cpu are left
+    out."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

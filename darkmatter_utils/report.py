@@ -1,4 +1,5 @@
-"""What the records say of every claim: the verdict by its rule, our number with its interval, the controls beside it.
+"""What the records say of every claim: the verdict by its rule, our number with its interval, the controls
+beside it.
 
 Nothing is measured here: `findings` reads what chapters recorded, and judges it again.
 """
@@ -43,28 +44,57 @@ def tenths(value: float) -> str:
 
 
 SHOWN = {
-    1: Shown({"r2": "R² per dimension"},
-             {"kept": "share of it left once shrinkage is undone", "split": "strict minus the paper's protocol"}, three),
-    2: Shown({"r2": "R² of the squared norm"}, {"layers": "at other layers", "simple": "simple predictors together"}),
-    3: Shown({"partial": "R² between two widths, ‖x‖, position and token taken out"},
-             {"seeds": "two trainings of one width", "shuffled": "tokens shuffled within documents"}),
-    4: Shown({"change": "change per doubling"},
-             {"whole": "narrowest to widest", "null": "an SAE that introduces no error"}, tenths),
-    5: Shown({"c": "floor c"}, {"fall": "change of FVU per doubling", "misses": "left-out widths missed by (SE)"},
-             three),
-    6: Shown({"nonlinear": "norm R² of NonlinearError, from itself"}, {"null": "an oracle SAE that introduces nothing"}),
-    7: Shown({"fvu_gap": "FVU, NonlinearError less LinearError"},
-             {"fvu_excess": "less that of matched noise", "accuracy_gap": "detection accuracy, LinearError less "
-              "NonlinearError", "accuracy_excess": "less that of matched noise's dictionaries"}),
+    1: Shown(
+        {"r2": "R² per dimension"},
+        {"kept": "share of it left once shrinkage is undone", "split": "strict minus the paper's protocol"},
+        three,
+    ),
+    2: Shown(
+        {"r2": "R² of the squared norm"},
+        {"layers": "at other layers", "simple": "simple predictors together"},
+    ),
+    3: Shown(
+        {"partial": "R² between two widths, ‖x‖, position and token taken out"},
+        {"seeds": "two trainings of one width", "shuffled": "tokens shuffled within documents"},
+    ),
+    4: Shown(
+        {"change": "change per doubling"},
+        {"whole": "narrowest to widest", "null": "an SAE that introduces no error"},
+        tenths,
+    ),
+    5: Shown(
+        {"c": "floor c"},
+        {"fall": "change of FVU per doubling", "misses": "left-out widths missed by (SE)"},
+        three,
+    ),
+    6: Shown(
+        {"nonlinear": "norm R² of NonlinearError, from itself"},
+        {"null": "an oracle SAE that introduces nothing"},
+    ),
+    7: Shown(
+        {"fvu_gap": "FVU, NonlinearError less LinearError"},
+        {
+            "fvu_excess": "less that of matched noise",
+            "accuracy_gap": "detection accuracy, LinearError less NonlinearError",
+            "accuracy_excess": "less that of matched noise's dictionaries",
+        },
+    ),
     8: Shown({"slope": "slope"}, {"controls": "vectors of equal norm", "apart": "error less control"}),
     9: Shown({"change": "change of FVU_nonlinear"}, {"total": "change of FVU"}, tenths),
-    10: Shown({"sae": "R² from earlier SAE outputs"},
-              {"raw": "raw activation, as many directions", "over_raw": "lead over it", "over_shuffled": "lead over "
-               "shuffled tokens"}),
+    10: Shown(
+        {"sae": "R² from earlier SAE outputs"},
+        {
+            "raw": "raw activation, as many directions",
+            "over_raw": "lead over it",
+            "over_shuffled": "lead over shuffled tokens",
+        },
+    ),
     11: Shown({"misplaced": "misplaced share"}, style=percent),
-    13: Shown({"lead": "R² from x less that from ‖x‖, position and token"},
-              {"gain": "what x adds to all simple predictors and ten of its components"}),
-}  # fmt: skip
+    13: Shown(
+        {"lead": "R² from x less that from ‖x‖, position and token"},
+        {"gain": "what x adds to all simple predictors and ten of its components"},
+    ),
+}
 """By claim. A claim that is missing shows the few words of its verdict."""
 
 
@@ -80,7 +110,8 @@ class Finding:
     """The chapter whose record holds it."""
 
     def here(self) -> str:
-        """Our number with its interval; "–" where nothing was measured, or where the study cannot speak of it."""
+        """Our number with its interval; "–" where nothing was measured, or where the study cannot speak of
+        it."""
         if not self.verdict.numbers:
             return "–"
         return "; ".join(self._said("here").values()) or self.verdict.measured or "–"
@@ -96,7 +127,8 @@ class Finding:
 
 
 def findings(records: Records) -> dict[int, Finding]:
-    """Every claim of the ledger on one study, judged from its records; a claim without a record cannot be told."""
+    """Every claim of the ledger on one study, judged from its records; a claim without a record cannot be
+    told."""
     return {number: _finding(number, records) for number in LEDGER}
 
 
@@ -126,7 +158,8 @@ def fits(entry: Claim, numbers: Mapping[str, Any]) -> bool:
 
 
 def said(value, style=plain) -> str:
-    """Recorded numbers in a few words: an estimate with its interval, a mapping by its ends; "" for nothing."""
+    """Recorded numbers in a few words: an estimate with its interval, a mapping by its ends; "" for
+    nothing."""
     if value is None or isinstance(value, str) or (isinstance(value, Mapping | list | tuple) and not value):
         return value or ""
     if isinstance(value, Estimate):
@@ -138,7 +171,9 @@ def said(value, style=plain) -> str:
     inner = list(value.values())
     if isinstance(inner[0], Mapping):  # cells of parts: one range a part
         parts = dict.fromkeys(name for cell in inner for name in cell)
-        return ", ".join(f"{part} {span([_value(cell[part]) for cell in inner if part in cell], style)}" for part in parts)
+        return ", ".join(
+            f"{part} {span([_value(cell[part]) for cell in inner if part in cell], style)}" for part in parts
+        )
     if all(isinstance(key, int | float) for key in value) and len(value) > 1:
         ends = sorted(value)[:: len(value) - 1]
         return " to ".join(f"{said(value[key], style)} at {key:,.0f}" for key in ends)
@@ -151,7 +186,22 @@ def _value(item) -> float:
     return item.value if isinstance(item, Estimate) else item
 
 
-NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen")
+NUMBERS = (
+    "none",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+)
 
 
 def counts(found: Mapping[int, Finding]) -> dict[str, list[int]]:
@@ -161,8 +211,18 @@ def counts(found: Mapping[int, Finding]) -> dict[str, list[int]]:
 
 def summary(found: Mapping[int, Finding], study: str) -> str:
     """What became of the claims, in a sentence that follows from the verdicts."""
-    verbs = dict(zip(WORDS, (("holds", "hold"), ("holds partly", "hold partly"), ("does not hold", "do not hold"),
-                             ("cannot be told", "cannot be told")), strict=True))  # fmt: skip
+    verbs = dict(
+        zip(
+            WORDS,
+            (
+                ("holds", "hold"),
+                ("holds partly", "hold partly"),
+                ("does not hold", "do not hold"),
+                ("cannot be told", "cannot be told"),
+            ),
+            strict=True,
+        )
+    )
     parts = []
     for word, numbers in counts(found).items():
         if numbers:

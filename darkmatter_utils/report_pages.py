@@ -1,4 +1,5 @@
-"""How the report is shown: the grid of verdicts, a card for every claim, the tables of protocol, studies and figures."""
+"""How the report is shown: the grid of verdicts, a card for every claim, the tables of protocol, studies and
+figures."""
 
 from __future__ import annotations
 
@@ -24,14 +25,25 @@ COLOURS = {HOLDS: "#159a80", PARTLY: "#d99a1c", FAILS: "#dd4f3c", UNKNOWN: "#94a
 MARKS = {HOLDS: "holds", PARTLY: "partly", FAILS: "fails", UNKNOWN: "?"}
 """A verdict's word in a cell of the grid, where there is little room."""
 TOPICS = {
-    1: "half of the error is linear", 2: "its norm is over 90% linear", 3: "wider SAEs fail on the same tokens",
-    4: "the nonlinear part is flat in width", 5: "the rest falls to a floor", 6: "NonlinearError is no sparse code",
-    7: "it holds fewer features", 8: "it costs its share of the loss", 9: "better inference barely helps",
-    10: "earlier layers predict it", 11: "linear is absent, nonlinear introduced", 12: "no model or layer is special",
+    1: "half of the error is linear",
+    2: "its norm is over 90% linear",
+    3: "wider SAEs fail on the same tokens",
+    4: "the nonlinear part is flat in width",
+    5: "the rest falls to a floor",
+    6: "NonlinearError is no sparse code",
+    7: "it holds fewer features",
+    8: "it costs its share of the loss",
+    9: "better inference barely helps",
+    10: "earlier layers predict it",
+    11: "linear is absent, nonlinear introduced",
+    12: "no model or layer is special",
     13: "x beats simple predictors of the norm",
-}  # fmt: skip
+}
 """Claims in a few words, for axes."""
-NO_RECORDS = "No chapter has a record of the study {0} here. Run its chapters first: `darkmatter run --all --study {0}`."
+NO_RECORDS = (
+    "No chapter has a record of the study {0} here. Run its chapters first: `darkmatter run --all "
+    "--study {0}`."
+)
 
 
 def opening(found: Mapping[int, Finding], study: str, records: Records) -> Words:
@@ -42,19 +54,31 @@ def opening(found: Mapping[int, Finding], study: str, records: Records) -> Words
 
 
 def verdict_grid(every: Mapping[str, Records]):
-    """One column a study, one row a claim, in the colour of the verdict that follows from the study's records."""
+    """One column a study, one row a claim, in the colour of the verdict that follows from the study's
+    records."""
     rows = [
-        {"study": study, "claim": f"{number}  {TOPICS[number]}", "verdict": one.verdict.word,
-         "mark": MARKS[one.verdict.word], "here": one.here()}
-        for study, records in every.items() for number, one in findings(records).items()
-    ]  # fmt: skip
+        {
+            "study": study,
+            "claim": f"{number}  {TOPICS[number]}",
+            "verdict": one.verdict.word,
+            "mark": MARKS[one.verdict.word],
+            "here": one.here(),
+        }
+        for study, records in every.items()
+        for number, one in findings(records).items()
+    ]
     data = pd.DataFrame(rows)
     order = list(dict.fromkeys(data["claim"]))
     base = alt.Chart(data).encode(
-        x=alt.X("study:N", title=None, sort=list(every), axis=alt.Axis(labelAngle=0, orient="top", domain=False, ticks=False)),
+        x=alt.X(
+            "study:N",
+            title=None,
+            sort=list(every),
+            axis=alt.Axis(labelAngle=0, orient="top", domain=False, ticks=False),
+        ),
         y=alt.Y("claim:N", title=None, sort=order, axis=alt.Axis(labelLimit=300, grid=False)),
         tooltip=[alt.Tooltip(f"{name}:N") for name in ("claim", "study", "verdict", "here")],
-    )  # fmt: skip
+    )
     scale = alt.Scale(domain=list(WORDS), range=[COLOURS[word] for word in WORDS])
     cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3).encode(
         color=alt.Color("verdict:N", scale=scale, legend=None)
@@ -77,7 +101,8 @@ def verdict(word: str) -> Html:
 
 
 def ledger(found: Mapping[int, Finding]) -> Table:
-    """Every claim with the paper's number, ours with its interval, the verdict and the chapter that shows it."""
+    """Every claim with the paper's number, ours with its interval, the verdict and the chapter that shows
+    it."""
     frame = pd.DataFrame(
         {
             "claim": [str(number) for number in found],
@@ -102,17 +127,28 @@ class Cards:
 
     def __repr__(self) -> str:
         return "\n\n".join(
-            "\n".join([heading, *(f"{name}: {unescape(re.sub('<[^>]+>', '', text))}" for name, text in lines.items())])
+            "\n".join(
+                [
+                    heading,
+                    *(f"{name}: {unescape(re.sub('<[^>]+>', '', text))}" for name, text in lines.items()),
+                ]
+            )
             for heading, lines in self.cards.items()
         )
 
 
 def _card(heading: str, lines: Mapping[str, str]) -> str:
     rows = "".join(
-        f'<tr><th class="text-left" scope="row">{escape(name)}</th><td class="text-left">{_emphasis(text)}</td></tr>'
+        (
+            f'<tr><th class="text-left" scope="row">{escape(name)}</th><td '
+            f'class="text-left">{_emphasis(text)}</td></tr>'
+        )
         for name, text in lines.items()
     )
-    return f'<table class="table dark-table claim-card">\n<caption>{escape(heading)}</caption>\n<tbody>\n{rows}\n</tbody>\n</table>'
+    return (
+        f'<table class="table dark-table '
+        f'claim-card">\n<caption>{escape(heading)}</caption>\n<tbody>\n{rows}\n</tbody>\n</table>'
+    )
 
 
 def _emphasis(text: str) -> str:
@@ -121,7 +157,8 @@ def _emphasis(text: str) -> str:
 
 
 def claim_cards(found: Mapping[int, Finding]) -> Cards:
-    """What is known of each claim: the paper's number and its source, ours, the controls, verdict, rule, falsifier."""
+    """What is known of each claim: the paper's number and its source, ours, the controls, verdict, rule,
+    falsifier."""
     return Cards({f"Claim {number}. {one.claim.short}": _lines(one) for number, one in found.items()})
 
 
@@ -151,10 +188,15 @@ def paper_number(number: int) -> str:
 def switch_table(records: Records) -> Table:
     """One line a choice of protocol: the released code, this book, what it changes here, the chapter."""
     rows = [
-        {"choice": switch.name, "the released code": switch.released, "this book": switch.here, "what it changes here": text,
-         "chapter": f"{switch.chapter:02d}" if switch.chapter else "–"}
+        {
+            "choice": switch.name,
+            "the released code": switch.released,
+            "this book": switch.here,
+            "what it changes here": text,
+            "chapter": f"{switch.chapter:02d}" if switch.chapter else "–",
+        }
         for switch, text in changes(records)
-    ]  # fmt: skip
+    ]
     return Table(pd.DataFrame(rows))
 
 
@@ -193,4 +235,3 @@ def _figure_link(chapter: str, label: str) -> str:
 def tally(found: Mapping[int, Finding]) -> str:
     """How many claims have each verdict, in the order of the words."""
     return ", ".join(f"{len(numbers)} {word}" for word, numbers in counts(found).items())
-

@@ -15,18 +15,28 @@ Tables = dict[str, pd.DataFrame]
 """Tables by name; what a result is."""
 
 
-def kept(name: str, study: Study, modules: Sequence[str], compute: Callable[[], Mapping[str, pd.DataFrame]],
-         **settings) -> Tables:  # fmt: skip
+def kept(
+    name: str,
+    study: Study,
+    modules: Sequence[str],
+    compute: Callable[[], Mapping[str, pd.DataFrame]],
+    **settings,
+) -> Tables:
     """The tables that ``compute()`` returns, from the cache where the same was asked before.
 
-    The key: ``name``, the study with its files, the sources of ``modules`` and of all that these import, versions, and
-    ``settings`` (JSON values: everything else that the numbers depend on). Tables are stored as Parquet, atomically,
-    and verified on reading; both ways return them as read back, so that a fresh and a kept result are the same.
+    The key: ``name``, the study with its files, the sources of ``modules`` and of all that these import,
+    versions, and ``settings`` (JSON values: everything else that the numbers depend on). Tables are stored as
+    Parquet, atomically, and verified on reading; both ways return them as read back, so that a fresh and a
+    kept result are the same.
     """
     key = cache.key_of(
-        name=name, study=study.fingerprint(), files=files_of(study), sources=hashes(closure(["harvest", *modules])),
-        versions=cache.versions(), settings=settings,
-    )  # fmt: skip
+        name=name,
+        study=study.fingerprint(),
+        files=files_of(study),
+        sources=hashes(closure(["harvest", *modules])),
+        versions=cache.versions(),
+        settings=settings,
+    )
     place = cache.Kept(f"{name}-{study.name}", key)
     found = place.read(_read)
     if found is None:

@@ -11,18 +11,23 @@ from .rules import FAILS, HALF, HOLDS, PARTLY, UNKNOWN, Verdict
 
 NULLS = ("random dictionary", "shrunk activation", "dead SAE", "random-weights model")
 """Controls that learned nothing of what a trained model computes; only they decide the word."""
-CLAIMS = {1: "R² of the error vector", 2: "R² of the error's norm", 3: "errors on the same tokens",
-          6: "R² of NonlinearError's norm", 8: "share of the cross-entropy"}  # fmt: skip
+CLAIMS = {
+    1: "R² of the error vector",
+    2: "R² of the error's norm",
+    3: "errors on the same tokens",
+    6: "R² of NonlinearError's norm",
+    8: "share of the cross-entropy",
+}
 """What each claim measures, in a few words."""
 
 
 def as_good(claim: int, value, difference) -> bool:
     """Whether a control's number supports a claim as well as the trained SAE's does.
 
-    ``value``: the control's number; ``difference``: control minus trained, on the same documents (both Estimates).
-    Claim 1 ("about half"): the control's interval lies inside `HALF`. Claims 2 and 3 (a high R²): the difference is
-    not below 0, interval and all. Claim 6 (a low R²): it is not above 0. Claim 8 (a share near its due): the control
-    is not farther from 1, interval and all; its numbers are distances from 1.
+    ``value``: the control's number; ``difference``: control minus trained, on the same documents (both
+    Estimates). Claim 1 ("about half"): the control's interval lies inside `HALF`. Claims 2 and 3 (a high R²):
+    the difference is not below 0, interval and all. Claim 6 (a low R²): it is not above 0. Claim 8 (a share
+    near its due): the control is not farther from 1, interval and all; its numbers are distances from 1.
     """
     if claim == 1:
         return HALF[0] <= value.low and value.high <= HALF[1]
@@ -32,20 +37,25 @@ def as_good(claim: int, value, difference) -> bool:
 def specific(*, measured: Mapping) -> Verdict:
     """Chapter 13: by claim, by control, {"value": Estimate, "difference": Estimate}, as `as_good` takes them.
 
-    *Holds*: no control of `NULLS` is as good as the trained SAE at any claim. *Does not hold*: at every claim that was
-    measured one of them is. *Partly*: anything else.
+    *Holds*: no control of `NULLS` is as good as the trained SAE at any claim. *Does not hold*: at every claim
+    that was measured one of them is. *Partly*: anything else.
     """
     found = {}
     for claim, controls in measured.items():
         null = {name: numbers for name, numbers in controls.items() if name in NULLS}
         if null:
-            found[int(claim)] = [name for name, n in null.items() if as_good(int(claim), n["value"], n["difference"])]
+            found[int(claim)] = [
+                name for name, n in null.items() if as_good(int(claim), n["value"], n["difference"])
+            ]
     if not found:
         return Verdict(UNKNOWN, "The study has no trained SAE to hold the controls against.")
     said = [f"at claim {claim} ({CLAIMS[claim]}) {_listed(names)}" for claim, names in found.items() if names]
     none = [str(claim) for claim, names in found.items() if not names]
-    why = f"As good as the trained SAE, without having learned anything, {'; '.join(said)}." if said else (
-        "At no claim that was measured is a control that learned nothing as good as the trained SAE.")  # fmt: skip
+    why = (
+        f"As good as the trained SAE, without having learned anything, {'; '.join(said)}."
+        if said
+        else ("At no claim that was measured is a control that learned nothing as good as the trained SAE.")
+    )
     if said and none:
         why += f" At {'claim' if len(none) == 1 else 'claims'} {' and '.join(none)} no such control is."
     word = HOLDS if not said else FAILS if not none else PARTLY
@@ -60,11 +70,16 @@ def _listed(names: list[str]) -> str:
 
 
 RULE = (
-    "Each control's number is set beside the trained SAE's, on the same documents. It is *as good* if, at claim 1, its "
-    f"interval lies inside {HALF[0]} to {HALF[1]}; at claims 2 and 3, where a high R² is claimed, the difference to the "
-    "trained SAE is not below 0, interval and all; at claim 6, where a low R² is claimed, it is not above 0; at claim 8 "
-    "it is not farther from its due share. *Holds*: no control that learned nothing (dead, shrunk, random dictionary, "
-    "random-weights model) is as good at any claim. *Does not hold*: at every claim one of them is. *Partly*: anything "
+    "Each control's number is set beside the trained SAE's, on the same documents. It is *as good* if, "
+    "at claim 1, its "
+    f"interval lies inside {HALF[0]} to {HALF[1]}; at claims 2 and 3, where a high R² is claimed, the "
+    f"difference to the "
+    "trained SAE is not below 0, interval and all; at claim 6, where a low R² is claimed, it is not "
+    "above 0; at claim 8 "
+    "it is not farther from its due share. *Holds*: no control that learned nothing (dead, shrunk, "
+    "random dictionary, "
+    "random-weights model) is as good at any claim. *Does not hold*: at every claim one of them is. "
+    "*Partly*: anything "
     "else. Other kinds of trained SAE, and the frozen decoder, are shown and do not decide."
 )
 """The rule in words."""

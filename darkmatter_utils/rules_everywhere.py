@@ -1,4 +1,5 @@
-"""The rule of claim 12, written before any record was counted: is an effect special to one model, layer or kind of SAE?"""
+"""The rule of claim 12, written before any record was counted: is an effect special to one model, layer or
+kind of SAE?"""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ DIFFER = 0.2
 
 
 def everywhere(*, cells: Sequence[Mapping]) -> Verdict:
-    """Claim 12: cells {effect, family, layer, kind, sign}; sign is 1 where the effect has the paper's sign, −1 where it
-    has the opposite one, 0 where its interval holds 0. Every effect is judged by the cells that have a sign."""
+    """Claim 12: cells {effect, family, layer, kind, sign}; sign is 1 where the effect has the paper's sign,
+    −1 where it has the opposite one, 0 where its interval holds 0. Every effect is judged by the cells that
+    have a sign."""
     layers: dict[str, set] = {}
     for cell in cells:
         layers.setdefault(cell["family"], set()).add(cell["layer"])
@@ -36,13 +38,17 @@ def everywhere(*, cells: Sequence[Mapping]) -> Verdict:
         told = f" An effect has the paper's sign in {counted(agree, len(signed), 'cell')}." if signed else ""
         return Verdict(
             UNKNOWN,
-            f"{seen}; the claim is tested with {FAMILIES} families, {LAYERS} layers of each and {KINDS} kinds.{told}",
+            (
+                f"{seen}; the claim is tested with {FAMILIES} families, {LAYERS} layers of each and "
+                f"{KINDS} kinds.{told}"
+            ),
             numbers,
         )
     worst = max(_differ([c for c in signed if c["effect"] == name]) for name in {c["effect"] for c in signed})
     numbers["worst effect"] = worst
     why = (
-        f"{seen}. The sign of an effect differs from the paper's in {percent(share)} of {len(signed)} cells; at the "
+        f"{seen}. The sign of an effect differs from the paper's in {percent(share)} of {len(signed)} "
+        f"cells; at the "
         f"effect where most differ, in {percent(worst)}."
     )
     return Verdict(FAILS if share > DIFFER else PARTLY if worst > DIFFER else HOLDS, why, numbers)
@@ -58,10 +64,13 @@ def _number(count: int, one: str, many: str = "") -> str:
 
 
 RULE = (
-    "The sign of each measured effect, in every model family, layer and kind of SAE of which there is a record; an "
+    "The sign of each measured effect, in every model family, layer and kind of SAE of which there is "
+    "a record; an "
     "effect whose interval holds 0 has none. *Holds*: the sign differs from the paper's in at most "
-    f"{percent(DIFFER)} of the cells. *Does not hold*: in more. *Partly*: in at most {percent(DIFFER)} of all, but in "
-    f"more of some effect's. *Cannot be told*: fewer than {FAMILIES} families, {LAYERS} layers of each and {KINDS} "
+    f"{percent(DIFFER)} of the cells. *Does not hold*: in more. *Partly*: in at most {percent(DIFFER)} "
+    f"of all, but in "
+    f"more of some effect's. *Cannot be told*: fewer than {FAMILIES} families, {LAYERS} layers of each "
+    f"and {KINDS} "
     "kinds of SAE."
 )
 """The rule in words."""

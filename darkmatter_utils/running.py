@@ -32,9 +32,9 @@ def run(
 ) -> Path:
     """Execute one chapter and put it in its place; returns the executed notebook.
 
-    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/``, not into the book.
-    Raises BadInput for a parameter the chapter does not have, ChapterFailed when a cell raises (the notebook as it
-    failed is kept in ``build/failed``).
+    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/``, not into the
+    book. Raises BadInput for a parameter the chapter does not have, ChapterFailed when a cell raises (the
+    notebook as it failed is kept in ``build/failed``).
     """
     import nbformat
 
@@ -73,7 +73,8 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
     from papermill.exceptions import PapermillExecutionError
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)
-    # An interrupted run leaves a task that finds its kernel gone: nothing that the reader of a terminal can use.
+    # An interrupted run leaves a task that finds its kernel gone: nothing that the reader of a terminal
+    # can use.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     environment = {
         RECORDS: str(aside / "records"),
@@ -85,9 +86,15 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
     os.environ.update(environment)
     try:
         return papermill.execute_notebook(
-            str(aside / "in.ipynb"), str(aside / "out.ipynb"), parameters=parameters, kernel_name="python3",
-            progress_bar=sys.stderr.isatty(), cwd=str(aside), stderr_file=sys.stderr, extra_arguments=["--log-level=CRITICAL"],
-        )  # fmt: skip
+            str(aside / "in.ipynb"),
+            str(aside / "out.ipynb"),
+            parameters=parameters,
+            kernel_name="python3",
+            progress_bar=sys.stderr.isatty(),
+            cwd=str(aside),
+            stderr_file=sys.stderr,
+            extra_arguments=["--log-level=CRITICAL"],
+        )
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
@@ -97,7 +104,10 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
         kept = _keep_failed(chapter, aside)
         line = " ".join(str(error.evalue).split()) or "no message"
         raise ChapterFailed(
-            f"chapter {chapter.name}, cell {error.cell_index + 1}: {error.ename}: {line[:500]} (as it failed: {kept})"
+            (
+                f"chapter {chapter.name}, cell {error.cell_index + 1}: {error.ename}: {line[:500]} (as it "
+                f"failed: {kept})"
+            )
         ) from None
     finally:
         for name, value in before.items():
@@ -132,7 +142,8 @@ def _keep_failed(chapter: ChapterFile, aside: Path) -> str:
 
 
 def _move_in(aside: Path, target: Path, text: str, records: Path) -> None:
-    """Put record and notebook in their places; both are written whole, on the same disk, before either is moved."""
+    """Put record and notebook in their places; both are written whole, on the same disk, before either is
+    moved."""
     part = aside / target.name
     part.write_text(text, encoding="utf-8")
     for path in sorted((aside / "records").rglob("*.json")):

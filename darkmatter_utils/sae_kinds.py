@@ -1,4 +1,5 @@
-"""Train the SAEs of other kinds, by SAELens' trainers: TopK, standard L1, and BatchTopK over a frozen random decoder."""
+"""Train the SAEs of other kinds, by SAELens' trainers: TopK, standard L1, and BatchTopK over a frozen random
+decoder."""
 
 from __future__ import annotations
 
@@ -14,29 +15,36 @@ from .sae_training import SaeJob, fit
 
 KINDS = ("topk", "standard", "frozen")
 SEARCH = {"share": 0.2, "first": 2.0, "short": 3, "full": 4, "near": 0.05}
-"""The search for the L1 coefficient, on training rows alone. At most three short runs, of a fifth of the samples, find
-its order of magnitude; then at most four full runs, because L0 goes on falling with training. A run that ends within
-5% of the asked L0 (in its logarithm) ends its stage. Each next coefficient is where the line through the stage's last
-two runs, in log L0 against log coefficient, meets the asked L0, a factor of 4 away at most; after the stage's first
-run the line has the slope −1. The full run nearest to the asked L0 is kept."""
+"""The search for the L1 coefficient, on training rows alone. At most three short runs, of a fifth of the
+samples, find its order of magnitude; then at most four full runs, because L0 goes on falling with training. A
+run that ends within 5% of the asked L0 (in its logarithm) ends its stage. Each next coefficient is where the
+line through the stage's last two runs, in log L0 against log coefficient, meets the asked L0, a factor of 4
+away at most; after the stage's first run the line has the slope −1. The full run nearest to the asked L0 is
+kept."""
 
 
 def train_kind(job: SaeJob, kind: str, activations: np.ndarray, folder: Path, *, log=print) -> Path:
-    """Train ``job`` as ``kind`` on rows of ``activations`` [token, d]; writes ``folder`` as `train_sae` does, returns it.
+    """Train ``job`` as ``kind`` on rows of ``activations`` [token, d]; writes ``folder`` as `train_sae` does,
+    returns it.
 
-    topk keeps the ``job.l0`` largest latents of each token and is saved as a TopK SAE; frozen is BatchTopK whose
-    decoder rows are random unit vectors from the seed and stay, saved as JumpReLU; standard is the L1 SAE, its
-    coefficient found on these rows by `SEARCH`. Decoder rows have norm 1 when saved. Raises ValueError for another kind.
+    topk keeps the ``job.l0`` largest latents of each token and is saved as a TopK SAE; frozen is BatchTopK
+    whose decoder rows are random unit vectors from the seed and stay, saved as JumpReLU; standard is the L1
+    SAE, its coefficient found on these rows by `SEARCH`. Decoder rows have norm 1 when saved. Raises
+    ValueError for another kind.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind '{kind}'; valid: {', '.join(KINDS)}")
     if (folder / "training.json").exists():
         return folder
-    sae, record = search(job, activations, log=log) if kind == "standard" else _run(job, kind, activations, folder)
+    sae, record = (
+        search(job, activations, log=log) if kind == "standard" else _run(job, kind, activations, folder)
+    )
     if kind == "standard":
         sae.fold_W_dec_norm()
     sae.save_inference_model(str(folder))
-    if kind == "topk":  # saving folded the norms of the decoder's rows into the encoder: they are 1 and need no undoing
+    if (
+        kind == "topk"
+    ):  # saving folded the norms of the decoder's rows into the encoder: they are 1 and need no undoing
         cfg = json.loads((folder / "cfg.json").read_text()) | {"rescale_acts_by_decoder_norm": False}
         (folder / "cfg.json").write_text(json.dumps(cfg))
     (folder / "training.json").write_text(json.dumps(asdict(job) | record | {"trained_as": kind}))
@@ -66,7 +74,8 @@ def search(job: SaeJob, activations: np.ndarray, *, log=print):
 
 
 def _next(runs: list[tuple[float, float]]) -> float:
-    """The log coefficient of the next run, from (log coefficient, log L0 over the asked one) of those before."""
+    """The log coefficient of the next run, from (log coefficient, log L0 over the asked one) of those
+    before."""
     (b, n), slope = runs[-1], -1.0
     if len(runs) > 1 and runs[-2][0] != b:
         slope = min(-0.3, (n - runs[-2][1]) / (b - runs[-2][0]))
@@ -83,7 +92,9 @@ def _made(job: SaeJob, kind: str, d: int, l1: float):
         return TopKTrainingSAE(TopKTrainingSAEConfig(**shape, k=int(job.l0)))
     if kind == "standard":
         warm = job.samples // job.batch // 20
-        return StandardTrainingSAE(StandardTrainingSAEConfig(**shape, l1_coefficient=l1, l1_warm_up_steps=warm))
+        return StandardTrainingSAE(
+            StandardTrainingSAEConfig(**shape, l1_coefficient=l1, l1_warm_up_steps=warm)
+        )
     sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**shape, k=job.l0, topk_threshold_lr=0.05))
     with torch.no_grad():
         sae.W_dec.copy_(torch.nn.functional.normalize(torch.randn(sae.W_dec.shape), dim=1))

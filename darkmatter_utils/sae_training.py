@@ -40,7 +40,8 @@ FLOOR = 0.03
 
 
 def learning_rate(step: int, steps: int, *, warm: int = 50) -> float:
-    """Share of the peak: a short warm-up, flat to a quarter of the run, linear decay to two thirds, then ``FLOOR``.
+    """Share of the peak: a short warm-up, flat to a quarter of the run, linear decay to two thirds, then
+    ``FLOOR``.
 
     The last third runs at the floor, so that the curve shows whether training has converged.
     """
@@ -52,30 +53,40 @@ def learning_rate(step: int, steps: int, *, warm: int = 50) -> float:
 def train_sae(job: SaeJob, activations: np.ndarray, folder: Path, *, log=print) -> Path:
     """Train ``job`` on rows of ``activations`` [token, d]; writes ``folder`` as SAELens does and returns it.
 
-    BatchTopK by SAELens' own trainer step; saved as the JumpReLU SAE that SAELens makes of it, in float32, beside
-    training.json: the job, the seconds spent and the curve, a row per ``BATCHES_PER_ROW`` batches with the FVU of
-    those batches. A checkpoint is written each tenth of the run. Raises nothing of its own.
+    BatchTopK by SAELens' own trainer step; saved as the JumpReLU SAE that SAELens makes of it, in float32,
+    beside training.json: the job, the seconds spent and the curve, a row per ``BATCHES_PER_ROW`` batches with
+    the FVU of those batches. A checkpoint is written each tenth of the run. Raises nothing of its own.
     """
     from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 
     if (folder / "training.json").exists():
         return folder
     torch.manual_seed(job.seed)
-    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(
-        d_in=activations.shape[1], d_sae=job.width, k=job.l0, dtype="float32", device="cpu", topk_threshold_lr=0.05,
-    ))  # fmt: skip
+    sae = BatchTopKTrainingSAE(
+        BatchTopKTrainingSAEConfig(
+            d_in=activations.shape[1],
+            d_sae=job.width,
+            k=job.l0,
+            dtype="float32",
+            device="cpu",
+            topk_threshold_lr=0.05,
+        )
+    )
     record = fit(job, sae, activations, folder)
     sae.save_inference_model(str(folder))
-    (folder / "training.json").write_text(json.dumps(asdict(job) | {k: record[k] for k in ("seconds", "curve")}))
+    (folder / "training.json").write_text(
+        json.dumps(asdict(job) | {k: record[k] for k in ("seconds", "curve")})
+    )
     log(f"sae: {job.id} FVU {record['curve'][-1][1]:.4f} in training, {record['seconds']} s")
     return folder
 
 
 def fit(job: SaeJob, sae, activations: np.ndarray, folder: Path | None) -> dict:
-    """Run SAELens' trainer on a fresh training SAE, in place, and fold the scale of x into it: seconds, curve, L0.
+    """Run SAELens' trainer on a fresh training SAE, in place, and fold the scale of x into it: seconds,
+    curve, L0.
 
-    Rows are scaled to a mean squared norm of d, and b_dec starts at their mean. Checkpoints go to ``folder``, if one is
-    given, and a run that was cut off goes on from there.
+    Rows are scaled to a mean squared norm of d, and b_dec starts at their mean. Checkpoints go to ``folder``,
+    if one is given, and a run that was cut off goes on from there.
     """
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
@@ -86,10 +97,20 @@ def fit(job: SaeJob, sae, activations: np.ndarray, folder: Path | None) -> dict:
     with torch.no_grad():
         sae.b_dec.copy_(torch.from_numpy(head.mean(0) * scale))
     logger = LoggingConfig(log_to_wandb=False)
-    config = SAETrainerConfig(total_training_samples=job.samples, train_batch_size_samples=job.batch, lr=job.lr,
-                              lr_end=job.lr, device="cpu", dead_feature_window=200, logger=logger, autocast=True)  # fmt: skip
+    config = SAETrainerConfig(
+        total_training_samples=job.samples,
+        train_batch_size_samples=job.batch,
+        lr=job.lr,
+        lr_end=job.lr,
+        device="cpu",
+        dead_feature_window=200,
+        logger=logger,
+        autocast=True,
+    )
     trainer = SAETrainer(config, sae, iter(()))
-    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda s: learning_rate(s, steps))
+    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+        trainer.optimizer, lambda s: learning_rate(s, steps)
+    )
     start, curve, spent, (residual, total) = (0, [], 0.0, (0.0, 0.0))
     if folder is not None:
         start, curve, spent, (residual, total) = _resume(trainer, sae, folder / "checkpoint")

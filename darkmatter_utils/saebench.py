@@ -1,4 +1,5 @@
-"""Results in the shape that SAEBench tabulates: one JSON a result, with configuration, versions and the SAE's card."""
+"""Results in the shape that SAEBench tabulates: one JSON a result, with configuration, versions and the SAE's
+card."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ TYPE = "dark_matter"
 
 
 def to_json(answer: Answer, *, now: float | None = None) -> str:
-    """One result: eval_type_id, eval_config, eval_result_metrics by category, each metric with its interval's ends.
+    """One result: eval_type_id, eval_config, eval_result_metrics by category, each metric with its interval's
+    ends.
 
     ``now``: seconds since 1970, for eval_id's time; the clock's if not given.
     """
@@ -24,17 +26,30 @@ def to_json(answer: Answer, *, now: float | None = None) -> str:
     key = cache.key_of(title=answer.title, metrics=_metrics(answer.result))
     found = {
         "eval_type_id": TYPE,
-        "eval_config": {**{k: v for k, v in asked.items() if k != "sae"}, "protocol": answer.result.protocol,
-                        "folds": len(answer.result.maps), "ridge": list(answer.result.linear_map.ridge)},
-        "eval_id": key, "datetime_epoch_millis": stamp,
-        "eval_result_metrics": {"decomposition": _metrics(answer.result), "paper_protocol": _metrics(answer.paper),
-                                **{f"null_{name}": _metrics(null) for name, null in answer.nulls.items()},
-                                "sparsity": {"l0": answer.l0}},
-        "eval_result_details": [{"tokens": answer.tokens, "documents": answer.documents, "warnings": list(answer.warnings)}],
-        "sae_bench_commit_hash": "not of SAEBench", "versions": cache.versions(),
-        "sae_lens_id": card.get("id"), "sae_lens_release_id": asked.get("sae"),
-        "sae_lens_version": cache.versions()["sae-lens"], "sae_cfg_dict": card,
-    }  # fmt: skip
+        "eval_config": {
+            **{k: v for k, v in asked.items() if k != "sae"},
+            "protocol": answer.result.protocol,
+            "folds": len(answer.result.maps),
+            "ridge": list(answer.result.linear_map.ridge),
+        },
+        "eval_id": key,
+        "datetime_epoch_millis": stamp,
+        "eval_result_metrics": {
+            "decomposition": _metrics(answer.result),
+            "paper_protocol": _metrics(answer.paper),
+            **{f"null_{name}": _metrics(null) for name, null in answer.nulls.items()},
+            "sparsity": {"l0": answer.l0},
+        },
+        "eval_result_details": [
+            {"tokens": answer.tokens, "documents": answer.documents, "warnings": list(answer.warnings)}
+        ],
+        "sae_bench_commit_hash": "not of SAEBench",
+        "versions": cache.versions(),
+        "sae_lens_id": card.get("id"),
+        "sae_lens_release_id": asked.get("sae"),
+        "sae_lens_version": cache.versions()["sae-lens"],
+        "sae_cfg_dict": card,
+    }
     return json.dumps(_clean(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

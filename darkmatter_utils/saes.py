@@ -55,13 +55,16 @@ class Sae:
 
     @torch.no_grad()
     def codes(self, batch) -> Codes:
-        """The active latents of each token. Cost: tokens × d_model × d_sae multiplications, a chunk at a time."""
+        """The active latents of each token. Cost: tokens × d_model × d_sae multiplications, a chunk at a
+        time."""
         x = torch.as_tensor(getattr(batch, "x", batch))
         parts, small = [], torch.int16 if self.width <= 1 << 15 else torch.int32
         for part in x.split(self.rows):
             latents = self.sae.encode(part.to(self.sae.W_dec))
             row, latent = latents.nonzero(as_tuple=True)
-            parts.append((latent.to(small), latents[row, latent], torch.bincount(row, minlength=len(part)).int()))
+            parts.append(
+                (latent.to(small), latents[row, latent], torch.bincount(row, minlength=len(part)).int())
+            )
         latent, value, l0 = (torch.cat(arrays) for arrays in zip(*parts))
         return Codes(latent, value, l0, x if self._remembers else None)
 
@@ -73,7 +76,9 @@ class Sae:
     @torch.no_grad()
     def decode(self, codes: Codes) -> Float[Tensor, "token d_model"]:
         """Sae(x) from the active latents: a sum of decoder rows, so the silent ones cost nothing."""
-        if codes.x is not None:  # the input was normalised token by token; sae_lens must see it again to undo that
+        if (
+            codes.x is not None
+        ):  # the input was normalised token by token; sae_lens must see it again to undo that
             return torch.cat([self.sae(part.to(self.sae.W_dec)) for part in codes.x.split(self.rows)])
         first = (codes.l0.cumsum(0) - codes.l0).int()
         return self.sae.b_dec + F.embedding_bag(
@@ -83,7 +88,10 @@ class Sae:
     @property
     def _remembers(self) -> bool:
         cfg = self.sae.cfg
-        return cfg.normalize_activations not in (None, "none") or cfg.reshape_activations not in (None, "none")
+        return cfg.normalize_activations not in (None, "none") or cfg.reshape_activations not in (
+            None,
+            "none",
+        )
 
     @torch.no_grad()
     def firing(self, x: Float[Tensor, "token d_model"]) -> Int[Tensor, "d_sae"]:
@@ -92,24 +100,32 @@ class Sae:
         return sum((self.sae.encode(part.to(self.sae.W_dec)) != 0).sum(dim=0) for part in x.split(self.rows))
 
 
-def load_sae(entry: SaeEntry, folder: Path, *, d_model: int, dtype: str = "float32", device: str = "cpu") -> Sae:
+def load_sae(
+    entry: SaeEntry, folder: Path, *, d_model: int, dtype: str = "float32", device: str = "cpu"
+) -> Sae:
     """Load an SAE that SAELens saved; weights may be stored in float16, arithmetic is in ``dtype``.
 
-    Raises BadInput where the folder holds no SAE, or weights of another shape than its configuration or the model's
-    activations say, or values that are NaN or infinite.
+    Raises BadInput where the folder holds no SAE, or weights of another shape than its configuration or the
+    model's activations say, or values that are NaN or infinite.
     """
     if not (folder / "cfg.json").is_file() or not (folder / "sae_weights.safetensors").is_file():
-        raise BadInput(f"SAE {entry.id}: {folder.name} needs cfg.json and sae_weights.safetensors (SAELens' format)")
+        raise BadInput(
+            f"SAE {entry.id}: {folder.name} needs cfg.json and sae_weights.safetensors (SAELens' format)"
+        )
     from sae_lens import SAE
 
     try:
         sae = SAE.load_from_disk(folder, device=device, dtype=dtype)
     except Exception as error:  # safetensors and sae_lens raise many kinds for a damaged folder
-        raise BadInput(f"SAE {entry.id}: {folder.name} cannot be read ({' '.join(str(error).split())[:160]})") from None
+        raise BadInput(
+            f"SAE {entry.id}: {folder.name} cannot be read ({' '.join(str(error).split())[:160]})"
+        ) from None
     sae.eval()
     for name, weight in sae.state_dict().items():
         if not torch.isfinite(weight).all():
-            raise BadInput(f"SAE {entry.id}: {name} holds NaN or infinite values; the file is damaged or overflowed")
+            raise BadInput(
+                f"SAE {entry.id}: {name} holds NaN or infinite values; the file is damaged or overflowed"
+            )
     if sae.cfg.d_in != d_model or tuple(sae.W_dec.shape) != (sae.cfg.d_sae, d_model):
         raise BadInput(
             f"SAE {entry.id}: decodes to {sae.W_dec.shape[1]} dimensions (d_in {sae.cfg.d_in}), "
@@ -146,13 +162,17 @@ def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Te
     """
     wanted, rows = round(l0 * len(x)), max(64, CHUNK // sae.cfg.d_sae)
     first = _pre(sae, x[:rows]).flatten()
-    floor = float(first.kthvalue(max(1, len(first) - min(len(first) - 1, int(2 * l0 * min(rows, len(x)))))).values)
+    floor = float(
+        first.kthvalue(max(1, len(first) - min(len(first) - 1, int(2 * l0 * min(rows, len(x)))))).values
+    )
     for low in (floor, 0.0):  # the first chunk may not speak for all
         values = torch.cat([pre[pre > low] for part in x.split(rows) for pre in [_pre(sae, part)]])
         if len(values) > wanted:
             edge = values.kthvalue(len(values) - wanted).values
             return torch.full((sae.cfg.d_sae,), float(edge), dtype=torch.float32)
-    raise BadInput(f"no threshold gives an L0 of {l0}: only {len(values) / len(x):.3g} latents a token are positive")
+    raise BadInput(
+        f"no threshold gives an L0 of {l0}: only {len(values) / len(x):.3g} latents a token are positive"
+    )
 
 
 def _pre(sae, x: Tensor) -> Tensor:

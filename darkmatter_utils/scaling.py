@@ -1,5 +1,5 @@
-"""Trends over SAE width: change per doubling, a power law with a floor, and widths predicted from the others.
-"""
+"""Trends over SAE width: change per doubling, a power law with a floor, and widths predicted from the
+others."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ def left_out_chart(total: Suite, missed: pd.DataFrame):
 
 
 def flat_chart(measurement):
-    """FVU and FVU_nonlinear over width, with the wedge of lines that change by less than ±FLAT per doubling.
-    """
+    """FVU and FVU_nonlinear over width, with the wedge of lines that change by less than ±FLAT per
+    doubling."""
     l0 = one_l0(measurement)
     parts = {
         "SaeError": width_suite(measurement, "fvu", l0=l0),
@@ -126,13 +126,16 @@ def l0_words(measurement) -> Words:
     own, (low, high) = suite_rows(measurement)["l0"], suite_l0(measurement)
     if one_l0(measurement) is not None:
         return Words(
-            f"The L0 of the suite's SAEs goes from {own.min():.1f} to {own.max():.1f} here, so every number of this chapter "
-            f"is read at L0 {low:.1f}: log FVU is taken as linear in log L0 between the two SAEs of each width that lie "
+            f"The L0 of the suite's SAEs goes from {own.min():.1f} to {own.max():.1f} here, so every "
+            f"number of this chapter "
+            f"is read at L0 {low:.1f}: log FVU is taken as linear in log L0 between the two SAEs of "
+            f"each width that lie "
             "around it."
         )
     if high > low * (1 + ONE_L0):
         return Words(
-            f"The L0 of the suite's SAEs goes from {low:.1f} to {high:.1f} here, and no L0 lies between two SAEs of every "
+            f"The L0 of the suite's SAEs goes from {low:.1f} to {high:.1f} here, and no L0 lies "
+            f"between two SAEs of every "
             "width, so nothing can be read at one L0."
         )
     return Words(f"Here the SAEs of the suite are at one L0 as they are: {low:.2f} to {high:.2f}.")

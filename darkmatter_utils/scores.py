@@ -13,7 +13,8 @@ from .passes import NORM_PARTS, SELF_PARTS
 
 
 class Floors(NamedTuple):
-    """Sums of squares that are only rounding; a target below its floor does not vary (see `metrics.ratio_r2`)."""
+    """Sums of squares that are only rounding; a target below its floor does not vary (see
+    `metrics.ratio_r2`)."""
 
     error: np.ndarray
     """Of each dimension of SaeError [d_model]."""
@@ -21,8 +22,9 @@ class Floors(NamedTuple):
     """Of the squared norm of each of NORM_PARTS [5]."""
 
     @classmethod
-    def of(cls, *, n: float, x_mean: np.ndarray, x_squares: float, error_mean: np.ndarray,
-           norm_mean: np.ndarray) -> Floors:
+    def of(
+        cls, *, n: float, x_mean: np.ndarray, x_squares: float, error_mean: np.ndarray, norm_mean: np.ndarray
+    ) -> Floors:
         """From the tokens' number, Σ‖x − x̄‖² and means. A part of x below 1e3 eps of x is rounding."""
         eps = np.finfo(np.float64).eps
         size = x_squares / n + float(x_mean @ x_mean)
@@ -34,17 +36,21 @@ class Floors(NamedTuple):
 def statistics(s: Mapping[str, np.ndarray], floors: Floors) -> dict[str, np.ndarray]:
     """Every score from totals, each [...batch] or [...batch, d_model or parts].
 
-    n, x [d_model], xx: tokens, Σ(x − ref), Σ‖x − ref‖². error, residual: Σ‖SaeError‖², Σ‖NonlinearError‖². n_r2, e,
-    ee, residual_r2 [d_model]: tokens, Σ(e − ref), Σ(e − ref)² and Σ residual² of those that R² is scored on. t, tt,
-    norm [5], norm_self [4]: Σ(‖z‖² − ref), its square, and what its prediction from x and from z leaves.
+    n, x [d_model], xx: tokens, Σ(x − ref), Σ‖x − ref‖². error, residual: Σ‖SaeError‖², Σ‖NonlinearError‖².
+    n_r2, e, ee, residual_r2 [d_model]: tokens, Σ(e − ref), Σ(e − ref)² and Σ residual² of those that R² is
+    scored on. t, tt, norm [5], norm_self [4]: Σ(‖z‖² − ref), its square, and what its prediction from x and
+    from z leaves.
     """
     n_r2 = np.asarray(s["n_r2"])[..., None]
     x = s["xx"] - (s["x"] ** 2).sum(axis=-1) / s["n"]
     total, residual = s["ee"] - s["e"] ** 2 / n_r2, s["residual_r2"]
-    scores = {"fvu": s["error"] / x, "fvu_linear": (s["error"] - s["residual"]) / x,
-              "fvu_nonlinear": s["residual"] / x,
-              "r2_total": ratio_r2(residual.sum(axis=-1), total.sum(axis=-1), floor=floors.error.sum()),
-              "r2_per_dim": ratio_r2(residual, total, floor=floors.error).mean(axis=-1)}
+    scores = {
+        "fvu": s["error"] / x,
+        "fvu_linear": (s["error"] - s["residual"]) / x,
+        "fvu_nonlinear": s["residual"] / x,
+        "r2_total": ratio_r2(residual.sum(axis=-1), total.sum(axis=-1), floor=floors.error.sum()),
+        "r2_per_dim": ratio_r2(residual, total, floor=floors.error).mean(axis=-1),
+    }
     spread = s["tt"] - s["t"] ** 2 / n_r2
     norms = ratio_r2(s["norm"], spread, floor=floors.norms)
     scores |= {f"norm_r2 {part}": norms[..., i] for i, part in enumerate(NORM_PARTS)}
@@ -64,12 +70,20 @@ class Scores(NamedTuple):
     replicates: dict[str, np.ndarray]
 
 
-def evaluate(plain: Mapping[str, np.ndarray], fair: Mapping[str, np.ndarray], *, fold: np.ndarray, floors: Floors,
-             replicates: int, seed: int) -> Scores:
+def evaluate(
+    plain: Mapping[str, np.ndarray],
+    fair: Mapping[str, np.ndarray],
+    *,
+    fold: np.ndarray,
+    floors: Floors,
+    replicates: int,
+    seed: int,
+) -> Scores:
     """Scores from per-document sums: `plain` [document, ...] gives the values, `fair` the intervals.
 
     fold: each document's fold [document]. Cost: replicates × documents × d_model.
     """
+
     def scored(sums):
         with np.errstate(divide="ignore", invalid="ignore"):
             return statistics(sums, floors)
@@ -82,6 +96,8 @@ def evaluate(plain: Mapping[str, np.ndarray], fair: Mapping[str, np.ndarray], *,
         return Scores({name: Estimate(v) for name, v in value.items()}, per_fold, centre, {})
     drawn = scored(resampled(fair, multinomial_weights(len(fold), replicates, seed=seed)))
     jackknife = scored(without_each(fair))
-    estimates = {name: Estimate(v, *interval(centre[name], drawn[name], jackknife[name], include=v))
-                 for name, v in value.items()}
+    estimates = {
+        name: Estimate(v, *interval(centre[name], drawn[name], jackknife[name], include=v))
+        for name, v in value.items()
+    }
     return Scores(estimates, per_fold, centre, drawn)

@@ -1,7 +1,7 @@
 """The records of the book's chapters, as a chapter that reports on them reads them.
 
-A chapter that calls ``chapter.reads`` has the cell tag ``reads-records``: it runs after all others, the index last, and
-is stale when the values of a record that it read changed, came or went.
+A chapter that calls ``chapter.reads`` has the cell tag ``reads-records``: it runs after all others, the index
+last, and is stale when the values of a record that it read changed, came or went.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ INDEX = 0
 
 
 def folder() -> Path | None:
-    """``book/records`` of the project around the current folder, else of the installed one; None where there is no project."""
+    """``book/records`` of the project around the current folder, else of the installed one; None where there
+    is no project."""
     from .chapters import project_root
 
     try:
@@ -54,7 +55,10 @@ def read(records: Path, study: str, *, reader: int) -> dict[int, dict]:
                 found[int(path.stem)] = json.loads(path.read_text(encoding="utf-8"))["values"]
             except (ValueError, KeyError, TypeError):
                 raise BadInput(
-                    f"{study}/{path.name} is no record of a chapter; make it again: darkmatter run {path.stem} --study {study}"
+                    (
+                        f"{study}/{path.name} is no record of a chapter; make it again: darkmatter run "
+                        f"{path.stem} --study {study}"
+                    )
                 ) from None
     return found
 
@@ -69,6 +73,7 @@ def hashes(records: Path, asked, *, reader: int) -> dict[str, str]:
 
 
 def changed(records: Path, kept: dict, *, reader: int) -> list[str]:
-    """Which records, by "study/NN", are no longer those that a chapter read; ``kept`` is its record's note of them."""
+    """Which records, by "study/NN", are no longer those that a chapter read; ``kept`` is its record's note of
+    them."""
     now, was = hashes(records, kept["asked"], reader=reader), kept["found"]
     return sorted(name for name in now.keys() | was.keys() if now.get(name) != was.get(name))

@@ -18,14 +18,16 @@ SUITES = ("", "depth", "sites", "kinds", "twin", "components")
 PARTS = ("cfg.json", "sae_weights.safetensors", "card.json", "training.json")
 """What a finished SAE's folder under ``build/saes`` holds.
 
-cfg.json and sae_weights.safetensors as SAELens saves them (`saes.shrink`); card.json: l0, fvu, dead on held-out text;
-training.json: the fields of its SaeJob (id, site, width, l0, seed, samples, batch, lr), seconds and curve. Beside them
-entry.json, if it belongs to a named suite: suite, kind (architecture), and target where that is not x.
+cfg.json and sae_weights.safetensors as SAELens saves them (`saes.shrink`); card.json: l0, fvu, dead on
+held-out text; training.json: the fields of its SaeJob (id, site, width, l0, seed, samples, batch, lr),
+seconds and curve. Beside them entry.json, if it belongs to a named suite: suite, kind (architecture), and
+target where that is not x.
 """
 
 
 def finished(build: Path) -> list[dict]:
-    """What the manifest says of every finished SAE: its entry, its card and its curve, in the manifest's order."""
+    """What the manifest says of every finished SAE: its entry, its card and its curve, in the manifest's
+    order."""
     found = []
     for folder in sorted((build / "saes").iterdir()):
         if not all((folder / name).is_file() for name in PARTS):
@@ -33,9 +35,20 @@ def finished(build: Path) -> list[dict]:
         card, training = (json.loads((folder / name).read_text()) for name in ("card.json", "training.json"))
         about = folder / "entry.json"
         more = json.loads(about.read_text()) if about.is_file() else {}
-        entry = dict(id=folder.name, kind="jumprelu", width=training["width"], l0=training["l0"], site=training["site"],
-                     seed=training["seed"], main=not more.get("suite") and training["l0"] == L0, dead=card["dead"],
-                     path=f"saes/{folder.name}") | more  # fmt: skip
+        entry = (
+            dict(
+                id=folder.name,
+                kind="jumprelu",
+                width=training["width"],
+                l0=training["l0"],
+                site=training["site"],
+                seed=training["seed"],
+                main=not more.get("suite") and training["l0"] == L0,
+                dead=card["dead"],
+                path=f"saes/{folder.name}",
+            )
+            | more
+        )
         keys = ("seconds", "samples", "batch", "lr", "trained_as", "l1_coefficient", "search")
         card |= {k: training[k] for k in keys if k in training}
         found.append(dict(entry=entry, card=card, curve=training["curve"], folder=folder))
@@ -49,17 +62,22 @@ def _order(entry: dict) -> tuple:
 
 
 def ship(build: Path, out: Path) -> Path:
-    """Copy what the package carries and write its manifest last; files that did not change are left as they are.
+    """Copy what the package carries and write its manifest last; files that did not change are left as they
+    are.
 
-    A reader that looks in between finds the old manifest and its files. Nothing is removed before the new manifest
-    stands.
+    A reader that looks in between finds the old manifest and its files. Nothing is removed before the new
+    manifest stands.
     """
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}-part-") as made:
         part = Path(made)
         manifest = _fill(build, part)
         for name, about in manifest["files"].items():
             old = out / name
-            if not (old.is_file() and old.stat().st_size == about["bytes"] and cache.sha256(old) == about["sha256"]):
+            if not (
+                old.is_file()
+                and old.stat().st_size == about["bytes"]
+                and cache.sha256(old) == about["sha256"]
+            ):
                 old.parent.mkdir(parents=True, exist_ok=True)
                 (part / name).replace(old)
         (part / "manifest.json").write_text(json.dumps(manifest, separators=(",", ":")) + "\n")
@@ -78,10 +96,13 @@ def _fill(build: Path, part: Path) -> dict:
     np.savez_compressed(part / "tokens.npz", **dict(np.load(build / "held_out.npz")))
     text = json.loads((build / "text.json").read_text())
     notices = text.pop("held_out_licences")
-    (part / "NOTICES.txt").write_text("\n\n".join(
-        f"{'=' * 80}\n{name}: token ids of its source files are in tokens.npz\n{'=' * 80}\n{notice}"
-        for name, notice in notices.items()
-    ) + "\n")  # fmt: skip
+    (part / "NOTICES.txt").write_text(
+        "\n\n".join(
+            f"{'=' * 80}\n{name}: token ids of its source files are in tokens.npz\n{'=' * 80}\n{notice}"
+            for name, notice in notices.items()
+        )
+        + "\n"
+    )
     saes = finished(build)
     for one in saes:
         (part / one["entry"]["path"]).mkdir(parents=True)
@@ -90,18 +111,30 @@ def _fill(build: Path, part: Path) -> dict:
     model = json.loads((build / "model" / "held_out.json").read_text())
     files = {
         p.relative_to(part).as_posix(): dict(bytes=p.stat().st_size, sha256=cache.sha256(p))
-        for p in sorted(part.rglob("*")) if p.is_file()
-    }  # fmt: skip
+        for p in sorted(part.rglob("*"))
+        if p.is_file()
+    }
     table: dict[str, int] = {}
     for name, about in files.items():
         group = name.split("/")[0]
         table[group] = table.get(group, 0) + about["bytes"]
     return dict(
-        made_by="darkmatter train tiny", python=sys.version.split()[0], versions=cache.versions(),
-        megabytes={k: round(v / 1e6, 3) for k, v in table.items()} | {"total": round(sum(table.values()) / 1e6, 3)},
-        model=dict(parameters=model["parameters"], tokens_seen=model["curve"][-1]["tokens"],
-                   seconds=model["curve"][-1]["seconds"], curve=model["curve"]),
-        held_out=model["held_out"], text=text, held_out_distributions=list(corpus.HELD_OUT),
-        saes=[one["entry"] for one in saes], sae_cards={one["entry"]["id"]: one["card"] for one in saes},
-        sae_curves={one["entry"]["id"]: one["curve"] for one in saes}, files=files,
-    )  # fmt: skip
+        made_by="darkmatter train tiny",
+        python=sys.version.split()[0],
+        versions=cache.versions(),
+        megabytes={k: round(v / 1e6, 3) for k, v in table.items()}
+        | {"total": round(sum(table.values()) / 1e6, 3)},
+        model=dict(
+            parameters=model["parameters"],
+            tokens_seen=model["curve"][-1]["tokens"],
+            seconds=model["curve"][-1]["seconds"],
+            curve=model["curve"],
+        ),
+        held_out=model["held_out"],
+        text=text,
+        held_out_distributions=list(corpus.HELD_OUT),
+        saes=[one["entry"] for one in saes],
+        sae_cards={one["entry"]["id"]: one["card"] for one in saes},
+        sae_curves={one["entry"]["id"]: one["curve"] for one in saes},
+        files=files,
+    )

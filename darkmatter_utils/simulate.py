@@ -97,8 +97,17 @@ class World:
         for name in ("hierarchy", "heteroscedastic", "document_share", "manifold_frequency", "topic_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"world: {name} is {getattr(self, name)}; give a share between 0 and 1")
-        for name in ("dense", "curved", "noise", "spread", "scale_document", "scale_token", "topics",
-                     "manifolds", "seed"):
+        for name in (
+            "dense",
+            "curved",
+            "noise",
+            "spread",
+            "scale_document",
+            "scale_token",
+            "topics",
+            "manifolds",
+            "seed",
+        ):
             if getattr(self, name) < 0:
                 raise BadInput(f"world: {name} is {getattr(self, name)}; give 0 or more")
         if not 0 < self.l0 <= self.cap * self.features or not 0 < self.cap <= 1:
@@ -145,8 +154,16 @@ class World:
         second /= np.linalg.norm(second, axis=1, keepdims=True) + (self.manifolds == 0)
         mean = np.zeros(self.d_model)
         mean[rng.permutation(self.d_model)[: self.huge_dims]] = self.huge_mean
-        return dict(directions=unit(self.features), parent=parent, topic=topic, first=first, second=second,
-                    dense=unit(self.dense_rank), curved=unit(self.dense_rank), mean=mean)
+        return dict(
+            directions=unit(self.features),
+            parent=parent,
+            topic=topic,
+            first=first,
+            second=second,
+            dense=unit(self.dense_rank),
+            curved=unit(self.dense_rank),
+            mean=mean,
+        )
 
     @property
     def directions(self) -> Float64[Tensor, "features d_model"]:
@@ -206,19 +223,26 @@ class World:
         row, feature = np.nonzero(fires)
         value = lognormal(rng, log_spread(self.spread), row.size) * scale[row]
 
-        parts = {"mean": np.tile(made["mean"], (tokens, 1)),
-                 "features": self.combine(tokens, row, feature, value)}
+        parts = {
+            "mean": np.tile(made["mean"], (tokens, 1)),
+            "features": self.combine(tokens, row, feature, value),
+        }
         for name, part in self._dense_parts(rng, np.bincount(row, minlength=tokens)).items():
             parts[name] = part * scale[:, None]
 
         strongest = np.full(tokens, self.features)
         order = np.argsort(value, kind="stable")
         strongest[row[order]] = feature[order]  # the last write of a row is its largest value
-        return WorldBatch(x=torch.from_numpy(sum(parts[name] for name in PARTS)),
-                          document=torch.full((tokens,), index), position=torch.arange(tokens),
-                          token=torch.from_numpy(strongest), row=torch.from_numpy(row),
-                          feature=torch.from_numpy(feature), value=torch.from_numpy(value),
-                          parts={name: torch.from_numpy(part) for name, part in parts.items()})
+        return WorldBatch(
+            x=torch.from_numpy(sum(parts[name] for name in PARTS)),
+            document=torch.full((tokens,), index),
+            position=torch.arange(tokens),
+            token=torch.from_numpy(strongest),
+            row=torch.from_numpy(row),
+            feature=torch.from_numpy(feature),
+            value=torch.from_numpy(value),
+            parts={name: torch.from_numpy(part) for name, part in parts.items()},
+        )
 
     def combine(self, tokens: int, row: np.ndarray, feature: np.ndarray, value: np.ndarray) -> np.ndarray:
         """Σ value · direction [token, d_model] of the fires of each token, in one thread."""

@@ -1,7 +1,7 @@
 """Which modules a result follows from: those that a process loaded, and all that these import.
 
-Reading the import statements, also those inside functions, gives the same modules whether a result was computed or
-found in the cache.
+Reading the import statements, also those inside functions, gives the same modules whether a result was
+computed or found in the cache.
 """
 
 from __future__ import annotations

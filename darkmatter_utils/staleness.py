@@ -1,8 +1,8 @@
-"""Why a chapter has to run again: its cells, the modules it uses, its parameters, its data, the versions or a record that
-it reads changed.
+"""Why a chapter has to run again: its cells, the modules it uses, its parameters, its data, the versions or a
+record that it reads changed.
 
-A *stamp* in the ignored folder ``build/stamps`` says that a chapter was run on this machine, how long it took and
-which bytes came out; a fresh clone has none, so that its ``make book`` executes everything.
+A *stamp* in the ignored folder ``build/stamps`` says that a chapter was run on this machine, how long it took
+and which bytes came out; a fresh clone has none, so that its ``make book`` executes everything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def stamp_path(chapter: ChapterFile, study: str) -> Path:
 
 
 def stamp(chapter: ChapterFile, study: str, *, cells: str, notebook: str, seconds: float) -> None:
-    """Note that a chapter ran here: hashes of cells, executed notebook and record, and what changes from run to run."""
+    """Note that a chapter ran here: hashes of cells, executed notebook and record, and what changes from run
+    to run."""
     path = stamp_path(chapter, study)
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {
@@ -48,8 +49,8 @@ def read_stamp(chapter: ChapterFile, study: str) -> dict | None:
 def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
     """Why a chapter's last result no longer follows from what is here; None when it does.
 
-    Compares hashes of cells, of the modules that the run imported, of the study's settings and data and of the records
-    that it read, and versions of the packages; reads records, no activation.
+    Compares hashes of cells, of the modules that the run imported, of the study's settings and data and of
+    the records that it read, and versions of the packages; reads records, no activation.
     """
     executed, record = chapter.executed(study), _json(chapter.record(study))
     if not executed.exists():
@@ -106,7 +107,8 @@ def not_run_here(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None
 def due(root: Path, study: str = DEFAULT_STUDY) -> list[tuple[ChapterFile, str]]:
     """The chapters that a build has to run, each with its reason, in the order of the book.
 
-    A chapter that reads records is due as well when a chapter that it may read is: it runs again if that one's values change.
+    A chapter that reads records is due as well when a chapter that it may read is: it runs again if that
+    one's values change.
     """
     found = {chapter: due_reason(chapter, study) for chapter in chapters(root)}
     first = [f"{c.number:02d}" for c, reason in found.items() if reason and not c.reads_records()]

@@ -18,8 +18,8 @@ from .study import Study
 from .text import Contexts, read_contexts
 
 MICRO = 4
-"""Contexts of one forward pass; fixed, so that numbers do not depend on the batch size, and small, so that it stays
-in cache."""
+"""Contexts of one forward pass; fixed, so that numbers do not depend on the batch size, and small, so that it
+stays in cache."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Batch:
 
 
 class Source:
-    """Where a study's activations come from. ``batches()`` can be called again and yields the same numbers."""
+    """Where a study's activations come from. ``batches()`` can be called again and yields the same
+    numbers."""
 
     def __init__(self, study: Study, *, contexts_a_batch: int = 16):
         self.study, self.contexts_a_batch = study, contexts_a_batch
@@ -57,8 +58,13 @@ class Source:
         if self.study.model is None:
             return None
         folder = self.study.data_folder() / self.study.model
-        model = load_model(folder, name=self.study.name, dtype=self.study.model_dtype or self.study.dtype, device=self.study.device,
-                           random_weights=self.study.random_weights)  # fmt: skip
+        model = load_model(
+            folder,
+            name=self.study.name,
+            dtype=self.study.model_dtype or self.study.dtype,
+            device=self.study.device,
+            random_weights=self.study.random_weights,
+        )
         model.check_site(self.study.site)
         return model
 
@@ -70,7 +76,8 @@ class Source:
         contexts = read_contexts(self.study.data_folder(), self.study.text, limit=self.study.contexts)
         if contexts.tokens.shape[1] <= self.study.window[0] + 1:
             raise BadInput(
-                f"study {self.study.name}: contexts have {contexts.tokens.shape[1]} tokens, but the window starts at "
+                f"study {self.study.name}: contexts have {contexts.tokens.shape[1]} tokens, but the "
+                f"window starts at "
                 f"{self.study.window[0]}; start it earlier"
             )
         return contexts
@@ -107,7 +114,8 @@ class Source:
         return -(-total // self.contexts_a_batch)
 
     def batches(self) -> Iterator[Batch]:
-        """Every token of the study, in order. Raises BadInput for a NaN or infinite activation, naming site and document."""
+        """Every token of the study, in order. Raises BadInput for a NaN or infinite activation, naming site
+        and document."""
         for batch in self._simulated() if self.world is not None else self._read():
             bad = ~torch.isfinite(batch.x).all(dim=1)
             if bad.any():
@@ -124,8 +132,16 @@ class Source:
     def _simulated(self) -> Iterator[Batch]:
         for made in self.world.documents(0, self.study.world["documents"], batch=self.contexts_a_batch):
             document, position = made.document.numpy(), made.position.numpy()
-            yield Batch(made.x, document, document, position, made.token.numpy(), np.full(len(made.x), np.nan),
-                        self._window(position), made)  # fmt: skip
+            yield Batch(
+                made.x,
+                document,
+                document,
+                position,
+                made.token.numpy(),
+                np.full(len(made.x), np.nan),
+                self._window(position),
+                made,
+            )
 
     def _read(self) -> Iterator[Batch]:
         length = self.contexts.tokens.shape[1]
@@ -136,10 +152,15 @@ class Source:
             x = torch.cat(xs)[:, 1:].flatten(0, 1)
             position = np.tile(np.arange(1, length), len(rows))
             yield Batch(
-                x=x, context=np.repeat(rows, length - 1), document=np.repeat(self.contexts.document[rows], length - 1),
-                position=position, token=self.contexts.tokens[rows][:, 1:].ravel().astype(np.int64),
-                loss=torch.cat(losses)[:, 1:].flatten().cpu().numpy(), scored=self._window(position), source=x,
-            )  # fmt: skip
+                x=x,
+                context=np.repeat(rows, length - 1),
+                document=np.repeat(self.contexts.document[rows], length - 1),
+                position=position,
+                token=self.contexts.tokens[rows][:, 1:].ravel().astype(np.int64),
+                loss=torch.cat(losses)[:, 1:].flatten().cpu().numpy(),
+                scored=self._window(position),
+                source=x,
+            )
 
     def _forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         found, logits = self.model.run(tokens, [self.study.site])
@@ -149,20 +170,23 @@ class Source:
 class Kept:
     """Batches and reconstructions of a source, kept in memory up to a budget and made again beyond it.
 
-    A pass over a study is the same numbers either way. An SAE's codes are kept rather than its reconstruction: at an
-    L0 of 8 they are a sixteenth of its size.
+    A pass over a study is the same numbers either way. An SAE's codes are kept rather than its
+    reconstruction: at an L0 of 8 they are a sixteenth of its size.
     """
 
     def __init__(self, source: Source, saes: list, *, memory: int):
         self.source, self.saes = source, saes
         whole = source.tokens * source.d_model * 8
-        self.keeps = whole <= memory  # all activations or none: a pass that lacks one batch runs the model for all
+        self.keeps = (
+            whole <= memory
+        )  # all activations or none: a pass that lacks one batch runs the model for all
         self.room = memory - whole if self.keeps else memory
         self.batches: dict[int, Batch] = {}
         self.codes: dict[tuple[int, str], object] = {}
 
     def __iter__(self) -> Iterator[tuple[Batch, Callable[[], Iterator[tuple[str, Tensor, Tensor]]]]]:
-        """(batch, function that yields (SAE id, reconstruction, L0) for every SAE or ``only`` one) for each batch of the study."""
+        """(batch, function that yields (SAE id, reconstruction, L0) for every SAE or ``only`` one) for each
+        batch of the study."""
         whole = len(self.batches) == len(self.source)
         stream = (self.batches[i] for i in range(len(self.source))) if whole else self.source.batches()
         for index, batch in enumerate(stream):
@@ -190,7 +214,8 @@ class Kept:
 
 
 def shuffled_rows(rows: np.ndarray, batch: int, *, seed: int, start: int = 0) -> Iterator[np.ndarray]:
-    """Endless batches [batch, d] of ``rows`` in random order, a new order each pass; ``start`` skips batches."""
+    """Endless batches [batch, d] of ``rows`` in random order, a new order each pass; ``start`` skips
+    batches."""
     per_pass = len(rows) // batch
     step = start
     while True:

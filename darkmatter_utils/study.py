@@ -44,7 +44,8 @@ class SaeEntry:
     suite: str = ""
     """Which comparison it was trained for; the unnamed suite is the one that chapters 01 to 05 measure."""
     target: str = "x"
-    """Part of x that it was trained on and reads: a component SAE's is LinearError, NonlinearError, noise..."""
+    """Part of x that it was trained on and reads: a component SAE's is LinearError, NonlinearError,
+    noise..."""
     dials: dict[str, Any] = field(default_factory=dict)
     """Settings of a null SAE."""
 
@@ -62,7 +63,8 @@ class Study:
     model: str | None = None
     """Folder of a transformers model, relative to the data; None: activations are simulated."""
     data: str | None = None
-    """Folder of an embedded study's files (a name inside the package, ``made`` to be made on the spot, or a path)."""
+    """Folder of an embedded study's files (a name inside the package, ``made`` to be made on the spot, or a
+    path)."""
     text: str | None = None
     """Which token set of the data is decomposed; None for a simulated world."""
     window: tuple[int, int] = (0, 1 << 30)
@@ -76,14 +78,16 @@ class Study:
     dtype: str = "float64"
     """Of the SAEs, and of the model unless `model_dtype` says otherwise."""
     model_dtype: str | None = None
-    """Precision in which the model runs, e.g. bfloat16; None: ``dtype``. What is read from it is float32 or wider."""
+    """Precision in which the model runs, e.g. bfloat16; None: ``dtype``. What is read from it is float32 or
+    wider."""
     device: str = "cpu"
     contexts: int | None = None
     """Only so many contexts of the text; None: all."""
     suite: str = ""
     """Which of its SAEs are measured: those at its site that belong to this suite."""
     random_weights: int | None = None
-    """Seed of random weights that replace the model's, each matrix with the mean and spread of the trained one."""
+    """Seed of random weights that replace the model's, each matrix with the mean and spread of the trained
+    one."""
     world: dict[str, Any] = field(default_factory=dict)
     """Dials of a simulated world, and how many ``documents`` of it."""
     saes: tuple[SaeEntry, ...] = ()
@@ -91,12 +95,14 @@ class Study:
 
     def __post_init__(self) -> None:
         yaml_files.check_name(self.name)
-        say = lambda line: BadInput(f"study {self.name}: {line}")  # noqa: E731
+        say = lambda line: BadInput(f"study {self.name}: {line}")
         start, stop = self.window
         if not 0 <= start < stop:
             raise say(f"window [{start}, {stop}] is empty; give [first position, one after the last]")
         if self.folds < 2:
-            raise say(f"folds is {self.folds}; a fold is scored by a map fitted on the others, so give at least 2")
+            raise say(
+                f"folds is {self.folds}; a fold is scored by a map fitted on the others, so give at least 2"
+            )
         if self.bootstrap < 100:
             raise say(f"bootstrap is {self.bootstrap}; give at least 100 resamples for a 95% interval")
         if self.seed < 0 or (self.contexts is not None and self.contexts < 1):
@@ -108,7 +114,9 @@ class Study:
         if self.ridge != "cv" and (isinstance(self.ridge, str) or self.ridge < 0):
             raise say(f"ridge is {self.ridge!r}; give a number of 0 or more, or cv")
         if (self.model is None) != bool(self.world):
-            raise say("give either a model or a world: activations are read from one or simulated by the other")
+            raise say(
+                "give either a model or a world: activations are read from one or simulated by the other"
+            )
         if self.model is not None and (self.data is None or self.text is None):
             raise say("a model needs data (where its files are) and text (which token set)")
         ids = [sae.id for sae in self.saes]
@@ -119,7 +127,8 @@ class Study:
     def load(cls, source: "str | Path | Study") -> "Study":
         """A study by name or by the path of its YAML file; BadInput names the nearest valid names.
 
-        A recipe (a study whose model and SAEs come from elsewhere) is the study that `preparing.prepare` made of it.
+        A recipe (a study whose model and SAEs come from elsewhere) is the study that `preparing.prepare` made
+        of it.
         """
         if isinstance(source, Study):
             return source
@@ -132,9 +141,16 @@ class Study:
             path = STUDIES / f"{source}.yaml"
             if not path.is_file():
                 valid = [*study_names(), *recipes.names()]
-                raise BadInput(f"unknown study '{source}'; {nearest(str(source), valid)} (or the path of a .yaml file)")
+                raise BadInput(
+                    f"unknown study '{source}'; {nearest(str(source), valid)} (or the path of a .yaml file)"
+                )
         elif not path.is_file():
-            raise BadInput(f"no study file at {path}; give a name ({', '.join([*study_names(), *recipes.names()])}) or a .yaml file")
+            raise BadInput(
+                (
+                    f"no study file at {path}; give a name "
+                    f"({', '.join([*study_names(), *recipes.names()])}) or a .yaml file"
+                )
+            )
         return cls.of(yaml_files.read(path), base=path.parent)
 
     @classmethod
@@ -149,7 +165,8 @@ class Study:
         if settings.get("saes") == "manifest":
             settings["saes"] = manifest_entries(settings.get("data"))
         settings["saes"] = tuple(
-            _typed(SaeEntry, entry, f"{where}: sae {i}") for i, entry in enumerate(_sequence(settings.get("saes"), where))
+            _typed(SaeEntry, entry, f"{where}: sae {i}")
+            for i, entry in enumerate(_sequence(settings.get("saes"), where))
         )
         return _typed(cls, settings, where)
 
@@ -164,14 +181,17 @@ class Study:
     def at(self, site: str | None = None, *, suite: str | None = None, **changes: Any) -> "Study":
         """The same study at another site, of another suite of its SAEs, or with other settings.
 
-        Raises BadInput where that makes a contradiction, or for a site and suite without any SAE, naming those that have.
+        Raises BadInput where that makes a contradiction, or for a site and suite without any SAE, naming
+        those that have.
         """
         changes |= {key: value for key, value in (("site", site), ("suite", suite)) if value is not None}
         made = dataclasses.replace(self, **changes)
         if not made.selected():
             have = sorted({f"{e.suite or 'the unnamed suite'} at {e.site or self.site}" for e in self.saes})
-            raise BadInput(f"study {self.name} has no SAE of {made.suite or 'the unnamed suite'} at {made.site}; "
-                           f"it has {', '.join(have)}")
+            raise BadInput(
+                f"study {self.name} has no SAE of {made.suite or 'the unnamed suite'} at {made.site}; "
+                f"it has {', '.join(have)}"
+            )
         return made
 
     def selected(self) -> tuple[SaeEntry, ...]:
@@ -185,7 +205,9 @@ class Study:
     def fingerprint(self) -> str:
         """sha256 of the settings that numbers depend on (not of the data's bytes)."""
         chosen = [dataclasses.asdict(entry) for entry in self.selected()]
-        settings = {k: v for k, v in self.to_dict().items() if k not in ("title", "device")} | {"saes": chosen}
+        settings = {k: v for k, v in self.to_dict().items() if k not in ("title", "device")} | {
+            "saes": chosen
+        }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def sae(self, id: str) -> SaeEntry:
@@ -210,7 +232,9 @@ def data_folder(data: str) -> Path:
     folder = DATA / data if not Path(data).is_absolute() else Path(data)
     if not (folder / "manifest.json").is_file():
         have = sorted(p.parent.name for p in DATA.glob("*/manifest.json"))
-        raise BadInput(f"no data at '{data}' (a folder with manifest.json); embedded: {', '.join(have) or 'none'}")
+        raise BadInput(
+            f"no data at '{data}' (a folder with manifest.json); embedded: {', '.join(have) or 'none'}"
+        )
     return folder
 
 
@@ -240,14 +264,20 @@ def _typed(kind, settings: Any, where: str):
     for key, value in settings.items():
         if key not in known:
             raise BadInput(f"{where}: unknown key '{key}'; {nearest(key, known)}")
-        if key == "window" and isinstance(value, list | tuple) and len(value) == 2 and all(
-            isinstance(v, int) and not isinstance(v, bool) for v in value
+        if (
+            key == "window"
+            and isinstance(value, list | tuple)
+            and len(value) == 2
+            and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
         ):
             settings = settings | {key: tuple(value)}
         elif key != "saes" and not _fits(value, hints[key]):
             raise BadInput(f"{where}: {key} is {value!r}; expected {_words(hints[key])}")
-    missing = [f.name for f in fields(kind) if f.default is f.default_factory is dataclasses.MISSING
-               and f.name not in settings]  # fmt: skip
+    missing = [
+        f.name
+        for f in fields(kind)
+        if f.default is f.default_factory is dataclasses.MISSING and f.name not in settings
+    ]
     if missing:
         raise BadInput(f"{where}: {' and '.join(missing)} missing")
     return kind(**settings)

@@ -1,4 +1,5 @@
-"""``darkmatter study``: write a study of one's own, check what it would take, prepare it; take its results elsewhere."""
+"""``darkmatter study``: write a study of one's own, check what it would take, prepare it; take its results
+elsewhere."""
 
 from __future__ import annotations
 
@@ -7,23 +8,43 @@ from pathlib import Path
 
 def add(commands, command) -> None:
     """Add the command to the parser; ``command`` is the command line's own way of doing so."""
-    study = command(commands, "study", None, "a study of your own: new, check, prepare; its results: export, import, verify", study=False)
+    study = command(
+        commands,
+        "study",
+        None,
+        "a study of your own: new, check, prepare; its results: export, import, verify",
+        study=False,
+    )
     actions = study.add_subparsers(required=True, metavar="ACTION", parser_class=type(study))
     new = command(actions, "new", _new, "write a study of ten lines to start from", study=False)
     new.add_argument("file", help="the .yaml file to write")
     new.add_argument("--model", default="gpt2", help="transformers folder or name on the hub (gpt2)")
     new.add_argument("--sae", default="gpt2-small-res-jb/blocks.8.hook_resid_pre", help="SAE folder or name")
     new.add_argument("--text", default="embedded", help="text file, folder, dataset, or embedded")
-    for name, function, about in (("check", _check, "validate a study and say what it costs; nothing is downloaded"),
-                                  ("prepare", _prepare, "bring a study's files here and store its tokens and SAEs")):  # fmt: skip
+    for name, function, about in (
+        ("check", _check, "validate a study and say what it costs; nothing is downloaded"),
+        ("prepare", _prepare, "bring a study's files here and store its tokens and SAEs"),
+    ):
         action = command(actions, name, function, about, study=False)
-        action.add_argument("study", help="a .yaml file, or one of: gpt2, gemma-2-2b, gemma-2-9b, llama-3.1-8b")
-    export = command(actions, "export", _export, "write a study's results to one file, to be read on another machine", study=False)
+        action.add_argument(
+            "study", help="a .yaml file, or one of: gpt2, gemma-2-2b, gemma-2-9b, llama-3.1-8b"
+        )
+    export = command(
+        actions,
+        "export",
+        _export,
+        "write a study's results to one file, to be read on another machine",
+        study=False,
+    )
     export.add_argument("study", help="name of a study, or the path of its YAML file")
     export.add_argument("file", help="the .tar file to write")
-    for name, function, about in (("import", _import, "put the results of such a file into the cache here"),
-                                  ("verify", _verify, "check such a file against its digests")):  # fmt: skip
-        command(actions, name, function, about, study=False).add_argument("file", help="a .tar file of study export")
+    for name, function, about in (
+        ("import", _import, "put the results of such a file into the cache here"),
+        ("verify", _verify, "check such a file against its digests"),
+    ):
+        command(actions, name, function, about, study=False).add_argument(
+            "file", help="a .tar file of study export"
+        )
 
 
 def _new(options) -> None:
@@ -39,7 +60,9 @@ def _check(options) -> None:
     if not recipes.is_recipe(options.study):
         study = Study.load(options.study)
         preparing.check_ready(study)
-        print(f"study {study.name}: ready, {len(study.saes)} SAEs at {', '.join(study.sites()) or study.site}")
+        print(
+            f"study {study.name}: ready, {len(study.saes)} SAEs at {', '.join(study.sites()) or study.site}"
+        )
         return
     for line in preparing.check(recipes.load(options.study)):
         print(line)
@@ -93,4 +116,9 @@ def _differences(about: dict) -> None:
 
     for name, version in versions().items():
         if about["versions"].get(name) != version:
-            print(f"note: made with {name} {about['versions'].get(name)}, here is {version}: results will be made anew")
+            print(
+                (
+                    f"note: made with {name} {about['versions'].get(name)}, here is {version}: results "
+                    f"will be made anew"
+                )
+            )

@@ -1,4 +1,5 @@
-"""Every SAE that ``darkmatter train tiny`` trains: the suite in width and L0, and those that one comparison needs."""
+"""Every SAE that ``darkmatter train tiny`` trains: the suite in width and L0, and those that one comparison
+needs."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class Planned:
     job: SaeJob
     suite: str = ""
     kind: str = "batchtopk"
-    """What is trained: batchtopk (read as JumpReLU), topk, standard (L1) or frozen (batchtopk, random fixed decoder)."""
+    """What is trained: batchtopk (read as JumpReLU), topk, standard (L1) or frozen (batchtopk, random fixed
+    decoder)."""
     random_weights: int | None = None
     """Seed of the random weights of the model that its activations come from; None: the trained ones."""
 
@@ -55,14 +57,23 @@ def _name(width: int, l0: float, seed: int) -> str:
 
 def others(site: str = SITE) -> list[Planned]:
     """The suites "kinds", "twin", "sites" and "depth", in the order of their training."""
-    job = lambda id, width, site=site, **more: SaeJob(  # noqa: E731
-        id=id, site=site, width=width, l0=L0, seed=0, samples=SAMPLES, **more)  # fmt: skip
-    made = [Planned(job("kind-topk", WIDTH), "kinds", "topk"), Planned(job("kind-frozen", WIDTH), "kinds", "frozen"),
-            Planned(job("kind-l1", WIDTH, lr=L1_RATE), "kinds", "standard"),
-            Planned(job("twin-w1024", WIDTH), "twin", random_weights=TWIN_SEED)]  # fmt: skip
-    made += [Planned(job(f"site-{name}-w{WIDTH}", WIDTH, other), "sites") for name, other in OTHER_SITES.items()]
-    made += [Planned(job(f"depth-l{layer}-w{width}", width, other), "depth")
-             for layer, other in DEPTH_SITES.items() for width in DEPTH_WIDTHS]  # fmt: skip
+    job = lambda id, width, site=site, **more: SaeJob(
+        id=id, site=site, width=width, l0=L0, seed=0, samples=SAMPLES, **more
+    )
+    made = [
+        Planned(job("kind-topk", WIDTH), "kinds", "topk"),
+        Planned(job("kind-frozen", WIDTH), "kinds", "frozen"),
+        Planned(job("kind-l1", WIDTH, lr=L1_RATE), "kinds", "standard"),
+        Planned(job("twin-w1024", WIDTH), "twin", random_weights=TWIN_SEED),
+    ]
+    made += [
+        Planned(job(f"site-{name}-w{WIDTH}", WIDTH, other), "sites") for name, other in OTHER_SITES.items()
+    ]
+    made += [
+        Planned(job(f"depth-l{layer}-w{width}", width, other), "depth")
+        for layer, other in DEPTH_SITES.items()
+        for width in DEPTH_WIDTHS
+    ]
     return made
 
 

@@ -1,5 +1,5 @@
-"""Words and tables as notebooks show them: Markdown text, plain HTML tables, the same bytes from run to run.
-"""
+"""Words and tables as notebooks show them: Markdown text, plain HTML tables, the same bytes from run to
+run."""
 
 from __future__ import annotations
 

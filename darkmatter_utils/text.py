@@ -22,9 +22,11 @@ class Contexts:
 
 
 def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Contexts:
-    """The token set ``text`` of a data folder (tokens.npz: ``<text>_tokens``, ``<text>_document``, ``<text>_names``).
+    """The token set ``text`` of a data folder (tokens.npz: ``<text>_tokens``, ``<text>_document``,
+    ``<text>_names``).
 
-    ``limit`` keeps the first contexts only. Raises BadInput for an unknown set or arrays that do not fit together.
+    ``limit`` keeps the first contexts only. Raises BadInput for an unknown set or arrays that do not fit
+    together.
     """
     path = folder / "tokens.npz"
     if not path.is_file():
@@ -39,7 +41,9 @@ def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Conte
     except BadInput:
         raise
     except Exception as error:  # a damaged zip raises many kinds
-        raise BadInput(f"{folder.name}/tokens.npz cannot be read ({error}); restore it from the repository") from None
+        raise BadInput(
+            f"{folder.name}/tokens.npz cannot be read ({error}); restore it from the repository"
+        ) from None
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or document.shape != tokens.shape[:1]:
         raise BadInput(
             f"{text}: tokens must be ints [context, position] and document ints [context], got "

@@ -1,7 +1,9 @@
-"""Vega-Lite charts as notebook outputs and as parts of a page: interactive, static without JavaScript, no network.
+"""Vega-Lite charts as notebook outputs and as parts of a page: interactive, static without JavaScript, no
+network.
 
-A notebook stores the specification and a PNG (for viewers that cannot draw it). The book turns the specification into
-a static SVG plus the specification itself, which one script for the whole book draws again, interactively.
+A notebook stores the specification and a PNG (for viewers that cannot draw it). The book turns the
+specification into a static SVG plus the specification itself, which one script for the whole book draws
+again, interactively.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ LARGEST = 120_000
 
 
 def render(spec: dict, *, scale: float = 1.0, **_) -> dict:
-    """The MIME bundle of one chart: specification, PNG, one line of text. Registered with altair as ``darkmatter``.
+    """The MIME bundle of one chart: specification, PNG, one line of text. Registered with altair as
+    ``darkmatter``.
 
-    Raises ValueError when the specification exceeds 120 kB: aggregate first, a page is no place for raw tokens.
-    Cost: about 0.1 s, most of it the PNG. The same chart gives the same bytes, in whatever order charts are made.
+    Raises ValueError when the specification exceeds 120 kB: aggregate first, a page is no place for raw
+    tokens. Cost: about 0.1 s, most of it the PNG. The same chart gives the same bytes, in whatever order
+    charts are made.
     """
     import vl_convert
 
@@ -43,9 +47,11 @@ def render(spec: dict, *, scale: float = 1.0, **_) -> dict:
 
 
 def settle(spec: dict) -> dict:
-    """A copy of ``spec`` that depends on the chart alone: numbers rounded, generated names numbered from 1, keys sorted.
+    """A copy of ``spec`` that depends on the chart alone: numbers rounded, generated names numbered from 1,
+    keys sorted.
 
-    altair numbers views and parameters by a counter of the whole process and names data by a hash of its bytes.
+    altair numbers views and parameters by a counter of the whole process and names data by a hash of its
+    bytes.
     """
     spec = _rounded(copy.deepcopy(spec))
     names: dict[str, str] = {}
@@ -73,7 +79,8 @@ def _rounded(value):
 
 
 class VegaLiteRenderer:
-    """myst-nb plug-in: a chart becomes a ``div.vl-chart`` of a static SVG and its specification; LaTeX keeps the PNG."""
+    """myst-nb plug-in: a chart becomes a ``div.vl-chart`` of a static SVG and its specification; LaTeX keeps
+    the PNG."""
 
     mime_priority_overrides: ClassVar = [("html", MIME, 1)]
 
@@ -89,7 +96,8 @@ class VegaLiteRenderer:
 
 
 def html(spec: dict) -> str:
-    """One chart as HTML that is complete without a script: SVG, and the specification for ``vega-book.js``."""
+    """One chart as HTML that is complete without a script: SVG, and the specification for
+    ``vega-book.js``."""
     import vl_convert
 
     text = json.dumps(spec, sort_keys=True).replace("</", "<\\/")
@@ -109,11 +117,13 @@ def html(spec: dict) -> str:
 
 
 def write_script(path: Path) -> None:
-    """Write ``vega-book.js``: Vega, Vega-Lite, Vega-Embed and the drawing code, once for the whole book (0.9 MB)."""
+    """Write ``vega-book.js``: Vega, Vega-Lite, Vega-Embed and the drawing code, once for the whole book (0.9
+    MB)."""
     import vl_convert
 
     draw = (Path(__file__).parent / "static" / "draw-charts.js").read_text()
-    # The bundle has top-level one-letter constants, and type="module" does not load from file://: hence a function.
+    # The bundle has top-level one-letter constants, and type="module" does not load from file://: hence
+    # a function.
     text = "(() => {" + vl_convert.javascript_bundle() + "\n" + draw + "})();\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_text() != text:

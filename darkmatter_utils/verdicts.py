@@ -13,8 +13,9 @@ from .rules import Verdict
 def judged(chapter: Chapter, number: int, numbers: dict[str, Any], *, unfit: str = "") -> Verdict:
     """Record the numbers that claim ``number``'s rule takes, and the verdict that follows from the record.
 
-    ``numbers``: keyword arguments of the rule: estimates, numbers, text, and lists and mappings of them (keys: numbers
-    or text). Judged from what the record will hold (6 significant digits), so that chapter and report agree.
+    ``numbers``: keyword arguments of the rule: estimates, numbers, text, and lists and mappings of them
+    (keys: numbers or text). Judged from what the record will hold (6 significant digits), so that chapter and
+    report agree.
     """
     kept = plain({"numbers": numbers, "unfit": unfit})
     chapter.values.setdefault("evidence", {})[str(number)] = kept
@@ -25,7 +26,8 @@ def judged(chapter: Chapter, number: int, numbers: dict[str, Any], *, unfit: str
 
 
 def from_record(number: int, values: dict[str, Any]) -> Verdict:
-    """The verdict of claim ``number`` by its rule, from the ``values`` of a chapter's record; untold where they lack it."""
+    """The verdict of claim ``number`` by its rule, from the ``values`` of a chapter's record; untold where
+    they lack it."""
     kept = values.get("evidence", {}).get(str(number), {})
     return judge(number, unfit=kept.get("unfit", ""), **decode(kept.get("numbers", {})))
 
@@ -37,5 +39,7 @@ def decode(kept: Any) -> Any:
     if not isinstance(kept, dict):
         return kept
     if set(kept) == {"value", "low", "high"}:
-        return Estimate(*(float("nan") if kept[name] is None else kept[name] for name in ("value", "low", "high")))
+        return Estimate(
+            *(float("nan") if kept[name] is None else kept[name] for name in ("value", "low", "high"))
+        )
     return {int(key) if key.removeprefix("-").isdigit() else key: decode(item) for key, item in kept.items()}

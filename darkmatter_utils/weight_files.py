@@ -39,9 +39,16 @@ def tensors(path: Path) -> dict[str, Tensor]:
             header = json.loads(file.read(length)) if 2 <= length < min(size, 1 << 27) else None
             ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise Fault(f"{path.name} ({size} bytes) is not a complete safetensors file; copy it again") from None
+            raise Fault(
+                f"{path.name} ({size} bytes) is not a complete safetensors file; copy it again"
+            ) from None
     if size != (whole := 8 + length + max(ends, default=0)):
-        raise Fault(f"{path.name} has {size} bytes, but its header says {whole}: it is truncated or damaged; copy it again")
+        raise Fault(
+            (
+                f"{path.name} has {size} bytes, but its header says {whole}: it is truncated or damaged; "
+                f"copy it again"
+            )
+        )
     try:
         return load_file(path)
     except Exception as error:  # safetensors raises its own kinds
@@ -54,7 +61,9 @@ def arrays(path: Path) -> dict[str, Tensor]:
         with np.load(path) as archive:
             found = {name: archive[name] for name in archive.files}
         if bad := [name for name, value in found.items() if value.dtype.kind != "f"]:
-            raise Fault(f"{path.name} holds {', '.join(bad)} of type {found[bad[0]].dtype}; weights are floats")
+            raise Fault(
+                f"{path.name} holds {', '.join(bad)} of type {found[bad[0]].dtype}; weights are floats"
+            )
         return {name: torch.from_numpy(value) for name, value in found.items()}
     except Fault:
         raise

@@ -86,10 +86,12 @@ def estimate(value: float, replicates: np.ndarray) -> Estimate:
 
 
 def one_l0(measurement) -> float | None:
-    """The L0 at which the suite's widths are compared, where its own SAEs are not at one; None: they are, or cannot be.
+    """The L0 at which the suite's widths are compared, where its own SAEs are not at one; None: they are, or
+    cannot be.
 
-    Widths cannot be brought to one L0 where the SAEs of some width all lie above, or all below, those of another. Else
-    it is the L0 nearest to the suite's mean (on a log scale) that lies between two SAEs of every width.
+    Widths cannot be brought to one L0 where the SAEs of some width all lie above, or all below, those of
+    another. Else it is the L0 nearest to the suite's mean (on a log scale) that lies between two SAEs of
+    every width.
     """
     saes = suite_rows(measurement)
     if not len(saes) or saes["l0"].max() <= saes["l0"].min() * (1 + ONE_L0) or saes["l0"].min() <= 0:
@@ -100,7 +102,8 @@ def one_l0(measurement) -> float | None:
 
 
 def suite_l0(measurement) -> tuple[float, float]:
-    """The smallest and the largest realised L0 of what the widths are compared at: one number, where they are brought to one."""
+    """The smallest and the largest realised L0 of what the widths are compared at: one number, where they are
+    brought to one."""
     if (l0 := one_l0(measurement)) is not None:
         return l0, l0
     found = suite_rows(measurement)["l0"]
@@ -121,8 +124,8 @@ def width_suite(measurement, metric: str, *, l0: float | None = None, seed: int 
     widths, estimated over the widths that have several seeds with ν degrees of freedom. Replicate b of a
     width is the mean of the seeds' y on one resample of documents, plus σ_b z / sqrt(seeds), σ_b² = σ² ν /
     χ²_ν: so a width trained once gets its share of doubt from the others, and the doubt about σ itself is
-    carried too. With ``l0`` (of `one_l0`), y of a width is linear in log L0 between its two nearest SAEs; BadInput where
-    a width has none on one side.
+    carried too. With ``l0`` (of `one_l0`), y of a width is linear in log L0 between its two nearest SAEs;
+    BadInput where a width has none on one side.
     """
     all_saes = measurement.saes.reset_index(drop=True)
     saes = suite_rows(measurement, all_saes) if l0 is None else _comparable(measurement)
@@ -159,8 +162,11 @@ def width_suite(measurement, metric: str, *, l0: float | None = None, seed: int 
     )
 
 
-def _between(saes: pd.DataFrame, cell: np.ndarray, widths: np.ndarray, first: np.ndarray, l0: float) -> np.ndarray:
-    """Weights [cell, width] that read each width at ``l0``: linear in log L0 between its two nearest cells."""
+def _between(
+    saes: pd.DataFrame, cell: np.ndarray, widths: np.ndarray, first: np.ndarray, l0: float
+) -> np.ndarray:
+    """Weights [cell, width] that read each width at ``l0``: linear in log L0 between its two nearest
+    cells."""
     at = np.log(saes.groupby(cell)["l0"].mean().to_numpy())
     weights = np.zeros((len(at), len(widths)))
     for column, width in enumerate(widths):

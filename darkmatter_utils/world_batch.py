@@ -44,7 +44,9 @@ class WorldBatch:
         """Several batches as one, in order."""
         first = np.cumsum([0] + [len(member.x) for member in members])
         rows = [member.row + int(start) for member, start in zip(members, first, strict=False)]
-        columns = {name: torch.cat([getattr(member, name) for member in members])
-                   for name in ("x", "document", "position", "token", "feature", "value")}
+        columns = {
+            name: torch.cat([getattr(member, name) for member in members])
+            for name in ("x", "document", "position", "token", "feature", "value")
+        }
         parts = {name: torch.cat([member.parts[name] for member in members]) for name in PARTS}
         return cls(**columns, row=torch.cat(rows), parts=parts)

@@ -125,11 +125,14 @@ def truth_of(world: World, width: int) -> Truth:
     kept = variance > 1e-12 * total / d
     shares = {name: float(np.trace(of(name).T @ cov @ of(name)) / total) for name in names}
     return Truth(
-        width=width, fvu=float(variance.sum() / total), fvu_linear=float(linear.sum() / total),
+        width=width,
+        fvu=float(variance.sum() / total),
+        fvu_linear=float(linear.sum() / total),
         fvu_nonlinear=float((variance - linear).sum() / total),
         r2_total=float(linear.sum() / variance.sum()) if kept.any() else 0.0,
         r2_per_dim=float((linear[kept] / variance[kept]).mean()) if kept.any() else 0.0,
         shares=shares,
         linear={n: float(explained(of(n)).sum() / (shares[n] * total)) for n in names if shares[n] > 0},
-        mean=made["mean"] + everything.T @ mean, covariance=x,
+        mean=made["mean"] + everything.T @ mean,
+        covariance=x,
     )

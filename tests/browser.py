@@ -1,4 +1,5 @@
-"""A headless Chromium without a network, driven over the DevTools protocol: what a reader's browser does with a page."""
+"""A headless Chromium without a network, driven over the DevTools protocol: what a reader's browser does with
+a page."""
 
 from __future__ import annotations
 
@@ -16,12 +17,25 @@ from typing import Self
 from tornado.websocket import websocket_connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-MISSING = "no Chromium to test the pages with; install it: apt-get install chromium (Debian), brew install chromium (macOS)"
+MISSING = (
+    "no Chromium to test the pages with; install it: apt-get install chromium (Debian), brew install "
+    "chromium (macOS)"
+)
 FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-default-apps", "--disable-extensions", "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-port=0", "--hide-scrollbars", "--disable-dev-shm-usage",
-)  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--remote-debugging-port=0",
+    "--hide-scrollbars",
+    "--disable-dev-shm-usage",
+)
 PATIENCE = 90
 """Seconds after which a page that does not settle is an error."""
 
@@ -149,8 +163,12 @@ class Browser:
         if kind == "Network.requestWillBeSent":
             self.page.requests.append(about["request"]["url"])
         elif kind == "Runtime.exceptionThrown":
-            self.page.complaints.append(str(about["exceptionDetails"].get("exception", about["exceptionDetails"])))
+            self.page.complaints.append(
+                str(about["exceptionDetails"].get("exception", about["exceptionDetails"]))
+            )
         elif kind == "Runtime.consoleAPICalled" and about["type"] in ("error", "warning"):
-            self.page.complaints.append(" ".join(str(a.get("value", a.get("description"))) for a in about["args"]))
+            self.page.complaints.append(
+                " ".join(str(a.get("value", a.get("description"))) for a in about["args"])
+            )
         elif kind == "Log.entryAdded" and about["entry"]["level"] == "error":
             self.page.complaints.append(about["entry"]["text"])

@@ -28,12 +28,30 @@ class Server:
                     outer.most = max(outer.most, outer.busy)
                 try:
                     status, headers, text = script(words, times)
-                    made = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"],
-                            "choices": [{"index": 0, "finish_reason": "stop",
-                                         "message": {"role": "assistant", "content": text}}]}  # fmt: skip
-                    said = text.encode() if headers.pop("raw", None) else json.dumps(made if status == 200 else {"error": {"message": text}}).encode()
+                    made = {
+                        "id": "1",
+                        "object": "chat.completion",
+                        "created": 0,
+                        "model": body["model"],
+                        "choices": [
+                            {
+                                "index": 0,
+                                "finish_reason": "stop",
+                                "message": {"role": "assistant", "content": text},
+                            }
+                        ],
+                    }
+                    said = (
+                        text.encode()
+                        if headers.pop("raw", None)
+                        else json.dumps(made if status == 200 else {"error": {"message": text}}).encode()
+                    )
                     self.send_response(status)
-                    for name, value in {"Content-Type": "application/json", "Content-Length": str(len(said)), **headers}.items():
+                    for name, value in {
+                        "Content-Type": "application/json",
+                        "Content-Length": str(len(said)),
+                        **headers,
+                    }.items():
                         self.send_header(name, value)
                     self.end_headers()
                     self.wfile.write(said)

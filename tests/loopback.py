@@ -1,4 +1,5 @@
-"""A server on this machine that stands where the hub would be: repositories in memory, and ways to go wrong."""
+"""A server on this machine that stands where the hub would be: repositories in memory, and ways to go
+wrong."""
 
 import hashlib
 import json
@@ -11,11 +12,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """``files``: repository → {name: bytes}; ``gated`` and ``private``: repositories refused; ``faults``: name → how
-    often its body is "cut" short, "stall"s half-way or is "damaged"."""
+    """``files``: repository → {name: bytes}; ``gated`` and ``private``: repositories refused; ``faults``:
+    name → how often its body is "cut" short, "stall"s half-way or is "damaged"."""
 
     def __init__(self, files, gated=(), private=()):
-        self.files, self.gated, self.private, self.faults, self.asked = files, set(gated), set(private), {}, []
+        self.files, self.gated, self.private, self.faults, self.asked = (
+            files,
+            set(gated),
+            set(private),
+            {},
+            [],
+        )
 
     def fault(self, name):
         """The fault that is due for a file, counted down."""
@@ -44,17 +51,36 @@ class Handler(BaseHTTPRequestHandler):
         api = path.startswith("api/models/")
         repository = "/".join(path.removeprefix("api/models/").split("/")[:2])
         if repository in self.hub.gated:
-            return self.refuse(401, "GatedRepo", f"Access to model {repository} is restricted. You must be authenticated")
+            return self.refuse(
+                401, "GatedRepo", f"Access to model {repository} is restricted. You must be authenticated"
+            )
         if repository in self.hub.private:
             return self.refuse(401, None, "Invalid username or password.")
         if repository not in self.hub.files:
             return self.refuse(404, "RepoNotFound", "Repository not found")
         files = self.hub.files[repository]
         if api:
-            listed = [{"rfilename": name, "size": len(data),
-                       **({"lfs": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 1}}
-                          if name.endswith((".npz", ".safetensors")) else {})} for name, data in files.items()]  # fmt: skip
-            return self.send(json.dumps({"id": repository, "sha": COMMIT, "siblings": listed}).encode(), {}, body)
+            listed = [
+                {
+                    "rfilename": name,
+                    "size": len(data),
+                    **(
+                        {
+                            "lfs": {
+                                "sha256": hashlib.sha256(data).hexdigest(),
+                                "size": len(data),
+                                "pointerSize": 1,
+                            }
+                        }
+                        if name.endswith((".npz", ".safetensors"))
+                        else {}
+                    ),
+                }
+                for name, data in files.items()
+            ]
+            return self.send(
+                json.dumps({"id": repository, "sha": COMMIT, "siblings": listed}).encode(), {}, body
+            )
         name = path.partition("/resolve/")[2].partition("/")[2]
         if name not in files:
             return self.refuse(404, "EntryNotFound", "Entry not found")

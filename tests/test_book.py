@@ -1,4 +1,5 @@
-"""The built pages in a real browser without a network: every chart drawn, every formula typeset, nothing asked for.
+"""The built pages in a real browser without a network: every chart drawn, every formula typeset, nothing
+asked for.
 
 What is rendered are the executed chapters that the repository holds; running them is `make book`'s part.
 """
@@ -79,7 +80,8 @@ def test_a_page_draws_every_chart_and_formula_and_asks_for_nothing(site, browser
     assert len(drawn) == charts_of(name)
     assert all(chart["state"] == "yes" and chart["marks"] > 3 and chart["wide"] > 100 for chart in drawn)
     formulas = browser.evaluate(
-        "[document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container svg').length, "
+        "[document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container "
+        "svg').length, "
         "document.querySelectorAll('mjx-merror, [data-mjx-error]').length]"
     )
     assert formulas[1] >= formulas[0] and formulas[2] == 0

@@ -42,14 +42,23 @@ def test_fast_sums_are_the_plain_ones():
     weights = np.stack([np.bincount(row, minlength=9) for row in draws]).astype(float)
     for name, value in table.items():
         np.testing.assert_allclose(resampled(table, weights)[name], [value[row].sum(0) for row in draws])
-        np.testing.assert_allclose(without_each(table)[name], [np.delete(value, i, axis=0).sum(0) for i in range(9)])
+        np.testing.assert_allclose(
+            without_each(table)[name], [np.delete(value, i, axis=0).sum(0) for i in range(9)]
+        )
         np.testing.assert_allclose(totals(table)[name], value.sum(0))
 
 
 def test_contains_scipys_bca_and_is_close_to_it(sums):
     ours = bootstrap_ratio(sums["a"], sums["b"], replicates=20_000)
-    theirs = stats.bootstrap((sums["a"], sums["b"]), lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True,
-                             vectorized=True, n_resamples=20_000, method="BCa", random_state=0).confidence_interval
+    theirs = stats.bootstrap(
+        (sums["a"], sums["b"]),
+        lambda a, b, axis: a.sum(axis) / b.sum(axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=20_000,
+        method="BCa",
+        random_state=0,
+    ).confidence_interval
     assert ours.value == pytest.approx(sums["a"].sum() / sums["b"].sum())
     width = theirs.high - theirs.low
     assert ours.low == pytest.approx(theirs.low, abs=0.05 * width)

@@ -192,15 +192,25 @@ def test_a_full_disk_under_the_runner_is_one_line_and_leaves_the_book(chapter):
 
 
 def test_ctrl_c_is_one_line_and_leaves_the_book_and_no_kernel(tmp_path, ran):
-    cell = '\n# %%\nimport os, pathlib, time\npathlib.Path(r"{}").write_text(str(os.getpid()))\ntime.sleep(120)\n'
+    cell = (
+        "\n# %%\nimport os, pathlib, "
+        'time\npathlib.Path(r"{}").write_text(str(os.getpid()))\ntime.sleep(120)\n'
+    )
     root, mark = tmp_path / "p", tmp_path / "mark"
     project(root, extra=cell.format(mark))
     before = files(root)
     program = [sys.executable, "-m", "darkmatter_utils.cli", "run", "1", *STUDY]
     process = subprocess.Popen(
-        program, cwd=root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
-    )  # fmt: skip
+        program,
+        cwd=root,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(
+            signal.signal, signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background job ignores it
+    )
     while not (mark.exists() and mark.read_text()):
         assert process.poll() is None
         time.sleep(0.1)
@@ -246,10 +256,26 @@ def test_papermill_by_hand_writes_its_record_beside_its_output(chapter, tmp_path
     elsewhere, output = tmp_path / "elsewhere", tmp_path / "results"
     elsewhere.mkdir(), output.mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "papermill", str(chapter.executed("world")), str(output / "out.ipynb"), "-p", "study", "world",
-         "-p", "scale", "4", "--no-progress-bar"],
-        cwd=elsewhere, env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            str(chapter.executed("world")),
+            str(output / "out.ipynb"),
+            "-p",
+            "study",
+            "world",
+            "-p",
+            "scale",
+            "4",
+            "--no-progress-bar",
+        ],
+        cwd=elsewhere,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(files(output)) == ["01.world.record.json", "out.ipynb"] and not files(elsewhere)
     assert json.loads((output / "01.world.record.json").read_text())["parameters"] == {
@@ -300,9 +326,14 @@ def test_records_hold_json_values(value, kept):
 
 @pytest.mark.parametrize(
     ("value", "fmt", "said"),
-    [(0.5, ".2f", "0.50"), (-0.5, ".1f", "\u22120.5"), (Estimate(0.5), ".2f", "0.50"), (1234, ",", "1,234"),
-     (Estimate(0.5, -0.1, 0.7), ".1f", "0.5 [\u22120.1, 0.7]")],
-)  # fmt: skip
+    [
+        (0.5, ".2f", "0.50"),
+        (-0.5, ".1f", "\u22120.5"),
+        (Estimate(0.5), ".2f", "0.50"),
+        (1234, ",", "1,234"),
+        (Estimate(0.5, -0.1, 0.7), ".1f", "0.5 [\u22120.1, 0.7]"),
+    ],
+)
 def test_numbers_in_words(value, fmt, said):
     assert records.words(value, fmt) == said
 

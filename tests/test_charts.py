@@ -1,4 +1,5 @@
-"""Charts: the same bytes from run to run, one colour per part of x, complete without a script or a network."""
+"""Charts: the same bytes from run to run, one colour per part of x, complete without a script or a
+network."""
 
 import json
 import re
@@ -54,12 +55,16 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
         "by_position": charts.by_position(positions, "16k:error", window=(64, 256), title="by position"),
         "breakdown": charts.stacked_breakdown(shares, title="breakdown"),
         "heat": charts.heat(grid, "width", "l0", "r2", title="heat"),
-        "power_law": charts.power_law(frame().query("part == 'SaeError'"), curve, floor=0.1, floor_low=0.0, floor_high=0.2),
+        "power_law": charts.power_law(
+            frame().query("part == 'SaeError'"), curve, floor=0.1, floor_low=0.0, floor_high=0.2
+        ),
         "forest": charts.forest(claims.assign(reference=[0.9, np.nan]), x_title="R²"),
         "scatter": charts.scatter(frame(), "low", "high", color="part", label="width", identity=True),
-        "strip": charts.context_strip(tokens, {"LinearError": "linear", "NonlinearError": "nonlinear"}, about=["loss"]),
+        "strip": charts.context_strip(
+            tokens, {"LinearError": "linear", "NonlinearError": "nonlinear"}, about=["loss"]
+        ),
         "beside": charts.beside(lines, charts.heat(grid, "width", "l0", "r2"), title="two"),
-    }  # fmt: skip
+    }
 
 
 def strings(spec, key):
@@ -83,8 +88,10 @@ def test_every_chart_renders_to_specification_png_and_text(name):
     assert page.count("<svg") == 1 and '<script type="application/json">' in page
     # Nothing a browser would fetch: the only addresses are names of XML and of the specification's schema.
     assert set(re.findall(r'https?://[^\s"\\<]+', page)) <= {
-        "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "https://vega.github.io/schema/vega-lite/v6.4.1.json",
-    }  # fmt: skip
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+        "https://vega.github.io/schema/vega-lite/v6.4.1.json",
+    }
 
 
 def test_same_chart_same_bytes_whatever_was_drawn_before():
@@ -96,14 +103,20 @@ def test_same_chart_same_bytes_whatever_was_drawn_before():
 def test_same_bytes_in_another_process():
     program = (
         "import sys, hashlib, json; sys.path.insert(0, sys.argv[1]); import test_charts as t; t.charts.use();"
-        "bundle = {n: t.charts.render(c.to_dict()) for n, c in t.every_chart().items() if n in ('lines', 'strip')};"
+        "bundle = {n: t.charts.render(c.to_dict()) for n, c in t.every_chart().items() if n in "
+        "('lines', 'strip')};"
         "print(hashlib.sha256(json.dumps(bundle, sort_keys=True).encode()).hexdigest())"
     )
     runs = {
-        subprocess.run([sys.executable, "-c", program, __file__.rsplit("/", 1)[0]], capture_output=True, text=True, check=True,
-                       env={"PYTHONHASHSEED": seed, "PATH": ""}).stdout
+        subprocess.run(
+            [sys.executable, "-c", program, __file__.rsplit("/", 1)[0]],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PATH": ""},
+        ).stdout
         for seed in ("1", "2")
-    }  # fmt: skip
+    }
     assert len(runs) == 1
 
 
@@ -192,6 +205,12 @@ def test_the_book_script_is_one_file_without_addresses_to_load(tmp_path):
 
 def test_an_sae_far_worse_than_the_mean_is_drawn_and_not_too_large_to_draw():
     parts = {"Sae(x)": -16_999.0, "LinearError": 14_000.0, "NonlinearError": 3_000.0}
-    frame = pd.DataFrame([{"width": width, "part": part, "share": share} for width in (32, 64) for part, share in parts.items()])
+    frame = pd.DataFrame(
+        [
+            {"width": width, "part": part, "share": share}
+            for width in (32, 64)
+            for part, share in parts.items()
+        ]
+    )
     chart = charts.stacked_breakdown(frame, y_domain=(0, 1))
     assert chart._repr_mimebundle_()

@@ -126,9 +126,16 @@ def test_the_ledger_is_whole():
     assert list(LEDGER) == list(range(1, 14))
     for entry in LEDGER.values():
         assert entry.short.endswith(".") and entry.paper and entry.paper_source
-        assert entry.rule.endswith(".") and entry.written.endswith(".") and entry.falsifier and not entry.falsifier.endswith(".")
+        assert (
+            entry.rule.endswith(".")
+            and entry.written.endswith(".")
+            and entry.falsifier
+            and not entry.falsifier.endswith(".")
+        )
         assert entry.judged is not None and (entry.judged.__doc__ or "").strip()
-        assert (NOTEBOOKS / f"{entry.chapter}.py").exists(), f"claim {entry.number}: no chapter {entry.chapter!r}"
+        assert (NOTEBOOKS / f"{entry.chapter}.py").exists(), (
+            f"claim {entry.number}: no chapter {entry.chapter!r}"
+        )
         text = (NOTEBOOKS / f"{entry.chapter}.py").read_text()
         assert "judged(chapter, " in text, "the chapter records what its rule takes"
     # The words of a rule state the thresholds that the code compares with.

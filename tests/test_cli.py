@@ -34,17 +34,29 @@ def complaint(capsys, *arguments: str) -> str:
         (["run", "07", "--study", "world"], f"there is no chapter '07'; {NEAR}01_probe"),
         (["run", "--study", "world"], "name the chapters to run, or --all; there are: 01_probe"),
         (["run", "1", "--all", "--study", "world"], "name the chapters to run, or --all"),
-        (["run", "1", "--study", "world", "-p", "scal", "3"], f"chapter 01_probe has no parameter 'scal'; {NEAR}scale"),
+        (
+            ["run", "1", "--study", "world", "-p", "scal", "3"],
+            f"chapter 01_probe has no parameter 'scal'; {NEAR}scale",
+        ),
         (["run", "1", "-p", "study", "wrold", "--study", "world"], "unknown study 'wrold'"),
-        (["render", "--study", "world"], "chapter 01_probe has not been run on study world; run: darkmatter build --study world"),
+        (
+            ["render", "--study", "world"],
+            "chapter 01_probe has not been run on study world; run: darkmatter build --study world",
+        ),
         (["train", "tinny"], f"'tinny' cannot be trained here; {NEAR}tiny"),
         (["measure", "nan"], f"unknown study 'nan'; {NEAR}nano"),
         (["measure", "nano", "--sae", "w63"], f"study nano has no SAE 'w63'; {NEAR}w64"),
-        (["measure"], "give a study (darkmatter measure tiny), or --model and --sae, or --x; see: darkmatter measure --help"),
+        (
+            ["measure"],
+            (
+                "give a study (darkmatter measure tiny), or --model and --sae, or --x; see: darkmatter "
+                "measure --help"
+            ),
+        ),
         (["rnu"], "argument COMMAND: invalid choice: 'rnu'"),
         ([], "the following arguments are required: COMMAND; see: darkmatter --help"),
     ],
-)  # fmt: skip
+)
 def test_what_a_user_can_get_wrong_is_one_line(root, capsys, arguments, line):
     assert complaint(capsys, *arguments).startswith(line)
 
@@ -100,7 +112,9 @@ def test_a_file_where_a_folder_belongs_is_named(root, capsys):
 def test_a_fault_of_the_program_is_one_line_too(root, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_status", lambda options: 1 / 0)
     assert cli.main(["status", "--study", "world"]) == 1
-    assert capsys.readouterr().err.startswith("darkmatter: fault: ZeroDivisionError: division by zero (with DARKMATTER_TRACE=1")
+    assert capsys.readouterr().err.startswith(
+        "darkmatter: fault: ZeroDivisionError: division by zero (with DARKMATTER_TRACE=1"
+    )
 
 
 def test_ctrl_c_that_a_library_made_something_else_of_is_ctrl_c(root, capsys, monkeypatch):

@@ -16,14 +16,21 @@ from darkmatter_utils.gains import one_gain_a_latent, rescaled
 from darkmatter_utils.metrics import Estimate, r2_total
 from darkmatter_utils.study import Study
 
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def arrays(x, hats, saes=None, documents=40):
     document = np.arange(len(x)) % documents
-    return Collected(torch.as_tensor(x), document, {i: i % 5 for i in range(documents)}, 0, 200, saes or {},
-                     {id: torch.as_tensor(hat).float() for id, hat in hats.items()}, dict.fromkeys(hats, 1.0))  # fmt: skip
+    return Collected(
+        torch.as_tensor(x),
+        document,
+        {i: i % 5 for i in range(documents)},
+        0,
+        200,
+        saes or {},
+        {id: torch.as_tensor(hat).float() for id, hat in hats.items()},
+        dict.fromkeys(hats, 1.0),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +50,13 @@ def test_one_gain_a_latent_finds_the_gains_that_were_taken():
     codes = sae.codes(entry.x)
     gains = torch.linspace(0.5, 1.5, sae.width, dtype=torch.float64)
     dense = torch.zeros(len(entry.x), sae.width, dtype=torch.float64)
-    dense[torch.arange(len(entry.x)).repeat_interleave(codes.l0.long()), codes.latent.long()] = codes.value.double()
+    dense[torch.arange(len(entry.x)).repeat_interleave(codes.l0.long()), codes.latent.long()] = (
+        codes.value.double()
+    )
     target = (dense * gains) @ sae.sae.W_dec.detach().double() + sae.sae.b_dec.detach().double()
-    held = Collected(target, entry.document, entry.fold, 0, 200, {"w32": Same(sae, entry.x)}, entry.hats, entry.l0)
+    held = Collected(
+        target, entry.document, entry.fold, 0, 200, {"w32": Same(sae, entry.x)}, entry.hats, entry.l0
+    )
     found = one_gain_a_latent(held, "w32")
     folds = entry.folds()
     known = torch.stack([(dense[folds != k] > 0).any(0) for k in range(5)])[torch.from_numpy(folds)]
@@ -85,14 +96,21 @@ def test_the_sweep_is_reduced_rank_regression(x):
 
 
 def test_the_shape_of_a_scalar_gain_and_of_one_direction(x):
-    folds = [Moments(6, 6).update(torch.from_numpy(x[i::5]), torch.from_numpy(0.3 * x[i::5])) for i in range(5)]
+    folds = [
+        Moments(6, 6).update(torch.from_numpy(x[i::5]), torch.from_numpy(0.3 * x[i::5])) for i in range(5)
+    ]
     found = rank.shape(folds)
     assert found["trace"].value == pytest.approx(0.3) and found["gain"].value == pytest.approx(0.3)
     spectrum = np.linalg.eigvalsh(np.cov(x.T))
     assert found["rank"].value == pytest.approx(spectrum.sum() ** 2 / (spectrum**2).sum(), rel=1e-3)
     assert found["top"].value == pytest.approx(1.0)
     direction = np.outer(np.ones(6), [1, 0, 0, 0, 0, 0])
-    one = rank.shape([Moments(6, 6).update(torch.from_numpy(x[i::5]), torch.from_numpy(x[i::5] @ direction)) for i in range(5)])
+    one = rank.shape(
+        [
+            Moments(6, 6).update(torch.from_numpy(x[i::5]), torch.from_numpy(x[i::5] @ direction))
+            for i in range(5)
+        ]
+    )
     assert one["rank"].value == pytest.approx(1.0) and one["trace"].value == pytest.approx(1 / 6)
 
 
@@ -101,23 +119,35 @@ def test_each_reader_reads_what_it_can():
     rows = torch.from_numpy(rng.normal(size=(12_000, 5)))
     a, b, c, d, _ = rows.T
     error = torch.stack([a, b * c, torch.sin(3 * d)], dim=1) @ torch.eye(3, 5, dtype=torch.float64)
-    whole = readers.Rows(rows, error + 0.1 * torch.from_numpy(rng.normal(size=(12_000, 5))), np.arange(12_000) % 60)
+    whole = readers.Rows(
+        rows, error + 0.1 * torch.from_numpy(rng.normal(size=(12_000, 5))), np.arange(12_000) % 60
+    )
     part = [whole.where(whole.document % 3 == k) for k in range(3)]
-    table = readers.scores(readers.ladder(part[0], part[1], steps=800), part[2], replicates=200, seed=0).set_index("reader")
+    table = readers.scores(
+        readers.ladder(part[0], part[1], steps=800), part[2], replicates=200, seed=0
+    ).set_index("reader")
     third = 1 / 2.5  # the three signals have variances 1, 1 and a half
     assert table.loc["linear (OLS)", "r2"] == pytest.approx(third, abs=0.06)
     assert table.loc["quadratic", "r2"] == pytest.approx(2 * third, abs=0.06)
     assert table.loc["MLP", "r2"] > 0.9
-    assert table.loc["a scalar gain", "r2"] < table.loc["low rank", "r2"] + 1e-9 <= table.loc["linear (OLS)", "r2"] + 0.02
+    assert (
+        table.loc["a scalar gain", "r2"]
+        < table.loc["low rank", "r2"] + 1e-9
+        <= table.loc["linear (OLS)", "r2"] + 0.02
+    )
     assert table.loc["linear (OLS)", "gain"] == 0 and table.loc["quadratic", "gain_low"] > 0.2
 
 
 def test_a_mlp_that_cannot_help_is_stopped_at_the_linear_map():
     rng = np.random.default_rng(0)
     rows = torch.from_numpy(rng.normal(size=(6000, 4)))
-    whole = readers.Rows(rows, 0.5 * rows + torch.from_numpy(rng.normal(size=(6000, 4))), np.arange(6000) % 60)
+    whole = readers.Rows(
+        rows, 0.5 * rows + torch.from_numpy(rng.normal(size=(6000, 4))), np.arange(6000) % 60
+    )
     part = [whole.where(whole.document % 3 == k) for k in range(3)]
-    table = readers.scores(readers.ladder(part[0], part[1], steps=800), part[2], replicates=200, seed=0).set_index("reader")
+    table = readers.scores(
+        readers.ladder(part[0], part[1], steps=800), part[2], replicates=200, seed=0
+    ).set_index("reader")
     assert abs(table.loc["MLP", "gain"]) < 0.02
 
 
@@ -135,7 +165,9 @@ def test_the_trained_row_is_the_measurement_and_the_poles_are_poles(nano):
     for null in ("dead SAE", "shrunk activation"):
         assert scores.loc[(null, 1), "value"] == pytest.approx(1.0)
         assert (null, 6) not in scores.index  # nothing is left to test
-    assert scores.loc[("dead SAE", 2), "value"] == pytest.approx(scores.loc[("shrunk activation", 2), "value"])
+    assert scores.loc[("dead SAE", 2), "value"] == pytest.approx(
+        scores.loc[("shrunk activation", 2), "value"]
+    )
     assert scores.loc[("shrunk activation", 1), "fvu"] == pytest.approx(row["fvu"], rel=1e-4)
     assert (scores["difference_low"] <= scores["difference_high"]).all()
     assert (scores.loc[controls.TRAINED, "difference"] == 0).all()

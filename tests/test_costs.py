@@ -1,4 +1,5 @@
-"""What a replacement costs: against clean runs, plain transformers, SAELens' own evaluation, and known answers."""
+"""What a replacement costs: against clean runs, plain transformers, SAELens' own evaluation, and known
+answers."""
 
 import json
 from dataclasses import replace
@@ -16,7 +17,16 @@ from darkmatter_utils.adapters import adapter_tables, elsewhere, train_adapter
 from darkmatter_utils.chapters import project_root
 from darkmatter_utils.cost_contexts import PARTS, spread, take
 from darkmatter_utils.cost_controls import KINDS, Controls, donors
-from darkmatter_utils.cost_shares import Costs, alone, both_orders, of_size, recovered, relative, slopes, won_back
+from darkmatter_utils.cost_shares import (
+    Costs,
+    alone,
+    both_orders,
+    of_size,
+    recovered,
+    relative,
+    slopes,
+    won_back,
+)
 from darkmatter_utils.cost_tables import claim8_table
 from darkmatter_utils.costs import BOTH, CLEAN, SAE, control, cost_tables, with_part
 from darkmatter_utils.errors import BadInput
@@ -29,8 +39,14 @@ from darkmatter_utils.rules_cost import proportional
 from darkmatter_utils.saes import load_sae
 
 CONTEXTS = 24
-SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "blocks.2.hook_resid_post", "blocks.1.hook_resid_pre",
-         "blocks.1.hook_mlp_out", "blocks.1.attn.hook_z"]  # fmt: skip
+SITES = [
+    "blocks.0.hook_resid_post",
+    "blocks.1.hook_resid_post",
+    "blocks.2.hook_resid_post",
+    "blocks.1.hook_resid_pre",
+    "blocks.1.hook_mlp_out",
+    "blocks.1.attn.hook_z",
+]
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +68,22 @@ def small(request, tmp_path_factory):
     """A three-block model from a config, saved as transformers saves models, with tokens."""
     torch.manual_seed(0)
     if request.param == "llama":
-        model = LlamaForCausalLM(LlamaConfig(vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=3,
-                                             num_attention_heads=2, max_position_embeddings=32))  # fmt: skip
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=50,
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                max_position_embeddings=32,
+            )
+        )
     else:
-        model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=32, n_embd=16, n_layer=3, n_head=2,
-                                           bos_token_id=0, eos_token_id=0))  # fmt: skip
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=50, n_positions=32, n_embd=16, n_layer=3, n_head=2, bos_token_id=0, eos_token_id=0
+            )
+        )
     words = {"<bos>": 0} | {f"w{i}": i for i in range(1, 50)}
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<bos>")), bos_token="<bos>"
@@ -163,8 +190,16 @@ def test_sae_lens_own_evaluation_gives_the_same_numbers(nano):
     entry = study.sae("w32")
     sae = load_sae(entry, folder / entry.path, d_model=16, dtype="float32").sae
     model = load_model(folder / study.model, dtype="float32")
-    theirs = get_recons_loss(sae, model.bridge, ActivationScaler(), taken.tokens, compute_kl=True, compute_ce_loss=True,
-                             ignore_tokens=[0], hook_name=study.site)  # fmt: skip
+    theirs = get_recons_loss(
+        sae,
+        model.bridge,
+        ActivationScaler(),
+        taken.tokens,
+        compute_kl=True,
+        compute_ce_loss=True,
+        ignore_tokens=[0],
+        hook_name=study.site,
+    )
     assert (taken.tokens[:, 1:] != 0).all()  # so that what they leave out is <bos>, as the stream does
     ours = Costs(**cost_tables(whole, ["w32"], contexts=CONTEXTS), replicates=100)
     for name, replacement, measure_ in (("ce_loss_with_sae", SAE, "ce"), ("kl_div_with_sae", SAE, "kl")):
@@ -182,8 +217,15 @@ def test_sae_lens_gives_the_same_loss_token_by_token_when_all_is_replaced(nano):
     entry = study.sae("w16")
     sae = load_sae(entry, study.data_folder() / entry.path, d_model=16, dtype="float32")
     model = load_model(study.data_folder() / study.model, dtype="float32")
-    theirs = get_recons_loss(sae.sae, model.bridge, ActivationScaler(), taken.tokens, compute_kl=True,
-                             compute_ce_loss=True, hook_name=study.site)  # fmt: skip
+    theirs = get_recons_loss(
+        sae.sae,
+        model.bridge,
+        ActivationScaler(),
+        taken.tokens,
+        compute_kl=True,
+        compute_ce_loss=True,
+        hook_name=study.site,
+    )
     x, positions = taken.x.float(), torch.arange(taken.tokens.shape[1] - 1)
     run = Intervention(model, study.site, taken.tokens, x, positions)
     x_hat = sae.reconstruct(x.flatten(0, 1))[0].view_as(x)
@@ -208,7 +250,9 @@ def test_controls_have_the_norm_of_the_part_and_come_from_other_documents():
     cosine = (made.direction("difference", part, tokens) * (x[made.other] - x)).sum(dim=1)
     torch.testing.assert_close(cosine, (x[made.other] - x).norm(dim=1), atol=1e-5, rtol=1e-5)
     permuted = made.direction("permuted", part, tokens)
-    torch.testing.assert_close(permuted, -part[made.other] / part[made.other].norm(dim=1, keepdim=True), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        permuted, -part[made.other] / part[made.other].norm(dim=1, keepdim=True), atol=1e-6, rtol=0
+    )
 
 
 def test_controls_that_cannot_be_made_say_why():
@@ -219,13 +263,23 @@ def test_controls_that_cannot_be_made_say_why():
 
 
 def by_hand(**losses) -> Costs:
-    """Costs of one SAE from its losses by replacement, {name: [document]}, and a 3-4-5 error in every document."""
-    rows = [(("" if name == CLEAN else "a"), name, d, 10, value, value) for name, values in losses.items()
-            for d, value in enumerate(values)]  # fmt: skip
-    sizes = [("a", d, part, square, square**0.5) for d in range(len(losses[CLEAN]))
-             for part, square in zip(PARTS, (25.0, 9.0, 16.0))]  # fmt: skip
-    return Costs(pd.DataFrame(rows, columns=["sae", "replacement", "document", "tokens", "ce", "kl"]),
-                 pd.DataFrame(sizes, columns=["sae", "document", "part", "square", "norm"]), replicates=100)  # fmt: skip
+    """Costs of one SAE from its losses by replacement, {name: [document]}, and a 3-4-5 error in every
+    document."""
+    rows = [
+        (("" if name == CLEAN else "a"), name, d, 10, value, value)
+        for name, values in losses.items()
+        for d, value in enumerate(values)
+    ]
+    sizes = [
+        ("a", d, part, square, square**0.5)
+        for d in range(len(losses[CLEAN]))
+        for part, square in zip(PARTS, (25.0, 9.0, 16.0))
+    ]
+    return Costs(
+        pd.DataFrame(rows, columns=["sae", "replacement", "document", "tokens", "ce", "kl"]),
+        pd.DataFrame(sizes, columns=["sae", "document", "part", "square", "norm"]),
+        replicates=100,
+    )
 
 
 def test_shares_by_hand():
@@ -252,14 +306,21 @@ def test_a_share_that_is_the_same_in_every_document_has_no_interval():
 
 
 def test_a_quadratic_loss_of_independent_parts_is_proportional_and_so_is_its_control(nano):
-    """Costs equal to the squared norms: slope 1 for the error and for every control, and nothing told apart."""
+    """Costs equal to the squared norms: slope 1 for the error and for every control, and nothing told
+    apart."""
     tables = cost_tables(nano, ["w16", "w32", "w64"], contexts=8, controlled=["w16", "w32", "w64"])
     sizes = tables["sizes"].set_index(["sae", "part", "document"])["square"]
     losses = tables["losses"].copy()
-    part_of = {SAE: "SaeError", with_part("LinearError"): "NonlinearError", with_part("NonlinearError"): "LinearError"}
+    part_of = {
+        SAE: "SaeError",
+        with_part("LinearError"): "NonlinearError",
+        with_part("NonlinearError"): "LinearError",
+    }
     part_of |= {control(kind, part): part for kind in KINDS for part in PARTS}
-    losses["ce"] = [sizes.get((sae, part_of.get(name), d), 0.0) for sae, name, d in
-                    losses[["sae", "replacement", "document"]].itertuples(index=False)]  # fmt: skip
+    losses["ce"] = [
+        sizes.get((sae, part_of.get(name), d), 0.0)
+        for sae, name, d in losses[["sae", "replacement", "document"]].itertuples(index=False)
+    ]
     found = slopes(nano, Costs(losses, tables["sizes"], replicates=200))
     assert found["slope"].value == pytest.approx(1)
     assert set(found["controls"]) == set(KINDS)
@@ -269,7 +330,8 @@ def test_a_quadratic_loss_of_independent_parts_is_proportional_and_so_is_its_con
 
 
 def _control_slope(sizes: pd.Series) -> float:
-    """Σ V² ρ / Σ V² with ρ = (1 − Σ‖linear‖² / Σ‖e‖²) / V = 1: a control's cost is its norm's, by construction."""
+    """Σ V² ρ / Σ V² with ρ = (1 − Σ‖linear‖² / Σ‖e‖²) / V = 1: a control's cost is its norm's, by
+    construction."""
     squares = sizes.groupby(["sae", "part"]).sum().unstack()
     variance = 1 - squares["LinearError"] / squares["SaeError"]
     return float((variance**2 * 1.0).sum() / (variance**2).sum())
@@ -299,8 +361,11 @@ def test_the_rule_at_every_branch_and_from_a_record(slope, apart, word):
 
 
 def test_changing_the_record_changes_the_verdict_and_its_words():
-    numbers = {"slope": Estimate(1, 0.9, 1.1), "controls": {"permuted": Estimate(0.5, 0.4, 0.6)},
-               "apart": {"permuted": Estimate(0.5, 0.4, 0.6)}}  # fmt: skip
+    numbers = {
+        "slope": Estimate(1, 0.9, 1.1),
+        "controls": {"permuted": Estimate(0.5, 0.4, 0.6)},
+        "apart": {"permuted": Estimate(0.5, 0.4, 0.6)},
+    }
     record = {"evidence": {"8": {"numbers": verdicts.plain(numbers), "unfit": ""}}}
     assert verdicts.from_record(8, record).word == HOLDS
     record["evidence"]["8"]["numbers"]["slope"] = {"value": 0.4, "low": 0.3, "high": 0.5}
@@ -316,7 +381,11 @@ def test_an_adapter_undoes_what_is_linear_in_the_reconstruction(nano):
     shift = 2 * x.flatten(0, 1).std(dim=0)
     adapter, losses = train_adapter(model, nano.study.site, taken, x - shift, steps=60, lr=3e-2)
     run = Intervention(model, nano.study.site, taken.tokens, taken.x.float(), taken.positions)
-    clean, broken, mended = run.of_clean().mean(), run.of(x - shift)[0].mean(), run.of(adapter(x - shift))[0].mean()
+    clean, broken, mended = (
+        run.of_clean().mean(),
+        run.of(x - shift)[0].mean(),
+        run.of(adapter(x - shift))[0].mean(),
+    )
     assert broken > clean and losses[-1] < losses[0]
     assert mended < (clean + broken) / 2
 
@@ -346,7 +415,9 @@ def test_contexts_are_spread_and_checked_against_what_was_measured(nano, tmp_pat
 def test_one_row_an_sae_for_claim_8(costs):
     table = claim8_table(costs).set_index("sae")
     assert table.index.tolist() == ["w16", "w32", "w64", "dead", "shrunk"]
-    assert np.isfinite(table.loc["w32", "against_permuted"]) and np.isnan(table.loc["w16", "against_permuted"])
+    assert np.isfinite(table.loc["w32", "against_permuted"]) and np.isnan(
+        table.loc["w16", "against_permuted"]
+    )
     np.testing.assert_allclose(table["relative_kl"][:3], (table["won_back_kl"] / table["variance"])[:3])
 
 

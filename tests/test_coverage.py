@@ -1,8 +1,8 @@
 """Do 95% intervals of FVU_nonlinear hold the population's value 95% of the time?
 
-Worlds with 100 documents and 100 tokens for every dimension, whose population value is in closed form: x is normal
-about a mean that its document has, and the part of the error that no linear map predicts is a quadratic of x's noise
-and independent noise, both scaled by the document.
+Worlds with 100 documents and 100 tokens for every dimension, whose population value is in closed form: x is
+normal about a mean that its document has, and the part of the error that no linear map predicts is a
+quadratic of x's noise and independent noise, both scaled by the document.
 """
 
 import numpy as np
@@ -20,7 +20,8 @@ POPULATION = (2 * CURVE**2 + NOISE**2) / (1 + SPREAD**2)
 
 
 def sample(seed, log_spread):
-    """Documents whose residual is scaled by q, E[q²] = 1: lognormal with that spread of log q²; 0: all alike."""
+    """Documents whose residual is scaled by q, E[q²] = 1: lognormal with that spread of log q²; 0: all
+    alike."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(D // 2, D * 3 // 2 + 1, size=DOCUMENTS) if log_spread else np.full(DOCUMENTS, D)
     document = np.repeat(np.arange(DOCUMENTS), lengths)
@@ -49,8 +50,10 @@ def intervals(log_spread):
 def test_coverage(log_spread):
     value, low, high, population = intervals(log_spread)
     coverage = ((low <= POPULATION) & (POPULATION <= high)).mean()
-    print(f"documents of log spread {log_spread}: coverage {coverage:.3f}, held-out value "
-          f"{value.mean() / POPULATION - 1:+.2%}, corrected {population.mean() / POPULATION - 1:+.2%}")
+    print(
+        f"documents of log spread {log_spread}: coverage {coverage:.3f}, held-out value "
+        f"{value.mean() / POPULATION - 1:+.2%}, corrected {population.mean() / POPULATION - 1:+.2%}"
+    )
     assert 0.91 <= coverage <= 0.98
     assert ((low <= value) & (value <= high)).all()
     # Held-out residuals carry the maps' own error, about D / tokens of them; the interval's centre does not.
@@ -60,7 +63,8 @@ def test_coverage(log_spread):
 
 
 def test_heavy_tailed_documents_are_covered_less_often():
-    """With a log spread of 2 a few documents hold most of the error and 100 do not show the tail: said, not hidden."""
+    """With a log spread of 2 a few documents hold most of the error and 100 do not show the tail: said, not
+    hidden."""
     _, low, high, _ = intervals(2.0)
     coverage = ((low <= POPULATION) & (POPULATION <= high)).mean()
     print(f"heavy-tailed documents: coverage {coverage:.3f}")

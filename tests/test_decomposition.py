@@ -40,7 +40,15 @@ def world(kind="plain", seed=0):
     return x, reconstruction, document
 
 
-KINDS = ("plain", "huge means", "rank deficient", "low rank", "duplicated documents", "float16", "float32 torch")
+KINDS = (
+    "plain",
+    "huge means",
+    "rank deficient",
+    "low rank",
+    "duplicated documents",
+    "float16",
+    "float32 torch",
+)
 
 
 def exact(array):
@@ -71,9 +79,13 @@ def plain_decomposition(x, reconstruction, document, fold, ridge):
         variance = ((x[rows] - x[rows].mean(0)) ** 2).sum()
         nonlinear = ((error - linear)[rows] ** 2).sum() / variance
         fvu = (error[rows] ** 2).sum() / variance
-        answer = {"fvu": fvu, "fvu_linear": fvu - nonlinear, "fvu_nonlinear": nonlinear,
-                  "r2_total": r2_score(error[rows], linear[rows], multioutput="variance_weighted"),
-                  "r2_per_dim": r2_score(error[rows], linear[rows])}
+        answer = {
+            "fvu": fvu,
+            "fvu_linear": fvu - nonlinear,
+            "fvu_nonlinear": nonlinear,
+            "r2_total": r2_score(error[rows], linear[rows], multioutput="variance_weighted"),
+            "r2_per_dim": r2_score(error[rows], linear[rows]),
+        }
         for part in NORM_PARTS:
             answer[f"norm_r2 {part}"] = r2_score(norms[part][rows], predicted[part][rows])
             answer[f"norm_r2_self {part}"] = r2_score(norms[part][rows], own[part][rows])
@@ -124,7 +136,8 @@ def test_both_poles():
 
 
 def test_two_documents_by_hand():
-    # One dimension, two folds of two tokens; the error is 2 at x = 0 and 0 at x = 2 in one document, 0 and 2 in the
+    # One dimension, two folds of two tokens; the error is 2 at x = 0 and 0 at x = 2 in one document, 0
+    # and 2 in the
     # other, so each fold's map is the other's line and misses by 2 everywhere.
     x, error = np.array([[0.0], [2.0], [0.0], [2.0]]), np.array([[2.0], [0.0], [0.0], [2.0]])
     answer = decompose(x, x - error, document=np.array([0, 0, 1, 1]), folds=2, bootstrap=0)
@@ -202,9 +215,15 @@ def test_memory_mapped_and_scattered_documents(tmp_path):
     np.save(tmp_path / "x.npy", x[order].astype(np.float32))
     np.save(tmp_path / "r.npy", reconstruction[order].astype(np.float32))
     mapped = [np.load(tmp_path / name, mmap_mode="r") for name in ("x.npy", "r.npy")]
-    assert_equal(decompose(*mapped, document=document[order], bootstrap=50),
-                 decompose(x.astype(np.float32), reconstruction.astype(np.float32), document=torch.from_numpy(document),
-                           bootstrap=50))
+    assert_equal(
+        decompose(*mapped, document=document[order], bootstrap=50),
+        decompose(
+            x.astype(np.float32),
+            reconstruction.astype(np.float32),
+            document=torch.from_numpy(document),
+            bootstrap=50,
+        ),
+    )
 
 
 def test_results_can_be_read():
@@ -217,11 +236,17 @@ def test_results_can_be_read():
     assert set(answer["norm_r2"]) == set(NORM_PARTS) == set(ours.norm_r2) == set(ours.norm_r2_self)
     assert answer["tokens"] == len(x) and answer["documents"] == DOCUMENTS and answer["folds"] == 5
     frame = ours.to_frame()
-    assert frame.columns.tolist() == ["quantity", "part", "value", "low", "high", "population"] and len(frame) == 15
+    assert (
+        frame.columns.tolist() == ["quantity", "part", "value", "low", "high", "population"]
+        and len(frame) == 15
+    )
     assert len(ours.fold_frame()) == 5 and ours.fold_frame()["tokens"].sum() == len(x)
     assert ours.replicates["fvu"].shape == (100,)
     assert ours.fvu.value == pytest.approx(ours.fvu_linear.value + ours.fvu_nonlinear.value)
-    assert json.loads(decompose(x, reconstruction, document=document, bootstrap=0).to_json())["fvu"]["low"] is None
+    assert (
+        json.loads(decompose(x, reconstruction, document=document, bootstrap=0).to_json())["fvu"]["low"]
+        is None
+    )
 
 
 BAD = {

@@ -15,7 +15,11 @@ def test_folds_are_balanced_by_tokens_and_depend_on_the_seed_only():
     held = np.zeros(5)
     for document, count in zip(ids, counts):
         held[fold[document]] += count
-    assert np.ptp(held) < 0.01 * held.mean() and set(fold.values()) == set(range(5)) and set(fold) == set(ids.tolist())
+    assert (
+        np.ptp(held) < 0.01 * held.mean()
+        and set(fold.values()) == set(range(5))
+        and set(fold) == set(ids.tolist())
+    )
     order = rng.permutation(200)
     assert assign_folds(ids[order], counts[order], 5, seed=1) == fold
     assert assign_folds(ids, counts, 5, seed=2) != fold

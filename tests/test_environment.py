@@ -47,8 +47,13 @@ def pip_lines(conda) -> list[str]:
 
 def pinned(locked, name: str, python: str) -> Version:
     """The version of a package that the lock gives on a Python on Linux."""
-    where = {"python_version": python, "python_full_version": f"{python}.7", "sys_platform": "linux",
-             "platform_machine": "x86_64", "implementation_name": "cpython"}  # fmt: skip
+    where = {
+        "python_version": python,
+        "python_full_version": f"{python}.7",
+        "sys_platform": "linux",
+        "platform_machine": "x86_64",
+        "implementation_name": "cpython",
+    }
     lines = [r for r in locked[canonicalize_name(name)] if r.marker is None or r.marker.evaluate(where)]
     assert len(lines) == 1, f"{name} on Python {python}: {lines}"
     (pin,) = lines[0].specifier

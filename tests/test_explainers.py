@@ -1,4 +1,5 @@
-"""A language model as explainer, against a real server on loopback that answers, fails, stalls and talks nonsense."""
+"""A language model as explainer, against a real server on loopback that answers, fails, stalls and talks
+nonsense."""
 
 import json
 import threading
@@ -53,7 +54,9 @@ def a_task(seed=0, tested=25):
 
 
 def chat(server, tmp_path, **changes):
-    settings = dict(decode=decode, endpoint=server.url, key="k", folder=tmp_path / "answers", timeout=5.0, retries=3)
+    settings = dict(
+        decode=decode, endpoint=server.url, key="k", folder=tmp_path / "answers", timeout=5.0, retries=3
+    )
     return Chat("m", **settings | changes)
 
 
@@ -131,11 +134,15 @@ def test_nonsense_is_a_tossed_coin_and_is_counted(serve, tmp_path):
     made = chat(server, tmp_path)
     task = a_task(tested=22)
     (found,) = made([task])
-    assert np.array_equal(found.said, np.full(22, 0.5)) and np.array_equal(accuracies(task, found.said), np.full(10, 0.5))
+    assert np.array_equal(found.said, np.full(22, 0.5)) and np.array_equal(
+        accuracies(task, found.said), np.full(10, 0.5)
+    )
     assert made.counts == {"asked": 4, "kept": 0, "unanswered": 0, "unreadable": 3}
     again = chat(server, tmp_path)
     again([task])
-    assert again.counts == {"asked": 0, "kept": 4, "unanswered": 0, "unreadable": 3}, "counted again, asked no more"
+    assert again.counts == {"asked": 0, "kept": 4, "unanswered": 0, "unreadable": 3}, (
+        "counted again, asked no more"
+    )
 
 
 def test_an_empty_explanation_asks_no_further(serve, tmp_path):
@@ -165,7 +172,9 @@ def test_a_body_that_is_no_answer_at_all_counts_as_unanswered_and_is_asked_anew(
 
 def test_an_endpoint_that_always_fails_is_one_clear_error(serve, tmp_path):
     server = serve(lambda words, times: (503, {"retry-after-ms": "1"}, "down"))
-    with pytest.raises(BadInput, match=r"answered none of \d+ questions; the last error: InternalServerError"):
+    with pytest.raises(
+        BadInput, match=r"answered none of \d+ questions; the last error: InternalServerError"
+    ):
         chat(server, tmp_path, retries=1)([a_task(), a_task(1)])
     assert set(server.asked.values()) == {2}, "the first attempt and one retry"
     assert not list((tmp_path / "answers").glob("*"))
@@ -204,7 +213,7 @@ def test_a_damaged_answer_on_disk_is_asked_anew(serve, tmp_path):
     [
         ("[1, 0, 1]", [1, 0, 1]),
         ("```json\n[1,0,1]\n```", [1, 0, 1]),
-        ("Here you are: [true, False, \"yes\"].", [1, 0, 1]),
+        ('Here you are: [true, False, "yes"].', [1, 0, 1]),
         ("[1, 0] no, I mean [1, 0, 0]", [1, 0, 0]),
         ("1. yes\n2. No\n3) 1", [1, 0, 1]),
         ("1: **yes**\n2: no, it is not\n3: no", [1, 0, 0]),

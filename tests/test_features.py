@@ -1,4 +1,5 @@
-"""Component SAEs from training to verdict, on a small study of their own: parts, noise, FVU, detection, gaps, chapter."""
+"""Component SAEs from training to verdict, on a small study of their own: parts, noise, FVU, detection, gaps,
+chapter."""
 
 import ast
 import hashlib
@@ -40,7 +41,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A study like nano with component documents and twelve SAEs trained on its parts: (yaml file, build folder, log)."""
+    """A study like nano with component documents and twelve SAEs trained on its parts: (yaml file, build
+    folder, log)."""
     folder = tmp_path_factory.mktemp("parts")
     data, build = folder / "data", folder / "build"
     shutil.copytree(nano.made(), data)
@@ -52,8 +54,23 @@ def made(tmp_path_factory):
     path.write_text(yaml.safe_dump(settings | dict(name="parts", data=str(data))))
     seal(data)
     study = Study.load(path)
-    wanted = [(SaeJob(id=f"part-{i}-{seed}", site=study.site, width=64, l0=1.0, seed=seed, samples=40 * 128, batch=128, lr=1e-2), target)
-              for i, target in enumerate(TARGETS) for seed in (0, 1)]  # fmt: skip
+    wanted = [
+        (
+            SaeJob(
+                id=f"part-{i}-{seed}",
+                site=study.site,
+                width=64,
+                l0=1.0,
+                seed=seed,
+                samples=40 * 128,
+                batch=128,
+                lr=1e-2,
+            ),
+            target,
+        )
+        for i, target in enumerate(TARGETS)
+        for seed in (0, 1)
+    ]
     log = []
     component_saes.train_suite(study, build, wanted, log=log.append)
     entries, cards = [], {}
@@ -62,8 +79,10 @@ def made(tmp_path_factory):
         place.mkdir()
         for name in ("cfg.json", "sae_weights.safetensors"):
             shutil.copy(out / name, place / name)
-        entries.append(dict(id=job.id, width=job.width, l0=job.l0, site=job.site, seed=job.seed, path=f"saes/{job.id}")
-                       | json.loads((out / "entry.json").read_text()))  # fmt: skip
+        entries.append(
+            dict(id=job.id, width=job.width, l0=job.l0, site=job.site, seed=job.seed, path=f"saes/{job.id}")
+            | json.loads((out / "entry.json").read_text())
+        )
         cards[job.id] = dict(samples=job.samples)
     seal(data, entries, cards)
     return path, build, log, wanted
@@ -72,9 +91,16 @@ def made(tmp_path_factory):
 def seal(data, more=(), cards=None):
     """Write the manifest of a data folder anew."""
     old = json.loads((data / "manifest.json").read_text())
-    files = {p.relative_to(data).as_posix(): dict(bytes=p.stat().st_size, sha256=hashlib.sha256(p.read_bytes()).hexdigest())
-             for p in sorted(data.rglob("*")) if p.is_file() and p.name != "manifest.json"}  # fmt: skip
-    (data / "manifest.json").write_text(json.dumps(dict(saes=[*old["saes"], *more], files=files, sae_cards=cards or {})))
+    files = {
+        p.relative_to(data).as_posix(): dict(
+            bytes=p.stat().st_size, sha256=hashlib.sha256(p.read_bytes()).hexdigest()
+        )
+        for p in sorted(data.rglob("*"))
+        if p.is_file() and p.name != "manifest.json"
+    }
+    (data / "manifest.json").write_text(
+        json.dumps(dict(saes=[*old["saes"], *more], files=files, sae_cards=cards or {}))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +120,20 @@ def tables(measurement):
 
 def test_noise_has_the_mean_and_the_covariance_and_nothing_else():
     rng = torch.Generator().manual_seed(0)
-    z = torch.randn(20_000, 3, generator=rng).pow(3) @ torch.randn(3, 5, generator=rng) + 7  # rank 3, heavy tails
+    z = (
+        torch.randn(20_000, 3, generator=rng).pow(3) @ torch.randn(3, 5, generator=rng) + 7
+    )  # rank 3, heavy tails
     noise = matched_noise(z, seed=1)
     assert noise.shape == z.shape and noise.dtype == torch.float32
     scale = float(torch.cov(z.T).diagonal().max())
     assert (noise.mean(0) - z.mean(0)).abs().max() < 0.05 * scale**0.5
     assert (torch.cov(noise.T) - torch.cov(z.T)).abs().max() < 0.06 * scale
     assert int((torch.linalg.eigvalsh(torch.cov(noise.double().T)) > 1e-6 * scale).sum()) == 3
-    kurtosis = lambda a: float((((a - a.mean(0)) / a.std(0)) ** 4).mean())  # noqa: E731
+    kurtosis = lambda a: float((((a - a.mean(0)) / a.std(0)) ** 4).mean())
     assert kurtosis(z) > 5 and abs(kurtosis(noise) - 3) < 0.15
-    assert torch.equal(noise, matched_noise(z, seed=1, chunk=1 << 16)) and not torch.equal(noise, matched_noise(z, seed=2))
+    assert torch.equal(noise, matched_noise(z, seed=1, chunk=1 << 16)) and not torch.equal(
+        noise, matched_noise(z, seed=2)
+    )
     assert abs(float(torch.corrcoef(torch.stack([noise[:, 0], z[:, 0]]))[0, 1])) < 0.03
 
 
@@ -114,11 +144,15 @@ def test_the_parts_add_up_and_leave_what_the_measurement_says(found, measurement
     assert fvu(x, x - error) == pytest.approx(row["fvu"], rel=1e-5)
     assert fvu(x, x - nonlinear) == pytest.approx(row["fvu_nonlinear"], rel=1e-5)
     start, stop = measurement.study.window
-    assert len(x) == measurement.card["tokens"] and found.position.min() >= start and found.position.max() < stop
+    assert (
+        len(x) == measurement.card["tokens"] and found.position.min() >= start and found.position.max() < stop
+    )
 
 
 def test_an_unknown_target_names_the_valid_ones(found):
-    with pytest.raises(BadInput, match="valid: x, SaeError, LinearError, NonlinearError, noise like LinearError"):
+    with pytest.raises(
+        BadInput, match="valid: x, SaeError, LinearError, NonlinearError, noise like LinearError"
+    ):
         found.target("Error", seed=0)
 
 
@@ -141,18 +175,26 @@ def test_training_ends_at_the_asked_l0_on_held_out_rows_and_goes_on_from_what_is
         card = json.loads((build / "saes" / job.id / "card.json").read_text())
         assert card["l0"] == pytest.approx(1.0, abs=0.01) and 0 < card["fvu"] < 1.2
         (sae, *_) = [s for s in features.load(measurement, target) if s.id == job.id]
-        assert fvu(stored[target], sae.reconstruct(torch.from_numpy(stored[target]))[0]) == pytest.approx(card["fvu"], rel=1e-3)
+        assert fvu(stored[target], sae.reconstruct(torch.from_numpy(stored[target]))[0]) == pytest.approx(
+            card["fvu"], rel=1e-3
+        )
     more = []
-    assert component_saes.train_suite(Study.load(path), build, wanted, log=more.append) == [job.id for job, _ in wanted]
+    assert component_saes.train_suite(Study.load(path), build, wanted, log=more.append) == [
+        job.id for job, _ in wanted
+    ]
     assert log and not more
 
 
 def test_the_embedded_suite_is_three_seeds_of_every_target_at_one_width_and_l0():
     study = Study.load("tiny")
     mine = components.entries(study)
-    planned = [(job.id, target, job.width, job.l0, job.seed) for job, target in component_saes.jobs(study.site)]
+    planned = [
+        (job.id, target, job.width, job.l0, job.seed) for job, target in component_saes.jobs(study.site)
+    ]
     assert [(e.id, e.target, e.width, e.l0, e.seed) for e in mine] == planned and len(mine) == 18
-    assert not {e.id for e in mine} & {e.id for e in study.selected()}, "what reads parts is not measured on x"
+    assert not {e.id for e in mine} & {e.id for e in study.selected()}, (
+        "what reads parts is not measured on x"
+    )
 
 
 def test_documents_hold_the_squared_errors_of_every_reading(tables, found, measurement):
@@ -212,7 +254,9 @@ def test_fewer_latents_are_a_random_draw_that_another_explainer_gets_too(measure
     tables = features.features(measurement, latents=5, explainer=coin)
     latents = tables["latents"]
     assert latents.groupby(["by", "reads", "seed"])["latent"].nunique().eq(5).all()
-    assert np.allclose(latents.filter(regex=r"^d\d+$").dropna(), 0.5) and latents["coins"].dropna().eq(1).all()
+    assert (
+        np.allclose(latents.filter(regex=r"^d\d+$").dropna(), 0.5) and latents["coins"].dropna().eq(1).all()
+    )
     assert len(asked) == latents["d1"].notna().sum()
 
 
@@ -246,8 +290,18 @@ def test_the_interval_covers_a_difference_of_trained_saes():
             for seed in range(3):
                 shift = rng.normal(0, 0.01)
                 total = rng.exponential(1, 40) + 0.5
-                documents.append(pd.DataFrame(dict(document=range(40), residual=total * (level + shift + rng.normal(0, 0.05, 40)),
-                                                   total=total, reads=part, by=OWN, seed=seed)))  # fmt: skip
+                documents.append(
+                    pd.DataFrame(
+                        dict(
+                            document=range(40),
+                            residual=total * (level + shift + rng.normal(0, 0.05, 40)),
+                            total=total,
+                            reads=part,
+                            by=OWN,
+                            seed=seed,
+                        )
+                    )
+                )
         joined = gaps.fvus(pd.concat(documents), OWN, ["a", "b"], seed=trial)
         gap = (joined["b"] - joined["a"]).estimate
         hits += gap.low <= 0.05 <= gap.high
@@ -258,7 +312,9 @@ def test_a_latent_counts_once_whatever_its_windows():
     table = pd.DataFrame({f"d{d}": [0.5, 0.9] * 50 for d in range(1, 11)}).assign(reads="x", by=OWN, seed=0)
     found = gaps.detection(table, OWN)["x"]
     assert found.value == pytest.approx(0.7)
-    assert found.replicates.std() == pytest.approx(0.2 / np.sqrt(100), rel=0.1), "of 100 latents, not of 1000 numbers"
+    assert found.replicates.std() == pytest.approx(0.2 / np.sqrt(100), rel=0.1), (
+        "of 100 latents, not of 1000 numbers"
+    )
 
 
 def test_a_target_without_scored_latents_leaves_the_accuracy_untold(tables):
@@ -277,14 +333,35 @@ def e(value, half=0.01):
 @pytest.mark.parametrize(
     ("numbers", "word"),
     [
-        (dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.05), seeds=3), HOLDS),
-        (dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.0), seeds=3), PARTLY),
-        (dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(-0.1), accuracy_excess=e(0.1), seeds=3), PARTLY),
-        (dict(fvu_gap=e(0.1), fvu_excess=e(0.0), accuracy_gap=e(0.1), accuracy_excess=e(0.1), seeds=3), FAILS),
-        (dict(fvu_gap=e(0.005), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.1), seeds=3), FAILS),
-        (dict(fvu_gap=e(-0.1), fvu_excess=e(-0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.1), seeds=3), FAILS),
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.05), seeds=3),
+            HOLDS,
+        ),
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.0), seeds=3),
+            PARTLY,
+        ),
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(-0.1), accuracy_excess=e(0.1), seeds=3),
+            PARTLY,
+        ),
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.0), accuracy_gap=e(0.1), accuracy_excess=e(0.1), seeds=3),
+            FAILS,
+        ),
+        (
+            dict(fvu_gap=e(0.005), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.1), seeds=3),
+            FAILS,
+        ),
+        (
+            dict(fvu_gap=e(-0.1), fvu_excess=e(-0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.1), seeds=3),
+            FAILS,
+        ),
         (dict(fvu_gap=e(0.1), fvu_excess=e(0.05), seeds=3), PARTLY),
-        (dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.05), seeds=1), UNKNOWN),
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.05), seeds=1),
+            UNKNOWN,
+        ),
         (dict(seeds=0), UNKNOWN),
     ],
 )
@@ -317,34 +394,56 @@ def run(study, folder, monkeypatch, **parameters):
 def test_the_chapter_on_a_study_with_components(made, tmp_path, monkeypatch, tables):
     names, values, shown = run(made[0], tmp_path, monkeypatch, latents=None, contexts=8)
     numbers = gaps.evidence(tables)
-    assert values["evidence"]["7"]["numbers"]["fvu_gap"]["value"] == pytest.approx(numbers["fvu_gap"].value, rel=1e-5)
+    assert values["evidence"]["7"]["numbers"]["fvu_gap"]["value"] == pytest.approx(
+        numbers["fvu_gap"].value, rel=1e-5
+    )
     assert values["verdicts"]["7"]["word"] == fewer_features(**numbers).word == from_record(7, values).word
     own = values["FVU"]
-    assert own["NonlinearError"]["estimate"]["value"] - own["LinearError"]["estimate"]["value"] == pytest.approx(
-        values["evidence"]["7"]["numbers"]["fvu_gap"]["value"], abs=1e-5
-    )
+    assert own["NonlinearError"]["estimate"]["value"] - own["LinearError"]["estimate"][
+        "value"
+    ] == pytest.approx(values["evidence"]["7"]["numbers"]["fvu_gap"]["value"], abs=1e-5)
     assert len(own) == len(TARGETS) and all(len(one["seeds"]) == 2 for one in own.values())
-    assert [target for target, _ in names["left"]] == ["NonlinearError"] * 2 + ["noise like NonlinearError"] * 2
+    assert [target for target, _ in names["left"]] == ["NonlinearError"] * 2 + [
+        "noise like NonlinearError"
+    ] * 2
     pages = "".join(one._repr_html_() for one in shown if hasattr(one, "_repr_html_"))
     assert pages.count("<summary><strong>") == 6 and len(pages) < 400_000
     changed = json.loads(json.dumps(values))
-    changed["evidence"]["7"]["numbers"] |= dict(fvu_gap=dict(value=0.2, low=0.1, high=0.3), fvu_excess=dict(value=-0.2, low=-0.3, high=-0.1))
+    changed["evidence"]["7"]["numbers"] |= dict(
+        fvu_gap=dict(value=0.2, low=0.1, high=0.3), fvu_excess=dict(value=-0.2, low=-0.3, high=-0.1)
+    )
     verdict = from_record(7, changed)
-    assert verdict.word == FAILS and "0.20 [0.10, 0.30]" in verdict.why and "−0.20 [−0.30, −0.10]" in verdict.why
+    assert (
+        verdict.word == FAILS and "0.20 [0.10, 0.30]" in verdict.why and "−0.20 [−0.30, −0.10]" in verdict.why
+    )
 
 
 def test_the_chapter_asks_a_language_model_behind_an_endpoint(made, tmp_path, monkeypatch):
     def script(words, times):
         if "say whether" not in words:
             return 200, {}, "It responds to w7."
-        return 200, {}, json.dumps([int("w7" in piece) for piece in words.split("\n\n")[-1].splitlines()]) if times % 2 else "well"
+        return (
+            200,
+            {},
+            json.dumps([int("w7" in piece) for piece in words.split("\n\n")[-1].splitlines()])
+            if times % 2
+            else "well",
+        )
 
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "cache"))
     server = Server(script)
     try:
         asked = []
         for turn in range(2):
-            names, values, shown = run(made[0], tmp_path / str(turn), monkeypatch, explainer="m", endpoint=server.url, latents=1, contexts=4)
+            names, values, shown = run(
+                made[0],
+                tmp_path / str(turn),
+                monkeypatch,
+                explainer="m",
+                endpoint=server.url,
+                latents=1,
+                contexts=4,
+            )
             asked.append(sum(server.asked.values()))
         said = " ".join(str(one) for one in shown)
         assert "the language model `m`" in said and "0 could not be read and 0 never came" in said

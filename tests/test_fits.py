@@ -41,7 +41,12 @@ def targets(x, seed=1):
     rng = np.random.default_rng(seed)
     x = x.astype(np.float64)
     scaled = (x - x.mean(0)) / np.maximum(x.std(0), 1e-3)
-    return scaled @ rng.normal(size=(D_IN, D_OUT)) + np.abs(scaled[:, :D_OUT]) + rng.normal(size=(len(x), D_OUT)) + 7
+    return (
+        scaled @ rng.normal(size=(D_IN, D_OUT))
+        + np.abs(scaled[:, :D_OUT])
+        + rng.normal(size=(len(x), D_OUT))
+        + 7
+    )
 
 
 def per_fold(x, y, folds=5):
@@ -60,12 +65,17 @@ def test_fold_by_fold_as_scikit_learn(name, ridge):
     fold, folds = per_fold(x, y)
     exact = x.astype(np.float64)
     for k, ours in enumerate(cross_fit(folds, ridge=ridge).maps):
-        # 1e-7 of the largest singular value is where our maps drop directions; scikit-learn's default is 1e-6.
+        # 1e-7 of the largest singular value is where our maps drop directions; scikit-learn's
+        # default is 1e-6.
         theirs = LinearRegression(tol=1e-7) if ridge == 0 else Ridge(alpha=ridge, solver="svd")
         theirs.fit(exact[fold != k], y[fold != k])
         held_out = fold == k
-        np.testing.assert_allclose(r2(y[held_out], ours(x[held_out])), r2(y[held_out], theirs.predict(exact[held_out])),
-                                   rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            r2(y[held_out], ours(x[held_out])),
+            r2(y[held_out], theirs.predict(exact[held_out])),
+            rtol=0,
+            atol=1e-6,
+        )
         from_sums = 1 - residual_squares(folds[k], ours) / folds[k].yy
         np.testing.assert_allclose(from_sums, r2(y[held_out], ours(x[held_out])), rtol=0, atol=1e-7)
 
@@ -82,10 +92,14 @@ def test_weights_and_bias_as_scikit_learn():
 @pytest.mark.parametrize("ridge", [0.0, 5.0])
 def test_without_intercept_as_scikit_learn(name, ridge):
     x, y = NASTY[name], targets(NASTY[name])
-    # Without an intercept a mean is a direction, and at 1e7 it alone leaves the others below 1e-7 of the largest.
+    # Without an intercept a mean is a direction, and at 1e7 it alone leaves the others below 1e-7 of
+    # the largest.
     x = np.where(np.abs(x.mean(0)) > 1e6, x - x.mean(0) + 1e6, x)
-    theirs = LinearRegression(fit_intercept=False, tol=1e-9) if ridge == 0 else Ridge(ridge, fit_intercept=False,
-                                                                                     solver="svd")
+    theirs = (
+        LinearRegression(fit_intercept=False, tol=1e-9)
+        if ridge == 0
+        else Ridge(ridge, fit_intercept=False, solver="svd")
+    )
     ours = LinearMap.fit(Moments(D_IN, D_OUT).update(x, y), ridge=ridge, intercept=False)
     np.testing.assert_allclose(r2(y, ours(x)), r2(y, theirs.fit(x, y).predict(x)), atol=1e-6)
     assert float(ours.bias.abs().max()) == 0
@@ -112,9 +126,13 @@ def test_affine_change_of_x_changes_no_r2_at_ridge_0():
     x, rng = NASTY["plain"], np.random.default_rng(3)
     y = targets(x)
     turned = x @ (rng.normal(size=(D_IN, D_IN)) + 3 * np.eye(D_IN)) * 100 - 40
-    for k, (a, b) in enumerate(zip(cross_fit(per_fold(x, y)[1]).maps, cross_fit(per_fold(turned, y)[1]).maps)):
+    for k, (a, b) in enumerate(
+        zip(cross_fit(per_fold(x, y)[1]).maps, cross_fit(per_fold(turned, y)[1]).maps)
+    ):
         held_out = per_fold(x, y)[0] == k
-        np.testing.assert_allclose(r2(y[held_out], a(x[held_out])), r2(y[held_out], b(turned[held_out])), atol=1e-9)
+        np.testing.assert_allclose(
+            r2(y[held_out], a(x[held_out])), r2(y[held_out], b(turned[held_out])), atol=1e-9
+        )
 
 
 def test_one_ill_scaled_fold_does_not_spoil_the_others():
@@ -182,14 +200,18 @@ def test_truncation_is_the_best_map_of_its_rank():
     y = targets(x)
     moments = Moments(D_IN, D_OUT).update(x, y)
     full = LinearMap.fit(moments)
-    losses = [float(residual_squares(moments, full.truncate(moments, rank)).sum()) for rank in range(D_OUT + 1)]
+    losses = [
+        float(residual_squares(moments, full.truncate(moments, rank)).sum()) for rank in range(D_OUT + 1)
+    ]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] == pytest.approx(float(residual_squares(moments, full).sum()))
     assert losses[0] == pytest.approx(float(moments.yy.sum()))
     assert int(torch.linalg.matrix_rank(full.truncate(moments, 2).weight)) == 2
     # What rank r loses is the tail of the spectrum of the predictions.
     spectrum = np.linalg.svd(full(x) - y.mean(0), compute_uv=False) ** 2
-    np.testing.assert_allclose(np.array(losses) - losses[-1], [spectrum[r:].sum() for r in range(D_OUT + 1)], atol=1e-8)
+    np.testing.assert_allclose(
+        np.array(losses) - losses[-1], [spectrum[r:].sum() for r in range(D_OUT + 1)], atol=1e-8
+    )
 
 
 def test_torch_in_torch_out():

@@ -6,7 +6,18 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from published import D_IN, D_OUT, D_SAE, SAELENS, SITE, TRAINED, gemma_scope, llama_scope, randomised, saelens
+from published import (
+    D_IN,
+    D_OUT,
+    D_SAE,
+    SAELENS,
+    SITE,
+    TRAINED,
+    gemma_scope,
+    llama_scope,
+    randomised,
+    saelens,
+)
 from sae_lens import SAE, TrainingSAE
 from safetensors.torch import load_file, save_file
 
@@ -33,24 +44,40 @@ def assert_same(ours, plain, x=X, *, atol=1e-12):
 @pytest.mark.parametrize("architecture", SAELENS)
 @pytest.mark.parametrize("b_dec_in", [True, False])
 def test_saelens_folders(tmp_path, architecture, b_dec_in):
-    saved = saelens(tmp_path, architecture, apply_b_dec_to_input=b_dec_in and "transcoder" not in architecture)
+    saved = saelens(
+        tmp_path, architecture, apply_b_dec_to_input=b_dec_in and "transcoder" not in architecture
+    )
     ours = load_any(tmp_path, dtype="float64")
     assert recognise(tmp_path) == "saelens"
     assert_same(ours, saved.to(dtype=torch.float64))
     card = ours.card
     assert (card.architecture, card.site, card.layer, card.prepend_bos) == (architecture, SITE, 1, True)
-    assert (card.d_in, card.d_sae, card.d_out) == (D_IN, D_SAE, D_OUT if "transcoder" in architecture else D_IN)
+    assert (card.d_in, card.d_sae, card.d_out) == (
+        D_IN,
+        D_SAE,
+        D_OUT if "transcoder" in architecture else D_IN,
+    )
     assert card.target == ("blocks.1.hook_mlp_out" if "transcoder" in architecture else None)
     assert card.l0 == (4 if "topk" in architecture else None) and card.warnings == ()
     json.dumps(card.to_dict())
 
 
-@pytest.mark.parametrize("settings", [{"normalize_activations": "layer_norm"}, {"reshape_activations": "hook_z"},
-                                      {"normalize_activations": "constant_norm_rescale"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"normalize_activations": "layer_norm"},
+        {"reshape_activations": "hook_z"},
+        {"normalize_activations": "constant_norm_rescale"},
+    ],
+)
 def test_normalised_and_reshaped(tmp_path, settings):
-    saved = saelens(tmp_path, "jumprelu", metadata={"hook_name": "blocks.1.attn.hook_z"}, **settings).to(dtype=torch.float64)
+    saved = saelens(tmp_path, "jumprelu", metadata={"hook_name": "blocks.1.attn.hook_z"}, **settings).to(
+        dtype=torch.float64
+    )
     ours = load_any(tmp_path, dtype="float64")
-    if "reshape_activations" in settings:  # SAELens wants [token, head, d_head]; here the heads are concatenated
+    if (
+        "reshape_activations" in settings
+    ):  # SAELens wants [token, head, d_head]; here the heads are concatenated
         with torch.no_grad():
             torch.testing.assert_close(ours.reconstruct(X)[0], saved(X.view(-1, 2, D_IN // 2)).flatten(1))
     else:
@@ -98,16 +125,33 @@ def test_a_constant_normalisation_is_folded(tmp_path, normalisation, architectur
 
 def test_a_folder_of_sae_lens_5(tmp_path):
     saved = saelens(tmp_path, "topk")
-    old = {"d_in": D_IN, "d_sae": D_SAE, "hook_point": "blocks.3.hook_resid_pre", "hook_layer": 3, "model_name": "gpt2",
-           "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}, "normalize_activations": False, "dtype": "float32"}  # fmt: skip
+    old = {
+        "d_in": D_IN,
+        "d_sae": D_SAE,
+        "hook_point": "blocks.3.hook_resid_pre",
+        "hook_layer": 3,
+        "model_name": "gpt2",
+        "activation_fn_str": "topk",
+        "activation_fn_kwargs": {"k": 4},
+        "normalize_activations": False,
+        "dtype": "float32",
+    }
     (tmp_path / "cfg.json").write_text(json.dumps(old))
     ours = load_any(tmp_path, dtype="float64")
     assert_same(ours, saved.to(dtype=torch.float64))
-    assert (ours.card.site, ours.card.layer, ours.card.l0, ours.card.model) == ("blocks.3.hook_resid_pre", 3, 4, "gpt2")
+    assert (ours.card.site, ours.card.layer, ours.card.l0, ours.card.model) == (
+        "blocks.3.hook_resid_pre",
+        3,
+        4,
+        "gpt2",
+    )
 
 
-GEMMA = {"gemma-scope-9b-pt-res": "blocks.20.hook_resid_post", "gemma-scope-2b-it-mlp": "blocks.20.hook_mlp_out",
-         "models--google--gemma-scope-27b-pt-att": "blocks.20.attn.hook_z"}  # fmt: skip
+GEMMA = {
+    "gemma-scope-9b-pt-res": "blocks.20.hook_resid_post",
+    "gemma-scope-2b-it-mlp": "blocks.20.hook_mlp_out",
+    "models--google--gemma-scope-27b-pt-att": "blocks.20.attn.hook_z",
+}
 
 
 @pytest.mark.parametrize("release", GEMMA)
@@ -122,9 +166,19 @@ def test_gemma_scope(tmp_path, release, lower):
     torch.testing.assert_close(x_hat, latents @ p["W_dec"] + p["b_dec"])
     assert torch.equal(l0, (latents > 0).sum(dim=1))
     card = ours.card
-    assert (card.format, card.site, card.layer, card.l0, card.prepend_bos) == ("gemma-scope", GEMMA[release], 20, 68, True)
-    assert card.model == {"9b-pt": "google/gemma-2-9b", "2b-it": "google/gemma-2-2b-it", "27b-p": "google/gemma-2-27b"}[
-        release.split("gemma-scope-")[1][:5]]  # fmt: skip
+    assert (card.format, card.site, card.layer, card.l0, card.prepend_bos) == (
+        "gemma-scope",
+        GEMMA[release],
+        20,
+        68,
+        True,
+    )
+    assert (
+        card.model
+        == {"9b-pt": "google/gemma-2-9b", "2b-it": "google/gemma-2-2b-it", "27b-p": "google/gemma-2-27b"}[
+            release.split("gemma-scope-")[1][:5]
+        ]
+    )
     assert recognise(folder / "params.npz") == "gemma-scope"
 
 
@@ -133,7 +187,10 @@ def test_gemma_scope_transcoder_and_embedding(tmp_path):
     gemma_scope(folder)
     card = load_any(folder).card
     assert (card.architecture, card.site, card.target) == (
-        "jumprelu_transcoder", "blocks.3.ln2.hook_normalized", "blocks.3.hook_mlp_out")  # fmt: skip
+        "jumprelu_transcoder",
+        "blocks.3.ln2.hook_normalized",
+        "blocks.3.hook_mlp_out",
+    )
     folder = tmp_path / "gemma-scope-2b-pt-res" / "embedding" / "width_4k" / "average_l0_6"
     p = gemma_scope(folder)
     ours = load_any(folder)
@@ -144,19 +201,33 @@ def test_gemma_scope_transcoder_and_embedding(tmp_path):
 def test_gemma_scope_2(tmp_path):
     folder = tmp_path / "gemma-scope-2-1b-pt" / "transcoder" / "layer_7_width_16k_l0_medium_affine"
     rng = torch.Generator().manual_seed(0)
-    p = {"w_enc": (D_IN, D_SAE), "w_dec": (D_SAE, D_IN), "b_enc": (D_SAE,), "b_dec": (D_IN,), "threshold": (D_SAE,),
-         "affine_skip_connection": (D_IN, D_IN)}  # fmt: skip
+    p = {
+        "w_enc": (D_IN, D_SAE),
+        "w_dec": (D_SAE, D_IN),
+        "b_enc": (D_SAE,),
+        "b_dec": (D_IN,),
+        "threshold": (D_SAE,),
+        "affine_skip_connection": (D_IN, D_IN),
+    }
     p = {name: torch.randn(shape, generator=rng) for name, shape in p.items()}
     folder.mkdir(parents=True)
     save_file(p, folder / "params.safetensors")
-    (folder / "config.json").write_text(json.dumps({"architecture": "jump_relu", "model_name": "gemma-v3-1b", "l0": 60}))
+    (folder / "config.json").write_text(
+        json.dumps({"architecture": "jump_relu", "model_name": "gemma-v3-1b", "l0": 60})
+    )
     ours = load_any(folder, dtype="float64")
     p = {name: value.double() for name, value in p.items()}
     pre = X @ p["w_enc"] + p["b_enc"]
     latents = torch.relu(pre) * (pre > p["threshold"])
-    torch.testing.assert_close(ours.reconstruct(X)[0], latents @ p["w_dec"] + p["b_dec"] + X @ p["affine_skip_connection"])
+    torch.testing.assert_close(
+        ours.reconstruct(X)[0], latents @ p["w_dec"] + p["b_dec"] + X @ p["affine_skip_connection"]
+    )
     assert (ours.card.format, ours.card.site, ours.card.target, ours.card.l0) == (
-        "gemma-scope-2", "blocks.7.hook_mlp_in", "blocks.7.hook_mlp_out", 60)  # fmt: skip
+        "gemma-scope-2",
+        "blocks.7.hook_mlp_in",
+        "blocks.7.hook_mlp_out",
+        60,
+    )
 
 
 def test_llama_scope_follows_the_formula(tmp_path):
@@ -170,13 +241,20 @@ def test_llama_scope_follows_the_formula(tmp_path):
     expected = (latents @ w["decoder.weight"].T + w["decoder.bias"]) / k
     torch.testing.assert_close(ours.reconstruct(X)[0], expected, atol=1e-6, rtol=1e-6)
     card = ours.card
-    assert (card.site, card.layer, card.l0, card.normalisation, card.stored) == (SITE, 1, 50, "folded", "bfloat16")
+    assert (card.site, card.layer, card.l0, card.normalisation, card.stored) == (
+        SITE,
+        1,
+        50,
+        "folded",
+        "bfloat16",
+    )
     assert card.model == "meta-llama/Llama-3.1-8B"
     assert recognise(folder / "checkpoints" / "final.safetensors") == "llama-scope"
 
 
 def test_llama_scope_as_sae_lens_loads_it(tmp_path, monkeypatch):
-    """SAELens' own reader, by the release's name, from a hub cache filled by hand; its norm comes from its own table."""
+    """SAELens' own reader, by the release's name, from a hub cache filled by hand; its norm comes from its
+    own table."""
     from huggingface_hub import constants
     from sae_lens.loading.pretrained_saes_directory import get_norm_scaling_factor
 
@@ -231,27 +309,54 @@ def truncate(path, size):
 
 W = torch.zeros(D_SAE, D_IN)
 FAULTS = {
-    "transposed encoder": (lambda f: edit(f, W_enc=W), r"W_enc must be \[d_in, d_sae\] = \[6, 20\].*\[20, 6\].*transposed"),
+    "transposed encoder": (
+        lambda f: edit(f, W_enc=W),
+        r"W_enc must be \[d_in, d_sae\] = \[6, 20\].*\[20, 6\].*transposed",
+    ),
     "transposed decoder": (lambda f: edit(f, W_dec=W.T), "W_dec must be .*transposed"),
-    "d_sae": (lambda f: configure(f, d_sae=30), r"must be \[d_sae, d_in\] = \[30, 6\].*has \[20, 6\]: d_in or d_sae is wrong"),
+    "d_sae": (
+        lambda f: configure(f, d_sae=30),
+        r"must be \[d_sae, d_in\] = \[30, 6\].*has \[20, 6\]: d_in or d_sae is wrong",
+    ),
     "d_sae missing": (lambda f: configure(f, d_sae=None), "no whole number for d_sae"),
     "bias": (lambda f: edit(f, b_enc=torch.zeros(7)), r"b_enc must be \[d_sae\] = \[20\]"),
     "NaN": (lambda f: edit(f, b_dec=torch.full((D_IN,), float("nan"))), "b_dec holds NaN"),
-    "overflow": (lambda f: edit(f, W_enc=(W.T + 1e6).half()), "W_enc holds infinity: it overflowed .* float16"),
+    "overflow": (
+        lambda f: edit(f, W_enc=(W.T + 1e6).half()),
+        "W_enc holds infinity: it overflowed .* float16",
+    ),
     "missing weight": (lambda f: edit(f, threshold=None), "lacks threshold; jumprelu has W_dec"),
     "extra weight": (lambda f: edit(f, W_skip=W), "holds W_skip, which jumprelu has no use for"),
-    "architecture": (lambda f: configure(f, architecture="jumprule"), "architecture 'jumprule' is not known; .*jumprelu"),
+    "architecture": (
+        lambda f: configure(f, architecture="jumprule"),
+        "architecture 'jumprule' is not known; .*jumprelu",
+    ),
     "temporal": (lambda f: configure(f, architecture="temporal"), "reads whole contexts"),
-    "normalisation": (lambda f: configure(f, normalize_activations="z"), "SAELens refuses cfg.json.*normalize_activations"),
+    "normalisation": (
+        lambda f: configure(f, normalize_activations="z"),
+        "SAELens refuses cfg.json.*normalize_activations",
+    ),
     "hook and layer": (lambda f: configure(f, hook_layer=7), "contradicts itself: hook_name .*hook_layer 7"),
     "another program": (lambda f: (f / "cfg.json").write_text('{"num_latents": 5}'), "lacks d_in, d_sae"),
     "not JSON": (lambda f: truncate(f / "cfg.json", 40), "cfg.json is not JSON"),
-    "truncated": (lambda f: truncate(f / "sae_weights.safetensors", 900), "has 900 bytes, but its header says .*truncated"),
-    "truncated head": (lambda f: truncate(f / "sae_weights.safetensors", 60), "60 bytes.*not a complete safetensors"),
+    "truncated": (
+        lambda f: truncate(f / "sae_weights.safetensors", 900),
+        "has 900 bytes, but its header says .*truncated",
+    ),
+    "truncated head": (
+        lambda f: truncate(f / "sae_weights.safetensors", 60),
+        "60 bytes.*not a complete safetensors",
+    ),
     "empty": (lambda f: truncate(f / "sae_weights.safetensors", 0), "0 bytes.*not a complete safetensors"),
-    "LFS": (lambda f: (f / "sae_weights.safetensors").write_text("version https://git-lfs.github.com/spec/v1"), "git lfs pull"),
-    "no weights": (lambda f: (f / "sae_weights.safetensors").unlink(), "looks like saelens, but lacks sae_weights"),
-}  # fmt: skip
+    "LFS": (
+        lambda f: (f / "sae_weights.safetensors").write_text("version https://git-lfs.github.com/spec/v1"),
+        "git lfs pull",
+    ),
+    "no weights": (
+        lambda f: (f / "sae_weights.safetensors").unlink(),
+        "looks like saelens, but lacks sae_weights",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -294,7 +399,10 @@ LLAMA = {
     "activation": ({"act_fn": "topk"}, "says act_fn 'topk'; only 'jumprelu'"),
     "normalisation": ({"norm_activation": "token-wise"}, "says norm_activation 'token-wise'"),
     "norm": ({"dataset_average_activation_norm": {"in": 0}}, "norm 0; it must be above 0"),
-    "layer": ({"hook_point_in": "blocks.2.hook_resid_post", "hook_point_out": None}, "says layer 1, but .*blocks.2"),
+    "layer": (
+        {"hook_point_in": "blocks.2.hook_resid_post", "hook_point_out": None},
+        "says layer 1, but .*blocks.2",
+    ),
     "d_sae": ({"d_sae": 64}, r"= \[64, 6\], but final.safetensors has \[20, 6\]"),
 }
 

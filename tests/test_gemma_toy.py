@@ -1,4 +1,5 @@
-"""A study of a Gemma-2-shaped model and a synthetic Gemma Scope release: prepared, measured, every chapter built."""
+"""A study of a Gemma-2-shaped model and a synthetic Gemma Scope release: prepared, measured, every chapter
+built."""
 
 import json
 import os
@@ -43,8 +44,11 @@ def study(folder):
 
 
 def test_every_sae_of_the_release_is_in_the_study(study):
-    assert study.name == "gemtoy" and len(study.selected()) == 21 and study.sites("depth") == [
-        "blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]  # fmt: skip
+    assert (
+        study.name == "gemtoy"
+        and len(study.selected()) == 21
+        and study.sites("depth") == ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]
+    )
     main = [entry for entry in study.saes if entry.main]
     assert [entry.width for entry in main] == list(gemma_toy.WIDTHS) and {entry.l0 for entry in main} == {8}
     found = layers(measure(study))
@@ -68,7 +72,10 @@ def test_what_is_odd_about_an_sae_is_said_everywhere(study, folder, capsys, monk
     assert any(sign.startswith("w2048-l0-8: ") and "but 8 was published" in sign for sign in signs)
     assert cli.main(["measure", "mine.yaml", "--json", "a.json"]) == 0
     said = capsys.readouterr().out
-    assert all(f"warning: {sign}" in said for sign in signs) and json.loads((folder / "a.json").read_text())["warnings"] == signs
+    assert (
+        all(f"warning: {sign}" in said for sign in signs)
+        and json.loads((folder / "a.json").read_text())["warnings"] == signs
+    )
     assert cli.main(["measure", "mine.yaml", "--strict"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("darkmatter: strict: w512-l0-4: ")
 
@@ -96,15 +103,36 @@ def test_a_gemma_scope_transcoder_reads_before_and_writes_after_the_mlp(folder, 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     monkeypatch.chdir(folder)
-    made = gemma_scope(folder / "toy-scope-2b-pt-transcoders" / "layer_1" / "width_48" / "average_l0_5", d_in=gemma_toy.D, d_sae=48)
-    asked = ["measure", "--model", "model", "--sae", "toy-scope-2b-pt-transcoders/layer_1/width_48/average_l0_5", "--text", "text.jsonl",
-             "--documents", "20", "--positions", "8:63", "--bootstrap", "100", "--json", "t.json"]  # fmt: skip
+    made = gemma_scope(
+        folder / "toy-scope-2b-pt-transcoders" / "layer_1" / "width_48" / "average_l0_5",
+        d_in=gemma_toy.D,
+        d_sae=48,
+    )
+    asked = [
+        "measure",
+        "--model",
+        "model",
+        "--sae",
+        "toy-scope-2b-pt-transcoders/layer_1/width_48/average_l0_5",
+        "--text",
+        "text.jsonl",
+        "--documents",
+        "20",
+        "--positions",
+        "8:63",
+        "--bootstrap",
+        "100",
+        "--json",
+        "t.json",
+    ]
     assert cli.main(asked) == 0
     assert "blocks.1.ln2.hook_normalized → blocks.1.hook_mlp_out" in capsys.readouterr().out
     model = AutoModelForCausalLM.from_pretrained("model", attn_implementation="eager").eval()
     tokenizer, seen = AutoTokenizer.from_pretrained("model"), {}
     block = model.model.layers[1]
-    block.pre_feedforward_layernorm.register_forward_hook(lambda m, given, out: seen.__setitem__("in", given[0]))
+    block.pre_feedforward_layernorm.register_forward_hook(
+        lambda m, given, out: seen.__setitem__("in", given[0])
+    )
     block.post_feedforward_layernorm.register_forward_hook(lambda m, given, out: seen.__setitem__("out", out))
     reads, writes = [], []
     for line in (folder / "text.jsonl").read_text().splitlines()[:20]:
@@ -124,20 +152,46 @@ def test_a_gemma_scope_transcoder_reads_before_and_writes_after_the_mlp(folder, 
 def test_an_sae_of_another_family_of_models_is_told(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     saelens(folder / "theirs", "topk", d_in=gemma_toy.D, metadata={"model_name": "gpt2"})
-    assert cli.main(["measure", "--model", "model", "--sae", "theirs", "--text", "text.jsonl", "--documents", "20", "--positions",
-                     "8:63", "--bootstrap", "100"]) == 0  # fmt: skip
-    assert "warning: the SAE says that it is of gpt2, but the model's type is gemma2" in capsys.readouterr().out
+    assert (
+        cli.main(
+            [
+                "measure",
+                "--model",
+                "model",
+                "--sae",
+                "theirs",
+                "--text",
+                "text.jsonl",
+                "--documents",
+                "20",
+                "--positions",
+                "8:63",
+                "--bootstrap",
+                "100",
+            ]
+        )
+        == 0
+    )
+    assert (
+        "warning: the SAE says that it is of gpt2, but the model's type is gemma2" in capsys.readouterr().out
+    )
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    (lambda s: dict(saes=s["saes"][:1] + s["suites"]["sites"], suites={}), "a study has one site, those of other sites belong"),
-    (lambda s: dict(saes=s["saes"][:1], suites={"depth": s["saes"][1:2]}), "is at the study's own site"),
-    (lambda s: dict(saes=s["saes"][:1] + [f"./{s['saes'][0]}"], suites={}), "is given twice"),
-    (lambda s: dict(saes=s["saes"][:1] * 2), "average_l0_4 is given twice"),
-    (lambda s: dict(name="../evil"), "a study's name is letters"),
-    (lambda s: dict(name="tiny"), "that is the name of a study in the package"),
-    (lambda s: dict(window=[8, 100]), "0 documents reach position 100, too few"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            lambda s: dict(saes=s["saes"][:1] + s["suites"]["sites"], suites={}),
+            "a study has one site, those of other sites belong",
+        ),
+        (lambda s: dict(saes=s["saes"][:1], suites={"depth": s["saes"][1:2]}), "is at the study's own site"),
+        (lambda s: dict(saes=s["saes"][:1] + [f"./{s['saes'][0]}"], suites={}), "is given twice"),
+        (lambda s: dict(saes=s["saes"][:1] * 2), "average_l0_4 is given twice"),
+        (lambda s: dict(name="../evil"), "a study's name is letters"),
+        (lambda s: dict(name="tiny"), "that is the name of a study in the package"),
+        (lambda s: dict(window=[8, 100]), "0 documents reach position 100, too few"),
+    ],
+)
 def test_what_prepare_refuses_check_refuses_too(folder, changes, says):
     import yaml
 
@@ -149,18 +203,27 @@ def test_what_prepare_refuses_check_refuses_too(folder, changes, says):
 
 
 def test_every_chapter_is_built(study, folder):
-    """The issue's second measure: 7 widths × 3 L0s, `darkmatter build --study`, every chapter and its page."""
+    """The issue's second measure: 7 widths × 3 L0s, `darkmatter build --study`, every chapter and its
+    page."""
     root = folder / "project"
     shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("_build", "records"))
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, root)
-    ran = subprocess.run([sys.executable, "-m", "darkmatter_utils.cli", "build", "--study", str(folder / "mine.yaml")],
-                         cwd=root, capture_output=True, text=True, check=False)  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-m", "darkmatter_utils.cli", "build", "--study", str(folder / "mine.yaml")],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     for chapter in chapters.chapters(root):
         assert (root / "build" / "gemtoy" / "html" / "book" / f"{chapter.name}.html").is_file(), chapter.name
         assert json.loads(chapter.record("gemtoy").read_text())["study"] == "gemtoy"
     scaling = (root / "build" / "gemtoy" / "05_scaling.ipynb").read_text()
     assert "is read at L0" in scaling
-    assert "may not be what they seem" in (root / "build" / "gemtoy" / "html" / "book" / "00_index.html").read_text()
+    assert (
+        "may not be what they seem"
+        in (root / "build" / "gemtoy" / "html" / "book" / "00_index.html").read_text()
+    )

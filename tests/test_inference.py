@@ -1,4 +1,5 @@
-"""Other inferences on one dictionary: no more latents than the encoder, never worse than they must be, gaps as defined."""
+"""Other inferences on one dictionary: no more latents than the encoder, never worse than they must be, gaps
+as defined."""
 
 from dataclasses import replace
 
@@ -41,7 +42,8 @@ from darkmatter_utils.streams import Source
 
 
 def case(seed=0, d_sae=80, d_model=16, tokens=200, l0=5):
-    """Sparse mixtures with noise, and codes of a one-pass encoder: the atoms with the largest inner products."""
+    """Sparse mixtures with noise, and codes of a one-pass encoder: the atoms with the largest inner
+    products."""
     rng = torch.Generator().manual_seed(seed)
     atoms = torch.randn(d_sae, d_model, generator=rng, dtype=torch.float64)
     atoms /= atoms.norm(dim=1, keepdim=True)
@@ -51,7 +53,9 @@ def case(seed=0, d_sae=80, d_model=16, tokens=200, l0=5):
     score = (x @ atoms.T).clamp(min=0)
     wanted = torch.randint(0, 9, (tokens,), generator=rng)
     value, latent = score.sort(dim=1, descending=True)
-    dense = torch.zeros_like(score).scatter_(1, latent, torch.where(torch.arange(d_sae) < wanted[:, None], value, 0))
+    dense = torch.zeros_like(score).scatter_(
+        1, latent, torch.where(torch.arange(d_sae) < wanted[:, None], value, 0)
+    )
     return x, atoms, Codes.of(dense)
 
 
@@ -105,7 +109,9 @@ def test_further_steps_bring_the_realised_l0_to_the_target_and_touch_no_other_to
     assert float((longer.l0 == own.l0).double().mean()) > float((plain.l0 == own.l0).double().mean())
     assert torch.equal(longer.dense(30)[~short], plain.dense(30)[~short])
     equal = other_codes(x, atoms, own)[EQUAL]
-    assert torch.allclose(equal.decode(atoms), gradient_pursuit(x, atoms, own.l0, extra=32).decode(atoms), atol=1e-9)
+    assert torch.allclose(
+        equal.decode(atoms), gradient_pursuit(x, atoms, own.l0, extra=32).decode(atoms), atol=1e-9
+    )
 
 
 def test_further_steps_are_steps_of_the_same_rule():
@@ -153,7 +159,9 @@ def test_on_all_contexts_the_encoder_has_the_measurements_own_scores(nano):
     measurement, tables = nano
     mine = tables["scores"][tables["scores"]["inference"] == ENCODER].set_index("id")
     for metric in ("l0", "fvu", "fvu_linear", "fvu_nonlinear", "r2_per_dim", "r2_total"):
-        np.testing.assert_allclose(mine[metric], measurement.saes.set_index("id").loc[mine.index, metric], rtol=1e-8)
+        np.testing.assert_allclose(
+            mine[metric], measurement.saes.set_index("id").loc[mine.index, metric], rtol=1e-8
+        )
 
 
 def test_the_scores_add_up_and_the_gaps_are_differences(nano):
@@ -166,7 +174,9 @@ def test_the_scores_add_up_and_the_gaps_are_differences(nano):
         of = shares[shares["width"] == width].set_index("part")["share"]
         assert of.sum() == pytest.approx(by_width(tables, ENCODER, "fvu")[width].value)
         assert of["encoder gap"] > 0 and name in NON_NEGATIVE
-    assert all(e.value == 0 == e.low == e.high for e in by_width(tables, ENCODER, "fvu", change=True).values())
+    assert all(
+        e.value == 0 == e.low == e.high for e in by_width(tables, ENCODER, "fvu", change=True).values()
+    )
     for e in by_width(tables, SETTLED, "fvu", change=True).values():
         assert e.low <= e.value <= e.high < 0
 
@@ -176,20 +186,31 @@ def test_the_page_speaks_of_what_the_tables_hold(nano):
     assert "no token has more" in sentences(tables)["l0"]
     for shown in (width_lines(tables), change_lines(tables), gap_chart(tables)):
         assert shown.to_dict()
-    assert repr(inference_table(tables, "w64")).count("\n") == len(INFERENCES) and "best inference" in repr(gap_table(tables))
+    assert repr(inference_table(tables, "w64")).count("\n") == len(INFERENCES) and "best inference" in repr(
+        gap_table(tables)
+    )
 
 
 def test_a_study_without_a_dictionary_is_told_so_and_not_judged(nano):
     _, tables = nano
     none = {name: table.iloc[:0] for name, table in tables.items()} | {"about": tables["about"]}
     assert barely_helps(**evidence(none)).word == UNKNOWN
-    for shown in (width_lines(none), change_lines(none), gap_chart(none), gap_table(none), inference_table(none, "w64")):
+    for shown in (
+        width_lines(none),
+        change_lines(none),
+        gap_chart(none),
+        gap_table(none),
+        inference_table(none, "w64"),
+    ):
         assert "No SAE of this study has a dictionary" in shown
     assert "No SAE" in sentences(none)["gap"]
 
 
 def test_two_batches_of_codes_join_at_the_longer_width():
-    a, b = Codes(torch.tensor([[3]]), torch.tensor([[1.0]])), Codes(torch.tensor([[1, 2]]), torch.tensor([[1.0, 2.0]]))
+    a, b = (
+        Codes(torch.tensor([[3]]), torch.tensor([[1.0]])),
+        Codes(torch.tensor([[1, 2]]), torch.tensor([[1.0, 2.0]])),
+    )
     assert joined([a, b]).dense(4).tolist() == [[0, 0, 0, 1], [0, 1, 2, 0]]
 
 
@@ -204,12 +225,15 @@ def test_single_and_double_precision_agree_to_rounding_in_what_they_leave():
         assert sums[0] == pytest.approx(sums[1], rel=1e-3), name
 
 
-@pytest.mark.parametrize("changes, word", [
-    ([(-0.03, -0.05, -0.01), (0.01, -0.02, 0.03)], HOLDS),
-    ([(-0.2, -0.25, -0.15), (-0.3, -0.4, -0.2)], FAILS),
-    ([(-0.2, -0.25, -0.15), (-0.05, -0.06, -0.04)], PARTLY),
-    ([(-0.1, -0.15, -0.05), (-0.05, -0.06, -0.04)], PARTLY),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ([(-0.03, -0.05, -0.01), (0.01, -0.02, 0.03)], HOLDS),
+        ([(-0.2, -0.25, -0.15), (-0.3, -0.4, -0.2)], FAILS),
+        ([(-0.2, -0.25, -0.15), (-0.05, -0.06, -0.04)], PARTLY),
+        ([(-0.1, -0.15, -0.05), (-0.05, -0.06, -0.04)], PARTLY),
+    ],
+)
 def test_the_rule_of_claim_9(changes, word):
     change = {128 * (i + 1): Estimate(*e) for i, e in enumerate(changes)}
     verdict = barely_helps(change=change, total=change, best=dict.fromkeys(change, "refit"))
@@ -217,7 +241,8 @@ def test_the_rule_of_claim_9(changes, word):
 
 
 def test_a_pursuit_saves_error_even_where_the_codes_are_true():
-    """The control of the chapter: SAEs that introduce nothing have an encoder gap, and the pursuit leaves true latents."""
+    """The control of the chapter: SAEs that introduce nothing have an encoder gap, and the pursuit leaves
+    true latents."""
     null = inference_scores(measure("world"), contexts=20)
     pursued = null["scores"][null["scores"]["inference"] == SETTLED]
     assert (pursued["shared"] < 0.9).all()

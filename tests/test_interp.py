@@ -12,7 +12,8 @@ VOCABULARY = 50
 
 
 def stream(contexts=120, tokens=70, *, seed=0):
-    """A random text, two contexts a document: (context, document, token), a token's id drawn from a skew law."""
+    """A random text, two contexts a document: (context, document, token), a token's id drawn from a skew
+    law."""
     rng = np.random.default_rng(seed)
     weight = 1 / (1 + np.arange(VOCABULARY))
     token = rng.choice(VOCABULARY, size=contexts * tokens, p=weight / weight.sum())
@@ -103,7 +104,9 @@ def test_a_latent_of_a_pair_needs_the_token_before(text, lexical):
 def test_a_latent_that_fires_by_chance_and_one_whose_windows_are_shuffled_are_not_found(text, lexical):
     token, windows = text
     rng = np.random.default_rng(2)
-    chance = [score(text, lexical, (rng.random(len(token)) < 0.02) * rng.random(len(token)))[0] for _ in range(30)]
+    chance = [
+        score(text, lexical, (rng.random(len(token)) < 0.02) * rng.random(len(token)))[0] for _ in range(30)
+    ]
     mixed = shuffled(windows, seed=1)
     shuffle = [score(text, lexical, (token == t) * 1.0, windows=mixed)[0] for t in range(8, 38)]
     for scores in (chance, shuffle):
@@ -146,6 +149,7 @@ def test_the_threshold_is_the_best_one_by_brute_force():
 
 def test_activations_by_latent_are_the_saes_own():
     import torch
+
     from darkmatter_utils import Study
     from darkmatter_utils.saes import load_sae
 
@@ -167,5 +171,5 @@ def json_d(study):
 def test_an_explainer_is_any_function_of_tasks(text):
     token, windows = text
     made = interp.task(column((token == 5) * 1.0), windows, halves(windows.document, seed=0), seed=0)
-    oracle = lambda tasks: [Judgement("t5", (t.tested == 5).any(1).astype(float)) for t in tasks]  # noqa: E731
+    oracle = lambda tasks: [Judgement("t5", (t.tested == 5).any(1).astype(float)) for t in tasks]
     assert accuracies(made, oracle([made])[0].said).min() == 1.0

@@ -1,4 +1,5 @@
-"""A study measured in streams: the same numbers as from plain arrays, whatever the batches, memory and threads."""
+"""A study measured in streams: the same numbers as from plain arrays, whatever the batches, memory and
+threads."""
 
 import dataclasses
 import json
@@ -48,18 +49,24 @@ def reseal(folder):
     """Make the manifest agree with files that a test changed on purpose."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for name in manifest["files"]:
-        manifest["files"][name] = dict(bytes=(folder / name).stat().st_size, sha256=cache.sha256(folder / name))
+        manifest["files"][name] = dict(
+            bytes=(folder / name).stat().st_size, sha256=cache.sha256(folder / name)
+        )
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def columns(frame):
-    return frame[[c for m in (*METRICS, *NORMS) for c in (m, f"{m}_low", f"{m}_high")] + ["l0"]].to_numpy(float)
+    return frame[[c for m in (*METRICS, *NORMS) for c in (m, f"{m}_low", f"{m}_high")] + ["l0"]].to_numpy(
+        float
+    )
 
 
 def test_the_stream_gives_what_decompose_gives_on_the_arrays(measured, arrays):
     x, hats, document = arrays
     for row in measured.saes.itertuples():
-        plain = decompose(x, hats[row.id], document=document, folds=NANO.folds, bootstrap=NANO.bootstrap, seed=NANO.seed)
+        plain = decompose(
+            x, hats[row.id], document=document, folds=NANO.folds, bootstrap=NANO.bootstrap, seed=NANO.seed
+        )
         for metric in METRICS:
             expected, low = getattr(plain, metric), getattr(row, f"{metric}_low")
             assert getattr(row, metric) == pytest.approx(expected.value, abs=1e-9)
@@ -78,7 +85,9 @@ def test_tokens_hold_the_parts_whose_sums_are_the_scores(measured):
     assert scored.loss.notna().all() and len(pd.read_parquet(measured.tokens_path)) == len(measured.tokens)
 
 
-@pytest.mark.parametrize("change", [dict(contexts_a_batch=5), dict(contexts_a_batch=8, memory=0), "one thread"])
+@pytest.mark.parametrize(
+    "change", [dict(contexts_a_batch=5), dict(contexts_a_batch=8, memory=0), "one thread"]
+)
 def test_batches_memory_and_threads_change_no_number(measured, change, monkeypatch, tmp_path):
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path))
     threads = torch.get_num_threads()
@@ -88,7 +97,9 @@ def test_batches_memory_and_threads_change_no_number(measured, change, monkeypat
     finally:
         torch.set_num_threads(threads)
     for name in ("saes", "paper"):
-        np.testing.assert_allclose(columns(getattr(again, name)), columns(getattr(measured, name)), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(
+            columns(getattr(again, name)), columns(getattr(measured, name)), rtol=0, atol=1e-9
+        )
     for name, values in measured.replicates.items():
         np.testing.assert_allclose(again.replicates[name], values, rtol=0, atol=1e-9)
 
@@ -122,7 +133,9 @@ def test_altered_truncated_and_missing_files_are_named(copy):
     path = folder / "saes" / "w32" / "sae_weights.safetensors"
     data = path.read_bytes()
     path.write_bytes(data[:-1])
-    with pytest.raises(BadInput, match=r"saes/w32/sae_weights.safetensors has \d+ bytes, the manifest says \d+"):
+    with pytest.raises(
+        BadInput, match=r"saes/w32/sae_weights.safetensors has \d+ bytes, the manifest says \d+"
+    ):
         measure(study())
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(BadInput, match="w32/sae_weights.safetensors was altered"):
@@ -154,13 +167,18 @@ def test_nan_activations_name_site_and_document(copy):
     state["model.embed_tokens.weight"][7] = float("nan")
     save_file(state, folder / "model" / "model.safetensors", metadata={"format": "pt"})
     reseal(folder)
-    with pytest.raises(BadInput, match=r"activation at blocks.0.hook_resid_post is NaN or infinite in document \d+"):
+    with pytest.raises(
+        BadInput, match=r"activation at blocks.0.hook_resid_post is NaN or infinite in document \d+"
+    ):
         measure(study())
 
 
 def test_a_wrong_site_and_a_short_context_are_named(copy):
     _, study = copy
-    with pytest.raises(BadInput, match="nano has no site 'blocks.0.hook_resid_pst'; nearest valid names: blocks.0.hook_resid_post"):
+    with pytest.raises(
+        BadInput,
+        match="nano has no site 'blocks.0.hook_resid_pst'; nearest valid names: blocks.0.hook_resid_post",
+    ):
         measure(study(site="blocks.0.hook_resid_pst", saes=[dict(id="dead", kind="dead")]))
     with pytest.raises(BadInput, match="contexts have 32 tokens, but the window starts at 40"):
         measure(study(window=[40, 60]))
@@ -168,7 +186,9 @@ def test_a_wrong_site_and_a_short_context_are_named(copy):
 
 def test_null_saes_are_measured_beside_trained_ones(copy):
     _, study = copy
-    result = measure(study(saes=[dict(id="dead", kind="dead"), dict(id="shrunk", kind="shrunk", dials=dict(gain=0.5))]))
+    result = measure(
+        study(saes=[dict(id="dead", kind="dead"), dict(id="shrunk", kind="shrunk", dials=dict(gain=0.5))])
+    )
     dead, shrunk = result.sae("dead"), result.sae("shrunk")
     assert dead.fvu == pytest.approx(1, abs=1e-6) and dead.r2_total == pytest.approx(1, abs=1e-9)
     assert shrunk.fvu == pytest.approx(0.25, abs=1e-6) and shrunk.fvu_nonlinear == pytest.approx(0, abs=1e-12)

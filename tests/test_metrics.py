@@ -54,7 +54,9 @@ def test_a_dimension_that_does_not_vary():
 
 def test_torch_and_low_precision():
     low = X.astype(np.float16)
-    assert fvu(torch.from_numpy(low), torch.from_numpy(low) * 0.5) == fvu(low.astype(float), (low * 0.5).astype(float))
+    assert fvu(torch.from_numpy(low), torch.from_numpy(low) * 0.5) == fvu(
+        low.astype(float), (low * 0.5).astype(float)
+    )
 
 
 def test_ce_recovered():

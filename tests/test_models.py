@@ -23,12 +23,16 @@ def tokens():
 
 
 def test_logits_losses_and_residuals_are_those_of_plain_transformers(model, tokens):
-    plain = AutoModelForCausalLM.from_pretrained(FOLDER / "model", dtype=torch.float64, attn_implementation="eager")
+    plain = AutoModelForCausalLM.from_pretrained(
+        FOLDER / "model", dtype=torch.float64, attn_implementation="eager"
+    )
     with torch.no_grad():
         answer = plain(tokens, output_hidden_states=True, labels=tokens)
     found, logits = model.run(tokens, ["blocks.0.hook_resid_post"])
     torch.testing.assert_close(logits, answer.logits, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(found["blocks.0.hook_resid_post"], answer.hidden_states[1], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        found["blocks.0.hook_resid_post"], answer.hidden_states[1], atol=1e-6, rtol=1e-6
+    )
     losses = token_losses(logits, tokens)
     assert torch.isnan(losses[:, -1]).all()
     torch.testing.assert_close(losses[:, :-1].mean(), answer.loss.double(), atol=1e-6, rtol=1e-6)
@@ -50,7 +54,10 @@ def test_a_site_is_replaced_only_inside_the_with(model, tokens):
 
 def test_an_error_inside_the_with_leaves_no_hook(model, tokens):
     clean = model.run(tokens, [])[1]
-    with pytest.raises(RuntimeError, match="on purpose"), model.replaced("blocks.0.hook_resid_post", torch.zeros_like):
+    with (
+        pytest.raises(RuntimeError, match="on purpose"),
+        model.replaced("blocks.0.hook_resid_post", torch.zeros_like),
+    ):
         raise RuntimeError("on purpose")
     torch.testing.assert_close(model.run(tokens, [])[1], clean)
 

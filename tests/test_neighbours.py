@@ -70,13 +70,22 @@ def test_shuffling_keeps_every_token_in_its_document(columns):
 
 
 def known(shared, *, n=8000, seed=0):
-    """Two SAEs whose error norms have ‖x‖ and the token in common and, beyond that, a share of what is their own."""
+    """Two SAEs whose error norms have ‖x‖ and the token in common and, beyond that, a share of what is their
+    own."""
     rng = np.random.default_rng(seed)
     token, norm, document = rng.integers(0, 20, n), rng.uniform(1, 2, n), np.repeat(np.arange(n // 50), 50)
     part = lambda v: (v - v.mean()) / v.std()
     common, hard = part(norm) + part(rng.standard_normal(20)[token]), rng.standard_normal(n)
-    tokens = pd.DataFrame({"token": token, "position": rng.integers(0, 50, n), "document": document,
-                           "fold": document % 5, "scored": True, "norm2": norm**2})  # fmt: skip
+    tokens = pd.DataFrame(
+        {
+            "token": token,
+            "position": rng.integers(0, 50, n),
+            "document": document,
+            "fold": document % 5,
+            "scored": True,
+            "norm2": norm**2,
+        }
+    )
     for id in ("s", "t"):
         own = np.sqrt(shared) * hard + np.sqrt(1 - shared) * rng.standard_normal(n)
         tokens[f"{id}:error"] = (20 + common + own) ** 2
@@ -89,7 +98,8 @@ def test_what_is_taken_out_is_what_all_saes_have_in_common(shared):
     made = _compute(known(shared), ["s", "t"])
     found = made["pairs"].set_index("kind")["value"]
     assert list(found.index) == list(KINDS)
-    # var = 2 (common) + 1 (own): the correlation of the norms is (2 + shared) / 3, that of the rests is `shared`.
+    # var = 2 (common) + 1 (own): the correlation of the norms is (2 + shared) / 3, that of the rests is
+    # `shared`.
     assert found["raw"] == pytest.approx(((2 + shared) / 3) ** 2, abs=0.03)
     assert found["partial"] == pytest.approx(shared**2, abs=0.03)
     assert found["rank"] == pytest.approx((2 + shared) / 3, abs=0.04)
@@ -110,8 +120,12 @@ def test_nothing_simple_is_left_in_a_residual():
 def test_the_spread_between_seeds_is_found():
     rng = np.random.default_rng(0)
     effect = {(w, s): 0.05 * rng.standard_normal() for w in range(6) for s in range(5)}
-    rows = [{"a": a, "b": b, "narrow": a[0], "wide": b[0], "value": effect[a] + effect[b]}
-            for a in effect for b in effect if a[0] < b[0]]  # fmt: skip
+    rows = [
+        {"a": a, "b": b, "narrow": a[0], "wide": b[0], "value": effect[a] + effect[b]}
+        for a in effect
+        for b in effect
+        if a[0] < b[0]
+    ]
     assert _spread(pd.DataFrame(rows)) == pytest.approx(0.05, rel=0.3)
 
 

@@ -1,4 +1,5 @@
-"""Nested models: the same numbers as plain regressions on the tokens, and as the measurement where both speak of x."""
+"""Nested models: the same numbers as plain regressions on the tokens, and as the measurement where both speak
+of x."""
 
 from dataclasses import replace
 
@@ -34,9 +35,13 @@ def models(nano):
 
 @pytest.fixture(scope="module")
 def deep():
-    """Nano with the SAEs of its site used at the next layer too, as a suite of the same widths at every layer."""
+    """Nano with the SAEs of its site used at the next layer too, as a suite of the same widths at every
+    layer."""
     study = Study.load("nano")
-    more = tuple(replace(entry, id=f"depth-{entry.id}", site=OTHER, suite="depth", main=False) for entry in study.saes[:2])
+    more = tuple(
+        replace(entry, id=f"depth-{entry.id}", site=OTHER, suite="depth", main=False)
+        for entry in study.saes[:2]
+    )
     return replace(study, saes=study.saes + more)
 
 
@@ -71,8 +76,14 @@ def test_each_model_is_a_plain_regression_out_of_fold(nano, models):
 
 def test_a_gain_is_the_difference_of_two_r2_and_is_paired(models):
     gain = models.gain("w16", ALL, SIMPLE)
-    assert gain.value == pytest.approx(models.r2("w16", ALL).value - models.r2("w16", SIMPLE).value, abs=1e-12)
-    (_, more), (_, less), (_, paired) = models.replicated(ALL), models.replicated(SIMPLE), models.replicated(ALL, SIMPLE)
+    assert gain.value == pytest.approx(
+        models.r2("w16", ALL).value - models.r2("w16", SIMPLE).value, abs=1e-12
+    )
+    (_, more), (_, less), (_, paired) = (
+        models.replicated(ALL),
+        models.replicated(SIMPLE),
+        models.replicated(ALL, SIMPLE),
+    )
     assert np.allclose(more - less, paired)
 
 

@@ -48,7 +48,9 @@ def test_the_parts_add_up():
 @pytest.mark.parametrize("spread", [0.0, 0.5])
 def test_a_sparse_sum_of_orthonormal_features_has_the_r2_of_one_of_them(spread):
     z = sparse_sum(16, d=16, l0=2, spread=spread, tokens=4000, orthonormal=True)
-    assert Folds(DOCUMENT, folds=5).norm_r2(z, z, replicates=0).value == pytest.approx(one_feature(2 / 16, spread), abs=0.05)
+    assert Folds(DOCUMENT, folds=5).norm_r2(z, z, replicates=0).value == pytest.approx(
+        one_feature(2 / 16, spread), abs=0.05
+    )
 
 
 def test_the_formula_of_one_feature():
@@ -56,7 +58,9 @@ def test_the_formula_of_one_feature():
     assert one_feature(1e-9, 0.7) == pytest.approx(1 / (1 + 0.7**2))
     rng = np.random.default_rng(0)
     w = (rng.random(400_000) < 0.2) * np.exp(0.3 * rng.standard_normal(400_000) - 0.045)
-    assert np.corrcoef(w, w**2)[0, 1] ** 2 == pytest.approx(one_feature(0.2, np.sqrt(np.expm1(0.09))), abs=0.01)
+    assert np.corrcoef(w, w**2)[0, 1] ** 2 == pytest.approx(
+        one_feature(0.2, np.sqrt(np.expm1(0.09))), abs=0.01
+    )
 
 
 def test_the_argument_fails_where_its_conditions_do():
@@ -73,7 +77,11 @@ def test_the_poles_are_where_construction_puts_them():
     found = {(row["pole"], row["source"]): row["value"] for row in poles(x, x, Folds(DOCUMENT, folds=5))}
     own = found["NonlinearError", "from itself"]
     assert own > 0.5
-    assert abs(found["Gaussian, same covariance", "from itself"]) < 0.1 > abs(found["same rows, other tokens", "from x"])
+    assert (
+        abs(found["Gaussian, same covariance", "from itself"])
+        < 0.1
+        > abs(found["same rows, other tokens", "from x"])
+    )
     assert found["same rows, other tokens", "from itself"] == pytest.approx(own, abs=0.05)
     assert found["same norms, random directions", "from x"] == pytest.approx(own)
     assert found["same norms, random directions", "from itself"] < 0.1
@@ -88,7 +96,9 @@ def test_the_probe_of_the_norm_is_scikit_learns():
 def test_agreement_is_free_of_scale_and_takes_every_latent():
     rng = np.random.default_rng(0)
     active = rng.random(200) + 0.5
-    frame = pd.DataFrame({"width": 256, "active": active, "slope": rng.random(200), "weight": 1e6 * active + 3})
+    frame = pd.DataFrame(
+        {"width": 256, "active": active, "slope": rng.random(200), "weight": 1e6 * active + 3}
+    )
     table = agreement(frame, replicates=50).set_index(["against", "statistic"])
     assert table.loc[("active", "rank correlation"), "value"] == pytest.approx(1)
     assert abs(table.loc[("slope", "correlation"), "value"]) < 0.25 and (table["latents"] == 200).all()
@@ -110,19 +120,29 @@ def test_every_sae_of_a_study_is_tested_and_counted():
 def test_every_alive_latent_has_a_weight():
     latents = weights(measure("nano"), contexts=12)
     assert (latents["fires"] > 0).all() and latents["weight"].notna().all()
-    assert latents.groupby("width").size().le(latents["width"].drop_duplicates().set_axis(latents["width"].unique())).all()
+    assert (
+        latents.groupby("width")
+        .size()
+        .le(latents["width"].drop_duplicates().set_axis(latents["width"].unique()))
+        .all()
+    )
 
 
-@pytest.mark.parametrize(("lowest", "lowest_self", "nonlinear", "nulls", "word"), [
-    (4, 4, 0.1, 0.5, "holds"),
-    (4, 3, 0.1, 0.5, "partly"),
-    (4, 4, 0.1, 0.1, "does not hold"),
-    (4, 4, 0.1, -0.2, "does not hold"),
-    (2, 4, 0.1, 0.5, "does not hold"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("lowest", "lowest_self", "nonlinear", "nulls", "word"),
+    [
+        (4, 4, 0.1, 0.5, "holds"),
+        (4, 3, 0.1, 0.5, "partly"),
+        (4, 4, 0.1, 0.1, "does not hold"),
+        (4, 4, 0.1, -0.2, "does not hold"),
+        (2, 4, 0.1, 0.5, "does not hold"),
+    ],
+)
 def test_claim_6_follows_its_numbers(lowest, lowest_self, nonlinear, nulls, word):
     near = lambda v: {width: Estimate(v, v - 0.02, v + 0.02) for width in (128, 256)}
-    verdict = judge(6, lowest=lowest, lowest_self=lowest_self, saes=4, nonlinear=near(nonlinear), null=near(nulls))
+    verdict = judge(
+        6, lowest=lowest, lowest_self=lowest_self, saes=4, nonlinear=near(nonlinear), null=near(nulls)
+    )
     assert verdict.word == word
 
 

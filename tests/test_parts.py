@@ -21,7 +21,9 @@ def test_the_parts_add_up_and_are_those_of_the_measurement(measured):
     id = measured.saes["id"].iloc[-1]
     batches = list(stream_parts(measured, [id]))
     x = torch.cat([batch.x.double() for batch, _ in batches])
-    sae, linear, nonlinear = (torch.cat([getattr(p[id], name) for _, p in batches]) for name in ("sae", "linear", "nonlinear"))
+    sae, linear, nonlinear = (
+        torch.cat([getattr(p[id], name) for _, p in batches]) for name in ("sae", "linear", "nonlinear")
+    )
     assert torch.allclose(sae + linear + nonlinear, x, atol=1e-12)
     kept = measured.tokens[measured.tokens.scored]
     for z, name in ((linear + nonlinear, "error"), (linear, "linear"), (nonlinear, "nonlinear")):
@@ -72,9 +74,13 @@ def test_a_study_at_another_site_measures_the_saes_that_are_there():
     both = study.at(saes=(*study.saes, extra))
     assert both.selected() == study.selected() and both.fingerprint() == study.fingerprint()
     there = both.at("blocks.1.hook_resid_post", suite="depth")
-    assert [entry.id for entry in there.selected()] == ["elsewhere"] and there.fingerprint() != study.fingerprint()
+    assert [entry.id for entry in there.selected()] == [
+        "elsewhere"
+    ] and there.fingerprint() != study.fingerprint()
     assert both.sites("depth") == ["blocks.1.hook_resid_post"]
-    with pytest.raises(BadInput, match="no SAE of depth at blocks.0.hook_resid_post; it has depth at blocks.1"):
+    with pytest.raises(
+        BadInput, match="no SAE of depth at blocks.0.hook_resid_post; it has depth at blocks.1"
+    ):
         both.at(suite="depth")
 
 
@@ -85,7 +91,9 @@ def test_random_weights_keep_the_spread_of_each_matrix_and_follow_the_seed():
     logits = [model.run(tokens, [])[1] for model in (trained, one, same, other)]
     assert torch.equal(logits[1], logits[2])
     assert not torch.allclose(logits[1], logits[3]) and not torch.allclose(logits[1], logits[0])
-    for a, b in zip(trained.bridge.original_model.parameters(), one.bridge.original_model.parameters(), strict=True):
+    for a, b in zip(
+        trained.bridge.original_model.parameters(), one.bridge.original_model.parameters(), strict=True
+    ):
         if a.ndim >= 2:
             assert float(b.detach().std()) == pytest.approx(float(a.detach().std()), rel=0.2)
         else:

@@ -56,5 +56,11 @@ def test_a_result_for_others_tables():
     assert found["datetime_epoch_millis"] == 1000 and found["eval_type_id"] == "dark_matter"
     metrics = found["eval_result_metrics"]["decomposition"]
     assert metrics["fvu"] == answer.result.fvu.value and metrics["fvu_low"] == answer.result.fvu.low
-    assert set(found["eval_result_metrics"]) == {"decomposition", "paper_protocol", "null_dead", "null_shrunk", "sparsity"}
+    assert set(found["eval_result_metrics"]) == {
+        "decomposition",
+        "paper_protocol",
+        "null_dead",
+        "null_shrunk",
+        "sparsity",
+    }
     assert found["sae_lens_version"] == found["versions"]["sae-lens"]

@@ -21,7 +21,11 @@ def test_recovers_an_exact_law(c, a, m, sigma):
     law = PowerLaw.fit(WIDTHS, c + a * WIDTHS**-m, sigma=sigma)
     np.testing.assert_allclose(law(WIDTHS * 3), c + a * (WIDTHS * 3.0) ** -m, atol=1e-7)
     if a:
-        assert (law.c, law.a, law.m) == (pytest.approx(c, abs=1e-6), pytest.approx(a, rel=1e-4), pytest.approx(m, rel=1e-4))
+        assert (law.c, law.a, law.m) == (
+            pytest.approx(c, abs=1e-6),
+            pytest.approx(a, rel=1e-4),
+            pytest.approx(m, rel=1e-4),
+        )
 
 
 def test_as_scipys_curve_fit():
@@ -80,13 +84,16 @@ def test_left_out_widths_are_predicted():
         assert row["predicted"] == pytest.approx(row["value"], abs=1e-6)
 
 
-@pytest.mark.parametrize("widths, values, sigma, message", [
-    ([1, 2, 2], [1, 2, 3], None, "at least 3 different widths"),
-    ([1, 2, 3], [1, 2], None, "one length"),
-    ([1, 2, 3], [1, np.nan, 2], None, "finite"),
-    ([0, 2, 3], [1, 3, 2], None, "above 0"),
-    ([1, 2, 3], [1, 3, 2], 0.0, "above 0"),
-])
+@pytest.mark.parametrize(
+    "widths, values, sigma, message",
+    [
+        ([1, 2, 2], [1, 2, 3], None, "at least 3 different widths"),
+        ([1, 2, 3], [1, 2], None, "one length"),
+        ([1, 2, 3], [1, np.nan, 2], None, "finite"),
+        ([0, 2, 3], [1, 3, 2], None, "above 0"),
+        ([1, 2, 3], [1, 3, 2], 0.0, "above 0"),
+    ],
+)
 def test_bad_input(widths, values, sigma, message):
     with pytest.raises(BadInput, match=message):
         PowerLaw.fit(widths, values, sigma=sigma)

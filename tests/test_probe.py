@@ -15,7 +15,7 @@ import torch
 from published import gemma_scope, llama_scope, saelens
 from safetensors.torch import load_file, save_file
 
-from darkmatter_utils import forecast, decompose, probe_page
+from darkmatter_utils import decompose, forecast, probe_page
 from darkmatter_utils.errors import BadInput
 from darkmatter_utils.models import load_model
 from darkmatter_utils.probe import Request, plan, probe
@@ -36,7 +36,9 @@ def with_tokenizer(folder, first):
     words = {"<bos>": 0, "<unk>": 63 + first} | {f"w{i}": first + i for i in range(1, 63)}
     made = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", unk_token="<unk>").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", unk_token="<unk>").save_pretrained(
+        folder
+    )
     return str(folder)
 
 
@@ -48,7 +50,13 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ask(model, text):
     def asked(sae, **settings):
-        settings = {"model": model, "site": SITE, "text": text, "bootstrap": 100, "positions": (4, 32)} | settings
+        settings = {
+            "model": model,
+            "site": SITE,
+            "text": text,
+            "bootstrap": 100,
+            "positions": (4, 32),
+        } | settings
         return Request(sae=str(sae), **settings)
 
     return asked
@@ -77,7 +85,12 @@ def test_the_numbers_are_those_of_decompose_on_plain_arrays(ask, model, nano_sae
     plain = decompose(x, x_hat, document=np.repeat(np.arange(len(rows)), 28), bootstrap=100)
     for name, estimate in plain.estimates().items():
         got = done.result.estimates()[name]
-        np.testing.assert_allclose([got.value, got.low, got.high], [estimate.value, estimate.low, estimate.high], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(
+            [got.value, got.low, got.high],
+            [estimate.value, estimate.low, estimate.high],
+            rtol=1e-3,
+            atol=1e-5,
+        )
     assert done.l0 == pytest.approx(float(l0.float().mean()))
     assert done.nulls["dead"].fvu.value == pytest.approx(1, abs=0.05)
     assert done.nulls["random"].fvu.value > done.result.fvu.value
@@ -108,13 +121,20 @@ def test_every_format_on_a_model(ask, tmp_path):
     gemma_scope(tmp_path / "toy-att" / "layer_1" / "average_l0_5", d_in=d, d_sae=40)
     llama_scope(tmp_path / "Toy-L1R-8x", d_in=d, d_sae=40)
     saelens(tmp_path / "topk", "topk", d_in=d, metadata={"hook_name": "blocks.1.hook_mlp_out"})
-    saelens(tmp_path / "skip", "skip_transcoder", d_in=d, d_out=d,
-            metadata={"hook_name": "blocks.1.hook_resid_pre", "hook_name_out": "blocks.1.hook_mlp_out"})  # fmt: skip
-    for sae, reads, writes in (("toy-res/layer_0/average_l0_5", SITE, SITE),
-                               ("toy-att/layer_1/average_l0_5", "blocks.1.attn.hook_z", "blocks.1.attn.hook_z"),
-                               ("Toy-L1R-8x", "blocks.1.hook_resid_post", "blocks.1.hook_resid_post"),
-                               ("topk", "blocks.1.hook_mlp_out", "blocks.1.hook_mlp_out"),
-                               ("skip", "blocks.1.hook_resid_pre", "blocks.1.hook_mlp_out")):  # fmt: skip
+    saelens(
+        tmp_path / "skip",
+        "skip_transcoder",
+        d_in=d,
+        d_out=d,
+        metadata={"hook_name": "blocks.1.hook_resid_pre", "hook_name_out": "blocks.1.hook_mlp_out"},
+    )
+    for sae, reads, writes in (
+        ("toy-res/layer_0/average_l0_5", SITE, SITE),
+        ("toy-att/layer_1/average_l0_5", "blocks.1.attn.hook_z", "blocks.1.attn.hook_z"),
+        ("Toy-L1R-8x", "blocks.1.hook_resid_post", "blocks.1.hook_resid_post"),
+        ("topk", "blocks.1.hook_mlp_out", "blocks.1.hook_mlp_out"),
+        ("skip", "blocks.1.hook_resid_pre", "blocks.1.hook_mlp_out"),
+    ):
         done = probe(ask(tmp_path / sae, site=None))
         assert (done.plan.reads, done.plan.writes) == (reads, writes)
         assert any("no better than the mean" in line for line in done.warnings)  # its weights are random
@@ -155,8 +175,18 @@ def test_other_families_at_their_own_sites(ask, tmp_path, model):
     from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    gemma = Gemma2ForCausalLM(Gemma2Config(vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-                              num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=64))  # fmt: skip
+    gemma = Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=64,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+            max_position_embeddings=64,
+        )
+    )
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=64))
     for made, name in ((gemma, "gemma"), (gpt2, "gpt2")):
         made.save_pretrained(tmp_path / name)
@@ -184,17 +214,32 @@ def test_statistical_mismatches_are_warnings_and_strict_refuses(ask, nano_sae):
 
 
 FAULTS = {
-    "site": (dict(site="blocks.0.hook_mlp_inn"), "has no site 'blocks.0.hook_mlp_inn'; nearest valid names: blocks.0.hook_mlp_in"),
-    "layer": (dict(site="blocks.7.hook_resid_post"), "reads at blocks.7.hook_resid_post, but toy has layers 0 to 1"),
-    "text": (dict(text="nowhere.txt"), "text nowhere.txt is not there; give a file or a folder of .txt, .jsonl, .parquet"),
+    "site": (
+        dict(site="blocks.0.hook_mlp_inn"),
+        "has no site 'blocks.0.hook_mlp_inn'; nearest valid names: blocks.0.hook_mlp_in",
+    ),
+    "layer": (
+        dict(site="blocks.7.hook_resid_post"),
+        "reads at blocks.7.hook_resid_post, but toy has layers 0 to 1",
+    ),
+    "text": (
+        dict(text="nowhere.txt"),
+        "text nowhere.txt is not there; give a file or a folder of .txt, .jsonl, .parquet",
+    ),
     "window": (dict(positions=(31, 32)), None),
-    "late window": (dict(positions=(40, 50)), "positions start at 40, but the longest of 61 documents has 32 tokens"),
+    "late window": (
+        dict(positions=(40, 50)),
+        "positions start at 40, but the longest of 61 documents has 32 tokens",
+    ),
     "empty window": (dict(positions=(9, 9)), "positions 9:9 are empty"),
     "too long": (dict(positions=(0, 100_000)), "positions end at 100000, but toy reads at most 256"),
     "documents": (dict(documents=3), r"3 document\(s\) with tokens in the window cannot make 5 folds"),
     "no number": (dict(documents=0), "documents is 0; give at least 2"),
-    "model": (dict(model="no-such-folder/model"), "there is no folder no-such-folder/model here, and no-such-folder/model cannot be had from"),
-}  # fmt: skip
+    "model": (
+        dict(model="no-such-folder/model"),
+        "there is no folder no-such-folder/model here, and no-such-folder/model cannot be had from",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -221,7 +266,9 @@ def test_contradictions(ask, tmp_path):
 
 
 def test_a_tokenizer_of_another_model(ask, tmp_path, nano_sae):
-    with pytest.raises(BadInput, match="the tokenizer does not fit model: it gives token id 10.., but .* has 64"):
+    with pytest.raises(
+        BadInput, match="the tokenizer does not fit model: it gives token id 10.., but .* has 64"
+    ):
         plan(ask(nano_sae, model=with_tokenizer(tmp_path / "model", 1000)))
 
 

@@ -181,11 +181,17 @@ def test_codes_of_a_dense_matrix_and_back():
     assert torch.equal(codes.decode(torch.eye(4)), dense)
 
 
-@pytest.mark.parametrize("arguments, says", [
-    (dict(rule="author"), "authors"), (dict(l0=-1), "0 or more"), (dict(l0=1.5), "int"),
-    (dict(l0=torch.ones(3, dtype=torch.int64)), "int"), (dict(dictionary=torch.ones(4, 3)), "do not fit"),
-    (dict(x=torch.full((2, 5), float("nan"))), "finite"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (dict(rule="author"), "authors"),
+        (dict(l0=-1), "0 or more"),
+        (dict(l0=1.5), "int"),
+        (dict(l0=torch.ones(3, dtype=torch.int64)), "int"),
+        (dict(dictionary=torch.ones(4, 3)), "do not fit"),
+        (dict(x=torch.full((2, 5), float("nan"))), "finite"),
+    ],
+)
 def test_bad_input_is_named(arguments, says):
     given = dict(x=torch.ones(2, 5), dictionary=torch.ones(4, 5), l0=1) | arguments
     with pytest.raises(BadInput, match=says):

@@ -22,9 +22,21 @@ def here(tmp_path, monkeypatch):
 
 def recipe(here, **changes):
     for width, l0 in ((24, 5), (48, 7)):
-        gemma_scope(here / "toy-res" / "layer_0" / f"width_{width}" / f"average_l0_{l0}", d_in=16, d_sae=width)
-    settings = dict(name="mine", model="model", text="text.jsonl", window=[4, 32], bootstrap=100, documents=30,
-                    saes=["toy-res/layer_0/width_24/average_l0_5", "toy-res/layer_0/width_48/average_l0_7"]) | changes
+        gemma_scope(
+            here / "toy-res" / "layer_0" / f"width_{width}" / f"average_l0_{l0}", d_in=16, d_sae=width
+        )
+    settings = (
+        dict(
+            name="mine",
+            model="model",
+            text="text.jsonl",
+            window=[4, 32],
+            bootstrap=100,
+            documents=30,
+            saes=["toy-res/layer_0/width_24/average_l0_5", "toy-res/layer_0/width_48/average_l0_7"],
+        )
+        | changes
+    )
     (here / "mine.yaml").write_text(yaml.safe_dump(settings))
     return "mine.yaml"
 
@@ -35,7 +47,12 @@ def test_a_study_of_ones_own_from_file_to_numbers(here, capsys):
     assert "study mine is not prepared here" in capsys.readouterr().err
     assert cli.main(["study", "check", file]) == 0
     said = capsys.readouterr().out
-    assert said.count("download: nothing") == 1 and "SAE w24-l0-5: " in said and "all chapters about" in said and "840 tokens that count" in said
+    assert (
+        said.count("download: nothing") == 1
+        and "SAE w24-l0-5: " in said
+        and "all chapters about" in said
+        and "840 tokens that count" in said
+    )
     assert cli.main(["study", "prepare", file]) == 0
     capsys.readouterr()
     assert cli.main(["measure", file, "--json", "a.json"]) == 0
@@ -44,8 +61,21 @@ def test_a_study_of_ones_own_from_file_to_numbers(here, capsys):
     assert found["study"]["site"] == "blocks.0.hook_resid_post"
     # The same SAE measured by itself on the same text gives the same share.
     arguments = ["--documents", "30", "--positions", "4:32", "--bootstrap", "100", "--json", "b.json"]
-    assert cli.main(["measure", "--model", "model", "--sae", "toy-res/layer_0/width_24/average_l0_5", "--text", "text.jsonl",
-                     *arguments]) == 0  # fmt: skip
+    assert (
+        cli.main(
+            [
+                "measure",
+                "--model",
+                "model",
+                "--sae",
+                "toy-res/layer_0/width_24/average_l0_5",
+                "--text",
+                "text.jsonl",
+                *arguments,
+            ]
+        )
+        == 0
+    )
     alone = json.loads((here / "b.json").read_text())
     assert found["saes"][0]["fvu"] == pytest.approx(alone["fvu"]["value"], rel=1e-4)
     study = recipes.prepared(recipes.load(file))
@@ -54,32 +84,42 @@ def test_a_study_of_ones_own_from_file_to_numbers(here, capsys):
 
 def test_new_writes_what_check_reads(here, capsys):
     toys.sae(here / "sae")
-    assert cli.main(["study", "new", "own.yaml", "--model", "model", "--sae", "sae", "--text", "text.jsonl"]) == 0
+    assert (
+        cli.main(["study", "new", "own.yaml", "--model", "model", "--sae", "sae", "--text", "text.jsonl"])
+        == 0
+    )
     made = recipes.load("own.yaml")
-    assert (made.name, made.names()) == ("own", [("", str(here / "sae"))]) and len(capsys.readouterr().out.splitlines()) <= 10
+    assert (made.name, made.names()) == ("own", [("", str(here / "sae"))]) and len(
+        capsys.readouterr().out.splitlines()
+    ) <= 10
     assert cli.main(["study", "new", "own.yaml"]) == 2
     assert "own.yaml is there already" in capsys.readouterr().err
     assert cli.main(["study", "check", "own.yaml"]) == 2
     assert "SAE sae does not say where it reads" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    (dict(windw=[1, 2]), "study mine: unknown key 'windw'; nearest valid names: window"),
-    (dict(saes=[]), "study mine: give either saes or grid"),
-    (dict(grid={"model": "gemma-2-2b"}), "give either saes or grid"),
-    (dict(saes=[], grid={"model": "gemma-2-2b"}), "study mine: grid lacks site, layer, l0"),
-    (dict(window=[9, 9]), r"study mine: window \[9, 9\] is empty"),
-    (dict(dtype="int8"), "study mine: dtype 'int8' is not one of"),
-    (dict(saes="a"), "saes must be a list"),
-    (dict(seed=-1), "study mine: seed is -1; give at least 0"),
-    (dict(l0=-3), "study mine: l0 is -3; give a number above 0"),
-    (dict(name="a/b"), "a study's name is letters"),
-    (dict(model_dtype="int8"), "study mine: model_dtype 'int8' is not one of float64, float32, bfloat16"),
-    (dict(suites={"dept": ["a"]}), "study mine: unknown suite 'dept'; nearest valid names: depth"),
-    (dict(suites={"depth": "a"}), "study mine: suite depth must be a list of folders or names"),
-    (dict(saes=[], grid={"model": "gemma-2-2b", "site": "res", "layer": 12, "l0": 60, "take": "al"}),
-     "study mine: grid takes 'al'; nearest valid names: all"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (dict(windw=[1, 2]), "study mine: unknown key 'windw'; nearest valid names: window"),
+        (dict(saes=[]), "study mine: give either saes or grid"),
+        (dict(grid={"model": "gemma-2-2b"}), "give either saes or grid"),
+        (dict(saes=[], grid={"model": "gemma-2-2b"}), "study mine: grid lacks site, layer, l0"),
+        (dict(window=[9, 9]), r"study mine: window \[9, 9\] is empty"),
+        (dict(dtype="int8"), "study mine: dtype 'int8' is not one of"),
+        (dict(saes="a"), "saes must be a list"),
+        (dict(seed=-1), "study mine: seed is -1; give at least 0"),
+        (dict(l0=-3), "study mine: l0 is -3; give a number above 0"),
+        (dict(name="a/b"), "a study's name is letters"),
+        (dict(model_dtype="int8"), "study mine: model_dtype 'int8' is not one of float64, float32, bfloat16"),
+        (dict(suites={"dept": ["a"]}), "study mine: unknown suite 'dept'; nearest valid names: depth"),
+        (dict(suites={"depth": "a"}), "study mine: suite depth must be a list of folders or names"),
+        (
+            dict(saes=[], grid={"model": "gemma-2-2b", "site": "res", "layer": 12, "l0": 60, "take": "al"}),
+            "study mine: grid takes 'al'; nearest valid names: all",
+        ),
+    ],
+)
 def test_mistakes_in_a_study(here, changes, says):
     with pytest.raises(BadInput, match=says):
         recipes.load(recipe(here, **changes))
@@ -93,8 +133,22 @@ def test_a_key_that_is_given_twice(here):
 
 
 def test_a_new_study_fits_its_model(here, capsys):
-    assert cli.main(["study", "new", "own.yaml", "--model", "model", "--sae", "toy-res/layer_0/width_24/average_l0_5",
-                     "--text", "text.jsonl"]) == 0  # fmt: skip
+    assert (
+        cli.main(
+            [
+                "study",
+                "new",
+                "own.yaml",
+                "--model",
+                "model",
+                "--sae",
+                "toy-res/layer_0/width_24/average_l0_5",
+                "--text",
+                "text.jsonl",
+            ]
+        )
+        == 0
+    )
     recipe(here)
     toys.text(here / "text.jsonl", documents=12, length=300)
     assert cli.main(["study", "check", "own.yaml"]) == 0
@@ -103,16 +157,25 @@ def test_a_new_study_fits_its_model(here, capsys):
     assert "12 documents" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    ("contexts: 0", "contexts 0 1 or more"), ("text: nope", "no text 'nope'"), ("model: nope", "nope"),
-    ("folds: 1000", "cannot make 1000 folds"), ("site: blocks.9.hook_resid_post", "blocks.9"),
-    ("suite: nope", "none of its SAEs of suite 'nope'"), ("window: [60, 70]", "start it earlier"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ("contexts: 0", "contexts 0 1 or more"),
+        ("text: nope", "no text 'nope'"),
+        ("model: nope", "nope"),
+        ("folds: 1000", "cannot make 1000 folds"),
+        ("site: blocks.9.hook_resid_post", "blocks.9"),
+        ("suite: nope", "none of its SAEs of suite 'nope'"),
+        ("window: [60, 70]", "start it earlier"),
+    ],
+)
 def test_a_ready_study_is_checked_too(here, capsys, changes, says):
     from darkmatter_utils.study import STUDIES
 
     key = changes.partition(":")[0]
-    lines = [line for line in (STUDIES / "nano.yaml").read_text().splitlines() if not line.startswith(f"{key}:")]
+    lines = [
+        line for line in (STUDIES / "nano.yaml").read_text().splitlines() if not line.startswith(f"{key}:")
+    ]
     (here / "ready.yaml").write_text("\n".join([*lines, changes, ""]))
     assert cli.main(["study", "check", "ready.yaml"]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("darkmatter: ")]
@@ -122,7 +185,10 @@ def test_a_ready_study_is_checked_too(here, capsys, changes, says):
 def test_documents_that_do_not_fill_the_window(here):
     toys.text(here / "text.jsonl", documents=30, length=20)
     (here / "text.jsonl").write_text((here / "text.jsonl").read_text() + "\n" + json.dumps("w1 " * 40))
-    with pytest.raises(BadInput, match="study mine: 1 documents reach position 32, too few for 5 folds; end the window earlier"):
+    with pytest.raises(
+        BadInput,
+        match="study mine: 1 documents reach position 32, too few for 5 folds; end the window earlier",
+    ):
         preparing.prepare(recipes.load(recipe(here, documents=31)))
 
 
@@ -138,7 +204,10 @@ def test_the_studies_of_the_paper_can_be_read():
 def test_every_sae_that_a_shipped_study_names_is_known():
     for name in recipes.names():
         found = [locations.sae_name(sae) for _, sae in recipes.load(name).names()]
-        assert len(set(found)) == len(found) and {suite for suite, _ in recipes.load(name).names()} <= {"", *recipes.SUITES}
+        assert len(set(found)) == len(found) and {suite for suite, _ in recipes.load(name).names()} <= {
+            "",
+            *recipes.SUITES,
+        }
 
 
 def test_around_an_l0_each_width_has_an_sae_on_both_sides():
@@ -154,7 +223,10 @@ def test_what_was_withdrawn_is_named():
     grid = sae_grid.grid()
     assert len(grid) == 2368 and sum(not sae.available for sae in grid) == 26
     by_width = {choice.paper.width: choice for choice in sae_grid.choose("gemma-2-9b", "res", 20, 60)}
-    assert by_width["262k"].sentence == "width 262k: L0 50 is taken as nearest to 60; the paper's had L0 64, which was withdrawn"
+    assert (
+        by_width["262k"].sentence
+        == "width 262k: L0 50 is taken as nearest to 60; the paper's had L0 64, which was withdrawn"
+    )
     assert by_width["16k"].sentence == "width 16k: L0 58 is taken as nearest to 60, as in the paper"
     with pytest.raises(BadInput, match="has no res at layer 99 of gemma-2-9b; layers 0 to"):
         sae_grid.choose("gemma-2-9b", "res", 99, 60)
@@ -165,13 +237,19 @@ def test_what_was_withdrawn_is_named():
 def test_documents_of_a_dataset(here):
     """The library's own streaming, from a folder instead of the hub."""
     (here / "set").mkdir()
-    (here / "set" / "train.jsonl").write_text("\n".join(json.dumps({"text": "w1 " * n}) for n in range(1, 40)))
+    (here / "set" / "train.jsonl").write_text(
+        "\n".join(json.dumps({"text": "w1 " * n}) for n in range(1, 40))
+    )
     texts = list(dataset_texts.stream(str(here / "set")))
     assert sorted(map(len, texts)) == [3 * n for n in range(1, 40)] and texts != sorted(texts, key=len)
     assert texts == list(dataset_texts.stream(str(here / "set")))
-    long = dataset_texts.documents(str(here / "set"), count=5, long_enough=lambda text: len(text) > 60, about={})
+    long = dataset_texts.documents(
+        str(here / "set"), count=5, long_enough=lambda text: len(text) > 60, about={}
+    )
     assert long == [text for text in texts if len(text) > 60][:5]
     (here / "set" / "train.jsonl").unlink()
     assert dataset_texts.documents(str(here / "set"), count=5, long_enough=len, about={}) == long
-    assert dataset_texts.is_dataset("monology/pile-uncopyrighted") and not dataset_texts.is_dataset("text.jsonl")
+    assert dataset_texts.is_dataset("monology/pile-uncopyrighted") and not dataset_texts.is_dataset(
+        "text.jsonl"
+    )
     assert not dataset_texts.is_dataset("folder/text.jsonl") and not dataset_texts.is_dataset("embedded")

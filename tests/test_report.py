@@ -1,4 +1,5 @@
-"""The report follows from records: change a number in a copy of one, and the verdict and the words around it change."""
+"""The report follows from records: change a number in a copy of one, and the verdict and the words around it
+change."""
 
 import copy
 import inspect
@@ -31,19 +32,46 @@ EVIDENCE = {
     2: {"r2": {8: e(0.92), 16: e(0.95)}, "simple": {8: 0.6, 16: 0.7}},
     3: {"partial": {"8, 16": e(0.4)}, "shuffled": {"8, 16": e(0.05)}, "seeds": e(0.6)},
     4: {"change": e(-0.01), "whole": e(-0.03), "steps": [-0.02, 0.0, -0.01], "widths": 4, "l0": (8.0, 8.1)},
-    5: {"fall": e(-0.2), "c": e(0.1), "misses": {8: 0.5, 16: -1.0}, "widest": 0.2, "widths": 4, "l0": (8.0, 8.1)},
+    5: {
+        "fall": e(-0.2),
+        "c": e(0.1),
+        "misses": {8: 0.5, 16: -1.0},
+        "widest": 0.2,
+        "widths": 4,
+        "l0": (8.0, 8.1),
+    },
     6: {"lowest": 4, "lowest_self": 4, "saes": 4, "nonlinear": {8: e(0.3)}, "null": {8: e(0.6)}},
-    7: {"fvu_gap": e(0.05), "fvu_excess": e(0.04), "accuracy_gap": e(0.1), "accuracy_excess": e(0.08), "seeds": 3,
-        "fvu": {"LinearError": 0.5, "NonlinearError": 0.55}},
+    7: {
+        "fvu_gap": e(0.05),
+        "fvu_excess": e(0.04),
+        "accuracy_gap": e(0.1),
+        "accuracy_excess": e(0.08),
+        "seeds": 3,
+        "fvu": {"LinearError": 0.5, "NonlinearError": 0.55},
+    },
     8: {"slope": e(1.0), "controls": {"isotropic": e(0.4)}, "apart": {"isotropic": e(0.6)}},
-    9: {"change": {8: e(-0.02), 16: e(-0.03)}, "total": {8: e(-0.04), 16: e(-0.05)}, "best": {8: "a refit", 16: "a refit"}},
-    10: {"sae": {"blocks.0": e(0.4)}, "raw": {"blocks.0": e(0.2)}, "over_raw": {"blocks.0": e(0.2)},
-         "over_shuffled": {"blocks.0": e(0.4)}},
+    9: {
+        "change": {8: e(-0.02), 16: e(-0.03)},
+        "total": {8: e(-0.04), 16: e(-0.05)},
+        "best": {8: "a refit", 16: "a refit"},
+    },
+    10: {
+        "sae": {"blocks.0": e(0.4)},
+        "raw": {"blocks.0": e(0.2)},
+        "over_raw": {"blocks.0": e(0.2)},
+        "over_shuffled": {"blocks.0": e(0.4)},
+    },
     11: {"misplaced": {"a world": {"absent": e(0.1), "introduced": e(0.05)}}},
-    12: {"cells": [{"effect": "an effect", "family": family, "layer": layer, "kind": kind, "sign": 1}
-                   for family in ("a", "b", "c") for layer in range(4) for kind in ("topk", "jumprelu")]},
+    12: {
+        "cells": [
+            {"effect": "an effect", "family": family, "layer": layer, "kind": kind, "sign": 1}
+            for family in ("a", "b", "c")
+            for layer in range(4)
+            for kind in ("topk", "jumprelu")
+        ]
+    },
     13: {"lead": {"8": e(0.2)}, "gain": {"8": e(0.1)}},
-}  # fmt: skip
+}
 """Numbers at which every claim holds."""
 VALUES = (-1.0, -0.2, 0.0, 0.05, 0.15, 0.3, 0.5, 0.95, 1.5)
 """What a number of a record is changed to."""
@@ -61,7 +89,8 @@ def recorded() -> dict[int, dict]:
 
 
 def changed(found: dict[int, dict], number: int) -> dict[int, dict] | None:
-    """A copy of records in which numbers under one key of a claim's evidence are others, so that its word is another."""
+    """A copy of records in which numbers under one key of a claim's evidence are others, so that its word is
+    another."""
     before = findings(found)[number]
     for key in before.numbers:
         for value in VALUES:
@@ -98,8 +127,10 @@ def follows(found: dict[int, dict], number: int) -> None:
     assert after[number].verdict.why != before[number].verdict.why
     heading = f"Claim {number}. {LEDGER[number].short}"
     cards = [claim_cards(one).cards[heading]["verdict"] for one in (before, after)]
-    assert cards[0] != cards[1] and all(one[number].verdict.why.split(":")[0][:40] in re.sub("<[^>]+>", "", card)
-                                        for one, card in zip((before, after), cards, strict=True))  # fmt: skip
+    assert cards[0] != cards[1] and all(
+        one[number].verdict.why.split(":")[0][:40] in re.sub("<[^>]+>", "", card)
+        for one, card in zip((before, after), cards, strict=True)
+    )
     assert summary(before, "s") != summary(after, "s")
     assert repr(ledger(before)) != repr(ledger(after))
     for untouched in set(LEDGER) - {number}:
@@ -129,7 +160,9 @@ def measured(found: dict[int, dict]) -> list[int]:
 
 def test_the_same_in_copies_of_the_books_records():
     found = committed()
-    there = [number for number in measured(found) if number != 12]  # claim 12 is told by three families, not by a number
+    there = [
+        number for number in measured(found) if number != 12
+    ]  # claim 12 is told by three families, not by a number
     assert there, "the book's records hold no evidence: make book"
     for number in there:
         follows(found, number)
@@ -150,13 +183,26 @@ def test_claim_twelve_follows_from_the_records_of_the_other_claims():
 def test_claim_twelve_counts_layers_and_kinds_that_other_chapters_measured():
     found = recorded()
     kept = found[3]["evidence"]["2"]["numbers"]
-    kept["layers"] = {"layer 0, 256 latents": records.plain(e(0.3)), "layer 1, 256 latents": records.plain(e(0.0))}
-    found[13] = {"scores": {"name": ["TopK SAE", "the trained SAE", "L1 SAE"], "claim": [1, 1, 8], "value": [0.4, 0.5, 1.0],
-                            "low": [0.3, 0.4, 0.9], "high": [0.5, 0.6, 1.1]}}  # fmt: skip
+    kept["layers"] = {
+        "layer 0, 256 latents": records.plain(e(0.3)),
+        "layer 1, 256 latents": records.plain(e(0.0)),
+    }
+    found[13] = {
+        "scores": {
+            "name": ["TopK SAE", "the trained SAE", "L1 SAE"],
+            "claim": [1, 1, 8],
+            "value": [0.4, 0.5, 1.0],
+            "low": [0.3, 0.4, 0.9],
+            "high": [0.5, 0.6, 1.1],
+        }
+    }
     made = cells({chapters.DEFAULT_STUDY: found})
     norms = {cell["layer"]: cell["sign"] for cell in made if cell["effect"] == EFFECTS[2][0]}
     assert norms == {0: 1, 1: 0, 2: 1}
-    assert [(cell["kind"], cell["sign"]) for cell in made if cell["effect"] == EFFECTS[1][0]] == [("jumprelu", 1), ("topk", 1)]
+    assert [(cell["kind"], cell["sign"]) for cell in made if cell["effect"] == EFFECTS[1][0]] == [
+        ("jumprelu", 1),
+        ("topk", 1),
+    ]
     numbers = LEDGER[12].judged(cells=made).numbers
     assert (numbers["families"], numbers["kinds"]) == (1, 2)
 
@@ -189,7 +235,10 @@ def test_claim_twelve_at_its_thresholds(signs, word):
 
 def test_signs():
     assert sign(e(0.5)) == 1 and sign(e(-0.5)) == -1 and sign(e(0.001)) == 0
-    assert by_layer({8: e(0.5), "layer 0, 256 latents": e(0.1)}, 2) == {0: {"layer 0, 256 latents": e(0.1)}, 2: {8: e(0.5)}}
+    assert by_layer({8: e(0.5), "layer 0, 256 latents": e(0.1)}, 2) == {
+        0: {"layer 0, 256 latents": e(0.1)},
+        2: {8: e(0.5)},
+    }
     assert by_layer(e(0.5), 2) == {2: e(0.5)}
     assert sign({8: e(0.5), 16: e(0.001)}) == 0 and sign({}) == 0 and sign(None) == 0
 
@@ -220,10 +269,19 @@ def test_what_is_shown_is_what_the_rule_takes():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), ({}, ""), (0.5, "0.50"), (e(0.5), "0.50 [0.49, 0.51]"), ([0.1, 0.3], "0.10 to 0.30"), ("a refit", "a refit"),
-     ({"a": e(0.5)}, "a 0.50 [0.49, 0.51]"), ({name: 0.5 for name in "abcde"}, "0.50"), ({8: 1.0}, "8 1.00"),
-     ({"w": {"absent": e(0.1)}, "v": {"absent": e(0.3)}}, "absent 0.10 to 0.30")],
-)  # fmt: skip
+    [
+        (None, ""),
+        ({}, ""),
+        (0.5, "0.50"),
+        (e(0.5), "0.50 [0.49, 0.51]"),
+        ([0.1, 0.3], "0.10 to 0.30"),
+        ("a refit", "a refit"),
+        ({"a": e(0.5)}, "a 0.50 [0.49, 0.51]"),
+        ({name: 0.5 for name in "abcde"}, "0.50"),
+        ({8: 1.0}, "8 1.00"),
+        ({"w": {"absent": e(0.1)}, "v": {"absent": e(0.3)}}, "absent 0.10 to 0.30"),
+    ],
+)
 def test_numbers_in_a_few_words(value, text):
     assert said(value) == text
 
@@ -244,7 +302,9 @@ def test_every_number_of_the_paper_has_a_source():
 
 def test_counts_add_up():
     found = findings(recorded())
-    assert sorted(number for numbers in counts(found).values() for number in numbers) == list(LEDGER) and list(counts(found)) == list(WORDS)
+    assert sorted(number for numbers in counts(found).values() for number in numbers) == list(
+        LEDGER
+    ) and list(counts(found)) == list(WORDS)
     assert "world" in repr(studies_table({"world": recorded()}))
 
 
@@ -257,18 +317,37 @@ def test_every_switch_is_told_from_the_books_records_or_said_to_be_unmeasured():
 
 
 NUMBERED = {
-    ("1", "1"), ("2-6, 11, 12", "1"), ("7", "1"), ("8", "1"), ("9", "1"), ("10a", "1"), ("10b", "1"), ("13", "1"),
-    ("14", "1"), ("15", "1"), ("Table 1", "1"), ("1", "2"), ("2", "2"), ("6", "2"), ("7", "2"), ("8", "2"), ("Table 1", "2"),
-}  # fmt: skip
+    ("1", "1"),
+    ("2-6, 11, 12", "1"),
+    ("7", "1"),
+    ("8", "1"),
+    ("9", "1"),
+    ("10a", "1"),
+    ("10b", "1"),
+    ("13", "1"),
+    ("14", "1"),
+    ("15", "1"),
+    ("Table 1", "1"),
+    ("1", "2"),
+    ("2", "2"),
+    ("6", "2"),
+    ("7", "2"),
+    ("8", "2"),
+    ("Table 1", "2"),
+}
 """(number, version) of every figure that is tied to an experiment."""
 
 
 def test_every_numbered_figure_and_experiment_is_in_the_index():
     assert NUMBERED == {(one.number, one.version) for one in PAPER_FIGURES if one.number != "–"}
-    assert {f"E{n}" for n in range(13)} == {name for one in PAPER_FIGURES for name in one.experiment.split(", ")}
+    assert {f"E{n}" for n in range(13)} == {
+        name for one in PAPER_FIGURES for name in one.experiment.split(", ")
+    }
 
 
-@pytest.mark.parametrize("one", PAPER_FIGURES, ids=lambda one: f"{one.name} of v{one.version}, {one.experiment}")
+@pytest.mark.parametrize(
+    "one", PAPER_FIGURES, ids=lambda one: f"{one.name} of v{one.version}, {one.experiment}"
+)
 def test_every_entry_of_the_index_leads_to_a_figure(one):
     assert one.counterparts
     for chapter, label in one.counterparts:
@@ -276,12 +355,14 @@ def test_every_entry_of_the_index_leads_to_a_figure(one):
         assert f'"name": "{label}"' in source, f"{chapter} has no figure {label}"
 
 
-# --- chapters that read records -------------------------------------------------------------------------------------
+# --- chapters that read records
+# -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
-    """A project with the report alone and records at which every claim holds, once as they are and once changed."""
+    """A project with the report alone and records at which every claim holds, once as they are and once
+    changed."""
     root = tmp_path_factory.mktemp("reported")
     for name in ("notebooks", "book"):
         (root / name).mkdir()
@@ -351,7 +432,10 @@ def test_an_edited_record_is_not_what_the_run_wrote(reported):
     text = path.read_text()
     assert staleness.not_run_here(chapter, "world") is None
     path.write_text(text.replace("tally", "tolly"))
-    assert staleness.not_run_here(chapter, "world") == "book/records/world/15.json is not what its last run here wrote"
+    assert (
+        staleness.not_run_here(chapter, "world")
+        == "book/records/world/15.json is not what its last run here wrote"
+    )
     path.write_text(text)
 
 
@@ -371,7 +455,13 @@ def test_a_chapter_that_reads_records_waits_for_those_that_are_due(tmp_path):
     for chapter in (one, two):
         running.run(chapter, study="tiny", log=str)
         chapter.record("tiny").parent.mkdir(parents=True, exist_ok=True)
-        made = {"cells": chapter.cells_hash(), "sources": {}, "data": {}, "versions": records.versions(), "records": {}}
+        made = {
+            "cells": chapter.cells_hash(),
+            "sources": {},
+            "data": {},
+            "versions": records.versions(),
+            "records": {},
+        }
         made["data"] = records.data_hashes(records.open_chapter(1, "tiny").study)
         chapter.record("tiny").write_text(json.dumps(made))
         text = chapter.executed("tiny").read_bytes()
@@ -388,7 +478,9 @@ def test_records_are_found_by_the_package_or_said_to_be_missing(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     chapter = records.open_chapter(15, chapters.DEFAULT_STUDY)
     assert set(chapter.reads(EVERY)[chapters.DEFAULT_STUDY]) >= {1, 2, 3, 4, 5}, "the installed book's"
-    assert 15 not in chapter.reads()[chapters.DEFAULT_STUDY] and 0 not in chapter.reads()[chapters.DEFAULT_STUDY]
+    assert (
+        15 not in chapter.reads()[chapters.DEFAULT_STUDY] and 0 not in chapter.reads()[chapters.DEFAULT_STUDY]
+    )
     monkeypatch.setenv("DARKMATTER_PROJECT", str(tmp_path))
     assert chapter.reads() == {chapters.DEFAULT_STUDY: {}}
     assert chapter.content()["records"] == {"asked": [chapters.DEFAULT_STUDY], "found": {}}

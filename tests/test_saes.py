@@ -30,7 +30,13 @@ def x():
 def edit(folder, **changes):
     path = folder / "sae_weights.safetensors"
     state = load_file(path)
-    save_file({name: change(state[name]).contiguous() if (change := changes.get(name)) else state[name] for name in state}, path)
+    save_file(
+        {
+            name: change(state[name]).contiguous() if (change := changes.get(name)) else state[name]
+            for name in state
+        },
+        path,
+    )
 
 
 def test_reconstruction_is_that_of_sae_lens(x):
@@ -48,7 +54,9 @@ def test_reconstruction_follows_the_formula(x):
     shift = state["b_dec"] if json.loads((FOLDER / "cfg.json").read_text())["apply_b_dec_to_input"] else 0
     pre = torch.relu((x - shift) @ state["W_enc"] + state["b_enc"])
     expected = (pre * (pre > state["threshold"])) @ state["W_dec"] + state["b_dec"]
-    torch.testing.assert_close(load_sae(ENTRY, FOLDER, d_model=16, dtype="float64").reconstruct(x)[0], expected)
+    torch.testing.assert_close(
+        load_sae(ENTRY, FOLDER, d_model=16, dtype="float64").reconstruct(x)[0], expected
+    )
 
 
 @pytest.mark.parametrize("normalisation", ["layer_norm", "constant_norm_rescale"])
@@ -57,13 +65,17 @@ def test_an_sae_that_normalises_each_token_is_decoded_by_sae_lens(folder, x, nor
     (folder / "cfg.json").write_text(json.dumps(cfg))
     with torch.no_grad():
         expected = SAE.load_from_disk(folder, dtype="float64")(x)
-    torch.testing.assert_close(load_sae(ENTRY, folder, d_model=16, dtype="float64").reconstruct(x)[0], expected)
+    torch.testing.assert_close(
+        load_sae(ENTRY, folder, d_model=16, dtype="float64").reconstruct(x)[0], expected
+    )
 
 
 @pytest.mark.parametrize("l0", [1.5, 4, 9])
 def test_the_threshold_gives_the_l0_that_was_asked_for(folder, x, l0):
     shrink(folder, threshold_for(load_sae(ENTRY, folder, d_model=16).sae, x, l0))
-    assert load_sae(ENTRY, folder, d_model=16).reconstruct(x)[1].double().mean() == pytest.approx(l0, rel=1e-3)
+    assert load_sae(ENTRY, folder, d_model=16).reconstruct(x)[1].double().mean() == pytest.approx(
+        l0, rel=1e-3
+    )
     dtypes = {name: str(value.dtype) for name, value in load_file(folder / "sae_weights.safetensors").items()}
     assert dtypes.pop("threshold") == "torch.float32" and set(dtypes.values()) == {"torch.float16"}
 

@@ -13,12 +13,35 @@ from darkmatter_utils.simulate import World
 from darkmatter_utils.study import Study
 from darkmatter_utils.world_batch import PARTS, WorldBatch
 
-RICH = World(d_model=16, features=200, context=64, l0=6, hierarchy=0.4, topics=5, topic_boost=2.5,
-             manifolds=3, manifold_arc=2.0, dense=0.2, curved=0.1, noise=0.1, heteroscedastic=0.7,
-             document_share=0.3, scale_document=0.2, scale_token=0.3, huge_mean=30.0, seed=1)
+RICH = World(
+    d_model=16,
+    features=200,
+    context=64,
+    l0=6,
+    hierarchy=0.4,
+    topics=5,
+    topic_boost=2.5,
+    manifolds=3,
+    manifold_arc=2.0,
+    dense=0.2,
+    curved=0.1,
+    noise=0.1,
+    heteroscedastic=0.7,
+    document_share=0.3,
+    scale_document=0.2,
+    scale_token=0.3,
+    huge_mean=30.0,
+    seed=1,
+)
 """Every dial turned."""
-ERRORS = {"gain": 0.9, "gain_spread": 0.1, "wrong": 0.3, "missed": 0.1, "false_fires": 1.5,
-          "interference": 0.2}
+ERRORS = {
+    "gain": 0.9,
+    "gain_spread": 0.1,
+    "wrong": 0.3,
+    "missed": 0.1,
+    "false_fires": 1.5,
+    "interference": 0.2,
+}
 FIELDS = ("x", "document", "position", "token", "row", "feature", "value")
 
 
@@ -176,8 +199,9 @@ def test_a_shared_scale_makes_error_norms_predictable_and_noise_follows_the_fire
 
 
 def test_the_dense_code_moves_between_documents_and_the_curved_part_is_uncorrelated_with_it():
-    world = World(d_model=8, features=50, context=64, l0=3, dense=1.0, curved=1.0, dense_rank=1,
-                  document_share=0.5)
+    world = World(
+        d_model=8, features=50, context=64, l0=3, dense=1.0, curved=1.0, dense_rank=1, document_share=0.5
+    )
     batch = all_of(world, 500)
     code = (batch.parts["dense"] @ batch.parts["dense"][0]).view(500, 64)
     curved = (batch.parts["curved"] @ batch.parts["curved"][0]).view(500, 64)
@@ -255,31 +279,35 @@ def test_the_world_study_is_small_and_every_entry_of_it_can_be_made():
     batch = next(world.documents(0, 2))
     kinds = set()
     for entry in study.saes:
-        sae = null_sae(entry.kind, id=entry.id, width=entry.width, world=world, seed=entry.seed,
-                       **entry.dials)
+        sae = null_sae(
+            entry.kind, id=entry.id, width=entry.width, world=world, seed=entry.seed, **entry.dials
+        )
         x_hat, l0 = sae.reconstruct(batch)
         assert x_hat.shape == batch.x.shape and l0.shape == batch.token.shape and torch.isfinite(x_hat).all()
         kinds.add(sae.kind)
     assert kinds == {"oracle", "introduced", "dead", "shrunk", "random"}
 
 
-@pytest.mark.parametrize("make, says", [
-    (lambda: World.of({"feature": 3}), "unknown key 'feature'.*features"),
-    (lambda: World.of({"l0": "many"}), "a number"),
-    (lambda: World.of({"features": 1.5}), "a whole number"),
-    (lambda: World(features=10, l0=9), "at most cap"),
-    (lambda: World(topics=2, topic_boost=10), "at most 1 / topic_share"),
-    (lambda: World(noise=-1), "0 or more"),
-    (lambda: World(hierarchy=2), "between 0 and 1"),
-    (lambda: RICH.truth(201), "0 .. 200"),
-    (lambda: OracleSae("a", RICH, 0), "1 .. 200"),
-    (lambda: null_sae("oracel", id="a", world=RICH), "oracle"),
-    (lambda: null_sae("oracle", id="a", width=3, world=RICH, gian=1.0), "gain"),
-    (lambda: null_sae("oracle", id="a", width=3, world=RICH, gain=0.5), "introduced"),
-    (lambda: null_sae("introduced", id="a", width=3, world=RICH), "oracle"),
-    (lambda: null_sae("oracle", id="a", width=3), "simulated world"),
-    (lambda: null_sae("dead", id="a"), "mean"),
-])
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda: World.of({"feature": 3}), "unknown key 'feature'.*features"),
+        (lambda: World.of({"l0": "many"}), "a number"),
+        (lambda: World.of({"features": 1.5}), "a whole number"),
+        (lambda: World(features=10, l0=9), "at most cap"),
+        (lambda: World(topics=2, topic_boost=10), "at most 1 / topic_share"),
+        (lambda: World(noise=-1), "0 or more"),
+        (lambda: World(hierarchy=2), "between 0 and 1"),
+        (lambda: RICH.truth(201), "0 .. 200"),
+        (lambda: OracleSae("a", RICH, 0), "1 .. 200"),
+        (lambda: null_sae("oracel", id="a", world=RICH), "oracle"),
+        (lambda: null_sae("oracle", id="a", width=3, world=RICH, gian=1.0), "gain"),
+        (lambda: null_sae("oracle", id="a", width=3, world=RICH, gain=0.5), "introduced"),
+        (lambda: null_sae("introduced", id="a", width=3, world=RICH), "oracle"),
+        (lambda: null_sae("oracle", id="a", width=3), "simulated world"),
+        (lambda: null_sae("dead", id="a"), "mean"),
+    ],
+)
 def test_bad_input_is_named(make, says):
     with pytest.raises(BadInput, match=says):
         make()

@@ -7,30 +7,40 @@ from darkmatter_utils import suites
 from darkmatter_utils.errors import BadInput
 from darkmatter_utils.study import Study, study_names
 
-GOOD = dict(name="mine", title="Mine", site="world", world=dict(documents=4, d_model=8, features=32, l0=2.0),
-            window=[0, 16], folds=2, saes=[dict(id="o", kind="oracle", width=8)])  # fmt: skip
+GOOD = dict(
+    name="mine",
+    title="Mine",
+    site="world",
+    world=dict(documents=4, d_model=8, features=32, l0=2.0),
+    window=[0, 16],
+    folds=2,
+    saes=[dict(id="o", kind="oracle", width=8)],
+)
 
 
-@pytest.mark.parametrize("change, line", [
-    (dict(titel="x"), "study mine: unknown key 'titel'; nearest valid names: title"),
-    (dict(folds="five"), "study mine: folds is 'five'; expected a whole number"),
-    (dict(folds=True), "folds is True; expected a whole number"),
-    (dict(folds=1), "folds is 1; a fold is scored by a map fitted on the others"),
-    (dict(window=[9, 9]), r"window \[9, 9\] is empty"),
-    (dict(window=[9]), "expected two whole numbers"),
-    (dict(window=["a", "b"]), "expected two whole numbers"),
-    (dict(bootstrap=5), "give at least 100 resamples"),
-    (dict(dtype="float8"), "dtype 'float8' is not one of float64, float32"),
-    (dict(ridge="auto"), "ridge is 'auto'; give a number of 0 or more, or cv"),
-    (dict(model="model"), "give either a model or a world"),
-    (dict(world={}), "give either a model or a world"),
-    (dict(saes=[]), "saes must be a list with at least one entry"),
-    (dict(saes=None), "saes is missing"),
-    (dict(saes=["w32"]), "sae 0: expected keys and values, got 'w32'"),
-    (dict(saes=[dict(id="a", widht=3)]), "unknown key 'widht'; nearest valid names: width"),
-    (dict(saes=[dict(id="a"), dict(id="a")]), "SAE id 'a' is given twice"),
-    (dict(saes="manifest"), "saes: manifest needs data"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, line",
+    [
+        (dict(titel="x"), "study mine: unknown key 'titel'; nearest valid names: title"),
+        (dict(folds="five"), "study mine: folds is 'five'; expected a whole number"),
+        (dict(folds=True), "folds is True; expected a whole number"),
+        (dict(folds=1), "folds is 1; a fold is scored by a map fitted on the others"),
+        (dict(window=[9, 9]), r"window \[9, 9\] is empty"),
+        (dict(window=[9]), "expected two whole numbers"),
+        (dict(window=["a", "b"]), "expected two whole numbers"),
+        (dict(bootstrap=5), "give at least 100 resamples"),
+        (dict(dtype="float8"), "dtype 'float8' is not one of float64, float32"),
+        (dict(ridge="auto"), "ridge is 'auto'; give a number of 0 or more, or cv"),
+        (dict(model="model"), "give either a model or a world"),
+        (dict(world={}), "give either a model or a world"),
+        (dict(saes=[]), "saes must be a list with at least one entry"),
+        (dict(saes=None), "saes is missing"),
+        (dict(saes=["w32"]), "sae 0: expected keys and values, got 'w32'"),
+        (dict(saes=[dict(id="a", widht=3)]), "unknown key 'widht'; nearest valid names: width"),
+        (dict(saes=[dict(id="a"), dict(id="a")]), "SAE id 'a' is given twice"),
+        (dict(saes="manifest"), "saes: manifest needs data"),
+    ],
+)
 def test_a_mistake_is_named(change, line):
     with pytest.raises(BadInput, match=line) as caught:
         Study.of(GOOD | change)

@@ -39,7 +39,9 @@ def trained(rows, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind, saved_as", [("topk", "topk"), ("standard", "standard"), ("frozen", "jumprelu")])
+@pytest.mark.parametrize(
+    "kind, saved_as", [("topk", "topk"), ("standard", "standard"), ("frozen", "jumprelu")]
+)
 def test_every_kind_is_saved_as_what_it_is_and_reconstructs(trained, rows, kind, saved_as):
     sae = load_sae(SaeEntry(id=kind), trained / kind, d_model=16)
     x = torch.from_numpy(rows).float()
@@ -107,8 +109,14 @@ def test_several_sites_are_read_in_one_pass_and_a_twin_differs(tmp_path, monkeyp
 def finished(build, id, **entry):
     folder = build / "saes" / id
     folder.mkdir(parents=True)
-    job = dict(id=id, site="s", width=8, l0=8.0, seed=0, samples=10, batch=5, lr=0.1, seconds=1, curve=[[10, 0.5]])
-    for name, value in {"cfg.json": {}, "training.json": job, "card.json": dict(l0=8.0, fvu=0.2, dead=0.0)}.items():
+    job = dict(
+        id=id, site="s", width=8, l0=8.0, seed=0, samples=10, batch=5, lr=0.1, seconds=1, curve=[[10, 0.5]]
+    )
+    for name, value in {
+        "cfg.json": {},
+        "training.json": job,
+        "card.json": dict(l0=8.0, fvu=0.2, dead=0.0),
+    }.items():
         (folder / name).write_text(json.dumps(value))
     (folder / "sae_weights.safetensors").write_bytes(b"weights of " + id.encode())
     if entry:
@@ -120,8 +128,9 @@ def build(tmp_path):
     build = tmp_path / "build"
     (build / "model" / "saved").mkdir(parents=True)
     (build / "model" / "saved" / "config.json").write_text("{}")
-    (build / "model" / "held_out.json").write_text(json.dumps(
-        dict(parameters=1, curve=[dict(tokens=1, seconds=1)], held_out={})))  # fmt: skip
+    (build / "model" / "held_out.json").write_text(
+        json.dumps(dict(parameters=1, curve=[dict(tokens=1, seconds=1)], held_out={}))
+    )
     (build / "text.json").write_text(json.dumps(dict(held_out_licences={"a": "free"})))
     np.savez(build / "held_out.npz", score_tokens=np.zeros(3))
     finished(build, "w8-l0-8")

@@ -1,4 +1,5 @@
-"""Making the embedded study: the text's rules, n-gram models by hand, and trainings that go on where they stopped."""
+"""Making the embedded study: the text's rules, n-gram models by hand, and trainings that go on where they
+stopped."""
 
 import json
 
@@ -21,7 +22,10 @@ LINES = [f"value_{i} = compute_something({i}, {i * i})" for i in range(60)]
 
 def test_near_duplicates_go_and_the_first_one_stays():
     original, renamed = source("\n".join(LINES)), source("\n".join(LINES[:55] + ["other_line = 1" * 3]), "b")
-    reindented, fresh = source("\n".join("    " + line for line in LINES), "c"), source("\n".join(reversed(LINES)), "d")
+    reindented, fresh = (
+        source("\n".join("    " + line for line in LINES), "c"),
+        source("\n".join(reversed(LINES)), "d"),
+    )
     kept = list(corpus.without_duplicates([original, renamed, reindented, fresh]))
     assert [s.distribution for s in kept] == ["a", "d"]
 
@@ -33,8 +37,10 @@ def test_a_copy_of_held_out_text_is_not_trained_on():
 
 
 def test_no_distribution_exceeds_its_share():
-    groups = {name: [source("x" * 100, name, f"{i}.py") for i in range(count)] for name, count in
-              [("huge", 5000), ("big", 900)] + [(f"small{i}", 100) for i in range(30)]}  # fmt: skip
+    groups = {
+        name: [source("x" * 100, name, f"{i}.py") for i in range(count)]
+        for name, count in [("huge", 5000), ("big", 900)] + [(f"small{i}", 100) for i in range(30)]
+    }
     kept = corpus.capped(groups, share=0.1)
     sizes = {name: sum(len(s.text) for s in kept if s.distribution == name) for name in groups}
     assert max(sizes.values()) <= 0.1 * sum(sizes.values()) * 1.01
@@ -78,8 +84,9 @@ def test_n_grams_follow_witten_bell_by_hand():
 
 
 def test_the_chunked_gradient_is_that_of_the_plain_loss():
-    model = language_model.build(vocabulary=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-                                 num_attention_heads=2)  # fmt: skip
+    model = language_model.build(
+        vocabulary=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
     ids = torch.randint(0, 32, (3, 20), generator=torch.Generator().manual_seed(0))
     loss = language_model.backward(model, ids, chunk=7)
     chunked = [p.grad.clone() for p in model.parameters()]
@@ -97,8 +104,11 @@ class Stop(Exception):
 
 
 def test_a_language_model_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(language_model, "SHAPE", dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                                                      num_attention_heads=2))  # fmt: skip
+    monkeypatch.setattr(
+        language_model,
+        "SHAPE",
+        dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2),
+    )
     contexts = np.random.default_rng(0).integers(1, 4096, size=(64, 12)).astype(np.uint16)
     settings = dict(steps=6, batch=4, micro=2, every=2)
     whole, curve = language_model.train(contexts, tmp_path / "a", log=lambda s: None, **settings)
@@ -116,8 +126,9 @@ def test_a_language_model_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
 
 def test_a_saved_model_loads_as_any_transformers_folder(tmp_path):
-    model = language_model.build(vocabulary=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-                                 num_attention_heads=2)  # fmt: skip
+    model = language_model.build(
+        vocabulary=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
     ids = torch.arange(10)[None]
     with torch.no_grad():
         before = model(ids).logits

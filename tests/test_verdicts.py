@@ -10,13 +10,22 @@ from darkmatter_utils.verdicts import decode, from_record, judged
 
 
 def test_numbers_come_back_from_a_record_as_the_rule_takes_them():
-    numbers = {"r2": {128: Estimate(0.5, 0.4, 0.6)}, "one": Estimate(1.0), "list": [1, 2.5, "a"], "none": None}
+    numbers = {
+        "r2": {128: Estimate(0.5, 0.4, 0.6)},
+        "one": Estimate(1.0),
+        "list": [1, 2.5, "a"],
+        "none": None,
+    }
     chapter = SimpleNamespace(values={})
     judged(chapter, 3, {"partial": {"128 and 256": Estimate(0.5, 0.4, 0.6)}})
     from darkmatter_utils.records import plain
 
     back = decode(json.loads(json.dumps(plain(numbers))))
-    assert back["r2"] == {128: Estimate(0.5, 0.4, 0.6)} and back["list"] == [1, 2.5, "a"] and back["none"] is None
+    assert (
+        back["r2"] == {128: Estimate(0.5, 0.4, 0.6)}
+        and back["list"] == [1, 2.5, "a"]
+        and back["none"] is None
+    )
     assert back["one"].value == 1.0 and math.isnan(back["one"].low)
 
 
@@ -25,7 +34,11 @@ def test_a_changed_record_changes_the_verdict():
     verdict = judged(chapter, 3, {"partial": {"128 and 256": Estimate(0.5, 0.4, 0.6)}})
     assert verdict == from_record(3, chapter.values) and verdict.word == "holds"
     assert chapter.values["verdicts"]["3"]["word"] == "holds"
-    chapter.values["evidence"]["3"]["numbers"]["partial"]["128 and 256"] |= {"value": 0.1, "low": 0.0, "high": 0.15}
+    chapter.values["evidence"]["3"]["numbers"]["partial"]["128 and 256"] |= {
+        "value": 0.1,
+        "low": 0.0,
+        "high": 0.15,
+    }
     assert from_record(3, chapter.values).word == "does not hold"
 
 

@@ -1,5 +1,5 @@
-"""The width suite: intervals that carry seeds, trends with a known answer, simple predictors with a known R².
-"""
+"""The width suite: intervals that carry seeds, trends with a known answer, simple predictors with a known
+R²."""
 
 from types import SimpleNamespace
 
@@ -168,9 +168,12 @@ def test_document_r2_at_its_poles():
 
 
 def grid(l0s, *, error=0.01, replicates=500):
-    """A measurement with SAEs of several L0 a width, FVU = W^-0.3 L0^-0.4; the first L0 of a width is the suite's."""
+    """A measurement with SAEs of several L0 a width, FVU = W^-0.3 L0^-0.4; the first L0 of a width is the
+    suite's."""
     rows = [(width, l0, i == 0) for width, mine in zip(WIDE, l0s, strict=True) for i, l0 in enumerate(mine)]
-    saes = pd.DataFrame(rows, columns=["width", "l0", "main"]).assign(seed=0, kind="jumprelu", l0_target=np.nan)
+    saes = pd.DataFrame(rows, columns=["width", "l0", "main"]).assign(
+        seed=0, kind="jumprelu", l0_target=np.nan
+    )
     saes["id"] = [f"{row.width}-{row.l0}" for row in saes.itertuples()]
     saes["fvu"] = saes["width"] ** -0.3 * saes["l0"] ** -0.4
     documents = np.exp(error * np.random.default_rng(0).standard_normal((replicates, 1)))
@@ -185,7 +188,11 @@ def test_widths_at_different_l0_are_read_at_one_in_log_l0():
     assert suite.l0 == l0 and np.allclose(suite.values, WIDE**-0.3 * l0**-0.4)
     assert np.allclose(suite.replicates.std(axis=0) / suite.values, 0.01, rtol=0.1)
     # At the SAEs' own L0 the slope over widths is another one.
-    assert abs(per_doubling(suite).value - (2**-0.3 - 1)) < 1e-9 < abs(per_doubling(width_suite(made, "fvu")).value - (2**-0.3 - 1))
+    assert (
+        abs(per_doubling(suite).value - (2**-0.3 - 1))
+        < 1e-9
+        < abs(per_doubling(width_suite(made, "fvu")).value - (2**-0.3 - 1))
+    )
 
 
 def test_widths_that_share_no_l0_are_left_as_they_are():

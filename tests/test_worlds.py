@@ -1,4 +1,5 @@
-"""Known parts followed through the split: exact identities, closed forms, and rules that follow their numbers."""
+"""Known parts followed through the split: exact identities, closed forms, and rules that follow their
+numbers."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,17 @@ from darkmatter_utils.rules_worlds import MISPLACED
 from darkmatter_utils.simulate import World
 from darkmatter_utils.study import Study
 
-WORLD = World(d_model=12, features=60, context=128, l0=4, dense=0.1, curved=0.05, noise=0.05, manifolds=2, scale_token=0.3)
+WORLD = World(
+    d_model=12,
+    features=60,
+    context=128,
+    l0=4,
+    dense=0.1,
+    curved=0.05,
+    noise=0.05,
+    manifolds=2,
+    scale_token=0.3,
+)
 SAE = OracleSae("a", WORLD, 20, gain=0.9, wrong=0.2, missed=0.05, false_fires=0.3, interference=0.2)
 
 
@@ -39,7 +50,10 @@ def test_the_parts_make_up_the_error_that_decompose_splits(batch):
 def test_covariance_shares_add_up_to_the_estimated_parts(batch):
     landed = land_sae(SAE, batch)
     whole = landed.weights(**ERROR)
-    shares = [landed.made_of(whole, landed.weights(**{n: s * ERROR[n] for n, s in signs.items()})) for signs in TRUE.values()]
+    shares = [
+        landed.made_of(whole, landed.weights(**{n: s * ERROR[n] for n, s in signs.items()}))
+        for signs in TRUE.values()
+    ]
     linear, nonlinear = np.sum(shares, axis=0)
     assert linear + nonlinear == pytest.approx(float(landed.variance(whole)), rel=1e-9)
 
@@ -48,12 +62,18 @@ def test_a_linear_part_lands_in_the_linear_error_and_noise_in_the_nonlinear_one(
     rng = np.random.default_rng(0)
     x = rng.standard_normal((6000, 5)) + 100.0
     read, noise = x @ rng.standard_normal((5, 5)), rng.standard_normal((6000, 5))
-    landed = land(x, {"read": read, "noise": noise}, np.arange(6000) // 60, error={"read": 1, "noise": 1}, learned=x)
+    landed = land(
+        x, {"read": read, "noise": noise}, np.arange(6000) // 60, error={"read": 1, "noise": 1}, learned=x
+    )
     assert landed.shares(landed.weights(read=1))[0] == pytest.approx(1)
     assert abs(landed.shares(landed.weights(noise=1))[0]) < 0.01
     linear, _ = landed.shares(landed.weights(read=1, noise=1))
-    assert linear == pytest.approx(landed.variance(landed.weights(read=1)) / landed.variance(landed.weights(read=1, noise=1)), abs=0.02)
-    assert landed.leaked() == pytest.approx(float(((read - read.mean(0)) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()), rel=0.05)
+    assert linear == pytest.approx(
+        landed.variance(landed.weights(read=1)) / landed.variance(landed.weights(read=1, noise=1)), abs=0.02
+    )
+    assert landed.leaked() == pytest.approx(
+        float(((read - read.mean(0)) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()), rel=0.05
+    )
 
 
 def test_the_error_of_an_absent_feature_lands_as_the_closed_form_says():
@@ -109,7 +129,9 @@ def test_less_superposition_puts_more_of_what_is_absent_into_the_linear_error():
     absent = swept[swept["part"] == "absent"].set_index("superposition")["linear"]
     introduced = swept[swept["part"] == "introduced"]["linear"]
     assert absent[1] > absent[16] + 0.3 and introduced.abs().max() < 0.1
-    cells = known_parts.misplaced(pd.DataFrame(columns=swept.columns.drop(["superposition", "held", "width"])), swept)
+    cells = known_parts.misplaced(
+        pd.DataFrame(columns=swept.columns.drop(["superposition", "held", "width"])), swept
+    )
     assert set(cells) == {"n/d 1, 8 held", "n/d 16, 128 held"}
 
 
@@ -119,12 +141,15 @@ def test_shrinkage_is_introduced_and_yet_linear():
     assert goes["introduced", "apart"] < 0.1
 
 
-@pytest.mark.parametrize(("shares", "word"), [
-    ([(0.1, 0.1), (0.2, 0.0)], "holds"),
-    ([(0.1, 0.1), (0.6, 0.0)], "partly"),
-    ([(0.1, 0.6), (0.6, 0.0)], "does not hold"),
-    ([(0.26, 0.0), (0.1, 0.0)], "partly"),  # the interval crosses the edge
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shares", "word"),
+    [
+        ([(0.1, 0.1), (0.2, 0.0)], "holds"),
+        ([(0.1, 0.1), (0.6, 0.0)], "partly"),
+        ([(0.1, 0.6), (0.6, 0.0)], "does not hold"),
+        ([(0.26, 0.0), (0.1, 0.0)], "partly"),  # the interval crosses the edge
+    ],
+)
 def test_claim_11_follows_its_numbers(shares, word):
     near = lambda v: Estimate(v, v - 0.02, v + 0.02)
     cells = {f"case {i}": {"absent": near(a), "introduced": near(b)} for i, (a, b) in enumerate(shares)}
@@ -135,15 +160,33 @@ def test_the_world_study_is_its_own_null():
     study = Study.load("world")
     main = [entry for entry in study.saes if entry.main]
     assert {entry.kind for entry in main} == {"oracle"} and len(main) >= 4
-    l0 = [float(OracleSae("a", known_parts.world_of(study, seed=0), e.width, **e.dials).reconstruct(
-        tokens_of(known_parts.world_of(study, seed=0), 2))[1].double().mean()) for e in (main[0], main[-1])]
+    l0 = [
+        float(
+            OracleSae("a", known_parts.world_of(study, seed=0), e.width, **e.dials)
+            .reconstruct(tokens_of(known_parts.world_of(study, seed=0), 2))[1]
+            .double()
+            .mean()
+        )
+        for e in (main[0], main[-1])
+    ]
     assert max(l0) / min(l0) < 1.05
 
 
 def test_slopes_and_correlations_of_a_grid_that_is_known():
     levels = [(a, b) for a in (0.0, 0.1, 0.2) for b in (0.0, 0.1, 0.2)]
-    cells = pd.DataFrame([{"kind": "isotropic", "ablated": 0.5, "dense": a, "introduced": b, "linear": 0.3 * a,
-                           "nonlinear": 0.7 * a + b} for a, b in levels])  # fmt: skip
+    cells = pd.DataFrame(
+        [
+            {
+                "kind": "isotropic",
+                "ablated": 0.5,
+                "dense": a,
+                "introduced": b,
+                "linear": 0.3 * a,
+                "nonlinear": 0.7 * a + b,
+            }
+            for a, b in levels
+        ]
+    )
     table = table_one(cells).set_index(["true", "estimated"])
     assert table.loc[("dense", "linear"), "slope"] == pytest.approx(0.3)
     assert table.loc[("dense", "linear"), "correlation"] == pytest.approx(1)

@@ -24,7 +24,9 @@ def page(tmp_path_factory):
 def test_the_folder_and_the_function_give_the_same_numbers(page):
     values, text = page
     assert values["folder"]["fvu"]["value"] == pytest.approx(values["fvu"]["value"], rel=1e-3)
-    assert values["fvu_linear"]["value"] + values["fvu_nonlinear"]["value"] == pytest.approx(values["fvu"]["value"], rel=1e-4)
+    assert values["fvu_linear"]["value"] + values["fvu_nonlinear"]["value"] == pytest.approx(
+        values["fvu"]["value"], rel=1e-4
+    )
     assert values["folder"]["random"]["value"] > values["fvu"]["value"]
     assert ", the number above" in text and "Traceback" not in text
 

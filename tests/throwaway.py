@@ -75,9 +75,14 @@ def project(folder: Path, *, extra: str = "") -> Path:
 def command(*arguments: str, folder: Path, **options) -> subprocess.CompletedProcess:
     """``darkmatter ...`` in a process of its own, in a folder."""
     return subprocess.run(
-        [sys.executable, "-m", "darkmatter_utils.cli", *arguments], cwd=folder, capture_output=True, text=True,
-        env=environment(), check=False, **options,
-    )  # fmt: skip
+        [sys.executable, "-m", "darkmatter_utils.cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+        **options,
+    )
 
 
 def environment() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""A toy model with a tokenizer, a text for it and SAEs, as folders: what a user of ``darkmatter measure`` has."""
+"""A toy model with a tokenizer, a text for it and SAEs, as folders: what a user of ``darkmatter measure``
+has."""
 
 import json
 import shutil
@@ -23,7 +24,9 @@ def tokenizer(folder, *, first=0, words=63):
     ids = {"<bos>": 0, "<unk>": words + first} | {f"w{i}": first + i for i in range(1, words)}
     made = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", unk_token="<unk>").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", unk_token="<unk>").save_pretrained(
+        folder
+    )
     return folder
 
 
