@@ -12,7 +12,7 @@ ABOUT = """The decomposition of an SAE's error, with 95% intervals and null SAEs
 
   darkmatter measure tiny                                  every SAE of a study
   darkmatter measure --model FOLDER --sae FOLDER           one SAE of one model; names on the hub do as well
-  darkmatter measure --x x.npy --reconstruction hat.npy    arrays [token, d_model] (npy, FILE.safetensors:NAME)
+  darkmatter measure --x x.npy --reconstruction hat.npy    arrays [token, d_model] (npy, FILE.safetensors:X)
   darkmatter measure --x x.npy --sae FOLDER                activations on disk, an SAE to reconstruct them
 """
 PROBE = ("model", "site", "text", "documents", "positions", "dtype")
