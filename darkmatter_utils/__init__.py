@@ -9,18 +9,20 @@ from __future__ import annotations
 import importlib
 
 _HOMES = {
-    "Study": "study",
-    "Measurement": "measurement",
-    "manifest": "measurement",
-    "measure": "measurement",
-    "decompose": "decomposition",
-    "Decomposition": "decomposition",
-    "Estimate": "metrics",
-    "Moments": "moments",
-    "LinearMap": "fits",
-    "PowerLaw": "power_law",
-    "gradient_pursuit": "pursuit",
-    "BadInput": "errors",
+    "Study": "studies.study",
+    "Measurement": "measurement.measure",
+    "manifest": "measurement.measure",
+    "measure": "measurement.measure",
+    "decompose": "decomposition.decompose",
+    "Decomposition": "decomposition.decompose",
+    "Estimate": "base.values",
+    "Moments": "stats.moments",
+    "LinearMap": "stats.fits",
+    "PowerLaw": "stats.power_law",
+    "gradient_pursuit": "stats.pursuit",
+    "BadInput": "base.errors",
+    "World": "worlds.world",
+    "open_chapter": "book.records",
 }
 __all__ = sorted(_HOMES)
 

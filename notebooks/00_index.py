@@ -20,14 +20,14 @@ study = "tiny"
 
 # %% tags=["remove-input", "reads-records"]
 from darkmatter_utils import measure
-from darkmatter_utils.chapters import open_chapter
+from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.charts import stacked_breakdown
-from darkmatter_utils.figures import breakdown
-from darkmatter_utils.pages import about_study, card_table, warnings_of
-from darkmatter_utils.report import findings
-from darkmatter_utils.report_pages import ledger, opening, tally
-from darkmatter_utils.tables import Words
-from darkmatter_utils.widths import width_suite
+from darkmatter_utils.charts.tables import Words
+from darkmatter_utils.claims.report import findings
+from darkmatter_utils.measurement.widths import width_suite
+from darkmatter_utils.pages.common import about_study, card_table, warnings_of
+from darkmatter_utils.pages.figures import breakdown
+from darkmatter_utils.pages.report_pages import ledger, opening, tally
 
 chapter = open_chapter(0, study)
 measurement = measure(chapter.study)

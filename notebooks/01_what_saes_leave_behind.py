@@ -22,15 +22,21 @@ sae = None  # which SAE; None: the one of the width suite nearest to a width of 
 import pandas as pd
 
 from darkmatter_utils import measure
-from darkmatter_utils.chapters import open_chapter
+from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.charts import by_position
-from darkmatter_utils.claims import PAPER
-from darkmatter_utils.evidence import ends, reference_sae, setting
-from darkmatter_utils.figures import concentration, positions, strip, typical_context, unit_variance
-from darkmatter_utils.pages import card_table, question, sae_table, warnings_of
-from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import Folded
-from darkmatter_utils.warning_signs import of_study
+from darkmatter_utils.charts.tables import Folded
+from darkmatter_utils.claims.evidence import ends, reference_sae, setting
+from darkmatter_utils.claims.ledger import PAPER
+from darkmatter_utils.measurement.warning_signs import of_study
+from darkmatter_utils.pages.common import card_table, question, sae_table, warnings_of
+from darkmatter_utils.pages.figures import (
+    concentration,
+    positions,
+    strip,
+    typical_context,
+    unit_variance,
+)
+from darkmatter_utils.studies.samples import sample
 
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)

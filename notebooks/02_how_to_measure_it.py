@@ -24,15 +24,15 @@ import numpy as np
 import pandas as pd
 
 from darkmatter_utils import LinearMap, Moments, decompose, measure
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.evidence import protocol_differences, reference_sae
-from darkmatter_utils.figures import protocol_lines
-from darkmatter_utils.metrics import fvu, r2_per_dim, r2_total
-from darkmatter_utils.pages import question
-from darkmatter_utils.questions import protocols
-from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import Folded, Table
-from darkmatter_utils.words import percent, plain
+from darkmatter_utils.base.words import percent, plain
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.charts.tables import Folded, Table
+from darkmatter_utils.claims.evidence import protocol_differences, reference_sae
+from darkmatter_utils.claims.questions import protocols
+from darkmatter_utils.pages.common import question
+from darkmatter_utils.pages.figures import protocol_lines
+from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
+from darkmatter_utils.studies.samples import sample
 
 # %% tags=["remove-input"]
 chapter = open_chapter(2, study, sae=sae, draws=draws, spread=spread)

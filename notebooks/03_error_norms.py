@@ -21,18 +21,19 @@ power = 2  # which power of the norm the live cell predicts
 # %% tags=["remove-input"]
 import numpy as np
 
-from darkmatter_utils import LinearMap, Moments, depth, measure
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim, unfit
-from darkmatter_utils.evidence import reference_sae
-from darkmatter_utils.figures import by_l0
-from darkmatter_utils.metrics import r2_total
-from darkmatter_utils.pages import opening, rule_of, suite_table
-from darkmatter_utils.rules import NORM
-from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import Words
-from darkmatter_utils.verdicts import judged
-from darkmatter_utils.widths import width_suite
+from darkmatter_utils import LinearMap, Moments, measure
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.charts.tables import Words
+from darkmatter_utils.claims.evidence import reference_sae
+from darkmatter_utils.claims.ledger import claim, unfit
+from darkmatter_utils.claims.rules import NORM
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.measurement.widths import width_suite
+from darkmatter_utils.pages import depth
+from darkmatter_utils.pages.common import opening, rule_of, suite_table
+from darkmatter_utils.pages.figures import by_l0
+from darkmatter_utils.stats.metrics import r2_total
+from darkmatter_utils.studies.samples import sample
 
 chapter = open_chapter(3, study, sae=sae, power=power)
 measurement = measure(chapter.study)

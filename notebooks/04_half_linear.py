@@ -20,16 +20,16 @@ contexts = 64  # how many contexts the live arrays hold
 
 # %% tags=["remove-input"]
 from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim, unfit
-from darkmatter_utils.evidence import evidence, reference_sae, shares_by_width
-from darkmatter_utils.figures import by_l0, grid_heat, rank_curve, share_lines, vector_lines
-from darkmatter_utils.metrics import r2_per_dim, r2_total
-from darkmatter_utils.pages import opening, rule_of, share_table, suite_table
-from darkmatter_utils.rules import half_linear
-from darkmatter_utils.samples import sample
-from darkmatter_utils.verdicts import judged
-from darkmatter_utils.widths import width_suite
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.claims.evidence import evidence, reference_sae, shares_by_width
+from darkmatter_utils.claims.ledger import claim, unfit
+from darkmatter_utils.claims.rules import half_linear
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.measurement.widths import width_suite
+from darkmatter_utils.pages.common import opening, rule_of, share_table, suite_table
+from darkmatter_utils.pages.figures import by_l0, grid_heat, rank_curve, share_lines, vector_lines
+from darkmatter_utils.stats.metrics import r2_per_dim, r2_total
+from darkmatter_utils.studies.samples import sample
 
 chapter = open_chapter(4, study, sae=sae, contexts=contexts)
 measurement = measure(chapter.study)

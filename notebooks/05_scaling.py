@@ -20,23 +20,37 @@ skip = 0  # how many of the narrowest widths the fit leaves out
 
 # %% tags=["remove-input"]
 from darkmatter_utils import PowerLaw, measure
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import PAPER, claim, unfit
-from darkmatter_utils.evidence import evidence
-from darkmatter_utils.pages import estimates_table, left_out_table, opening, rule_of, seeds_table, steps_table
-from darkmatter_utils.scaling import fit_floor, left_out, per_doubling
-from darkmatter_utils.scaling_charts import (
-    flat_chart, floor_chart, l0_words, last_third, left_out_chart, training_chart, training_curves,
-)  # fmt: skip
-from darkmatter_utils.tables import Words
-from darkmatter_utils.verdicts import judged
-from darkmatter_utils.widths import one_l0, width_suite
-from darkmatter_utils.words import percent, plain
+from darkmatter_utils.base.words import percent, plain
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.charts.tables import Words
+from darkmatter_utils.claims.evidence import evidence
+from darkmatter_utils.experiments.matched_null import null_change
+from darkmatter_utils.claims.ledger import PAPER, claim, unfit
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.measurement.scaling import fit_floor, left_out, per_doubling
+from darkmatter_utils.measurement.widths import one_l0, width_suite
+from darkmatter_utils.pages.common import (
+    estimates_table,
+    left_out_table,
+    opening,
+    rule_of,
+    seeds_table,
+    steps_table,
+)
+from darkmatter_utils.pages.scaling_charts import (  # fmt: skip
+    flat_chart,
+    floor_chart,
+    l0_words,
+    last_third,
+    left_out_chart,
+    training_chart,
+    training_curves,
+)
 
 # %% tags=["remove-input"]
 chapter = open_chapter(5, study, beyond=beyond, skip=skip)
 measurement = measure(chapter.study)
-verdicts = {number: judged(chapter, number, evidence(number, measurement), unfit=unfit(chapter.study))
+verdicts = {number: judged(chapter, number, evidence(number, measurement, null=null_change(measurement) if number == 4 else None), unfit=unfit(chapter.study))
             for number in (4, 5)}
 Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict in verdicts.items()))
 

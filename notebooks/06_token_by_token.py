@@ -23,14 +23,14 @@ contexts = 40  # how many contexts the gallery shows
 import numpy as np
 
 from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils import width_pairs as pairs
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim, unfit
-from darkmatter_utils.evidence import ends
-from darkmatter_utils.galleries import SCALE, Gallery, spread_contexts
-from darkmatter_utils.metrics import r2_total
-from darkmatter_utils.pages import opening, rule_of
-from darkmatter_utils.verdicts import judged
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.claims.evidence import ends
+from darkmatter_utils.claims.ledger import claim, unfit
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.pages import width_pairs as pairs
+from darkmatter_utils.pages.common import opening, rule_of
+from darkmatter_utils.pages.galleries import SCALE, Gallery, spread_contexts
+from darkmatter_utils.stats.metrics import r2_total
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
 measurement = measure(chapter.study)

@@ -19,23 +19,23 @@ study = "tiny"
 contexts = 64  # contexts of the noise-and-ablation check
 
 # %% tags=["remove-input"]
-from darkmatter_utils import Study, matched_null, measure
-from darkmatter_utils import world_charts as show
-from darkmatter_utils.ablation import table_one
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim, unfit
-from darkmatter_utils.known_parts import tokens_of, world_of
-from darkmatter_utils.landing import land
-from darkmatter_utils.null_curves import flat_ranges
-from darkmatter_utils.oracle_saes import OracleSae
-from darkmatter_utils.pages import opening, rule_of
-from darkmatter_utils.readings import ablated, cases, readings, worlds
-from darkmatter_utils.rules import WIDTHS
-from darkmatter_utils.scaling import per_doubling
-from darkmatter_utils.tables import Words
-from darkmatter_utils.verdicts import judged
-from darkmatter_utils.widths import width_suite
-from darkmatter_utils.words import interval, percent
+from darkmatter_utils import Study, measure
+from darkmatter_utils.base.words import interval, percent
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.charts.tables import Words
+from darkmatter_utils.claims.ledger import claim, unfit
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.experiments import matched_null
+from darkmatter_utils.experiments.ablation import table_one
+from darkmatter_utils.experiments.known_parts import tokens_of, world_of
+from darkmatter_utils.experiments.null_curves import flat_ranges
+from darkmatter_utils.experiments.readings import ablated, cases, readings, worlds
+from darkmatter_utils.measurement.scaling import per_doubling
+from darkmatter_utils.measurement.widths import WIDTHS, width_suite
+from darkmatter_utils.pages import world_charts as show
+from darkmatter_utils.pages.common import opening, rule_of
+from darkmatter_utils.worlds.landing import land
+from darkmatter_utils.worlds.oracle_saes import OracleSae
 
 # %% tags=["remove-input"]
 chapter = open_chapter(7, study, contexts=contexts)
@@ -245,7 +245,7 @@ rule_of(11)
 #
 # ## Exercise
 #
-# In the visible cell, make the world less crowded: `World(d_model=64, features=64, l0=12.0)` from `darkmatter_utils.simulate`, and an oracle of 32 features. Where do
+# In the visible cell, make the world less crowded: `World(d_model=64, features=64, l0=12.0)` from `darkmatter_utils.worlds.world`, and an oracle of 32 features. Where do
 # the absent features go now? Then let `land` take a part that is a function of $x$ but not a linear one, such as `batch.x ** 2`.
 
 # %% tags=["remove-input"]

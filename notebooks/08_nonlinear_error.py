@@ -21,17 +21,23 @@ contexts = 200  # contexts, spread over the text, on which the test from the par
 import torch
 
 from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim, unfit
-from darkmatter_utils.metrics import r2_total
-from darkmatter_utils.norm_charts import (
-    agreement_table, null_lines, null_table, parts_chart, probe_scatter, theory_chart, theory_table,
-)  # fmt: skip
-from darkmatter_utils.norm_results import lowest, norms, null, numbers, probes, theory
-from darkmatter_utils.norm_theory import sparse_sum
-from darkmatter_utils.pages import opening, rule_of
-from darkmatter_utils.tables import Words
-from darkmatter_utils.verdicts import judged
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.charts.tables import Words
+from darkmatter_utils.claims.ledger import claim, unfit
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.experiments.norm_results import lowest, norms, null, numbers, probes, theory
+from darkmatter_utils.experiments.norm_theory import sparse_sum
+from darkmatter_utils.pages.common import opening, rule_of
+from darkmatter_utils.pages.norm_charts import (  # fmt: skip
+    agreement_table,
+    null_lines,
+    null_table,
+    parts_chart,
+    probe_scatter,
+    theory_chart,
+    theory_table,
+)
+from darkmatter_utils.stats.metrics import r2_total
 
 # %% tags=["remove-input"]
 chapter = open_chapter(8, study, contexts=contexts)

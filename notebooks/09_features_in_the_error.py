@@ -22,19 +22,19 @@ latents = 128  # how many latents of each SAE are explained and scored, drawn at
 contexts = 16  # how many contexts the live arrays hold
 
 # %% tags=["remove-input"]
-from darkmatter_utils import feature_page as page
 from darkmatter_utils import measure
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim, unfit
-from darkmatter_utils.components import base_sae, entries, matched_noise, rows
-from darkmatter_utils.explainers import named
-from darkmatter_utils.feature_charts import overview, spread_chart
-from darkmatter_utils.features import features, load
-from darkmatter_utils.gaps import evidence
-from darkmatter_utils.metrics import fvu
-from darkmatter_utils.pages import opening, rule_of
-from darkmatter_utils.tables import Words
-from darkmatter_utils.verdicts import judged
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.charts.tables import Words
+from darkmatter_utils.claims.ledger import claim, unfit
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.experiments.components import base_sae, entries, matched_noise, rows
+from darkmatter_utils.experiments.explainers import named
+from darkmatter_utils.experiments.features import features, load
+from darkmatter_utils.experiments.gaps import evidence
+from darkmatter_utils.pages import feature_page as page
+from darkmatter_utils.pages.common import opening, rule_of
+from darkmatter_utils.pages.feature_charts import overview, spread_chart
+from darkmatter_utils.stats.metrics import fvu
 
 # %% tags=["remove-input"]
 chapter = open_chapter(9, study, explainer=explainer, endpoint=endpoint, latents=latents, contexts=contexts)

@@ -22,18 +22,32 @@ steps = 150  # how many steps the trained adapter takes
 
 # %% tags=["remove-input"]
 from darkmatter_utils import measure
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import unfit
-from darkmatter_utils.cost_charts import adapter_chart, against_chart, l0_chart, share_chart, width_chart
-from darkmatter_utils.cost_pages import (
-    adapters_said, controls_table, gather, live, loss_table, orders_table, over_a_hundred, recorded,
-    shares_table, what_was_run,
-)  # fmt: skip
-from darkmatter_utils.cost_shares import slopes
-from darkmatter_utils.models import token_losses
-from darkmatter_utils.pages import opening, rule_of
-from darkmatter_utils.rules_cost import NO_MODEL
-from darkmatter_utils.verdicts import judged
+from darkmatter_utils.adapters.models import token_losses
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.claims.ledger import unfit
+from darkmatter_utils.claims.rules_cost import NO_MODEL
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.experiments.cost_shares import slopes
+from darkmatter_utils.pages.common import opening, rule_of
+from darkmatter_utils.pages.cost_charts import (
+    adapter_chart,
+    against_chart,
+    l0_chart,
+    share_chart,
+    width_chart,
+)
+from darkmatter_utils.pages.cost_pages import (  # fmt: skip
+    adapters_said,
+    controls_table,
+    gather,
+    live,
+    loss_table,
+    orders_table,
+    over_a_hundred,
+    recorded,
+    shares_table,
+    what_was_run,
+)
 
 # %% tags=["remove-input"]
 chapter = open_chapter(10, study, sae=sae, contexts=contexts, training=training, steps=steps)

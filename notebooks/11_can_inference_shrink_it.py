@@ -21,18 +21,25 @@ sae = None  # the SAE of the live cell and of the long table; None: the one near
 
 # %% tags=["remove-input"]
 from darkmatter_utils import measure
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim, unfit
-from darkmatter_utils.evidence import reference_sae
-from darkmatter_utils.inference_gaps import evidence, gaps
-from darkmatter_utils.inference_pages import (
-    change_lines, gap_chart, gap_table, inference_table, live, null_sentence, sentences, width_lines,
-)  # fmt: skip
-from darkmatter_utils.inference_scores import inference_scores
-from darkmatter_utils.pages import opening, rule_of
-from darkmatter_utils.pursuit import gradient_pursuit, omp, refit
-from darkmatter_utils.tables import Words
-from darkmatter_utils.verdicts import judged
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.charts.tables import Words
+from darkmatter_utils.claims.evidence import reference_sae
+from darkmatter_utils.claims.ledger import claim, unfit
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.experiments.inference_gaps import evidence, gaps
+from darkmatter_utils.experiments.inference_scores import inference_scores
+from darkmatter_utils.pages.common import opening, rule_of
+from darkmatter_utils.pages.inference_pages import (  # fmt: skip
+    change_lines,
+    gap_chart,
+    gap_table,
+    inference_table,
+    live,
+    null_sentence,
+    sentences,
+    width_lines,
+)
+from darkmatter_utils.stats.pursuit import gradient_pursuit, omp, refit
 
 # %% tags=["remove-input"]
 chapter = open_chapter(11, study, contexts=contexts, sae=sae)

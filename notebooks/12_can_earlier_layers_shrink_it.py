@@ -22,16 +22,22 @@ contexts = 160  # how many contexts, spread evenly over the text, are read
 import numpy as np
 
 from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim, unfit
-from darkmatter_utils.earlier_pages import (
-    gain_table, lead_table, live, part_heat, rank_lines, sentences, site_bars,
-)  # fmt: skip
-from darkmatter_utils.earlier_scores import earlier_scores, evidence, targets_of
-from darkmatter_utils.metrics import r2_per_dim
-from darkmatter_utils.pages import opening, rule_of
-from darkmatter_utils.tables import Words
-from darkmatter_utils.verdicts import judged
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.charts.tables import Words
+from darkmatter_utils.claims.ledger import claim, unfit
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.experiments.earlier_scores import earlier_scores, evidence, targets_of
+from darkmatter_utils.pages.common import opening, rule_of
+from darkmatter_utils.pages.earlier_pages import (  # fmt: skip
+    gain_table,
+    lead_table,
+    live,
+    part_heat,
+    rank_lines,
+    sentences,
+    site_bars,
+)
+from darkmatter_utils.stats.metrics import r2_per_dim
 
 # %% tags=["remove-input"]
 chapter = open_chapter(12, study, contexts=contexts)

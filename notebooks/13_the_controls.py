@@ -21,21 +21,36 @@ sae = None  # the trained SAE that the controls are held against; None: the one 
 # %% tags=["remove-input"]
 import numpy as np
 
-from darkmatter_utils import LinearMap, Moments, controls, measure, rank, readers
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import unfit
-from darkmatter_utils.control_pages import (again_table, best_reader, differences, ladder_forest, ladder_table, missing,
-                                            numbers, panels, plainly, rank_for, shape_table, sweep_lines, table)  # fmt: skip
-from darkmatter_utils.evidence import ends, reference_sae
-from darkmatter_utils.metrics import Estimate, r2_per_dim
-from darkmatter_utils.null_saes import null_sae
-from darkmatter_utils.pages import question
-from darkmatter_utils.results import kept
-from darkmatter_utils.rules import UNKNOWN, Verdict
-from darkmatter_utils.rules_controls import RULE, specific
-from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import Words
-from darkmatter_utils.words import percent
+from darkmatter_utils import LinearMap, Moments, measure
+from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.base.words import percent
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.charts.tables import Words
+from darkmatter_utils.claims.evidence import ends, reference_sae
+from darkmatter_utils.claims.ledger import unfit
+from darkmatter_utils.claims.rules import UNKNOWN, Verdict
+from darkmatter_utils.claims.rules_controls import RULE, specific
+from darkmatter_utils.experiments import controls, rank, readers
+from darkmatter_utils.measurement.results import kept
+from darkmatter_utils.pages.common import question
+from darkmatter_utils.pages.control_pages import (  # fmt: skip
+    again_table,
+    best_reader,
+    differences,
+    ladder_forest,
+    ladder_table,
+    missing,
+    numbers,
+    panels,
+    plainly,
+    rank_for,
+    shape_table,
+    sweep_lines,
+    table,
+)
+from darkmatter_utils.stats.metrics import r2_per_dim
+from darkmatter_utils.studies.samples import sample
+from darkmatter_utils.worlds.null_saes import null_sae
 
 # %% tags=["remove-input"]
 chapter = open_chapter(13, study, sae=sae)

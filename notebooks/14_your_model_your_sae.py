@@ -22,12 +22,15 @@ contexts = 48  # how many contexts the live arrays hold
 import numpy as np
 import pandas as pd
 
-from darkmatter_utils import arrays, decompose, measure, probe_page, recipes
-from darkmatter_utils.chapters import open_chapter
+from darkmatter_utils import decompose, measure
+from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.charts import forest
-from darkmatter_utils.evidence import reference_sae
-from darkmatter_utils.samples import sample
-from darkmatter_utils.tables import Table, Words
+from darkmatter_utils.charts.tables import Table, Words
+from darkmatter_utils.claims.evidence import reference_sae
+from darkmatter_utils.cli import probe_page
+from darkmatter_utils.measurement import arrays
+from darkmatter_utils.studies import recipes
+from darkmatter_utils.studies.samples import sample
 
 chapter = open_chapter(14, study, sae=sae, contexts=contexts)
 shown = sae or reference_sae(measure(chapter.study))

@@ -17,16 +17,22 @@
 study = "tiny"
 
 # %% tags=["remove-input"]
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.claims import claim
-from darkmatter_utils.everywhere import cells
-from darkmatter_utils.pages import rule_of
-from darkmatter_utils.report import findings, with_verdict
-from darkmatter_utils.report_pages import (
-    claim_cards, figure_table, opening, studies_table, switch_table, tally, verdict_grid,
-)  # fmt: skip
-from darkmatter_utils.shelf import EVERY
-from darkmatter_utils.verdicts import judged
+from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils.book.shelf import EVERY
+from darkmatter_utils.claims.everywhere import cells
+from darkmatter_utils.claims.ledger import claim
+from darkmatter_utils.claims.report import findings, with_verdict
+from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.pages.common import rule_of
+from darkmatter_utils.pages.report_pages import (  # fmt: skip
+    claim_cards,
+    figure_table,
+    opening,
+    studies_table,
+    switch_table,
+    tally,
+    verdict_grid,
+)
 
 # %% tags=["remove-input", "reads-records"]
 chapter = open_chapter(15, study)
@@ -55,8 +61,8 @@ chapter.glue("shown", str(shown))
 numbers = found[shown].numbers if measured else {}
 
 # %%
-from darkmatter_utils.claims import judge
-from darkmatter_utils.report import scaled
+from darkmatter_utils.claims.ledger import judge
+from darkmatter_utils.claims.report import scaled
 
 print("as recorded: ", judge(shown, **numbers).word)
 print("a hundredth: ", judge(shown, **scaled(numbers, shown, 0.01)).word)

@@ -14,14 +14,18 @@ import torch
 from published import gemma_scope, saelens
 from throwaway import ROOT
 
-from darkmatter_utils import Study, chapters, cli, measure, preparing, recipes
-from darkmatter_utils.depth import layers
-from darkmatter_utils.earlier_sites import earlier_sites
-from darkmatter_utils.errors import BadInput
-from darkmatter_utils.evidence import evidence
-from darkmatter_utils.models import load_model
-from darkmatter_utils.warning_signs import of_study
-from darkmatter_utils.widths import one_l0
+from darkmatter_utils import Study, measure
+from darkmatter_utils.adapters.models import load_model
+from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.book import chapters
+from darkmatter_utils.claims.evidence import evidence
+from darkmatter_utils.cli import command as cli
+from darkmatter_utils.experiments.earlier_sites import earlier_sites
+from darkmatter_utils.measurement import preparing
+from darkmatter_utils.measurement.warning_signs import of_study
+from darkmatter_utils.measurement.widths import one_l0
+from darkmatter_utils.pages.depth import layers
+from darkmatter_utils.studies import recipes
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import json
 import pytest
 from throwaway import ROOT
 
-from darkmatter_utils import chapters, measure, running
+from darkmatter_utils import measure
+from darkmatter_utils.book import chapters, running
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 
-from darkmatter_utils.study import Study
+from darkmatter_utils.studies.study import Study
 
 SITE = "blocks.0.hook_resid_post"
 

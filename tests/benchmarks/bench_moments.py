@@ -13,8 +13,8 @@ import time
 
 import torch
 
-from darkmatter_utils.fits import LinearMap, cross_fit
-from darkmatter_utils.moments import Moments
+from darkmatter_utils.stats.fits import LinearMap, cross_fit
+from darkmatter_utils.stats.moments import Moments
 
 TOKENS, D_MODEL, FOLDS = 40_000, 768, 5
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from darkmatter_utils.pursuit import gradient_pursuit
+from darkmatter_utils.stats.pursuit import gradient_pursuit
 
 
 def dense_pursuit(x, dictionary, l0):

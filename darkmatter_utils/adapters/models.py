@@ -1,0 +1,216 @@
+"""Language models: load one, name its sites, run it. The only module that knows transformer_lens."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from ..base.errors import BadInput, nearest
+
+SITES = (
+    "hook_resid_pre",
+    "attn.hook_z",
+    "hook_attn_out",
+    "hook_resid_mid",
+    "hook_mlp_in",
+    "ln2.hook_normalized",
+    "hook_mlp_out",
+    "hook_resid_post",
+)
+"""Activations of a block that an SAE can be about, in the order in which they are computed; a site is
+``blocks.<layer>.<one of these>``. Transcoders read one of those before ``hook_mlp_out`` and write that."""
+SAME = {"hook_mlp_in": "hook_resid_mid"}
+"""A name that the library fires on demand only, and what it is a copy of."""
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded language model and what can be read from it."""
+
+    name: str
+    bridge: object
+    """transformer_lens.TransformerBridge, in eval mode."""
+    layers: int
+    d_model: int
+    vocabulary: int
+    context: int
+    """Longest context, tokens."""
+    tokenizer: object = None
+    """The model's transformers tokenizer as its files have it: the bridge's own gives <bos> to one that has
+    none."""
+
+    def sites(self) -> list[str]:
+        """Every site of every block, first to last."""
+        return [f"blocks.{layer}.{site}" for layer in range(self.layers) for site in SITES]
+
+    def check_site(self, site: str) -> int:
+        """The layer of ``site``; BadInput names the nearest valid sites if there is none of that name."""
+        if site not in self.sites():
+            raise BadInput(f"{self.name} has no site '{site}'; {nearest(site, self.sites())}")
+        return int(re.match(r"blocks\.(\d+)\.", site).group(1))
+
+    @torch.no_grad()
+    def run(self, tokens: torch.Tensor, sites: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]).
+
+        In float32 where the model runs in less. Heads are concatenated at ``attn.hook_z``. Raises BadInput
+        for a token id outside the vocabulary.
+        """
+        self.check_tokens(tokens)
+        for site in sites:
+            self.check_site(site)
+        logits, cache = self.bridge.run_with_cache(tokens, names_filter=[_read_at(site) for site in sites])
+        return {site: _wide(cache[_read_at(site)]).flatten(2) for site in sites}, _wide(logits)
+
+    @torch.no_grad()
+    def activations(self, tokens: torch.Tensor, site: str) -> torch.Tensor:
+        """Activations [context, position, d] at one site; the blocks after it are not run."""
+        self.check_tokens(tokens)
+        layer = self.check_site(site)
+        _, cache = self.bridge.run_with_cache(tokens, names_filter=[_read_at(site)], stop_at_layer=layer + 1)
+        return _wide(cache[_read_at(site)]).flatten(2)
+
+    def check_tokens(self, tokens: torch.Tensor) -> None:
+        """BadInput if a token id is not one of the model's."""
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= self.vocabulary:
+            raise BadInput(
+                f"token id {low if low < 0 else high} is outside the vocabulary of {self.name} "
+                f"(0 to {self.vocabulary - 1}): the text was encoded with another tokenizer"
+            )
+
+    @contextlib.contextmanager
+    def replaced(self, site: str, function) -> Iterator[None]:
+        """Inside the ``with``, the activation at ``site`` is ``function(activation)``; afterwards no hook is
+        left."""
+        self.check_site(site)
+        with self.bridge.hooks(
+            fwd_hooks=[(_read_at(site), lambda value, hook: function(_wide(value)).to(value.dtype))]
+        ):
+            yield
+
+
+def _read_at(site: str) -> str:
+    block, _, place = site.rpartition(".")
+    return f"{block}.{SAME.get(place, place)}"
+
+
+def _wide(value: torch.Tensor) -> torch.Tensor:
+    """A model may compute in half precision; what is read from it is never reckoned with in less than
+    float32."""
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+def token_losses(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Nats of predicting the *next* token at each position, [context, position]; NaN at the last position."""
+    losses = F.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none")
+    return F.pad(losses, (0, 1), value=float("nan"))
+
+
+def load_model(
+    source: str | Path,
+    *,
+    name: str | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    random_weights: int | None = None,
+) -> LanguageModel:
+    """Load a transformers folder or hub name through TransformerBridge, weights unprocessed.
+
+    ``random_weights``: a seed; every matrix is drawn anew from a normal law with the trained matrix's mean
+    and spread. Raises BadInput for a folder without a model, for weights that are missing or left over, and
+    for an unknown dtype. Cost: a second's import, then the weights.
+    """
+    if dtype not in DTYPES:
+        raise BadInput(f"unknown dtype '{dtype}'; valid: {', '.join(DTYPES)}")
+    path = Path(source)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise BadInput(f"{path} is not a transformers folder: it has no config.json")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("transformer_lens").setLevel(logging.ERROR)
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    bridge = TransformerBridge.boot_transformers(str(source), device=device, model_class=_Whole)
+    if random_weights is not None:
+        randomise(bridge.original_model, seed=random_weights)
+    return wrap(bridge, name=name or path.name, dtype=dtype, tokenizer=_tokenizer(str(source)))
+
+
+class _Whole:
+    """transformers' loader, which fills up weights that a file lacks with random ones; here that is an
+    error."""
+
+    @staticmethod
+    def from_pretrained(source: str, **settings):
+        from transformers import AutoModelForCausalLM
+
+        model, info = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **settings)
+        lacks = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
+        over = sorted(key for key in info["unexpected_keys"] if key.endswith(".weight"))
+        for names, what in ((lacks, "lacks"), (over, "has, beyond its config.json,")):
+            if names:
+                raise BadInput(
+                    f"model {Path(source).name} {what} {len(names)} weight(s) ({', '.join(names[:2])}"
+                    f"{', ...' if len(names) > 2 else ''}): its files and its config.json do not fit, "
+                    f"or a file is missing"
+                )
+        return model
+
+
+def _tokenizer(source: str):
+    """The tokenizer in a model's files; None where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@torch.no_grad()
+def randomise(model: torch.nn.Module, *, seed: int) -> None:
+    """Draw every weight matrix anew, in place: normal, with its own mean and standard deviation; vectors
+    stay.
+
+    A model that computes nothing it learned while its activations keep their scale (Heap et al., 2501.17727).
+    Tied matrices stay tied. The numbers depend on the seed and the order of the parameters only.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for weight in model.parameters():
+        if weight.ndim >= 2:
+            noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32)
+            weight.copy_(noise * weight.float().std() + weight.float().mean())
+
+
+def wrap(bridge, *, name: str, dtype: str = "float32", tokenizer=None) -> LanguageModel:
+    """A booted TransformerBridge as a LanguageModel, in ``dtype`` and eval mode."""
+    with contextlib.redirect_stdout(io.StringIO()):  # the bridge prints every change of dtype
+        bridge.to(DTYPES[dtype])
+    bridge.eval()
+    cfg = bridge.cfg
+    return LanguageModel(
+        name=name,
+        bridge=bridge,
+        layers=cfg.n_layers,
+        d_model=cfg.d_model,
+        vocabulary=cfg.d_vocab,
+        context=cfg.n_ctx,
+        tokenizer=tokenizer,
+    )

@@ -1,0 +1,133 @@
+"""The SAEs of the paper: which there were, which can still be had, and what to take for one that cannot.
+
+The list is the authors' (their released code, October 2024); a row is available if SAELens 6.54 names it. 26
+of the 60 at layer 20 of Gemma 2 9B were withdrawn by their makers.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import math
+from dataclasses import dataclass
+
+from ..base.errors import BadInput, nearest
+from ..base.places import DATA
+
+SITES = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
+"""The list's names of sites, and a model's."""
+
+
+TAKE = ("nearest", "around", "all")
+"""Which SAEs of a width are taken for an L0: the nearest; the nearest and its neighbour on the other side of
+that L0, so that the width can be read at it; or every one."""
+
+
+@dataclass(frozen=True)
+class GridSae:
+    """One SAE of the paper's list."""
+
+    model: str
+    site: str
+    layer: int
+    width: str
+    """As its name says it: 16k, 1m."""
+    l0: int
+    release: str
+    id: str
+    available: bool
+
+    @property
+    def name(self) -> str:
+        """What ``--sae`` takes."""
+        return f"{self.release}/{self.id}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The SAE to take for an L0 of the paper, and the paper's own."""
+
+    taken: GridSae
+    paper: GridSae
+    wanted: float
+    beside: tuple[GridSae, ...] = ()
+    """Others of the same width that are taken as well."""
+
+    @property
+    def all(self) -> tuple[GridSae, ...]:
+        """The nearest one and those beside it."""
+        return self.taken, *self.beside
+
+    @property
+    def sentence(self) -> str:
+        """What is taken, and what the paper took."""
+        line = f"width {self.taken.width}: L0 {self.taken.l0} is taken as nearest to {self.wanted:g}"
+        if self.beside:
+            line += f" (and {', '.join(str(sae.l0) for sae in self.beside)})"
+        if self.taken == self.paper:
+            return f"{line}, as in the paper"
+        return f"{line}; the paper's had L0 {self.paper.l0}, which was withdrawn"
+
+
+@functools.cache
+def grid() -> tuple[GridSae, ...]:
+    """The whole list, in its order."""
+    with (DATA / "paper" / "sae_grid.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(
+            GridSae(
+                r["model"],
+                r["site"],
+                int(r["layer"]),
+                r["width"],
+                int(r["l0"]),
+                r["release"],
+                r["sae_id"],
+                r["in_saelens_6_54"] == "yes",
+            )
+            for r in csv.DictReader(file)
+        )
+
+
+def at(model: str, site: str, layer: int) -> tuple[GridSae, ...]:
+    """The list at one site; BadInput names what it has."""
+    found = tuple(sae for sae in grid() if (sae.model, sae.site, sae.layer) == (model, site, layer))
+    if not found:
+        models = sorted({sae.model for sae in grid()})
+        if model not in models:
+            raise BadInput(f"the paper's list has no model '{model}'; {nearest(model, models)}")
+        layers = sorted({sae.layer for sae in grid() if sae.model == model and sae.site == site})
+        raise BadInput(
+            f"the paper's list has no {site} at layer {layer} of {model}; "
+            f"{f'layers {layers[0]} to {layers[-1]}' if layers else nearest(site, SITES)}"
+        )
+    return found
+
+
+def choose(model: str, site: str, layer: int, l0: float, *, take: str = TAKE[0]) -> list[Choice]:
+    """For each width, narrowest first: the available SAE nearest to ``l0`` on a log scale, the paper's
+    nearest, and what `TAKE` says beside it."""
+    found = at(model, site, layer)
+    widths = sorted({sae.width for sae in found}, key=latents)
+
+    def near(saes):
+        return min(saes, key=lambda sae: (abs(math.log(sae.l0 / l0)), sae.l0))
+
+    here = {w: [s for s in found if s.width == w] for w in widths}
+
+    def beside(saes, taken):
+        others = [sae for sae in saes if sae != taken]
+        if take == "around":
+            others = [sae for sae in others if (sae.l0 - l0) * (taken.l0 - l0) < 0]
+            others = [near(others)] if others else []
+        return tuple(sorted(others, key=lambda sae: sae.l0)) if take != "nearest" else ()
+
+    return [
+        Choice(taken := near(left), near(here[w]), l0, beside(left, taken))
+        for w in widths
+        if (left := [s for s in here[w] if s.available])
+    ]
+
+
+def latents(width: str) -> int:
+    """ "16k" → 16,384; "1m" → 1,048,576."""
+    return int(width[:-1]) * {"k": 1 << 10, "m": 1 << 20}[width[-1]]

@@ -1,0 +1,78 @@
+"""A number with its interval; values as JSON holds them, and back; files there whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+DIGITS = 6
+"""Significant digits of a recorded number."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95% interval; the ends are NaN where no interval was asked for."""
+
+    value: float
+    """The point value."""
+    low: float = float("nan")
+    """Lower end of the interval."""
+    high: float = float("nan")
+    """Upper end of the interval."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.value:.4g}"
+            if math.isnan(self.low)
+            else f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        )
+
+    def to_dict(self) -> dict[str, float]:
+        """The fields by name."""
+        return asdict(self)
+
+
+def to_json(value) -> Any:
+    """A JSON value: floats to 6 significant digits, NaN and infinities as null, estimates as value, low,
+    high."""
+    if hasattr(value, "low") and hasattr(value, "high"):
+        return {name: to_json(getattr(value, name)) for name in ("value", "low", "high")}
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+        return to_json(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def from_json(kept: Any) -> Any:
+    """What `to_json` made of the numbers, back: estimates, and whole-number keys."""
+    if isinstance(kept, list):
+        return [from_json(item) for item in kept]
+    if not isinstance(kept, dict):
+        return kept
+    if set(kept) == {"value", "low", "high"}:
+        return Estimate(
+            *(float("nan") if kept[name] is None else kept[name] for name in ("value", "low", "high"))
+        )
+    return {
+        int(key) if key.removeprefix("-").isdigit() else key: from_json(item) for key, item in kept.items()
+    }
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

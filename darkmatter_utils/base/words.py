@@ -1,0 +1,49 @@
+"""Numbers as words: percentages, intervals, ranges, counts; all with a true minus sign."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """A share as a percentage, with a true minus sign: -0.051 -> "−5%"."""
+    return f"{plain(100 * value, digits)}%"
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """A number with so many digits after the point and a true minus sign; zero has no sign."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def interval(estimate, style: Callable[[float], str] = plain) -> str:
+    """An estimate with its interval: "0.42 [0.40, 0.44]"."""
+    if math.isnan(estimate.low):
+        return style(estimate.value)
+    return f"{style(estimate.value)} [{style(estimate.low)}, {style(estimate.high)}]"
+
+
+def span(values, style: Callable[[float], str] = plain) -> str:
+    """The range of several numbers in words: "0.18 to 0.48"; one number where they read the same."""
+    low, high = style(min(values)), style(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def counted(part: int, whole: int, noun: str = "width") -> str:
+    """How many of how many, in words: "all 6 widths", "2 of 6 widths", "none of 6 widths"."""
+    if whole == 1:
+        return f"the one {noun}" if part else f"no {noun}"
+    return f"all {whole} {noun}s" if part == whole else f"{part or 'none'} of {whole} {noun}s"
+
+
+def said(value, fmt: str) -> str:
+    """A number in prose, "value [low, high]" for an estimate that has an interval; a minus sign is a minus
+    sign."""
+    if not hasattr(value, "low"):
+        said = format(value, fmt)
+    elif math.isnan(value.low):
+        said = format(value.value, fmt)
+    else:
+        said = f"{value.value:{fmt}} [{value.low:{fmt}}, {value.high:{fmt}}]"
+    return said.replace("-", "\u2212")

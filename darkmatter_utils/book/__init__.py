@@ -1,0 +1,1 @@
+"""Machinery: records, chapters, staleness, running, rendering; no result follows from it."""

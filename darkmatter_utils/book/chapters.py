@@ -1,0 +1,150 @@
+"""The chapters of a project: ``notebooks/NN_name.py`` is the source, ``book/NN_name.ipynb`` the executed
+chapter."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..base.errors import BadInput, nearest
+from .records import open_chapter
+from .shelf import INDEX, project_root
+from ..base.provenance import digest
+
+__all__ = [
+    "DEFAULT_STUDY",
+    "ChapterFile",
+    "chapters",
+    "file_name",
+    "open_chapter",
+    "pick",
+    "project_root",
+    "run_order",
+    "settle",
+]
+
+DEFAULT_STUDY = "tiny"
+"""The study that the book is about."""
+READS_RECORDS = "reads-records"
+"""The tag of a cell that reads other chapters' records (`Chapter.reads`)."""
+KEPT = ("tags", "mystnb")
+"""Cell metadata that an executed chapter keeps; the rest is of one run or of one editor."""
+LANGUAGE = {
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "pygments_lexer": "ipython3",
+}
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+@dataclass(frozen=True)
+class ChapterFile:
+    """One chapter of a project."""
+
+    root: Path
+    """The project."""
+    number: int
+    """Its number in the book."""
+    source: Path
+    """notebooks/NN_name.py."""
+
+    @property
+    def name(self) -> str:
+        """NN_name."""
+        return self.source.stem
+
+    def executed(self, study: str, *, published: bool = True) -> Path:
+        """Where the executed notebook goes: the book for the book's study as it stands, else
+        ``build/<study>``."""
+        if study == DEFAULT_STUDY and published:
+            return self.root / "book" / f"{self.name}.ipynb"
+        return self.root / "build" / file_name(study) / f"{self.name}.ipynb"
+
+    def record(self, study: str) -> Path:
+        """book/records/<study>/NN.json."""
+        return self.root / "book" / "records" / file_name(study) / f"{self.number:02d}.json"
+
+    def notebook(self):
+        """The source as a notebook without outputs, cell ids by position."""
+        import jupytext
+
+        book = jupytext.reads(self.source.read_text(encoding="utf-8"), fmt="py:percent")
+        return settle(book, self.number)
+
+    def code(self) -> str:
+        """The code of its cells, one after the other."""
+        return "\n".join(cell.source for cell in self.notebook().cells if cell.cell_type == "code")
+
+    def reads_records(self) -> bool:
+        """Whether the chapter reports on the records of others, and so runs after them."""
+        return any(READS_RECORDS in cell.metadata.get("tags", []) for cell in self.notebook().cells)
+
+    def cells_hash(self) -> str:
+        """The hash of what the cells say and are tagged, whatever the header of the file says."""
+        cells = [[cell.cell_type, cell.source, cell.metadata] for cell in self.notebook().cells]
+        return digest(json.dumps(cells, sort_keys=True).encode())
+
+
+def chapters(root: Path) -> list[ChapterFile]:
+    """All chapters of a project, in order; BadInput when two have one number."""
+    found: dict[int, ChapterFile] = {}
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.py")):
+        number = int(path.name[:2])
+        if number in found:
+            raise BadInput(f"{found[number].source.name} and {path.name} have one number; rename one of them")
+        found[number] = ChapterFile(root, number, path)
+    return list(found.values())
+
+
+def run_order(root: Path) -> list[ChapterFile]:
+    """All chapters of a project in the order in which they run: those that read records come last, the index
+    at the end."""
+    return sorted(chapters(root), key=lambda c: (c.reads_records(), c.number == INDEX, c.number))
+
+
+def pick(root: Path, wanted: str | int) -> ChapterFile:
+    """The chapter named ``5``, ``05`` or ``05_scaling``; BadInput names the nearest there are."""
+    there = chapters(root)
+    for chapter in there:
+        if str(wanted) in (chapter.name, str(chapter.number), f"{chapter.number:02d}"):
+            return chapter
+    raise BadInput(
+        f"there is no chapter '{wanted}'; {nearest(str(wanted), [c.name for c in there], limit=5)}"
+    )
+
+
+def file_name(study: str) -> str:
+    """What a study's results are kept under: its name, whether it was given by name or by path."""
+    return Path(study).stem
+
+
+def settle(book, number: int):
+    """The notebook with everything of one run or one machine taken off: the same cells give the same
+    bytes."""
+    book.metadata = type(book.metadata)({"kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE)})
+    book.nbformat, book.nbformat_minor = 4, 5
+    for position, cell in enumerate(book.cells):
+        cell["id"] = f"cell-{number:02d}-{position:02d}"
+        cell.metadata = type(cell.metadata)(
+            {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
+        )
+        if cell.cell_type == "code":
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.metadata["tags"] = ["injected-parameters", "remove-input"]  # the run record shows them
+            # Progress and warnings were shown while the chapter ran; they differ between runs.
+            cell.outputs = _joined([output for output in cell.outputs if output.get("name") != "stderr"])
+    return book
+
+
+def _joined(outputs: list) -> list:
+    """What a cell printed as one piece: in how many pieces it arrived depends on how busy the machine was."""
+    joined: list = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined

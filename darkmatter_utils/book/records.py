@@ -1,0 +1,236 @@
+"""What a chapter says in numbers: glued into its prose and written to ``records/<study>/NN.json``.
+
+    chapter = open_chapter(5, study)            first code cell
+    chapter.estimate("floor", fit.c, ".3f")     "0.061 [0.032, 0.080]" in prose as {glue:text}`floor`
+    chapter.close()                             last code cell: writes the record, shows the run record
+
+A record holds nothing that changes from run to run. Where it goes: the folder in ``DARKMATTER_RECORDS`` (set
+by ``darkmatter run``); run by hand, ``NN.<study>.record.json`` beside the output, never over the book's.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from . import shelf
+from ..base.errors import BadInput
+from ..base.values import to_json, write_atomic
+from ..base.words import said
+from ..base import provenance
+from ..base.provenance import digest
+from ..studies.study import Study
+
+RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
+"""Environment variables of a run: the folder for records, the hash of the chapter's cells."""
+PACKAGES = (
+    "altair",
+    "numpy",
+    "pandas",
+    "sae-lens",
+    "scikit-learn",
+    "scipy",
+    "torch",
+    "transformer-lens",
+    "transformers",
+    "vl-convert-python",
+)
+"""Whose versions a record names: what the numbers and pictures depend on."""
+
+
+def open_chapter(number: int, study: str | Path | Study, **parameters) -> Chapter:
+    """The chapter at hand: its study loaded, the book's theme and renderer in use.
+
+    parameters: the chapter's other parameters, for the record. Raises BadInput for an unknown study.
+    """
+    from .. import charts
+
+    charts.use()
+    return Chapter(number, Study.load(study), {"study": _name(study), **parameters})
+
+
+def _name(study: str | Path | Study) -> str:
+    """A study as a record names it: no path of this machine."""
+    return study.name if isinstance(study, Study) else Path(study).name
+
+
+@dataclass
+class Chapter:
+    """One chapter while it runs."""
+
+    number: int
+    study: Study
+    parameters: dict[str, Any]
+    values: dict[str, Any] = field(default_factory=dict)
+    """Every number and sentence the prose quotes, by key."""
+    read: dict[str, Any] = field(default_factory=dict)
+    """Which studies' records were asked for, and the hash of each record that was there."""
+
+    def record(self, key: str, value) -> None:
+        """Keep a value: number, text, list, dict, or estimate (value, low, high); BadInput if ``key`` is
+        taken."""
+        if key in self.values:
+            raise BadInput(f"chapter {self.number:02d} records '{key}' twice; a key names one value")
+        self.values[key] = to_json(value)
+
+    def glue(self, key: str, value, fmt: str = "") -> None:
+        """Record a value and make it available to prose as ``{glue:text}`` (formatted) under ``key``."""
+        self.record(key, value)
+        self._say(key, value if isinstance(value, str) else said(value, fmt))
+
+    def estimate(self, key: str, estimate, fmt: str = ".2f") -> None:
+        """Glue "value [low, high]"; the value alone where there is no interval."""
+        self.record(key, estimate)
+        self._say(key, said(estimate, fmt))
+
+    def figure(self, key: str, chart) -> None:
+        """Glue a chart without showing it here; prose places it with ``{glue:figure}``."""
+        from myst_nb import glue
+
+        glue(key, chart, display=False)
+
+    def sentence(self, key: str, markdown: str) -> None:
+        """Record a sentence that depends on the results; prose places it with ``{glue:md}`` and ``:format:
+        myst``."""
+        from IPython.display import Markdown
+        from myst_nb import glue
+
+        self.record(key, markdown)
+        glue(key, Markdown(markdown), display=False)
+
+    def headline(self, what: str, here, paper: str = "", fmt: str = ".3f", *, source: str = "") -> None:
+        """A row of the README's table: what is measured, our number (text, number or estimate), the paper's.
+
+        source: the file of the chapter that measures it, where that is not this one.
+        """
+        said = here if isinstance(here, str) else said(here, fmt)
+        row = {"what": what, "here": said, "paper": paper} | ({"chapter": source} if source else {})
+        self.values.setdefault("headline", []).append(row)
+
+    def reads(self, *others: str) -> dict[str, dict[int, dict]]:
+        """What the other chapters recorded: values by chapter number, of this study and of the ``others``
+        (`shelf.EVERY`).
+
+        The index's record and this chapter's are left out; a study without records has an empty mapping.
+        """
+        place, asked = shelf.folder(), sorted({self.study.name, *others})
+        self.read = {"asked": asked, "found": shelf.hashes(place, asked, reader=self.number) if place else {}}
+        names = shelf.named(place, asked) if place else [self.study.name]
+        return {name: shelf.read(place, name, reader=self.number) if place else {} for name in names}
+
+    def close(self):
+        """Write the record and return the folded run record to show. The last cell of the chapter."""
+        found = self.content()
+        path = self.path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(
+            path, json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        )
+        return RunRecord(self.number, found)
+
+    def content(self) -> dict[str, Any]:
+        """The record: what was asked, of what, with which sources and versions, and what came out."""
+        return {
+            "chapter": self.number,
+            "parameters": to_json(self.parameters),
+            "study": self.study.name,
+            "seed": self.study.seed,
+            "cells": os.environ.get(CELLS, ""),
+            "data": data_hashes(self.study),
+            "records": self.read,
+            "sources": provenance.closure(provenance.script(_cells())),
+            "versions": versions(),
+            "values": self.values,
+        }
+
+    def path(self) -> Path:
+        """Where the record goes."""
+        if os.environ.get(RECORDS):
+            return Path(os.environ[RECORDS]) / self.study.name / f"{self.number:02d}.json"
+        return _beside_output() / f"{self.number:02d}.{self.study.name}.record.json"
+
+    def _say(self, key: str, said: str) -> None:
+        from myst_nb import glue
+
+        glue(key, said, display=False)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The folded run record at a chapter's end; what changes from run to run is filled in when the book is
+    rendered."""
+
+    number: int
+    content: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        found = self.content
+        rows = {
+            "study": f"{found['study']}, seed {found['seed']}",
+            "parameters": ", ".join(f"{key} = {value}" for key, value in sorted(found["parameters"].items())),
+            "versions": ", ".join(f"{name} {number}" for name, number in found["versions"].items()),
+            "data": ", ".join(f"{name} {digest}" for name, digest in found["data"].items()),
+            "code": f"{provenance.key(found['sources'])}, {len(found['sources'])} definitions",
+            "recorded values": str(len(found["values"])),
+        }
+        cells = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows.items())
+        run = f'<tr class="run-facts" data-chapter="{self.number:02d}" hidden><th>this run</th><td></td></tr>'
+        return (
+            f'<details class="run-record"><summary>Run record</summary><table>{cells}{run}</table></details>'
+        )
+
+    def __repr__(self) -> str:
+        found = self.content
+        return f"chapter {self.number:02d}, study {found['study']}: {len(found['values'])} recorded values"
+
+
+def data_hashes(study: Study) -> dict[str, str]:
+    """Hashes of what the study reads: its settings, and the manifest that states the sha256 of every data
+    file and SAE."""
+    hashes = {"settings": study.fingerprint()[:16]}
+    if study.data is None:
+        return hashes
+    path = study.data_folder() / "manifest.json"
+    return hashes | {"manifest": digest(path.read_bytes())}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on; local labels such as +cpu are left
+    out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name).split("+")[0]
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _cells() -> str:
+    """The code of the cells that this kernel has run; nothing outside a notebook."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return "\n".join(shell.user_ns.get("In", [])) if shell is not None else ""
+
+
+def _beside_output() -> Path:
+    """The folder of papermill's output when papermill runs this kernel, else the current one."""
+    try:
+        import psutil  # comes with ipykernel
+    except ImportError:
+        return Path.cwd()
+    try:
+        parent = psutil.Process(os.getppid())
+        command, folder = parent.cmdline(), Path(parent.cwd())
+    except psutil.Error:
+        return Path.cwd()
+    notebooks = [word for word in command[1:] if word.endswith(".ipynb")]
+    called_papermill = any("papermill" in Path(word).name for word in command[:3])
+    return (folder / notebooks[1]).resolve().parent if called_papermill and len(notebooks) > 1 else Path.cwd()

@@ -1,0 +1,127 @@
+"""Render the book: what the pages need beside them, then Jupyter Book with every warning an error.
+
+The pages are built aside and take the place of the last good ones only when the build has no warning.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from .chapters import DEFAULT_STUDY, chapters, file_name
+from ..base.errors import BadInput
+from .staleness import read_stamp
+from ..charts.vegalite import write_script
+
+MATHJAX = "tex-svg-full.js"
+"""One file that typesets every formula: no fonts, nothing loaded later."""
+_FILL = """
+document.addEventListener("DOMContentLoaded", () => {
+  for (const row of document.querySelectorAll(".run-facts")) {
+    const said = runs[row.dataset.chapter];
+    if (said) { row.querySelector("td").textContent = said; row.hidden = false; }
+  }
+});
+"""
+
+
+def render(root: Path, *, study: str = DEFAULT_STUDY, log=print) -> Path:
+    """Build the pages and return their ``index.html``: book/_build/html for the book, build/<study>/html for
+    another study.
+
+    Raises BadInput, with the first of Sphinx's complaints, when there is any; the last good pages stay.
+    """
+    if study == DEFAULT_STUDY:
+        source, target = root, root / "book" / "_build" / "html"
+    else:
+        source, target = _staged(root, study), root / "build" / file_name(study) / "html"
+    missing = [
+        chapter.name for chapter in chapters(root) if not (source / "book" / f"{chapter.name}.ipynb").exists()
+    ]
+    if missing:
+        raise BadInput(
+            f"chapter {missing[0]} has not been run on study {study}; run: darkmatter build --study {study}"
+        )
+    write_assets(root, source / "book" / "_static", study)
+    aside = root / "build" / "pages" / file_name(study)
+    program = "from jupyter_book.cli.main import main; main()"  # it cannot be run with -m
+    command = [sys.executable, "-c", program, "build", "--all", "-q", "-n", "-W", "--keep-going"]
+    log("rendering the pages")
+    done = subprocess.run(
+        [*command, "--path-output", str(aside), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"NO_COLOR": "1", "PYTHONWARNINGS": "ignore"},
+    )
+    if done.returncode != 0:
+        raise BadInput(_complaint(done.stdout + done.stderr, source))
+    _take_place(aside / "_build" / "html", target)
+    return target / "index.html"
+
+
+def write_assets(root: Path, static: Path, study: str) -> None:
+    """Write what pages load and git does not keep: the chart script, MathJax, what changes from run to
+    run."""
+    write_script(static / "vega-book.js")
+    package = find_spec("sphinx-mathjax-offline")
+    if package is None:
+        raise BadInput("MathJax is missing; install it: pip install -r requirements.lock")
+    mathjax = static / "mathjax" / MATHJAX
+    mathjax.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(package.origin).parent / "static" / "mathjax" / MATHJAX, mathjax)
+    facts = {}
+    for chapter in chapters(root):
+        stamped = read_stamp(chapter, study)
+        if stamped:
+            commit = f", commit {stamped['commit']}" if stamped["commit"] else ""
+            facts[f"{chapter.number:02d}"] = f"{stamped['seconds']:.0f} s on {stamped['machine']}{commit}"
+    (static / "runs.js").write_text(
+        f"const runs = {json.dumps(facts, sort_keys=True)};\n{_FILL}", encoding="utf-8"
+    )
+
+
+def _staged(root: Path, study: str) -> Path:
+    """A copy of the book's prose and settings with another study's executed chapters."""
+    stage = root / "build" / file_name(study) / "site"
+    shutil.rmtree(stage, ignore_errors=True)
+    shutil.copytree(
+        root / "book", stage / "book", ignore=shutil.ignore_patterns("_build", "*.ipynb", "records")
+    )
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copyfile(root / name, stage / name)
+    for chapter in chapters(root):
+        executed = chapter.executed(study)
+        if executed.exists():
+            shutil.copyfile(executed, stage / "book" / executed.name)
+    return stage
+
+
+def _complaint(output: str, source: Path) -> str:
+    """The first warning or error of a build and how many there are, paths relative to the project."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", output).splitlines()]
+    found = list(
+        dict.fromkeys(line for line in lines if re.search(r"\b(WARNING|ERROR|Error|Exception)\b", line))
+    )
+    first = (found or [line for line in lines if line] or ["no output"])[0].replace(f"{source}{os.sep}", "")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"the book was not rendered: {first}{more}"
+
+
+def _take_place(built: Path, target: Path) -> None:
+    """Put a built folder where the last one was, by renaming: there is no moment with half a book."""
+    fresh, old = target.with_name("html.new"), target.with_name("html.old")
+    for folder in (fresh, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    fresh.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(built, fresh)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(fresh, target)
+    shutil.rmtree(old, ignore_errors=True)

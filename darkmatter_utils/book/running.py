@@ -1,0 +1,154 @@
+"""Run a chapter: by papermill, in a folder of its own, into the book only when every cell has run.
+
+A failing cell, a full disk or Ctrl-C leaves the book as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from .chapters import DEFAULT_STUDY, ChapterFile, file_name, settle
+from ..base.errors import BadInput, nearest
+from .records import CELLS, RECORDS
+from ..base.provenance import digest
+from .staleness import stamp
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a full quota, a limit on the size of files."""
+
+
+class ChapterFailed(BadInput):
+    """A cell of a chapter raised; the message is the one line to show."""
+
+
+def run(
+    chapter: ChapterFile, *, study: str = DEFAULT_STUDY, parameters: dict | None = None, log=print
+) -> Path:
+    """Execute one chapter and put it in its place; returns the executed notebook.
+
+    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/``, not into the
+    book. Raises BadInput for a parameter the chapter does not have, ChapterFailed when a cell raises (the
+    notebook as it failed is kept in ``build/failed``).
+    """
+    import nbformat
+
+    parameters = dict(parameters or {})
+    source = chapter.notebook()
+    known = _parameter_names(source)
+    for name in [*parameters, *(["study"] if study != DEFAULT_STUDY else [])]:
+        if name not in known:
+            raise BadInput(f"chapter {chapter.name} has no parameter '{name}'; {nearest(name, known)}")
+    published = not parameters
+    target, aside = chapter.executed(study, published=published), _aside(chapter, study)
+    cells = chapter.cells_hash()
+    changed = parameters | ({"study": _resolved(study)} if study != DEFAULT_STUDY else {})
+    began = time.monotonic()
+    try:
+        nbformat.write(source, aside / "in.ipynb")
+        executed = _execute(chapter, aside, changed, cells)
+        executed = settle(executed, chapter.number)
+        text = nbformat.writes(executed) + "\n"
+        records = chapter.root / "book" / "records" if published else target.parent / "records"
+        _move_in(aside, target, text, records)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    seconds = time.monotonic() - began
+    if published:
+        stamp(chapter, study, cells=cells, notebook=digest(text.encode()), seconds=seconds)
+    log(f"chapter {chapter.name}: {seconds:.0f} s, {target.relative_to(chapter.root)}")
+    return target
+
+
+def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
+    """Run the cells by papermill in a kernel that knows where the record goes; the executed notebook."""
+    import logging
+
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("traitlets").setLevel(logging.ERROR)
+    # An interrupted run leaves a task that finds its kernel gone: nothing that the reader of a terminal
+    # can use.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    environment = {
+        RECORDS: str(aside / "records"),
+        CELLS: cells,
+        "PYTHONHASHSEED": "0",  # the order of sets is part of what a run prints
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # progress is shown as text
+    }
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        return papermill.execute_notebook(
+            str(aside / "in.ipynb"),
+            str(aside / "out.ipynb"),
+            parameters=parameters,
+            kernel_name="python3",
+            progress_bar=sys.stderr.isatty(),
+            cwd=str(aside),
+            stderr_file=sys.stderr,
+            extra_arguments=["--log-level=CRITICAL"],
+        )
+    except PapermillExecutionError as error:
+        if error.ename == "KeyboardInterrupt":
+            raise KeyboardInterrupt from None
+        for number in NO_ROOM:
+            if error.ename == "OSError" and os.strerror(number) in str(error.evalue):
+                raise OSError(number, os.strerror(number)) from None
+        kept = _keep_failed(chapter, aside)
+        line = " ".join(str(error.evalue).split()) or "no message"
+        raise ChapterFailed(
+            (
+                f"chapter {chapter.name}, cell {error.cell_index + 1}: {error.ename}: {line[:500]} (as it "
+                f"failed: {kept})"
+            )
+        ) from None
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _parameter_names(book) -> list[str]:
+    tagged = [cell.source for cell in book.cells if "parameters" in cell.metadata.get("tags", [])]
+    return re.findall(r"^(\w+)\s*(?::[^=\n]+)?=", "\n".join(tagged), flags=re.MULTILINE)
+
+
+def _resolved(study: str) -> str:
+    """A study file's path as the kernel, in another folder, can find it."""
+    return str(Path(study).resolve()) if Path(study).suffix in (".yaml", ".yml") else study
+
+
+def _aside(chapter: ChapterFile, study: str) -> Path:
+    folder = chapter.root / "build" / "running" / f"{file_name(study)}-{chapter.name}-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "records").mkdir(parents=True)
+    return folder
+
+
+def _keep_failed(chapter: ChapterFile, aside: Path) -> str:
+    kept = chapter.root / "build" / "failed" / f"{chapter.name}.ipynb"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(aside / "out.ipynb", kept)
+    return str(kept.relative_to(chapter.root))
+
+
+def _move_in(aside: Path, target: Path, text: str, records: Path) -> None:
+    """Put record and notebook in their places; both are written whole, on the same disk, before either is
+    moved."""
+    part = aside / target.name
+    part.write_text(text, encoding="utf-8")
+    for path in sorted((aside / "records").rglob("*.json")):
+        place = records / path.relative_to(aside / "records")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(part, target)

@@ -1,0 +1,130 @@
+"""Vega-Lite charts as notebook outputs and as parts of a page: interactive, static without JavaScript, no
+network.
+
+A notebook stores the specification and a PNG (for viewers that cannot draw it). The book turns the
+specification into a static SVG plus the specification itself, which one script for the whole book draws
+again, interactively.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import ClassVar
+
+MIME = "application/vnd.vegalite.v6+json"
+"""What myst-nb and JupyterLab know as Vega-Lite 6 (altair's own mimetype renderer leaves ``+json`` out)."""
+DIGITS = 6
+"""Significant digits of a number in a chart's data."""
+LARGEST = 120_000
+"""Bytes of a specification above which it does not belong into a page."""
+
+
+def render(spec: dict, *, scale: float = 1.0, **_) -> dict:
+    """The MIME bundle of one chart: specification, PNG, one line of text. Registered with altair as
+    ``darkmatter``.
+
+    Raises ValueError when the specification exceeds 120 kB: aggregate first, a page is no place for raw
+    tokens. Cost: about 0.1 s, most of it the PNG. The same chart gives the same bytes, in whatever order
+    charts are made.
+    """
+    import vl_convert
+
+    spec = settle(spec)
+    text = json.dumps(spec)
+    if len(text) > LARGEST:
+        raise ValueError(
+            f"a chart of {len(text):,} bytes; at most {LARGEST:,}: aggregate its data before drawing"
+        )
+    png = vl_convert.vegalite_to_png(json.dumps(spec | {"background": "white"}), scale=scale)
+    title = spec.get("description") or "chart"
+    return {MIME: spec, "image/png": base64.b64encode(png).decode(), "text/plain": f"<chart: {title}>"}
+
+
+def settle(spec: dict) -> dict:
+    """A copy of ``spec`` that depends on the chart alone: numbers rounded, generated names numbered from 1,
+    keys sorted.
+
+    altair numbers views and parameters by a counter of the whole process and names data by a hash of its
+    bytes.
+    """
+    spec = _rounded(copy.deepcopy(spec))
+    names: dict[str, str] = {}
+    for kind in ("view", "param", "concat"):
+        found = re.findall(rf"\b{kind}_\d+", json.dumps(spec, sort_keys=True))
+        names |= {old: f"{kind}_{n}" for n, old in enumerate(dict.fromkeys(found), 1)}
+    names |= {old: f"data-{n}" for n, old in enumerate(spec.get("datasets", {}), 1)}
+    text = json.dumps(spec, sort_keys=True)
+    if names:
+        longest_first = sorted(names, key=len, reverse=True)
+        text = re.sub(
+            "|".join(rf"\b{re.escape(old)}\b" for old in longest_first), lambda m: names[m[0]], text
+        )
+    return json.loads(text)
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return value
+
+
+class VegaLiteRenderer:
+    """myst-nb plug-in: a chart becomes a ``div.vl-chart`` of a static SVG and its specification; LaTeX keeps
+    the PNG."""
+
+    mime_priority_overrides: ClassVar = [("html", MIME, 1)]
+
+    @staticmethod
+    def handle_mime(renderer, data, inline):
+        """The docutils nodes of one output, or None when it is not a chart."""
+        if data.mime_type != MIME or inline:
+            return None
+        from docutils import nodes
+
+        spec = data.content if isinstance(data.content, dict) else json.loads(data.content)
+        return [nodes.raw("", html(spec), format="html")]
+
+
+def html(spec: dict) -> str:
+    """One chart as HTML that is complete without a script: SVG, and the specification for
+    ``vega-book.js``."""
+    import vl_convert
+
+    text = json.dumps(spec, sort_keys=True).replace("</", "<\\/")
+    svg = vl_convert.vegalite_to_svg(text.replace("<\\/", "</"))
+    # Every SVG of vega calls its first clip path clip0: in one page each needs a name of its own.
+    mark = hashlib.sha256(text.encode()).hexdigest()[:10]
+    svg = re.sub(r'(id="|url\(#)(clip|gradient_)', rf"\g<1>{mark}-\g<2>", svg)
+    natural = re.match(r'<svg[^>]*\bwidth="([\d.]+)"', svg)
+    width = f' style="max-width:{math.ceil(float(natural[1]))}px"' if natural else ""
+    label = (
+        (spec.get("description") or "chart").replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    )
+    return (
+        f'<div class="vl-chart" role="img" aria-label="{label}"><div class="vl-box"{width}>{svg}</div>'
+        f'<script type="application/json">{text}</script></div>'
+    )
+
+
+def write_script(path: Path) -> None:
+    """Write ``vega-book.js``: Vega, Vega-Lite, Vega-Embed and the drawing code, once for the whole book (0.9
+    MB)."""
+    import vl_convert
+
+    draw = (STATIC / "draw-charts.js").read_text()
+    # The bundle has top-level one-letter constants, and type="module" does not load from file://: hence
+    # a function.
+    text = "(() => {" + vl_convert.javascript_bundle() + "\n" + draw + "})();\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)

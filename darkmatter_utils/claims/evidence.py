@@ -1,0 +1,145 @@
+"""The numbers that a claim's rule takes, gathered from a measurement for its chapter, which records and
+judges them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..measurement.scaling import fit_floor, left_out, per_doubling, steps
+from ..measurement.widths import WIDTHS, one_l0, suite_l0, suite_rows, width_suite
+from . import questions, rules
+from .ledger import unfit
+from .rules import Verdict
+
+
+def evidence(number: int, measurement, *, null=None) -> dict:
+    """What `claims.judge(number, ...)` takes for claims 1, 4 and 5; empty for the others, whose chapters
+    gather it."""
+    gather = {1: _half_linear, 5: _floor}.get(number)
+    if number == 4:
+        return _constant(measurement, null)
+    return gather(measurement) if gather else {}
+
+
+def by_width(measurement, frame, column: str) -> dict[int, float]:
+    """The mean of a column over the seeds of each width of the suite; `frame` has one row an SAE and an
+    id."""
+    saes = suite_rows(measurement)[["id", "width"]]
+    joined = saes.merge(frame[["id", column]], on="id")
+    return {int(width): float(value) for width, value in joined.groupby("width")[column].mean().items()}
+
+
+def _half_linear(measurement) -> dict:
+    suite = width_suite(measurement, "r2_per_dim")
+    strict, paper = (
+        by_width(measurement, frame, "r2_per_dim") for frame in (measurement.saes, measurement.paper)
+    )
+    shares = rescaled(measurement)
+    full, after = (by_width(measurement, shares, name) for name in ("full", "after"))
+    kept = {width: after[width] / full[width] if full[width] > 0 else 0.0 for width in full}
+    return {"r2": suite.estimates(), "kept": kept, "split": {w: strict[w] - paper[w] for w in strict}}
+
+
+def rescaled(measurement) -> pd.DataFrame:
+    """The linear shares of every SAE, with shrinkage undone: `scale`, the s that makes s·Sae(x) plus a
+    constant fit x best, and `after`, R² total of the error of that reconstruction.
+
+    In units of the variance of x, with v that of the error and g = cov(x, e) (from the R² of the gain, g²/v;
+    taken as positive): s = (1 − g) / (1 − 2g + v), the rescaled error has the variance 1 − (1 − g)² / (1 − 2g
+    + v), and what a linear map leaves of it is s² times what it left before.
+    """
+    table = measurement.linear_shares.merge(measurement.saes[["id", "fvu"]], on="id")
+    v = table["fvu"] * (1 - table["mean"])
+    g = np.sqrt(table["gain"].clip(lower=0) * v)
+    kept = (1 - 2 * g + v).clip(lower=1e-12)
+    scale = (1 - g) / kept
+    spread = 1 - (1 - g) ** 2 / kept
+    after = 1 - scale**2 * v * (1 - table["full"]) / spread.clip(lower=1e-12)
+    return table.assign(scale=scale, after=after.where(spread > 1e-9, 0.0))
+
+
+def _constant(measurement, null) -> dict:
+    suite = width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement))
+    each, whole = steps(suite)
+    return {
+        "change": per_doubling(suite),
+        "whole": whole,
+        "steps": [step.value for step in each.values()],
+        "widths": len(suite.widths),
+        "l0": suite_l0(measurement),
+        "null": null,
+    }
+
+
+def _floor(measurement) -> dict:
+    suite = width_suite(measurement, "fvu", l0=one_l0(measurement))
+    numbers = {
+        "fall": per_doubling(suite),
+        "c": None,
+        "misses": {},
+        "widths": len(suite.widths),
+        "l0": suite_l0(measurement),
+        "widest": float(suite.values[-1]) if len(suite.widths) else np.nan,
+    }
+    if len(suite.widths) >= WIDTHS:
+        numbers["c"] = fit_floor(suite).c
+        numbers["misses"] = dict(zip(*left_out(suite)[["width", "miss"]].to_numpy().T, strict=True))
+    return numbers
+
+
+def setting(measurement) -> Verdict:
+    """Whether the study is one worth studying: `rules.setting` on its held-out losses and its SAEs."""
+    reason = unfit(measurement.study)
+    if reason:
+        return Verdict(rules.UNKNOWN, reason)
+    saes, held = measurement.saes, measurement.held_out
+    main = saes[saes["main"].astype(bool)]
+    off = (main["l0"] / main["l0_target"] - 1).abs().max()
+    left = saes.set_index("id").loc[reference_sae(measurement), "fvu"]
+    gain = None if not held else held["trigram"] - held["nats_per_token"]
+    return questions.setting(gain=gain, dead=float(saes["dead"].max()), left=float(left), l0_off=float(off))
+
+
+def reference_sae(measurement, *, factor: int = 8) -> str:
+    """Id of the suite's SAE with a width nearest to `factor` × d_model (the first seed): the one single
+    figures show.
+    """
+    saes = suite_rows(measurement)
+    off = np.abs(np.log2(saes["width"].to_numpy(float) / (factor * measurement.card["d_model"])))
+    return str(saes["id"].iloc[int(np.argmin(off))])
+
+
+def protocol_differences(measurement) -> pd.DataFrame:
+    """Strict minus paper for every SAE: id, and one column for each metric that both protocols give."""
+    names = {"r2_per_dim": "R² per dimension", "r2_total": "R² total", "fvu_nonlinear": "FVU_nonlinear"}
+    both = measurement.saes[["id", *names]].merge(
+        measurement.paper[["id", *names]], on="id", suffixes=("", "_paper")
+    )
+    return pd.DataFrame(
+        {"id": both["id"]} | {word: both[n] - both[f"{n}_paper"] for n, word in names.items()}
+    )
+
+
+def ends(measurement) -> tuple[str, str]:
+    """Ids of the narrowest and the widest SAE of the suite (first seed)."""
+    saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
+    return str(saes["id"].iloc[0]), str(saes.loc[saes["width"] == saes["width"].max(), "id"].iloc[0])
+
+
+SHARES = {
+    "gain": "a scalar gain",
+    "pc1": "1 component of x",
+    "pc10": "10 components of x",
+    "full": "all of x",
+}
+"""Columns of `Measurement.linear_shares` that are an R², in words."""
+
+
+def shares_by_width(measurement) -> pd.DataFrame:
+    """Mean over seeds, one row a width: FVU, each R² of `SHARES`, `mean` (the constant's share of the squared
+    error), and `scale` and `after` of `rescaled`.
+    """
+    joined = suite_rows(measurement)[["id", "width"]].merge(rescaled(measurement), on="id")
+    columns = ["fvu", *SHARES, "mean", "scale", "after"]
+    return joined.groupby("width", as_index=False)[columns].mean()

@@ -1,0 +1,5 @@
+"""The ``darkmatter`` command."""
+
+from .command import main
+
+__all__ = ["main"]

@@ -1,0 +1,7 @@
+"""``python -m darkmatter_utils.cli``, as the ``darkmatter`` command."""
+
+import sys
+
+from .command import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The one idea: x = Sae(x) + LinearError(x) + NonlinearError(x), for arrays and for streams."""

@@ -1,0 +1,243 @@
+"""The one idea: x = Sae(x) + LinearError(x) + NonlinearError(x), and how much of x's variance each part is.
+
+SaeError(x) = x − Sae(x); LinearError(x) = b x + c, its least-squares prediction from x by a map fitted on
+other documents; NonlinearError(x) is what is left. On real data the names are operational: *linearly
+predictable* and
+*residual*.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..base.errors import BadInput
+from ..base.values import Estimate
+from ..stats.documents import assign_folds
+from ..stats.fits import CrossFit, LinearMap
+from .paper import paper_sums
+from .passes import NORM_PARTS, SELF_PARTS, FirstPass, SecondPass, ThirdPass
+from .scores import Floors, evaluate
+
+PROTOCOLS = ("strict", "paper")
+SCALARS = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """How an SAE's error splits into a part that is linear in x and a rest, with 95% intervals over
+    documents.
+
+    The values are out of sample. The intervals are for the population's values, those of the best map there
+    is: the maps' own estimation error (about d_model / tokens of the residual) is taken out of the interval's
+    centre, and the interval always contains the value. See `score`.
+    """
+
+    fvu: Estimate
+    """Σ‖SaeError‖² / Σ‖x − x̄‖²."""
+    fvu_linear: Estimate
+    """fvu − fvu_nonlinear."""
+    fvu_nonlinear: Estimate
+    """Σ‖NonlinearError‖² / Σ‖x − x̄‖²."""
+    r2_total: Estimate
+    """1 − Σ‖NonlinearError‖² / Σ‖SaeError − its mean‖²."""
+    r2_per_dim: Estimate
+    """The mean over dimensions of the R² of each dimension of SaeError (the paper's number)."""
+    norm_r2: dict[str, Estimate]
+    """R² of the least-squares prediction of ‖z‖² from x, for each part z."""
+    norm_r2_self: dict[str, Estimate]
+    """The same from z itself."""
+    linear_map: LinearMap
+    """b and c, fitted on all tokens (protocol "paper": on the rows of `train`)."""
+    maps: tuple[LinearMap, ...]
+    """The map that scored each fold, fitted on the others."""
+    fold: dict[int, int]
+    """Fold of each document id."""
+    per_fold: dict[str, np.ndarray]
+    """tokens and every score of each fold alone, about the fold's own means [fold]; "norm_r2 x" and so on."""
+    population: dict[str, float]
+    """Every score with the maps' estimation error taken out: the centre of its interval."""
+    replicates: dict[str, np.ndarray] = field(repr=False)
+    """Bootstrap replicates of `population` [replicate]; paired between SAEs of the same documents and
+    seed."""
+    protocol: str
+    tokens: int
+    documents: int
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Every estimate by name: the five, then "norm_r2 z" and "norm_r2_self z" for each part z."""
+        named = {name: getattr(self, name) for name in SCALARS}
+        named |= {f"norm_r2 {part}": value for part, value in self.norm_r2.items()}
+        return named | {f"norm_r2_self {part}": value for part, value in self.norm_r2_self.items()}
+
+    def to_frame(self):
+        """A pandas frame, one row for each estimate: quantity, part, value, low, high, population."""
+        import pandas as pd
+
+        rows = []
+        for name, estimate in self.estimates().items():
+            quantity, _, part = name.partition(" ")
+            rows.append(
+                {"quantity": quantity, "part": part}
+                | estimate.to_dict()
+                | {"population": self.population.get(name, float("nan"))}
+            )
+        return pd.DataFrame(rows)
+
+    def fold_frame(self):
+        """A pandas frame of `per_fold`, one row for each fold."""
+        import pandas as pd
+
+        return pd.DataFrame(self.per_fold).rename_axis("fold").reset_index()
+
+    def to_json(self) -> str:
+        """The estimates, each with value, low and high, and what they were made of; NaN becomes null."""
+
+        def clean(value):
+            return None if isinstance(value, float) and not np.isfinite(value) else value
+
+        def estimate(value):
+            return {key: clean(number) for key, number in value.to_dict().items()}
+
+        answer: dict = {name: estimate(getattr(self, name)) for name in SCALARS}
+        answer["norm_r2"] = {part: estimate(value) for part, value in self.norm_r2.items()}
+        answer["norm_r2_self"] = {part: estimate(value) for part, value in self.norm_r2_self.items()}
+        answer |= {"protocol": self.protocol, "tokens": self.tokens, "documents": self.documents}
+        answer["folds"] = len(self.maps)
+        answer["ridge"] = list(self.linear_map.ridge)
+        return json.dumps(answer, indent=2)
+
+
+def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) -> Decomposition:
+    """The decomposition of one SAE from what the passes hold.
+
+    The interval. A held-out residual is larger than that of the best map by the maps' estimation error, about
+    d_model / tokens of it; an in-sample residual is smaller by as much. With K folds, to first order in
+    d_model / tokens and whatever the dependence within documents,
+
+        ((K − 1) held-out + K in-sample) / (2K − 1)
+
+    is the best map's residual. Its sums are resampled by document (maps fixed). The value shown is the
+    held-out one, and the interval is stretched to contain it, its other end moving in (`bootstrap.interval`).
+    """
+    second, folds = third.second, third.folds
+    columns, at = third.columns(sae), third.saes.index(sae)
+    norms = [third.norm_column(sae, part) for part in NORM_PARTS]
+    own = slice(at * len(SELF_PARTS), (at + 1) * len(SELF_PARTS))
+    one, two = second.sums.tables, third.sums.tables
+    plain = {
+        "n": one["n"],
+        "n_r2": one["n"],
+        "x": one["x"],
+        "xx": one["xx"],
+        "error": one["error"][:, at],
+        "e": one["e"][:, columns],
+        "ee": one["ee"][:, columns],
+        "t": two["t"][:, norms],
+        "tt": two["tt"][:, norms],
+    }
+    fair = dict(plain)
+    kinds = [("residual_r2", one, "", columns), ("norm", two, "norm_", norms)]
+    for name, table, prefix, keep in kinds + [("norm_self", two, "self_", own)] * third.self_norms:
+        held_out, in_sample = table[f"{prefix}held_out"][:, keep], table[f"{prefix}in_sample"][:, keep]
+        plain[name], fair[name] = held_out, ((folds - 1) * held_out + folds * in_sample) / (2 * folds - 1)
+    for sums in (plain, fair):
+        sums["residual"] = sums["residual_r2"].sum(axis=1)
+    overall = second.fit_error.overall
+    means = [t.cpu().numpy() for t in (overall.x_mean, overall.y_mean[columns], third.norm_mean[norms])]
+    floors = Floors.of(
+        n=one["n"].sum(), x_squares=one["xx"].sum(), x_mean=means[0], error_mean=means[1], norm_mean=means[2]
+    )
+    fits = CrossFit(
+        [linear.targets(columns, group=at) for linear in second.fit_error.maps],
+        overall.targets(columns, group=at),
+    )
+    return _build(plain, fair, fits, floors, second.sums.documents, third.fold, "strict", replicates, seed)
+
+
+def _build(plain, fair, fits: CrossFit, floors, documents, fold, protocol, replicates, seed) -> Decomposition:
+    assigned = np.array([fold[int(document)] for document in documents])
+    scores = evaluate(plain, fair, fold=assigned, floors=floors, replicates=replicates, seed=seed)
+    norms: dict[str, dict[str, Estimate]] = {"norm_r2": {}, "norm_r2_self": {}}
+    for name, estimate in scores.estimates.items():
+        kind, _, part = name.partition(" ")
+        if part:
+            norms[kind][part] = estimate
+    return Decomposition(
+        **{name: scores.estimates[name] for name in SCALARS},
+        **norms,
+        linear_map=fits.overall,
+        maps=tuple(fits.maps),
+        fold=dict(fold),
+        per_fold=scores.per_fold,
+        population=scores.population,
+        replicates=scores.replicates,
+        protocol=protocol,
+        tokens=int(plain["n"].sum()),
+        documents=len(documents),
+    )
+
+
+def decompose(
+    x,
+    reconstruction,
+    *,
+    document,
+    folds: int = 5,
+    ridge: float | str = 0.0,
+    protocol: str = "strict",
+    train=None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> Decomposition:
+    """How much of an SAE's error is linear in x, from arrays alone.
+
+    x, reconstruction: [token, d_model], torch or numpy, any float type, memory-mapped or not; document: ints
+    [token]; ridge: a number (scikit-learn's alpha) or "cv". protocol "strict": out of sample by folds of
+    documents, with intercept; "paper": as the released code, see `paper.paper_sums`, with `train` bools
+    [token]. Computes in float64 with memory independent of tokens; time is about 20 tokens d_model²
+    multiplications. Raises BadInput for shapes that do not fit, fewer documents than folds, NaN or infinity,
+    an unknown protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise BadInput(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    document = _documents(x, reconstruction, document)
+    if not isinstance(bootstrap, (int, np.integer)) or bootstrap < 0:
+        raise BadInput(f"bootstrap must be a number of replicates, 0 for no interval, got {bootstrap!r}")
+    if protocol == "paper":
+        sums, fits, floors = paper_sums(x, reconstruction, document=document, train=train, seed=seed)
+        ids = np.unique(document)
+        fold = {int(identity): 0 for identity in ids}
+        return _build(sums, sums, fits, floors, ids, fold, "paper", bootstrap, seed)
+    if train is not None:
+        raise BadInput('train is for protocol="paper"; the strict protocol holds out folds of documents')
+    ids, counts = np.unique(document, return_counts=True)
+    fold = assign_folds(ids, counts, folds, seed=seed)
+    batch = (x, {"sae": reconstruction}, document)
+    first = FirstPass(x.shape[1], ["sae"], fold).update(*batch)
+    second = SecondPass(first, ridge=ridge).update(*batch)
+    third = ThirdPass(second).update(*batch)
+    return score(third, "sae", replicates=bootstrap, seed=seed)
+
+
+def _documents(x, reconstruction, document) -> np.ndarray:
+    """The document ids as an int array [token]; raises BadInput for shapes and types that do not fit."""
+    for name, array in (("x", x), ("reconstruction", reconstruction)):
+        if len(getattr(array, "shape", ())) != 2 or min(array.shape) < 1:
+            raise BadInput(
+                f"{name} must be an array [token, d_model], got shape {list(getattr(array, 'shape', []))}"
+            )
+    if tuple(x.shape) != tuple(reconstruction.shape):
+        raise BadInput(
+            f"x and reconstruction must have one shape, got {list(x.shape)} and {list(reconstruction.shape)}"
+        )
+    ids = document.cpu().numpy() if isinstance(document, torch.Tensor) else np.asarray(document)
+    if ids.ndim != 1 or len(ids) != x.shape[0] or ids.dtype.kind not in "iu":
+        raise BadInput(
+            f"document must be ints [token] = [{x.shape[0]}], one id for each row of x, got "
+            f"{ids.dtype} {list(ids.shape)}"
+        )
+    return ids.astype(np.int64)

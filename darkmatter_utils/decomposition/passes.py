@@ -1,0 +1,279 @@
+"""The decomposition as three streamed passes over the same tokens, for any number of SAEs at once.
+
+    first  = FirstPass(d_model, saes, fold).update(x, reconstructions, document)...    sums of x and every
+    error second = SecondPass(first).update(...)...     parts of x under out-of-fold maps; sums for the norm
+    regressions third  = ThirdPass(second).update(...)...     what those regressions leave
+    decomposition.score(third, sae)
+
+Each pass takes batches of any size in any order, merges with another shard's pass, and has a `state_dict`.
+Memory is O(folds × SAEs × d_model²) + O(documents × SAEs × d_model), independent of tokens.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..base.errors import BadInput
+from ..stats.documents import DocumentSums
+from ..stats.fits import CrossFit, cross_fit
+from ..stats.moments import Moments, as_float64, bad_rows, chunks
+
+NORM_PARTS = ("x", "Sae(x)", "SaeError", "LinearError", "NonlinearError")
+"""Whose squared norm the norm test predicts."""
+
+SELF_PARTS = NORM_PARTS[1:]
+"""Parts whose squared norm is also predicted from the part itself (for x the two are the same)."""
+
+
+class _Pass(ABC):
+    """What the three passes share: the SAEs, the folds, batches cut into chunks, and joining of shards."""
+
+    def __init__(
+        self, d_model: int, saes: Sequence[str], fold: Mapping[int, int], *, self_norms: bool, device
+    ):
+        self.d_model, self.saes, self.self_norms, self.device = d_model, list(saes), self_norms, device
+        self.fold = dict(fold)
+        self.folds = max(self.fold.values()) + 1
+        self.sums = DocumentSums(list(self.fold))
+        self.fold_of_row = np.array([self.fold[int(document)] for document in self.sums.documents])
+        self.moments: dict[str, list[Moments]] = {}
+
+    def _moments(self, name: str, d_out: int) -> None:
+        self.moments[name] = [Moments(self.d_model, d_out, device=self.device) for _ in range(self.folds)]
+
+    def columns(self, sae: str) -> slice:
+        """The columns of an SAE's error among the targets of the first pass."""
+        start = self.saes.index(sae) * self.d_model
+        return slice(start, start + self.d_model)
+
+    def update(
+        self,
+        x,
+        reconstructions: Mapping[str, object],
+        document,
+        *,
+        offset: int = 0,
+        norms: np.ndarray | None = None,
+    ):
+        """Add a batch: x [token, d_model], {sae: reconstruction [token, d_model]}, document ids [token].
+
+        `offset`: number of the batch's first token, for messages. `norms`: an array [token, 1 + 4 SAEs] that
+        the second pass fills with the parts' squared norms, in the columns of `norm_column`. Raises BadInput
+        for wrong shapes, an unknown document, and NaN or infinity (naming the token and its document).
+        """
+        document = np.asarray(document)
+        for name, array in [("x", x)] + [
+            (f"the reconstruction of {sae}", reconstructions[sae]) for sae in self.saes
+        ]:
+            if tuple(array.shape) != (len(document), self.d_model):
+                raise BadInput(
+                    f"{name} must be [token, d_model] = [{len(document)}, {self.d_model}] like document "
+                    f"and x, got {list(array.shape)}"
+                )
+        for rows in chunks(len(document), self.d_model * (2 + 5 * len(self.saes))):
+            xs = as_float64(x[rows], device=self.device)
+            named = {"x": xs}
+            for sae in self.saes:
+                named[sae] = as_float64(reconstructions[sae][rows], device=self.device)
+            for name, array in named.items():
+                if len(bad := bad_rows(array)):
+                    at = rows.start + int(bad[0])
+                    what = "x" if name == "x" else f"the reconstruction of {name}"
+                    raise BadInput(
+                        f"{what} is NaN or infinite at token {offset + at} (document {document[at]}); "
+                        "drop that document or mend its values"
+                    )
+            fold = self.fold_of_row[self.sums.rows(document[rows])]
+            for k in np.unique(fold):
+                mine = torch.from_numpy(np.flatnonzero(fold == k))
+                whole = len(mine) == len(fold)
+                take = (lambda a: a) if whole else (lambda a, mine=mine: a[mine.to(a.device)])
+                errors = torch.cat([take(xs) - take(named[sae]) for sae in self.saes], dim=1)
+                tokens = rows.start + mine.numpy()
+                self._add(int(k), take(xs), errors, document[tokens], tokens, norms)
+        return self
+
+    @abstractmethod
+    def _add(self, fold: int, x: Tensor, errors: Tensor, document, tokens: np.ndarray, out) -> None:
+        """Add tokens of one fold: x [token, d_model], errors of all SAEs side by side, and what the pass
+        writes of them."""
+
+    def merge(self, other: _Pass) -> _Pass:
+        """Add another shard's pass over other tokens of the same study, in place."""
+        if (self.saes, self.fold) != (other.saes, other.fold):
+            raise BadInput("only passes over the same SAEs and the same folds can be merged")
+        self.sums.merge(other.sums)
+        for name, mine in self.moments.items():
+            for moments, theirs in zip(mine, other.moments[name], strict=True):
+                moments.merge(theirs)
+        return self
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All sums as arrays."""
+        state = {f"sums.{name}": value for name, value in self.sums.state_dict().items()}
+        for name, folds in self.moments.items():
+            for k, moments in enumerate(folds):
+                state |= {
+                    f"moments.{name}.{k}.{key}": value.cpu().numpy()
+                    for key, value in moments.state_dict().items()
+                }
+        return state
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> _Pass:
+        """Replace all sums by those of a `state_dict`."""
+        pick = lambda prefix: {
+            key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+        }
+        self.sums.load_state_dict(pick("sums."))
+        for name, folds in self.moments.items():
+            for k, moments in enumerate(folds):
+                moments.load_state_dict(
+                    {
+                        key: torch.as_tensor(np.asarray(value))
+                        for key, value in pick(f"moments.{name}.{k}.").items()
+                    }
+                )
+        return self
+
+    def norm_column(self, sae: str, part: str) -> int:
+        """The column of a part's squared norm among the targets of the norm regressions."""
+        if part == "x":
+            return 0
+        return 1 + self.saes.index(sae) * len(SELF_PARTS) + SELF_PARTS.index(part)
+
+    def _parts(self, x: Tensor, errors: Tensor, linear: Tensor):
+        """(SAE, part, its vectors [token, d_model]), in the order of `norm_column`, x itself left out."""
+        for sae in self.saes:
+            error, predicted = errors[:, self.columns(sae)], linear[:, self.columns(sae)]
+            for part, z in zip(SELF_PARTS, (x - error, error, predicted, error - predicted), strict=True):
+                yield sae, part, z
+
+
+class FirstPass(_Pass):
+    """Sums of x and of every SAE's error, by fold of documents."""
+
+    def __init__(
+        self,
+        d_model: int,
+        saes: Sequence[str],
+        fold: Mapping[int, int],
+        *,
+        self_norms: bool = True,
+        device="cpu",
+    ):
+        super().__init__(d_model, saes, fold, self_norms=self_norms, device=device)
+        self._moments("error", d_model * len(self.saes))
+
+    def _add(self, fold, x, errors, document, tokens, out):
+        self.moments["error"][fold].update(x, errors)
+
+    def fit(self, *, ridge: float | str = 0.0) -> CrossFit:
+        """Out-of-fold maps of every SAE's error from x, side by side; with "cv" each SAE has its own
+        ridge."""
+        return cross_fit(self.moments["error"], ridge=ridge, groups=[self.columns(sae) for sae in self.saes])
+
+
+class SecondPass(_Pass):
+    """The parts of every token under the out-of-fold maps: per-document sums, and sums for the norm
+    regressions."""
+
+    def __init__(self, first: FirstPass, *, ridge: float | str = 0.0):
+        super().__init__(
+            first.d_model, first.saes, first.fold, self_norms=first.self_norms, device=first.device
+        )
+        self.ridge, self.fit_error = ridge, first.fit(ridge=ridge)
+        total = self.fit_error.overall
+        self.x_mean, self.error_mean = total.x_mean, total.y_mean
+        self._moments("norms", 1 + len(SELF_PARTS) * len(self.saes))
+        if self.self_norms:
+            for sae in self.saes:
+                for part in SELF_PARTS:
+                    self._moments(f"self {sae} {part}", 1)
+
+    def read(self, x, reconstructions: Mapping[str, object], document, *, norms: np.ndarray) -> None:
+        """Only fill ``norms``, as `update` does, for tokens that are not part of the study's sums."""
+        xs, document = as_float64(x, device=self.device), np.asarray(document)
+        fold = self.fold_of_row[self.sums.rows(document)]
+        for k in np.unique(fold):
+            mine = np.flatnonzero(fold == k)
+            here = torch.from_numpy(mine).to(xs.device)
+            errors = torch.cat(
+                [xs[here] - as_float64(reconstructions[sae], device=self.device)[here] for sae in self.saes],
+                dim=1,
+            )
+            squares = [(xs[here] ** 2).sum(dim=1)] + [
+                (z**2).sum(dim=1)
+                for _, _, z in self._parts(xs[here], errors, self.fit_error.maps[k](xs[here]))
+            ]
+            norms[mine] = torch.stack(squares, dim=1).cpu().numpy()
+
+    def _add(self, fold, x, errors, document, tokens, out):
+        maps = self.fit_error
+        centred, deviations = x - self.x_mean, errors - self.error_mean
+        in_sample = errors - maps.overall(x)
+        held_out = errors - maps.maps[fold](x)
+        blocks = (len(x), len(self.saes), self.d_model)
+        self.sums.add(
+            document,
+            n=torch.ones(len(x)),
+            x=centred,
+            xx=(centred**2).sum(dim=1),
+            error=(errors.view(blocks) ** 2).sum(dim=2),
+            e=deviations,
+            ee=deviations**2,
+            held_out=held_out**2,
+            in_sample=in_sample**2,
+        )
+        norms = [(x**2).sum(dim=1, keepdim=True)]
+        for sae, part, z in self._parts(x, errors, errors - held_out):
+            norms.append((z**2).sum(dim=1, keepdim=True))
+            if self.self_norms:
+                self.moments[f"self {sae} {part}"][fold].update(z, norms[-1])
+        norms = torch.cat(norms, dim=1)
+        self.moments["norms"][fold].update(x, norms)
+        if out is not None:
+            out[tokens] = norms.cpu().numpy()
+
+
+class ThirdPass(_Pass):
+    """What the norm regressions leave, per document."""
+
+    def __init__(self, second: SecondPass):
+        super().__init__(
+            second.d_model, second.saes, second.fold, self_norms=second.self_norms, device=second.device
+        )
+        self.second = second
+        ridge, targets = second.ridge, 1 + len(SELF_PARTS) * len(self.saes)
+        single = [slice(i, i + 1) for i in range(targets)]
+        self.fit_norms = cross_fit(second.moments["norms"], ridge=ridge, groups=single)
+        self.norm_mean = self.fit_norms.overall.y_mean
+        self.fit_self = {
+            name: cross_fit(folds, ridge=ridge)
+            for name, folds in second.moments.items()
+            if name.startswith("self ")
+        }
+
+    def _add(self, fold, x, errors, document, tokens, out):
+        norms, own = [(x**2).sum(dim=1, keepdim=True)], {}
+        for sae, part, z in self._parts(x, errors, self.second.fit_error.maps[fold](x)):
+            norms.append((z**2).sum(dim=1, keepdim=True))
+            if self.self_norms:
+                fit = self.fit_self[f"self {sae} {part}"]
+                own.setdefault("self_held_out", []).append(norms[-1] - fit.maps[fold](z))
+                own.setdefault("self_in_sample", []).append(norms[-1] - fit.overall(z))
+        norms = torch.cat(norms, dim=1)
+        deviations = norms - self.norm_mean
+        tables = {name: torch.cat(values, dim=1) ** 2 for name, values in own.items()}
+        self.sums.add(
+            document,
+            t=deviations,
+            tt=deviations**2,
+            norm_held_out=(norms - self.fit_norms.maps[fold](x)) ** 2,
+            norm_in_sample=(norms - self.fit_norms.overall(x)) ** 2,
+            **tables,
+        )

@@ -1,0 +1,72 @@
+"""What of an SAE's error is simple: its mean, a scalar gain, the top principal components of x."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..stats.fits import LinearMap, leave_out, merged, residual_squares
+from ..stats.moments import Moments
+from .passes import FirstPass
+
+COMPONENTS = (1, 10)
+"""Numbers of principal components of x that the error is predicted from."""
+
+
+def linear_shares(first: FirstPass, ids: list[str]) -> pd.DataFrame:
+    """One row an SAE: ``mean``, the held-out R² ``gain``, ``pc1``, ``pc10``, ``full``, and ``best_factor``.
+
+    ``mean``: n‖mean e‖² / Σ‖e‖², the share of the squared error that is one constant vector, which no R²
+    counts. The others: 1 − Σ‖e − ê‖² / Σ‖e − mean e‖² with ê = c + g x (one scalar g), ê linear in the top k
+    principal components of x, or in all of x; maps and components from the other folds. ``best_factor``: the
+    s for which s (Sae(x) − its mean) fits x best. Closed form from the sums: no data.
+    """
+    folds = first.moments["error"]
+    others = leave_out(folds)
+    predictors = (
+        {"gain": _gain}
+        | {f"pc{k}": _components(k) for k in COMPONENTS}
+        | {"full": lambda moments, basis: LinearMap.fit(moments)}
+    )
+    bases = [torch.linalg.eigh(rest.xx)[1].flip(1) for rest in others]
+    rows = []
+    for id in ids:
+        mine = [fold.targets(first.columns(id)) for fold in folds]
+        rest = [other.targets(first.columns(id)) for other in others]
+        total = merged(mine)
+        spread = float(total.yy.sum())
+        constant = float(total.n * (total.y_mean**2).sum())
+        variance, shared = (float(torch.trace(matrix)) for matrix in (total.xx, total.xy))
+        reconstructed = variance - 2 * shared + spread
+        row = {
+            "id": id,
+            "mean": constant / (constant + spread),
+            "best_factor": (variance - shared) / reconstructed
+            if reconstructed > 1e-12 * variance
+            else np.nan,
+        }
+        for name, predictor in predictors.items():
+            residual = 0.0
+            for fold, other, basis in zip(mine, rest, bases):
+                residual += float(residual_squares(fold, predictor(other, basis)).sum())
+            row[name] = 1 - residual / spread if spread > 0 else np.nan
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _gain(moments: Moments, basis: torch.Tensor) -> LinearMap:
+    gain = torch.trace(moments.xy) / torch.trace(moments.xx)
+    return _centred(moments, gain * torch.eye(len(moments.xx), dtype=torch.float64, device=moments.xx.device))
+
+
+def _components(k: int):
+    def predictor(moments: Moments, basis: torch.Tensor) -> LinearMap:
+        top = basis[:, :k]
+        return _centred(moments, top @ torch.linalg.pinv(top.T @ moments.xx @ top) @ (top.T @ moments.xy))
+
+    return predictor
+
+
+def _centred(moments: Moments, weight: torch.Tensor) -> LinearMap:
+    return LinearMap(weight=weight, x_mean=moments.x_mean, y_mean=moments.y_mean, ridge=(0.0,))

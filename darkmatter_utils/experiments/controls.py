@@ -1,0 +1,246 @@
+"""The controls of chapter 13: reconstructions that learned nothing, or otherwise, scored as the trained SAE
+is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..base.values import Estimate
+from ..decomposition.decompose import score
+from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
+from ..measurement.measure import files_of
+from ..stats.bootstrap import bootstrap, bootstrap_ratio
+from ..studies.collected import Collected, collect, collect_anew
+from ..studies.study import Study
+from ..worlds.null_saes import null_sae
+from .baselines import LabelMeans, simple_predictors
+from .control_costs import Losses
+from .gains import one_gain_a_latent, rescaled
+
+TRAINED = "the trained SAE"
+KINDS = {"kind-topk": "TopK SAE", "kind-l1": "L1 SAE", "kind-frozen": "frozen random decoder"}
+"""The SAEs of the suite "kinds", in words."""
+SCORES = {1: "r2_per_dim", 2: "norm_r2 SaeError", 6: "norm_r2 NonlinearError"}
+"""Claim → the decomposition's score that it is about."""
+NOTHING = 1e-9
+"""A NonlinearError of a smaller share of the variance of x is rounding: there is nothing to test."""
+
+
+def reconstructions(held: Collected, id: str, *, fvu: float) -> Iterator[tuple[str, Tensor, float]]:
+    """(name, reconstruction [token, d_model], L0) of the trained SAE and of every control of the same
+    activations.
+
+    The shrunk activation is given the trained SAE's FVU: x̄ + g (x − x̄) with (1 − g)² = ``fvu``. The random
+    dictionary has its width and, if it is below d_model, its L0.
+    """
+    sae, d = held.saes[id], held.x.shape[1]
+    yield TRAINED, held.hats[id], held.l0[id]
+    for other, name in KINDS.items():
+        if other in held.hats and name != "frozen random decoder":
+            yield name, held.hats[other], held.l0[other]
+    yield "trained, rescaled", rescaled(held, id), held.l0[id]
+    gained = one_gain_a_latent(held, id)
+    if gained is not None:
+        yield "trained, one gain a latent", gained, held.l0[id]
+    if "kind-frozen" in held.hats:
+        yield KINDS["kind-frozen"], held.hats["kind-frozen"], held.l0["kind-frozen"]
+    l0 = max(1, min(round(held.l0[id]), d - 1))
+    random = null_sae("random", id="random", width=sae.width, mean=held.mean.numpy(), l0=l0)
+    parts = [random.reconstruct(part) for part in held.x.split(4096)]
+    yield (
+        "random dictionary",
+        torch.cat([p[0] for p in parts]).float(),
+        float(torch.cat([p[1] for p in parts]).double().mean()),
+    )
+    mean = held.mean.float()
+    yield "shrunk activation", mean + (1 - fvu**0.5) * (held.x - mean), float(d)
+    yield "dead SAE", mean.expand_as(held.x), 0.0
+
+
+def compute(measurement, id: str, wide: str | None, *, more=()) -> dict[str, pd.DataFrame]:
+    """Tables "scores" and "again" for the trained SAE ``id`` and its controls.
+
+    ``wide``: the SAE whose error norm claim 3 predicts; ``more``: SAEs that `collect` shall keep for later.
+    scores: one row a control and claim: name, l0, fvu, simple (R² of the error's norm from simple
+    predictors), claim, value, low, high, and difference with its ends (control − trained, on the same
+    documents). again: see `again`. Cost: two passes of the model, a decomposition each.
+    """
+    study = measurement.study
+    held = collect(study, list(dict.fromkeys([id, *([wide] if wide else []), *more])))
+    table = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
+    same = SameTokens(held, table, wide) if wide else None
+    losses = Losses(study, held) if study.model is not None else None
+    trained_fvu = float(held.squares(held.hats[id]).sum() / held.squares(held.mean.expand_as(held.x)).sum())
+    rows: list[dict] = []
+    trained: dict = {}
+    for name, hat, l0 in reconstructions(held, id, fvu=trained_fvu):
+        found, scores = _scores(study, held, hat)
+        error2 = held.squares(hat)
+        if same:
+            scores[3] = same.partial(np.sqrt(error2))
+        if losses and 6 in scores:
+            scores[8] = losses.ratio(hat, found)
+        trained = trained or scores
+        about = {"name": name, "l0": l0, "fvu": found.fvu.value, "simple": _simple(table, error2, study)}
+        rows += [
+            about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in sorted(scores)
+        ]
+    return {
+        "scores": pd.DataFrame(rows + twin(study, trained)),
+        "again": again(held, [id, *(k for k in KINDS if k in held.hats)]),
+    }
+
+
+def files(study: Study) -> dict[str, dict[str, str]]:
+    """The files of the suites that `compute` reads beside the study's own: part of what its result follows
+    from."""
+    return {
+        suite: files_of(study.at(suite=suite))
+        for suite in ("kinds", "twin")
+        if study.site in study.sites(suite)
+    }
+
+
+def twin(study: Study, trained: dict) -> list[dict]:
+    """Rows of scores for the SAE of the random-weights model; none for a study without one.
+
+    The differences are of two models' activations on the same documents, resampled together.
+    """
+    if study.site not in study.sites("twin"):
+        return []
+    other = study.at(suite="twin", random_weights=0)
+    (entry,) = other.selected()
+    held = collect_anew(replace(other, dtype="float32"), [entry.id], kinds=False)
+    found, scores = _scores(other, held, held.hats[entry.id])
+    about = {
+        "name": "random-weights model",
+        "l0": held.l0[entry.id],
+        "fvu": found.fvu.value,
+        "simple": np.nan,
+    }
+    return [about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in scores]
+
+
+def _scores(study: Study, held: Collected, hat: Tensor):
+    first = _filled(FirstPass(held.x.shape[1], ["sae"], held.fold, self_norms=False), held, hat)
+    third = _filled(ThirdPass(_filled(SecondPass(first, ridge=study.ridge), held, hat)), held, hat)
+    found = score(third, "sae", replicates=study.bootstrap, seed=study.seed)
+    scores = {claim: (found.estimates()[name], found.replicates[name]) for claim, name in SCORES.items()}
+    if found.fvu_nonlinear.value < NOTHING:
+        del scores[6]
+    return found, scores
+
+
+def _filled(one, held: Collected, hat: Tensor):
+    """A pass over all tokens, in pieces: float64 copies stay small."""
+    for start in range(0, len(held.x), 1 << 15):
+        rows = slice(start, start + (1 << 15))
+        one.update(held.x[rows], {"sae": hat[rows]}, held.document[rows])
+    return one
+
+
+def _row(claim: int, mine: tuple, trained: tuple) -> dict[str, float]:
+    """One number and how it differs from the trained SAE's; at claim 8 the difference is of distances from
+    1."""
+    (value, replicates), (other, theirs) = mine, trained
+    apart = (lambda v: np.abs(np.asarray(v) - 1)) if claim == 8 else np.asarray
+    gap = apart(replicates) - apart(theirs)
+    low, high = np.nanpercentile(gap, [2.5, 97.5]) if len(gap) else (np.nan, np.nan)
+    return {
+        "value": value.value,
+        "low": value.low,
+        "high": value.high,
+        "difference": float(apart(value.value) - apart(other.value)),
+        "difference_low": float(low),
+        "difference_high": float(high),
+    }
+
+
+def _simple(table: pd.DataFrame, error2: np.ndarray, study: Study) -> float:
+    """R² of ‖SaeError‖² from all simple predictors of chapter 03 but L0, which not every control has."""
+    mine = table[["scored", "norm2", "position", "token", "loss", "fold", "document"]].assign(
+        **{"c:error": error2, "c:l0": np.zeros(len(table))}
+    )
+    found = simple_predictors(SimpleNamespace(tokens=mine), "c", bootstrap=0, seed=study.seed)
+    joint = found[found["predictor"].str.startswith("all")]
+    return float(joint["r2"].iloc[-1])
+
+
+class SameTokens:
+    """Claim 3 for one target: how much of a wide SAE's error norm another's error norm predicts.
+
+    ‖x‖, ‖x‖², the token's and the position's mean (out of fold) are taken out of both norms by least squares
+    on the other folds; the number is the squared correlation of what is left, with an interval over
+    documents.
+    """
+
+    def __init__(self, held: Collected, table: pd.DataFrame, wide: str):
+        self.held, self.table, self.fold = held, table, held.folds()
+        self.target = self.left(np.sqrt(held.squares(held.hats[wide])))
+
+    def left(self, norm: np.ndarray) -> np.ndarray:
+        """What the simple facts leave of an error norm, out of fold [token]."""
+        norm2 = self.table["norm2"].to_numpy(float)
+        means = [LabelMeans(norm, self.table[name], self.fold) for name in ("token", "position")]
+        out = np.empty_like(norm)
+        for k in np.unique(self.fold):
+            facts = np.column_stack(
+                [np.ones_like(norm), np.sqrt(norm2), norm2, *(m.without(k) for m in means)]
+            )
+            facts /= np.abs(facts).max(axis=0).clip(min=1e-300)
+            rest = self.fold != k
+            weight = np.linalg.lstsq(facts[rest].T @ facts[rest], facts[rest].T @ norm[rest], rcond=1e-12)[0]
+            out[~rest] = norm[~rest] - facts[~rest] @ weight
+        return out
+
+    def partial(self, norm: np.ndarray) -> tuple[Estimate, np.ndarray]:
+        """The squared partial correlation with its interval, and its replicates."""
+        mine = self.left(norm)
+        columns = {
+            "n": np.ones_like(mine),
+            "a": mine,
+            "b": self.target,
+            "aa": mine**2,
+            "bb": self.target**2,
+            "ab": mine * self.target,
+        }
+        sums = {name: self.held.per_document(values) for name, values in columns.items()}
+        return bootstrap(_squared_correlation, sums, replicates=self.held.replicates, seed=self.held.seed)
+
+
+def _squared_correlation(s):
+    covariance = s["ab"] - s["a"] * s["b"] / s["n"]
+    return covariance**2 / ((s["aa"] - s["a"] ** 2 / s["n"]) * (s["bb"] - s["b"] ** 2 / s["n"]))
+
+
+def again(held: Collected, ids: list[str], *, every: int = 3) -> pd.DataFrame:
+    """Size of Sae(Sae(x)) − Sae(x): Σ‖·‖² over Σ‖SaeError‖² and over Σ‖x − x̄‖², with intervals over
+    documents.
+
+    On every ``every``-th document.
+    """
+    rows = []
+    mine = torch.from_numpy(np.isin(held.document, np.unique(held.document)[::every]))
+    some = replace(held, x=held.x[mine], document=held.document[mine.numpy()])
+    for id in ids:
+        hat = held.hats[id][mine]
+        if not hasattr(held.saes[id], "codes"):  # an oracle reads a world's features, not an activation
+            continue
+        moved = some.per_document(((held.saes[id].reconstruct(hat)[0] - hat) ** 2).sum(dim=1))
+        error = some.per_document(some.squares(hat))
+        spread = some.per_document(some.squares(held.mean.expand_as(hat)))
+        row = {"id": id, "name": KINDS.get(id, TRAINED)}
+        for name, whole in (("error", error), ("x", spread)):
+            e = bootstrap_ratio(moved, whole, replicates=held.replicates, seed=held.seed)
+            row |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
+        rows.append(row)
+    return pd.DataFrame(
+        rows, columns=["id", "name", "error", "error_low", "error_high", "x", "x_low", "x_high"]
+    )

@@ -1,0 +1,152 @@
+"""What a language model loses when an activation is replaced by parts of itself: sums per document, nothing
+else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..adapters.interventions import Intervention
+from ..measurement.measure import Measurement
+from ..measurement.results import Tables, kept
+from ..stats.fits import CrossFit
+from ..studies.saes import load_saes
+from ..studies.streams import MICRO, Source
+from .cost_contexts import PARTS, Taken, folds_at, maps_for, model_after, split, take
+from .cost_controls import KINDS, Controls
+
+CLEAN, MEAN, SAE, BOTH = "x", "mean of x", "Sae", "Sae + both"
+"""What is put in the place of x: itself, its mean, the reconstruction, the reconstruction with all of its
+error."""
+CONTEXTS = 40
+"""Contexts that a replacement is run on, unless said otherwise."""
+
+
+def with_part(part: str) -> str:
+    """The name of the replacement Sae(x) + part."""
+    return f"{SAE} + {part}"
+
+
+def control(kind: str, part: str) -> str:
+    """The name of the replacement x + a control with the norm of the part."""
+    return f"{kind} / {part}"
+
+
+def cost_tables(
+    measurement: Measurement,
+    ids: Sequence[str] = (),
+    *,
+    contexts: int = CONTEXTS,
+    controlled: Sequence[str] = (),
+    kinds: Sequence[str] = tuple(KINDS),
+    extra: Mapping[str, tuple[object, CrossFit | None]] | None = None,
+    seed: int = 0,
+) -> Tables:
+    """Cross-entropy and divergence of every replacement, and the size of every part, summed for each
+    document.
+
+    ids: SAEs of the measurement's study. ``extra``: {id: (reconstructor, its maps)} for others that read the
+    same x, such as null SAEs; maps None: they are fitted out of fold on the contexts at hand. ``controlled``:
+    which of them are also run with controls of equal norm, of these ``kinds``. Two tables:
+
+    losses: sae, replacement, document, tokens, ce, kl (sums over tokens, nats); sizes: sae, document, part,
+    square, norm (Σ‖z‖², Σ‖z‖). The clean model and mean ablation have no SAE (""). Raises BadInput for a
+    simulated study. Cost: (3 + 3 kinds if controlled) × SAEs runs of what follows the site, on ``contexts``
+    contexts.
+    """
+    taken = take(measurement, contexts)
+    parts = parts_of(measurement, ids, taken, extra or {})
+    controls = Controls(taken.flat, taken.token_document, kinds if controlled else (), seed=seed)
+    mean = torch.from_numpy(measurement.extra["mean"]).float()
+    model, rows = model_after(measurement.study), []
+    for chunk in torch.arange(len(taken.rows)).split(MICRO):
+        run = Intervention(
+            model, measurement.study.site, taken.tokens[chunk], taken.x[chunk].float(), taken.positions
+        )
+        tokens = (chunk[:, None] * len(taken.positions) + torch.arange(len(taken.positions))).flatten()
+        where, shape = taken.document[chunk.numpy()], (len(chunk), len(taken.positions), -1)
+        rows += cost_rows("", CLEAN, where, run.of_clean(), torch.zeros(run.target.shape[:2]))
+        rows += cost_rows("", MEAN, where, *run.of(mean.expand(*shape)))
+        for id, of_sae in parts.items():
+            drawn = controls if id in controlled else None
+            for name, patch in _patches(controls.x[tokens], of_sae, tokens, drawn):
+                rows += cost_rows(id, name, where, *run.of(patch.view(shape)))
+    return {"losses": loss_frame(rows), "sizes": _sizes(parts, taken.token_document)}
+
+
+def kept_costs(
+    measurement: Measurement,
+    ids: Sequence[str],
+    *,
+    contexts: int = CONTEXTS,
+    controlled: Sequence[str] = (),
+    kinds: Sequence[str] = tuple(KINDS),
+) -> Tables:
+    """`cost_tables` of a measurement's SAEs, kept by content."""
+    settings = {"ids": list(ids), "contexts": contexts, "controlled": list(controlled), "kinds": list(kinds)}
+    return kept(
+        "costs", measurement.study, ["costs"], lambda: cost_tables(measurement, **settings), **settings
+    )
+
+
+def parts_of(
+    measurement: Measurement, ids: Sequence[str], taken: Taken, extra: Mapping
+) -> dict[str, dict[str, Tensor]]:
+    """{SAE: the parts of its error [token, d_model]} at the positions of the contexts; split in float64, kept
+    in float32."""
+    study, x = measurement.study, taken.flat
+    fold = folds_at(measurement, taken)
+    chosen = replace(study, saes=tuple(study.sae(id) for id in ids))
+    found = [
+        (sae.id, sae, measurement.maps(sae.id)) for sae in (load_saes(chosen, Source(chosen)) if ids else ())
+    ]
+    parts = {}
+    for id, sae, maps in [*found, *((id, *pair) for id, pair in extra.items())]:
+        x_hat = sae.reconstruct(x)[0].double()
+        whole = split(x, x_hat, maps or maps_for(x, x_hat, fold, study.folds), fold)
+        parts[id] = {name: part.float() for name, part in whole.items()}
+    return parts
+
+
+def _patches(
+    x: Tensor, parts: Mapping[str, Tensor], tokens: Tensor, controls: Controls | None
+) -> Iterator[tuple[str, Tensor]]:
+    """(name of the replacement, what is put in the place of x [token, d_model])."""
+    error, linear, nonlinear = (parts[name][tokens] for name in PARTS)
+    yield SAE, x - error
+    yield with_part("LinearError"), x - nonlinear
+    yield with_part("NonlinearError"), x - linear
+    if controls is None:
+        return
+    yield BOTH, (x - error) + linear + nonlinear
+    for kind in controls.kinds:
+        for name in PARTS:
+            norm = parts[name][tokens].norm(dim=1, keepdim=True)
+            yield control(kind, name), x + norm * controls.direction(kind, parts[name], tokens)
+
+
+def cost_rows(sae: str, name: str, document: np.ndarray, ce: Tensor, kl: Tensor) -> list[tuple]:
+    """A row of the table of losses for each context: ce and kl [context, kept], summed over positions."""
+    sums = zip(document.tolist(), ce.double().sum(dim=1).tolist(), kl.double().sum(dim=1).tolist())
+    return [(sae, name, where, ce.shape[1], a, b) for where, a, b in sums]
+
+
+def loss_frame(rows: list[tuple]) -> pd.DataFrame:
+    """The table of losses: those rows, summed over the contexts of each document."""
+    losses = pd.DataFrame(rows, columns=["sae", "replacement", "document", "tokens", "ce", "kl"])
+    return losses.groupby(["sae", "replacement", "document"], as_index=False, sort=True).sum()
+
+
+def _sizes(parts: Mapping[str, Mapping[str, Tensor]], document: np.ndarray) -> pd.DataFrame:
+    frames = []
+    for id, of_sae in parts.items():
+        for name, part in of_sae.items():
+            square = (part.double() ** 2).sum(dim=1).numpy()
+            frame = pd.DataFrame({"document": document, "square": square, "norm": np.sqrt(square)})
+            frames.append(frame.groupby("document", as_index=False).sum().assign(sae=id, part=name))
+    return pd.concat(frames, ignore_index=True)[["sae", "document", "part", "square", "norm"]]

@@ -1,0 +1,257 @@
+"""What component SAEs find in each part of x: held-out FVU, and latents that an explanation finds again.
+
+Everything is computed on the scored documents, under out-of-fold maps, at the positions that the SAEs were
+trained at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..adapters.saes import Codes, Sae, load_sae, threshold_for
+from ..measurement.measure import Measurement
+from ..measurement.results import Tables, kept
+from ..studies.study import SaeEntry, Study
+from .components import NOISE, SCORED_NOISE, TARGETS, Rows, base_sae, entries, rows
+from .interp import DECILES, Explainer, Task, Windows, accuracies, activations, cut, shuffled, tasks
+from .lexical import Lexical
+
+OWN, MATCHED, SHUFFLED = "its own SAE", "a dictionary of matched noise", "its own SAE, windows shuffled"
+"""Whose latents read a target: `by` in the tables."""
+PICKS = {"the best": 0.0, "at three quarters": 0.25, "in the middle": 0.5, "at one quarter": 0.75}
+"""Latents that the gallery shows: by their place in the order of accuracy, best first."""
+GALLERY_WINDOWS = 4
+CHUNK = 1 << 14
+"""Rows of which something of their size is made at a time."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An SAE and the vectors it reads."""
+
+    entry: SaeEntry
+    sae: Sae
+    reads: str
+    """Target whose vectors are given to it."""
+    by: str
+    z: Float[Tensor, "token d_model"]
+    windows: Windows
+
+
+def features(
+    measurement: Measurement, *, latents: int | None = None, explainer: Explainer | None = None
+) -> Tables:
+    """Tables about every component SAE of a study: ``documents``, ``targets``, ``latents`` and ``gallery``.
+
+    ``latents``: how many of each SAE are explained and scored, drawn at random; None: all. ``explainer``: by
+    default the lexical one, and the tables are kept by content; of another explainer they are made anew (its
+    answers are kept on disk). {} for a study without component SAEs. Cost: a pass of the model, and of every
+    SAE; 4 parts in memory.
+    """
+    if not entries(measurement.study):
+        return {}
+    if explainer is not None:
+        return compute(measurement, latents=latents, explainer=explainer)
+    study = measurement.study.at(suite="components")
+    settings = dict(latents=latents, maps=measurement.folder.name, base=base_sae(study))
+    return kept("features", study, ["features"], lambda: compute(measurement, latents=latents), **settings)
+
+
+def compute(
+    measurement: Measurement, *, latents: int | None = None, explainer: Explainer | None = None
+) -> Tables:
+    """The tables of `features`, made now."""
+    study = measurement.study
+    found = rows(measurement, base_sae(study))
+    windows = cut(found.context, found.document, found.token)
+    if explainer is None:
+        explainer = Lexical(found.token, vocabulary=int(found.token.max()) + 1, decode=measurement.decode)
+    fold = measurement.fold_of()
+    folds = np.array([fold[int(d)] for d in found.document])
+    targets = {name: found.target(name, seed=SCORED_NOISE) for name in TARGETS}
+    documents = [
+        table
+        for name, z in targets.items()
+        for table in principal(found, name, z, folds, numbers_of_a_code(study))
+    ]
+    scored, shown = [], []
+    for reading in readings(measurement, targets, windows):
+        codes = reading.sae.codes(reading.z)
+        if reading.by != SHUFFLED:
+            documents.append(explained(found, reading, codes))
+        wanted = chosen(reading, latents, seed=study.seed)
+        if wanted is not None:
+            made = tasks(activations(codes, reading.sae.width), reading.windows, wanted, seed=study.seed)
+            table, gallery = scores(reading, wanted, made, explainer, measurement.decode)
+            scored.append(table)
+            shown += gallery
+    about = [spectrum(name, z) for name, z in targets.items()]
+    return {
+        "documents": pd.concat(documents, ignore_index=True),
+        "targets": pd.DataFrame(about),
+        "latents": pd.concat(scored, ignore_index=True),
+        "gallery": pd.DataFrame(shown),
+    }
+
+
+def numbers_of_a_code(study: Study) -> list[int]:
+    """Principal components to hold the SAEs against: as many as active latents, and as many as their code has
+    numbers (each active latent is an index and a value)."""
+    l0 = max(e.l0 for e in entries(study))
+    return [round(l0), round(2 * l0)]
+
+
+def load(measurement: Measurement, target: str) -> list[Sae]:
+    """The SAEs that a study has of a target, by seed; none where it has no component SAEs."""
+    mine = [e for e in entries(measurement.study) if e.target == target]
+    folder = measurement.study.data_folder() if mine else None
+    return [load_sae(e.id, folder / e.path, d_model=measurement.card["d_model"]) for e in mine]
+
+
+def readings(measurement: Measurement, targets: dict[str, Tensor], windows: Windows) -> Iterator[Reading]:
+    """Every SAE on its own target; those of noise on the part that the noise is matched to, at the same L0;
+    and, as a pole, those of x with every window's text exchanged for another's."""
+    study = measurement.study
+    folder = study.data_folder()
+    for entry in entries(study):
+        sae = load_sae(entry.id, folder / entry.path, d_model=targets["x"].shape[1])
+        yield Reading(entry, sae, entry.target, OWN, targets[entry.target], windows)
+        if entry.target == "x":
+            yield Reading(entry, sae, "x", SHUFFLED, targets["x"], shuffled(windows, seed=study.seed))
+        if entry.target in NOISE:
+            part = NOISE[entry.target]
+            with torch.no_grad():
+                sae.sae.threshold.copy_(threshold_for(sae.sae, targets[part], entry.l0))
+            yield Reading(entry, sae, part, MATCHED, targets[part], windows)
+
+
+def chosen(reading: Reading, latents: int | None, *, seed: int) -> np.ndarray | None:
+    """Latents to score: all, or some at random; None for noise read by its own SAE, which has no text to be
+    found in."""
+    if reading.reads in NOISE:
+        return None
+    width = reading.sae.width
+    if latents is None or latents >= width:
+        return np.arange(width)
+    return np.sort(np.random.default_rng([seed, reading.entry.seed]).permutation(width)[:latents])
+
+
+def explained(found: Rows, reading: Reading, codes: Codes) -> pd.DataFrame:
+    """Squared error and variance of each document under a reading, and its active latents."""
+    z_hat = reading.sae.decode(codes)
+    residual = np.concatenate([_squares(a - b) for a, b in zip(reading.z.split(CHUNK), z_hat.split(CHUNK))])
+    table = by_document(found, reading.z, residual)
+    table["l0"] = np.bincount(_index(found.document), weights=codes.l0.numpy())
+    return table.assign(reads=reading.reads, by=reading.by, seed=reading.entry.seed, id=reading.entry.id)
+
+
+def principal(found: Rows, name: str, z: Tensor, folds: np.ndarray, counts: list[int]) -> list[pd.DataFrame]:
+    """The same for the first k principal components, for each k of ``counts``; each fold by those of the
+    others.
+
+    A row's squared error is ‖z − z̄‖² − ‖V'(z − z̄)‖², V the components and z̄ the mean of the other folds.
+    """
+    mine = {fold: torch.from_numpy(np.flatnonzero(folds == fold)) for fold in np.unique(folds)}
+    sums = {fold: (len(i), (rows := z[i].double()).sum(0), rows.T @ rows) for fold, i in mine.items()}
+    n, first, second = (sum(one[j] for one in sums.values()) for j in range(3))
+    residual = {k: np.empty(len(z)) for k in counts}
+    for fold, i in mine.items():
+        count, mean = n - sums[fold][0], (first - sums[fold][1]) / (n - sums[fold][0])
+        _, vectors = torch.linalg.eigh((second - sums[fold][2]) / count - torch.outer(mean, mean))
+        along = (z[i].double() - mean) @ vectors  # the last are the largest
+        for k in counts:
+            residual[k][i] = _squares(along[:, :-k])
+    about = lambda k: dict(l0=np.nan, reads=name, by=components(k), seed=0, id=f"pca-{k}")
+    return [by_document(found, z, one).assign(**about(k)) for k, one in residual.items()]
+
+
+def components(k: int) -> str:
+    """How the tables name a reading by principal components."""
+    return f"{k} principal components"
+
+
+def by_document(found: Rows, z: Tensor, residual: np.ndarray) -> pd.DataFrame:
+    """Columns document, tokens, residual (summed over its tokens) and total Σ‖z − z̄‖², z̄ the mean of
+    all."""
+    index, mean = _index(found.document), z.double().mean(0)
+    total = np.concatenate([_squares(part.double() - mean) for part in z.split(CHUNK)])
+    return pd.DataFrame(
+        {
+            "document": np.unique(found.document),
+            "tokens": np.bincount(index),
+            "residual": np.bincount(index, weights=residual),
+            "total": np.bincount(index, weights=total),
+        }
+    )
+
+
+def _squares(rows: Tensor) -> np.ndarray:
+    return rows.double().pow(2).sum(1).numpy()
+
+
+def _index(document: np.ndarray) -> np.ndarray:
+    return np.unique(document, return_inverse=True)[1]
+
+
+def spectrum(name: str, z: Tensor) -> dict:
+    """A target's variance and effective rank, (Σλ)² / Σλ² over the eigenvalues λ of its covariance."""
+    values = torch.linalg.eigvalsh(torch.cov(z.double().T)).clamp_min(0)
+    return dict(reads=name, variance=float(values.sum()), rank=float(values.sum() ** 2 / values.pow(2).sum()))
+
+
+def scores(
+    reading: Reading, latents: np.ndarray, made: list[Task | None], explainer: Explainer, decode
+) -> tuple[pd.DataFrame, list[dict]]:
+    """One row a latent, with its accuracy in each decile (NaN where it cannot be scored), and rows for the
+    gallery."""
+    usable = [i for i, one in enumerate(made) if one is not None]
+    judged = dict(zip(usable, explainer([made[i] for i in usable]), strict=True))
+    table = pd.DataFrame(
+        {
+            "latent": latents,
+            "explanation": [judged[i].explanation if i in judged else "" for i in range(len(made))],
+        }
+    )
+    values = [
+        accuracies(made[i], judged[i].said) if i in judged else np.full(DECILES, np.nan)
+        for i in range(len(made))
+    ]
+    table[[f"d{d}" for d in range(1, DECILES + 1)]] = np.array(values)
+    table["coins"] = [
+        float((judged[i].said == 0.5).mean()) if i in judged else np.nan for i in range(len(made))
+    ]
+    table = table.assign(reads=reading.reads, by=reading.by, seed=reading.entry.seed)
+    gallery = []
+    if usable and reading.entry.seed == 0 and reading.by != SHUFFLED:
+        mean = np.array(values)[usable].mean(1)
+        order = np.array(usable)[np.argsort(-mean, kind="stable")]
+        for place, share in PICKS.items():
+            i = order[min(int(share * len(order)), len(order) - 1)]
+            gallery += [
+                _shown(
+                    reading, place, latents[i], judged[i].explanation, np.mean(values[i]), made[i], w, decode
+                )
+                for w in range(min(GALLERY_WINDOWS, len(made[i].shown)))
+            ]
+    return table, gallery
+
+
+def _shown(reading, place, latent, explanation, accuracy, task: Task, w: int, decode) -> dict:
+    return dict(
+        reads=reading.reads,
+        by=reading.by,
+        place=place,
+        latent=int(latent),
+        accuracy=float(accuracy),
+        explanation=explanation,
+        text=json.dumps(decode(task.shown[w].tolist())),
+        strength=json.dumps([round(float(s), 3) for s in task.strength[w]]),
+    )

@@ -1,0 +1,177 @@
+"""Other codes for an SAE's own dictionary, on the same tokens and with no more active latents than its
+encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..stats.pursuit import Codes, gradient_pursuit, omp, refit
+from ..worlds.oracle_saes import OracleSae
+
+ENCODER, REFIT, WARM, STEPS, EQUAL, SETTLED, SIGNED = (
+    "own encoder",
+    "refit on its support",
+    "warm start",
+    "pursuit, L0 steps",
+    "pursuit, to equal L0",
+    "pursuit, then refit",
+    "OMP, any sign",
+)
+INFERENCES = (ENCODER, REFIT, WARM, STEPS, EQUAL, SETTLED, SIGNED)
+"""The inferences that chapter 11 compares, in the order in which it shows them."""
+NON_NEGATIVE = (REFIT, WARM, STEPS, EQUAL, SETTLED)
+"""Those that write with coefficients of 0 or more, as an SAE does; the encoder itself apart."""
+EXTRA = 32
+"""Further steps that a pursuit may take on a token whose realised L0 is short."""
+ROUNDS = 1
+"""Rounds of exchange that the warm start makes."""
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """What any inference on an SAE's dictionary needs: x ≈ bias + Σ_j values_j · atoms_j."""
+
+    atoms: Float[Tensor, "d_sae d_model"]
+    bias: Float[Tensor, " d_model"]
+    encode: Callable[[object], Codes]
+    """A batch to the codes that the SAE's own encoder gives its tokens."""
+
+
+def dictionary_of(sae) -> Dictionary | None:
+    """The dictionary of a loaded SAE; None where it has none, or normalises each token so that its codes
+    speak of another x."""
+    if isinstance(sae, OracleSae):
+        mean = sae.world.document(0).parts["mean"][
+            0
+        ]  # the part that every token has, not the expected activation
+        return Dictionary(sae.world.directions[: sae.width], mean, lambda batch: _oracle_codes(sae, batch))
+    inner = getattr(sae, "sae", None)
+    if inner is None or getattr(sae, "_remembers", True):
+        return None
+    return Dictionary(inner.W_dec.detach(), inner.b_dec.detach(), lambda batch: _own_codes(sae.codes(batch)))
+
+
+def over_complete(own: Codes, d_model: int) -> bool:
+    """Whether a token has, on average, as many active latents as x has dimensions: then any support fits x,
+    and none is better."""
+    return len(own.values) > 0 and float(own.l0.double().mean()) >= d_model
+
+
+def _own_codes(codes) -> Codes:
+    return _padded(codes.l0.long(), codes.latent.long(), codes.value)
+
+
+def _oracle_codes(sae: OracleSae, batch) -> Codes:
+    row, feature, value = (torch.from_numpy(array) for array in sae._codes(batch))
+    key, where = torch.unique(
+        row * sae.width + feature, return_inverse=True
+    )  # a false fire may hit a latent that is on
+    summed = torch.zeros(len(key), dtype=value.dtype).index_add_(0, where, value)
+    return _padded(torch.bincount(key // sae.width, minlength=len(batch.x)), key % sae.width, summed)
+
+
+def _padded(l0: Int[Tensor, " token"], latent: Tensor, value: Tensor) -> Codes:
+    """Codes [token, k] from the active latents of one token after another."""
+    row = torch.repeat_interleave(torch.arange(len(l0)), l0)
+    slot = torch.arange(len(row)) - (l0.cumsum(0) - l0)[row]
+    indices = torch.zeros(len(l0), int(l0.max()) if len(l0) else 0, dtype=torch.int64)
+    values = value.new_zeros(indices.shape)
+    indices[row, slot], values[row, slot] = latent, value
+    return Codes(indices, values)
+
+
+def other_codes(
+    signal: Float[Tensor, "token d_model"],
+    atoms: Float[Tensor, "d_sae d_model"],
+    own: Codes,
+    *,
+    batch: int = 1024,
+) -> dict[str, Codes]:
+    """The codes of each of `INFERENCES` but the encoder's, for ``signal`` = x − bias.
+
+    No token gets more active latents than ``own`` gives it. Cost: about three times the mean L0 products of
+    token × d_sae × d_model; worked in the dtype of ``signal``.
+    """
+    l0 = own.l0
+    steps = gradient_pursuit(signal, atoms, l0, batch=batch)
+    equal = _lengthened(signal, atoms, steps, l0, batch)
+    return {
+        REFIT: refit(signal, atoms, own.support, batch=batch),
+        WARM: warm_start(signal, atoms, own, batch=batch),
+        STEPS: steps,
+        EQUAL: equal,
+        SETTLED: refit(signal, atoms, equal.support, batch=batch),
+        SIGNED: omp(signal, atoms, l0, batch=batch),
+    }
+
+
+def _lengthened(signal, atoms, steps: Codes, l0, batch: int) -> Codes:
+    """The same pursuit with further steps where its realised L0 is short; only those tokens are pursued
+    again."""
+    short = (steps.l0 < l0).nonzero().squeeze(1)
+    if not len(short):
+        return steps
+    longer = gradient_pursuit(signal[short], atoms, l0[short], extra=EXTRA, batch=batch)
+    indices, values = steps.indices.clone(), steps.values.clone()
+    indices[short], values[short] = 0, 0
+    width = longer.indices.shape[1]
+    indices[short, :width], values[short, :width] = longer.indices, longer.values
+    return Codes(indices, values)
+
+
+def warm_start(signal, atoms, own: Codes, *, rounds: int = ROUNDS, batch: int = 1024) -> Codes:
+    """Non-negative subspace pursuit from the SAE's own support.
+
+    Refit the support; then, each round: join to it as many atoms as the token's L0, those of the highest
+    scores r·d with what is left; refit; keep the L0 largest coefficients (by their length |d|); refit. What a
+    round makes is kept where it leaves less. Source: Dai & Milenkovic (2009), Subspace pursuit, made
+    non-negative. Cost: ``rounds`` products of token × d_sae × d_model and twice as many refits, of up to
+    twice the L0.
+    """
+    l0, lengths = own.l0, atoms.norm(dim=1)
+    width = int(l0.max()) if len(l0) else 0
+    indices = torch.zeros(len(signal), width, dtype=torch.int64)
+    values = signal.new_zeros(indices.shape)
+    for rows in l0.argsort(descending=True, stable=True).split(batch):
+        most, x = int(l0[rows].max()) if len(rows) else 0, signal[rows]
+        if not most:
+            continue
+        codes = refit(x, atoms, own.support[rows][:, :most], batch=batch)
+        left = (x - codes.decode(atoms)).square().sum(1)
+        for _ in range(rounds):
+            made = _exchange(x, atoms, lengths, codes, l0[rows], batch)
+            remaining = (x - made.decode(atoms)).square().sum(1)
+            better = remaining < left
+            if not better.any():
+                break
+            left = torch.where(better, remaining, left)
+            codes = Codes(
+                *(
+                    torch.where(better[:, None], new, old)
+                    for new, old in ((made.indices, codes.indices), (made.values, codes.values))
+                )
+            )
+        indices[rows, : codes.indices.shape[1]], values[rows, : codes.values.shape[1]] = (
+            codes.indices,
+            codes.values,
+        )
+    return Codes(indices, values)
+
+
+def _exchange(x, atoms, lengths, codes: Codes, l0, batch: int) -> Codes:
+    most = codes.indices.shape[1]
+    score = (x - codes.decode(atoms)) @ atoms.T
+    held = codes.support
+    score.scatter_(1, codes.indices, torch.where(held >= 0, -torch.inf, score.gather(1, codes.indices)))
+    top, new = score.topk(min(most, score.shape[1]), dim=1)
+    wanted = (top > 0) & (torch.arange(top.shape[1]) < l0[:, None])
+    union = refit(x, atoms, torch.cat([held, torch.where(wanted, new, -1)], dim=1), batch=batch)
+    size = union.values * lengths[union.indices]
+    order = size.argsort(dim=1, descending=True, stable=True)[:, :most]
+    kept = torch.where(torch.arange(order.shape[1]) < l0[:, None], union.support.gather(1, order), -1)
+    return refit(x, atoms, kept, batch=batch)

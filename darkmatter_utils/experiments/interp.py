@@ -1,0 +1,153 @@
+"""Windows of text in which a latent fires, by deciles of activation, and how well an explanation finds them
+again.
+
+Detection: shown windows where a latent fires most, an explainer says what it fires at; then, for windows of
+other documents, whether it fires in them. Chance is one half. The explainer is an argument (`explainers.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import sparse
+
+from ..adapters.saes import Codes
+
+LENGTH = 16
+"""Tokens of a window."""
+DECILES = 10
+SHOWN, SILENT = 40, 100
+"""Windows that an explainer learns from: those of the largest activations, and random ones where the latent
+is silent."""
+A_DECILE, TESTED_SILENT = 10, 50
+"""Windows that it is tested on: of each decile, and silent ones."""
+LEAST = 10
+"""A latent that has fewer windows than this to learn from, a tenth of it to test in each decile, or fewer
+silent windows than this is not scored, and counted as such."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Pieces of contexts, each of ``LENGTH`` scored tokens that follow one another."""
+
+    tokens: Int[np.ndarray, "window length"]
+    document: Int[np.ndarray, "window"]
+    of: Int[np.ndarray, "token"]
+    """The window of each token of the stream; -1 for the few at a context's end that fill none."""
+    place: Int[np.ndarray, "token"]
+    """The token's place in its window."""
+
+
+def cut(context: np.ndarray, document: np.ndarray, token: np.ndarray, *, length: int = LENGTH) -> Windows:
+    """Windows of a stream of tokens, each context from its first scored token; a remainder is left out."""
+    start = np.flatnonzero(np.r_[True, context[1:] != context[:-1]])
+    size = np.diff(np.r_[start, len(context)])
+    inside = np.arange(len(context)) - np.repeat(start, size)
+    whole = inside < np.repeat(size // length * length, size)
+    of = np.where(whole, np.cumsum(whole & (inside % length == 0)) - 1, -1)
+    return Windows(token[whole].reshape(-1, length), document[whole][::length], of, inside % length)
+
+
+def activations(codes: Codes, width: int) -> sparse.csc_array:
+    """Every latent's activation at every token [token, width], sparse, by latent."""
+    starts = np.r_[0, codes.l0.numpy().cumsum()]
+    latent = codes.latent.numpy().astype(np.int32)
+    return sparse.csr_array((codes.value.numpy(), latent, starts), shape=(len(starts) - 1, width)).tocsc()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an explainer learns a latent from, and the windows that it is tested on; learning and test share
+    no document."""
+
+    shown: Int[np.ndarray, "shown length"]
+    """Windows of the largest activations, largest first."""
+    strength: Float[np.ndarray, "shown length"]
+    """The latent's activation at each of their tokens."""
+    silent: Int[np.ndarray, "silent length"]
+    """Random windows of the same documents in which it never fires."""
+    tested: Int[np.ndarray, "tested length"]
+    decile: Int[np.ndarray, "tested"]
+    """Decile of the window's largest activation, 1 to 10; 0 for a window in which it never fires."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an explainer made of a task."""
+
+    explanation: str
+    said: Float[np.ndarray, "tested"]
+    """1: fires; 0: does not; 0.5: no usable answer, a tossed coin."""
+
+
+def task(
+    column: sparse.csc_array, windows: Windows, learns: Bool[np.ndarray, "window"], *, seed: int
+) -> Task | None:
+    """The task of one latent (a column of `activations`); None where it fires in too few windows, or in
+    nearly all."""
+    rows, values = column.indices, column.data
+    keep = windows.of[rows] >= 0
+    rows, values = rows[keep], values[keep]
+    peak = np.zeros(len(windows.tokens), dtype=np.float32)
+    np.maximum.at(peak, windows.of[rows], values)
+    rng = np.random.default_rng(seed)
+    fires = peak > 0
+    learn, test = np.flatnonzero(fires & learns), np.flatnonzero(fires & ~learns)
+    quiet, quiet_test = np.flatnonzero(~fires & learns), np.flatnonzero(~fires & ~learns)
+    if min(len(learn), len(test), len(quiet), len(quiet_test)) < LEAST:
+        return None
+    best = learn[np.argsort(-peak[learn], kind="stable")[:SHOWN]]
+    order = test[np.argsort(peak[test], kind="stable")]
+    chosen, decile = [], []
+    for number, part in enumerate(np.array_split(order, DECILES), 1):
+        drawn = rng.choice(part, min(A_DECILE, len(part)), replace=False)
+        chosen.append(drawn)
+        decile += [number] * len(drawn)
+    drawn = rng.choice(quiet_test, min(TESTED_SILENT, len(quiet_test)), replace=False)
+    chosen, decile = np.concatenate([*chosen, drawn]), np.array(decile + [0] * len(drawn))
+    silent = rng.choice(quiet, min(SILENT, len(quiet)), replace=False)
+    slot = np.full(len(peak), -1)
+    slot[best] = np.arange(len(best))
+    inside = slot[windows.of[rows]] >= 0
+    strength = np.zeros((len(best), windows.tokens.shape[1]), dtype=np.float32)
+    strength[slot[windows.of[rows[inside]]], windows.place[rows[inside]]] = values[inside]
+    return Task(windows.tokens[best], strength, windows.tokens[silent], windows.tokens[chosen], decile)
+
+
+def halves(document: Int[np.ndarray, "window"], *, seed: int) -> Bool[np.ndarray, "window"]:
+    """Which windows are learned from: those of a random half of the documents."""
+    ids = np.unique(document)
+    chosen = np.random.default_rng(seed).permutation(ids)[: len(ids) // 2]
+    return np.isin(document, chosen)
+
+
+def shuffled(windows: Windows, *, seed: int) -> Windows:
+    """The same windows, each with the tokens and document of another: activations then say nothing about the
+    text."""
+    order = np.random.default_rng(seed).permutation(len(windows.tokens))
+    return Windows(windows.tokens[order], windows.document[order], windows.of, windows.place)
+
+
+def accuracies(made: Task, said: Float[np.ndarray, "tested"]) -> Float[np.ndarray, "decile"]:
+    """Balanced accuracy in each decile [10]: the mean of its share of windows found and of silent windows
+    left alone.
+
+    One half for whoever always says yes, always no, or tosses a coin; 1 for whoever is always right.
+    """
+    left = 1 - said[made.decile == 0].mean()
+    return np.array([(said[made.decile == d].mean() + left) / 2 for d in range(1, DECILES + 1)])
+
+
+Explainer = Callable[[Sequence[Task]], list[Judgement]]
+"""From tasks to one judgement each; `explainers.py` has two."""
+
+
+def tasks(
+    found: sparse.csc_array, windows: Windows, latents: Sequence[int], *, seed: int
+) -> list[Task | None]:
+    """The task of each of the ``latents`` of `activations`, in order; None where one cannot be scored."""
+    learns = halves(windows.document, seed=seed)
+    return [task(found[:, [latent]], windows, learns, seed=seed + latent) for latent in latents]

@@ -1,0 +1,227 @@
+"""True parts against estimated parts in simulated worlds: one case in full, and a sweep over superposition
+and width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from ..base.values import Estimate
+from ..studies.study import Study
+from ..worlds.landing import Landing, land, over_seeds
+from ..worlds.null_saes import null_sae
+from ..worlds.oracle_saes import OracleSae
+from ..worlds.world import World
+from ..worlds.world_batch import DENSE, WorldBatch
+
+ERROR = {"absent": 1.0, **dict.fromkeys(DENSE, 1.0), "introduced": -1.0}
+"""SaeError = absent + dense parts − introduced."""
+TRUE = {"absent": {"absent": 1.0}, "dense": dict.fromkeys(DENSE, 1.0), "introduced": {"introduced": 1.0}}
+"""The true parts of an error as sums of the parts that are kept apart."""
+NAMES = {
+    "manifold": "dense: manifolds",
+    "dense": "dense: linear code",
+    "curved": "dense: curved code",
+    "noise": "dense: noise",
+}
+"""How tables name what the dense part is made of."""
+CASE = "introduced-256"
+"""The SAE of the study `world` that stands for an SAE with errors of its own."""
+VARIANTS = {
+    "apart": {"interference": 0.0},
+    "together": {"interference": 0.3},
+    "shrunk": {"gain": 0.8, "wrong": 0.0, "missed": 0.0, "false_fires": 0.0, "interference": 0.0},
+}
+"""What that SAE introduces: errors that know nothing of the absent and dense parts; errors that are partly
+read off them (a linear encoder's); or nothing but shrinkage."""
+SEEDS = 4
+"""Worlds drawn anew for each interval."""
+
+SWEEP = World(
+    d_model=32,
+    features=32,
+    context=128,
+    l0=6.0,
+    exponent=1.0,
+    hierarchy=0.3,
+    topics=8,
+    manifolds=4,
+    dense_rank=4,
+    dense=0.05,
+    curved=0.03,
+    noise=0.02,
+    heteroscedastic=0.5,
+    document_share=0.3,
+    scale_document=0.15,
+    scale_token=0.35,
+)
+"""The world of the sweep; `features` and `seed` vary."""
+SUPERPOSITION = (1, 4, 16, 64)
+"""n / d: features over dimensions."""
+HELD = (1 / 16, 1 / 4, 3 / 4)
+"""Shares of the features that the SAE holds."""
+ERRORS = {"gain": 0.95, "wrong": 0.2, "missed": 0.02, "false_fires": 0.25}
+"""Dials of the sweep's SAE: what it introduces is apart from the other parts."""
+
+
+def tokens_of(world: World, documents: int) -> WorldBatch:
+    """The first documents of a world as one batch."""
+    return WorldBatch.join(list(world.documents(0, documents, batch=documents)))
+
+
+def land_sae(sae: OracleSae, batch: WorldBatch) -> Landing:
+    """Where the known parts of one SAE's error land, over the tokens of a batch of its world."""
+    parts = sae.parts(batch)
+    z = {
+        "absent": parts.absent,
+        **{name: batch.parts[name] for name in DENSE},
+        "introduced": parts.introduced,
+    }
+    return land(batch.x, z, batch.document.numpy(), error=ERROR, learned=parts.learned)
+
+
+def world_of(study: Study, *, seed: int) -> World:
+    """The world of a simulated study, drawn from another seed."""
+    return World.of({k: v for k, v in study.world.items() if k != "documents"} | {"seed": seed})
+
+
+def case_tables(*, seeds: int = SEEDS, documents: int = 24) -> dict[str, pd.DataFrame]:
+    """The full case, once for each of `VARIANTS`.
+
+    ``goes``: part, introduced (the variant), share of the variance of x, and of the part's own variance what
+    lands in LinearError and NonlinearError, with ends over seeds. ``made``: covariance shares of FVU.
+    Cost: about a second a seed and variant.
+    """
+    study, goes, made = Study.load("world"), [], []
+    entry = study.sae(CASE)
+    found: dict[str, list[Landing]] = {variant: [] for variant in VARIANTS}
+    for seed in range(seeds):
+        world = world_of(study, seed=seed)
+        batch = tokens_of(world, documents)
+        for variant, dials in VARIANTS.items():
+            sae = null_sae(entry.kind, id=CASE, width=entry.width, world=world, **entry.dials | dials)
+            found[variant].append(land_sae(sae, batch))
+    for variant, landings in found.items():
+        groups = {"absent": TRUE["absent"], "dense": TRUE["dense"]}
+        groups |= {NAMES[name]: {name: 1.0} for name in DENSE} | {"introduced": TRUE["introduced"]}
+        goes.append(row_of("learned", variant, landings, None))
+        goes += [row_of(name, variant, landings, signs) for name, signs in groups.items()]
+        for name, signs in TRUE.items():
+            both = np.array(
+                [
+                    m.made_of(m.weights(**ERROR), m.weights(**{k: s * ERROR[k] for k, s in signs.items()}))
+                    for m in landings
+                ]
+            )
+            made.append(
+                {"part": name, "introduced": variant}
+                | ends("linear", over_seeds(both[:, 0]))
+                | ends("nonlinear", over_seeds(both[:, 1]))
+            )
+    return {"goes": pd.DataFrame(goes), "made": pd.DataFrame(made)}
+
+
+def row_of(name: str, variant: str, landings: Sequence[Landing], signs: dict | None) -> dict:
+    """One true part's row: its variance and its two shares over seeds. The learned part (``signs`` None) is
+    no error: both columns hold what the error's map reads of it, +b·learned in one and −b·learned in the
+    other."""
+    if signs is None:
+        leaked = over_seeds([m.leaked() for m in landings])
+        size = over_seeds([float(m.leak[:, 1].sum() / m.x.sum()) for m in landings])
+        return (
+            {"part": name, "introduced": variant, "variance": size.value}
+            | ends("linear", leaked)
+            | ends("nonlinear", leaked)
+        )
+    linear, nonlinear = np.transpose([m.shares(m.weights(**signs)) for m in landings])
+    size = over_seeds([m.variance(m.weights(**signs)) for m in landings]).value
+    return (
+        {"part": name, "introduced": variant, "variance": size}
+        | ends("linear", over_seeds(linear))
+        | ends("nonlinear", over_seeds(nonlinear))
+    )
+
+
+def ends(name: str, e: Estimate) -> dict[str, float]:
+    """An estimate as three columns."""
+    return {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
+
+
+def sweep(*, seeds: int = SEEDS, documents: int = 48, superposition=SUPERPOSITION, held=HELD) -> pd.DataFrame:
+    """The shares of the three true parts over n/d and over the share of the features that the SAE holds.
+
+    One row a cell and part: superposition, held, width, part, linear and nonlinear with ends over seeds. The
+    SAE introduces errors apart from the other parts. Cost: a fifth of a second a cell and seed.
+    """
+    rows = []
+    for ratio in superposition:
+        found: dict[tuple, list] = {}
+        for seed in range(seeds):
+            world = replace(SWEEP, features=SWEEP.d_model * ratio, seed=seed)
+            batch = tokens_of(world, documents)
+            for share in held:
+                sae = OracleSae("swept", world, max(1, round(share * world.features)), **ERRORS)
+                found.setdefault((share, sae.width), []).append(land_sae(sae, batch))
+        rows += [
+            {"superposition": ratio, "held": share, "width": width} | row_of(part, "apart", landings, signs)
+            for (share, width), landings in found.items()
+            for part, signs in TRUE.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def misplaced(goes: pd.DataFrame, swept: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
+    """What claim 11's rule takes of these tables, by case: the share of each part in the column it is not
+    read from."""
+    wrong = {"absent": "nonlinear", "introduced": "linear"}
+    cells: dict[str, dict[str, Estimate]] = {}
+    for row in pd.concat([goes, swept]).itertuples():
+        if row.part in wrong:
+            swept_cell = np.isfinite(row.superposition)
+            name = (
+                f"n/d {row.superposition:g}, {row.width:g} held"
+                if swept_cell
+                else f"world, introduced {row.introduced}"
+            )
+            column = wrong[row.part]
+            values = [getattr(row, f"{column}{end}") for end in ("", "_low", "_high")]
+            cells.setdefault(name, {})[row.part] = Estimate(*map(float, values))
+    return cells
+
+
+def estimators(
+    *, widths: Sequence[int] = (64, 256, 1024), seeds: int = 3, documents: int = 24
+) -> pd.DataFrame:
+    """Each estimator of the decomposition against its population value in closed form, in the study world's
+    worlds.
+
+    One row a seed, width and metric: truth, value, low, high. The SAEs are oracles without a cap, for which
+    the truth is known (`World.truth`). Cost: about three seconds a seed.
+    """
+    from ..decomposition.decompose import SCALARS, score
+    from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
+    from ..stats.documents import assign_folds
+
+    study, rows = Study.load("world"), []
+    for seed in range(seeds):
+        world = world_of(study, seed=seed)
+        batch = tokens_of(world, documents)
+        document, counts = np.unique(batch.document.numpy(), return_counts=True)
+        hats = {str(w): OracleSae(str(w), world, w).reconstruct(batch)[0] for w in widths}
+        tokens = (batch.x, hats, batch.document.numpy())
+        first = FirstPass(
+            world.d_model, list(hats), assign_folds(document, counts, study.folds), self_norms=False
+        )
+        second = SecondPass(first.update(*tokens)).update(*tokens)
+        third = ThirdPass(second).update(*tokens)
+        for width in widths:
+            truth, found = world.truth(width), score(third, str(width), replicates=200)
+            rows += [
+                {"seed": seed, "width": width, "metric": name, "truth": getattr(truth, name)}
+                | getattr(found, name).to_dict()
+                for name in SCALARS
+            ]
+    return pd.DataFrame(rows)

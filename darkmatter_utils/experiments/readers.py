@@ -1,0 +1,242 @@
+"""A ladder of readers: what of SaeError(x) can be predicted from x by means that go beyond a linear map.
+
+Trained on documents that no number is scored on; every reader sees x and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..base.values import Estimate
+from ..stats.bootstrap import bootstrap
+from ..stats.fits import RIDGE_GRID, LinearMap, Spectrum, residual_squares
+from ..stats.moments import Moments
+from ..studies.collected import Light, collect
+from ..studies.saes import load_saes
+
+STRIDE = 5
+"""Every so many-th context of the component text is read."""
+HELD = 5
+"""Every so many-th training document decides ridge, rank and when the MLP stops; no reader is fitted on
+it."""
+SQUARES = 24
+"""Principal components of x whose products the quadratic reader is given."""
+HIDDEN, BATCH, STEPS, RATE = 384, 1024, 2000, 2e-3
+"""The MLP: hidden units, tokens a step, steps at most, the peak of its learning rate."""
+PATIENCE = 6
+"""Training ends where so many of its 20 checks in a row were no better."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """x and the error of some tokens, with their documents."""
+
+    x: Float[Tensor, "token d_model"]
+    error: Float[Tensor, "token d_model"]
+    document: np.ndarray
+
+    def where(self, keep: np.ndarray) -> Rows:
+        """Some of the tokens."""
+        mask = torch.from_numpy(keep)
+        return Rows(self.x[mask], self.error[mask], self.document[keep])
+
+
+def compute(measurement, id: str) -> dict[str, pd.DataFrame]:
+    """Table "ladder": reader, r2 (total) with its ends, per_dim, gain over OLS with its ends, and what was
+    chosen.
+
+    Scored on the study's text. Trained on the component text, where the study has one; else on the documents
+    of two thirds of its own, scored on the rest. Cost: a pass over each text, then about 40 s on one core at
+    d_model 128.
+    """
+    study = measurement.study
+    held = collect(study, [id], kinds=False)
+    scored = Rows(held.x, held.x - held.hats[id], held.document)
+    training = component_rows(study, id)
+    if training is None:
+        ids = np.unique(scored.document)
+        apart = np.isin(scored.document, ids[::3])
+        training, scored = scored.where(~apart), scored.where(apart)
+    ids = np.unique(training.document)
+    stop = np.isin(training.document, ids[::HELD])
+    readers = ladder(training.where(~stop), training.where(stop), seed=study.seed)
+    return {"ladder": scores(readers, scored, replicates=study.bootstrap, seed=study.seed)}
+
+
+def component_rows(study, id: str) -> Rows | None:
+    """Scored tokens of the component text, float32; None for a study that has none."""
+    from ..adapters.text import read_contexts
+
+    if study.model is None:
+        return None
+    try:
+        read_contexts(study.data_folder(), "component")
+    except ValueError:
+        return None
+    light = replace(study, text="component", dtype="float32", saes=(study.sae(id),))
+    source = Light(light, stride=STRIDE)
+    (sae,) = load_saes(light, source)
+    xs, errors, documents = [], [], []
+    for batch in source.batches():
+        x = batch.x[torch.from_numpy(batch.scored)]
+        xs.append(x)
+        errors.append(x - sae.reconstruct(x)[0])
+        documents.append(batch.document[batch.scored])
+    return Rows(torch.cat(xs), torch.cat(errors), np.concatenate(documents))
+
+
+def ladder(fit: Rows, stop: Rows, *, seed: int = 0, steps: int = STEPS) -> dict[str, tuple]:
+    """Reader → (function of x [token, d_model], what was chosen), each fitted on ``fit`` and chosen on
+    ``stop``."""
+    d = fit.x.shape[1]
+    moments, check = (Moments(d, d).update(rows.x, rows.error) for rows in (fit, stop))
+    spectrum = Spectrum(moments)
+    ols = spectrum.map(moments)
+    gain = float(torch.trace(moments.xy) / torch.trace(moments.xx))
+    scalar = LinearMap(gain * torch.eye(d, dtype=torch.float64), moments.x_mean, moments.y_mean)
+    readers: dict[str, tuple] = {"a scalar gain": (scalar, f"g = {gain:.3f}")}
+    missed = lambda m: float(residual_squares(check, m).sum())
+    rank = min((2**k for k in range(d.bit_length())), key=lambda r: missed(ols.truncate(moments, min(r, d))))
+    readers["low rank"] = (ols.truncate(moments, min(rank, d)), f"rank {min(rank, d)}")
+    readers["linear (OLS)"] = (ols, "")
+    share = min(RIDGE_GRID, key=lambda s: missed(spectrum.map(moments, ridge=s * spectrum.unit)))
+    readers["ridge"] = (spectrum.map(moments, ridge=share * spectrum.unit), f"ridge {share:g}")
+    features = Quadratic(moments, min(SQUARES, d))
+    joint = Moments(features.width, d)
+    for x, e in zip(fit.x.split(16384), fit.error.split(16384)):
+        joint.update(features(x), e)
+    both = Spectrum(joint)
+    checks = Moments(features.width, d)
+    for x, e in zip(stop.x.split(16384), stop.error.split(16384)):
+        checks.update(features(x), e)
+    share = min(
+        RIDGE_GRID[1:],
+        key=lambda s: float(residual_squares(checks, both.map(joint, ridge=s * both.unit)).sum()),
+    )
+    square = both.map(joint, ridge=share * both.unit)
+    readers["quadratic"] = (lambda x: square(features(x)), f"ridge {share:g}")
+    network, passes = mlp(fit, stop, ols, seed=seed, steps=steps)
+    readers["MLP"] = (network, f"best after {passes:.1f} passes")
+    return readers
+
+
+class Quadratic:
+    """x and all products of its first k principal components, standardised."""
+
+    def __init__(self, moments: Moments, k: int):
+        values, vectors = torch.linalg.eigh(moments.xx / moments.n)
+        self.mean, self.basis = moments.x_mean, (vectors / values.clamp(min=1e-12).sqrt()).flip(1)
+        self.i, self.j = torch.triu_indices(k, k)
+        self.width = len(self.mean) + len(self.i)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        z = (x.double() - self.mean) @ self.basis
+        return torch.cat([z, z[:, self.i] * z[:, self.j]], dim=1)
+
+
+def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int = STEPS):
+    """(network that predicts the error, passes until it was best): the linear map plus one hidden layer of
+    GELUs.
+
+    Trained by Adam on what the linear map leaves, in units of its spread; kept as it was where ``stop`` was
+    read best.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    mean, spread = fit.x.mean(0), fit.x.std(0).clamp(min=1e-6)
+    left = (fit.error - linear(fit.x).to(fit.error)).float()
+    unit = float(left.pow(2).mean().sqrt()) or 1.0
+    d = fit.x.shape[1]
+    weights = [
+        torch.randn(d, HIDDEN, generator=generator) / d**0.5,
+        torch.zeros(HIDDEN),
+        torch.zeros(HIDDEN, d),
+        torch.zeros(d),
+    ]
+    for weight in weights:
+        weight.requires_grad_()
+
+    def network(x, w=weights):
+        z = ((x - mean.to(x)) / spread.to(x)).float()
+        return torch.nn.functional.gelu(z @ w[0] + w[1]) @ w[2] + w[3]
+
+    optimiser = torch.optim.Adam(weights, lr=RATE)
+    check = (stop.error - linear(stop.x).to(stop.error)).float()
+    best, kept, when, idle = float(check.pow(2).sum()), [w.detach().clone() for w in weights], 0.0, 0
+    order = torch.empty(0, dtype=torch.long)
+    for step in range(steps):
+        if len(order) < BATCH:
+            order = torch.randperm(len(fit.x), generator=generator)
+        rows, order = order[:BATCH], order[BATCH:]
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * min(1.0, (step + 1) / 100, 2 * (1 - step / steps) + 0.02)
+        loss = (network(fit.x[rows]) - left[rows] / unit).pow(2).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if (step + 1) % (steps // 20) == 0:
+            with torch.no_grad():
+                missed = sum(
+                    float((network(x) * unit - e).pow(2).sum())
+                    for x, e in zip(stop.x.split(8192), check.split(8192))
+                )
+            idle = 0 if missed < best else idle + 1
+            if missed < best:
+                best, kept, when = (
+                    missed,
+                    [w.detach().clone() for w in weights],
+                    (step + 1) * min(BATCH, len(fit.x)) / len(fit.x),
+                )
+            if idle == PATIENCE:
+                break
+    return (lambda x: linear(x) + unit * network(x, kept).double()), when
+
+
+def scores(readers: dict[str, tuple], scored: Rows, *, replicates: int, seed: int) -> pd.DataFrame:
+    """R² total (with its interval over documents), R² per dimension, and the gain over OLS on the same
+    documents."""
+    ids, where = np.unique(scored.document, return_inverse=True)
+    per_document = lambda v: torch.zeros(len(ids), dtype=torch.float64).index_add_(
+        0, torch.from_numpy(where), v
+    )
+    pieces = list(zip(scored.x.split(16384), scored.error.split(16384)))
+    mean = scored.error.mean(0, dtype=torch.float64)
+    total = sum(((e.double() - mean) ** 2).sum(0) for _, e in pieces)
+    spread = per_document(torch.cat([((e.double() - mean) ** 2).sum(1) for _, e in pieces])).numpy()
+    left, per_dim = {}, {}
+    for name, (reader, _) in readers.items():
+        by_token, by_dim = [], torch.zeros_like(total)
+        for x, e in pieces:
+            miss = (e.double() - reader(x).double()) ** 2
+            by_token.append(miss.sum(1))
+            by_dim += miss.sum(0)
+        left[name], per_dim[name] = (
+            per_document(torch.cat(by_token)).numpy(),
+            float((1 - by_dim / total).mean()),
+        )
+    rows = []
+    for name, (_, chosen) in readers.items():
+        sums = {"left": left[name], "ols": left["linear (OLS)"], "spread": spread}
+        r2 = bootstrap(lambda s: 1 - s["left"] / s["spread"], sums, replicates=replicates, seed=seed)[0]
+        gain = bootstrap(
+            lambda s: (s["ols"] - s["left"]) / s["spread"], sums, replicates=replicates, seed=seed
+        )[0]
+        rows.append(
+            {
+                "reader": name,
+                "chosen": chosen,
+                "per_dim": per_dim[name],
+                **_ends("r2", r2),
+                **_ends("gain", gain),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _ends(name: str, e: Estimate) -> dict[str, float]:
+    return {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}

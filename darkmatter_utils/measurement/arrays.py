@@ -1,0 +1,306 @@
+"""Activations and reconstructions that are already on disk, read through memory maps."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..adapters.hub import readable
+from ..base.errors import BadInput
+from .answers import Answer, answer
+
+LARGEST = 1e100
+"""Values beyond this would overflow when they are squared and summed."""
+TYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "U16": np.uint16,
+    "U32": np.uint32,
+}
+"""Types of safetensors that numpy has too."""
+
+
+def read(source: str | Path) -> np.ndarray:
+    """The array of ``FILE.npy`` or ``FILE.safetensors:NAME`` (the name may be left out where there is one),
+    mapped.
+
+    Raises BadInput for a file that is not there, truncated or of another type, and a name that it does not
+    hold. Cost: the header; rows are read when they are used. bfloat16, which numpy lacks, is read whole, as
+    float32.
+    """
+    text = str(source)
+    name = None
+    if not Path(text).exists() and ".safetensors:" in text:
+        text, _, name = text.rpartition(":")
+    path = Path(text)
+    if not path.is_file():
+        raise BadInput(f"there is no file {text}; give a .npy, or a .safetensors (FILE.safetensors:NAME)")
+    if path.suffix == ".npy":
+        try:
+            return np.load(path, mmap_mode="r")
+        except (ValueError, OSError, EOFError) as error:
+            raise BadInput(
+                f"{path.name} is not a complete npy file of numbers ({' '.join(str(error).split())[:100]})"
+            ) from None
+    if path.suffix == ".safetensors":
+        return _tensor(path, name)
+    raise BadInput(f"{path.name} cannot be read; give a .npy, or a .safetensors (FILE.safetensors:NAME)")
+
+
+def measure(
+    x,
+    reconstruction=None,
+    *,
+    document=None,
+    sae=None,
+    folds: int = 5,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    device: str = "cpu",
+    sae_dtype: str = "float32",
+    strict: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Answer:
+    """What `probe` says, of arrays: their decomposition, the paper's protocol, nulls, warnings.
+
+    x: [token, d_model], an array or what `read` reads; reconstruction: the same, or a function of rows of x;
+    or ``sae``, a folder or name. document: ints [token]; without it, blocks of 1,024 rows stand for
+    documents, with a warning. Raises BadInput for shapes that do not fit, NaN or infinity, and each way an
+    SAE cannot be read.
+    """
+    tell, warnings = progress or (lambda line: None), []
+    names = {"x": _name(x)}
+    x = _loaded(x, "x")
+    about: dict = {"arrays": names, "shape": list(x.shape), "documents given": document is not None}
+    width, l0, published, title = 0, None, None, None
+    if sae is not None:
+        loaded, x_hat, l0 = _through_sae(x, sae, sae_dtype, device, tell)
+        width, published = loaded.width, loaded.card.l0
+        warnings += loaded.card.warnings
+        about["sae"] = loaded.card.to_dict() | {"id": loaded.id}
+        title = (
+            f"{loaded.id} ({loaded.card.format}, {loaded.card.architecture}, {width:,} latents) · "
+            f"{names['x']}"
+        )
+    elif callable(reconstruction):
+        names["reconstruction"] = getattr(reconstruction, "__name__", type(reconstruction).__name__)
+        x_hat = _through(x, reconstruction, tell)
+    else:
+        names["reconstruction"] = _name(reconstruction)
+        x_hat = _loaded(reconstruction, "reconstruction")
+        if x_hat.shape != x.shape:
+            raise BadInput(
+                f"x is {list(x.shape)} and the reconstruction {list(x_hat.shape)}: they must have one shape"
+                + (": it is transposed" if x_hat.shape == x.shape[::-1] else "")
+            )
+    if document is None:
+        document = np.arange(len(x)) // 1024
+        if len(x) < 1024 * folds:
+            document = np.arange(len(x)) * 2 * folds // max(len(x), 1)
+        warnings.append(
+            f"no documents given: {len(np.unique(document))} blocks of rows stand for them, and "
+            f"intervals may be "
+            "too narrow if texts are longer"
+        )
+    else:
+        names["document"] = _name(document)
+        document = np.asarray(read(document) if isinstance(document, (str, Path)) else document)
+    if folds < 2 or bootstrap < 100 or seed < 0:
+        raise BadInput(
+            f"folds {folds} must be at least 2, bootstrap {bootstrap} at least 100, seed {seed} at least 0"
+        )
+    have = len(np.unique(document))
+    if have < folds:
+        raise BadInput(
+            f"{have} document(s) cannot make {folds} folds; give at least {folds} documents, or fewer folds"
+        )
+    if len(x) * (folds - 1) / folds < 3 * x.shape[1]:
+        warnings.append(f"{len(x)} tokens fit a map of {x.shape[1]} dimensions: too few for a good one")
+    if strict and warnings:
+        raise BadInput(f"strict: {'; '.join(warnings)}")
+    facts = {key: value for key, value in names.items() if value} | about.get("sae", {})
+    return answer(
+        x,
+        x_hat,
+        document,
+        title=title or f"{names['reconstruction']} of {names['x']}",
+        folds=folds,
+        bootstrap=bootstrap,
+        seed=seed,
+        width=width,
+        l0=l0,
+        published=published,
+        warnings=tuple(warnings),
+        about=about,
+        facts=facts,
+        tell=tell,
+    )
+
+
+def facts(x: str, reconstruction: str | None) -> list[str]:
+    """For ``--dry-run``."""
+    found = read(x)
+    _check(found, "x")
+    if reconstruction is not None:
+        _check(other := read(reconstruction), "reconstruction")
+        if other.shape != found.shape:
+            raise BadInput(
+                (
+                    f"x is {list(found.shape)} and the reconstruction {list(other.shape)}: they must have "
+                    f"one shape"
+                )
+            )
+    size = f"{readable(found.nbytes)}, {found.dtype} {list(found.shape)}"
+    made = readable(4 * found.size) if reconstruction is None else "nothing"
+    return [
+        f"x: {x}, {size}",
+        f"reconstruction: {reconstruction or 'made by the SAE'}",
+        "download: nothing",
+        (
+            f"compute: a decomposition and its nulls, about {60 * len(found) * found.shape[-1] ** 2:.2g} "
+            f"operations"
+        ),
+        f"store: {made}{' in memory' if reconstruction is None else ''}",
+    ]
+
+
+def _loaded(array, name: str):
+    found = read(array) if isinstance(array, (str, Path)) else array
+    if isinstance(found, torch.Tensor):
+        found = (
+            found.detach().cpu().numpy()
+            if found.dtype != torch.bfloat16
+            else found.detach().cpu().float().numpy()
+        )
+    _check(found, name)
+    for at in range(0, len(found), 65536):
+        if not np.isfinite(part := found[at : at + 65536]).all():
+            row = at + int(np.flatnonzero(~np.isfinite(part).all(axis=1))[0])
+            why = (
+                "overflowed float16?"
+                if found.dtype == np.float16
+                else "the file is damaged, or the model overflowed"
+            )
+            raise BadInput(f"{name} holds NaN or infinity in row {row}: {why}")
+        if found.dtype.itemsize > 4 and (most := float(np.abs(part).max())) > LARGEST:
+            raise BadInput(f"{name} holds values up to {most:.1e}, whose squares overflow; scale the array")
+    return found
+
+
+def _check(found, name: str) -> None:
+    """BadInput unless an array is one of floats [token, d_model] that can be used."""
+    shape, kind = list(getattr(found, "shape", [])), getattr(found, "dtype", type(found).__name__)
+    if len(shape) != 2 or found.dtype.kind != "f" or not all(shape):
+        raise BadInput(f"{name} must be floats [token, d_model], got {kind} {shape}")
+    if not found.dtype.isnative or found.dtype.itemsize > 8:
+        raise BadInput(f"{name} is stored as {kind}; save it as float32 in this machine's byte order")
+
+
+def _through_sae(x, sae, sae_dtype: str, device: str, tell):
+    from ..adapters.formats import load_any
+    from ..adapters.locations import sae_folder
+    from .one_sae import check_device
+
+    check_device(device)
+    loaded = load_any(sae_folder(str(sae), progress=tell), dtype=sae_dtype, device=device)
+    if loaded.d_model != x.shape[1]:
+        raise BadInput(
+            f"SAE {loaded.id} reads {loaded.d_model} dimensions, but x has {x.shape[1]}; it belongs to "
+            f"another "
+            "model or site"
+        )
+    if loaded.card.d_out != x.shape[1] or "transcoder" in loaded.card.architecture:
+        raise BadInput(
+            f"SAE {loaded.id} is a transcoder: it writes elsewhere than it reads, so x alone does not "
+            f"do; give "
+            "--model, or its output as --reconstruction beside what it should be as --x"
+        )
+    actives = []
+
+    def through(rows):
+        hat, l0 = loaded.reconstruct(torch.from_numpy(np.array(rows)).to(device))
+        actives.append(l0.double().sum().item())
+        return hat
+
+    x_hat = _through(x, through, tell)
+    return loaded, x_hat, sum(actives) / len(x)
+
+
+def _through(x, function, tell) -> np.ndarray:
+    """A function's values on the rows of x, float32, in memory."""
+    made = np.empty(x.shape, np.float32)
+    for at in range(0, len(x), 8192):
+        rows = slice(at, min(at + 8192, len(x)))
+        value = function(x[rows])
+        value = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        if value.shape != x[rows].shape:
+            raise BadInput(
+                (
+                    f"the reconstruction of {list(x[rows].shape)} has shape {list(value.shape)}; it must "
+                    f"be the same"
+                )
+            )
+        if not np.isfinite(value).all():
+            raise BadInput(
+                (
+                    f"the reconstruction is NaN or infinite in rows {rows.start} to {rows.stop - 1}; use a "
+                    f"wider dtype"
+                )
+            )
+        made[rows] = value
+        tell(f"reconstruction: rows {rows.stop:,} of {len(x):,}")
+    return made
+
+
+def _tensor(path: Path, name: str | None) -> np.ndarray:
+    from ..base.weight_files import Fault
+
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            length = struct.unpack("<Q", file.read(8))[0]
+            header = json.loads(file.read(length)) if length < size else None
+        header.pop("__metadata__", None)
+        ends = {key: about["data_offsets"] for key, about in header.items()}
+    except (ValueError, struct.error, AttributeError, TypeError, KeyError):
+        raise Fault(f"{path.name} ({size} bytes) is not a complete safetensors file; copy it again") from None
+    if name is None and len(header) != 1:
+        raise BadInput(f"{path.name} holds {', '.join(header) or 'nothing'}; say which: {path.name}:NAME")
+    name = name or next(iter(header))
+    if name not in header:
+        raise BadInput(f"{path.name} has no '{name}'; it holds {', '.join(header)}")
+    about = header[name]
+    half = about.get("dtype") == "BF16"
+    if not half and about.get("dtype") not in TYPES:
+        raise BadInput(f"{path.name}: {name} is {about.get('dtype')}; give {', '.join(TYPES)} or BF16")
+    kind, shape, (start, stop) = (
+        np.dtype(np.uint16 if half else TYPES[about["dtype"]]),
+        tuple(about["shape"]),
+        ends[name],
+    )
+    if 8 + length + stop > size or int(np.prod(shape)) * kind.itemsize != stop - start:
+        raise BadInput(
+            (
+                f"{path.name} has {size} bytes, which do not fit {name} {list(shape)}: it is truncated or "
+                f"damaged; copy it again"
+            )
+        )
+    mapped = np.memmap(path, dtype=kind, mode="r", offset=8 + length + start, shape=shape)
+    return (mapped.astype(np.uint32) << 16).view(np.float32) if half else mapped
+
+
+def _name(array) -> str | None:
+    if isinstance(array, (str, Path)):
+        return Path(array).name
+    return None if array is None else "an array"

@@ -1,0 +1,100 @@
+"""What a measure would cost, said before it is begun: downloads, work, disk, time."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import torch
+
+from ..adapters.hub import Remote, readable
+from ..adapters.models import DTYPES
+from ..adapters.reading import DEFAULT_CONTEXT
+
+PASSES = 30
+"""Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls' beside
+it."""
+
+
+def lines(plan) -> list[str]:
+    """A plan's facts, one a line: everything is here, nothing has been run."""
+    return _lines(facts(plan)) + [f"warning: {line}" for line in plan.warnings()]
+
+
+def facts(plan) -> dict[str, str]:
+    """What a plan reads, computes and stores, in words."""
+    request, card, about = plan.request, plan.sae.card, plan.facts()
+    unit = "packed contexts" if request.packed else "documents"
+    return {
+        "model": f"{request.model}, {about['parameters']:,} parameters",
+        "SAE": f"{request.sae}, {card.format}, {card.architecture}, {card.d_sae:,} latents",
+        "site": plan.reads if plan.reads == plan.writes else f"{plan.reads} → {plan.writes}",
+        "text": f"{request.text}, {about['documents']:,} {unit}, {plan.tokens:,} tokens that count, "
+        f"positions "
+        f"{plan.reading.window[0]}:{plan.reading.window[1]}",
+        "download": "nothing",
+        "compute": f"{about['operations']:.2g} operations in {plan.shards} shards on {request.device}; with "
+        f"the "
+        f"decomposition and its nulls about {time_of(seconds(plan))}",
+        "store": (
+            f"{readable(about['stored while it runs, bytes'])} in {about['folder']} while it runs; nothing "
+            f"at the end"
+        ),
+    }
+
+
+def seconds(plan) -> float:
+    """About how long a plan takes: the model and the SAE on their device, the decomposition on the CPU."""
+    made = plan.facts()["operations"] / speed(plan.request.device, plan.request.dtype)
+    return made + PASSES * plan.tokens * plan.sae.card.d_out**2 / speed("cpu", "float64")
+
+
+def before_download(request, missing: list[Remote]) -> list[str]:
+    """The same where files are not here yet: what the hub says of them, and an upper bound of the rest."""
+    from ..adapters import hub
+
+    sizes = {there.repository: there.missing() for there in missing}
+    whole = sum(sum(files.values()) for files in sizes.values())
+    parameters = max(sum(there.files.values()) for there in missing) / 2
+    window = request.positions or (min(200, DEFAULT_CONTEXT // 8), DEFAULT_CONTEXT)
+    passed, counted = (request.documents * n for n in (window[1], window[1] - window[0]))
+    operations = 2.0 * passed * parameters
+    said = {
+        "model": request.model,
+        "SAE": request.sae,
+        "text": f"{request.text}, at most {request.documents} documents",
+    }
+    for repository, files in sizes.items():
+        said[f"download {repository}"] = (
+            f"{readable(sum(files.values()))} in {len(files)} file(s): {', '.join(list(files)[:4])}"
+        )
+    said |= {
+        "download": f"{readable(whole)} into {hub.cache()}",
+        "compute": f"at most {counted:,} tokens that count; about {operations:.1g} operations, "
+        f"{time_of(operations / speed(request.device, request.dtype))} on "
+        f"{request.device}",
+        "store": f"at most {readable(8 * counted)} times d_model while it runs; nothing at the end",
+    }
+    return _lines(said)
+
+
+@functools.cache
+def speed(device: str, dtype: str) -> float:
+    """Operations a second of a matrix product on a device, measured in a moment."""
+    made = torch.ones(512, 512, dtype=DTYPES.get(dtype, torch.float32), device=device)
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < 0.05:
+        float((made @ made)[0, 0])
+        done += 1
+    return done * 2 * 512**3 / (time.perf_counter() - began)
+
+
+def time_of(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _lines(facts: dict[str, str]) -> list[str]:
+    return [f"{name}: {value}" for name, value in facts.items()]

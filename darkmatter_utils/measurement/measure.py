@@ -1,0 +1,178 @@
+"""Measure every SAE of a study: three streamed passes, per-token scalars, and the scores of both
+protocols."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..base import cache, provenance
+from ..base.errors import BadInput
+from ..stats.fits import CrossFit, LinearMap
+from ..studies.study import Study
+from .harvest import compute
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a study's SAEs leave behind. Read from a folder of plain files: JSON, Parquet, npz."""
+
+    study: Study
+    folder: Path
+
+    @cached_property
+    def card(self) -> dict:
+        """Plain facts about the study: model, site, d_model, tokens, documents, window, loss..."""
+        return json.loads((self.folder / "card.json").read_text())
+
+    @cached_property
+    def saes(self) -> pd.DataFrame:
+        """One row an SAE: what it is, its realised L0, and each score with its 95% interval over
+        documents."""
+        return pd.read_parquet(self.folder / "saes.parquet")
+
+    @cached_property
+    def paper(self) -> pd.DataFrame:
+        """The same scores under ``protocol="paper"``."""
+        return pd.read_parquet(self.folder / "paper.parquet")
+
+    @cached_property
+    def per_fold(self) -> pd.DataFrame:
+        """Every score of each fold alone: columns id, fold, tokens and the scores."""
+        return pd.read_parquet(self.folder / "per_fold.parquet")
+
+    @cached_property
+    def linear_shares(self) -> pd.DataFrame:
+        """What of SaeError a mean, a scalar gain, and the top principal components of x account for."""
+        return pd.read_parquet(self.folder / "linear_shares.parquet")
+
+    @property
+    def tokens_path(self) -> Path:
+        """The per-token table as a Parquet file."""
+        return self.folder / "tokens.parquet"
+
+    @cached_property
+    def tokens(self) -> pd.DataFrame:
+        """One row a token, in stream order: document, position, token, loss, ‖x‖², and each SAE's error
+        parts."""
+        return pd.read_parquet(self.tokens_path)
+
+    @cached_property
+    def replicates(self) -> dict[str, np.ndarray]:
+        """Score → bootstrap replicates [replicate, SAE]; a row is one resample of documents, the same for all
+        SAEs."""
+        with np.load(self.folder / "arrays.npz") as arrays:
+            return {
+                name.removeprefix("replicates "): arrays[name]
+                for name in arrays.files
+                if name.startswith("rep")
+            }
+
+    @cached_property
+    def extra(self) -> dict[str, np.ndarray]:
+        """``spectrum``: eigenvalues of cov(x), largest first; ``mean``: mean of x."""
+        with np.load(self.folder / "arrays.npz") as arrays:
+            return {name: arrays[name] for name in ("spectrum", "mean")}
+
+    def maps(self, id: str) -> CrossFit:
+        """The maps b x + c of an SAE's error: one for each fold, fitted on the others, and one of all
+        folds."""
+        self.study.sae(id)
+        with np.load(self.folder / "maps.npz") as arrays:
+            parts = [torch.from_numpy(arrays[f"{id} {name}"]) for name in ("weight", "x_mean", "y_mean")]
+        *folds, overall = (LinearMap(*one) for one in zip(*parts))
+        return CrossFit(folds, overall)
+
+    def fold_of(self) -> dict[int, int]:
+        """The fold of each scored document."""
+        table = self.tokens.drop_duplicates("document")
+        return dict(zip(table["document"].tolist(), table["fold"].tolist()))
+
+    @property
+    def held_out(self) -> dict | None:
+        """The model's held-out nats per token and byte beside n-gram models; None where there is no manifest
+        of it."""
+        return manifest(self.study).get("held_out") if self.study.model is not None else None
+
+    def decode(self, ids) -> list[str]:
+        """The text of each token id ("·" in a simulated world)."""
+        tokenizer = self._tokenizer
+        if tokenizer is None:
+            return ["·"] * len(ids)
+        return [tokenizer.decode([int(i)]) for i in ids]
+
+    @cached_property
+    def _tokenizer(self):
+        if self.study.model is None:
+            return None
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.study.data_folder() / self.study.model)
+
+    def sae(self, id: str) -> pd.Series:
+        """The row of one SAE; BadInput names the nearest ids."""
+        self.study.sae(id)
+        return self.saes.set_index("id", drop=False).loc[id]
+
+
+def manifest(study: "Study | str") -> dict:
+    """The manifest of a study's data: files, SAEs, how all of it was made; {} for a simulated world."""
+    study = Study.load(study)
+    return json.loads((study.data_folder() / "manifest.json").read_text()) if study.data else {}
+
+
+def files_of(study: Study) -> dict[str, str]:
+    """sha256 of the files that a study's numbers follow from: model, text and the SAEs that it selects."""
+    files = manifest(study).get("files", {})
+    mine = tuple(f"{entry.path}/" for entry in study.selected() if entry.path)
+    theirs = tuple(f"{entry.path}/" for entry in study.saes if entry.path and f"{entry.path}/" not in mine)
+    return {name: about["sha256"] for name, about in files.items() if not name.startswith(theirs)}
+
+
+def measure(
+    study: "Study | str",
+    *,
+    contexts_a_batch: int = 16,
+    memory: int = 1_000_000_000,
+    progress: Callable[[str], None] | None = None,
+    fresh: bool = False,
+) -> Measurement:
+    """The decomposition of every SAE of a study, computed once and kept by content.
+
+    ``contexts_a_batch`` and ``memory`` (bytes in which activations and codes are kept between passes) change
+    the cost, not the numbers. Raises BadInput for whatever the study cannot be measured with: a damaged
+    weight file, tokens outside the vocabulary, fewer documents than folds, NaN activations. Cost: one pass of
+    the model and the SAEs if their codes fit the memory, three if not; memory beyond that O(folds × SAEs ×
+    d_model²).
+    """
+    study = Study.load(study)
+    if study.data:
+        cache.verify(study.data_folder())
+    key = cache.key_of(
+        study=study.fingerprint(),
+        code=provenance.key(provenance.of(compute)),
+        versions=cache.versions(),
+        files=files_of(study),
+    )
+    kept = cache.Kept(f"measure-{study.name}", key)
+    if fresh or kept.read(lambda path: path) is None:
+        kept.write(
+            lambda path: compute(
+                study,
+                path,
+                contexts_a_batch=contexts_a_batch,
+                memory=memory,
+                progress=progress or (lambda line: None),
+            )
+        )
+    result = kept.read(lambda path: Measurement(study, path))
+    if result is None:
+        raise BadInput(f"the result at {kept.folder} cannot be read back; is the disk full or being cleared?")
+    return result

@@ -1,0 +1,259 @@
+"""A probe: one SAE of one model, both folders, decomposed on a text. What ``darkmatter measure --model
+--sae`` runs.
+
+    asked = Request(model="my-model", sae="my-sae")
+    plan(asked)        what it would read, compute and store, without running the model
+    probe(asked)       the decomposition, nulls beside it, warnings
+
+Activations and reconstructions of the counted tokens are written to a working folder, a few documents at a
+time, so that the model runs once and a probe that was killed goes on where it was, to the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..adapters.formats import PublishedSae, load_any, match
+from ..adapters.locations import model_folder, sae_folder
+from ..adapters.models import LanguageModel, load_model
+from ..adapters.reading import EMBEDDED, Reading, is_dataset, read, texts
+from ..base.errors import BadInput
+from ..studies.request import Request
+from .answers import Answer, answer
+from .probe_arrays import SHARD, activations, discard, folder_of, held
+
+FAMILIES = {
+    "gpt2": "gpt2",
+    "gemma-2": "gemma2",
+    "gemma-3": "gemma3",
+    "llama": "llama",
+    "pythia": "gpt_neox",
+    "mistral": "mistral",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+}
+"""Parts of models' names, and transformers' types."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a probe reads and makes; everything but the model's run is done."""
+
+    request: Request
+    folders: tuple[str, str]
+    """Where the model's and the SAE's files are."""
+    model: LanguageModel = field(repr=False)
+    sae: PublishedSae = field(repr=False)
+    reads: str
+    writes: str
+    reading: Reading = field(repr=False)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that count."""
+        return int(self.reading.scored.sum())
+
+    @property
+    def shards(self) -> int:
+        """Points that a killed probe can go on from."""
+        return -(-len(self.reading.length) // SHARD)
+
+    def facts(self) -> dict:
+        """For ``--dry-run``: what is read, computed and stored."""
+        passed = int(self.reading.length.sum())
+        parameters = sum(p.numel() for p in self.model.bridge.parameters())
+        weights = sum(w.numel() for w in self.sae.sae.parameters())
+        return {
+            "model": self.request.model,
+            "sae": self.request.sae,
+            "format": self.sae.card.format,
+            "reads": self.reads,
+            "writes": self.writes,
+            "documents": len(self.reading.length),
+            "tokens": self.tokens,
+            "positions": list(self.reading.window),
+            "download": "nothing",
+            "parameters": parameters,
+            "operations": 2.0 * (passed * parameters + self.tokens * weights),
+            "stored while it runs, bytes": self.tokens * (8 * self.sae.card.d_out + 4),
+            "stored at the end": "nothing",
+            "folder": str(folder_of(self)),
+        }
+
+    def warnings(self) -> list[str]:
+        """What can be said before anything is measured."""
+        card, reading = self.sae.card, self.reading
+        found = list(card.warnings)
+        theirs, ours = family(card.model or ""), self.model.bridge.original_model.config.model_type
+        if theirs and theirs != ours:
+            found.append(f"the SAE says that it is of {card.model}, but the model's type is {ours}")
+        if card.prepend_bos and not reading.bos:
+            found.append(
+                "the SAE was trained with <bos> before each text, but the model's tokenizer has none"
+            )
+        if reading.unknown > 0.05:
+            found.append(
+                f"{reading.unknown:.0%} of the tokens are unknown to the tokenizer: does it fit the text?"
+            )
+        if reading.short:
+            what = "contexts" if self.request.packed else "documents"
+            found.append(f"{reading.short} {what} end before position {reading.window[0]} and are left out")
+        if (has := len(self.model.tokenizer)) < self.model.vocabulary / 2:
+            found.append(
+                f"the tokenizer has {has:,} tokens, the model {self.model.vocabulary:,}: is it this model's?"
+            )
+        if (each := self.tokens * (self.request.folds - 1) / self.request.folds) < 3 * card.d_out:
+            found.append(
+                (
+                    f"{each:.0f} tokens fit a map of {card.d_out} dimensions: too few for a good one; give "
+                    f"more documents"
+                )
+            )
+        return found
+
+
+def plan(
+    request: Request, *, progress: Callable[[str], None] | None = None, model: LanguageModel | None = None
+) -> Plan:
+    """Load the model (unless given), the SAE and the text, and check that they fit; BadInput for each way
+    they do not."""
+    check_device(request.device)
+    if request.text != EMBEDDED and not is_dataset(request.text):
+        texts(request.text, limit=1)  # a mistyped file is told before minutes of loading
+    tell = progress or (lambda line: None)
+    folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
+    sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
+    try:
+        model = model or load_model(
+            folders[0], name=Path(request.model).name, dtype=request.dtype, device=request.device
+        )
+    except BadInput:
+        raise
+    except Exception as error:  # transformers and transformer_lens raise many kinds for what they cannot load
+        if "tokenizer" in str(error).lower() and not any(Path(folders[0]).glob("*token*")):
+            raise BadInput(
+                f"model {request.model} has no tokenizer that can be read: put its tokenizer files into the "
+                "model's folder"
+            ) from None
+        if "ignore_mismatched_sizes" in str(error):
+            raise BadInput(
+                f"model {request.model}: its weights have other shapes than its config.json says "
+                f"(hidden_size, vocab_size, "
+                "intermediate_size, heads)"
+            ) from None
+        raise BadInput(
+            f"model {request.model} cannot be loaded ({' '.join(str(error).split())[:200]})"
+        ) from None
+    reads, writes = match(sae, model, request.site)
+    reading = read(
+        request.text,
+        model,
+        documents=request.documents,
+        positions=request.positions,
+        bos=sae.card.prepend_bos is not False,
+        packed=request.packed,
+    )
+    if len(reading.length) < request.folds:
+        raise BadInput(
+            f"{len(reading.length)} document(s) with tokens in the window cannot make {request.folds} folds; "
+            f"give at least {request.folds} documents (one .txt file is one document)"
+        )
+    return Plan(request, folders, model, sae, reads, writes, reading)
+
+
+def probe(
+    request: Request | Plan,
+    *,
+    strict: bool = False,
+    progress: Callable[[str], None] | None = None,
+    deliver: Callable[[Answer], None] | None = None,
+) -> Answer:
+    """Decompose an SAE's error on a text, beside null SAEs.
+
+    ``strict`` raises BadInput where there is a warning, as soon as there is one. ``deliver`` is given the
+    answer before the working folder goes: a kill until then costs no shard. Cost: one run of the model up to
+    the site, the SAE once, and disk of 8 bytes a counted token and dimension, freed at the end.
+    """
+    planned = plan(request, progress=progress) if isinstance(request, Request) else request
+    if strict and (warnings := planned.warnings()):
+        raise BadInput(f"strict: {'; '.join(warnings)}")
+    tell = progress or (lambda line: None)
+    folder = folder_of(planned)
+    with held(folder):
+        try:
+            answer = _answer(planned, folder, tell)
+        except BadInput:  # what it has will be of no use to another try
+            discard(folder)
+            raise
+        if deliver:
+            deliver(answer)
+        discard(folder)
+    if strict and answer.warnings:
+        raise BadInput(f"strict: {'; '.join(answer.warnings)}")
+    return answer
+
+
+def _answer(planned: Plan, folder: Path, tell) -> Answer:
+    request, sae, read = planned.request, planned.sae, planned.reading
+    x, x_hat, l0 = activations(planned, folder, tell)
+    where = planned.reads if planned.reads == planned.writes else f"{planned.reads} → {planned.writes}"
+    about = {
+        "sae": sae.card.to_dict() | {"id": sae.id, "reads": planned.reads, "writes": planned.writes},
+        "request": asdict(request),
+        "positions": list(read.window),
+        "token_sha256": read.sha256,
+    }
+    text = f"{request.text} (packed: a context stands for a document)" if request.packed else request.text
+    said = {
+        {"model": "the SAE says it is of", "l0": "L0 as published"}.get(k, k): v
+        for k, v in sae.card.to_dict().items()
+    }
+    facts = {
+        "model": request.model,
+        "SAE": request.sae,
+        **said,
+        "text": text,
+        "positions": "{}:{}".format(*read.window),
+        "sha256 of the token ids": read.sha256,
+    }
+    return answer(
+        x,
+        x_hat,
+        np.repeat(read.document, read.scored),
+        folds=request.folds,
+        bootstrap=request.bootstrap,
+        seed=request.seed,
+        width=sae.width,
+        l0=float(l0.mean()),
+        published=sae.card.l0,
+        warnings=tuple(planned.warnings()),
+        about=about,
+        facts=facts,
+        plan=planned,
+        tell=tell,
+        title=f"{sae.id} ({sae.card.format}, {sae.card.architecture}, {sae.card.d_sae:,} latents) · "
+        f"{planned.model.name} · {where}",
+    )
+
+
+def family(model: str) -> str | None:
+    """transformers' type of a model by its name; None for a name that says nothing of it."""
+    return next((kind for part, kind in FAMILIES.items() if part in model.lower()), None)
+
+
+def check_device(device: str) -> None:
+    """BadInput unless tensors can be put on ``device``."""
+    try:
+        if torch.device(device).type not in ("cpu", "cuda", "mps"):
+            raise ValueError("not one to compute on")
+        torch.zeros(1, device=device)
+    except Exception as error:  # torch raises many kinds
+        raise BadInput(
+            f"device '{device}' cannot be used here ({' '.join(str(error).split())[:80]}); "
+            f"there {'are cuda and cpu' if torch.cuda.is_available() else 'is cpu'}"
+        ) from None

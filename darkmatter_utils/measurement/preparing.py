@@ -1,0 +1,267 @@
+"""Make a study of a recipe: bring its files here, check that they fit, store tokens and SAEs; or say what
+that would take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from ..adapters import locations
+from ..adapters.hub import readable
+from ..adapters.saes import nearest_l0
+from ..base.cache import sha256, verify
+from ..base.errors import BadInput
+from ..stats.documents import assign_folds
+from ..studies.recipes import Recipe, folder_of
+from ..studies.saes import load_saes
+from ..studies.streams import Source
+from ..studies.study import SaeEntry, Study
+from . import forecast
+from . import one_sae as probe
+
+CHAPTERS, START = 5, 120
+"""All chapters take so many times as long as the measurement, and so many seconds to start; about so on the
+embedded study."""
+
+
+def check(recipe: Recipe) -> list[str]:
+    """What a recipe would take, as lines; BadInput for whatever does not fit. Nothing is written or
+    downloaded.
+
+    What is not here yet is told from the hub's lists; the rest is loaded, one SAE at a time, and held against
+    the others.
+    """
+    said = [choice.sentence for choice in recipe.choices()]
+    far = [
+        (request, missing)
+        for _, request in recipe.requests()
+        if (missing := locations.downloads(request.model, request.sae))
+    ]
+    if far:
+        lines = [line for request, missing in far for line in forecast.before_download(request, missing)]
+        return said + list(dict.fromkeys(lines))
+    found, seconds = _Study(recipe), 0.0
+    for planned in found:
+        facts = forecast.facts(planned)
+        said += [f"{name}: {facts[name]}" for name in ("model", "text") if not found.entries[1:]]
+        said += [f"SAE {found.entries[-1]['id']}: {facts['SAE']}, {facts['site']}"] + [
+            f"warning: {line}" for line in planned.warnings()
+        ]
+        seconds += forecast.seconds(planned)
+    found.settled()
+    return list(dict.fromkeys(said)) + [
+        "download: nothing",
+        f"compute: the measurement about {forecast.time_of(seconds)} on {recipe.device}, all chapters "
+        f"about {forecast.time_of(START + CHAPTERS * seconds)}",
+        f"store: about {readable(found.bytes)} in {folder_of(recipe)}",
+    ]
+
+
+class _Study:
+    """The SAEs of a recipe, planned one after the other; each is let go before the next is loaded."""
+
+    def __init__(self, recipe: Recipe, tell: Callable[[str], None] | None = None):
+        self.recipe, self.tell = recipe, tell or (lambda line: None)
+        self.entries: list[dict] = []
+        self.warnings: list[str] = []
+        self.sources: dict[str, str] = {}
+        self.first, self.bytes = None, 0
+
+    def __iter__(self):
+        """Each SAE's `probe.Plan`, once it is known to fit the others."""
+        named: dict[str, str] = {}
+        for suite, request in self.recipe.requests():
+            self.tell(f"prepare: {request.sae}")
+            planned = probe.plan(request, progress=self.tell, model=self.first and self.first.model)
+            if (twin := named.setdefault(planned.folders[1], request.sae)) is not request.sae:
+                raise BadInput(
+                    f"study {self.recipe.name}: {request.sae} and {twin} are one SAE; list it once"
+                )
+            entry = _entry(planned, suite, [entry["id"] for entry in self.entries])
+            self.entries.append(entry)
+            self.warnings += [f"{entry['id']}: {line}" for line in planned.sae.card.warnings]
+            self.warnings += [
+                line
+                for line in planned.warnings()
+                if line not in (*self.warnings, *planned.sae.card.warnings)
+            ]
+            self.sources[entry["id"]] = locations.pinned(request.sae, planned.folders[1])
+            self.bytes += sum(weight.nbytes for weight in planned.sae.sae.parameters())
+            if self.first is None:
+                self.sources["model"] = locations.pinned(self.recipe.model, planned.folders[0])
+                self.first = dataclasses.replace(planned, sae=None)
+            elif planned.reading.sha256 != self.first.reading.sha256:
+                self.warnings.append(
+                    (
+                        f"{entry['id']} was trained with another opening of its contexts (<bos>) than "
+                        f"{self.entries[0]['id']}"
+                    )
+                )
+            yield planned
+
+    def settled(self) -> str:
+        """The study's site, once all SAEs are known; BadInput where the main ones are at several, or the text
+        is too short."""
+        name = self.recipe.name
+        sites = sorted({entry["site"] for entry in self.entries if not entry["suite"]})
+        if len(sites) > 1:
+            raise BadInput(
+                f"study {name}: its SAEs are at {', '.join(sites)}; a study has one site, those of "
+                f"other sites belong "
+                "into its suites"
+            )
+        if again := [entry["id"] for entry in self.entries if entry["suite"] and entry["site"] == sites[0]]:
+            raise BadInput(
+                f"study {name}: {again[0]} is at the study's own site, {sites[0]}; list it among its saes"
+            )
+        if (count := int(self.full.sum())) < self.recipe.folds:
+            raise BadInput(
+                f"study {name}: {count} documents reach position {self.recipe.window[1]}, too few for "
+                f"{self.recipe.folds} "
+                "folds; end the window earlier or give longer documents"
+            )
+        return sites[0]
+
+    @property
+    def full(self):
+        """Which contexts fill the window: those that end before it does are left out."""
+        return self.first.reading.length >= self.recipe.window[1]
+
+
+def check_ready(study: Study) -> None:
+    """BadInput for what a study that needs no preparing cannot be measured with. Cost: its files are read."""
+    source = Source(study)
+    if study.data:
+        verify(folder := study.data_folder())
+        if study.model is not None and not (folder / study.model).is_dir():
+            raise BadInput(f"study {study.name}: its data has no model '{study.model}'")
+    counts = source.document_tokens()
+    assign_folds(list(counts), list(counts.values()), study.folds, seed=study.seed)
+    load_saes(study, source)
+
+
+def sources(made: Path) -> dict[str, str]:
+    """What a prepared study's model and SAEs were brought from, by revision where the hub has one."""
+    return json.loads((made.parent / "data" / "manifest.json").read_text())["sources"]
+
+
+def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) -> Path:
+    """Bring the files here, check them, store token ids and SAEs; the path of the study's file.
+
+    Raises BadInput as `probe.plan` does, where the main SAEs are of several sites, and where too few
+    documents fill the window. Cost: the downloads, and the SAEs' size on disk. Written beside and put in
+    place in one step.
+    """
+    folder = folder_of(recipe)
+    made = (
+        folder / f"{recipe.name}.yaml"
+    )  # its name is the study's: where pages and records go follows from it
+    if made.is_file():
+        return made
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}-part-"))
+    try:
+        found = _Study(recipe, progress)
+        for planned in found:
+            planned.sae.sae.save_model(part / "data" / found.entries[-1]["path"])
+        site, first = found.settled(), found.first
+        _suite([entry for entry in found.entries if not entry["suite"]], recipe.l0 or recipe.grid.get("l0"))
+        np.savez_compressed(
+            part / "data" / "tokens.npz",
+            score_tokens=first.reading.tokens[found.full].astype(np.int32),
+            score_document=first.reading.document[found.full].astype(np.int32),
+        )
+        shutil.copytree(Path(first.folders[0]), part / "data" / "model", copy_function=_link)
+        _manifest(
+            part / "data",
+            dict(
+                saes=found.entries,
+                warnings=found.warnings,
+                sources=found.sources,
+                model=dict(parameters=sum(weight.numel() for weight in first.model.bridge.parameters())),
+                text=dict(source=recipe.text, packed=recipe.packed, sha256=first.reading.sha256),
+            ),
+        )
+        (part / made.name).write_text(yaml.safe_dump(_study(recipe, site), sort_keys=False))
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return made
+
+
+def _entry(planned, suite: str, taken: list[str]) -> dict:
+    """What the manifest says of an SAE."""
+    if planned.reads != planned.writes:
+        raise BadInput(
+            f"SAE {planned.sae.id} is a transcoder; a study's SAEs read and write one site "
+            "(darkmatter measure takes transcoders)"
+        )
+    card = planned.sae.card
+    id = f"w{card.d_sae}-l0-{card.l0:g}" if card.l0 else planned.sae.id
+    id = f"{suite}-{planned.reads}-{id}" if suite else id
+    id = id if id not in taken else f"{id}-{len(taken)}"
+    return dict(
+        id=id,
+        kind=card.architecture,
+        width=card.d_sae,
+        l0=float(card.l0) if card.l0 else None,
+        site=planned.reads,
+        seed=0,
+        main=not suite,
+        path=f"saes/{id}",
+        suite=suite,
+    )
+
+
+def _suite(entries: list[dict], l0: float | None) -> None:
+    """Mark, at each width, the SAE whose published L0 is nearest to ``l0``; those without one stay in."""
+    known = [entry for entry in entries if entry["l0"]]
+    if not known:
+        return
+    wanted = l0 or statistics.median(entry["l0"] for entry in known)
+    for width in {entry["width"] for entry in known}:
+        there = [entry for entry in known if entry["width"] == width]
+        chosen = nearest_l0([SaeEntry(entry["id"], l0=entry["l0"]) for entry in there], wanted).id
+        for entry in there:
+            entry["main"] = entry["id"] == chosen
+
+
+def _manifest(folder: Path, about: dict) -> None:
+    files = {
+        path.relative_to(folder).as_posix(): dict(bytes=path.stat().st_size, sha256=sha256(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    (folder / "manifest.json").write_text(json.dumps(about | dict(files=files), indent=1))
+
+
+def _study(recipe: Recipe, site: str) -> dict:
+    return dict(
+        name=recipe.name,
+        title=recipe.title or recipe.name,
+        model="model",
+        data="./data",
+        text="score",
+        site=site,
+        window=list(recipe.window),
+        folds=recipe.folds,
+        seed=recipe.seed,
+        bootstrap=recipe.bootstrap,
+        dtype=recipe.dtype,
+        model_dtype=recipe.model_dtype,
+        device=recipe.device,
+        saes="manifest",
+    )
+
+
+def _link(source: str, target: str) -> None:
+    os.symlink(Path(source).resolve(), target)

@@ -1,0 +1,160 @@
+"""The arrays of a probe: activations and reconstructions on disk, written shard by shard, picked up again
+when killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..base import cache, provenance
+from ..base.errors import BadInput
+from ..base.provenance import Name
+
+SHARD = 8
+"""Documents between two points that a killed probe can go on from."""
+MODULES = (Name("measurement.probe_arrays"), Name("adapters.reading"), Name("adapters.formats"))
+"""Modules on whose sources, and those that they import, the arrays depend."""
+
+
+def folder_of(planned) -> Path:
+    """Where a probe keeps what it has so far: a name that follows from everything the activations follow
+    from."""
+    asked = {
+        k: v
+        for k, v in asdict(planned.request).items()
+        if k not in ("folds", "bootstrap", "seed", "text", "documents")
+    }
+    stamps = {}
+    for name in planned.folders:
+        files = sorted(file for file in Path(name).absolute().rglob("*") if file.is_file())
+        stamps[str(Path(name).absolute())] = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    reading = planned.reading
+    key = cache.key_of(
+        asked=asked,
+        files=stamps,
+        tokens=reading.sha256,
+        window=reading.window,
+        versions=cache.versions(),
+        code=provenance.key(provenance.closure(MODULES)),
+        threads=torch.get_num_threads(),
+    )
+    return cache.cache_folder() / f"probe-{key}"
+
+
+def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(x, Sae(x), L0) of the counted tokens, memory-mapped; a shard that is marked done is not made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reading, d_out = planned.reading, planned.sae.card.d_out
+    edges = np.concatenate([[0], np.cumsum(reading.scored)])
+    shape = (int(edges[-1]), d_out)
+    arrays = {
+        name: _open(folder / f"{name}.npy", kind, size)
+        for name, kind, size in (
+            ("x", np.float32, shape),
+            ("x_hat", np.float32, shape),
+            ("l0", np.int32, shape[:1]),
+        )
+    }
+    start, stop = reading.window
+    began, made = time.monotonic(), 0
+    if found := sum(1 for _ in folder.glob("done-*")):
+        tell(f"going on: {found} of {planned.shards} shards are there already")
+    for shard in range(planned.shards):
+        done = folder / f"done-{shard:05d}"
+        if done.exists():
+            continue
+        rows = slice(shard * SHARD, (shard + 1) * SHARD)
+        for row in range(*rows.indices(len(reading.length))):
+            length = min(int(reading.length[row]), stop)
+            tokens = torch.from_numpy(reading.tokens[row : row + 1, :length]).to(planned.request.device)
+            read_at, written = _run(planned, tokens)
+            hat, l0 = planned.sae.reconstruct(read_at[0, start:])
+            at = slice(int(edges[row]), int(edges[row + 1]))
+            for name, value in (("x", written[0, start:]), ("x_hat", hat), ("l0", l0)):
+                if not torch.isfinite(value).all():
+                    what = (
+                        f"the activation at {planned.writes}" if name == "x" else "the SAE's reconstruction"
+                    )
+                    raise BadInput(
+                        f"{what} is NaN or infinite in document {reading.document[row]}; use a wider dtype"
+                    )
+                arrays[name][at] = value.cpu().float().numpy()
+        for array in arrays.values():
+            array.flush()
+        done.touch()
+        last = min(rows.stop, len(reading.length))
+        made += int(edges[last] - edges[rows.start])
+        rate = made / max(time.monotonic() - began, 1e-9)
+        left = (edges[-1] - edges[last]) / rate
+        tell(
+            (
+                f"activations: shard {shard + 1} of {planned.shards}, documents {last} of "
+                f"{len(reading.length)}, {rate:,.0f} tokens/s, {left:,.0f} s left"
+            )
+        )
+    return arrays["x"], arrays["x_hat"], arrays["l0"]
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Inside the ``with``, no other process measures the same; BadInput where one does already."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: then nothing stands in the way of a second one
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    name = folder.with_name(f"{folder.name}.lock")
+    with name.open("a") as lock:  # the system frees it when the process ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not name.exists() or os.fstat(lock.fileno()).st_ino != name.stat().st_ino:
+                raise OSError  # another process ended, and took its lock's file away, in this moment
+        except OSError:
+            raise BadInput("the same is being measured by another process; wait for it, or end it") from None
+        for left in folder.parent.glob(f"{folder.name}-done-*"):  # of a kill inside `discard`
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            yield
+        finally:
+            name.unlink(missing_ok=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a probe's arrays; its name goes first, so that a kill half-way leaves nothing that looks
+    whole."""
+    gone = folder.with_name(f"{folder.name}-done-{os.getpid()}")
+    if not folder.exists():
+        return
+    os.replace(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _run(planned, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if planned.reads == planned.writes:
+        found = planned.model.activations(tokens, planned.reads)
+        return found, found
+    found, _ = planned.model.run(tokens, [planned.reads, planned.writes])
+    return found[planned.reads], found[planned.writes]
+
+
+def _open(path: Path, dtype, shape) -> np.memmap:
+    """The array of an interrupted probe, or a new one, put in place when it has its size."""
+    if not path.exists():
+        part = path.with_suffix(".part")
+        np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
+        with part.open(
+            "r+b"
+        ) as file:  # takes the room now: a disk that fills up under a memory map kills the process
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+        os.replace(part, path)
+    return np.lib.format.open_memmap(path, mode="r+")

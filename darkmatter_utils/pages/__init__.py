@@ -1,0 +1,1 @@
+"""Figures and tables that have not yet gone home to their chapters."""

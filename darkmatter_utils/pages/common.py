@@ -1,0 +1,225 @@
+"""What the chapters say in words and tables: claims with verdicts, cards, numbers with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from ..base.words import interval, percent, plain
+from ..charts.tables import Table, Words, as_text
+from ..claims.evidence import shares_by_width
+from ..claims.ledger import claim
+from ..claims.rules import Verdict
+from ..measurement import warning_signs
+from ..measurement.measure import manifest
+from ..measurement.scaling import per_doubling, steps
+from ..measurement.widths import Suite
+
+
+def opening(number: int, verdict: Verdict, study) -> Words:
+    """The claim and its verdict on a study, for the first screen of its chapter."""
+    entry = claim(number)
+    return Words(
+        f"> **Claim {number} of the paper.** {entry.short} The paper: {entry.paper} "
+        f"({entry.paper_source}).\n>\n"
+        f"> {verdict.markdown(study)}"
+    )
+
+
+def question(statement: str, verdict: Verdict, study) -> Words:
+    """A statement that is this book's own and its verdict, for the first screen of a chapter without a
+    claim."""
+    return Words(f"> **What this chapter checks.** {statement}\n>\n> {verdict.markdown(study)}")
+
+
+def rule_of(number: int) -> Words:
+    """The rule that judged a claim, in words, and what would falsify the claim."""
+    entry = claim(number)
+    return Words(
+        f"**The rule for claim {number}.** {entry.rule} {entry.written}\n\n"
+        f"**What would show it wrong:** {entry.falsifier}."
+    )
+
+
+def suite_table(*suites: Suite, names: Mapping[str, str], style: Callable[[float], str] = plain) -> Table:
+    """One row a width: each metric with its interval, and the number of trained SAEs behind it."""
+    frame = pd.DataFrame({"width": suites[0].widths, "seeds": suites[0].seeds})
+    for suite in suites:
+        frame[names[suite.metric]] = [interval(e, style) for e in suite.estimates().values()]
+    return Table(frame, {names[suite.metric]: str for suite in suites})
+
+
+NAMES = {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}
+"""Metrics as tables name them."""
+LOSSES = {
+    "unigram": "held-out loss of a unigram model",
+    "bigram": "held-out loss of a bigram model",
+    "trigram": "held-out loss of a trigram model",
+    "nats_per_token": "held-out loss of the model",
+}
+"""Losses of a manifest's ``held_out``, in the order in which the card shows them."""
+
+
+def card_table(measurement) -> Table:
+    """The study's card: model, text, held-out losses."""
+    card, held, about = measurement.card, measurement.held_out or {}, manifest(measurement.study)
+    facts = {
+        "study": measurement.study.title,
+        "model": card.get("model") or "none: activations are simulated",
+        "parameters of the model": about.get("model", {}).get("parameters"),
+        "tokens it was trained on": about.get("model", {}).get("tokens_seen"),
+        "text that is scored": about.get("text", {}).get("source")
+        or ", ".join(about.get("held_out_distributions", [])),
+        "token ids, sha256": about.get("text", {}).get("sha256"),
+        "revisions": ", ".join(name for name in about.get("sources", {}).values() if "@" in name),
+        "site": card["site"],
+        "d_model": card["d_model"],
+        "documents": card["documents"],
+        "contexts": card["contexts"],
+        "context length": card["context"],
+        "scored tokens": card["tokens"],
+        "scored positions": f"{card['window'][0]} to {card['window'][1] - 1}",
+    }
+    facts |= {
+        f"{words} (nats per token)": f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held
+    }
+    if "nats_per_byte" in held:
+        facts["the same per byte of text (nats)"] = f"{held['nats_per_byte']:.2f}"
+    facts = {name: value for name, value in facts.items() if value not in (None, "")}
+    return Table(pd.DataFrame({"": list(facts), "value": [as_text(value) for value in facts.values()]}))
+
+
+def warnings_of(measurement, *, most: int | None = None) -> Words:
+    """What to be wary of before the study's numbers are believed, at most so many lines; "" where there is
+    nothing."""
+    signs = warning_signs.of_study(measurement)
+    if not signs:
+        return Words("")
+    told = [sign.replace("<", "&lt;").replace(" -", " \u2212") for sign in signs[:most]]
+    told += [f"and {len(signs) - len(told)} more, which chapter 01 lists"] if len(told) < len(signs) else []
+    lines = "\n".join(f"> - {sign}" for sign in told)
+    return Words(f"> **Warning: the numbers of this study may not be what they seem.**\n>\n{lines}")
+
+
+def sae_table(measurement) -> Table:
+    """Every SAE of the study: width, L0, dead latents, FVU."""
+    saes = measurement.saes
+    frame = saes[["id", "kind", "width", "l0_target", "l0", "dead", "fvu"]].copy()
+    frame["fvu"] = [f"{row.fvu:.3f} [{row.fvu_low:.3f}, {row.fvu_high:.3f}]" for row in saes.itertuples()]
+    frame["main"] = saes["main"].astype(bool)
+    names = {
+        "id": "SAE",
+        "l0_target": "target L0",
+        "l0": "L0 on the scored tokens",
+        "dead": "dead latents",
+        "fvu": "FVU",
+        "main": "in the width suite",
+    }
+    share = lambda value: "–" if pd.isna(value) else percent(value, 1)
+    return Table(frame.rename(columns=names), {"dead latents": share, "FVU": str})
+
+
+def about_study(measurement) -> str:
+    """One paragraph on what is studied: it precedes every number of the index."""
+    card, held = measurement.card, measurement.held_out
+    text = (
+        f"**What is studied here: {measurement.study.title}.** {card['tokens']:,} tokens of "
+        f"{card['documents']:,} documents are scored, with {len(measurement.saes)} SAEs of activations of "
+        f"{card['d_model']} dimensions. "
+    )
+    if not card.get("model"):
+        return (
+            text + "There is no language model: the activations are simulated, and all their parts are known."
+        )
+    if not held:
+        return text + "How well the model predicts text is not known."
+    return text + (
+        f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, where "
+        f"a trigram model of the same training text needs {held['trigram']:.2f}. What holds here need not "
+        "hold for a large model, nor the other way round."
+    )
+
+
+def share_table(measurement) -> Table:
+    """At each width: FVU beside the gain's R², the constant's share, and R² before and after shrinkage is
+    undone.
+    """
+    names = {
+        "fvu": "FVU",
+        "gain": "R² of a scalar gain",
+        "full": "R² of all of x",
+        "scale": "best scale of Sae(x)",
+        "after": "R² of all of x, rescaled",
+        "mean": "a constant's share of the squared error",
+    }
+    frame = shares_by_width(measurement)[["width", *names]].rename(columns=names)
+    styles = {names[n]: lambda v: plain(v, 3) for n in ("fvu", "gain", "full", "scale", "after")}
+    return Table(frame, styles | {names["mean"]: lambda v: percent(v, 1)})
+
+
+def estimates_table(estimates: Mapping, *, style: Callable[[float], str] = plain, header: str = "value"):
+    """Named estimates with their intervals; says so where there are none."""
+    known = {name: e for name, e in estimates.items() if e is not None}
+    if not known:
+        return Words("*This study has too few widths at one L0.*")
+    return Table(
+        pd.DataFrame({"": list(known), header: [interval(e, style) for e in known.values()]}), {header: str}
+    )
+
+
+def steps_table(*suites: Suite) -> Table:
+    """The change between neighbouring widths, per doubling, then the slope's change and that of all of
+    them."""
+    columns = {}
+    for suite in suites:
+        each, whole = steps(suite)
+        rows = {f"{a:,} to {b:,} latents": e for (a, b), e in each.items()}
+        rows |= {
+            "each doubling, from the slope": per_doubling(suite),
+            "from the narrowest to the widest": whole,
+        }
+        columns[NAMES[suite.metric]] = {
+            name: interval(e, lambda v: percent(v, 1)) for name, e in rows.items() if e is not None
+        }
+    frame = pd.DataFrame(columns).rename_axis("change per doubling of the width").reset_index()
+    return Table(frame, dict.fromkeys(columns, str))
+
+
+def seeds_table(*suites: Suite) -> Table:
+    """What documents and what seeds add to the interval: one row a width and metric."""
+    rows = []
+    for suite in suites:
+        for column, width in enumerate(suite.widths):
+            spread = [np.log(r[:, column]).std() for r in (suite.documents_only, suite.replicates)]
+            rows.append(
+                {
+                    "part": NAMES[suite.metric],
+                    "width": width,
+                    "trained seeds": suite.seeds[column],
+                    "standard error, documents": spread[0],
+                    "documents and seeds": spread[1],
+                }
+            )
+    return Table(
+        pd.DataFrame(rows),
+        dict.fromkeys(("standard error, documents", "documents and seeds"), lambda v: percent(v, 1)),
+    )
+
+
+def left_out_table(missed: pd.DataFrame):
+    """Each left-out width: measured, predicted with and without a floor, the misses in standard errors."""
+    if missed.empty:
+        return Words("*This study has too few widths at one L0.*")
+    names = {
+        "fvu": "FVU",
+        "predicted": "predicted, with a floor",
+        "miss": "missed by (SE)",
+        "predicted_c0": "predicted, c = 0",
+        "miss_c0": "c = 0 missed by (SE)",
+    }
+    three, one = (lambda v: f"{v:.3f}"), (lambda v: f"{v:+.1f}".replace("-", "−"))
+    return Table(
+        missed.rename(columns=names), {names[n]: one if n.startswith("miss") else three for n in names}
+    )

@@ -1,0 +1,140 @@
+"""Results that travel: a study's kept results as one file, made on one machine and read on another."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+from ..base.cache import cache_folder, sha256, versions
+from ..base.errors import BadInput
+from .study import Study
+
+ABOUT = "about.json"
+SAFE = re.compile(r"[\w.-]+/[\w. -]+")
+"""A member's name: a result's folder and a file in it; nothing that leads elsewhere."""
+
+
+def results(study: Study) -> list[Path]:
+    """Folders of the study's results that are in the cache and whole: its measurements and what chapters
+    keep."""
+    named = re.compile(rf".+-{re.escape(study.name)}-[0-9a-f]{{32}}")
+    found = [path for path in sorted(cache_folder().glob("*")) if named.fullmatch(path.name)]
+    return [path for path in found if _whole(path)]
+
+
+def export(study: Study, path: Path) -> list[str]:
+    """Write the study's results to ``path`` (.tar), with every file's digest; the names of what is in it.
+
+    Raises BadInput where nothing has been measured. Written beside and put in place in one step.
+    """
+    if path.exists() and not path.is_file() or path.is_symlink():
+        raise BadInput(f"{path} is not a plain file that may be replaced; give another name")
+    found = results(study)
+    if not found:
+        raise BadInput(f"study {study.name} has no results here; run: darkmatter measure {study.name}")
+    files = {
+        f"{folder.name}/{file.name}": sha256(file) for folder in found for file in sorted(folder.iterdir())
+    }
+    about = {
+        "study": study.to_dict(),
+        "fingerprint": study.fingerprint(),
+        "versions": versions(),
+        "files": files,
+    }
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with tarfile.open(part, "w") as archive:
+            text = json.dumps(about, indent=1, sort_keys=True).encode()
+            member = tarfile.TarInfo(ABOUT)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+            for name in files:
+                archive.add(cache_folder() / name, arcname=name, filter=_plain)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return [folder.name for folder in found]
+
+
+def verify(path: Path) -> dict:
+    """Check every file of an export against its digest; what it is about. Raises BadInput naming the first
+    that differs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return _unpacked(path, Path(scratch))
+
+
+def bring_in(path: Path) -> tuple[dict, list[str]]:
+    """Put an export's results into this machine's cache; (what it is about, the folders that are new).
+
+    Raises BadInput as `verify` does, before anything is put in place. A result is used where study, files,
+    sources and library versions are those it was made with; otherwise it lies idle.
+    """
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    scratch, new = Path(tempfile.mkdtemp(dir=cache_folder(), prefix="import-")), []
+    try:
+        about = _unpacked(path, scratch)
+        for folder in sorted({name.partition("/")[0] for name in about["files"]}):
+            if not _whole(scratch / folder):
+                raise BadInput(f"{path.name}: the result {folder} is not whole")
+            if not _whole(cache_folder() / folder):
+                shutil.rmtree(cache_folder() / folder, ignore_errors=True)
+                os.replace(scratch / folder, cache_folder() / folder)
+                new.append(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return about, new
+
+
+def _unpacked(path: Path, folder: Path) -> dict:
+    if not path.is_file():
+        raise BadInput(f"there is no file {path}; make one with: darkmatter study export STUDY {path.name}")
+    try:
+        with tarfile.open(path) as archive:
+            about = json.loads(archive.extractfile(ABOUT).read())
+            for name, digest in about["files"].items():
+                if not SAFE.fullmatch(name) or ".." in name:
+                    raise BadInput(
+                        (
+                            f"{path.name} holds '{name}', which is no result's file; it was not made by "
+                            f"darkmatter"
+                        )
+                    )
+                (folder / name).parent.mkdir(exist_ok=True)
+                with archive.extractfile(name) as source, (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                if sha256(folder / name) != digest:
+                    raise BadInput(
+                        (
+                            f"{path.name}: {name} was altered or damaged (its sha256 is not the export's); "
+                            f"export again"
+                        )
+                    )
+    except BadInput:
+        raise
+    except (tarfile.TarError, KeyError, ValueError, TypeError, AttributeError, EOFError) as error:
+        why = " ".join(str(error).split())[:100]
+        raise BadInput(
+            f"{path.name} is not a whole export of a study ({type(error).__name__}: {why}); copy it again"
+        ) from None
+    return about
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        digests = json.loads((folder / "seal.json").read_text())
+        return all(sha256(folder / name) == digest for name, digest in digests.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = ""
+    member.mode = 0o644
+    return member

@@ -1,0 +1,288 @@
+"""A study of one's own: ten lines of YAML that name a model, SAEs and a text; prepared once, then a study
+like any other.
+
+    name: mine
+    model: FOLDER            # or a name on the hub
+    saes: [FOLDER, release/id]
+    text: text.jsonl         # what `reading.texts` reads
+    documents: 300
+    window: [200, 1023]
+
+`preparing.prepare` resolves names, checks that all fits, stores token ids, and writes every SAE in one
+format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..adapters import sae_grid
+from ..base import yaml_files
+from ..base.cache import cache_folder, key_of
+from ..base.errors import BadInput, nearest
+from ..base.places import STUDIES
+from .request import Request
+from .study import DTYPES, FINDERS, MODEL_DTYPES, _typed, study_names
+
+RECIPES = STUDIES / "recipes"
+SUITES = {
+    "depth": "the same widths at other layers (chapter 03)",
+    "sites": "earlier sites: attention, MLP, residual (chapter 12)",
+}
+"""What SAEs beside the main ones can be for."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a study is made of. Raises BadInput for a contradiction."""
+
+    name: str
+    model: str
+    """Transformers folder, or a name on the hub; ``@REVISION`` may follow."""
+    text: str
+    title: str = ""
+    saes: list = field(default_factory=list)
+    """SAEs: folders of a published format, or names; relative folders start at the file."""
+    grid: dict = field(default_factory=dict)
+    """Instead: those of the paper's list: model, site, layer, l0 and take (`sae_grid.TAKE`: at each width the
+    SAE nearest to that L0, the two around it, or all)."""
+    suites: dict = field(default_factory=dict)
+    """SAEs beside these, by what they are for: a list of folders or names for each of `SUITES`."""
+    site: str | None = None
+    l0: float | None = None
+    """L0 of the suite in which widths are compared, at each width the SAE nearest to it; None: the median of
+    those published."""
+    documents: int = 300
+    packed: bool = False
+    """Short documents share a context, which then stands for a document (`reading.pack`)."""
+    window: tuple[int, int] = (200, 1023)
+    """First position that counts and the one after the last; documents shorter than its end are left out."""
+    folds: int = 5
+    seed: int = 0
+    bootstrap: int = 1000
+    dtype: str = "float32"
+    """Of the SAEs, and of the model unless `model_dtype` says otherwise."""
+    model_dtype: str | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        yaml_files.check_name(self.name)
+        if self.name in study_names():
+            raise BadInput(f"study {self.name}: that is the name of a study in the package; take another")
+        if bool(self.saes) == bool(self.grid):
+            raise BadInput(f"study {self.name}: give either saes or grid")
+        if self.dtype not in DTYPES:
+            raise BadInput(f"study {self.name}: dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
+        if self.model_dtype is not None and self.model_dtype not in MODEL_DTYPES:
+            raise BadInput(
+                f"study {self.name}: model_dtype '{self.model_dtype}' is not one of {', '.join(MODEL_DTYPES)}"
+            )
+        if (take := self.grid.get("take", sae_grid.TAKE[0])) not in sae_grid.TAKE:
+            raise BadInput(f"study {self.name}: grid takes '{take}'; {nearest(str(take), sae_grid.TAKE)}")
+        for suite, saes in self.suites.items():
+            if suite not in SUITES:
+                raise BadInput(f"study {self.name}: unknown suite '{suite}'; {nearest(str(suite), SUITES)}")
+            if not isinstance(saes, list) or not saes or not all(isinstance(name, str) for name in saes):
+                raise BadInput(f"study {self.name}: suite {suite} must be a list of folders or names")
+        if not 0 <= self.window[0] < self.window[1]:
+            raise BadInput(
+                (
+                    f"study {self.name}: window {list(self.window)} is empty; give [first position, one "
+                    f"after the last]"
+                )
+            )
+        for name, least in (("documents", 2), ("folds", 2), ("bootstrap", 100), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise BadInput(f"study {self.name}: {name} is {getattr(self, name)}; give at least {least}")
+        if not all(isinstance(l0, int | float) and l0 > 0 for l0 in (self.l0 or 1, self.grid.get("l0", 1))):
+            raise BadInput(
+                f"study {self.name}: l0 is {self.grid.get('l0', self.l0)!r}; give a number above 0"
+            )
+        if twice := {name for name in self.saes if self.saes.count(name) > 1}:
+            raise BadInput(f"study {self.name}: SAE {sorted(twice)[0]} is given twice")
+        if lacks := [key for key in ("model", "site", "layer", "l0") if self.grid and key not in self.grid]:
+            raise BadInput(f"study {self.name}: grid lacks {', '.join(lacks)}")
+
+    def names(self) -> list[tuple[str, str]]:
+        """(suite, SAE by what ``--sae`` takes): the main ones, whose suite is "", first."""
+        main = list(self.saes) or [sae.name for choice in self.choices() for sae in choice.all]
+        return [("", name) for name in main] + [
+            (suite, name) for suite, saes in self.suites.items() for name in saes
+        ]
+
+    def choices(self) -> list[sae_grid.Choice]:
+        """What of the paper's list is taken."""
+        grid = self.grid
+        return (
+            sae_grid.choose(
+                grid["model"],
+                grid["site"],
+                grid["layer"],
+                grid["l0"],
+                take=grid.get("take", sae_grid.TAKE[0]),
+            )
+            if grid
+            else []
+        )
+
+    def requests(self):
+        """(suite, `Request`) for each SAE."""
+        return [
+            (
+                suite,
+                Request(
+                    model=self.model,
+                    sae=name,
+                    site=None if suite else self.site,
+                    text=self.text,
+                    documents=self.documents,
+                    positions=self.window,
+                    packed=self.packed,
+                    dtype=self.model_dtype or self.dtype,
+                    sae_dtype=self.dtype,
+                    device=self.device,
+                    folds=self.folds,
+                    bootstrap=self.bootstrap,
+                    seed=self.seed,
+                ),
+            )
+            for suite, name in self.names()
+        ]
+
+
+def names() -> list[str]:
+    """Recipes in the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def is_recipe(source: str) -> bool:
+    """Whether a study's name or file is a recipe, rather than a study that is ready."""
+    if source in names():
+        return True
+    try:
+        found = yaml_files.read(Path(source))
+    except BadInput:
+        return False
+    return (
+        isinstance(found, dict)
+        and "data" not in found
+        and "world" not in found
+        and not found.keys().isdisjoint(("model", "grid", "text"))
+    )
+
+
+def load(source: str | Path) -> Recipe:
+    """A recipe by name or by the path of its file; BadInput for an unknown key, a wrong type, a
+    contradiction."""
+    path = RECIPES / f"{source}.yaml" if str(source) in names() else Path(source)
+    if not path.is_file():
+        raise BadInput(
+            f"no recipe of a study at {source}; {nearest(str(source), names())}, or the path of a .yaml file"
+        )
+    settings = yaml_files.read(path)
+    if not isinstance(settings, dict):
+        raise BadInput(f"{path.name} must hold keys and values (name: ..., model: ..., saes: ..., text: ...)")
+    settings = dict(settings)
+    saes = settings.pop("saes", [])
+    if not isinstance(saes, list) or not all(isinstance(name, str) for name in saes):
+        raise BadInput(f"{path.name}: saes must be a list of folders or names")
+    made = _typed(Recipe, settings | {"saes": saes}, f"study {settings.get('name', '?')}")
+
+    def near(name: str) -> str:
+        beside = path.parent / name
+        return str(beside.resolve()) if beside.exists() else name
+
+    suites = {suite: [near(name) for name in names] for suite, names in made.suites.items()}
+    return dataclasses.replace(
+        made, model=near(made.model), text=near(made.text), saes=[near(name) for name in saes], suites=suites
+    )
+
+
+def found(source: str | Path) -> Path | None:
+    """The file of the study that was prepared of a recipe, by its name or file; None for another study."""
+    return prepared(load(source)) if is_recipe(str(source)) else None
+
+
+FINDERS.append((found, names))
+
+
+def folder_of(recipe: Recipe) -> Path:
+    """Where a recipe's study is, or will be."""
+    asked = dataclasses.asdict(recipe)
+    return cache_folder() / f"study-{recipe.name}-{key_of(recipe=asked, files=_stamps(recipe))[:12]}"
+
+
+def prepared(recipe: Recipe) -> Path:
+    """The study file that `prepare` wrote; BadInput says how to make it."""
+    path = folder_of(recipe) / f"{recipe.name}.yaml"
+    if not path.is_file():
+        raise BadInput(
+            f"study {recipe.name} is not prepared here: its model, SAEs and tokens come from elsewhere; run: "
+            f"darkmatter study prepare {recipe.name if recipe.name in names() else 'FILE'}"
+        )
+    return path
+
+
+NEW = """# A study of your own: darkmatter study check {file}, then prepare, then build --study {file}
+name: {name}
+model: {model}  # a transformers folder, or a name on the hub
+saes: [{sae}]  # folders of any published format, or SAELens' release/id
+# site: blocks.8.hook_resid_pre  # only where the SAEs do not say where they read
+text: {text}  # .txt, .jsonl or .parquet file, a folder of them, a dataset's name, or embedded
+documents: 300
+window: {window}  # positions that count; shorter documents are left out
+dtype: float32
+device: cpu
+"""
+
+
+def new(
+    path: Path,
+    *,
+    model: str = "gpt2",
+    sae: str = "gpt2-small-res-jb/blocks.8.hook_resid_pre",
+    text: str = "embedded",
+) -> str:
+    """Write a recipe to start from, its window inside the model's context; the text. Raises BadInput where
+    there is a file already."""
+    if path.exists() or path.is_symlink():
+        raise BadInput(f"{path} is there already; give another name")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"there is no folder {path.parent}")
+    yaml_files.check_name(path.stem)
+    made = NEW.format(
+        file=path.name, name=path.stem, model=model, sae=sae, text=text, window=_window(path.parent / model)
+    )
+    path.write_text(made)
+    return made
+
+
+def _window(model: Path) -> list[int]:
+    """The paper's window, or what of it a local model's context holds."""
+    try:
+        about = json.loads((model / "config.json").read_text())
+        context = next(
+            about[key] for key in ("max_position_embeddings", "n_positions", "n_ctx") if key in about
+        )
+    except (OSError, ValueError, TypeError, StopIteration):
+        return [200, 1023]
+    return [200, 1023] if context >= 1023 else [context // 8, context]
+
+
+def _stamps(recipe: Recipe) -> str:
+    """A digest of the sizes and times of the local files that a recipe names."""
+    found = []
+    for name in (recipe.model, recipe.text, *(name for _, name in recipe.names())):
+        files = (
+            [Path(name)]
+            if Path(name).is_file()
+            else sorted(Path(name).rglob("*"))
+            if Path(name).is_dir()
+            else []
+        )
+        found += [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()

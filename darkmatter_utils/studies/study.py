@@ -1,0 +1,305 @@
+"""What is studied: one typed dataclass, read from a YAML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ..base import yaml_files
+from ..base.errors import BadInput, nearest
+from ..base.places import DATA, STUDIES
+
+FORMAT_TESTS = ("nano",)
+"""Studies that speak of no claim: they are not among every study."""
+DTYPES = ("float64", "float32")
+"""Of the SAEs. Sums are float64 whatever the study says."""
+MODEL_DTYPES = (*DTYPES, "bfloat16", "float16")
+"""Of the model."""
+
+
+FINDERS: list[tuple[Callable[[str | Path], Path | None], Callable[[], list[str]]]] = []
+"""Who else finds a study's file by name or path, and names what it finds: recipes add themselves."""
+
+
+@dataclass(frozen=True)
+class SaeEntry:
+    """One SAE of a study."""
+
+    id: str
+    kind: str = "jumprelu"
+    """Architecture of a trained SAE, or the kind of null."""
+    width: int = 0
+    """Latents, d_sae; 0 for a reconstruction without a dictionary."""
+    l0: float | None = None
+    """Active latents a token that it was made for; the realised number is measured."""
+    site: str | None = None
+    """Where it reads and writes; the study's site if not given."""
+    seed: int = 0
+    """Seed of its training."""
+    main: bool = False
+    """Belongs to the suite that scaling in width is read from: one L0, one seed a width or several."""
+    dead: float | None = None
+    """Share of latents that never fired on held-out text, where whoever trained it counted."""
+    path: str | None = None
+    """Folder of its weights, relative to the study's data."""
+    suite: str = ""
+    """Which comparison it was trained for; the unnamed suite is the one that chapters 01 to 05 measure."""
+    target: str = "x"
+    """Part of x that it was trained on and reads: a component SAE's is LinearError, NonlinearError,
+    noise..."""
+    dials: dict[str, Any] = field(default_factory=dict)
+    """Settings of a null SAE."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A model, a site, SAEs and a text, and how they are measured. Raises `BadInput` for a contradiction."""
+
+    name: str
+    """Unique name; results are kept under it."""
+    title: str
+    """One line for the page."""
+    site: str
+    """Activation that is decomposed, e.g. ``blocks.2.hook_resid_post``."""
+    model: str | None = None
+    """Folder of a transformers model, relative to the data; None: activations are simulated."""
+    data: str | None = None
+    """Folder of an embedded study's files (a name inside the package, ``made`` to be made on the spot, or a
+    path)."""
+    text: str | None = None
+    """Which token set of the data is decomposed; None for a simulated world."""
+    window: tuple[int, int] = (0, 1 << 30)
+    """First position that counts and the one after the last."""
+    folds: int = 5
+    seed: int = 0
+    bootstrap: int = 1000
+    """Resamples of documents behind every interval."""
+    ridge: float | str = 0.0
+    """Ridge of the linear maps, or "cv"."""
+    dtype: str = "float64"
+    """Of the SAEs, and of the model unless `model_dtype` says otherwise."""
+    model_dtype: str | None = None
+    """Precision in which the model runs, e.g. bfloat16; None: ``dtype``. What is read from it is float32 or
+    wider."""
+    device: str = "cpu"
+    contexts: int | None = None
+    """Only so many contexts of the text; None: all."""
+    suite: str = ""
+    """Which of its SAEs are measured: those at its site that belong to this suite."""
+    random_weights: int | None = None
+    """Seed of random weights that replace the model's, each matrix with the mean and spread of the trained
+    one."""
+    world: dict[str, Any] = field(default_factory=dict)
+    """Dials of a simulated world, and how many ``documents`` of it."""
+    saes: tuple[SaeEntry, ...] = ()
+    """The SAEs; ``manifest`` in the file stands for all that the data's manifest lists."""
+
+    def __post_init__(self) -> None:
+        yaml_files.check_name(self.name)
+        say = lambda line: BadInput(f"study {self.name}: {line}")
+        start, stop = self.window
+        if not 0 <= start < stop:
+            raise say(f"window [{start}, {stop}] is empty; give [first position, one after the last]")
+        if self.folds < 2:
+            raise say(
+                f"folds is {self.folds}; a fold is scored by a map fitted on the others, so give at least 2"
+            )
+        if self.bootstrap < 100:
+            raise say(f"bootstrap is {self.bootstrap}; give at least 100 resamples for a 95% interval")
+        if self.seed < 0 or (self.contexts is not None and self.contexts < 1):
+            raise say(f"seed {self.seed} must be 0 or more, contexts {self.contexts} 1 or more")
+        if self.dtype not in DTYPES:
+            raise say(f"dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
+        if self.model_dtype is not None and self.model_dtype not in MODEL_DTYPES:
+            raise say(f"model_dtype '{self.model_dtype}' is not one of {', '.join(MODEL_DTYPES)}")
+        if self.ridge != "cv" and (isinstance(self.ridge, str) or self.ridge < 0):
+            raise say(f"ridge is {self.ridge!r}; give a number of 0 or more, or cv")
+        if (self.model is None) != bool(self.world):
+            raise say(
+                "give either a model or a world: activations are read from one or simulated by the other"
+            )
+        if self.model is not None and (self.data is None or self.text is None):
+            raise say("a model needs data (where its files are) and text (which token set)")
+        ids = [sae.id for sae in self.saes]
+        if len(set(ids)) != len(ids):
+            raise say(f"SAE id '{next(i for i in ids if ids.count(i) > 1)}' is given twice; ids must differ")
+
+    @classmethod
+    def load(cls, source: "str | Path | Study") -> "Study":
+        """A study by name or by the path of its YAML file; BadInput names the nearest valid names.
+
+        A recipe (a study whose model and SAEs come from elsewhere) is the study that `preparing.prepare` made
+        of it.
+        """
+        if isinstance(source, Study):
+            return source
+        made = next((path for find, _ in FINDERS if (path := find(source)) is not None), None)
+        path = Path(made or source)
+        if path.suffix not in (".yaml", ".yml"):
+            path = STUDIES / f"{source}.yaml"
+            if not path.is_file():
+                valid = _every_name()
+                raise BadInput(
+                    f"unknown study '{source}'; {nearest(str(source), valid)} (or the path of a .yaml file)"
+                )
+        elif not path.is_file():
+            raise BadInput(
+                (f"no study file at {path}; give a name ({', '.join(_every_name())}) or a .yaml file")
+            )
+        return cls.of(yaml_files.read(path), base=path.parent)
+
+    @classmethod
+    def of(cls, settings: Any, *, base: Path = STUDIES) -> "Study":
+        """A study from the mapping that a YAML file holds; BadInput for an unknown key or a wrong type."""
+        if not isinstance(settings, dict):
+            raise BadInput("a study file holds keys and values (name: ..., site: ..., saes: ...)")
+        settings = dict(settings)
+        where = f"study {settings.get('name', '?')}"
+        if isinstance(settings.get("data"), str) and settings["data"].startswith("."):
+            settings["data"] = str((base / settings["data"]).resolve())
+        if settings.get("saes") == "manifest":
+            settings["saes"] = manifest_entries(settings.get("data"))
+        settings["saes"] = tuple(
+            _typed(SaeEntry, entry, f"{where}: sae {i}")
+            for i, entry in enumerate(_sequence(settings.get("saes"), where))
+        )
+        return _typed(cls, settings, where)
+
+    def data_folder(self) -> Path:
+        """Where the study's files are; makes them first if they are made on the spot."""
+        return data_folder(self.data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for records."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def at(self, site: str | None = None, *, suite: str | None = None, **changes: Any) -> "Study":
+        """The same study at another site, of another suite of its SAEs, or with other settings.
+
+        Raises BadInput where that makes a contradiction, or for a site and suite without any SAE, naming
+        those that have.
+        """
+        changes |= {key: value for key, value in (("site", site), ("suite", suite)) if value is not None}
+        made = dataclasses.replace(self, **changes)
+        if not made.selected():
+            have = sorted({f"{e.suite or 'the unnamed suite'} at {e.site or self.site}" for e in self.saes})
+            raise BadInput(
+                f"study {self.name} has no SAE of {made.suite or 'the unnamed suite'} at {made.site}; "
+                f"it has {', '.join(have)}"
+            )
+        return made
+
+    def selected(self) -> tuple[SaeEntry, ...]:
+        """The SAEs that are measured: those of the study's suite at its site."""
+        return tuple(e for e in self.saes if e.suite == self.suite and e.site in (None, self.site))
+
+    def sites(self, suite: str = "") -> list[str]:
+        """Sites that have SAEs of a suite, in the order of the study's list."""
+        return list(dict.fromkeys(e.site or self.site for e in self.saes if e.suite == suite))
+
+    def fingerprint(self) -> str:
+        """sha256 of the settings that numbers depend on (not of the data's bytes)."""
+        chosen = [dataclasses.asdict(entry) for entry in self.selected()]
+        settings = {k: v for k, v in self.to_dict().items() if k not in ("title", "device")} | {
+            "saes": chosen
+        }
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def sae(self, id: str) -> SaeEntry:
+        """The entry of an SAE; BadInput names the nearest ids."""
+        for entry in self.saes:
+            if entry.id == id:
+                return entry
+        raise BadInput(f"study {self.name} has no SAE '{id}'; {nearest(id, [s.id for s in self.saes])}")
+
+
+def _every_name() -> list[str]:
+    return [*study_names(), *(name for _, names in FINDERS for name in names())]
+
+
+def study_names() -> list[str]:
+    """Names of the studies in the package."""
+    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
+
+
+def data_folder(data: str) -> Path:
+    """The folder behind a study's ``data``: inside the package, made on the spot, or a path."""
+    folder = DATA / data if not Path(data).is_absolute() else Path(data)
+    if not (folder / "manifest.json").is_file():
+        have = sorted(p.parent.name for p in DATA.glob("*/manifest.json"))
+        raise BadInput(
+            f"no data at '{data}' (a folder with manifest.json); embedded: {', '.join(have) or 'none'}"
+        )
+    return folder
+
+
+def manifest_entries(data: str | None) -> list[dict]:
+    """What ``saes: manifest`` stands for: the SAEs that the data's manifest lists, in its order."""
+    if not isinstance(data, str):
+        raise BadInput("saes: manifest needs data, the folder whose manifest lists them")
+    manifest = json.loads((data_folder(data) / "manifest.json").read_text())
+    known = {f.name for f in fields(SaeEntry)}
+    return [{k: v for k, v in entry.items() if k in known} for entry in manifest["saes"]]
+
+
+def _sequence(value: Any, where: str) -> list:
+    if value is None:
+        raise BadInput(f"{where}: saes is missing; list them, or write saes: manifest")
+    if not isinstance(value, list | tuple) or not value:
+        raise BadInput(f"{where}: saes must be a list with at least one entry, or manifest")
+    return list(value)
+
+
+def _typed(kind, settings: Any, where: str):
+    """An instance of a dataclass from a mapping, every value checked against the field's type."""
+    if not isinstance(settings, dict):
+        raise BadInput(f"{where}: expected keys and values, got {settings!r}")
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    for key, value in settings.items():
+        if key not in known:
+            raise BadInput(f"{where}: unknown key '{key}'; {nearest(key, known)}")
+        if (
+            key == "window"
+            and isinstance(value, list | tuple)
+            and len(value) == 2
+            and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+        ):
+            settings = settings | {key: tuple(value)}
+        elif key != "saes" and not _fits(value, hints[key]):
+            raise BadInput(f"{where}: {key} is {value!r}; expected {_words(hints[key])}")
+    missing = [
+        f.name
+        for f in fields(kind)
+        if f.default is f.default_factory is dataclasses.MISSING and f.name not in settings
+    ]
+    if missing:
+        raise BadInput(f"{where}: {' and '.join(missing)} missing")
+    return kind(**settings)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    options = getattr(hint, "__args__", None) if not hasattr(hint, "__origin__") else None
+    if options:
+        return any(_fits(value, option) for option in options)
+    origin = getattr(hint, "__origin__", hint)
+    if origin is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if origin is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return origin is not tuple and isinstance(value, origin)
+
+
+def _words(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    options = getattr(hint, "__args__", None) if not hasattr(hint, "__origin__") else None
+    if options:
+        return " or ".join(_words(option) for option in options)
+    if getattr(hint, "__origin__", None) is tuple:
+        return "two whole numbers, [first position, one after the last]"
+    return names.get(hint, "keys and values")

@@ -1,0 +1,1 @@
+"""How the embedded models and SAEs are made: corpus, language model, SAEs, shipping."""

@@ -1,0 +1,154 @@
+"""Oracle SAEs of a simulated world: they hold true features, and err only as their dials say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from ..base.errors import BadInput
+from .world import LATENTS, TOKENS, World, log_spread, lognormal
+from .world_batch import DENSE, WorldBatch
+
+
+@dataclass(frozen=True)
+class WorldParts:
+    """How an SAE splits a world: x = learned + absent + dense, and x_hat = learned + introduced."""
+
+    learned: Float64[Tensor, "token d_model"]
+    """The mean and the features that the SAE holds, with their true coefficients."""
+    absent: Float64[Tensor, "token d_model"]
+    """Features that the SAE does not hold, or leaves out because its L0 is capped."""
+    dense: Float64[Tensor, "token d_model"]
+    """Manifold, linear dense part, curved dense part and noise."""
+    introduced: Float64[Tensor, "token d_model"]
+    """What the SAE itself adds: wrong, missed and false coefficients. SaeError = absent + dense -
+    introduced."""
+
+
+@dataclass(frozen=True)
+class OracleSae:
+    """The exact sum of a world's first `width` features, and, where a dial is turned, errors of the SAE's
+    own.
+
+    x_hat = mean + Σ_{i < width} ẑ_i f_i, with ẑ = z at the default dials: then it introduces nothing and only
+    lacks features. Deterministic for each document, whatever the batch. Raises `BadInput` for a width outside
+    the world. O(fires × d_model).
+    """
+
+    id: str
+    world: World
+    width: int
+    l0: int | None = None
+    """At most this many features on a token, those of the largest coefficients; the others count as
+    absent."""
+    gain: float = 1.0
+    """Every coefficient is multiplied by this: shrinkage where it is below 1."""
+    gain_spread: float = 0.0
+    """Standard deviation of the log of a further gain of each latent, of mean 1."""
+    wrong: float = 0.0
+    """Standard deviation of the relative error of each coefficient that fires; what falls below zero is
+    zero."""
+    missed: float = 0.0
+    """Share of fires that the SAE misses."""
+    false_fires: float = 0.0
+    """Expected false fires on a token: a latent drawn by frequency, with a coefficient of mean 1."""
+    interference: float = 0.0
+    """From 0 to 1: how far a coefficient moves from the true one to what a linear encoder reads, (x -
+    mean)·f_i at least 0. It makes an introduced error that correlates with the absent and the dense part."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width <= self.world.features:
+            raise BadInput(f"SAE {self.id}: width is {self.width}; give 1 .. {self.world.features} features")
+        for name in ("missed", "interference"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadInput(f"SAE {self.id}: {name} is {getattr(self, name)}; give a share from 0 to 1")
+        for name in ("gain_spread", "wrong", "false_fires"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"SAE {self.id}: {name} is {getattr(self, name)}; give 0 or more")
+
+    @property
+    def kind(self) -> str:
+        return "introduced" if self.introduces else "oracle"
+
+    @property
+    def introduces(self) -> bool:
+        """Whether any dial makes an error of the SAE's own."""
+        dials = (self.gain_spread, self.wrong, self.missed, self.false_fires, self.interference)
+        return self.gain != 1 or any(dials)
+
+    @cached_property
+    def _gains(self) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, LATENTS])
+        sigma = self.gain_spread
+        return self.gain * np.exp(sigma * rng.standard_normal(self.width) - sigma**2 / 2)
+
+    @cached_property
+    def _false_law(self) -> np.ndarray:
+        return np.cumsum(self.world.frequency[: self.width]) / self.world.frequency[: self.width].sum()
+
+    def _kept(self, batch: WorldBatch) -> np.ndarray:
+        kept = batch.feature.numpy() < self.width
+        if self.l0 is not None:
+            row, value = batch.row.numpy()[kept], batch.value.numpy()[kept]
+            order = np.lexsort((-value, row))
+            start = np.searchsorted(row, row)  # first fire of the token; rows ascend
+            rank = np.arange(row.size) - start[order]
+            within = np.zeros(row.size, dtype=bool)
+            within[order] = rank < self.l0
+            kept[kept.copy()] = within
+        return kept
+
+    def _codes(self, batch: WorldBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row, feature and coefficient of everything that the SAE fires."""
+        kept = self._kept(batch)
+        row, feature, value = (a.numpy()[kept] for a in (batch.row, batch.feature, batch.value))
+        if not self.introduces:
+            return row, feature, value
+        if self.interference:
+            y, directions = (batch.x - batch.parts["mean"]).numpy(), self.world.directions.numpy()
+            read = (y[row] * directions[feature]).sum(1).clip(min=0)
+            value = (1 - self.interference) * value + self.interference * read
+        documents = batch.document.numpy()
+        pieces = []
+        for index in np.unique(documents).tolist():
+            here, tokens = documents[row] == index, np.flatnonzero(documents == index)
+            rng = np.random.default_rng([self.seed, TOKENS, index])
+            hit, made = feature[here], value[here] * self._gains[feature[here]]
+            made *= 1 + self.wrong * rng.standard_normal(made.size)
+            made *= rng.random(made.size) >= self.missed
+            extra = np.repeat(np.arange(len(tokens)), rng.poisson(self.false_fires, len(tokens)))
+            latent = np.searchsorted(self._false_law, rng.random(extra.size)).clip(max=self.width - 1)
+            size = lognormal(rng, log_spread(self.world.spread), extra.size)
+            pieces += [(row[here], hit, made), (tokens[extra], latent, size)]
+        row, feature, value = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        return row[value > 0], feature[value > 0], value[value > 0]
+
+    def reconstruct(self, batch: WorldBatch) -> tuple[Tensor, Tensor]:
+        """x_hat and the number of latents that fire on each token."""
+        tokens = len(batch.x)
+        row, feature, value = self._codes(batch)
+        # a false fire may hit a latent that is on: count each latent once
+        fired = np.unique(row * self.width + feature) // self.width
+        x_hat = batch.parts["mean"] + torch.from_numpy(self.world.combine(tokens, row, feature, value))
+        return x_hat, torch.from_numpy(np.bincount(fired, minlength=tokens))
+
+    def parts(self, batch: WorldBatch) -> WorldParts:
+        """The true parts of x and of x_hat for this SAE."""
+        kept, fires = self._kept(batch), [a.numpy() for a in (batch.row, batch.feature, batch.value)]
+        held, lacked = (
+            torch.from_numpy(self.world.combine(len(batch.x), *(a[which] for a in fires)))
+            for which in (kept, ~kept)
+        )
+        learned, absent = batch.parts["mean"] + held, lacked
+        return WorldParts(
+            learned=learned,
+            absent=absent,
+            dense=sum(batch.parts[name] for name in DENSE),
+            introduced=self.reconstruct(batch)[0] - learned,
+        )

@@ -1,0 +1,454 @@
+"""Every published format: recognised, loaded, encode and decode as SAELens and as the written-out formula."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from published import (
+    D_IN,
+    D_OUT,
+    D_SAE,
+    SAELENS,
+    SITE,
+    TRAINED,
+    gemma_scope,
+    llama_scope,
+    randomised,
+    saelens,
+)
+from sae_lens import SAE, TrainingSAE
+from safetensors.torch import load_file, save_file
+
+from darkmatter_utils.adapters.formats import load_any, recognise
+from darkmatter_utils.adapters.models import DTYPES
+from darkmatter_utils.base.errors import BadInput
+
+X = torch.from_numpy(np.random.default_rng(1).normal(size=(50, D_IN)))
+
+
+def assert_same(ours, plain, x=X, *, atol=1e-12):
+    """Sae(x), the codes and L0 of ours are those of a SAELens SAE."""
+    with torch.no_grad():
+        latents = plain.encode(x)
+        codes = ours.codes(x)
+        row = torch.arange(len(x)).repeat_interleave(codes.l0)
+        dense = torch.zeros_like(latents).index_put_((row, codes.latent.long()), codes.value)
+        torch.testing.assert_close(dense, latents, atol=atol, rtol=atol)
+        x_hat, l0 = ours.reconstruct(x)
+        torch.testing.assert_close(x_hat, plain(x), atol=atol, rtol=atol)
+        assert torch.equal(l0.long(), (latents != 0).sum(dim=1)) and l0.sum() > 0
+
+
+@pytest.mark.parametrize("architecture", SAELENS)
+@pytest.mark.parametrize("b_dec_in", [True, False])
+def test_saelens_folders(tmp_path, architecture, b_dec_in):
+    saved = saelens(
+        tmp_path, architecture, apply_b_dec_to_input=b_dec_in and "transcoder" not in architecture
+    )
+    ours = load_any(tmp_path, dtype="float64")
+    assert recognise(tmp_path) == "saelens"
+    assert_same(ours, saved.to(dtype=torch.float64))
+    card = ours.card
+    assert (card.architecture, card.site, card.layer, card.prepend_bos) == (architecture, SITE, 1, True)
+    assert (card.d_in, card.d_sae, card.d_out) == (
+        D_IN,
+        D_SAE,
+        D_OUT if "transcoder" in architecture else D_IN,
+    )
+    assert card.target == ("blocks.1.hook_mlp_out" if "transcoder" in architecture else None)
+    assert card.l0 == (4 if "topk" in architecture else None) and card.warnings == ()
+    json.dumps(card.to_dict())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"normalize_activations": "layer_norm"},
+        {"reshape_activations": "hook_z"},
+        {"normalize_activations": "constant_norm_rescale"},
+    ],
+)
+def test_normalised_and_reshaped(tmp_path, settings):
+    saved = saelens(tmp_path, "jumprelu", metadata={"hook_name": "blocks.1.attn.hook_z"}, **settings).to(
+        dtype=torch.float64
+    )
+    ours = load_any(tmp_path, dtype="float64")
+    if (
+        "reshape_activations" in settings
+    ):  # SAELens wants [token, head, d_head]; here the heads are concatenated
+        with torch.no_grad():
+            torch.testing.assert_close(ours.reconstruct(X)[0], saved(X.view(-1, 2, D_IN // 2)).flatten(1))
+    else:
+        assert_same(ours, saved)
+        assert ours.card.normalisation == settings["normalize_activations"]
+
+
+def test_topk_that_rescales_by_decoder_norms(tmp_path):
+    saved = saelens(tmp_path, "topk", rescale_acts_by_decoder_norm=True)
+    assert_same(load_any(tmp_path, dtype="float64"), saved.to(dtype=torch.float64))
+
+
+@pytest.mark.parametrize("architecture", TRAINED)
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_what_training_saves(tmp_path, architecture, checkpoint):
+    from sae_lens.registry import get_sae_training_class
+
+    sae_class, config = get_sae_training_class(architecture)
+    trained = randomised(sae_class(config(d_in=D_IN, d_sae=D_SAE, **TRAINED[architecture])))
+    trained.save_inference_model(tmp_path / "final")
+    trained.save_model(tmp_path / "checkpoint")
+    ours = load_any(tmp_path / ("checkpoint" if checkpoint else "final"), dtype="float64")
+    assert_same(ours, SAE.load_from_disk(tmp_path / "final", dtype="float64"), atol=1e-6)
+    assert ours.kind == ("jumprelu" if "batchtopk" in architecture else architecture)
+    assert ours.card.l0 == (4 if "topk" in architecture else None)
+
+
+@pytest.mark.parametrize("normalisation", ["expected_average_only_in", "covariance_whitening"])
+@pytest.mark.parametrize("architecture", ["standard", "gated", "topk", "jumprelu"])
+def test_a_constant_normalisation_is_folded(tmp_path, normalisation, architecture):
+    """Sae(x) = unscale(Sae'(scale(x))), as in training."""
+    from sae_lens.training.activation_scaler import ActivationScaler, ActivationWhitening
+
+    saved = saelens(tmp_path, architecture, normalize_activations=normalisation).to(dtype=torch.float64)
+    assert "no factor" in load_any(tmp_path).card.warnings[0]
+    matrix = torch.linalg.qr(torch.randn(D_IN, D_IN, dtype=torch.float64))[0] * torch.linspace(0.5, 2, D_IN)
+    whitening = ActivationWhitening(X.mean(dim=0), matrix, torch.linalg.inv(matrix))
+    scaler = ActivationScaler(2.5) if "average" in normalisation else ActivationScaler(whitening=whitening)
+    scaler.save(str(tmp_path / "activation_scaler.json"))
+    ours = load_any(tmp_path, dtype="float64")
+    with torch.no_grad():
+        torch.testing.assert_close(ours.reconstruct(X)[0], scaler.unscale(saved(scaler.scale(X))))
+    assert ours.card.normalisation == "folded" and ours.card.warnings == ()
+
+
+def test_a_folder_of_sae_lens_5(tmp_path):
+    saved = saelens(tmp_path, "topk")
+    old = {
+        "d_in": D_IN,
+        "d_sae": D_SAE,
+        "hook_point": "blocks.3.hook_resid_pre",
+        "hook_layer": 3,
+        "model_name": "gpt2",
+        "activation_fn_str": "topk",
+        "activation_fn_kwargs": {"k": 4},
+        "normalize_activations": False,
+        "dtype": "float32",
+    }
+    (tmp_path / "cfg.json").write_text(json.dumps(old))
+    ours = load_any(tmp_path, dtype="float64")
+    assert_same(ours, saved.to(dtype=torch.float64))
+    assert (ours.card.site, ours.card.layer, ours.card.l0, ours.card.model) == (
+        "blocks.3.hook_resid_pre",
+        3,
+        4,
+        "gpt2",
+    )
+
+
+GEMMA = {
+    "gemma-scope-9b-pt-res": "blocks.20.hook_resid_post",
+    "gemma-scope-2b-it-mlp": "blocks.20.hook_mlp_out",
+    "models--google--gemma-scope-27b-pt-att": "blocks.20.attn.hook_z",
+}
+
+
+@pytest.mark.parametrize("release", GEMMA)
+@pytest.mark.parametrize("lower", [False, True])
+def test_gemma_scope(tmp_path, release, lower):
+    folder = tmp_path / release / "layer_20" / "width_16k" / "average_l0_68"
+    p = {name: torch.from_numpy(value).double() for name, value in gemma_scope(folder, lower=lower).items()}
+    ours = load_any(folder, dtype="float64")
+    pre = torch.relu(X @ p["W_enc"] + p["b_enc"])
+    latents = pre * (pre > p["threshold"])
+    x_hat, l0 = ours.reconstruct(X)
+    torch.testing.assert_close(x_hat, latents @ p["W_dec"] + p["b_dec"])
+    assert torch.equal(l0, (latents > 0).sum(dim=1))
+    card = ours.card
+    assert (card.format, card.site, card.layer, card.l0, card.prepend_bos) == (
+        "gemma-scope",
+        GEMMA[release],
+        20,
+        68,
+        True,
+    )
+    assert (
+        card.model
+        == {"9b-pt": "google/gemma-2-9b", "2b-it": "google/gemma-2-2b-it", "27b-p": "google/gemma-2-27b"}[
+            release.split("gemma-scope-")[1][:5]
+        ]
+    )
+    assert recognise(folder / "params.npz") == "gemma-scope"
+
+
+def test_gemma_scope_transcoder_and_embedding(tmp_path):
+    folder = tmp_path / "gemma-scope-2b-pt-transcoders" / "layer_3" / "width_16k" / "average_l0_5"
+    gemma_scope(folder)
+    card = load_any(folder).card
+    assert (card.architecture, card.site, card.target) == (
+        "jumprelu_transcoder",
+        "blocks.3.ln2.hook_normalized",
+        "blocks.3.hook_mlp_out",
+    )
+    folder = tmp_path / "gemma-scope-2b-pt-res" / "embedding" / "width_4k" / "average_l0_6"
+    p = gemma_scope(folder)
+    ours = load_any(folder)
+    torch.testing.assert_close(ours.sae.W_enc.data, torch.from_numpy(p["W_enc"]) / D_IN**0.5)
+    assert (ours.card.site, ours.card.l0) == ("hook_embed", 6)
+
+
+def test_gemma_scope_2(tmp_path):
+    folder = tmp_path / "gemma-scope-2-1b-pt" / "transcoder" / "layer_7_width_16k_l0_medium_affine"
+    rng = torch.Generator().manual_seed(0)
+    p = {
+        "w_enc": (D_IN, D_SAE),
+        "w_dec": (D_SAE, D_IN),
+        "b_enc": (D_SAE,),
+        "b_dec": (D_IN,),
+        "threshold": (D_SAE,),
+        "affine_skip_connection": (D_IN, D_IN),
+    }
+    p = {name: torch.randn(shape, generator=rng) for name, shape in p.items()}
+    folder.mkdir(parents=True)
+    save_file(p, folder / "params.safetensors")
+    (folder / "config.json").write_text(
+        json.dumps({"architecture": "jump_relu", "model_name": "gemma-v3-1b", "l0": 60})
+    )
+    ours = load_any(folder, dtype="float64")
+    p = {name: value.double() for name, value in p.items()}
+    pre = X @ p["w_enc"] + p["b_enc"]
+    latents = torch.relu(pre) * (pre > p["threshold"])
+    torch.testing.assert_close(
+        ours.reconstruct(X)[0], latents @ p["w_dec"] + p["b_dec"] + X @ p["affine_skip_connection"]
+    )
+    assert (ours.card.format, ours.card.site, ours.card.target, ours.card.l0) == (
+        "gemma-scope-2",
+        "blocks.7.hook_mlp_in",
+        "blocks.7.hook_mlp_out",
+        60,
+    )
+
+
+def test_llama_scope_follows_the_formula(tmp_path):
+    folder = tmp_path / "Llama3_1-8B-Base-L1R-8x"
+    h, w = llama_scope(folder)
+    ours = load_any(folder, dtype="float64")
+    k = D_IN**0.5 / h["dataset_average_activation_norm"]["in"]
+    w = {name: value.double() for name, value in w.items()}
+    pre = torch.relu(k * X @ w["encoder.weight"].T + w["encoder.bias"])
+    latents = pre * (pre > h["jump_relu_threshold"] * k)
+    expected = (latents @ w["decoder.weight"].T + w["decoder.bias"]) / k
+    torch.testing.assert_close(ours.reconstruct(X)[0], expected, atol=1e-6, rtol=1e-6)
+    card = ours.card
+    assert (card.site, card.layer, card.l0, card.normalisation, card.stored) == (
+        SITE,
+        1,
+        50,
+        "folded",
+        "bfloat16",
+    )
+    assert card.model == "meta-llama/Llama-3.1-8B"
+    assert recognise(folder / "checkpoints" / "final.safetensors") == "llama-scope"
+
+
+def test_llama_scope_as_sae_lens_loads_it(tmp_path, monkeypatch):
+    """SAELens' own reader, by the release's name, from a hub cache filled by hand; its norm comes from its
+    own table."""
+    from huggingface_hub import constants
+    from sae_lens.loading.pretrained_saes_directory import get_norm_scaling_factor
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    factor = get_norm_scaling_factor("llama_scope_lxr_8x", "l1r_8x")
+    hub, commit = tmp_path / "models--fnlp--Llama3_1-8B-Base-LXR-8x", "0" * 40
+    folder = hub / "snapshots" / commit / "Llama3_1-8B-Base-L1R-8x"
+    llama_scope(folder, dataset_average_activation_norm={"in": D_IN**0.5 / factor})
+    (hub / "refs").mkdir()
+    (hub / "refs" / "main").write_text(commit)
+    plain = SAE.from_pretrained("llama_scope_lxr_8x", "l1r_8x", dtype="float32").eval()
+    assert_same(load_any(folder), plain, X.float(), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("architecture", ["jumprelu", "jumprelu_transcoder"])
+def test_thresholds_are_never_rounded(tmp_path, architecture, dtype):
+    saved = saelens(tmp_path, architecture)
+    ours = load_any(tmp_path, dtype=dtype)
+    assert ours.sae.W_enc.dtype == DTYPES[dtype]
+    assert torch.equal(ours.sae.threshold, saved.threshold) and ours.sae.threshold.dtype == torch.float32
+    assert torch.isfinite(ours.reconstruct(X)[0]).all()
+
+
+def test_an_sae_none_of_whose_latents_fires(tmp_path):
+    p = gemma_scope(tmp_path, threshold=np.full(D_SAE, 1e9, np.float32))
+    x_hat, l0 = load_any(tmp_path).reconstruct(X)
+    assert not l0.any() and torch.equal(x_hat, torch.from_numpy(p["b_dec"]).expand(len(X), -1))
+
+
+def test_rounded_thresholds_are_said(tmp_path):
+    saelens(tmp_path, "jumprelu", dtype="bfloat16")
+    ours = load_any(tmp_path)
+    assert ours.card.stored == "bfloat16" and "thresholds were stored in bfloat16" in ours.card.warnings[0]
+
+
+def edit(folder, **changes):
+    path = folder / "sae_weights.safetensors"
+    state = load_file(path) | changes
+    save_file({name: value.contiguous() for name, value in state.items() if value is not None}, path)
+
+
+def configure(folder, **changes):
+    cfg = json.loads((folder / "cfg.json").read_text()) | changes
+    (folder / "cfg.json").write_text(json.dumps(cfg))
+
+
+def truncate(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+W = torch.zeros(D_SAE, D_IN)
+FAULTS = {
+    "transposed encoder": (
+        lambda f: edit(f, W_enc=W),
+        r"W_enc must be \[d_in, d_sae\] = \[6, 20\].*\[20, 6\].*transposed",
+    ),
+    "transposed decoder": (lambda f: edit(f, W_dec=W.T), "W_dec must be .*transposed"),
+    "d_sae": (
+        lambda f: configure(f, d_sae=30),
+        r"must be \[d_sae, d_in\] = \[30, 6\].*has \[20, 6\]: d_in or d_sae is wrong",
+    ),
+    "d_sae missing": (lambda f: configure(f, d_sae=None), "no whole number for d_sae"),
+    "bias": (lambda f: edit(f, b_enc=torch.zeros(7)), r"b_enc must be \[d_sae\] = \[20\]"),
+    "NaN": (lambda f: edit(f, b_dec=torch.full((D_IN,), float("nan"))), "b_dec holds NaN"),
+    "overflow": (
+        lambda f: edit(f, W_enc=(W.T + 1e6).half()),
+        "W_enc holds infinity: it overflowed .* float16",
+    ),
+    "missing weight": (lambda f: edit(f, threshold=None), "lacks threshold; jumprelu has W_dec"),
+    "extra weight": (lambda f: edit(f, W_skip=W), "holds W_skip, which jumprelu has no use for"),
+    "architecture": (
+        lambda f: configure(f, architecture="jumprule"),
+        "architecture 'jumprule' is not known; .*jumprelu",
+    ),
+    "temporal": (lambda f: configure(f, architecture="temporal"), "reads whole contexts"),
+    "normalisation": (
+        lambda f: configure(f, normalize_activations="z"),
+        "SAELens refuses cfg.json.*normalize_activations",
+    ),
+    "hook and layer": (lambda f: configure(f, hook_layer=7), "contradicts itself: hook_name .*hook_layer 7"),
+    "another program": (lambda f: (f / "cfg.json").write_text('{"num_latents": 5}'), "lacks d_in, d_sae"),
+    "not JSON": (lambda f: truncate(f / "cfg.json", 40), "cfg.json is not JSON"),
+    "truncated": (
+        lambda f: truncate(f / "sae_weights.safetensors", 900),
+        "has 900 bytes, but its header says .*truncated",
+    ),
+    "truncated head": (
+        lambda f: truncate(f / "sae_weights.safetensors", 60),
+        "60 bytes.*not a complete safetensors",
+    ),
+    "empty": (lambda f: truncate(f / "sae_weights.safetensors", 0), "0 bytes.*not a complete safetensors"),
+    "LFS": (
+        lambda f: (f / "sae_weights.safetensors").write_text("version https://git-lfs.github.com/spec/v1"),
+        "git lfs pull",
+    ),
+    "no weights": (
+        lambda f: (f / "sae_weights.safetensors").unlink(),
+        "looks like saelens, but lacks sae_weights",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_a_saelens_folder(tmp_path, fault):
+    saelens(tmp_path, "jumprelu")
+    change, says = FAULTS[fault]
+    change(tmp_path)
+    with pytest.raises(BadInput, match=says) as caught:
+        load_any(tmp_path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+NPZ = {
+    "transposed": ({"W_enc": np.zeros((D_SAE, D_IN), np.float32)}, "W_enc must be .*transposed"),
+    "d_sae": ({"threshold": np.ones(7, np.float32)}, r"threshold must be \[d_sae\] = \[20\]"),
+    "missing": ({"threshold": None}, "params.npz lacks threshold; it holds W_enc"),
+    "NaN": ({"W_dec": np.full((D_SAE, D_IN), np.nan, np.float32)}, "W_dec holds NaN"),
+    "overflow": ({"b_enc": np.full(D_SAE, np.inf, np.float16)}, "b_enc holds infinity.*float16"),
+    "ints": ({"b_enc": np.zeros(D_SAE, int)}, "holds b_enc of type int64"),
+    "matrix": ({"b_enc": np.zeros((1, D_SAE), np.float32)}, "b_enc must be a vector"),
+}
+
+
+@pytest.mark.parametrize("fault", NPZ)
+def test_faults_of_a_gemma_scope_folder(tmp_path, fault):
+    changes, says = NPZ[fault]
+    gemma_scope(tmp_path, **changes)
+    with pytest.raises(BadInput, match=says):
+        load_any(tmp_path)
+
+
+def test_a_truncated_npz(tmp_path):
+    gemma_scope(tmp_path)
+    truncate(tmp_path / "params.npz", 700)
+    with pytest.raises(BadInput, match=r"params.npz \(700 bytes\) is not a complete npz"):
+        load_any(tmp_path)
+
+
+LLAMA = {
+    "activation": ({"act_fn": "topk"}, "says act_fn 'topk'; only 'jumprelu'"),
+    "normalisation": ({"norm_activation": "token-wise"}, "says norm_activation 'token-wise'"),
+    "norm": ({"dataset_average_activation_norm": {"in": 0}}, "norm 0; it must be above 0"),
+    "layer": (
+        {"hook_point_in": "blocks.2.hook_resid_post", "hook_point_out": None},
+        "says layer 1, but .*blocks.2",
+    ),
+    "d_sae": ({"d_sae": 64}, r"= \[64, 6\], but final.safetensors has \[20, 6\]"),
+}
+
+
+@pytest.mark.parametrize("fault", LLAMA)
+def test_faults_of_a_llama_scope_folder(tmp_path, fault):
+    changes, says = LLAMA[fault]
+    folder = tmp_path / "Llama3_1-8B-Base-L1R-8x"
+    about, _ = llama_scope(folder)
+    (folder / "hyperparams.json").write_text(json.dumps(about | changes))
+    with pytest.raises(BadInput, match=says):
+        load_any(folder)
+
+
+def test_weights_too_large_for_the_type_asked_for(tmp_path):
+    gemma_scope(tmp_path, W_dec=np.full((D_SAE, D_IN), 1e5, np.float32))
+    assert load_any(tmp_path, dtype="bfloat16").card.stored == "float32"
+    with pytest.raises(BadInput, match=r"W_dec reaches 1e\+05, too large for float16"):
+        load_any(tmp_path, dtype="float16")
+    with pytest.raises(BadInput, match="unknown dtype 'int8'"):
+        load_any(tmp_path, dtype="int8")
+
+
+def test_what_is_no_sae(tmp_path):
+    with pytest.raises(BadInput, match="there is no such file or folder"):
+        recognise(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match="holds no SAE of a known format; known: saelens"):
+        recognise(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(BadInput, match="model.safetensors is no file of an SAE"):
+        recognise(tmp_path / "model.safetensors")
+    gemma_scope(tmp_path / "layer_1" / "width_4k")
+    with pytest.raises(BadInput, match="has 1 inside; give one, e.g. layer_1/width_4k"):
+        recognise(tmp_path)
+    shutil.rmtree(tmp_path / "layer_1")
+
+
+def test_a_gemma_scope_folder_that_says_nothing(tmp_path):
+    gemma_scope(tmp_path / "mine")
+    card = load_any(tmp_path / "mine").card
+    assert (card.site, card.layer, card.l0) == (None, None, None)
+
+
+def test_training_classes_are_all_covered():
+    from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
+
+    assert set(SAE_CLASS_REGISTRY) - {"temporal"} == set(SAELENS)
+    assert set(SAE_TRAINING_CLASS_REGISTRY) - set(SAE_CLASS_REGISTRY) <= set(TRAINED)
+    assert issubclass(TrainingSAE, SAE)

@@ -1,0 +1,224 @@
+"""Names on the hub: a cache filled by hand, and a loopback server where the hub would be."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toys
+from loopback import COMMIT, Hub, serving
+from published import gemma_scope
+
+from darkmatter_utils.adapters import hub, locations
+from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.cli import command as cli
+
+SAE = "layer_1/width_16k/average_l0_9"
+REPOSITORY = "google/gemma-scope-2b-pt-res"
+
+
+@pytest.fixture()
+def home(tmp_path, monkeypatch):
+    for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture()
+def there(home, monkeypatch, request):
+    """A hub with one SAE; the hub's library writes in pieces of 10 MB, so what is to go on must be larger."""
+    large = "go" in request.node.name.split("_")
+    gemma_scope(home / "made" / SAE, d_in=16, d_sae=180_000 if large else 400)
+    made = Hub(
+        {
+            REPOSITORY: {
+                f"{SAE}/params.npz": (home / "made" / SAE / "params.npz").read_bytes(),
+                "README.md": b"of SAEs",
+            }
+        },
+        gated=["google/gemma-2-2b"],
+        private=["me/secret"],
+    )
+    with serving(made) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        yield made
+
+
+def test_a_cache_filled_by_hand(home, monkeypatch):
+    """The folders of a real cache, and no network: SAELens' names, and the hub's own, come to the same
+    files."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    cached = home / "hf" / "hub" / "models--google--gemma-scope-2b-pt-res"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(COMMIT)
+    real = "layer_12/width_16k/average_l0_82"
+    gemma_scope(cached / "snapshots" / COMMIT / real, d_in=16)
+    wanted = cached / "snapshots" / COMMIT / real
+    for name in (
+        f"gemma-scope-2b-pt-res/{real}",
+        f"{REPOSITORY}/{real}",
+        f"{REPOSITORY}/{real}@{COMMIT}",
+        "gemma-scope-2b-pt-res-canonical/layer_12/width_16k/canonical",
+    ):
+        assert locations.sae_folder(name) == wanted
+    from darkmatter_utils.adapters.formats import load_any
+
+    card = load_any(wanted).card
+    assert (card.site, card.l0, card.model) == ("blocks.12.hook_resid_post", 82, "google/gemma-2-2b")
+
+
+def test_measure_by_names_alone(home, monkeypatch):
+    """A model and an SAE by name, from a hand-filled cache, to numbers."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    for repository, fill in (
+        ("openai-community--gpt2", lambda f: toys.model(f)),
+        ("me--saes", lambda f: toys.sae(f / "layer_0" / "w32")),
+    ):
+        cached = home / "hf" / "hub" / f"models--{repository}"
+        (cached / "refs").mkdir(parents=True)
+        (cached / "refs" / "main").write_text(COMMIT)
+        fill(cached / "snapshots" / COMMIT)
+    toys.text(home / "text.jsonl", documents=20)
+    assert (
+        cli.main(
+            [
+                "measure",
+                "--model",
+                "gpt2",
+                "--sae",
+                "me/saes/layer_0/w32",
+                "--site",
+                toys.SITE,
+                "--text",
+                str(home / "text.jsonl"),
+                "--json",
+                str(home / "a.json"),
+                "--bootstrap",
+                "100",
+                "--positions",
+                "4:32",
+            ]
+        )
+        == 0
+    )
+    found = json.loads((home / "a.json").read_text())
+    assert found["request"]["model"] == "gpt2" and found["documents"] == 20
+
+
+def test_download_check_and_keep(there):
+    lines = []
+    folder = locations.sae_folder(f"{REPOSITORY}/{SAE}", progress=lines.append)
+    assert (folder / "params.npz").read_bytes() == there.files[REPOSITORY][f"{SAE}/params.npz"]
+    assert len(lines) == 1 and lines[0].startswith(f"download: {REPOSITORY}, file 1 of 1, {SAE}/params.npz, ")
+    before = len(there.asked)
+    assert locations.sae_folder(f"{REPOSITORY}/{SAE}") == folder and len(there.asked) == before
+    assert not (folder.parents[2] / "README.md").exists()
+
+
+def test_a_cut_download_can_go_on(there):
+    there.faults[f"{SAE}/params.npz"] = ("cut", 1)
+    folder = locations.sae_folder(f"{REPOSITORY}/{SAE}")
+    assert (folder / "params.npz").read_bytes() == there.files[REPOSITORY][f"{SAE}/params.npz"]
+    assert any(asked[2] and asked[2] != "bytes=0-" for asked in there.asked)  # the second half only
+
+
+def test_damaged_files_are_removed_and_fetched_anew(there):
+    there.faults[f"{SAE}/params.npz"] = ("damaged", 1)
+    with pytest.raises(
+        BadInput,
+        match=r"another sha256 than the hub says \(checksum mismatch\): it is damaged and was removed",
+    ):
+        locations.sae_folder(f"{REPOSITORY}/{SAE}")
+    folder = locations.sae_folder(f"{REPOSITORY}/{SAE}")
+    data = there.files[REPOSITORY][f"{SAE}/params.npz"]
+    assert hashlib.sha256((folder / "params.npz").read_bytes()).digest() == hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "google/gemma-2-2b",
+            (
+                "google/gemma-2-2b is gated: ask for access at .*/google/gemma-2-2b, make a token .* hf "
+                "auth login"
+            ),
+        ),
+        (
+            "me/secret",
+            r"no me/secret that you may read \(401\): check the name; if it is private or gated, log in",
+        ),
+        ("no/model", r"there is no no/model at .* \(404\), nor a folder of that name here"),
+        (REPOSITORY, r"google/gemma-scope-2b-pt-res has no \*.json or \*.safetensors"),
+    ],
+)
+def test_what_the_hub_refuses(there, name, says):
+    with pytest.raises(BadInput, match=says) as caught:
+        locations.model_folder(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_sae_that_is_not_there(there):
+    with pytest.raises(
+        BadInput, match=f"{REPOSITORY} has no layer_9/.* at its newest revision; it has README.md, {SAE}"
+    ):
+        locations.sae_folder(f"{REPOSITORY}/layer_9")
+
+
+def test_a_release_that_only_saelens_reads(home):
+    with pytest.raises(
+        BadInput, match=r"in a format that only SAELens reads \(goodfire\); save it once with"
+    ):
+        release = next(
+            name for name, about in locations.releases().items() if about.get("conversion_func") == "goodfire"
+        )
+        locations.sae_folder(f"{release}/{locations.releases()[release]['saes'][0]['id']}")
+
+
+def test_no_hub_at_all(home, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(
+        hub.Unreachable, match="there is no folder me/mine here, and me/mine cannot be had from http://127"
+    ):
+        locations.model_folder("me/mine")
+
+
+STALL = (
+    "from darkmatter_utils import locations; print(locations.sae_folder('google/gemma-scope-2b-pt-res/"
+    + SAE
+    + "'))"
+)
+
+
+def test_a_stalled_download_can_go_on(there):
+    """The bytes that came before the stall are not asked for again."""
+    there.faults[f"{SAE}/params.npz"] = ("stall", 1)
+    root = str(Path(locations.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", STALL],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env=os.environ | {"HF_HUB_DOWNLOAD_TIMEOUT": "1"},
+    )
+    assert (Path(done.stdout.strip()) / "params.npz").read_bytes() == there.files[REPOSITORY][
+        f"{SAE}/params.npz"
+    ]
+    assert any(asked[2] and asked[2] != "bytes=0-" for asked in there.asked)
+
+
+def test_a_dry_run_says_what_would_be_downloaded(there, home, capsys):
+    toys.model(home / "model")
+    assert (
+        cli.main(["measure", "--model", str(home / "model"), "--sae", f"{REPOSITORY}/{SAE}", "--dry-run"])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert f"download {REPOSITORY}: 5" in said and "params.npz" in said and "download: 5" in said
+    assert not (home / "hf" / "hub").exists() or not list((home / "hf" / "hub").rglob("*.npz"))

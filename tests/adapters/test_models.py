@@ -1,0 +1,79 @@
+"""Language models against plain transformers."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from darkmatter_utils.adapters.models import load_model, token_losses
+from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.studies.study import Study
+
+FOLDER = Study.load("nano").data_folder()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(FOLDER / "model", dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return torch.from_numpy(np.load(FOLDER / "tokens.npz")["score_tokens"][:6].astype(np.int64))
+
+
+def test_logits_losses_and_residuals_are_those_of_plain_transformers(model, tokens):
+    plain = AutoModelForCausalLM.from_pretrained(
+        FOLDER / "model", dtype=torch.float64, attn_implementation="eager"
+    )
+    with torch.no_grad():
+        answer = plain(tokens, output_hidden_states=True, labels=tokens)
+    found, logits = model.run(tokens, ["blocks.0.hook_resid_post"])
+    torch.testing.assert_close(logits, answer.logits, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        found["blocks.0.hook_resid_post"], answer.hidden_states[1], atol=1e-6, rtol=1e-6
+    )
+    losses = token_losses(logits, tokens)
+    assert torch.isnan(losses[:, -1]).all()
+    torch.testing.assert_close(losses[:, :-1].mean(), answer.loss.double(), atol=1e-6, rtol=1e-6)
+
+
+def test_stopping_early_reads_the_same_activation(model, tokens):
+    for site in ("blocks.0.hook_resid_post", "blocks.1.hook_mlp_out", "blocks.0.attn.hook_z"):
+        torch.testing.assert_close(model.activations(tokens, site), model.run(tokens, [site])[0][site])
+
+
+def test_a_site_is_replaced_only_inside_the_with(model, tokens):
+    clean = model.run(tokens, [])[1]
+    with model.replaced("blocks.0.hook_resid_post", lambda x: x):
+        torch.testing.assert_close(model.run(tokens, [])[1], clean)
+    with model.replaced("blocks.0.hook_resid_post", torch.zeros_like):
+        assert (model.run(tokens, [])[1] - clean).abs().max() > 1e-3
+    torch.testing.assert_close(model.run(tokens, [])[1], clean)
+
+
+def test_an_error_inside_the_with_leaves_no_hook(model, tokens):
+    clean = model.run(tokens, [])[1]
+    with (
+        pytest.raises(RuntimeError, match="on purpose"),
+        model.replaced("blocks.0.hook_resid_post", torch.zeros_like),
+    ):
+        raise RuntimeError("on purpose")
+    torch.testing.assert_close(model.run(tokens, [])[1], clean)
+
+
+def test_an_unknown_site_names_the_nearest(model, tokens):
+    with pytest.raises(BadInput, match="no site 'blocks.0.hook_resid_pots'.*blocks.0.hook_resid_post"):
+        model.activations(tokens, "blocks.0.hook_resid_pots")
+
+
+def test_a_token_outside_the_vocabulary_is_refused(model, tokens):
+    with pytest.raises(BadInput, match="token id 64 is outside the vocabulary"):
+        model.run(tokens.clone().fill_(64), [])
+
+
+def test_a_folder_without_a_model_and_an_unknown_dtype_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="has no config.json"):
+        load_model(tmp_path)
+    with pytest.raises(BadInput, match="unknown dtype 'float8'; valid: float64"):
+        load_model(FOLDER / "model", dtype="float8")

@@ -1,0 +1,209 @@
+"""The built pages in a real browser without a network: every chart drawn, every formula typeset, nothing
+asked for.
+
+What is rendered are the executed chapters that the repository holds; running them is `make book`'s part.
+"""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from browser import Browser
+from throwaway import ROOT
+
+from darkmatter_utils.book import chapters
+from darkmatter_utils.book import render as book
+from darkmatter_utils.charts.vegalite import MIME
+
+WIDTHS = (380, 800, 1400)
+DRAWN = "[...document.querySelectorAll('div.vl-chart')].every(chart => chart.dataset.drawn)"
+TYPESET = (
+    "!document.querySelector('.math') || !!(window.MathJax && MathJax.startup && MathJax.startup.promise)"
+)
+NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py")) + [
+    "notation",
+    "references",
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The folder of the built pages."""
+    root = tmp_path_factory.mktemp("site")
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("_build"))
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copyfile(ROOT / name, root / name)
+    return book.render(root, log=str).parent
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as opened:
+        yield opened
+
+
+def settled(browser: Browser, page: Path, **options):
+    """Open a page and wait until its script has drawn what it can and its formulas are set."""
+    seen = browser.open(page, **options)
+    browser.until(f"({DRAWN}) && ({TYPESET})")
+    browser.evaluate("window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true")
+    return seen
+
+
+def charts_of(name: str) -> int:
+    """How many charts the executed notebook of a page shows."""
+    path = ROOT / "book" / f"{name}.ipynb"
+    cells = json.loads(path.read_text())["cells"] if path.exists() else []
+    return sum(MIME in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_draws_every_chart_and_formula_and_asks_for_nothing(site, browser, name):
+    seen = settled(browser, site / "book" / f"{name}.html")
+    assert [address for address in seen.requests if not address.startswith(("file:", "data:", "blob:"))] == []
+    missing = [
+        a for a in seen.requests if a.startswith("file:") and not Path(unquote(urlsplit(a).path)).exists()
+    ]
+    # The theme says this now and then of a profile's first visit, and takes "auto", which is what was meant.
+    complaints = [line for line in seen.complaints if not line.startswith("Got invalid theme mode: .")]
+    assert missing == [] and complaints == []
+    drawn = browser.evaluate(
+        "[...document.querySelectorAll('div.vl-chart')].map(chart => ({state: chart.dataset.drawn, "
+        "marks: chart.querySelectorAll('svg [role=graphics-symbol], svg .mark-text text, svg path').length, "
+        "wide: chart.querySelector('svg').getBoundingClientRect().width}))"
+    )
+    assert len(drawn) == charts_of(name)
+    assert all(chart["state"] == "yes" and chart["marks"] > 3 and chart["wide"] > 100 for chart in drawn)
+    formulas = browser.evaluate(
+        "[document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container "
+        "svg').length, "
+        "document.querySelectorAll('mjx-merror, [data-mjx-error]').length]"
+    )
+    assert formulas[1] >= formulas[0] and formulas[2] == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_never_wider_than_the_window(site, browser, name, width):
+    settled(browser, site / "book" / f"{name}.html", width=width)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    wide = browser.evaluate(
+        "[...document.querySelectorAll('div.vl-chart, .bd-article figure, .bd-article p')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert wide == []
+    # Only a strip of tokens scrolls in its own box, as code does.
+    scrolled = browser.evaluate(
+        "[...document.querySelectorAll('div.vl-chart')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+        ".map(e => JSON.parse(e.querySelector('script').textContent).usermeta || {})"
+    )
+    assert all(meta.get("scaleText") for meta in scrolled) and (width == 380 or scrolled == [])
+
+
+@pytest.mark.browser
+def test_charts_are_there_without_a_script(site, browser):
+    for name in NAMES:
+        browser.open(site / "book" / f"{name}.html", scripts=False)
+        sizes = browser.evaluate(
+            "[...document.querySelectorAll('div.vl-chart svg')].map(e => e.getBoundingClientRect().height)"
+        )
+        assert len(sizes) == charts_of(name) and all(size > 40 for size in sizes)
+
+
+@pytest.mark.browser
+def test_a_chart_keeps_the_size_of_its_text_in_a_narrow_page(site, browser):
+    name = max(NAMES, key=charts_of)
+    for width in WIDTHS:
+        settled(browser, site / "book" / f"{name}.html", width=width)
+        sizes = browser.evaluate(
+            "[...document.querySelectorAll('div.vl-chart svg .role-axis-label text')]"
+            ".map(e => e.getBoundingClientRect().height)"
+        )
+        assert sizes and min(sizes) > 8
+
+
+@pytest.mark.browser
+def test_a_dark_page_has_light_labels(site, browser):
+    name = max(NAMES, key=charts_of)
+    settled(browser, site / "book" / f"{name}.html")
+    fill = "getComputedStyle(document.querySelector('div.vl-chart svg .role-axis-label text')).fill"
+    light = browser.evaluate(fill)
+    browser.evaluate("document.documentElement.dataset.theme = 'dark'")
+    dark = browser.evaluate(fill)
+    assert _lightness(dark) > 0.6 > _lightness(light)
+
+
+def _lightness(colour: str) -> float:
+    return sum(int(number) for number in re.findall(r"\d+", colour)[:3]) / (3 * 255)
+
+
+class _Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.loads, self.links, self.anchors = [], [], set()
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if found.get("id"):
+            self.anchors.add(found["id"])
+        if tag in ("script", "img", "iframe", "source") and found.get("src"):
+            self.loads.append(found["src"])
+        if (
+            tag == "link"
+            and found.get("rel") in ("stylesheet", "preload", "icon", "shortcut icon")
+            and found.get("href")
+        ):
+            self.loads.append(found["href"])
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+
+
+def parsed(page: Path) -> _Links:
+    """What a page loads and links to."""
+    links = _Links()
+    links.feed(page.read_text(encoding="utf-8"))
+    return links
+
+
+def test_every_file_and_anchor_that_a_page_names_is_there(site):
+    for name in NAMES:
+        page = site / "book" / f"{name}.html"
+        found = parsed(page)
+        assert not [
+            address for address in found.loads if urlsplit(address).scheme or address.startswith("//")
+        ]
+        for address in found.loads + [link for link in found.links if not urlsplit(link).scheme]:
+            path, anchor = unquote(urlsplit(address).path), urlsplit(address).fragment
+            there = (page.parent / path).resolve() if path else page
+            assert there.exists(), f"{name}: {address}"
+            if anchor and there.suffix == ".html" and not anchor.startswith("/"):
+                assert anchor in parsed(there).anchors, f"{name}: {address}"
+
+
+def test_the_first_page_leads_to_the_index(site):
+    assert chapters.chapters(ROOT)[0].name in (site / "index.html").read_text()
+
+
+def test_no_executed_chapter_holds_an_error_a_path_of_this_machine_or_a_run_of_other_parameters():
+    for chapter in chapters.chapters(ROOT):
+        text = chapter.executed(chapters.DEFAULT_STUDY).read_text()
+        cells = json.loads(text)["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        assert not [output for output in outputs if output["output_type"] == "error"], chapter.name
+        assert not [cell for cell in cells if "injected-parameters" in cell["metadata"].get("tags", [])], (
+            chapter.name
+        )
+        assert str(ROOT) not in text and str(Path.home()) + "/" not in text, chapter.name
+
+
+def test_executed_chapters_are_those_of_the_sources():
+    for chapter in chapters.chapters(ROOT):
+        record = json.loads(chapter.record(chapters.DEFAULT_STUDY).read_text())
+        assert record["cells"] == chapter.cells_hash(), f"{chapter.name} changed after it was run: make book"

@@ -1,0 +1,374 @@
+"""Running chapters by real papermill runs: the same bytes, nothing lost, a reason for every run."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import pytest
+from throwaway import ROOT, STUDY, command, environment, files, project
+
+from darkmatter_utils.base import provenance as sources
+from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.book import chapters, readme, records, running, staleness
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A project whose chapter has run once."""
+    root = project(tmp_path_factory.mktemp("ran"))
+    running.run(chapters.pick(root, 1), study="world", log=str)
+    return root
+
+
+def test_two_runs_are_the_same_bytes(ran):
+    before = files(ran / "book") | files(ran / "build" / "world")
+    running.run(chapters.pick(ran, 1), study="world", log=str)
+    assert files(ran / "book") | files(ran / "build" / "world") == before
+    assert {"01_probe.ipynb", "records/world/01.json"} <= set(before)
+
+
+def test_an_executed_notebook_holds_nothing_of_one_run_or_one_machine(ran):
+    path = chapters.pick(ran, 1).executed("world")
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    assert book.metadata == {"kernelspec": chapters.KERNEL, "language_info": chapters.LANGUAGE}
+    assert [cell["id"] for cell in book.cells] == [f"cell-01-{n:02d}" for n in range(len(book.cells))]
+    assert {key for cell in book.cells for key in cell.metadata} <= set(chapters.KEPT)
+    assert "progress that differs" not in json.dumps([cell.get("outputs", []) for cell in book.cells])
+    assert str(ran) not in path.read_text() and str(Path.home()) not in path.read_text()
+
+
+def test_what_a_cell_prints_is_one_piece_however_it_arrived():
+    out = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in ("a\n", "b\n")]
+    shown = nbformat.v4.new_output("display_data", data={"text/plain": "x"})
+    late = nbformat.v4.new_output("stream", name="stdout", text="c\n")
+    progress = nbformat.v4.new_output("stream", name="stderr", text="50%")
+    cell = nbformat.v4.new_code_cell("1", outputs=[out[0], progress, out[1], shown, late])
+    (settled,) = chapters.settle(nbformat.v4.new_notebook(cells=[cell]), 1).cells
+    assert [output.get("text") for output in settled.outputs] == ["a\nb\n", None, "c\n"]
+
+
+def test_a_record_says_what_was_asked_and_what_came_out(ran):
+    record = json.loads((ran / "book" / "records" / "world" / "01.json").read_text())
+    assert record["parameters"] == {"study": "world", "scale": 2} and record["study"] == "world"
+    assert record["values"]["half"] == 0.246914
+    assert record["values"]["floor"] == {"value": -0.5, "low": -0.6, "high": 0.4}
+    assert record["values"]["missing"] is None
+    assert {"charts", "study", "metrics"} <= set(record["sources"])
+    assert not {"cli", "records", "running"} & set(record["sources"])
+    assert set(record["versions"]) == {"python", *records.PACKAGES}
+    assert list(record) == sorted(record)
+
+
+def test_prose_shows_numbers_and_intervals(ran):
+    text = chapters.pick(ran, 1).executed("world").read_text()
+    assert "application/papermill.record/text/plain\": \"'0.247'" in text
+    assert "\u22120.50 [\u22120.60, 0.40]" in text
+
+
+@pytest.fixture
+def chapter(tmp_path, ran):
+    """The chapter of a fresh copy of that project, run on this machine as far as stamps tell."""
+    root = project(tmp_path / "copy")
+    for name in ("book/records/world/01.json", "build/world/01_probe.ipynb", "build/stamps/world/01.json"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes((ran / name).read_bytes())
+    return chapters.pick(root, 1)
+
+
+def edit_record(chapter, **changes):
+    path = chapter.record("world")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_nothing_is_due_when_nothing_changed(chapter):
+    assert staleness.stale_reason(chapter, "world") is None
+    assert staleness.due(chapter.root, "world") == []
+
+
+def test_a_changed_cell_makes_a_chapter_stale_and_a_changed_header_does_not(chapter):
+    source = chapter.source.read_text()
+    chapter.source.write_text(source.replace("display_name: Python 3", "display_name: Python"))
+    assert staleness.stale_reason(chapter, "world") is None
+    chapter.source.write_text(source.replace("0.123456789", "0.2"))
+    assert staleness.stale_reason(chapter, "world") == "its cells changed (notebooks/01_probe.py)"
+
+
+def test_a_changed_parameter_makes_a_chapter_stale(chapter):
+    chapter.source.write_text(chapter.source.read_text().replace("scale = 2", "scale = 3"))
+    assert "its cells changed" in staleness.stale_reason(chapter, "world")
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("sources", "modules it uses changed: charts"),
+        ("data", "its data changed: settings of study world"),
+        ("versions", "versions changed: numpy other is now"),
+    ],
+)
+def test_changed_modules_data_and_versions_make_a_chapter_stale(chapter, part, reason):
+    first = {"sources": "charts", "data": "settings", "versions": "numpy"}[part]
+    was = json.loads(chapter.record("world").read_text())[part]
+    edit_record(chapter, **{part: was | {first: "other"}})
+    assert staleness.stale_reason(chapter, "world").startswith(reason)
+
+
+def test_a_removed_module_makes_a_chapter_stale(chapter):
+    was = json.loads(chapter.record("world").read_text())["sources"]
+    edit_record(chapter, sources=was | {"no_such_module": "0123"})
+    assert staleness.stale_reason(chapter, "world") == "modules it uses changed: no_such_module"
+
+
+def test_a_clone_runs_every_chapter_once(chapter):
+    staleness.stamp_path(chapter, "world").unlink()
+    assert staleness.due(chapter.root, "world") == [(chapter, "not yet run on this machine")]
+
+
+def test_an_executed_chapter_that_was_edited_by_hand_is_due(chapter):
+    path = chapter.executed("world")
+    path.write_text(path.read_text().replace("0.247", "0.999"))
+    assert "is not what its last run here wrote" in dict(staleness.due(chapter.root, "world"))[chapter]
+
+
+def test_a_failing_cell_keeps_the_last_good_book_and_the_failed_notebook(chapter):
+    root = chapter.root
+    before = files(root / "book") | files(root / "build")
+    chapter.source.write_text(
+        chapter.source.read_text().replace('chapter.record("missing"', '1 / 0\nchapter.record("missing"')
+    )
+    done = command("run", "1", *STUDY, folder=root)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 2, "the cell's own stderr and one line"
+    line = done.stderr.splitlines()[-1]
+    assert line == (
+        "darkmatter: chapter 01_probe, cell 6: ZeroDivisionError: division by zero "
+        "(as it failed: build/failed/01_probe.ipynb)"
+    )
+    after = files(root / "book") | files(root / "build")
+    failed = after.pop("failed/01_probe.ipynb")
+    assert after == before and b"ZeroDivisionError" in failed
+
+
+def test_bad_input_inside_a_chapter_is_one_line_too(chapter):
+    text = chapter.source.read_text().replace(
+        "chapter = open_chapter(1, study", 'chapter = open_chapter(1, "wrld"'
+    )
+    chapter.source.write_text(text)
+    with pytest.raises(
+        running.ChapterFailed, match="BadInput: unknown study 'wrld'; nearest valid names: world"
+    ):
+        running.run(chapter, study="world", log=str)
+
+
+def test_a_full_disk_under_a_cell_is_one_line(tmp_path):
+    root = project(
+        tmp_path / "p", extra='\n# %%\nwith open("/dev/full", "w") as full:\n    full.write("x" * 100)\n'
+    )
+    done = command("run", "1", *STUDY, folder=root)
+    assert done.returncode == 2
+    assert "darkmatter: the disk is full" in done.stderr.splitlines()[-1]
+    assert not (root / "build" / "world").exists() and not (root / "book" / "records").exists()
+
+
+def test_a_full_disk_under_the_runner_is_one_line_and_leaves_the_book(chapter):
+    before = files(chapter.root / "book") | files(chapter.root / "build")
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = command("run", "1", *STUDY, folder=chapter.root, preexec_fn=small_files)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("darkmatter: the disk is full")
+    assert "Traceback" not in done.stderr
+    assert files(chapter.root / "book") | files(chapter.root / "build") == before
+
+
+def test_ctrl_c_is_one_line_and_leaves_the_book_and_no_kernel(tmp_path, ran):
+    cell = (
+        "\n# %%\nimport os, pathlib, "
+        'time\npathlib.Path(r"{}").write_text(str(os.getpid()))\ntime.sleep(120)\n'
+    )
+    root, mark = tmp_path / "p", tmp_path / "mark"
+    project(root, extra=cell.format(mark))
+    before = files(root)
+    program = [sys.executable, "-m", "darkmatter_utils.cli", "run", "1", *STUDY]
+    process = subprocess.Popen(
+        program,
+        cwd=root,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(
+            signal.signal, signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background job ignores it
+    )
+    while not (mark.exists() and mark.read_text()):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert (
+        said.splitlines()[-1]
+        == "darkmatter: interrupted; what was finished is kept, the same command goes on from there"
+    )
+    assert "Traceback" not in said
+    assert files(root) == before
+    with pytest.raises(ProcessLookupError):
+        while True:  # the kernel ends with the command
+            os.kill(int(mark.read_text()), 0)
+            time.sleep(0.1)
+
+
+def test_other_parameters_go_to_the_build_folder_not_into_the_book(chapter):
+    before = files(chapter.root / "book")
+    path = running.run(chapter, study="world", parameters={"scale": 10}, log=str)
+    assert path == chapter.root / "build" / "world" / "01_probe.ipynb"
+    record = json.loads((path.parent / "records" / "world" / "01.json").read_text())
+    assert record["values"]["half"] == 1.23457
+    assert files(chapter.root / "book") == before
+
+
+def test_a_parameter_the_chapter_does_not_have_is_named(chapter):
+    with pytest.raises(
+        BadInput, match="chapter 01_probe has no parameter 'scal'; nearest valid names: scale"
+    ):
+        running.run(chapter, study="world", parameters={"scal": 1}, log=str)
+
+
+def test_the_default_study_goes_into_the_book(chapter):
+    assert chapter.executed("tiny") == chapter.root / "book" / "01_probe.ipynb"
+    assert chapter.executed("tiny", published=False) == chapter.root / "build" / "tiny" / "01_probe.ipynb"
+    assert chapter.executed("/somewhere/mine.yaml") == chapter.root / "build" / "mine" / "01_probe.ipynb"
+
+
+def test_papermill_by_hand_writes_its_record_beside_its_output(chapter, tmp_path):
+    before = files(chapter.root / "book")
+    elsewhere, output = tmp_path / "elsewhere", tmp_path / "results"
+    elsewhere.mkdir(), output.mkdir()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            str(chapter.executed("world")),
+            str(output / "out.ipynb"),
+            "-p",
+            "study",
+            "world",
+            "-p",
+            "scale",
+            "4",
+            "--no-progress-bar",
+        ],
+        cwd=elsewhere,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(files(output)) == ["01.world.record.json", "out.ipynb"] and not files(elsewhere)
+    assert json.loads((output / "01.world.record.json").read_text())["parameters"] == {
+        "study": "world",
+        "scale": 4,
+    }
+    assert files(chapter.root / "book") == before
+
+
+def test_chapters_are_found_by_number_and_name_and_else_the_nearest_are_named(chapter):
+    for name in ("1", "01", "01_probe", 1):
+        assert chapters.pick(chapter.root, name) == chapter
+    with pytest.raises(BadInput, match="there is no chapter '02_prob'; nearest valid names: 01_probe"):
+        chapters.pick(chapter.root, "02_prob")
+    (chapter.root / "notebooks" / "01_other.py").write_text("# %%\n")
+    with pytest.raises(BadInput, match="01_other.py and 01_probe.py have one number"):
+        chapters.chapters(chapter.root)
+
+
+def test_a_project_is_found_from_inside_and_not_elsewhere(chapter, tmp_path, monkeypatch):
+    assert chapters.project_root(chapter.root / "book" / "records") == chapter.root
+    with pytest.raises(BadInput, match="no book at"):
+        chapters.project_root(tmp_path)
+    monkeypatch.setenv("DARKMATTER_PROJECT", str(chapter.root))
+    assert chapters.project_root() == chapter.root
+
+
+def test_a_key_names_one_value():
+    chapter = records.open_chapter(1, "world")
+    chapter.record("a", 1)
+    with pytest.raises(BadInput, match="chapter 01 records 'a' twice"):
+        chapter.record("a", 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (0.12345678, 0.123457),
+        (float("inf"), None),
+        (Estimate(1 / 3), {"value": 0.333333, "low": None, "high": None}),
+        ([1, True, "x", (2.0,)], [1, True, "x", [2.0]]),
+        ({"b": Path("x")}, {"b": "x"}),
+    ],
+)
+def test_records_hold_json_values(value, kept):
+    assert records.plain(value) == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "fmt", "said"),
+    [
+        (0.5, ".2f", "0.50"),
+        (-0.5, ".1f", "\u22120.5"),
+        (Estimate(0.5), ".2f", "0.50"),
+        (1234, ",", "1,234"),
+        (Estimate(0.5, -0.1, 0.7), ".1f", "0.5 [\u22120.1, 0.7]"),
+    ],
+)
+def test_numbers_in_words(value, fmt, said):
+    assert records.words(value, fmt) == said
+
+
+def test_the_readme_table_comes_from_the_records(chapter, monkeypatch):
+    root = chapter.root
+    (root / "README.md").write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    record = chapter.record("tiny")
+    record.parent.mkdir(parents=True)
+    record.write_bytes(chapter.record("world").read_bytes())
+    assert readme.update(root) is True and readme.update(root) is False
+    assert (root / "README.md").read_text() == (
+        f"before\n{readme.BEGIN}\n| | here (study `tiny`) | the paper | chapter |\n|---|---|---|---|\n"
+        "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | [01](book/01_probe.ipynb) |\n"
+        f"{readme.END}\nafter\n"
+    )
+    (root / "README.md").write_text("no markers\n")
+    with pytest.raises(BadInput, match="README.md needs one line"):
+        readme.update(root)
+
+
+@pytest.mark.parametrize("number", [chapter.number for chapter in chapters.chapters(ROOT)])
+def test_every_chapter_runs_on_nano_twice_to_the_same_bytes(number, tmp_path):
+    for name in ("notebooks", "book"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "_toc.yml").write_text("")
+    source = chapters.pick(ROOT, number).source
+    (tmp_path / "notebooks" / source.name).write_bytes(source.read_bytes())
+    chapter = chapters.pick(tmp_path, number)
+    # A coverage experiment is as good a test of bytes with few draws as with many.
+    parameters = {"draws": 10} if "\ndraws =" in source.read_text() else {}
+    results = []
+    for _ in range(2):
+        running.run(chapter, study="nano", parameters=parameters, log=str)
+        results.append({name: data for name, data in files(tmp_path).items() if "stamps" not in name})
+    assert results[0] == results[1]
+    assert f"build/nano/{chapter.name}.ipynb" in results[0]

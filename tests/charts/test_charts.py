@@ -1,0 +1,217 @@
+"""Charts: the same bytes from run to run, one colour per part of x, complete without a script or a
+network."""
+
+import json
+import re
+import subprocess
+import sys
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+
+from darkmatter_utils import charts
+from darkmatter_utils.charts import vegalite
+
+WIDTHS = [128, 256, 512, 1024, 2048, 4096]
+
+
+@pytest.fixture(autouse=True)
+def theme():
+    charts.use()
+
+
+def frame():
+    rows = [
+        {"width": w, "part": part, "fvu": b * w**-0.2, "low": b * w**-0.2 * 0.9, "high": b * w**-0.2 * 1.1}
+        for w in WIDTHS
+        for part, b in (("SaeError", 1.0), ("NonlinearError", 0.6), ("LinearError", 0.4))
+    ]
+    return pd.DataFrame(rows)
+
+
+def every_chart() -> dict[str, alt.TopLevelMixin]:
+    """One of each builder, small."""
+    positions = pd.DataFrame({"position": range(1, 200)})
+    positions["16k:error"] = 0.3 / np.log(positions["position"] + 2)
+    grid = pd.DataFrame(
+        [{"width": w, "l0": l, "r2": 0.1 * np.log2(w / l)} for w in WIDTHS[:4] for l in (4, 8, 16)]
+    )
+    curve = pd.DataFrame({"width": 2.0 ** np.linspace(7, 15, 40)})
+    curve = curve.assign(
+        fvu=curve["width"] ** -0.2, low=curve["width"] ** -0.2 * 0.9, high=curve["width"] ** -0.2 * 1.1
+    )
+    tokens = pd.DataFrame({"text": ["def", " f", "(x", "):", "\n", "    ", "return", " x", "\n"]})
+    tokens = tokens.assign(linear=np.arange(9.0), nonlinear=1.0, loss=2.5)
+    shares = frame().rename(columns={"fvu": "share"})
+    claims = pd.DataFrame(
+        {"label": ["norm", "half"], "value": [0.8, 0.5], "low": [0.7, np.nan], "high": [0.9, np.nan]}
+    )
+    lines = charts.lines_with_intervals(
+        frame(), "width", "fvu", low="low", high="high", color="part", title="FVU"
+    )
+    return {
+        "lines": lines,
+        "by_position": charts.by_position(positions, "16k:error", window=(64, 256), title="by position"),
+        "breakdown": charts.stacked_breakdown(shares, title="breakdown"),
+        "heat": charts.heat(grid, "width", "l0", "r2", title="heat"),
+        "power_law": charts.power_law(
+            frame().query("part == 'SaeError'"), curve, floor=0.1, floor_low=0.0, floor_high=0.2
+        ),
+        "forest": charts.forest(claims.assign(reference=[0.9, np.nan]), x_title="R²"),
+        "scatter": charts.scatter(frame(), "low", "high", color="part", label="width", identity=True),
+        "strip": charts.context_strip(
+            tokens, {"LinearError": "linear", "NonlinearError": "nonlinear"}, about=["loss"]
+        ),
+        "beside": charts.beside(lines, charts.heat(grid, "width", "l0", "r2"), title="two"),
+    }
+
+
+def strings(spec, key):
+    """Every value of a key, anywhere in a specification."""
+    if isinstance(spec, dict):
+        for name, value in spec.items():
+            if name == key:
+                yield value
+            yield from strings(value, key)
+    elif isinstance(spec, list):
+        for item in spec:
+            yield from strings(item, key)
+
+
+@pytest.mark.parametrize("name", list(every_chart()))
+def test_every_chart_renders_to_specification_png_and_text(name):
+    bundle = charts.render(every_chart()[name].to_dict())
+    assert set(bundle) == {charts.MIME, "image/png", "text/plain"}
+    assert len(json.dumps(bundle[charts.MIME])) < 60_000
+    page = charts.html(bundle[charts.MIME])
+    assert page.count("<svg") == 1 and '<script type="application/json">' in page
+    # Nothing a browser would fetch: the only addresses are names of XML and of the specification's schema.
+    assert set(re.findall(r'https?://[^\s"\\<]+', page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+        "https://vega.github.io/schema/vega-lite/v6.4.1.json",
+    }
+
+
+def test_same_chart_same_bytes_whatever_was_drawn_before():
+    first = {name: charts.render(chart.to_dict()) for name, chart in every_chart().items()}
+    again = {name: charts.render(chart.to_dict()) for name, chart in reversed(every_chart().items())}
+    assert json.dumps(first, sort_keys=True) == json.dumps(again, sort_keys=True)
+
+
+def test_same_bytes_in_another_process():
+    program = (
+        "import sys, hashlib, json; sys.path.insert(0, sys.argv[1]); import test_charts as t; t.charts.use();"
+        "bundle = {n: t.charts.render(c.to_dict()) for n, c in t.every_chart().items() if n in "
+        "('lines', 'strip')};"
+        "print(hashlib.sha256(json.dumps(bundle, sort_keys=True).encode()).hexdigest())"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", program, __file__.rsplit("/", 1)[0]],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PATH": ""},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(runs) == 1
+
+
+def test_generated_names_do_not_depend_on_how_many_charts_came_before():
+    def zoomable():
+        return alt.Chart(frame()).mark_point().encode(x="width:Q", y="fvu:Q").interactive()
+
+    specs = [vegalite.settle(zoomable().to_dict()) for _ in range(3)]
+    assert specs[0] == specs[1] == specs[2]
+    assert "param_1" in json.dumps(specs[0]) and list(specs[0]["datasets"]) == ["data-1"]
+
+
+def test_numbers_are_rounded_and_what_is_not_finite_is_null():
+    spec = vegalite.settle({"datasets": {"data-x": [{"a": 0.12345678901, "b": float("nan"), "n": 1234567}]}})
+    assert spec["datasets"]["data-1"] == [{"a": 0.123457, "b": None, "n": 1234567}]
+
+
+def test_a_part_of_x_has_one_colour_in_every_chart():
+    for name, chart in every_chart().items():
+        for scale in strings(chart.to_dict(), "scale"):
+            for part, colour in zip(scale.get("domain", []), scale.get("range", []) or []):
+                if part in charts.PARTS:
+                    assert colour == charts.PARTS[part], f"{part} in {name}"
+
+
+def test_colours_of_parts_stay_and_others_follow_in_order():
+    domain, colours = charts.palette(["zebra", "NonlinearError", "ant", "Sae(x)"])
+    assert domain == ["Sae(x)", "NonlinearError", "zebra", "ant"]
+    assert colours == [charts.PARTS["Sae(x)"], charts.PARTS["NonlinearError"], *charts.SEQUENCE[:2]]
+
+
+def test_widths_are_on_a_scale_of_powers_of_two():
+    spec = every_chart()["lines"].to_dict()
+    scales = [x["scale"] for x in strings(spec, "x") if isinstance(x, dict) and "scale" in x]
+    assert scales and all(scale["type"] == "log" and scale["base"] == 2 for scale in scales)
+    spec = charts.lines_with_intervals(
+        frame().assign(l0=frame()["width"] / 10), "l0", "fvu", color="part"
+    ).to_dict()
+    axes = [x["axis"] for x in strings(spec, "x") if isinstance(x, dict) and "axis" in x]
+    assert axes[0]["values"] == [w / 10 for w in WIDTHS], (
+        "values that are no powers of two are where the ticks are"
+    )
+
+
+def test_strip_shows_every_token_and_breaks_lines_where_the_text_does():
+    spec = every_chart()["strip"].to_dict()
+    tokens = next(rows for rows in spec["datasets"].values() if "word" in rows[0])
+    assert [row["word"] for row in tokens] == ["def", "f", "(x", "):", "⏎", "", "return", "x", "⏎"]
+    assert [row["line"] for row in tokens] == [0, 0, 0, 0, 0, 1, 1, 1, 1]
+    bars = next(rows for rows in spec["datasets"].values() if "color" in rows[0])
+    heights = {(row["color"], n % 9): row["foot"] - row["top"] for n, row in enumerate(bars)}
+    assert heights["LinearError", 4] == pytest.approx(4 * heights["LinearError", 1])
+    assert heights["NonlinearError", 4] == pytest.approx(heights["LinearError", 1])
+
+
+def test_errors_name_what_there_is():
+    with pytest.raises(KeyError, match="no column 'fv'; the frame has: width, part, fvu"):
+        charts.lines_with_intervals(frame(), "width", "fv")
+    with pytest.raises(ValueError, match="linear, log2 or log10"):
+        charts.lines_with_intervals(frame(), "width", "fvu", x_scale="log")
+    with pytest.raises(ValueError, match="'Absent' is not a part of x; the parts are x, Sae"):
+        charts.context_strip(pd.DataFrame({"text": ["a"], "v": [1.0]}), {"Absent": "v"})
+
+
+def test_a_chart_too_large_for_a_page_says_so():
+    rows = pd.DataFrame({"x": range(4900), "y": np.random.default_rng(0).normal(size=4900)})
+    with pytest.raises(ValueError, match="aggregate its data"):
+        charts.render(charts.scatter(rows, "x", "y", label="y").to_dict())
+
+
+def test_two_charts_of_one_page_share_no_clip_path():
+    pages = [
+        charts.html(charts.render(every_chart()[name].to_dict())[charts.MIME])
+        for name in ("lines", "scatter")
+    ]
+    found = [set(re.findall(r'id="([^"]*clip\d+)"', page)) for page in pages]
+    assert not found[0] & found[1]
+
+
+def test_the_book_script_is_one_file_without_addresses_to_load(tmp_path):
+    charts.write_script(tmp_path / "vega-book.js")
+    text = (tmp_path / "vega-book.js").read_text()
+    assert 500_000 < len(text.encode()) < 1_500_000
+    assert not re.search(r"\bimport\s*\(|\bfrom\s*[\"']https?:|cdn\.jsdelivr|unpkg\.com", text)
+
+
+def test_an_sae_far_worse_than_the_mean_is_drawn_and_not_too_large_to_draw():
+    parts = {"Sae(x)": -16_999.0, "LinearError": 14_000.0, "NonlinearError": 3_000.0}
+    frame = pd.DataFrame(
+        [
+            {"width": width, "part": part, "share": share}
+            for width in (32, 64)
+            for part, share in parts.items()
+        ]
+    )
+    chart = charts.stacked_breakdown(frame, y_domain=(0, 1))
+    assert chart._repr_mimebundle_()

@@ -1,0 +1,485 @@
+"""The report follows from records: change a number in a copy of one, and the verdict and the words around it
+change."""
+
+import copy
+import inspect
+import json
+import re
+
+import nbformat
+import pytest
+from throwaway import ROOT
+
+from darkmatter_utils.base.values import Estimate, from_json
+from darkmatter_utils.book import chapters, records, running, shelf, staleness
+from darkmatter_utils.book.shelf import EVERY
+from darkmatter_utils.claims.everywhere import EFFECTS, by_layer, cells, sign
+from darkmatter_utils.claims.ledger import LEDGER
+from darkmatter_utils.claims.paper_figures import PAPER_FIGURES
+from darkmatter_utils.claims.report import SHOWN, counts, findings, said, scaled, summary
+from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN, WORDS
+from darkmatter_utils.claims.switches import SWITCHES, changes
+from darkmatter_utils.pages.report_pages import claim_cards, ledger, paper_number, studies_table
+
+
+def e(value, half=0.01):
+    return Estimate(value, value - half, value + half)
+
+
+EVIDENCE = {
+    1: {"r2": {8: e(0.5), 16: e(0.45)}, "kept": {8: 0.9, 16: 0.8}, "split": {8: 0.01, 16: -0.02}},
+    2: {"r2": {8: e(0.92), 16: e(0.95)}, "simple": {8: 0.6, 16: 0.7}},
+    3: {"partial": {"8, 16": e(0.4)}, "shuffled": {"8, 16": e(0.05)}, "seeds": e(0.6)},
+    4: {"change": e(-0.01), "whole": e(-0.03), "steps": [-0.02, 0.0, -0.01], "widths": 4, "l0": (8.0, 8.1)},
+    5: {
+        "fall": e(-0.2),
+        "c": e(0.1),
+        "misses": {8: 0.5, 16: -1.0},
+        "widest": 0.2,
+        "widths": 4,
+        "l0": (8.0, 8.1),
+    },
+    6: {"lowest": 4, "lowest_self": 4, "saes": 4, "nonlinear": {8: e(0.3)}, "null": {8: e(0.6)}},
+    7: {
+        "fvu_gap": e(0.05),
+        "fvu_excess": e(0.04),
+        "accuracy_gap": e(0.1),
+        "accuracy_excess": e(0.08),
+        "seeds": 3,
+        "fvu": {"LinearError": 0.5, "NonlinearError": 0.55},
+    },
+    8: {"slope": e(1.0), "controls": {"isotropic": e(0.4)}, "apart": {"isotropic": e(0.6)}},
+    9: {
+        "change": {8: e(-0.02), 16: e(-0.03)},
+        "total": {8: e(-0.04), 16: e(-0.05)},
+        "best": {8: "a refit", 16: "a refit"},
+    },
+    10: {
+        "sae": {"blocks.0": e(0.4)},
+        "raw": {"blocks.0": e(0.2)},
+        "over_raw": {"blocks.0": e(0.2)},
+        "over_shuffled": {"blocks.0": e(0.4)},
+    },
+    11: {"misplaced": {"a world": {"absent": e(0.1), "introduced": e(0.05)}}},
+    12: {
+        "cells": [
+            {"effect": "an effect", "family": family, "layer": layer, "kind": kind, "sign": 1}
+            for family in ("a", "b", "c")
+            for layer in range(4)
+            for kind in ("topk", "jumprelu")
+        ]
+    },
+    13: {"lead": {"8": e(0.2)}, "gain": {"8": e(0.1)}},
+}
+"""Numbers at which every claim holds."""
+VALUES = (-1.0, -0.2, 0.0, 0.05, 0.15, 0.3, 0.5, 0.95, 1.5)
+"""What a number of a record is changed to."""
+COMMITTED = ROOT / "book" / "records" / chapters.DEFAULT_STUDY
+
+
+def recorded() -> dict[int, dict]:
+    """Records at which every claim holds, as they are on disk."""
+    made: dict[int, dict] = {}
+    for number, numbers in EVIDENCE.items():
+        place = int(LEDGER[number].chapter[:2] or 1)
+        kept = made.setdefault(place, {"evidence": {}})
+        kept["evidence"][str(number)] = records.plain({"numbers": numbers, "unfit": ""})
+    return made
+
+
+def changed(found: dict[int, dict], number: int) -> dict[int, dict] | None:
+    """A copy of records in which numbers under one key of a claim's evidence are others, so that its word is
+    another."""
+    before = findings(found)[number]
+    for key in before.numbers:
+        for value in VALUES:
+            other = copy.deepcopy(found)
+            kept = other[before.chapter]["evidence"][str(number)]["numbers"]
+            kept[key] = moved(kept[key], value)
+            if kept[key] != found[before.chapter]["evidence"][str(number)]["numbers"][key]:
+                try:
+                    after = findings(other)[number]
+                except (ArithmeticError, ValueError):
+                    continue
+                if after.verdict.word != before.verdict.word:
+                    return other
+    return None
+
+
+def moved(kept, value):
+    """Every number in a part of a record set to a value; an estimate keeps the width of its interval."""
+    if isinstance(kept, dict) and set(kept) == {"value", "low", "high"} and None not in kept.values():
+        return {name: edge - kept["value"] + value for name, edge in kept.items()}
+    if isinstance(kept, dict):
+        return {key: item if key in ("layer", "family") else moved(item, value) for key, item in kept.items()}
+    if isinstance(kept, list):
+        return [moved(item, value) for item in kept]
+    return value if isinstance(kept, int | float) and not isinstance(kept, bool) else kept
+
+
+def follows(found: dict[int, dict], number: int) -> None:
+    """The verdict of a claim and all words around it change with a number of its record."""
+    other = changed(found, number)
+    assert other is not None, f"no number of claim {number}'s record changes its verdict"
+    before, after = findings(found), findings(other)
+    assert after[number].verdict.word != before[number].verdict.word
+    assert after[number].verdict.why != before[number].verdict.why
+    heading = f"Claim {number}. {LEDGER[number].short}"
+    cards = [claim_cards(one).cards[heading]["verdict"] for one in (before, after)]
+    assert cards[0] != cards[1] and all(
+        one[number].verdict.why.split(":")[0][:40] in re.sub("<[^>]+>", "", card)
+        for one, card in zip((before, after), cards, strict=True)
+    )
+    assert summary(before, "s") != summary(after, "s")
+    assert repr(ledger(before)) != repr(ledger(after))
+    for untouched in set(LEDGER) - {number}:
+        assert after[untouched] == before[untouched]
+
+
+def test_every_claim_holds_at_the_numbers_of_this_test():
+    found = findings(recorded())
+    assert {number: one.verdict.word for number, one in found.items()} == dict.fromkeys(LEDGER, HOLDS)
+    assert summary(found, "s").startswith("Of the paper's thirteen claims, on the study s, thirteen hold")
+
+
+@pytest.mark.parametrize("number", LEDGER)
+def test_a_changed_number_changes_the_verdict_and_the_words(number):
+    follows(recorded(), number)
+
+
+def committed() -> dict[int, dict]:
+    """The book's own records."""
+    return shelf.read(COMMITTED.parent, COMMITTED.name, reader=0)
+
+
+def measured(found: dict[int, dict]) -> list[int]:
+    """The claims with evidence in a record."""
+    return [number for number, one in findings(found).items() if one.numbers]
+
+
+def test_the_same_in_copies_of_the_books_records():
+    found = committed()
+    there = [
+        number for number in measured(found) if number != 12
+    ]  # claim 12 is told by three families, not by a number
+    assert there, "the book's records hold no evidence: make book"
+    for number in there:
+        follows(found, number)
+
+
+def test_claim_twelve_follows_from_the_records_of_the_other_claims():
+    every = {chapters.DEFAULT_STUDY: recorded()}
+    before = cells(every)
+    assert {cell["sign"] for cell in before if cell["effect"] == EFFECTS[1][0]} == {1}
+    kept = every[chapters.DEFAULT_STUDY][4]["evidence"]["1"]["numbers"]
+    kept["r2"] = moved(kept["r2"], -0.3)
+    after = cells(every)
+    assert len(after) == len(before) and sum(a != b for a, b in zip(before, after, strict=True)) == 1
+    assert {cell["sign"] for cell in after if cell["effect"] == EFFECTS[1][0]} == {-1}
+    assert cells({"world": recorded(), "nano": recorded(), "no such study": recorded()}) == []
+
+
+def test_claim_twelve_counts_layers_and_kinds_that_other_chapters_measured():
+    found = recorded()
+    kept = found[3]["evidence"]["2"]["numbers"]
+    kept["layers"] = {
+        "layer 0, 256 latents": records.plain(e(0.3)),
+        "layer 1, 256 latents": records.plain(e(0.0)),
+    }
+    found[13] = {
+        "scores": {
+            "name": ["TopK SAE", "the trained SAE", "L1 SAE"],
+            "claim": [1, 1, 8],
+            "value": [0.4, 0.5, 1.0],
+            "low": [0.3, 0.4, 0.9],
+            "high": [0.5, 0.6, 1.1],
+        }
+    }
+    made = cells({chapters.DEFAULT_STUDY: found})
+    norms = {cell["layer"]: cell["sign"] for cell in made if cell["effect"] == EFFECTS[2][0]}
+    assert norms == {0: 1, 1: 0, 2: 1}
+    assert [(cell["kind"], cell["sign"]) for cell in made if cell["effect"] == EFFECTS[1][0]] == [
+        ("jumprelu", 1),
+        ("topk", 1),
+    ]
+    numbers = LEDGER[12].judged(cells=made).numbers
+    assert (numbers["families"], numbers["kinds"]) == (1, 2)
+
+
+def test_every_chapter_is_in_the_table_of_contents():
+    text = (ROOT / "_toc.yml").read_text()
+    listed = re.findall(r"book/([a-z0-9_]+)", text)
+    assert listed == [chapter.name for chapter in chapters.chapters(ROOT)] + ["notation", "references"]
+
+
+@pytest.mark.parametrize(
+    ("signs", "word"),
+    [
+        ([1] * 24, HOLDS),
+        ([-1] * 4 + [1] * 20, HOLDS),
+        ([-1] * 5 + [1] * 19, FAILS),
+        ([0] * 24, UNKNOWN),
+    ],
+)
+def test_claim_twelve_at_its_thresholds(signs, word):
+    placed = [cell | {"sign": s} for cell, s in zip(EVIDENCE[12]["cells"], signs, strict=True)]
+    assert LEDGER[12].judged(cells=placed).word == word
+    for missing in ("family", "layer", "kind"):
+        few = [cell | {missing: "one"} for cell in placed]
+        assert LEDGER[12].judged(cells=few).word == UNKNOWN
+    rare = [cell | {"effect": "rare" if s < 0 else "common"} for cell, s in zip(placed, signs, strict=True)]
+    if word == HOLDS and -1 in signs:
+        assert LEDGER[12].judged(cells=rare).word == PARTLY
+
+
+def test_signs():
+    assert sign(e(0.5)) == 1 and sign(e(-0.5)) == -1 and sign(e(0.001)) == 0
+    assert by_layer({8: e(0.5), "layer 0, 256 latents": e(0.1)}, 2) == {
+        0: {"layer 0, 256 latents": e(0.1)},
+        2: {8: e(0.5)},
+    }
+    assert by_layer(e(0.5), 2) == {2: e(0.5)}
+    assert sign({8: e(0.5), 16: e(0.001)}) == 0 and sign({}) == 0 and sign(None) == 0
+
+
+def test_what_no_record_holds_or_an_older_rule_took_cannot_be_told():
+    found = findings({})
+    assert {one.verdict.word for one in found.values()} == {UNKNOWN}
+    assert all(one.here() == "–" and one.beside() == {} for one in found.values())
+    assert "thirteen cannot be told" in summary(found, "s")
+    old = recorded()
+    old[4]["evidence"]["1"]["numbers"]["gone"] = 1.0
+    assert "earlier form" in findings(old)[1].verdict.why
+    unfit = recorded()
+    unfit[4]["evidence"]["1"]["unfit"] = "It is a test."
+    assert findings(unfit)[1].verdict.why == "It is a test." and findings(unfit)[1].here() == "–"
+
+
+def test_what_is_shown_is_what_the_rule_takes():
+    for number, shown in SHOWN.items():
+        taken = inspect.signature(LEDGER[number].judged).parameters
+        assert set(shown.here) | set(shown.beside) <= set(taken), number
+        assert set(EVIDENCE[number]) <= set(taken)
+    found = findings(recorded())
+    assert "0.500 [0.490, 0.510] at 8 to 0.450 [0.440, 0.460] at 16" in found[1].here()
+    assert found[1].beside()["share of it left once shrinkage is undone"] == "0.900 at 8 to 0.800 at 16"
+    assert "−1.0% [−2.0%, 0.0%]" in found[4].here()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        ({}, ""),
+        (0.5, "0.50"),
+        (e(0.5), "0.50 [0.49, 0.51]"),
+        ([0.1, 0.3], "0.10 to 0.30"),
+        ("a refit", "a refit"),
+        ({"a": e(0.5)}, "a 0.50 [0.49, 0.51]"),
+        ({name: 0.5 for name in "abcde"}, "0.50"),
+        ({8: 1.0}, "8 1.00"),
+        ({"w": {"absent": e(0.1)}, "v": {"absent": e(0.3)}}, "absent 0.10 to 0.30"),
+    ],
+)
+def test_numbers_in_a_few_words(value, text):
+    assert said(value) == text
+
+
+def test_numbers_survive_the_record():
+    for numbers in EVIDENCE.values():
+        back = from_json(json.loads(json.dumps(records.plain(numbers))))
+        assert json.dumps(records.plain(back)) == json.dumps(records.plain(numbers))
+    half = scaled(EVIDENCE[1], 1, 0.5)
+    assert half["r2"][8] == Estimate(0.25, 0.245, 0.255) and half["kept"] == EVIDENCE[1]["kept"]
+
+
+def test_every_number_of_the_paper_has_a_source():
+    for number in LEDGER:
+        assert "source: " in paper_number(number)
+    assert [number for number in LEDGER if "Not found" in paper_number(number)] == [3, 4, 5, 6, 7, 8, 11, 13]
+
+
+def test_counts_add_up():
+    found = findings(recorded())
+    assert sorted(number for numbers in counts(found).values() for number in numbers) == list(
+        LEDGER
+    ) and list(counts(found)) == list(WORDS)
+    assert "world" in repr(studies_table({"world": recorded()}))
+
+
+def test_every_switch_is_told_from_the_books_records_or_said_to_be_unmeasured():
+    assert {text for _, text in changes({})} == {"not measured", "not measured on this study"}
+    for switch, text in changes(committed()):
+        assert (text == "not measured") == (not switch.chapter), switch.name
+        assert text != "not measured on this study", switch.name
+    assert len({switch.name for switch in SWITCHES}) == len(SWITCHES)
+
+
+NUMBERED = {
+    ("1", "1"),
+    ("2-6, 11, 12", "1"),
+    ("7", "1"),
+    ("8", "1"),
+    ("9", "1"),
+    ("10a", "1"),
+    ("10b", "1"),
+    ("13", "1"),
+    ("14", "1"),
+    ("15", "1"),
+    ("Table 1", "1"),
+    ("1", "2"),
+    ("2", "2"),
+    ("6", "2"),
+    ("7", "2"),
+    ("8", "2"),
+    ("Table 1", "2"),
+}
+"""(number, version) of every figure that is tied to an experiment."""
+
+
+def test_every_numbered_figure_and_experiment_is_in_the_index():
+    assert NUMBERED == {(one.number, one.version) for one in PAPER_FIGURES if one.number != "–"}
+    assert {f"E{n}" for n in range(13)} == {
+        name for one in PAPER_FIGURES for name in one.experiment.split(", ")
+    }
+
+
+@pytest.mark.parametrize(
+    "one", PAPER_FIGURES, ids=lambda one: f"{one.name} of v{one.version}, {one.experiment}"
+)
+def test_every_entry_of_the_index_leads_to_a_figure(one):
+    assert one.counterparts
+    for chapter, label in one.counterparts:
+        source = (ROOT / "notebooks" / f"{chapter}.py").read_text()
+        assert f'"name": "{label}"' in source, f"{chapter} has no figure {label}"
+
+
+# --- chapters that read records
+# -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """A project with the report alone and records at which every claim holds, once as they are and once
+    changed."""
+    root = tmp_path_factory.mktemp("reported")
+    for name in ("notebooks", "book"):
+        (root / name).mkdir()
+    (root / "_toc.yml").write_text("")
+    source = chapters.pick(ROOT, 15).source
+    (root / "notebooks" / source.name).write_bytes(source.read_bytes())
+    found = {number: values for number, values in recorded().items() if number != 15}
+    write(root, "world", found)
+    chapter = chapters.pick(root, 15)
+    pages = [text_of(running.run(chapter, study="world", log=str))]
+    reasons = [staleness.stale_reason(chapter, "world")]
+    for number in measured(found):
+        found = changed(found, number)
+    write(root, "world", found)
+    reasons.append(staleness.stale_reason(chapter, "world"))
+    pages.append(text_of(running.run(chapter, study="world", log=str)))
+    return chapter, found, pages, reasons
+
+
+def write(root, study: str, found: dict[int, dict]) -> None:
+    folder = root / "book" / "records" / study
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, values in found.items():
+        (folder / f"{number:02d}.json").write_text(json.dumps({"values": values}))
+
+
+def text_of(path) -> str:
+    """What an executed chapter shows as text."""
+    outputs = [o for cell in nbformat.read(path, as_version=4).cells for o in cell.get("outputs", [])]
+    return "\n".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs)
+
+
+def test_the_executed_report_follows_from_the_records(reported):
+    _, found, (before, after), _ = reported
+    assert "twelve hold (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13)" in before
+    assert "claims, on the study world, twelve hold" not in after
+    for number, one in findings(found).items():
+        if number != 12:
+            assert one.verdict.word != HOLDS
+            assert one.verdict.why in after and one.verdict.why not in before
+
+
+def test_a_changed_record_makes_the_report_stale_and_no_other_change_does(reported):
+    chapter, _, _, reasons = reported
+    listed = ", ".join(sorted({f"world/{LEDGER[number].chapter[:2]}" for number in LEDGER if number != 12}))
+    assert reasons == [None, f"records it reads changed: {listed}"]
+    assert staleness.stale_reason(chapter, "world") is None
+    path = chapter.root / "book" / "records" / "world" / "04.json"
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | {"versions": {"numpy": "other"}}))
+    assert staleness.stale_reason(chapter, "world") is None, "only values count"
+    path.unlink()
+    assert staleness.stale_reason(chapter, "world") == "records it reads changed: world/04"
+    path.write_text("{}")
+    assert "world/04.json is no record of a chapter" in staleness.stale_reason(chapter, "world")
+    path.write_text(text)
+    write(chapter.root, "another", {4: {"evidence": {}}})
+    assert staleness.stale_reason(chapter, "world") == "records it reads changed: another/04"
+    for name in ("nano/04", "world/00"):  # no study of this kind, no index
+        write(chapter.root, name[:-3], {int(name[-2:]): {}})
+    assert staleness.stale_reason(chapter, "world") == "records it reads changed: another/04"
+
+
+def test_an_edited_record_is_not_what_the_run_wrote(reported):
+    chapter = reported[0]
+    path = chapter.record("world")
+    text = path.read_text()
+    assert staleness.not_run_here(chapter, "world") is None
+    path.write_text(text.replace("tally", "tolly"))
+    assert (
+        staleness.not_run_here(chapter, "world")
+        == "book/records/world/15.json is not what its last run here wrote"
+    )
+    path.write_text(text)
+
+
+def test_chapters_that_read_records_run_last_and_the_index_at_the_end():
+    order = [chapter.number for chapter in chapters.run_order(ROOT)]
+    assert order[-2:] == [15, 0] and order[:-2] == sorted(order[:-2])
+    assert [c.number for c in chapters.chapters(ROOT)] == sorted(order)
+
+
+def test_a_chapter_that_reads_records_waits_for_those_that_are_due(tmp_path):
+    for name in ("notebooks", "book"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "_toc.yml").write_text("")
+    (tmp_path / "notebooks" / "01_one.py").write_text("# %%\n1\n")
+    (tmp_path / "notebooks" / "02_two.py").write_text('# %% tags=["reads-records"]\n2\n')
+    one, two = chapters.chapters(tmp_path)
+    for chapter in (one, two):
+        running.run(chapter, study="tiny", log=str)
+        chapter.record("tiny").parent.mkdir(parents=True, exist_ok=True)
+        made = {
+            "cells": chapter.cells_hash(),
+            "sources": {},
+            "data": {},
+            "versions": records.versions(),
+            "records": {},
+        }
+        made["data"] = records.data_hashes(records.open_chapter(1, "tiny").study)
+        chapter.record("tiny").write_text(json.dumps(made))
+        text = chapter.executed("tiny").read_bytes()
+        staleness.stamp(chapter, "tiny", cells="", notebook=staleness.digest(text), seconds=1)
+    assert staleness.due(tmp_path, "tiny") == []
+    one.source.write_text("# %%\n3\n")
+    assert staleness.due(tmp_path, "tiny") == [
+        (one, "its cells changed (notebooks/01_one.py)"),
+        (two, "it reads the records of chapters that are due: 01"),
+    ]
+
+
+def test_records_are_found_by_the_package_or_said_to_be_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chapter = records.open_chapter(15, chapters.DEFAULT_STUDY)
+    assert set(chapter.reads(EVERY)[chapters.DEFAULT_STUDY]) >= {1, 2, 3, 4, 5}, "the installed book's"
+    assert (
+        15 not in chapter.reads()[chapters.DEFAULT_STUDY] and 0 not in chapter.reads()[chapters.DEFAULT_STUDY]
+    )
+    monkeypatch.setenv("DARKMATTER_PROJECT", str(tmp_path))
+    assert chapter.reads() == {chapters.DEFAULT_STUDY: {}}
+    assert chapter.content()["records"] == {"asked": [chapters.DEFAULT_STUDY], "found": {}}

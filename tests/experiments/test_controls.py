@@ -1,0 +1,224 @@
+"""The controls, the shape of b and the reader ladder: known answers, and someone else's code."""
+
+import json
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from darkmatter_utils import LinearMap, Moments, measure
+from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.claims import rules_controls
+from darkmatter_utils.experiments import controls, rank, readers
+from darkmatter_utils.experiments.gains import one_gain_a_latent, rescaled
+from darkmatter_utils.stats.fits import leave_out
+from darkmatter_utils.stats.metrics import r2_total
+from darkmatter_utils.studies.collected import Collected, collect
+from darkmatter_utils.studies.study import Study
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def arrays(x, hats, saes=None, documents=40):
+    document = np.arange(len(x)) % documents
+    return Collected(
+        torch.as_tensor(x),
+        document,
+        {i: i % 5 for i in range(documents)},
+        0,
+        200,
+        saes or {},
+        {id: torch.as_tensor(hat).float() for id, hat in hats.items()},
+        dict.fromkeys(hats, 1.0),
+    )
+
+
+@pytest.fixture(scope="module")
+def x():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(8000, 6)) @ np.diag([3, 2, 1, 1, 1, 0.5]) + rng.normal(size=6)
+
+
+def test_a_shrunk_reconstruction_is_scaled_back(x):
+    held = arrays(x, {"half": x.mean(0) + 0.5 * (x - x.mean(0))})
+    torch.testing.assert_close(rescaled(held, "half").double(), held.x, atol=0.02, rtol=0.01)
+
+
+def test_one_gain_a_latent_finds_the_gains_that_were_taken():
+    entry = collect(Study.load("nano"), ["w32"], kinds=False)
+    sae = entry.saes["w32"]
+    codes = sae.codes(entry.x)
+    gains = torch.linspace(0.5, 1.5, sae.width, dtype=torch.float64)
+    dense = torch.zeros(len(entry.x), sae.width, dtype=torch.float64)
+    dense[torch.arange(len(entry.x)).repeat_interleave(codes.l0.long()), codes.latent.long()] = (
+        codes.value.double()
+    )
+    target = (dense * gains) @ sae.sae.W_dec.detach().double() + sae.sae.b_dec.detach().double()
+    held = Collected(
+        target, entry.document, entry.fold, 0, 200, {"w32": Same(sae, entry.x)}, entry.hats, entry.l0
+    )
+    found = one_gain_a_latent(held, "w32")
+    folds = entry.folds()
+    known = torch.stack([(dense[folds != k] > 0).any(0) for k in range(5)])[torch.from_numpy(folds)]
+    told = ~((dense > 0) & ~known).any(dim=1)  # a latent that no other fold has seen keeps its gain
+    assert told.float().mean() > 0.99
+    torch.testing.assert_close(found.double()[told], target[told], atol=1e-4, rtol=1e-4)
+
+
+class Same:
+    """An SAE that always sees the same activations."""
+
+    def __init__(self, sae, x):
+        self.sae, self.width, self.x, self.inner = sae.sae, sae.width, x, sae
+
+    def codes(self, _):
+        return self.inner.codes(self.x)
+
+
+def test_the_sweep_is_reduced_rank_regression(x):
+    rng = np.random.default_rng(1)
+    error = x @ rng.normal(size=(6, 2)) @ rng.normal(size=(2, 6)) + rng.normal(size=x.shape)
+    held = arrays(x, {"a": x - error})
+    folds = rank._moments(held, "a")
+    table = rank.sweep(held, "a", folds)
+    for r in (1, 2, 6):
+        plain = torch.empty_like(held.x)
+        for k, rest in enumerate(leave_out(folds)):
+            mine = torch.from_numpy(held.folds() == k)
+            plain[mine] = LinearMap.fit(rest).truncate(rest, r)(held.x[mine])
+        row = table[(table["kind"] == rank.BEST) & (table["rank"] == r)].iloc[0]
+        assert row.r2 == pytest.approx(r2_total(held.x - held.hats["a"], plain), abs=1e-6)
+        assert row.low < row.r2 < row.high
+    both = table[table["rank"] == 6]["r2"].to_numpy()
+    assert both[0] == pytest.approx(both[1], abs=1e-6)  # all components are all of x
+    best = table[table["kind"] == rank.BEST].set_index("rank")["r2"]
+    assert best[2] == pytest.approx(best[6], abs=1e-3) and best[1] < best[2] - 0.02
+
+
+def test_the_shape_of_a_scalar_gain_and_of_one_direction(x):
+    folds = [
+        Moments(6, 6).update(torch.from_numpy(x[i::5]), torch.from_numpy(0.3 * x[i::5])) for i in range(5)
+    ]
+    found = rank.shape(folds)
+    assert found["trace"].value == pytest.approx(0.3) and found["gain"].value == pytest.approx(0.3)
+    spectrum = np.linalg.eigvalsh(np.cov(x.T))
+    assert found["rank"].value == pytest.approx(spectrum.sum() ** 2 / (spectrum**2).sum(), rel=1e-3)
+    assert found["top"].value == pytest.approx(1.0)
+    direction = np.outer(np.ones(6), [1, 0, 0, 0, 0, 0])
+    one = rank.shape(
+        [
+            Moments(6, 6).update(torch.from_numpy(x[i::5]), torch.from_numpy(x[i::5] @ direction))
+            for i in range(5)
+        ]
+    )
+    assert one["rank"].value == pytest.approx(1.0) and one["trace"].value == pytest.approx(1 / 6)
+
+
+def test_each_reader_reads_what_it_can():
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(rng.normal(size=(12_000, 5)))
+    a, b, c, d, _ = rows.T
+    error = torch.stack([a, b * c, torch.sin(3 * d)], dim=1) @ torch.eye(3, 5, dtype=torch.float64)
+    whole = readers.Rows(
+        rows, error + 0.1 * torch.from_numpy(rng.normal(size=(12_000, 5))), np.arange(12_000) % 60
+    )
+    part = [whole.where(whole.document % 3 == k) for k in range(3)]
+    table = readers.scores(
+        readers.ladder(part[0], part[1], steps=800), part[2], replicates=200, seed=0
+    ).set_index("reader")
+    third = 1 / 2.5  # the three signals have variances 1, 1 and a half
+    assert table.loc["linear (OLS)", "r2"] == pytest.approx(third, abs=0.06)
+    assert table.loc["quadratic", "r2"] == pytest.approx(2 * third, abs=0.06)
+    assert table.loc["MLP", "r2"] > 0.9
+    assert (
+        table.loc["a scalar gain", "r2"]
+        < table.loc["low rank", "r2"] + 1e-9
+        <= table.loc["linear (OLS)", "r2"] + 0.02
+    )
+    assert table.loc["linear (OLS)", "gain"] == 0 and table.loc["quadratic", "gain_low"] > 0.2
+
+
+def test_a_mlp_that_cannot_help_is_stopped_at_the_linear_map():
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(rng.normal(size=(6000, 4)))
+    whole = readers.Rows(
+        rows, 0.5 * rows + torch.from_numpy(rng.normal(size=(6000, 4))), np.arange(6000) % 60
+    )
+    part = [whole.where(whole.document % 3 == k) for k in range(3)]
+    table = readers.scores(
+        readers.ladder(part[0], part[1], steps=800), part[2], replicates=200, seed=0
+    ).set_index("reader")
+    assert abs(table.loc["MLP", "gain"]) < 0.02
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return controls.compute(measure("nano"), "w32", "w64")
+
+
+def test_the_trained_row_is_the_measurement_and_the_poles_are_poles(nano):
+    scores = nano["scores"].set_index(["name", "claim"])
+    row = measure("nano").sae("w32")
+    assert scores.loc[(controls.TRAINED, 1), "value"] == pytest.approx(row["r2_per_dim"], abs=1e-4)
+    assert scores.loc[(controls.TRAINED, 2), "value"] == pytest.approx(row["norm_error"], abs=1e-4)
+    assert scores.loc[(controls.TRAINED, 6), "value"] == pytest.approx(row["norm_nonlinear"], abs=1e-4)
+    for null in ("dead SAE", "shrunk activation"):
+        assert scores.loc[(null, 1), "value"] == pytest.approx(1.0)
+        assert (null, 6) not in scores.index  # nothing is left to test
+    assert scores.loc[("dead SAE", 2), "value"] == pytest.approx(
+        scores.loc[("shrunk activation", 2), "value"]
+    )
+    assert scores.loc[("shrunk activation", 1), "fvu"] == pytest.approx(row["fvu"], rel=1e-4)
+    assert (scores["difference_low"] <= scores["difference_high"]).all()
+    assert (scores.loc[controls.TRAINED, "difference"] == 0).all()
+    assert 0 < nano["again"]["error"].iloc[0] < 1
+
+
+def test_same_tokens_is_one_for_itself_and_near_zero_for_noise():
+    measurement = measure("nano")
+    held = collect(measurement.study, ["w32", "w64"], kinds=False)
+    table = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
+    same = controls.SameTokens(held, table, "w64")
+    own = ((held.x - held.hats["w64"]) ** 2).sum(dim=1).sqrt().numpy()
+    noise = np.random.default_rng(0).exponential(size=len(own))
+    assert same.partial(own)[0].value == pytest.approx(1.0)
+    assert same.partial(noise)[0].value < 0.01
+
+
+def test_the_rule_counts_only_controls_that_learned_nothing():
+    e = lambda v: Estimate(v, v - 0.01, v + 0.01)
+    good = {"value": e(0.5), "difference": e(0.0)}
+    bad = {"value": e(0.95), "difference": e(-0.3)}
+    low = {"value": e(0.2), "difference": e(0.3)}
+    word = lambda measured: rules_controls.specific(measured=measured).word
+    assert word({1: {"random dictionary": bad, "TopK SAE": good}, 2: {"dead SAE": bad}}) == "holds"
+    assert word({1: {"random dictionary": good}, 2: {"dead SAE": bad}}) == "partly"
+    assert word({1: {"random dictionary": good}, 6: {"random dictionary": good}}) == "does not hold"
+    assert word({6: {"random dictionary": low}}) == "holds"
+    assert word({1: {"TopK SAE": good}}) == "cannot be told here"
+    told = rules_controls.specific(measured={1: {"random dictionary": good}, 3: {"dead SAE": bad}}).why
+    assert "random dictionary" in told and "claim 3 no such control" in told
+
+
+def test_the_chapter_on_nano_records_what_it_shows(tmp_path, monkeypatch, nano):
+    monkeypatch.setenv("DARKMATTER_RECORDS", str(tmp_path))
+    names: dict = {}
+    for cell in jupytext.read(ROOT / "notebooks" / "13_the_controls.py").cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names |= {"study": "nano", "sae": "w32"}
+    values = json.loads((tmp_path / "nano" / "13.json").read_text())["values"]
+    scores = pd.DataFrame(values["scores"])
+    assert values["verdict"]["word"] == "cannot be told here"  # nano speaks of no claim
+    assert set(scores["claim"]) == {1, 2, 3, 6, 8} and scores["name"].iloc[0] == controls.TRAINED
+    assert scores["value"].iloc[0] == pytest.approx(nano["scores"]["value"].iloc[0], rel=1e-4)
+    ladder = pd.DataFrame(values["ladder"]).set_index("reader")
+    assert ladder.loc["MLP", "r2"] > ladder.loc["linear (OLS)", "r2"]
+    page = f"{names['plainly'](names['scores'])} {names['missing'](names['scores'])}"
+    assert "This study has no TopK SAE" in page and "Claim 3" in page
+    shape = pd.DataFrame(values["shape"])
+    assert ((shape["rank"] >= 1) & (shape["rank"] <= 16)).all() and (shape["trace"] > 0).all()

@@ -1,0 +1,225 @@
+"""Predictions from earlier sites: against plain regressions, with the poles that algebra fixes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import r2_score
+
+from darkmatter_utils import Moments, Study, measure
+from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
+from darkmatter_utils.claims.rules_inference import earlier_predicts
+from darkmatter_utils.experiments.earlier import Model, Predictions, components, fit, rank_of, select
+from darkmatter_utils.experiments.earlier_scores import earlier_scores, evidence, full_rank
+from darkmatter_utils.experiments.earlier_sites import Inputs, Tokens, earlier_sites, place, with_others
+from darkmatter_utils.pages.earlier_pages import (
+    gain_table,
+    lead_table,
+    live,
+    part_heat,
+    rank_lines,
+    sentences,
+    site_bars,
+)
+from darkmatter_utils.studies.study import SaeEntry
+
+MLP = "blocks.0.hook_mlp_out"
+
+
+@pytest.fixture(scope="module")
+def measurement():
+    """The nano study with one of its SAEs named as that of an earlier site: trained or not, it is a nonlinear
+    map."""
+    study = Study.load("nano")
+    early = SaeEntry(id="early", site=MLP, width=32, path="saes/w32", suite="sites")
+    return measure(replace(study, saes=(*study.saes, early)))
+
+
+@pytest.fixture(scope="module")
+def tables(measurement):
+    return earlier_scores(measurement, contexts=120)
+
+
+def test_sites_are_ordered_as_the_model_computes_them():
+    sites = earlier_sites(Study.load("tiny"), 1024)
+    assert [one.site for one in sites] == [
+        "blocks.0.hook_resid_post",
+        "blocks.1.hook_resid_post",
+        "blocks.2.attn.hook_z",
+        "blocks.2.hook_mlp_out",
+    ]
+    assert all(one.sae is None or one.sae.width == 1024 for one in sites)
+    assert earlier_sites(Study.load("world"), 64) == []
+    assert place("blocks.1.attn.hook_z") < place("blocks.1.hook_mlp_out") < place("blocks.1.hook_resid_post")
+    assert place("blocks.1.hook_resid_post") < place("blocks.2.hook_resid_pre") and place("world") is None
+
+
+def test_sums_of_some_columns_fit_what_those_columns_alone_would():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 8)) @ rng.normal(size=(8, 8)) + 5, rng.normal(size=(300, 6))
+    y[:, 2:4] += x[:, [1, 6]]
+    whole = Moments(8, 6).update(x, y)
+    index = torch.tensor([1, 4, 6])
+    plain = LinearRegression().fit(x[:, index], y[:, 2:5])
+    np.testing.assert_allclose(
+        fit(whole, index, Model("a", (), slice(2, 5)))(x[:, index]), plain.predict(x[:, index]), atol=1e-9
+    )
+    pca = PCA(2).fit(x[:, index])
+    on_two = LinearRegression().fit(pca.transform(x[:, index]), y)
+    found = components(select(whole, index, slice(0, 6)), 2)
+    np.testing.assert_allclose(found(x[:, index]), on_two.predict(pca.transform(x[:, index])), atol=1e-9)
+    flat = np.column_stack([x[:, :3], x[:, :3].sum(axis=1)])
+    assert rank_of(Moments(4, 0).update(flat, np.empty((300, 0)))) == 3
+
+
+def test_shuffled_targets_are_of_another_document_of_the_same_fold_or_of_the_same_context():
+    rng = np.random.default_rng(1)
+    stream = []
+    for context, (document, fold) in enumerate([(0, 0), (0, 0), (1, 1), (2, 0), (3, 1), (3, 1), (4, 0)]):
+        x = torch.full((5, 2), float(document)).double()
+        errors = torch.from_numpy(rng.normal(size=(5, 2)) + 100 * context)
+        stream.append(Tokens(x, errors, document, fold, context))
+    seen = []
+    for tokens, pairs in with_others(stream, 2, seed=0):
+        other, permuted = pairs[:, :4], pairs[:, 4:]
+        documents = set(other[:, 2].tolist())
+        assert len(documents) == 1 and tokens.document not in documents
+        assert {0: 0, 1: 1, 2: 0, 3: 1, 4: 0}[int(documents.pop())] == tokens.fold
+        assert torch.equal(permuted[:, :2].sort(dim=0).values, tokens.errors.sort(dim=0).values)
+        assert not torch.equal(other[:, :2], tokens.errors)
+        seen.append(tokens.context)
+    assert sorted(seen) == list(range(7))
+
+
+def test_the_poles_of_the_same_site_are_what_algebra_says(tables):
+    table = full_rank(tables)
+    own = table[(table["tokens"] == "own") & (table["site"] == "")].set_index(
+        ["kind", "sae", "part", "metric"]
+    )["value"]
+    for metric in ("r2_per_dim", "r2_total"):
+        assert own["x and Sae(x)", "w64", "NonlinearError", metric] == pytest.approx(1, abs=1e-9)
+        assert own["x and Sae(x)", "w64", "SaeError", metric] == pytest.approx(1, abs=1e-9)
+        assert own["x", "w64", "NonlinearError", metric] == pytest.approx(0, abs=2e-3)
+        assert own["x", "w64", "LinearError", metric] == pytest.approx(1, abs=1e-9)
+
+
+def test_r2_is_that_of_a_plain_regression_out_of_fold(measurement, tables):
+    """The same numbers from arrays: for each fold, the parts under its map, fitted on the others by
+    scikit-learn."""
+    inputs = Inputs(measurement, ("w64",), tuple(earlier_sites(measurement.study, 64)), 120)
+    tokens = list(inputs.stream())
+    columns = inputs.columns()
+    z, e = (torch.cat([getattr(t, name) for t in tokens]).numpy() for name in ("inputs", "errors"))
+    fold = np.concatenate([np.full(len(t.inputs), t.fold) for t in tokens])
+    maps = measurement.maps("w64").maps
+    for kind, blocks in {
+        "SAE output": [f"sae {MLP}"],
+        "x and SAE output": ["x", f"sae {MLP}"],
+        "raw": [f"raw {MLP}"],
+    }.items():
+        used = np.concatenate([z[:, columns[block]] for block in blocks], axis=1)
+        left, truth = np.empty_like(e), np.empty_like(e)
+        for k in range(5):
+            nonlinear = e - maps[k](z[:, columns["x"]])
+            truth[fold == k] = nonlinear[fold == k]
+            model = LinearRegression().fit(used[fold != k], nonlinear[fold != k])
+            left[fold == k] = truth[fold == k] - model.predict(used[fold == k])
+        table = full_rank(tables)
+        row = table[
+            (table["kind"] == kind)
+            & (table["site"] == MLP)
+            & (table["sae"] == "w64")
+            & (table["tokens"] == "own")
+            & (table["part"] == "NonlinearError")
+        ].set_index("metric")["value"]
+        assert row["r2_per_dim"] == pytest.approx(
+            np.mean([r2_score(t, t - r) for t, r in zip(truth.T, left.T)]), abs=1e-6
+        ), kind
+        assert row["r2_total"] == pytest.approx(
+            1 - (left**2).sum() / ((truth - truth.mean(0)) ** 2).sum(), abs=1e-6
+        ), kind
+
+
+def test_leads_are_differences_with_intervals_and_shuffled_tokens_predict_nothing(tables):
+    table, leads = full_rank(tables), tables["leads"]
+    where = {"site": MLP, "sae": "w64", "part": "NonlinearError", "metric": "r2_per_dim"}
+    pick = lambda frame, **more: frame[
+        np.logical_and.reduce([frame[k] == v for k, v in (where | more).items()])
+    ].iloc[0]
+    sae, raw = (pick(table, kind=kind, tokens="own") for kind in ("SAE output", "raw"))
+    lead = pick(leads, kind="SAE output", over="raw")
+    assert (
+        lead["value"] == pytest.approx(sae["value"] - raw["value"])
+        and lead["low"] <= lead["value"] <= lead["high"]
+    )
+    shuffled = table[table["tokens"] == "other document"]
+    assert (shuffled["value"] < 0.01).all() and (shuffled["value"] > -0.1).all()
+
+
+def test_tokens_beyond_the_memory_are_read_twice_to_the_same_numbers(measurement, tables, monkeypatch):
+    monkeypatch.setattr("darkmatter_utils.experiments.earlier.MEMORY", 0)
+    inputs = Inputs(measurement, ("w64", "w32"), tuple(earlier_sites(measurement.study, 64)), 120)
+    model = Model("raw", (f"raw {MLP}",), slice(0, 48))
+    made = Predictions(inputs, lambda made: [model])
+    table = full_rank(tables)
+    row = table[
+        (table["kind"] == "raw")
+        & (table["site"] == MLP)
+        & (table["sae"] == "w64")
+        & (table["tokens"] == "own")
+        & (table["part"] == "SaeError")
+        & (table["metric"] == "r2_total")
+    ].iloc[0]
+    assert made.r2("raw", ("w64", "SaeError"), "r2_total").value == pytest.approx(row["value"])
+
+
+def test_the_page_speaks_of_what_the_tables_hold(measurement, tables):
+    for shown in (site_bars(tables, "w64"), part_heat(tables, "w64"), rank_lines(tables)):
+        assert shown.to_dict()
+    assert "SAE output" in repr(gain_table(tables, "w64")) and "lead over raw" in repr(lead_table(tables))
+    assert "1.000" in sentences(tables, "w64")["poles"] and live(measurement).site.startswith(
+        "the SAE output"
+    )
+    found = evidence(tables, "w64")
+    assert set(found["sae"]) == {MLP} == set(found["over_raw"]) == set(found["over_shuffled"])
+
+
+def test_a_world_has_no_earlier_site_and_no_verdict():
+    world = measure("world")
+    tables = earlier_scores(world, contexts=20)
+    assert live(world) is None and earlier_predicts(**evidence(tables, "x")).word == UNKNOWN
+    for shown in (
+        site_bars(tables, "x"),
+        part_heat(tables, "x"),
+        rank_lines(tables),
+        gain_table(tables, "x"),
+        lead_table(tables),
+    ):
+        assert "no site before" in shown
+
+
+def test_two_sites_without_an_sae_cannot_be_judged():
+    plain = measure("nano")
+    tables = earlier_scores(plain, contexts=120)
+    assert len(tables["sites"]) == 2 and earlier_predicts(**evidence(tables, "w64")).word == UNKNOWN
+    assert "only raw activations" in sentences(tables, "w64")["saes"]
+
+
+@pytest.mark.parametrize(
+    "raw, shuffled, word",
+    [
+        ([(0.02, 0.01, 0.03)] * 2, [(0.1, 0.08, 0.12)] * 2, HOLDS),
+        ([(0.02, 0.01, 0.03), (-0.01, -0.02, 0.0)], [(0.1, 0.08, 0.12)] * 2, PARTLY),
+        ([(0.0, -0.01, 0.01)] * 2, [(0.1, 0.08, 0.12)] * 2, FAILS),
+        ([(0.02, 0.01, 0.03)] * 2, [(0.0, -0.01, 0.01)] * 2, FAILS),
+    ],
+)
+def test_the_rule_of_claim_10(raw, shuffled, word):
+    by_site = lambda values: {f"site {i}": Estimate(*value) for i, value in enumerate(values)}
+    found = by_site([(0.3, 0.2, 0.4)] * 2)
+    verdict = earlier_predicts(sae=found, raw=found, over_raw=by_site(raw), over_shuffled=by_site(shuffled))
+    assert verdict.word == word and verdict.numbers["sites"] == 2

@@ -1,0 +1,469 @@
+"""Component SAEs from training to verdict, on a small study of their own: parts, noise, FVU, detection, gaps,
+chapter."""
+
+import ast
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from endpoint import Server
+
+from darkmatter_utils import Study, measure
+from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.base.places import DATA
+from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.claims.ledger import claim, judge
+from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
+from darkmatter_utils.claims.rules_features import fewer_features
+from darkmatter_utils.claims.verdicts import from_record
+from darkmatter_utils.experiments import components, features, gaps
+from darkmatter_utils.experiments.components import NOISE, PARTS, TARGETS, matched_noise, rows
+from darkmatter_utils.experiments.features import MATCHED, OWN, SHUFFLED
+from darkmatter_utils.pages import feature_charts, feature_page
+from darkmatter_utils.stats.metrics import fvu
+from darkmatter_utils.training import component_saes, nano
+from darkmatter_utils.training.sae_training import SaeJob
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A study like nano with component documents and twelve SAEs trained on its parts: (yaml file, build
+    folder, log)."""
+    folder = tmp_path_factory.mktemp("parts")
+    data, build = folder / "data", folder / "build"
+    shutil.copytree(DATA / "nano", data)
+    held = dict(np.load(data / "tokens.npz"))
+    tokens, document = nano.sentences(40, 2, seed=7)
+    np.savez_compressed(data / "tokens.npz", **held, component_tokens=tokens, component_document=document)
+    settings = yaml.safe_load((ROOT / "darkmatter_utils" / "studies" / "nano.yaml").read_text())
+    path = folder / "parts.yaml"
+    path.write_text(yaml.safe_dump(settings | dict(name="parts", data=str(data))))
+    seal(data)
+    study = Study.load(path)
+    wanted = [
+        (
+            SaeJob(
+                id=f"part-{i}-{seed}",
+                site=study.site,
+                width=64,
+                l0=1.0,
+                seed=seed,
+                samples=40 * 128,
+                batch=128,
+                lr=1e-2,
+            ),
+            target,
+        )
+        for i, target in enumerate(TARGETS)
+        for seed in (0, 1)
+    ]
+    log = []
+    component_saes.train_suite(study, build, wanted, log=log.append)
+    entries, cards = [], {}
+    for job, target in wanted:
+        out, place = build / "saes" / job.id, data / "saes" / job.id
+        place.mkdir()
+        for name in ("cfg.json", "sae_weights.safetensors"):
+            shutil.copy(out / name, place / name)
+        entries.append(
+            dict(id=job.id, width=job.width, l0=job.l0, site=job.site, seed=job.seed, path=f"saes/{job.id}")
+            | json.loads((out / "entry.json").read_text())
+        )
+        cards[job.id] = dict(samples=job.samples)
+    seal(data, entries, cards)
+    return path, build, log, wanted
+
+
+def seal(data, more=(), cards=None):
+    """Write the manifest of a data folder anew."""
+    old = json.loads((data / "manifest.json").read_text())
+    files = {
+        p.relative_to(data).as_posix(): dict(
+            bytes=p.stat().st_size, sha256=hashlib.sha256(p.read_bytes()).hexdigest()
+        )
+        for p in sorted(data.rglob("*"))
+        if p.is_file() and p.name != "manifest.json"
+    }
+    (data / "manifest.json").write_text(
+        json.dumps(dict(saes=[*old["saes"], *more], files=files, sae_cards=cards or {}))
+    )
+
+
+@pytest.fixture(scope="module")
+def measurement(made):
+    return measure(Study.load(made[0]))
+
+
+@pytest.fixture(scope="module")
+def found(measurement):
+    return rows(measurement, "w64")
+
+
+@pytest.fixture(scope="module")
+def tables(measurement):
+    return features.features(measurement)
+
+
+def test_noise_has_the_mean_and_the_covariance_and_nothing_else():
+    rng = torch.Generator().manual_seed(0)
+    z = (
+        torch.randn(20_000, 3, generator=rng).pow(3) @ torch.randn(3, 5, generator=rng) + 7
+    )  # rank 3, heavy tails
+    noise = matched_noise(z, seed=1)
+    assert noise.shape == z.shape and noise.dtype == torch.float32
+    scale = float(torch.cov(z.T).diagonal().max())
+    assert (noise.mean(0) - z.mean(0)).abs().max() < 0.05 * scale**0.5
+    assert (torch.cov(noise.T) - torch.cov(z.T)).abs().max() < 0.06 * scale
+    assert int((torch.linalg.eigvalsh(torch.cov(noise.double().T)) > 1e-6 * scale).sum()) == 3
+    kurtosis = lambda a: float((((a - a.mean(0)) / a.std(0)) ** 4).mean())
+    assert kurtosis(z) > 5 and abs(kurtosis(noise) - 3) < 0.15
+    assert torch.equal(noise, matched_noise(z, seed=1, chunk=1 << 16)) and not torch.equal(
+        noise, matched_noise(z, seed=2)
+    )
+    assert abs(float(torch.corrcoef(torch.stack([noise[:, 0], z[:, 0]]))[0, 1])) < 0.03
+
+
+def test_the_parts_add_up_and_leave_what_the_measurement_says(found, measurement):
+    x, error, linear, nonlinear = (found.parts[name] for name in PARTS)
+    assert (error - linear - nonlinear).abs().max() < 1e-5 * x.abs().max()
+    row = measurement.sae("w64")
+    assert fvu(x, x - error) == pytest.approx(row["fvu"], rel=1e-5)
+    assert fvu(x, x - nonlinear) == pytest.approx(row["fvu_nonlinear"], rel=1e-5)
+    start, stop = measurement.study.window
+    assert (
+        len(x) == measurement.card["tokens"] and found.position.min() >= start and found.position.max() < stop
+    )
+
+
+def test_an_unknown_target_names_the_valid_ones(found):
+    with pytest.raises(
+        BadInput, match="valid: x, SaeError, LinearError, NonlinearError, noise like LinearError"
+    ):
+        found.target("Error", seed=0)
+
+
+def test_the_base_sae_follows_a_stated_rule():
+    assert components.base_sae(Study.load("tiny")) == "w1024-l0-8"
+    assert components.base_sae(Study.load("nano")) == "w64"
+
+
+def test_component_documents_are_split_by_the_map_of_all_scored_ones(measurement):
+    part = rows(measurement, "w64", text="component")
+    assert len(part.parts["x"]) == 80 / 120 * measurement.card["tokens"]
+    expected = measurement.maps("w64").overall(part.parts["x"].double())
+    assert (part.parts["LinearError"] - expected).abs().max() < 1e-4
+
+
+def test_training_ends_at_the_asked_l0_on_held_out_rows_and_goes_on_from_what_is_done(made, measurement):
+    path, build, log, wanted = made
+    stored = {t: component_saes.target_rows(build / "components", "score", t) for t in TARGETS}
+    for job, target in wanted:
+        card = json.loads((build / "saes" / job.id / "card.json").read_text())
+        assert card["l0"] == pytest.approx(1.0, abs=0.01) and 0 < card["fvu"] < 1.2
+        (sae, *_) = [s for s in features.load(measurement, target) if s.id == job.id]
+        assert fvu(stored[target], sae.reconstruct(torch.from_numpy(stored[target]))[0]) == pytest.approx(
+            card["fvu"], rel=1e-3
+        )
+    more = []
+    assert component_saes.train_suite(Study.load(path), build, wanted, log=more.append) == [
+        job.id for job, _ in wanted
+    ]
+    assert log and not more
+
+
+def test_the_embedded_suite_is_three_seeds_of_every_target_at_one_width_and_l0():
+    study = Study.load("tiny")
+    mine = components.entries(study)
+    planned = [
+        (job.id, target, job.width, job.l0, job.seed) for job, target in component_saes.jobs(study.site)
+    ]
+    assert [(e.id, e.target, e.width, e.l0, e.seed) for e in mine] == planned and len(mine) == 18
+    assert not {e.id for e in mine} & {e.id for e in study.selected()}, (
+        "what reads parts is not measured on x"
+    )
+
+
+def test_documents_hold_the_squared_errors_of_every_reading(tables, found, measurement):
+    documents = tables["documents"]
+    assert set(documents["by"]) == {OWN, MATCHED, "1 principal components", "2 principal components"}
+    for target in ("NonlinearError", "noise like LinearError"):
+        z = found.target(target, seed=components.SCORED_NOISE)
+        for sae in features.load(measurement, target):
+            mine = documents[(documents["id"] == sae.id) & (documents["by"] == OWN)]
+            z_hat, l0 = sae.reconstruct(z)
+            assert mine["residual"].sum() / mine["total"].sum() == pytest.approx(fvu(z, z_hat), rel=1e-5)
+            assert mine["l0"].sum() == float(l0.sum()) and mine["tokens"].sum() == len(z)
+    l0 = documents.groupby(["by", "id"])[["l0", "tokens"]].sum()
+    realised = (l0["l0"] / l0["tokens"])[lambda s: s > 0]
+    assert realised.between(0.98, 1.02).all(), "all readings are at one L0"
+
+
+def test_principal_components_are_those_of_the_other_folds(tables, found, measurement):
+    from sklearn.decomposition import PCA
+
+    fold = measurement.fold_of()
+    folds = np.array([fold[int(d)] for d in found.document])
+    z = found.parts["LinearError"].double().numpy()
+    residual = 0.0
+    for k in np.unique(folds):
+        pca = PCA(2).fit(z[folds != k])
+        mine = z[folds == k]
+        residual += ((mine - pca.inverse_transform(pca.transform(mine))) ** 2).sum()
+    documents = tables["documents"]
+    mine = documents[(documents["by"] == "2 principal components") & (documents["reads"] == "LinearError")]
+    assert mine["residual"].sum() == pytest.approx(residual, rel=1e-6)
+
+
+def test_the_effective_rank_is_between_one_and_d():
+    z = torch.randn(5000, 6, generator=torch.Generator().manual_seed(0))
+    assert features.spectrum("x", z)["rank"] == pytest.approx(6, rel=0.01)
+    assert features.spectrum("x", z[:, :1] @ torch.ones(1, 6))["rank"] == pytest.approx(1, rel=1e-6)
+
+
+def test_latents_are_scored_once_each_and_shuffled_text_is_chance(tables):
+    latents = tables["latents"]
+    sizes = latents.groupby(["by", "reads", "seed"])["latent"].agg(["size", "nunique"])
+    assert (sizes == 64).all().all() and set(latents["by"]) == {OWN, MATCHED, SHUFFLED}
+    assert not set(latents["reads"]) & set(NOISE), "noise has no text in which a latent could be found"
+    accuracy = gaps.detection(latents, SHUFFLED)["x"].estimate
+    assert accuracy.low < 0.5 < accuracy.high
+    assert latents.loc[latents["d1"].isna(), "explanation"].eq("").all() and latents["d1"].notna().sum() > 100
+
+
+def test_fewer_latents_are_a_random_draw_that_another_explainer_gets_too(measurement):
+    asked = []
+
+    def coin(tasks):
+        asked.extend(tasks)
+        return [features.accuracies and _half(task) for task in tasks]
+
+    tables = features.features(measurement, latents=5, explainer=coin)
+    latents = tables["latents"]
+    assert latents.groupby(["by", "reads", "seed"])["latent"].nunique().eq(5).all()
+    assert (
+        np.allclose(latents.filter(regex=r"^d\d+$").dropna(), 0.5) and latents["coins"].dropna().eq(1).all()
+    )
+    assert len(asked) == latents["d1"].notna().sum()
+
+
+def _half(task):
+    from darkmatter_utils.experiments.interp import Judgement
+
+    return Judgement("a coin", np.full(len(task.tested), 0.5))
+
+
+def test_joining_seeds_adds_their_spread_to_that_of_documents():
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(0, 0.3, 3) for name in "abcdefghij"}
+    still = {name: np.repeat(v[None], 4000, 0) for name, v in values.items()}
+    joined = gaps.join(values, still)
+    sigma = np.sqrt(np.mean([v.var(ddof=1) for v in values.values()]))
+    for name, j in joined.items():
+        assert j.value == pytest.approx(values[name].mean()) and j.seeds == tuple(values[name])
+        assert j.replicates.std() == pytest.approx(sigma / np.sqrt(3), rel=0.12)
+    one = gaps.join({"a": np.array([1.0])}, {"a": rng.normal(1, 0.1, (4000, 1))})["a"]
+    assert one.replicates.std() == pytest.approx(0.1, rel=0.05)
+    same = gaps.join({k: np.full(3, 0.5) for k in "ab"}, {k: np.full((100, 3), 0.5) for k in "ab"})
+    assert (same["a"] - same["b"]).estimate == Estimate(0, 0, 0)
+
+
+def test_the_interval_covers_a_difference_of_trained_saes():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(200):
+        truth, documents = {"a": 0.30, "b": 0.35}, []
+        for part, level in truth.items():
+            for seed in range(3):
+                shift = rng.normal(0, 0.01)
+                total = rng.exponential(1, 40) + 0.5
+                documents.append(
+                    pd.DataFrame(
+                        dict(
+                            document=range(40),
+                            residual=total * (level + shift + rng.normal(0, 0.05, 40)),
+                            total=total,
+                            reads=part,
+                            by=OWN,
+                            seed=seed,
+                        )
+                    )
+                )
+        joined = gaps.fvus(pd.concat(documents), OWN, ["a", "b"], seed=trial)
+        gap = (joined["b"] - joined["a"]).estimate
+        hits += gap.low <= 0.05 <= gap.high
+    assert 180 <= hits <= 200
+
+
+def test_a_latent_counts_once_whatever_its_windows():
+    table = pd.DataFrame({f"d{d}": [0.5, 0.9] * 50 for d in range(1, 11)}).assign(reads="x", by=OWN, seed=0)
+    found = gaps.detection(table, OWN)["x"]
+    assert found.value == pytest.approx(0.7)
+    assert found.replicates.std() == pytest.approx(0.2 / np.sqrt(100), rel=0.1), (
+        "of 100 latents, not of 1000 numbers"
+    )
+
+
+def test_a_target_without_scored_latents_leaves_the_accuracy_untold(tables):
+    latents = tables["latents"].copy()
+    latents.loc[latents["reads"] == "NonlinearError", [f"d{d}" for d in range(1, 11)]] = np.nan
+    numbers = gaps.evidence(tables | {"latents": latents})
+    assert "accuracy_gap" not in numbers and "NonlinearError" not in gaps.detection(latents, OWN)
+    assert fewer_features(**numbers).word in (PARTLY, FAILS)
+    assert len(repr(feature_page.gap_table(tables | {"latents": latents})).splitlines()) == 2
+
+
+def e(value, half=0.01):
+    return Estimate(value, value - half, value + half)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "word"),
+    [
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.05), seeds=3),
+            HOLDS,
+        ),
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.0), seeds=3),
+            PARTLY,
+        ),
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(-0.1), accuracy_excess=e(0.1), seeds=3),
+            PARTLY,
+        ),
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.0), accuracy_gap=e(0.1), accuracy_excess=e(0.1), seeds=3),
+            FAILS,
+        ),
+        (
+            dict(fvu_gap=e(0.005), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.1), seeds=3),
+            FAILS,
+        ),
+        (
+            dict(fvu_gap=e(-0.1), fvu_excess=e(-0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.1), seeds=3),
+            FAILS,
+        ),
+        (dict(fvu_gap=e(0.1), fvu_excess=e(0.05), seeds=3), PARTLY),
+        (
+            dict(fvu_gap=e(0.1), fvu_excess=e(0.05), accuracy_gap=e(0.1), accuracy_excess=e(0.05), seeds=1),
+            UNKNOWN,
+        ),
+        (dict(seeds=0), UNKNOWN),
+    ],
+)
+def test_the_rule_of_claim_7(numbers, word):
+    assert fewer_features(**numbers).word == word == judge(7, **numbers).word
+
+
+def test_the_ledger_points_to_the_chapter_and_its_rule():
+    assert claim(7).judged is fewer_features and (ROOT / "notebooks" / f"{claim(7).chapter}.py").is_file()
+
+
+def run(study, folder, monkeypatch, **parameters):
+    """Run the chapter's code cells in this process: (names, the record)."""
+    monkeypatch.setenv("DARKMATTER_RECORDS", str(folder))
+    names: dict = {}
+    shown = []
+    for cell in jupytext.read(ROOT / "notebooks" / "09_features_in_the_error.py").cells:
+        if cell.cell_type == "code":
+            body = ast.parse(cell.source).body
+            last = body.pop() if isinstance(body[-1], ast.Expr) else None
+            exec(compile(ast.Module(body, []), "cell", "exec"), names)
+            if last is not None:
+                shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), names))
+            if "parameters" in cell.metadata.get("tags", []):
+                names |= dict(study=str(study)) | parameters
+    (record,) = Path(folder).rglob("09.json")
+    return names, json.loads(record.read_text())["values"], shown
+
+
+def test_the_chapter_on_a_study_with_components(made, tmp_path, monkeypatch, tables):
+    names, values, shown = run(made[0], tmp_path, monkeypatch, latents=None, contexts=8)
+    numbers = gaps.evidence(tables)
+    assert values["evidence"]["7"]["numbers"]["fvu_gap"]["value"] == pytest.approx(
+        numbers["fvu_gap"].value, rel=1e-5
+    )
+    assert values["verdicts"]["7"]["word"] == fewer_features(**numbers).word == from_record(7, values).word
+    own = values["FVU"]
+    assert own["NonlinearError"]["estimate"]["value"] - own["LinearError"]["estimate"][
+        "value"
+    ] == pytest.approx(values["evidence"]["7"]["numbers"]["fvu_gap"]["value"], abs=1e-5)
+    assert len(own) == len(TARGETS) and all(len(one["seeds"]) == 2 for one in own.values())
+    assert [target for target, _ in names["left"]] == ["NonlinearError"] * 2 + [
+        "noise like NonlinearError"
+    ] * 2
+    pages = "".join(one._repr_html_() for one in shown if hasattr(one, "_repr_html_"))
+    assert pages.count("<summary><strong>") == 6 and len(pages) < 400_000
+    changed = json.loads(json.dumps(values))
+    changed["evidence"]["7"]["numbers"] |= dict(
+        fvu_gap=dict(value=0.2, low=0.1, high=0.3), fvu_excess=dict(value=-0.2, low=-0.3, high=-0.1)
+    )
+    verdict = from_record(7, changed)
+    assert (
+        verdict.word == FAILS and "0.20 [0.10, 0.30]" in verdict.why and "−0.20 [−0.30, −0.10]" in verdict.why
+    )
+
+
+def test_the_chapter_asks_a_language_model_behind_an_endpoint(made, tmp_path, monkeypatch):
+    def script(words, times):
+        if "say whether" not in words:
+            return 200, {}, "It responds to w7."
+        return (
+            200,
+            {},
+            json.dumps([int("w7" in piece) for piece in words.split("\n\n")[-1].splitlines()])
+            if times % 2
+            else "well",
+        )
+
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "cache"))
+    server = Server(script)
+    try:
+        asked = []
+        for turn in range(2):
+            names, values, shown = run(
+                made[0],
+                tmp_path / str(turn),
+                monkeypatch,
+                explainer="m",
+                endpoint=server.url,
+                latents=1,
+                contexts=4,
+            )
+            asked.append(sum(server.asked.values()))
+        said = " ".join(str(one) for one in shown)
+        assert "the language model `m`" in said and "0 could not be read and 0 never came" in said
+        assert asked[0] > 20 and asked[1] == asked[0], "the second run asks nothing"
+        explanations = names["found"]["latents"]["explanation"]
+        assert set(explanations) <= {"", "It responds to w7."}
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("study", ["nano", "world"])
+def test_a_study_without_components_says_so(study, tmp_path, monkeypatch):
+    names, values, shown = run(study, tmp_path, monkeypatch)
+    assert values["verdicts"]["7"]["word"] == UNKNOWN and "FVU" not in values
+    said = " ".join(str(one) for one in shown)
+    assert ("simulated" if study == "world" else "suite named components") in said
+    assert names["left"] == {}
+
+
+def test_tables_and_charts_speak_of_every_target(tables, measurement):
+    text = repr(feature_page.fvu_table(tables))
+    assert all(target in text for target in TARGETS)
+    rows = repr(feature_page.accuracy_table(tables)).splitlines()
+    assert len(rows) == 1 + len(PARTS) + 2 + 1
+    chart = feature_charts.overview(tables, measurement.study).to_dict()
+    assert len(chart["concat"]) == 2
+    curve = feature_charts.curves(tables["latents"])
+    assert len(curve) == 10 * (len(PARTS) + 3) and (curve["low"] <= curve["accuracy"]).all()

@@ -1,0 +1,250 @@
+"""Other inferences on one dictionary: no more latents than the encoder, never worse than they must be, gaps
+as defined."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from darkmatter_utils import Study, measure
+from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
+from darkmatter_utils.claims.rules_inference import barely_helps
+from darkmatter_utils.experiments.inference import (
+    ENCODER,
+    EQUAL,
+    INFERENCES,
+    NON_NEGATIVE,
+    REFIT,
+    SETTLED,
+    SIGNED,
+    WARM,
+    dictionary_of,
+    other_codes,
+    warm_start,
+)
+from darkmatter_utils.experiments.inference_gaps import best_at, by_width, evidence, gaps
+from darkmatter_utils.experiments.inference_scores import inference_scores, joined, overlap, reconstruct
+from darkmatter_utils.pages.inference_pages import (
+    NULL,
+    change_lines,
+    gap_chart,
+    gap_table,
+    inference_table,
+    null_sentence,
+    sentences,
+    width_lines,
+)
+from darkmatter_utils.stats.pursuit import Codes, gradient_pursuit, refit
+from darkmatter_utils.studies.saes import load_saes
+from darkmatter_utils.studies.streams import Source
+
+
+def case(seed=0, d_sae=80, d_model=16, tokens=200, l0=5):
+    """Sparse mixtures with noise, and codes of a one-pass encoder: the atoms with the largest inner
+    products."""
+    rng = torch.Generator().manual_seed(seed)
+    atoms = torch.randn(d_sae, d_model, generator=rng, dtype=torch.float64)
+    atoms /= atoms.norm(dim=1, keepdim=True)
+    index = torch.randint(d_sae, (tokens, l0), generator=rng)
+    x = torch.einsum("tk,tkd->td", torch.rand(tokens, l0, generator=rng, dtype=torch.float64), atoms[index])
+    x += 0.05 * torch.randn(tokens, d_model, generator=rng, dtype=torch.float64)
+    score = (x @ atoms.T).clamp(min=0)
+    wanted = torch.randint(0, 9, (tokens,), generator=rng)
+    value, latent = score.sort(dim=1, descending=True)
+    dense = torch.zeros_like(score).scatter_(
+        1, latent, torch.where(torch.arange(d_sae) < wanted[:, None], value, 0)
+    )
+    return x, atoms, Codes.of(dense)
+
+
+def left(x, codes, atoms):
+    return (x - codes.decode(atoms)).square().sum(1)
+
+
+def test_no_inference_has_more_latents_than_the_encoder_on_any_token():
+    x, atoms, own = case()
+    assert int((own.l0 == 0).sum()) > 5
+    for name, codes in other_codes(x, atoms, own, batch=64).items():
+        assert bool((codes.l0 <= own.l0).all()), name
+        if name in NON_NEGATIVE:
+            assert bool((codes.values >= 0).all()), name
+
+
+def test_each_inference_leaves_no_more_than_the_one_it_starts_from():
+    x, atoms, own = case(1)
+    codes = other_codes(x, atoms, own)
+    for better, worse in ((REFIT, own), (WARM, codes[REFIT]), (SETTLED, codes[EQUAL])):
+        worse = worse if isinstance(worse, Codes) else codes[worse]
+        assert bool((left(x, codes[better], atoms) <= left(x, worse, atoms) + 1e-12).all()), better
+    assert float(left(x, codes[WARM], atoms).sum()) < 0.9 * float(left(x, codes[REFIT], atoms).sum())
+    assert float(left(x, codes[SIGNED], atoms).sum()) < float(left(x, codes[EQUAL], atoms).sum())
+
+
+def test_more_rounds_of_the_warm_start_only_help():
+    x, atoms, own = case(2)
+    errors = [float(left(x, warm_start(x, atoms, own, rounds=rounds), atoms).sum()) for rounds in (0, 1, 3)]
+    assert errors[0] == pytest.approx(float(left(x, refit(x, atoms, own.support), atoms).sum()))
+    assert errors[0] > errors[1] >= errors[2]
+
+
+def test_on_an_orthonormal_dictionary_every_inference_finds_the_same_codes():
+    """The encoder's inner products are then the best codes there are: the encoder gap is zero."""
+    atoms = torch.eye(12, dtype=torch.float64)[torch.randperm(12, generator=torch.Generator().manual_seed(0))]
+    weight = torch.rand(50, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    dense = torch.where(weight > 0.6, weight, 0)
+    x, own = dense @ atoms, Codes.of(dense)
+    for name, codes in other_codes(x, atoms, own).items():
+        assert torch.allclose(codes.dense(12), dense, atol=1e-9), name
+        assert overlap(codes, own) == 1.0
+
+
+def test_further_steps_bring_the_realised_l0_to_the_target_and_touch_no_other_token():
+    x, atoms, own = case(3, d_sae=30, d_model=6)
+    plain = gradient_pursuit(x, atoms, own.l0)
+    longer = gradient_pursuit(x, atoms, own.l0, extra=64)
+    short = plain.l0 < own.l0
+    assert int(short.sum()) > 10 and bool((longer.l0 <= own.l0).all())
+    assert float((longer.l0 == own.l0).double().mean()) > float((plain.l0 == own.l0).double().mean())
+    assert torch.equal(longer.dense(30)[~short], plain.dense(30)[~short])
+    equal = other_codes(x, atoms, own)[EQUAL]
+    assert torch.allclose(
+        equal.decode(atoms), gradient_pursuit(x, atoms, own.l0, extra=32).decode(atoms), atol=1e-9
+    )
+
+
+def test_further_steps_are_steps_of_the_same_rule():
+    """A token that needs one more step than its L0 ends where the rule itself is after that many steps."""
+    x, atoms, own = case(3, d_sae=30, d_model=6)
+    longer = gradient_pursuit(x, atoms, own.l0, extra=1)
+    short = (gradient_pursuit(x, atoms, own.l0).l0 < own.l0).nonzero().squeeze(1)
+    stepped = gradient_pursuit(x[short], atoms, own.l0[short] + 1)
+    assert torch.allclose(longer.decode(atoms)[short], stepped.decode(atoms), atol=1e-10)
+
+
+def test_overlap_by_hand():
+    codes = Codes(torch.tensor([[0, 1], [2, 3]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
+    other = Codes(torch.tensor([[1, 5], [2, 2]]), torch.tensor([[2.0, 2.0], [0.0, 0.0]]))
+    assert overlap(codes, other) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("study", ["nano", "world"])
+def test_the_encoders_codes_give_the_saes_own_reconstruction(study):
+    study = Study.load(study)
+    if study.world:
+        study = replace(study, world=study.world | {"documents": 2})
+    source = Source(study)
+    batch = next(source.batches())
+    seen = 0
+    for sae in load_saes(study, source):
+        dictionary = dictionary_of(sae)
+        if dictionary is None:
+            assert sae.kind in ("dead", "shrunk", "random")
+            continue
+        own, (x_hat, l0) = dictionary.encode(batch.source), sae.reconstruct(batch.source)
+        made = own.decode(dictionary.atoms.double()) + dictionary.bias
+        assert torch.allclose(made, x_hat.double(), atol=1e-6) and torch.equal(own.l0, l0.long()), sae.id
+        seen += 1
+    assert seen >= 3
+
+
+@pytest.fixture(scope="module")
+def nano():
+    measurement = measure("nano")
+    return measurement, inference_scores(measurement, contexts=120, precision="float64")
+
+
+def test_on_all_contexts_the_encoder_has_the_measurements_own_scores(nano):
+    measurement, tables = nano
+    mine = tables["scores"][tables["scores"]["inference"] == ENCODER].set_index("id")
+    for metric in ("l0", "fvu", "fvu_linear", "fvu_nonlinear", "r2_per_dim", "r2_total"):
+        np.testing.assert_allclose(
+            mine[metric], measurement.saes.set_index("id").loc[mine.index, metric], rtol=1e-8
+        )
+
+
+def test_the_scores_add_up_and_the_gaps_are_differences(nano):
+    _, tables = nano
+    scores = tables["scores"]
+    assert list(dict.fromkeys(scores["inference"])) == list(INFERENCES) and (scores["over"] == 0).all()
+    np.testing.assert_allclose(scores["fvu"], scores["fvu_linear"] + scores["fvu_nonlinear"])
+    best, shares = best_at(tables), gaps(tables)
+    for width, name in best.items():
+        of = shares[shares["width"] == width].set_index("part")["share"]
+        assert of.sum() == pytest.approx(by_width(tables, ENCODER, "fvu")[width].value)
+        assert of["encoder gap"] > 0 and name in NON_NEGATIVE
+    assert all(
+        e.value == 0 == e.low == e.high for e in by_width(tables, ENCODER, "fvu", change=True).values()
+    )
+    for e in by_width(tables, SETTLED, "fvu", change=True).values():
+        assert e.low <= e.value <= e.high < 0
+
+
+def test_the_page_speaks_of_what_the_tables_hold(nano):
+    _, tables = nano
+    assert "no token has more" in sentences(tables)["l0"]
+    for shown in (width_lines(tables), change_lines(tables), gap_chart(tables)):
+        assert shown.to_dict()
+    assert repr(inference_table(tables, "w64")).count("\n") == len(INFERENCES) and "best inference" in repr(
+        gap_table(tables)
+    )
+
+
+def test_a_study_without_a_dictionary_is_told_so_and_not_judged(nano):
+    _, tables = nano
+    none = {name: table.iloc[:0] for name, table in tables.items()} | {"about": tables["about"]}
+    assert barely_helps(**evidence(none)).word == UNKNOWN
+    for shown in (
+        width_lines(none),
+        change_lines(none),
+        gap_chart(none),
+        gap_table(none),
+        inference_table(none, "w64"),
+    ):
+        assert "No SAE of this study has a dictionary" in shown
+    assert "No SAE" in sentences(none)["gap"]
+
+
+def test_two_batches_of_codes_join_at_the_longer_width():
+    a, b = (
+        Codes(torch.tensor([[3]]), torch.tensor([[1.0]])),
+        Codes(torch.tensor([[1, 2]]), torch.tensor([[1.0, 2.0]])),
+    )
+    assert joined([a, b]).dense(4).tolist() == [[0, 0, 0, 1], [0, 1, 2, 0]]
+
+
+def test_single_and_double_precision_agree_to_rounding_in_what_they_leave():
+    study = Study.load("nano")
+    source = Source(study)
+    batch, dictionary = next(source.batches()), dictionary_of(load_saes(study, source)[2])
+    x, own = batch.x.double(), dictionary.encode(batch.source)
+    fine, coarse = (reconstruct(dictionary, x, own, dtype)[0] for dtype in (torch.float64, torch.float32))
+    for name in INFERENCES:
+        sums = [float((x - made[name]).square().sum()) for made in (fine, coarse)]
+        assert sums[0] == pytest.approx(sums[1], rel=1e-3), name
+
+
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ([(-0.03, -0.05, -0.01), (0.01, -0.02, 0.03)], HOLDS),
+        ([(-0.2, -0.25, -0.15), (-0.3, -0.4, -0.2)], FAILS),
+        ([(-0.2, -0.25, -0.15), (-0.05, -0.06, -0.04)], PARTLY),
+        ([(-0.1, -0.15, -0.05), (-0.05, -0.06, -0.04)], PARTLY),
+    ],
+)
+def test_the_rule_of_claim_9(changes, word):
+    change = {128 * (i + 1): Estimate(*e) for i, e in enumerate(changes)}
+    verdict = barely_helps(change=change, total=change, best=dict.fromkeys(change, "refit"))
+    assert verdict.word == word and "widths" in verdict.why and verdict.numbers["widths"] == 2
+
+
+def test_a_pursuit_saves_error_even_where_the_codes_are_true():
+    """The control of the chapter: SAEs that introduce nothing have an encoder gap, and the pursuit leaves
+    true latents."""
+    null = inference_scores(measure("world"), contexts=20)
+    pursued = null["scores"][null["scores"]["inference"] == SETTLED]
+    assert (pursued["shared"] < 0.9).all()
+    assert all(e.high < 0 for e in by_width(null, SETTLED, "fvu", change=True).values())
+    assert "true coefficients" in null_sentence(null) and NULL in str(change_lines(null, null).to_dict())

@@ -1,0 +1,152 @@
+"""The norm test at its poles, against closed forms, and the rule of claim 6."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+
+from darkmatter_utils import measure
+from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.claims.ledger import judge
+from darkmatter_utils.decomposition.decompose import score
+from darkmatter_utils.decomposition.passes import NORM_PARTS, FirstPass, SecondPass, ThirdPass
+from darkmatter_utils.experiments import norm_tests
+from darkmatter_utils.experiments.known_parts import tokens_of
+from darkmatter_utils.experiments.norm_results import lowest, norms, null, numbers
+from darkmatter_utils.experiments.norm_tests import COLUMNS, Folds, map_of_norm, parts_of, poles
+from darkmatter_utils.experiments.norm_theory import one_feature, sparse_sum
+from darkmatter_utils.experiments.probe_weights import agreement, weights
+from darkmatter_utils.studies.study import Study
+from darkmatter_utils.worlds.oracle_saes import OracleSae
+from darkmatter_utils.worlds.world import World
+
+DOCUMENT = np.arange(4000) // 50
+
+
+def test_both_tests_are_those_of_the_passes():
+    world = World(d_model=8, features=40, context=64, l0=3, scale_token=0.4, noise=0.05)
+    batch = tokens_of(world, 30)
+    document, x_hat = batch.document.numpy(), OracleSae("a", world, 15, wrong=0.2).reconstruct(batch)[0]
+    folds = Folds(document, folds=5)
+    fold_of = dict(zip(document.tolist(), folds.fold.tolist(), strict=True))
+    sums = FirstPass(8, ["a"], fold_of).update(batch.x, {"a": x_hat}, document)
+    second = SecondPass(sums).update(batch.x, {"a": x_hat}, document)
+    known = score(ThirdPass(second).update(batch.x, {"a": x_hat}, document), "a", replicates=0)
+    linear = folds.predict(batch.x, batch.x - x_hat)
+    for row in norm_tests.tests(batch.x, x_hat, linear, folds, replicates=0):
+        table = known.norm_r2 if row["source"] == "from x" else known.norm_r2_self
+        assert row["value"] == pytest.approx(table[row["part"]].value, abs=1e-8), row
+
+
+def test_the_parts_add_up():
+    x, x_hat, linear = (torch.randn(5, 3, dtype=torch.float64) for _ in range(3))
+    parts = parts_of(x, x_hat, linear)
+    assert tuple(parts) == NORM_PARTS == tuple(COLUMNS)
+    assert torch.allclose(parts["Sae(x)"] + parts["LinearError"] + parts["NonlinearError"], x)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_a_sparse_sum_of_orthonormal_features_has_the_r2_of_one_of_them(spread):
+    z = sparse_sum(16, d=16, l0=2, spread=spread, tokens=4000, orthonormal=True)
+    assert Folds(DOCUMENT, folds=5).norm_r2(z, z, replicates=0).value == pytest.approx(
+        one_feature(2 / 16, spread), abs=0.05
+    )
+
+
+def test_the_formula_of_one_feature():
+    assert one_feature(0.3, 0.0) == pytest.approx(1)
+    assert one_feature(1e-9, 0.7) == pytest.approx(1 / (1 + 0.7**2))
+    rng = np.random.default_rng(0)
+    w = (rng.random(400_000) < 0.2) * np.exp(0.3 * rng.standard_normal(400_000) - 0.045)
+    assert np.corrcoef(w, w**2)[0, 1] ** 2 == pytest.approx(
+        one_feature(0.2, np.sqrt(np.expm1(0.09))), abs=0.01
+    )
+
+
+def test_the_argument_fails_where_its_conditions_do():
+    r2 = lambda z: Folds(DOCUMENT, folds=5).norm_r2(z, z, replicates=0).value
+    crowded = sparse_sum(16 * 16, d=16, l0=2, spread=0.0, tokens=4000)
+    signed = sparse_sum(16, d=16, l0=2, spread=0.0, tokens=4000, orthonormal=True, signs="symmetric")
+    assert r2(crowded) < 0.4 and r2(signed) < 0.05
+
+
+def test_the_poles_are_where_construction_puts_them():
+    rng = np.random.default_rng(1)
+    size = torch.from_numpy(np.exp(0.3 * rng.standard_normal((4000, 1))))
+    x = size * torch.from_numpy(1 + 0.3 * rng.standard_normal((4000, 6)))
+    found = {(row["pole"], row["source"]): row["value"] for row in poles(x, x, Folds(DOCUMENT, folds=5))}
+    own = found["NonlinearError", "from itself"]
+    assert own > 0.5
+    assert (
+        abs(found["Gaussian, same covariance", "from itself"])
+        < 0.1
+        > abs(found["same rows, other tokens", "from x"])
+    )
+    assert found["same rows, other tokens", "from itself"] == pytest.approx(own, abs=0.05)
+    assert found["same norms, random directions", "from x"] == pytest.approx(own)
+    assert found["same norms, random directions", "from itself"] < 0.1
+
+
+def test_the_probe_of_the_norm_is_scikit_learns():
+    z = sparse_sum(8, d=12, l0=2, spread=0.5, tokens=500)
+    fitted = LinearRegression().fit(z.numpy(), (z.numpy() ** 2).sum(1))
+    assert map_of_norm(z).numpy() == pytest.approx(fitted.coef_, rel=1e-6)
+
+
+def test_agreement_is_free_of_scale_and_takes_every_latent():
+    rng = np.random.default_rng(0)
+    active = rng.random(200) + 0.5
+    frame = pd.DataFrame(
+        {"width": 256, "active": active, "slope": rng.random(200), "weight": 1e6 * active + 3}
+    )
+    table = agreement(frame, replicates=50).set_index(["against", "statistic"])
+    assert table.loc[("active", "rank correlation"), "value"] == pytest.approx(1)
+    assert abs(table.loc[("slope", "correlation"), "value"]) < 0.25 and (table["latents"] == 200).all()
+
+
+def test_every_sae_of_a_study_is_tested_and_counted():
+    measurement = measure("nano")
+    found = norms(measurement, contexts=12)
+    table = found["tests"].pivot_table(index="id", columns=["source", "part"], values="value")
+    assert len(table) == len(measurement.saes) and not table.isna().any().any()
+    known = measurement.saes.set_index("id")
+    for part, column in COLUMNS.items():
+        assert table["from x", part].to_dict() == pytest.approx(known[column].to_dict())
+    assert lowest(found["tests"], "from itself")[1] == len(measurement.saes)
+    nothing = null(measurement, found)
+    assert nothing.empty and judge(6, **numbers(measurement, found, nothing)).word == "cannot be told here"
+
+
+def test_every_alive_latent_has_a_weight():
+    latents = weights(measure("nano"), contexts=12)
+    assert (latents["fires"] > 0).all() and latents["weight"].notna().all()
+    assert (
+        latents.groupby("width")
+        .size()
+        .le(latents["width"].drop_duplicates().set_axis(latents["width"].unique()))
+        .all()
+    )
+
+
+@pytest.mark.parametrize(
+    ("lowest", "lowest_self", "nonlinear", "nulls", "word"),
+    [
+        (4, 4, 0.1, 0.5, "holds"),
+        (4, 3, 0.1, 0.5, "partly"),
+        (4, 4, 0.1, 0.1, "does not hold"),
+        (4, 4, 0.1, -0.2, "does not hold"),
+        (2, 4, 0.1, 0.5, "does not hold"),
+    ],
+)
+def test_claim_6_follows_its_numbers(lowest, lowest_self, nonlinear, nulls, word):
+    near = lambda v: {width: Estimate(v, v - 0.02, v + 0.02) for width in (128, 256)}
+    verdict = judge(
+        6, lowest=lowest, lowest_self=lowest_self, saes=4, nonlinear=near(nonlinear), null=near(nulls)
+    )
+    assert verdict.word == word
+
+
+def test_the_world_study_has_its_null_in_its_suite():
+    main = {entry.width for entry in Study.load("world").saes if entry.main}
+    assert {entry.width for entry in Study.load("world").saes if entry.kind == "introduced"} <= main
