@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pandas as pd
+
+from . import ideas, provenance
 from .errors import BadInput
+from .values import Absent
 
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "transformer-lens", "sae-lens")
 """Whose versions a result depends on."""
@@ -61,6 +68,43 @@ def verify(folder: Path, *, only: list[str] | None = None) -> dict:
         if sha256(path) != about["sha256"]:
             raise BadInput(f"{folder.name}/{name} was altered: its sha256 is not the manifest's; {mend}")
     return manifest
+
+
+def kept(compute: Callable[..., Mapping[str, pd.DataFrame] | Absent]):
+    """A function (subject, **settings) -> tables by name, computed once and kept by content.
+
+    The key: the definitions that the function uses, ``subject.key()`` (a dict: all that the subject's numbers
+    follow from), library versions, and the settings: JSON values, or functions, which count by what they say
+    (`ideas.digest`). Tables are stored as Parquet, whole and verified on reading; a fresh and a kept result
+    are both what was read back. `Absent` is handed through. ``.anew`` is the function itself.
+    """
+
+    @functools.wraps(compute)
+    def found(subject, **settings):
+        given = inspect.signature(compute).bind(subject, **settings)
+        given.apply_defaults()
+        (_, *rest), _ = given.args, given.kwargs
+        if rest:
+            raise TypeError(f"{compute.__name__} takes its settings by name")
+        named = {name: ideas.digest(v) if ideas.is_idea(v) else v for name, v in given.kwargs.items()}
+        code = provenance.key(provenance.of(compute))
+        key = key_of(subject=subject.key(), code=code, versions=versions(), settings=named)
+        place = Kept(f"{compute.__name__.replace('_', '-')}-{subject.name}", key)
+        tables = place.read(_read)
+        if tables is None:
+            made = compute(subject, **given.kwargs)
+            if isinstance(made, Absent):
+                return made
+            place.write(lambda folder: [t.to_parquet(folder / f"{name}.parquet") for name, t in made.items()])
+            tables = place.read(_read)
+        return tables
+
+    found.anew = compute
+    return found
+
+
+def _read(folder: Path) -> dict[str, pd.DataFrame]:
+    return {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
 
 
 class Kept:

@@ -35,6 +35,21 @@ class Estimate:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Absent:
+    """What stands for a result that a study cannot give: false, and whatever is asked of it is absent,
+    too."""
+
+    reason: str
+    """One sentence for the page."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getitem__(self, name) -> Absent:
+        return self
+
+
 def to_json(value) -> Any:
     """A JSON value: floats to 6 significant digits, NaN and infinities as null, estimates as value, low,
     high."""

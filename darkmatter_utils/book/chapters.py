@@ -4,7 +4,7 @@ chapter."""
 from __future__ import annotations
 
 import json
-import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,9 @@ class ChapterFile:
         import jupytext
 
         book = jupytext.reads(self.source.read_text(encoding="utf-8"), fmt="py:percent")
+        for cell in book.cells:
+            if cell.cell_type == "code" and (figure := options(cell.source)):
+                cell.metadata["mystnb"] = {"figure": figure}
         return settle(book, self.number)
 
     def code(self) -> str:
@@ -86,6 +89,31 @@ class ChapterFile:
         """The hash of what the cells say and are tagged, whatever the header of the file says."""
         cells = [[cell.cell_type, cell.source, cell.metadata] for cell in self.notebook().cells]
         return digest(json.dumps(cells, sort_keys=True).encode())
+
+
+def options(source: str) -> dict[str, str]:
+    """The name and caption of a figure's cell: comment lines at its top, ``#| label:`` and ``#| caption:``.
+
+    A caption may go on over further lines ``#|   ...``. Raises BadInput for another option, or one without
+    the other.
+    """
+    found: dict[str, str] = {}
+    key = ""
+    for line in source.splitlines():
+        if not line.startswith("#|"):
+            break
+        text = line.removeprefix("#|")
+        named = re.match(r" (\w+):\s*(.*)", text)
+        if named and not text.startswith("   "):
+            key = {"label": "name", "caption": "caption"}.get(named[1], "")
+            if not key:
+                raise BadInput(f"a cell has the option '{named[1]}'; valid: label, caption")
+            found[key] = named[2].strip()
+        elif key:
+            found[key] = f"{found[key]} {text.strip()}".strip()
+    if found and found.keys() != {"name", "caption"}:
+        raise BadInput(f"figure {found.get('name', found)} needs both, #| label: and #| caption:")
+    return found
 
 
 def chapters(root: Path) -> list[ChapterFile]:

@@ -14,6 +14,7 @@ import html
 import json
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 from . import shelf
 from ..base.errors import BadInput
+from ..base.ideas import Ideas
 from ..base.values import to_json, write_atomic
 from ..base.words import said
 from ..base import provenance
@@ -69,8 +71,38 @@ class Chapter:
     parameters: dict[str, Any]
     values: dict[str, Any] = field(default_factory=dict)
     """Every number and sentence the prose quotes, by key."""
+    ideas: Ideas = field(default_factory=Ideas)
+    """What the visible functions say, by name."""
     read: dict[str, Any] = field(default_factory=dict)
     """Which studies' records were asked for, and the hash of each record that was there."""
+
+    def idea(self, function: Callable) -> Callable:
+        """The decorator of a chapter's visible function: notes what it says, and says so where it was edited.
+
+        The function goes to the experiment as it stands. Raises BadInput where it uses a variable of the
+        notebook.
+        """
+        self.ideas.add(function)
+        if function.__name__ in self.edited():
+            say = (
+                f"*`{function.__name__}` is not the published idea: the numbers of this page follow from "
+                f"it as edited.*"
+            )
+            _display(say)
+        return function
+
+    def edited(self) -> list[str]:
+        """The ideas of this chapter that are not the published ones, by the record that the book holds."""
+        place = shelf.folder()
+        kept = (
+            [place / name / f"{self.number:02d}.json" for name in (self.study.name, "tiny")] if place else []
+        )
+        for path in kept:
+            if path.is_file():
+                return sorted(
+                    self.ideas.edited(json.loads(path.read_text(encoding="utf-8")).get("ideas", {}))
+                )
+        return []
 
     def record(self, key: str, value) -> None:
         """Keep a value: number, text, list, dict, or estimate (value, low, high); BadInput if ``key`` is
@@ -142,6 +174,8 @@ class Chapter:
             "study": self.study.name,
             "seed": self.study.seed,
             "cells": os.environ.get(CELLS, ""),
+            "ideas": dict(self.ideas),
+            "edited": self.edited(),
             "data": data_hashes(self.study),
             "records": self.read,
             "sources": provenance.closure(provenance.script(_cells())),
@@ -176,6 +210,9 @@ class RunRecord:
             "parameters": ", ".join(f"{key} = {value}" for key, value in sorted(found["parameters"].items())),
             "versions": ", ".join(f"{name} {number}" for name, number in found["versions"].items()),
             "data": ", ".join(f"{name} {digest}" for name, digest in found["data"].items()),
+            "idea": f"edited, not the published one: {', '.join(found['edited'])}"
+            if found["edited"]
+            else "as published",
             "code": f"{provenance.key(found['sources'])}, {len(found['sources'])} definitions",
             "recorded values": str(len(found["values"])),
         }
@@ -210,6 +247,12 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _display(markdown: str) -> None:
+    from IPython.display import Markdown, display
+
+    display(Markdown(markdown))
 
 
 def _cells() -> str:

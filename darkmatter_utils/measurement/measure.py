@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,16 @@ class Measurement:
 
     study: Study
     folder: Path
+
+    @property
+    def name(self) -> str:
+        """The study's."""
+        return self.study.name
+
+    def key(self) -> dict[str, Any]:
+        """All that its numbers follow from, for whoever keeps a result of it (`cache.kept`)."""
+        code = provenance.key(provenance.of(compute, Measurement))
+        return {"study": self.study.fingerprint(), "files": files_of(self.study), "code": code}
 
     @cached_property
     def card(self) -> dict:

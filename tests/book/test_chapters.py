@@ -372,3 +372,21 @@ def test_every_chapter_runs_on_nano_twice_to_the_same_bytes(number, tmp_path):
         results.append({name: data for name, data in files(tmp_path).items() if "stamps" not in name})
     assert results[0] == results[1]
     assert f"build/nano/{chapter.name}.ipynb" in results[0]
+
+
+def test_a_figures_name_and_caption_stand_in_its_cell_as_text(tmp_path):
+    source = (
+        "# %% [markdown]\n# # A\n\n"
+        '# %% tags=["hide-input"]\n#| label: fig-a\n#| caption: One $x$ a width:\n#|   two lines. (Paper: Fig. 2.)\nchart()\n'
+    )
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "01_a.py").write_text(source)
+    (tmp_path / "_toc.yml").write_text("")
+    cell = chapters.pick(tmp_path, 1).notebook().cells[-1]
+    assert cell.metadata["mystnb"] == {
+        "figure": {"name": "fig-a", "caption": "One $x$ a width: two lines. (Paper: Fig. 2.)"}
+    }
+    with pytest.raises(BadInput, match="'fig-cap'; valid: label, caption"):
+        chapters.options("#| fig-cap: x\n")
+    with pytest.raises(BadInput, match="fig-a needs both"):
+        chapters.options("#| label: fig-a\nchart()")

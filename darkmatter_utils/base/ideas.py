@@ -1,0 +1,124 @@
+"""A chapter's idea as an argument: what a function that was written in a notebook says, as one digest.
+
+An experiment takes such a function and is keyed by it, so that an edit to the visible cell of a chapter
+changes its figures, its numbers and its verdict, and a record can say whether the idea is the published one.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import hashlib
+import inspect
+import json
+import textwrap
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import provenance
+from .errors import BadInput
+
+
+def digest(idea: Callable) -> str:
+    """The digest of a function's source, its defaults, and every function that it refers to, comments left
+    out.
+
+    What it names must be its own: an argument, a module, a function or class (one of the notebook counts by
+    its source, one of this package by the definitions behind it, another library's by name). Raises BadInput,
+    naming it, for any other variable of the notebook: the result would depend on something that the key does
+    not see; and for a function without source.
+    """
+    return hashlib.sha256(json.dumps(_said(idea, ()), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_idea(value: Any) -> bool:
+    """Whether a setting is a function, rather than a value."""
+    return inspect.isfunction(value)
+
+
+def _said(function: Callable, above: tuple) -> Any:
+    if function in above:
+        return "itself"
+    if function.__module__.partition(".")[0] == provenance.OWN:
+        return provenance.key(provenance.of(function))
+    tree = _tree(function)
+    known = inspect.getclosurevars(function)
+    around = {**function.__globals__, **known.nonlocals}
+    named = {name: _value(name, around[name], function, above) for name in _free(tree) if name in around}
+    defaults = {
+        name: _default(parameter.default, function, above)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    return [ast.dump(tree), named, defaults]
+
+
+def _tree(function: Callable) -> ast.AST:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        raise BadInput(
+            f"the source of {function.__name__} cannot be read; define it by def in a cell of the notebook"
+        ) from None
+    made = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.Lambda))
+    if isinstance(made, ast.FunctionDef):
+        made.decorator_list = []
+        if ast.get_docstring(made) is not None:
+            made.body = made.body[1:]
+        made.args.defaults = made.args.kw_defaults = []  # they count by value
+    return made
+
+
+def _free(tree: ast.AST) -> list[str]:
+    """The names that a function mentions and does not bind itself."""
+    bound = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    bound |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    bound |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    mentioned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    return sorted(name for name in mentioned - bound if not hasattr(builtins, name))
+
+
+def _value(name: str, value: Any, function: Callable, above: tuple) -> Any:
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if inspect.isfunction(value) and (
+        value.__module__ == "__main__" or value.__module__.startswith(provenance.OWN)
+    ):
+        return _said(value, (*above, function))
+    if inspect.isclass(value) and value.__module__.startswith(provenance.OWN):
+        return provenance.key(provenance.of(value))
+    if (inspect.isclass(value) and value.__module__ != "__main__") or inspect.isbuiltin(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    if callable(value) and getattr(value, "__module__", "__main__") not in ("__main__", None):
+        return f"{value.__module__}.{getattr(value, '__qualname__', name)}"
+    raise BadInput(
+        f"{function.__name__} uses the notebook's variable '{name}', which its result would silently follow; "
+        f"hand it over as a default: def {function.__name__}(..., {name}={name})"
+    )
+
+
+def _default(value: Any, function: Callable, above: tuple) -> Any:
+    if inspect.isfunction(value):
+        return _said(value, (*above, function))
+    if hasattr(value, "__array__") or hasattr(value, "detach"):
+        data = np.ascontiguousarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        return [str(data.dtype), list(data.shape), hashlib.sha256(data.tobytes()).hexdigest()]
+    try:
+        return json.loads(json.dumps(value))
+    except TypeError:
+        return repr(value)
+
+
+class Ideas(dict):
+    """The functions of one chapter, by name, and what each says."""
+
+    def add(self, idea: Callable) -> None:
+        """Note a function under its name; one that is defined anew replaces the earlier."""
+        self[idea.__name__] = digest(idea)
+
+    def edited(self, published: dict[str, str]) -> Iterator[str]:
+        """The names of those that say something else than the published ones."""
+        return (name for name, said in self.items() if published.get(name, said) != said)
