@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch.nn import functional as F
@@ -144,10 +145,13 @@ def load_model(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoProcessor
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    bridge = TransformerBridge.boot_transformers(str(source), device=device, model_class=_Whole)
+    # Text needs no image processor, for which the bridge would install packages by pip.
+    with mock.patch.object(AutoProcessor, "from_pretrained", lambda *_, **__: None):
+        bridge = TransformerBridge.boot_transformers(str(source), device=device, model_class=_Whole)
     if random_weights is not None:
         randomise(bridge.original_model, seed=random_weights)
     return wrap(bridge, name=name or path.name, dtype=dtype, tokenizer=_tokenizer(str(source)))

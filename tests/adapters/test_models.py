@@ -1,9 +1,12 @@
 """Language models against plain transformers."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+import toys
+from transformers import AutoModelForCausalLM, AutoProcessor, Gemma3Config, Gemma3ForConditionalGeneration
 
 from darkmatter_utils.adapters.models import load_model, token_losses
 from darkmatter_utils.base.errors import BadInput
@@ -77,3 +80,49 @@ def test_a_folder_without_a_model_and_an_unknown_dtype_are_refused(tmp_path):
         load_model(tmp_path)
     with pytest.raises(BadInput, match="unknown dtype 'float8'; valid: float64"):
         load_model(FOLDER / "model", dtype="float8")
+
+
+WATCH = {"on": False, "started": []}
+
+
+def watch(event, arguments):
+    """An audit hook, which cannot be taken away: while it is on, no process starts, and each try is noted."""
+    if WATCH["on"] and event in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.fork"):
+        WATCH["started"].append((event, arguments))
+        raise RuntimeError(f"{event} while a model is loaded")
+
+
+def test_loading_a_multimodal_model_starts_no_installer(tmp_path):
+    """Its image processor cannot be had, for which transformer_lens installs torchvision, and another torch
+    with it."""
+    text = dict(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=64,
+    )
+    vision = dict(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
+    toys.tokenizer(tmp_path)
+    processor = AutoProcessor.__dict__["from_pretrained"]
+    sys.addaudithook(watch)
+    WATCH["on"] = True
+    try:
+        loaded = load_model(tmp_path)
+    finally:
+        WATCH["on"] = False
+    assert WATCH["started"] == [] and AutoProcessor.__dict__["from_pretrained"] is processor
+    assert loaded.activations(torch.tensor([[1, 2, 3]]), "blocks.1.hook_resid_post").shape == (1, 3, 16)
