@@ -103,7 +103,7 @@ def options(source: str) -> dict[str, str]:
         if not line.startswith("#|"):
             break
         text = line.removeprefix("#|")
-        named = re.match(r" (\w+):\s*(.*)", text)
+        named = re.match(r" ([\w-]+):\s*(.*)", text)
         if named and not text.startswith("   "):
             key = {"label": "name", "caption": "caption"}.get(named[1], "")
             if not key:
