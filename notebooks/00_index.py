@@ -9,40 +9,44 @@
 # %% [markdown]
 # # The dark matter of sparse autoencoders
 #
-# A sparse autoencoder (SAE) rewrites an activation $x$ of a language model as a short sum of learned directions,
-# $\mathrm{Sae}(x)$. What it leaves behind, $x - \mathrm{Sae}(x)$, is its error. {cite:t}`engels2025` call the errors'
-# share of the variance *dark matter*, find that much of it can be predicted from $x$ by one linear map, and read the rest as
-# error that the SAE introduces. This book is an executable edition of their paper: it does every experiment again, with the
-# controls that reviewers and later work asked for, on a small model that it carries with it, or on yours.
+# A sparse autoencoder (SAE) rewrites an activation $x$ of a language model as a short sum of learned
+# directions, $\mathrm{Sae}(x)$. What it leaves behind, $x - \mathrm{Sae}(x)$, is its error.
+# {cite:t}`engels2025` call the errors' share of the variance *dark matter*, find that much of it can be
+# predicted from $x$ by one linear map, and read the rest as error that the SAE introduces. This book is an
+# executable edition of their paper: it does every experiment again, with the controls that reviewers and
+# later work asked for, on a small model that it carries with it, or on yours.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 
-# %% tags=["remove-input", "reads-records"]
-from darkmatter_utils import measure
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts import stacked_breakdown
-from darkmatter_utils.charts.tables import Words
+# %% tags=["hide-input", "reads-records"]
+from darkmatter_utils import charts, measure, open_chapter
+from darkmatter_utils.charts.tables import Table, Words
 from darkmatter_utils.claims.report import findings
+from darkmatter_utils.experiments.left_behind import breakdown
+from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import width_suite
-from darkmatter_utils.pages.common import about_study, card_table, warnings_of
-from darkmatter_utils.pages.figures import breakdown
 from darkmatter_utils.pages.report_pages import ledger, opening, tally
 
 chapter = open_chapter(0, study)
 measurement = measure(chapter.study)
 records = chapter.reads()[chapter.study.name]
 found = findings(records)
-Words(f"{opening(found, chapter.study.name, records)}\n\n{about_study(measurement)}\n\n{warnings_of(measurement, most=3)}".rstrip())
+said = [opening(found, chapter.study.name, records), about.in_words(measurement)]
+Words("\n\n".join([*said, about.warning(measurement, most=3)]).rstrip())
 
-# %% mystnb={"figure": {"caption": "How the variance of x splits at each SAE width (the question of the paper's Fig. 1, measured on this study). Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is the part that a linear map predicts from x on documents it was not fitted on, red is what remains. See how the two parts of the error change from left to right.", "name": "fig-index"}} tags=["remove-input"]
-stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
+# %% tags=["hide-input"]
+#| label: fig-index
+#| caption: How the variance of x splits at each SAE width (the question of the paper's Fig. 1, measured on
+#|   this study). Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is
+#|   the part that a linear map predicts from x on documents it was not fitted on, red is what remains.
+charts.stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
 
 # %% [markdown]
 # ## The one idea
 #
-# Let $x$ be a vector of $d$ numbers, the activation at one token. Fit $b\,x + c$, a matrix $b$ and a vector $c$, to the
-# error by least squares over many tokens, and split the error in two:
+# Let $x$ be a vector of $d$ numbers, the activation at one token. Fit $b\,x + c$, a matrix $b$ and a vector
+# $c$, to the error by least squares over many tokens, and split the error in two:
 #
 # ```{math}
 # :label: eq-split
@@ -50,10 +54,12 @@ stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
 # \underbrace{x - \mathrm{Sae}(x) - b\,x - c}_{\mathrm{NonlinearError}(x)}
 # ```
 #
-# The sum is exact for every token. The names say how the parts were made, no more: *LinearError* is the linearly
-# predictable part of the error, *NonlinearError* the rest. What the parts are made of is a question for later chapters.
+# The sum is exact for every token. The names say how the parts were made, no more: *LinearError* is the
+# linearly predictable part of the error, *NonlinearError* the rest. What the parts are made of is a question
+# for later chapters.
 #
-# The share of the variance that a part leaves unexplained is called FVU, the fraction of variance unexplained:
+# The share of the variance that a part leaves unexplained is called FVU, the fraction of variance
+# unexplained:
 #
 # ```{math}
 # :label: eq-fvu
@@ -61,11 +67,11 @@ stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
 # ```
 #
 # Both sums run over all scored tokens; $\bar x$ is the mean of $x$ over them. FVU without an argument means
-# $\mathrm{FVU}(\mathrm{Sae}(x))$. It has two parts: $\mathrm{FVU_{nonlinear}}$ is what is left when LinearError is added
-# to the reconstruction, and $\mathrm{FVU_{linear}}$ is the difference. The *width* of an SAE is the number of its
-# latents, and its *L0* is how many of them are active on a token, on average.
+# $\mathrm{FVU}(\mathrm{Sae}(x))$. It has two parts: $\mathrm{FVU_{nonlinear}}$ is what is left when
+# LinearError is added to the reconstruction, and $\mathrm{FVU_{linear}}$ is the difference. The *width* of an
+# SAE is the number of its latents, and its *L0* is how many of them are active on a token, on average.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 fvu, nonlinear = (width_suite(measurement, metric) for metric in ("fvu", "fvu_nonlinear"))
 chapter.glue("narrowest", f"{fvu.widths[0]:,} latents")
 chapter.glue("widest", f"{fvu.widths[-1]:,} latents")
@@ -84,39 +90,41 @@ for number, one in found.items():
 # %% [markdown]
 # In the figure, the narrowest SAE has {glue:text}`narrowest`: its FVU is {glue:text}`fvu narrowest`, of which
 # {glue:text}`nonlinear narrowest` is nonlinear. The widest has {glue:text}`widest`: its FVU is
-# {glue:text}`fvu widest`, of which {glue:text}`nonlinear widest` is nonlinear. A number in brackets is a 95% interval. It
-# carries the choice of documents and, because SAEs of different widths are different trained networks, the seed of their
-# training.
+# {glue:text}`fvu widest`, of which {glue:text}`nonlinear widest` is nonlinear. A number in brackets is a 95%
+# interval. It carries the choice of documents and, because SAEs of different widths are different trained
+# networks, the seed of their training.
 
 # %% [markdown]
 # ## The paper's claims, and what is found here
 #
-# Each claim is judged by a rule that compares an interval with a stated threshold. The rules were written before their
-# results; the report says where that is not the whole truth. The verdict is one of *holds*, *partly*, *does not hold* and
-# *cannot be told here*, and it speaks of this study only: one small model, one kind of text. The table is read from the
-# records of the chapters; {doc}`15_the_report` has the controls, the rules, the protocol and every study side by side.
+# Each claim is judged by a rule that compares an interval with a stated threshold. The rules were written
+# before their results; the report says where that is not the whole truth. The verdict is one of *holds*,
+# *partly*, *does not hold* and *cannot be told here*, and it speaks of this study only: one small model, one
+# kind of text. The table is read from the records of the chapters; {doc}`15_the_report` has the controls, the
+# rules, the protocol and every study side by side.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.record("tally", tally(found))
 ledger(found)
 
 # %% [markdown]
 # ## What is studied
 #
-# The model, the text and the SAEs of the embedded study `tiny` are part of this book's package, with the commands that made
-# them. Chapter
+# The model, the text and the SAEs of the embedded study `tiny` are part of this book's package, with the
+# commands that made them. Chapter
 # {doc}`01_what_saes_leave_behind` shows what they are like, one context at a time.
 
-# %% tags=["remove-input"]
-card_table(measurement)
+# %% tags=["hide-input"]
+Table(about.facts(measurement))
 
 # %% [markdown]
 # ## How to use this book
 #
-# Read it: each chapter opens with a claim, a verdict and one figure, and ends with what could fool us. Run it: every
-# chapter takes a parameter `study`, the name of what is studied. Change it: a chapter is one short script in `notebooks/`,
-# and the cell that is its idea is the only one shown. Words and symbols are collected on the page {doc}`notation`; whoever
-# comes from the paper finds its figures {ref}`by their numbers <figures-by-number>`.
+# Read it: each chapter opens with a claim, a verdict and one figure, and ends with what could fool us. Run
+# it: every chapter takes a parameter `study`, the name of what is studied. Change it: a chapter is one short
+# script in `notebooks/`, and the cell that is its idea is the only one shown. Words and symbols are collected
+# on the page {doc}`notation`; whoever comes from the paper finds its figures
+# {ref}`by their numbers <figures-by-number>`.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

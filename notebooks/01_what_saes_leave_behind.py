@@ -9,56 +9,59 @@
 # %% [markdown]
 # # What SAEs leave behind
 #
-# An SAE's error at a token is the vector $x - \mathrm{Sae}(x)$, also written $\mathrm{SaeError}(x)$: the activation $x$
-# minus the SAE's reconstruction of it. This chapter looks at the errors before anything is fitted to them, and at what
-# made them: the model, the text and the SAEs (sections 3 and 4 of {cite:t}`engels2025`).
+# An SAE's error at a token is the vector $x - \mathrm{Sae}(x)$, also written $\mathrm{SaeError}(x)$: the
+# activation $x$ minus the SAE's reconstruction of it. This chapter looks at the errors before anything is
+# fitted to them, and at what made them: the model, the text and the SAEs (sections 3 and 4 of
+# {cite:t}`engels2025`).
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 context = None  # which context the first figure shows; None: the one with the median error
 sae = None  # which SAE; None: the one of the width suite nearest to a width of 8 d_model
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 import pandas as pd
 
-from darkmatter_utils import measure
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts import by_position
-from darkmatter_utils.charts.tables import Folded
+from darkmatter_utils import charts, measure, open_chapter
+from darkmatter_utils.base.words import percent
+from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims.evidence import ends, reference_sae, setting
 from darkmatter_utils.claims.ledger import PAPER
-from darkmatter_utils.measurement.warning_signs import of_study
-from darkmatter_utils.pages.common import card_table, question, sae_table, warnings_of
-from darkmatter_utils.pages.figures import (
-    concentration,
-    positions,
-    strip,
-    typical_context,
-    unit_variance,
-)
+from darkmatter_utils.experiments import left_behind
+from darkmatter_utils.measurement import about
+from darkmatter_utils.pages.common import question
 from darkmatter_utils.studies.samples import sample
 
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
-which = typical_context(measurement, shown) if context is None else context
+which = left_behind.typical_context(measurement, shown) if context is None else context
 verdict = setting(measurement)
 chapter.record("verdict", {"word": verdict.word, "why": verdict.why})
-question("The setting is worth studying: the model models its text, and the SAEs work.", verdict, chapter.study)
+asked = "The setting is worth studying: the model models its text, and the SAEs work."
+question(asked, verdict, chapter.study)
 
-# %% mystnb={"figure": {"caption": "One context of the held-out text, token by token, for one SAE of middle width. The bar under a token is its squared error in units of the variance of x, so that the mean bar over the whole text is the SAE's FVU. The context is the one whose mean error is the median of all contexts: it was not picked by hand. See which tokens are left behind and which are not. (The paper plots such errors for a hundred tokens in a row.)", "name": "fig-context"}} tags=["remove-input"]
-unit = unit_variance(measurement, shown)
-strip(measurement, shown, which, {"SaeError": "error"}, unit=unit)
+# %% tags=["hide-input"]
+#| label: fig-context
+#| caption: One context of the held-out text, token by token, for one SAE of middle width. The bar under a
+#|   token is its squared error in units of the variance of x, so that the mean bar over the whole text is the
+#|   SAE's FVU. The context is the one whose mean error is the median of all contexts: it was not picked by
+#|   hand. (The paper plots such errors for a hundred tokens in a row.)
+tokens = left_behind.tokens_of(measurement, shown, which)
+tokens = tokens.rename(columns={"loss": "loss of the next token (nats)"})
+notes = [name for name in tokens.columns if name not in ("text", "error")]
+title = "squared error, in units of the variance"
+charts.context_strip(tokens, {"SaeError": "error"}, about=notes, value_title=title)
 
 # %% [markdown]
 # ## The idea: every token has an error
 #
-# The cell below takes activations `x` of some contexts, and their reconstructions by the SAE of the figure, as plain arrays
-# with one row a token. Each token gets one number: its squared error, in units of the variance of $x$ (the mean of
-# $\lVert x - \bar x \rVert^2$, where $\bar x$ is the mean activation). The mean of these numbers is the SAE's FVU,
-# {eq}`eq-fvu`.
+# The cell below takes activations `x` of some contexts, and their reconstructions by the SAE of the figure,
+# as plain arrays with one row a token. Each token gets one number: its squared error, in units of the
+# variance of $x$ (the mean of $\lVert x - \bar x \rVert^2$, where $\bar x$ is the mean activation). The mean
+# of these numbers is the SAE's FVU, {eq}`eq-fvu`.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 x, reconstruction, document, _ = sample(chapter.study, shown)
 
 # %%
@@ -67,7 +70,7 @@ variance = ((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()
 bars = (error**2).sum(axis=1) / variance
 pd.Series(bars).describe().round(3)
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 saes = measurement.saes.set_index("id")
 row = saes.loc[shown]
 narrow, wide = ends(measurement)
@@ -78,74 +81,91 @@ chapter.glue("l0", float(row["l0"]), ".1f")
 chapter.glue("tokens", f"{measurement.card['tokens']:,} scored tokens")
 chapter.glue("documents", f"{measurement.card['documents']:,} documents")
 chapter.glue("fvu", f"{row['fvu']:.3f} [{row['fvu_low']:.3f}, {row['fvu_high']:.3f}]")
-held = concentration(measurement, shown)
+held = left_behind.concentration(measurement, shown)
 chapter.glue("worst tenth", held, ".0%")
 
 # %% [markdown]
 # These are a few contexts. Over all {glue:text}`tokens` of {glue:text}`documents`, the SAE
 # {glue:text}`sae` ({glue:text}`width`, {glue:text}`l0` active on an average token) has an FVU of
-# {glue:text}`fvu`. The tenth of the tokens with the largest errors holds {glue:text}`worst tenth` of the total squared
-# error; a tenth would hold a tenth of it if all tokens were equal.
+# {glue:text}`fvu`. The tenth of the tokens with the largest errors holds {glue:text}`worst tenth` of the
+# total squared error; a tenth would hold a tenth of it if all tokens were equal.
 
 # %% [markdown]
 # ## Error by position
 #
-# The first tokens of a context have little before them, and the model treats them differently. The paper scores only
-# {glue:text}`paper window` of each context for that reason. A study here says which positions count, its *window*, and
-# {numref}`fig-position` lets you judge that choice: within the window, the error should no longer depend much on the
-# position.
+# The first tokens of a context have little before them, and the model treats them differently. The paper
+# scores only {glue:text}`paper window` of each context for that reason. A study here says which positions
+# count, its *window*, and {numref}`fig-position` lets you judge that choice: within the window, the error
+# should no longer depend much on the position.
 
-# %% mystnb={"figure": {"caption": "Mean squared error by position in the context, in units of the variance of x, for the narrowest and the widest SAE of the suite; bands are 95% intervals over documents. Shaded: the positions that are scored. See whether the lines are level inside the shading, and what happens before it. (The paper drops early positions without a figure.)", "name": "fig-position"}} tags=["remove-input"]
-curve = positions(measurement, [narrow, wide])
-by_position(curve, "error", low="low", high="high", color="width", window=chapter.study.window, y_title="squared error / variance of x")
+# %% tags=["hide-input"]
+#| label: fig-position
+#| caption: Mean squared error by position in the context, in units of the variance of x, for the narrowest
+#|   and the widest SAE of the suite; bands are 95% intervals over documents. Shaded are the positions that
+#|   are scored. (The paper drops early positions without a figure.)
+curve = left_behind.positions(measurement, [narrow, wide])
+title = "squared error / variance of x"
+window = chapter.study.window
+charts.by_position(curve, "error", low="low", high="high", color="width", window=window, y_title=title)
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 tokens = measurement.tokens[measurement.tokens["scored"]]
 middle = tokens["position"].median()
-halves = [tokens.loc[part, f"{shown}:error"].mean() for part in (tokens["position"] < middle, tokens["position"] >= middle)]
+early = tokens["position"] < middle
+halves = [tokens.loc[part, f"{shown}:error"].mean() for part in (early, ~early)]
 chapter.glue("late over early", float(halves[1] / halves[0]), ".3f")
 chapter.glue("window", f"{tokens['position'].min()} to {tokens['position'].max()}")
 
 # %% [markdown]
-# The scored positions are {glue:text}`window`. In their later half the mean squared error of {glue:text}`sae` is
-# {glue:text}`late over early` times that in their earlier half.
+# The scored positions are {glue:text}`window`. In their later half the mean squared error of {glue:text}`sae`
+# is {glue:text}`late over early` times that in their earlier half.
 
 # %% [markdown]
 # ## The study's card
 #
-# What was measured, on what, and how well the model predicts text that it has never seen, beside simple models of the same
-# training tokens. Losses are in nats per token; lower is better.
+# What was measured, on what, and how well the model predicts text that it has never seen, beside simple
+# models of the same training tokens. Losses are in nats per token; lower is better.
 
-# %% tags=["remove-input"]
-card_table(measurement)
+# %% tags=["hide-input"]
+Table(about.facts(measurement))
 
-# %% tags=["remove-input"]
-chapter.record("warnings", of_study(measurement))
-warnings_of(measurement)
+# %% tags=["hide-input"]
+chapter.record("warnings", about.of_study(measurement))
+Words(about.warning(measurement)) if about.of_study(measurement) else None
 
 # %% [markdown]
-# And the SAEs. *Dead latents* never fire on the scored text. The SAEs of the *width suite* are at one target L0, or as near to
-# one as there are SAEs, and differ in width and in the seed of their training; the others vary L0 as well.
+# And the SAEs. *Dead latents* never fire on the scored text. The SAEs of the *width suite* are at one target
+# L0, or as near to one as there are SAEs, and differ in width and in the seed of their training; the others
+# vary L0 as well.
 
-# %% tags=["remove-input"]
-Folded("All SAEs of the study", sae_table(measurement))
+# %% tags=["hide-input"]
+columns = {
+    "id": "SAE", "kind": "kind", "width": "width", "l0_target": "target L0", "l0": "L0 on the scored tokens",
+    "dead": "dead latents",
+}  # fmt: skip
+every = measurement.saes[list(columns)].rename(columns=columns)
+every["FVU"] = [f"{s.fvu:.3f} [{s.fvu_low:.3f}, {s.fvu_high:.3f}]" for s in measurement.saes.itertuples()]
+every["in the width suite"] = measurement.saes["main"].astype(bool)
+share = lambda value: "–" if pd.isna(value) else percent(value, 1)
+Folded("All SAEs of the study", Table(every, {"dead latents": share, "FVU": str}))
 
 # %% [markdown]
 # ## What could fool us
 #
-# - **The window.** If the lines of {numref}`fig-position` were not level inside the shading, every average in this book would
-#   depend on where the window begins.
-# - **A few tokens.** Where a small share of the tokens holds much of the error, an average says little about a typical
-#   token, and an interval that treats tokens as independent is too short. All intervals here resample whole documents.
-# - **The model.** SAEs of a model that predicts badly may behave in other ways than those of a good one. The card puts the
-#   held-out loss beside that of a trigram.
+# - **The window.** If the lines of {numref}`fig-position` were not level inside the shading, every average in
+#   this book would depend on where the window begins.
+# - **A few tokens.** Where a small share of the tokens holds much of the error, an average says little about
+#   a typical token, and an interval that treats tokens as independent is too short. All intervals here
+#   resample whole documents.
+# - **The model.** SAEs of a model that predicts badly may behave in other ways than those of a good one. The
+#   card puts the held-out loss beside that of a trigram.
 # - **The text.** One kind of text, one small model: nothing here speaks of others.
 
 # %% [markdown]
 # ## Exercise
 #
-# Show another context: `papermill` this chapter with `-p context 7`, or with `-p sae` and an id of the table above. Is there
-# a kind of token whose error is large for the narrowest SAE and small for the widest?
+# Show another context: `papermill` this chapter with `-p context 7`, or with `-p sae` and an id of the table
+# above. Is there a kind of token whose error is large for the narrowest SAE and small for the widest?
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

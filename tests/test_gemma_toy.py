@@ -22,7 +22,7 @@ from darkmatter_utils.claims.evidence import evidence
 from darkmatter_utils.cli import command as cli
 from darkmatter_utils.experiments.earlier_sites import earlier_sites
 from darkmatter_utils.measurement import preparing
-from darkmatter_utils.measurement.warning_signs import of_study
+from darkmatter_utils.measurement.about import of_study
 from darkmatter_utils.measurement.widths import one_l0
 from darkmatter_utils.pages.depth import layers
 from darkmatter_utils.studies import recipes

@@ -141,8 +141,8 @@ class Chapter:
 
         source: the file of the chapter that measures it, where that is not this one.
         """
-        said = here if isinstance(here, str) else said(here, fmt)
-        row = {"what": what, "here": said, "paper": paper} | ({"chapter": source} if source else {})
+        text = here if isinstance(here, str) else said(here, fmt)
+        row = {"what": what, "here": text, "paper": paper} | ({"chapter": source} if source else {})
         self.values.setdefault("headline", []).append(row)
 
     def reads(self, *others: str) -> dict[str, dict[int, dict]]:

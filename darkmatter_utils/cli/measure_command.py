@@ -122,7 +122,7 @@ def _measure(options) -> None:
 
 
 def _study(options) -> None:
-    from ..measurement import warning_signs
+    from ..measurement import about
     from ..measurement.measure import measure
     from ..studies.study import Study
     from . import listing
@@ -132,7 +132,7 @@ def _study(options) -> None:
     chosen = [study.sae(name).id for name in options.sae]
     measured = measure(study, progress=_progress)
     saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes
-    warnings = warning_signs.of_study(measured)
+    warnings = about.of_study(measured)
     said = _write(options, json=lambda: listing.as_json(study, saes, warnings))
     _print(listing.table(saes, title=f"{study.title} · {study.site}"))
     for line in [*(f"warning: {line}" for line in warnings), *said]:

@@ -13,7 +13,7 @@ import torch
 from ..base.errors import BadInput
 from ..decomposition.decompose import Decomposition, decompose
 from ..worlds.null_saes import DeadSae, RandomSae, ShrunkSae
-from .warning_signs import statistical
+from .about import statistical
 
 NULL_WORK = 2e12
 """Multiplications that an untrained dictionary may cost; beyond, it is measured on the first documents

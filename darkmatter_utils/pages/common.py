@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ..base.words import interval, percent, plain
-from ..charts.tables import Table, Words, as_text
+from ..charts.tables import Table, Words
 from ..claims.evidence import shares_by_width
 from ..claims.ledger import claim
 from ..claims.rules import Verdict
-from ..measurement import warning_signs
-from ..measurement.measure import manifest
 from ..measurement.scaling import per_doubling, steps
 from ..measurement.widths import Suite
 
@@ -53,93 +51,6 @@ def suite_table(*suites: Suite, names: Mapping[str, str], style: Callable[[float
 
 NAMES = {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}
 """Metrics as tables name them."""
-LOSSES = {
-    "unigram": "held-out loss of a unigram model",
-    "bigram": "held-out loss of a bigram model",
-    "trigram": "held-out loss of a trigram model",
-    "nats_per_token": "held-out loss of the model",
-}
-"""Losses of a manifest's ``held_out``, in the order in which the card shows them."""
-
-
-def card_table(measurement) -> Table:
-    """The study's card: model, text, held-out losses."""
-    card, held, about = measurement.card, measurement.held_out or {}, manifest(measurement.study)
-    facts = {
-        "study": measurement.study.title,
-        "model": card.get("model") or "none: activations are simulated",
-        "parameters of the model": about.get("model", {}).get("parameters"),
-        "tokens it was trained on": about.get("model", {}).get("tokens_seen"),
-        "text that is scored": about.get("text", {}).get("source")
-        or ", ".join(about.get("held_out_distributions", [])),
-        "token ids, sha256": about.get("text", {}).get("sha256"),
-        "revisions": ", ".join(name for name in about.get("sources", {}).values() if "@" in name),
-        "site": card["site"],
-        "d_model": card["d_model"],
-        "documents": card["documents"],
-        "contexts": card["contexts"],
-        "context length": card["context"],
-        "scored tokens": card["tokens"],
-        "scored positions": f"{card['window'][0]} to {card['window'][1] - 1}",
-    }
-    facts |= {
-        f"{words} (nats per token)": f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held
-    }
-    if "nats_per_byte" in held:
-        facts["the same per byte of text (nats)"] = f"{held['nats_per_byte']:.2f}"
-    facts = {name: value for name, value in facts.items() if value not in (None, "")}
-    return Table(pd.DataFrame({"": list(facts), "value": [as_text(value) for value in facts.values()]}))
-
-
-def warnings_of(measurement, *, most: int | None = None) -> Words:
-    """What to be wary of before the study's numbers are believed, at most so many lines; "" where there is
-    nothing."""
-    signs = warning_signs.of_study(measurement)
-    if not signs:
-        return Words("")
-    told = [sign.replace("<", "&lt;").replace(" -", " \u2212") for sign in signs[:most]]
-    told += [f"and {len(signs) - len(told)} more, which chapter 01 lists"] if len(told) < len(signs) else []
-    lines = "\n".join(f"> - {sign}" for sign in told)
-    return Words(f"> **Warning: the numbers of this study may not be what they seem.**\n>\n{lines}")
-
-
-def sae_table(measurement) -> Table:
-    """Every SAE of the study: width, L0, dead latents, FVU."""
-    saes = measurement.saes
-    frame = saes[["id", "kind", "width", "l0_target", "l0", "dead", "fvu"]].copy()
-    frame["fvu"] = [f"{row.fvu:.3f} [{row.fvu_low:.3f}, {row.fvu_high:.3f}]" for row in saes.itertuples()]
-    frame["main"] = saes["main"].astype(bool)
-    names = {
-        "id": "SAE",
-        "l0_target": "target L0",
-        "l0": "L0 on the scored tokens",
-        "dead": "dead latents",
-        "fvu": "FVU",
-        "main": "in the width suite",
-    }
-    share = lambda value: "–" if pd.isna(value) else percent(value, 1)
-    return Table(frame.rename(columns=names), {"dead latents": share, "FVU": str})
-
-
-def about_study(measurement) -> str:
-    """One paragraph on what is studied: it precedes every number of the index."""
-    card, held = measurement.card, measurement.held_out
-    text = (
-        f"**What is studied here: {measurement.study.title}.** {card['tokens']:,} tokens of "
-        f"{card['documents']:,} documents are scored, with {len(measurement.saes)} SAEs of activations of "
-        f"{card['d_model']} dimensions. "
-    )
-    if not card.get("model"):
-        return (
-            text + "There is no language model: the activations are simulated, and all their parts are known."
-        )
-    if not held:
-        return text + "How well the model predicts text is not known."
-    return text + (
-        f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, where "
-        f"a trigram model of the same training text needs {held['trigram']:.2f}. What holds here need not "
-        "hold for a large model, nor the other way round."
-    )
 
 
 def share_table(measurement) -> Table:

@@ -8,6 +8,7 @@ from darkmatter_utils import measure
 from darkmatter_utils.charts.tables import Folded, Html, Table, Words
 from darkmatter_utils.claims import evidence, rules
 from darkmatter_utils.claims.ledger import LEDGER, judge, unfit
+from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import width_suite
 from darkmatter_utils.pages import common as pages
 from darkmatter_utils.pages import figures
@@ -116,5 +117,5 @@ def test_tables_escape_text_keep_markup_and_never_show_minus_zero():
 
 
 def test_the_pages_words_fit_the_study(nano):
-    assert "not known" in pages.about_study(nano)
+    assert "not known" in about.in_words(nano)
     assert "study nano" in str(pages.opening(1, judge(1, **evidence.evidence(1, nano)), nano.study))

@@ -1,0 +1,125 @@
+"""What a reader has to know before a study's numbers: its card, what it is, and what to be wary of.
+
+Signs that an SAE was not measured as it was meant to be are told wherever its numbers are, never passed over.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from .measure import manifest
+
+L0_OFF = 1.5
+"""A realised L0 this many times the published one, or its inverse, is another L0."""
+GAIN_OFF = 1.5
+"""So is a factor on Sae(x) that would fit x best: weights or activations are on another scale."""
+
+
+def statistical(*, fvu: float, l0: float | None, published: float | None, gain: float | None) -> list[str]:
+    """What an SAE's FVU, its L0 beside the published one, and the factor on Sae(x) that fits x best give
+    away."""
+    found = []
+    if fvu >= 1:
+        found.append(f"the SAE is no better than the mean (FVU {fvu:.3g}): is it this model's, this site's?")
+    if published and l0 and abs(math.log(l0 / published)) > math.log(L0_OFF):
+        found.append(
+            (
+                f"L0 is {l0:.3g}, but {published:.3g} was published: another text, <bos>, or another scale "
+                f"of activations?"
+            )
+        )
+    if l0 == 0:
+        found.append("no latent fires on any token")
+    elif gain is not None and not math.isnan(gain) and not 1 / GAIN_OFF < gain < GAIN_OFF:
+        found.append(
+            (
+                f"Sae(x) would fit best times {gain:.3g}: are the model's norms folded, or the activations "
+                f"scaled?"
+            )
+        )
+    return found
+
+
+def of_study(measurement) -> list[str]:
+    """The signs of every SAE of a study that has weights, each with its id, after what was found when it was
+    prepared."""
+    found = list(manifest(measurement.study).get("warnings", []))
+    trained = {entry.id for entry in measurement.study.selected() if entry.path}
+    for sae in measurement.saes.merge(measurement.linear_shares[["id", "best_factor"]], on="id").itertuples():
+        if sae.id in trained:
+            published = None if math.isnan(sae.l0_target) else sae.l0_target
+            signs = statistical(fvu=sae.fvu, l0=sae.l0, published=published, gain=sae.best_factor)
+            found += [f"{sae.id}: {'; '.join(signs)}"] if signs else []
+    return found
+
+
+LOSSES = {
+    "unigram": "held-out loss of a unigram model",
+    "bigram": "held-out loss of a bigram model",
+    "trigram": "held-out loss of a trigram model",
+    "nats_per_token": "held-out loss of the model",
+}
+"""Losses of a manifest's ``held_out``, in the order in which the card shows them."""
+
+
+def facts(measurement) -> pd.DataFrame:
+    """The study's card, a row a fact that is known: model, text, held-out losses; values as they are."""
+    card, held, about = measurement.card, measurement.held_out or {}, manifest(measurement.study)
+    facts = {
+        "study": measurement.study.title,
+        "model": card.get("model") or "none: activations are simulated",
+        "parameters of the model": about.get("model", {}).get("parameters"),
+        "tokens it was trained on": about.get("model", {}).get("tokens_seen"),
+        "text that is scored": about.get("text", {}).get("source")
+        or ", ".join(about.get("held_out_distributions", [])),
+        "token ids, sha256": about.get("text", {}).get("sha256"),
+        "revisions": ", ".join(name for name in about.get("sources", {}).values() if "@" in name),
+        "site": card["site"],
+        "d_model": card["d_model"],
+        "documents": card["documents"],
+        "contexts": card["contexts"],
+        "context length": card["context"],
+        "scored tokens": card["tokens"],
+        "scored positions": f"{card['window'][0]} to {card['window'][1] - 1}",
+    }
+    facts |= {
+        f"{words} (nats per token)": f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held
+    }
+    if "nats_per_byte" in held:
+        facts["the same per byte of text (nats)"] = f"{held['nats_per_byte']:.2f}"
+    facts = {name: value for name, value in facts.items() if value not in (None, "")}
+    return pd.DataFrame({"": list(facts), "value": pd.Series(list(facts.values()), dtype=object)})
+
+
+def in_words(measurement) -> str:
+    """One paragraph on what is studied."""
+    card, held = measurement.card, measurement.held_out
+    text = (
+        f"**What is studied here: {measurement.study.title}.** {card['tokens']:,} tokens of "
+        f"{card['documents']:,} documents are scored, with {len(measurement.saes)} SAEs of activations of "
+        f"{card['d_model']} dimensions. "
+    )
+    if not card.get("model"):
+        return (
+            text + "There is no language model: the activations are simulated, and all their parts are known."
+        )
+    if not held:
+        return text + "How well the model predicts text is not known."
+    return text + (
+        f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, where "
+        f"a trigram model of the same training text needs {held['trigram']:.2f}. What holds here need not "
+        "hold for a large model, nor the other way round."
+    )
+
+
+def warning(measurement, *, most: int | None = None) -> str:
+    """The signs of a study as Markdown, at most so many lines; "" where there is nothing to be wary of."""
+    signs = of_study(measurement)
+    if not signs:
+        return ""
+    told = [sign.replace("<", "&lt;").replace(" -", " \u2212") for sign in signs[:most]]
+    told += [f"and {len(signs) - len(told)} more, which chapter 01 lists"] if len(told) < len(signs) else []
+    lines = "\n".join(f"> - {sign}" for sign in told)
+    return f"> **Warning: the numbers of this study may not be what they seem.**\n>\n{lines}"
