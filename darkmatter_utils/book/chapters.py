@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..base.errors import BadInput, nearest
+from ..base.provenance import digest
 from .records import open_chapter
 from .shelf import INDEX, project_root
-from ..base.provenance import digest
 
 __all__ = [
     "DEFAULT_STUDY",

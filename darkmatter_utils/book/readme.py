@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .chapters import DEFAULT_STUDY, chapters
 from ..base.errors import BadInput
 from ..base.values import write_atomic
+from .chapters import DEFAULT_STUDY, chapters
 
 BEGIN, END = "<!-- headline numbers: written by make book -->", "<!-- end of headline numbers -->"
 

@@ -20,14 +20,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from . import shelf
+from ..base import provenance
 from ..base.errors import BadInput
 from ..base.ideas import Ideas
+from ..base.provenance import digest
 from ..base.values import to_json, write_atomic
 from ..base.words import said
-from ..base import provenance
-from ..base.provenance import digest
 from ..studies.study import Study
+from . import shelf
 
 RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
 """Environment variables of a run: the folder for records, the hash of the chapter's cells."""

@@ -14,10 +14,10 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from .chapters import DEFAULT_STUDY, chapters, file_name
 from ..base.errors import BadInput
+from ..charts.vegalite import write_fonts, write_script
+from .chapters import DEFAULT_STUDY, chapters, file_name
 from .staleness import read_stamp
-from ..charts.vegalite import write_script
 
 MATHJAX = "tex-svg-full.js"
 """One file that typesets every formula: no fonts, nothing loaded later."""
@@ -70,6 +70,7 @@ def write_assets(root: Path, static: Path, study: str) -> None:
     """Write what pages load and git does not keep: the chart script, MathJax, what changes from run to
     run."""
     write_script(static / "vega-book.js")
+    write_fonts(static / "fonts.css")
     package = find_spec("sphinx-mathjax-offline")
     if package is None:
         raise BadInput("MathJax is missing; install it: pip install -r requirements.lock")

@@ -13,10 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-from .chapters import DEFAULT_STUDY, ChapterFile, file_name, settle
 from ..base.errors import BadInput, nearest
-from .records import CELLS, RECORDS
 from ..base.provenance import digest
+from .chapters import DEFAULT_STUDY, ChapterFile, file_name, settle
+from .records import CELLS, RECORDS
 from .staleness import stamp
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -12,14 +12,14 @@ import platform
 import subprocess
 from pathlib import Path
 
+from ..base import provenance
+from ..base.errors import BadInput
+from ..base.provenance import digest
+from ..base.values import write_atomic
+from ..studies.study import Study
 from . import shelf
 from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name
-from ..base.errors import BadInput
 from .records import data_hashes, versions
-from ..base.values import write_atomic
-from ..base import provenance
-from ..base.provenance import digest
-from ..studies.study import Study
 
 
 def stamp_path(chapter: ChapterFile, study: str) -> Path:
@@ -85,7 +85,7 @@ def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None
 
 
 def _changed(was: dict[str, str], now: dict[str, str]) -> list[str]:
-    """The definitions that are not in both, by content: one that only moved, or has another name, is the same."""
+    """The definitions that are not in both, by content: one that moved or has another name is the same."""
     before, after = set(was.values()), set(now.values())
     gone = {name for name, digest in was.items() if digest not in after}
     return sorted({name.partition(":")[0] for name in gone | {n for n, d in now.items() if d not in before}})

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from .theme import INK, PARTS, WIDTH, colour, finish, tip
+from .theme import INK, MONO, PARTS, WIDTH, colour, finish, tip
 
 LINE = 46
 """Pixels of one line of text and its bars."""
@@ -54,7 +54,7 @@ def context_strip(
     base = alt.Chart(tokens).encode(x=x, tooltip=notes)
     chips = base.mark_rect(color="#eceff5", stroke="#ffffff", strokeWidth=1, cornerRadius=2)
     chips = chips.encode(x2="x2", y=alt.Y("top:Q", axis=None, scale=down), y2="foot")
-    words = base.mark_text(align="left", baseline="middle", dx=1, font="monospace", fontSize=13, color=INK)
+    words = base.mark_text(align="left", baseline="middle", dx=1, font=MONO, fontSize=13, color=INK)
     words = words.encode(
         y=alt.Y("middle:Q", axis=None, scale=down), text="word:N", x=alt.X("at:Q", axis=None, scale=across)
     )

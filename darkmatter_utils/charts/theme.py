@@ -27,7 +27,8 @@ RAMP = ["#f3f1fa", "#d6d0ee", "#b1a5de", "#8d79cb", "#6d52b1", "#4d3590", "#301d
 WIDTH, HEIGHT = 660, 300
 """Pixels of a single view in a wide page; in a narrower page the book's script makes views narrower, text
 stays."""
-FONT = "Inter, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+FONT, MONO = "Dark Matter Sans, sans-serif", "Dark Matter Mono, monospace"
+"""Families of `static/fonts`. No machine has others of that name: a picture is the same bytes everywhere."""
 WIDTH_TITLE = "SAE width (latents)"
 POWERS_OF_TWO = ("width", "d_sae", "l0", "l0_target")
 """Columns whose axis is logarithmic, base 2, unless said otherwise."""

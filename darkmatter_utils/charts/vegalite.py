@@ -14,8 +14,11 @@ import hashlib
 import json
 import math
 import re
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
+
+from ..base.places import STATIC
 
 MIME = "application/vnd.vegalite.v6+json"
 """What myst-nb and JupyterLab know as Vega-Lite 6 (altair's own mimetype renderer leaves ``+json`` out)."""
@@ -23,6 +26,15 @@ DIGITS = 6
 """Significant digits of a number in a chart's data."""
 LARGEST = 120_000
 """Bytes of a specification above which it does not belong into a page."""
+
+
+@cache
+def converter():
+    """vl_convert, which draws text in the fonts that the package ships."""
+    import vl_convert
+
+    vl_convert.register_font_directory(str(STATIC / "fonts"))
+    return vl_convert
 
 
 def render(spec: dict, *, scale: float = 1.0, **_) -> dict:
@@ -33,15 +45,13 @@ def render(spec: dict, *, scale: float = 1.0, **_) -> dict:
     tokens. Cost: about 0.1 s, most of it the PNG. The same chart gives the same bytes, in whatever order
     charts are made.
     """
-    import vl_convert
-
     spec = settle(spec)
     text = json.dumps(spec)
     if len(text) > LARGEST:
         raise ValueError(
             f"a chart of {len(text):,} bytes; at most {LARGEST:,}: aggregate its data before drawing"
         )
-    png = vl_convert.vegalite_to_png(json.dumps(spec | {"background": "white"}), scale=scale)
+    png = converter().vegalite_to_png(json.dumps(spec | {"background": "white"}), scale=scale)
     title = spec.get("description") or "chart"
     return {MIME: spec, "image/png": base64.b64encode(png).decode(), "text/plain": f"<chart: {title}>"}
 
@@ -98,10 +108,8 @@ class VegaLiteRenderer:
 def html(spec: dict) -> str:
     """One chart as HTML that is complete without a script: SVG, and the specification for
     ``vega-book.js``."""
-    import vl_convert
-
     text = json.dumps(spec, sort_keys=True).replace("</", "<\\/")
-    svg = vl_convert.vegalite_to_svg(text.replace("<\\/", "</"))
+    svg = converter().vegalite_to_svg(text.replace("<\\/", "</"))
     # Every SVG of vega calls its first clip path clip0: in one page each needs a name of its own.
     mark = hashlib.sha256(text.encode()).hexdigest()[:10]
     svg = re.sub(r'(id="|url\(#)(clip|gradient_)', rf"\g<1>{mark}-\g<2>", svg)
@@ -119,12 +127,26 @@ def html(spec: dict) -> str:
 def write_script(path: Path) -> None:
     """Write ``vega-book.js``: Vega, Vega-Lite, Vega-Embed and the drawing code, once for the whole book (0.9
     MB)."""
-    import vl_convert
-
     draw = (STATIC / "draw-charts.js").read_text()
     # The bundle has top-level one-letter constants, and type="module" does not load from file://: hence
     # a function.
-    text = "(() => {" + vl_convert.javascript_bundle() + "\n" + draw + "})();\n"
+    text = "(() => {" + converter().javascript_bundle() + "\n" + draw + "})();\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
+
+
+def write_fonts(path: Path) -> None:
+    """Write ``fonts.css`` for the pages: the fonts inside the file, as a page from the disk may load none
+    beside it (0.7 MB)."""
+    faces = []
+    for font in sorted((STATIC / "fonts").glob("*.ttf")):
+        name, _, face = font.stem.partition("-")
+        weight, style = (600 if face == "SemiBold" else 400), ("italic" if face == "Italic" else "normal")
+        data = base64.b64encode(font.read_bytes()).decode()
+        family = re.sub("(?<=[a-z])(?=[A-Z])", " ", name)
+        faces.append(
+            f'@font-face {{ font-family: "{family}"; font-weight: {weight}; font-style: {style}; '
+            f'src: url("data:font/ttf;base64,{data}") format("truetype"); }}\n'
+        )
+    path.write_text("".join(faces))

@@ -101,7 +101,10 @@ async function draw(element) {
   }
 }
 
-function drawAll() {
+async function drawAll() {
+  // Text is measured as it is drawn: in the book's fonts, once they are there.
+  const fonts = [...document.fonts].filter((font) => font.family.includes("Dark Matter"));
+  await Promise.allSettled(fonts.map((font) => font.load()));
   const elements = [...document.querySelectorAll("div.vl-chart")];
   const seen = new ResizeObserver((entries) => {
     for (const entry of entries) {

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 from darkmatter_utils import charts
+from darkmatter_utils.base.places import STATIC
 from darkmatter_utils.charts import vegalite
+from darkmatter_utils.charts.theme import FONT, MONO
 
 WIDTHS = [128, 256, 512, 1024, 2048, 4096]
 
@@ -101,7 +103,10 @@ def test_same_chart_same_bytes_whatever_was_drawn_before():
     assert json.dumps(first, sort_keys=True) == json.dumps(again, sort_keys=True)
 
 
-def test_same_bytes_in_another_process():
+def test_same_bytes_in_another_process_also_where_there_are_no_fonts(tmp_path):
+    (tmp_path / "none").mkdir()
+    config = tmp_path / "fonts.conf"
+    config.write_text(f"<fontconfig><dir>{tmp_path / 'none'}</dir></fontconfig>")
     program = (
         "import sys, hashlib, json; sys.path.insert(0, sys.argv[1]); import test_charts as t; t.charts.use();"
         "bundle = {n: t.charts.render(c.to_dict()) for n, c in t.every_chart().items() if n in "
@@ -114,11 +119,19 @@ def test_same_bytes_in_another_process():
             capture_output=True,
             text=True,
             check=True,
-            env={"PYTHONHASHSEED": seed, "PATH": ""},
+            env={"PYTHONHASHSEED": "1", "PATH": ""} | other,
         ).stdout
-        for seed in ("1", "2")
+        for other in ({}, {"PYTHONHASHSEED": "2"}, {"FONTCONFIG_FILE": str(config), "HOME": str(tmp_path)})
     }
     assert len(runs) == 1
+
+
+def test_text_is_drawn_in_the_fonts_that_are_shipped():
+    for builder, families in {"lines": {FONT}, "strip": {FONT, MONO}}.items():
+        page = charts.html(charts.render(every_chart()[builder].to_dict())[charts.MIME])
+        assert set(re.findall(r'font-family="([^"]+)"', page)) == families
+    named = {family.split(",")[0].replace(" ", "") for family in (FONT, MONO)}
+    assert {path.stem.split("-")[0] for path in (STATIC / "fonts").glob("*.ttf")} == named
 
 
 def test_generated_names_do_not_depend_on_how_many_charts_came_before():
