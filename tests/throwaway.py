@@ -40,7 +40,7 @@ print("progress that differs from run to run", file=sys.stderr)
 FIGURE = """
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-probe", "caption": "A caption with $x^2$."}}
 points = pd.DataFrame({"width": [128, 256, 512], "fvu": [0.3, 0.2, 0.1]})
-charts.lines_with_intervals(points, "width", "fvu", title="A probe")
+charts.lines(points, "width", "fvu", title="A probe")
 """
 FOOTER = """
 # %%

@@ -37,8 +37,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Absent:
-    """What stands for a result that a study cannot give: false, and whatever is asked of it is absent,
-    too."""
+    """What stands for a result that a study cannot give: false, and whatever is asked of it (a table, a
+    column, a method's answer) is absent, too. A page shows the reason where a figure would stand."""
 
     reason: str
     """One sentence for the page."""
@@ -49,10 +49,26 @@ class Absent:
     def __getitem__(self, name) -> Absent:
         return self
 
+    def __getattr__(self, name: str) -> Absent:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args, **settings) -> Absent:
+        return self
+
+    def __format__(self, style: str) -> str:
+        return "–"
+
+    def _repr_markdown_(self) -> str:
+        return f"*{self.reason}*"
+
 
 def to_json(value) -> Any:
-    """A JSON value: floats to 6 significant digits, NaN and infinities as null, estimates as value, low,
-    high."""
+    """A JSON value: floats to 6 significant digits, NaN, infinities and what is absent as null, estimates as
+    value, low, high."""
+    if isinstance(value, Absent):
+        return None
     if hasattr(value, "low") and hasattr(value, "high"):
         return {name: to_json(getattr(value, name)) for name in ("value", "low", "high")}
     if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays

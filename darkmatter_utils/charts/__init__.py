@@ -2,22 +2,29 @@
 
     from darkmatter_utils import charts
     charts.use()
-    charts.lines_with_intervals(frame, "width", "fvu", low="fvu_low", high="fvu_high", y_title="FVU")
+    charts.lines(frame, "width", "fvu", y_title="FVU")      with the intervals fvu_low, fvu_high
+    charts.Table(frame, {"FVU": percent})           with a style a column
 
 Builders take a tidy frame and the names of its columns and return an altair chart: title, axes with units,
-tooltips.
+tooltips. Of a frame that is `Absent` they, and a table, show the reason.
 """
 
 from __future__ import annotations
 
-from .curves import by_position, lines_with_intervals, power_law, stacked_breakdown
+from .curves import by_position, lines, power_law, stacked_breakdown
 from .rows import beside, forest, heat, scatter
 from .strip import context_strip
+from .tables import Folded, Html, Table, Words, estimates
 from .theme import HEIGHT, PARTS, RAMP, SEQUENCE, WIDTH, palette, theme, use
 from .vegalite import MIME, VegaLiteRenderer, html, render, write_script
 
 __all__ = [
     "HEIGHT",
+    "Folded",
+    "Html",
+    "Table",
+    "Words",
+    "estimates",
     "MIME",
     "PARTS",
     "RAMP",
@@ -30,7 +37,7 @@ __all__ = [
     "forest",
     "heat",
     "html",
-    "lines_with_intervals",
+    "lines",
     "palette",
     "power_law",
     "render",

@@ -11,6 +11,7 @@ from .theme import (
     PARTS,
     WIDTH,
     WIDTH_TITLE,
+    builder,
     colour,
     columns,
     finish,
@@ -26,7 +27,8 @@ MANY = 30
 """Points of one line above which intervals are a band and points are not drawn."""
 
 
-def lines_with_intervals(
+@builder
+def lines(
     frame,
     x,
     y,
@@ -48,10 +50,15 @@ def lines_with_intervals(
     """Lines through points with 95% intervals, one line per value of ``color`` (parts of x keep their
     colours).
 
-    x_scale: "linear", "log2" or "log10"; by default log2 for columns called width, l0 or d_sae. band: shade
-    the interval (default when a line has more than 30 points) instead of drawing bars. reference: a y value
-    to compare with, named by reference_label.
+    low, high: columns of the interval; by default y_low and y_high, or low and high, where the frame has
+    them. x_scale: "linear", "log2" or "log10"; by default log2 for columns called width, l0 or d_sae. band:
+    shade the interval (default when a line has more than 30 points) instead of drawing bars. reference: a y
+    value to compare with, named by reference_label.
     """
+    low, high = (
+        given or if_there(frame, f"{y}_{edge}") or if_there(frame, edge)
+        for given, edge in ((low, "low"), (high, "high"))
+    )
     data = columns(frame, x=x, y=y, low=low, high=high, color=color)
     many = (data.groupby("color").size().max() if color is not None else len(data)) > MANY
     along = x_axis(data, x, x_title, x_scale)
@@ -80,6 +87,7 @@ def _reference(value, label) -> list[alt.Chart]:
     return [line, words.encode(x=alt.value("width"), text="label:N")] if label else [line]
 
 
+@builder
 def by_position(
     frame,
     value,
@@ -98,7 +106,7 @@ def by_position(
 ):
     """A value along the context with its interval band; ``window`` = (start, stop) shades the positions that
     count."""
-    lines = lines_with_intervals(
+    drawn = lines(
         frame,
         position,
         value,
@@ -119,12 +127,13 @@ def by_position(
             {"x": [start], "x2": [stop - 1], "what": [f"positions {start} to {stop - 1} are scored"]}
         )
         under = alt.Chart(shade).mark_rect(color="#94a3b8", opacity=0.16)
-        lines = alt.layer(
-            under.encode(x=alt.X("x:Q", title=x_title), x2="x2", tooltip=tip("what", "window")), lines
+        drawn = alt.layer(
+            under.encode(x=alt.X("x:Q", title=x_title), x2="x2", tooltip=tip("what", "window")), drawn
         )
-    return finish(lines, title, width, height)
+    return finish(drawn, title, width, height)
 
 
+@builder
 def stacked_breakdown(
     frame,
     *,
@@ -162,6 +171,7 @@ def stacked_breakdown(
     return finish(base.mark_area(opacity=0.82, line={"strokeWidth": 1}), title, width, height)
 
 
+@builder
 def power_law(
     points,
     curve,

@@ -12,6 +12,7 @@ from .theme import (
     PARTS,
     RAMP,
     WIDTH,
+    builder,
     colour,
     columns,
     finish,
@@ -23,6 +24,7 @@ from .theme import (
 )
 
 
+@builder
 def heat(
     frame,
     x,
@@ -68,6 +70,7 @@ def heat(
     return finish(cells + numbers, title, width, height or max(90, 38 * data["y"].nunique()))
 
 
+@builder
 def forest(
     frame,
     *,
@@ -113,6 +116,7 @@ def forest(
     return finish(alt.layer(*layers), title, width, height or 24 + 32 * len(data))
 
 
+@builder
 def scatter(
     frame,
     x,
@@ -149,9 +153,10 @@ def scatter(
     return finish(alt.layer(*layers), title, width, height)
 
 
-def beside(*charts, title="", columns=2):
-    """Charts side by side, each with its own colours and axes; in a narrow page one under the other."""
-    together = alt.concat(*charts, columns=columns).resolve_scale(
-        color="independent", x="independent", y="independent"
-    )
+@builder
+def beside(*charts, title="", columns=2, shared=()):
+    """Charts side by side, each with its own colours and axes but for those that are ``shared`` ("color",
+    "x", "y"); in a narrow page one under the other."""
+    scales = {axis: "shared" if axis in shared else "independent" for axis in ("color", "x", "y")}
+    together = alt.concat(*charts, columns=columns).resolve_scale(**scales)
     return together.properties(title=title, description=title) if title else together

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from .theme import INK, MONO, PARTS, WIDTH, colour, finish, tip
+from .theme import INK, MONO, PARTS, WIDTH, builder, colour, finish, tip
 
 LINE = 46
 """Pixels of one line of text and its bars."""
@@ -14,6 +14,7 @@ TOKEN_TOP, TOKEN_FOOT, BAR_TOP, BAR_FOOT = 0.05, 0.46, 0.50, 0.92
 """Where in a line the token and its bar stand, from its upper edge."""
 
 
+@builder
 def context_strip(
     frame,
     parts,

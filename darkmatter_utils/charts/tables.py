@@ -10,6 +10,9 @@ from html import escape
 import numpy as np
 import pandas as pd
 
+from ..base.values import Absent, Estimate
+from ..base.words import interval, plain
+
 
 class Words(str):
     """Markdown that a cell shows as text; used where the sentence depends on the result."""
@@ -26,22 +29,35 @@ class Table:
     """A frame as an HTML table; `styles` turns a column's values into text, `left` names columns set to the
     left.
 
-    Numbers, and columns with a style, are set to the right.
+    Numbers, and columns with a style, are set to the right; an `Estimate` is shown with its interval, its
+    three numbers in the column's style. Of a frame that is absent the table is its reason.
     """
 
     def __init__(self, frame: pd.DataFrame, styles: Mapping[str, Callable] | None = None, *, left=()):
+        self.absent = frame if isinstance(frame, Absent) else None
+        frame = pd.DataFrame() if self.absent is not None else frame
         self.styles = dict(styles or {})
         self.names = [str(name) for name in frame.columns]
-        numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
+        numeric = [
+            pd.api.types.is_numeric_dtype(frame[name]) or any(isinstance(v, Estimate) for v in frame[name])
+            for name in frame.columns
+        ]
         self.right = [
             name not in left and (number or name in self.styles) for name, number in zip(self.names, numeric)
         ]
         self.rows = [
-            [self.styles.get(name, as_text)(value) for name, value in zip(self.names, row, strict=True)]
+            [self._text(name, value) for name, value in zip(self.names, row, strict=True)]
             for row in frame.itertuples(index=False)
         ]
 
+    def _text(self, name: str, value) -> str:
+        if isinstance(value, Estimate):
+            return interval(value, self.styles.get(name, plain))
+        return self.styles.get(name, as_text)(value)
+
     def _repr_html_(self) -> str:
+        if self.absent is not None:
+            return f"<p><em>{escape(self.absent.reason)}</em></p>"
         head = self._line("th", [escape(name) for name in self.names])
         body = "\n".join(
             self._line("td", [cell if isinstance(cell, Html) else escape(str(cell)) for cell in row])
@@ -57,8 +73,19 @@ class Table:
         return f"<tr>{inner}</tr>"
 
     def __repr__(self) -> str:
+        if self.absent is not None:
+            return self.absent.reason
         text = [[re.sub(r"<[^>]+>", "", str(cell)) for cell in row] for row in self.rows]
         return "\n".join(" | ".join(row) for row in [self.names, *text])
+
+
+def estimates(frame: pd.DataFrame, name: str = "value") -> list[Estimate]:
+    """A column and the ends of its interval (name_low and name_high, else low and high) as estimates, for a
+    table."""
+    if isinstance(frame, Absent):
+        return frame
+    low, high = (f"{name}_{end}" if f"{name}_{end}" in frame else end for end in ("low", "high"))
+    return [Estimate(*map(float, row)) for row in frame[[name, low, high]].to_numpy(float)]
 
 
 def as_text(value) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import altair as alt
 import pandas as pd
+
+from ..base.values import Absent
 
 PARTS = {
     "x": "#64748b",
@@ -115,6 +119,17 @@ def theme() -> alt.theme.ThemeConfig:
             "facet": {"spacing": 22},
         },
     }
+
+
+def builder(build: Callable) -> Callable:
+    """A function that draws a frame, or several charts; of what is absent it shows the reason instead."""
+
+    @functools.wraps(build)
+    def built(*args, **settings):
+        absent = [one for one in args if isinstance(one, Absent)]
+        return absent[0] if absent else build(*args, **settings)
+
+    return built
 
 
 def palette(values) -> tuple[list[str], list[str]]:

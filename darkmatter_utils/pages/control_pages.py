@@ -188,7 +188,7 @@ def sweep_lines(sweep: pd.DataFrame, shown: str):
     other = sweep[(sweep["kind"] == COMPONENTS) & (sweep["id"] == shown)]
     label = [f"{SHORT[row.kind]}, width {row.width:,}" for row in pd.concat([best, other]).itertuples()]
     frame = pd.concat([best, other]).assign(line=label)
-    return charts.lines_with_intervals(
+    return charts.lines(
         frame,
         "rank",
         "r2",

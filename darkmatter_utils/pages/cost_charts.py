@@ -103,7 +103,7 @@ def _both_parts(rows: pd.DataFrame, x: str, x_title: str | None):
     for part in PARTS[1:]:
         here = rows[rows["part"] == part].assign(share=lambda frame: frame["share"].map(SHOWN_SHARES))
         made.append(
-            charts.lines_with_intervals(
+            charts.lines(
                 here,
                 x,
                 "value",
@@ -128,7 +128,7 @@ def against_chart(found: Found, measure: str = "ce"):
     for part in ("SaeError", "NonlinearError"):
         here = rows[rows["part"] == part]
         made.append(
-            charts.lines_with_intervals(
+            charts.lines(
                 here,
                 "width",
                 "value",

@@ -110,7 +110,7 @@ def width_lines(measurement, models: Nested, reference: float):
     for model, name in ((SIMPLE, "all simple predictors"), (ALL, "both together")):
         rows.append(suite_of(measurement, models, model).frame().assign(model=name))
     frame = pd.concat(rows, ignore_index=True)
-    return charts.lines_with_intervals(
+    return charts.lines(
         frame,
         "width",
         "value",
@@ -144,7 +144,7 @@ def alone_lines(measurement, models: Nested):
         suite_of(measurement, models, name).frame().assign(model=name.removesuffix(ALONE)) for name in names
     ]
     frame = pd.concat(rows, ignore_index=True).replace({"model": {"x": "all of x"}})
-    return charts.lines_with_intervals(
+    return charts.lines(
         frame,
         "width",
         "value",

@@ -137,7 +137,7 @@ def rank_lines(tables: Tables):
             .assign(what=lambda f: f["kind"].map(KINDS))
         )
         views.append(
-            charts.lines_with_intervals(
+            charts.lines(
                 frame,
                 "rank",
                 "value",

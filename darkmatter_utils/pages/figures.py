@@ -33,7 +33,7 @@ def by_l0(measurement, metric: str, title: str):
     if cells.empty:
         return Words("*This study has no SAEs of one width and different L0.*")
     cells = cells.assign(latents=[f"{width:,} latents" for width in cells["width"]])
-    return charts.lines_with_intervals(
+    return charts.lines(
         cells,
         "l0",
         metric,
@@ -80,7 +80,7 @@ def vector_lines(measurement):
         .mark_rect(color="#94a3b8", opacity=0.16)
         .encode(y="low:Q", y2="high:Q", tooltip="what:N")
     )
-    lines = charts.lines_with_intervals(
+    lines = charts.lines(
         frame,
         "width",
         "value",
@@ -96,7 +96,7 @@ def vector_lines(measurement):
 def share_lines(measurement):
     """R² of the error from dull linear predictors and from all of x, over width."""
     long = shares_by_width(measurement)[["width", *SHARES]].melt("width", var_name="share", value_name="r2")
-    return charts.lines_with_intervals(
+    return charts.lines(
         long.assign(share=long["share"].map(SHARES)),
         "width",
         "r2",
@@ -111,7 +111,7 @@ def rank_curve(x, error, train):
     full = LinearMap.fit(moments)
     ranks = sorted({0, x.shape[1], *(2**k for k in range(10) if 2**k < x.shape[1])})
     r2 = [r2_total(error[~train], full.truncate(moments, rank)(x[~train])) for rank in ranks]
-    return charts.lines_with_intervals(
+    return charts.lines(
         pd.DataFrame({"rank": ranks, "r2": r2}),
         "rank",
         "r2",

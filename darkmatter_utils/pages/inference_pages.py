@@ -89,7 +89,7 @@ def width_lines(tables):
         if frame.empty:
             return NONE
         views.append(
-            charts.lines_with_intervals(
+            charts.lines(
                 frame,
                 "width",
                 "value",
@@ -121,7 +121,7 @@ def change_lines(tables, null=None):
         )
     for column in ("value", "low", "high"):
         frame[column] *= 100
-    return charts.lines_with_intervals(
+    return charts.lines(
         frame,
         "width",
         "value",

@@ -83,7 +83,7 @@ def null_lines(measurement, tests: pd.DataFrame, nothing: pd.DataFrame):
             about = words if measurement.study.model is not None else "oracles"
             frames.append(rows.assign(line=f"introduces nothing: {about}"))
     frame = pd.concat(frames)
-    return charts.lines_with_intervals(
+    return charts.lines(
         frame,
         "width",
         "value",
@@ -120,7 +120,7 @@ def theory_chart(checks: pd.DataFrame):
     """R² over n/d for random directions, one line a spread of coefficients."""
     rows = checks[(checks["case"] == "random directions") & np.isfinite(checks["value"])]
     rows = rows.assign(spread=[f"spread {v:g}" for v in rows["spread"]])
-    return charts.lines_with_intervals(
+    return charts.lines(
         rows,
         "ratio",
         "value",

@@ -84,7 +84,7 @@ def flat_chart(measurement):
     under = (
         alt.Chart(wedge).mark_area(color="#94a3b8", opacity=0.28).encode(x="width:Q", y="low:Q", y2="high:Q")
     )
-    lines = charts.lines_with_intervals(
+    lines = charts.lines(
         frame, "width", "value", low="low", high="high", color="part", y_title="share of the variance of x"
     )
     return alt.layer(under, lines)
@@ -116,7 +116,7 @@ def training_chart(curves: pd.DataFrame):
     if curves.empty:
         return Words("*How this study's SAEs were trained is not known, or they were not trained.*")
     curves = curves.assign(latents=[f"{width:,} latents" for width in curves["width"]])
-    return charts.lines_with_intervals(
+    return charts.lines(
         curves, "tokens", "fvu", color="latents", x_scale="linear", x_title="training tokens", y_title="FVU"
     )
 

@@ -129,7 +129,7 @@ def ratio_chart(found: WidthPairs, oracles: WidthPairs | None):
     frame = pd.concat([of.by_ratio(kind).assign(what=name) for of, kind, name in shown], ignore_index=True)
     if frame.empty:
         return Words(NO_PAIRS)
-    return charts.lines_with_intervals(
+    return charts.lines(
         frame,
         "ratio",
         "value",

@@ -130,7 +130,7 @@ def null_chart(curves: pd.DataFrame, y: str, title: str, *, reference=None, y_do
     for law, rows in curves.groupby("law"):
         rows = rows.assign(superposition=[f"n/d = {v:g}" for v in rows["superposition"]])
         panels.append(
-            charts.lines_with_intervals(
+            charts.lines(
                 rows,
                 "width",
                 y,
@@ -179,7 +179,7 @@ def matched_chart(measurement, curve: pd.DataFrame, null_suite):
     for metric, part in (("fvu", "FVU"), ("fvu_nonlinear", "FVU_nonlinear")):
         frames.append(width_suite(measurement, metric).frame().assign(line=f"{part}, this study"))
         frames.append(null_suite(curve, metric).assign(line=f"{part}, introduces nothing"))
-    return charts.lines_with_intervals(
+    return charts.lines(
         pd.concat(frames),
         "width",
         "value",
@@ -227,7 +227,7 @@ def ablation_lines(cells: pd.DataFrame):
             ]
         )
         panels.append(
-            charts.lines_with_intervals(
+            charts.lines(
                 long,
                 "ablated",
                 "y",

@@ -13,6 +13,8 @@ import pytest
 
 from darkmatter_utils import charts
 from darkmatter_utils.base.places import STATIC
+from darkmatter_utils.base.values import Absent
+from darkmatter_utils.base.words import percent
 from darkmatter_utils.charts import vegalite
 from darkmatter_utils.charts.theme import FONT, MONO
 
@@ -50,9 +52,7 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
     claims = pd.DataFrame(
         {"label": ["norm", "half"], "value": [0.8, 0.5], "low": [0.7, np.nan], "high": [0.9, np.nan]}
     )
-    lines = charts.lines_with_intervals(
-        frame(), "width", "fvu", low="low", high="high", color="part", title="FVU"
-    )
+    lines = charts.lines(frame(), "width", "fvu", low="low", high="high", color="part", title="FVU")
     return {
         "lines": lines,
         "by_position": charts.by_position(positions, "16k:error", window=(64, 256), title="by position"),
@@ -166,9 +166,7 @@ def test_widths_are_on_a_scale_of_powers_of_two():
     spec = every_chart()["lines"].to_dict()
     scales = [x["scale"] for x in strings(spec, "x") if isinstance(x, dict) and "scale" in x]
     assert scales and all(scale["type"] == "log" and scale["base"] == 2 for scale in scales)
-    spec = charts.lines_with_intervals(
-        frame().assign(l0=frame()["width"] / 10), "l0", "fvu", color="part"
-    ).to_dict()
+    spec = charts.lines(frame().assign(l0=frame()["width"] / 10), "l0", "fvu", color="part").to_dict()
     axes = [x["axis"] for x in strings(spec, "x") if isinstance(x, dict) and "axis" in x]
     assert axes[0]["values"] == [w / 10 for w in WIDTHS], (
         "values that are no powers of two are where the ticks are"
@@ -188,11 +186,30 @@ def test_strip_shows_every_token_and_breaks_lines_where_the_text_does():
 
 def test_errors_name_what_there_is():
     with pytest.raises(KeyError, match="no column 'fv'; the frame has: width, part, fvu"):
-        charts.lines_with_intervals(frame(), "width", "fv")
+        charts.lines(frame(), "width", "fv")
     with pytest.raises(ValueError, match="linear, log2 or log10"):
-        charts.lines_with_intervals(frame(), "width", "fvu", x_scale="log")
+        charts.lines(frame(), "width", "fvu", x_scale="log")
     with pytest.raises(ValueError, match="'Absent' is not a part of x; the parts are x, Sae"):
         charts.context_strip(pd.DataFrame({"text": ["a"], "v": [1.0]}), {"Absent": "v"})
+
+
+@pytest.mark.parametrize("build", [charts.lines, charts.heat, charts.scatter, charts.by_position])
+def test_of_what_is_absent_a_chart_and_a_table_show_the_reason(build):
+    absent = Absent("This study has *no* width.")
+    shown = build(absent["frame"].assign(a=1)[["a"]], "x", "y")
+    assert shown._repr_markdown_() == "*This study has *no* width.*"
+    assert charts.beside(charts.lines(frame(), "width", "fvu"), shown) is absent
+    assert "This study has" in charts.Table(absent)._repr_html_() and f"{absent:.2f}" == "–"
+
+
+def test_intervals_are_found_by_name_and_shown_in_tables():
+    numbers = pd.DataFrame({"width": [1, 2], "r2": [0.5, 0.6], "r2_low": [0.4, np.nan], "r2_high": [0.6, 1]})
+    assert "high" in json.dumps(charts.lines(numbers, "width", "r2").to_dict())
+    table = charts.Table(pd.DataFrame({"R²": charts.estimates(numbers, "r2")}), {"R²": percent})
+    assert (
+        '<td class="text-right">50% [40%, 60%]</td>' in table._repr_html_() and "60%<" in table._repr_html_()
+    )
+    assert charts.estimates(frame(), "fvu")[0].low == frame()["low"][0]
 
 
 def test_a_chart_too_large_for_a_page_says_so():
