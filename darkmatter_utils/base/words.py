@@ -11,6 +11,11 @@ def percent(value: float, digits: int = 0) -> str:
     return f"{plain(100 * value, digits)}%"
 
 
+def fraction(share: float) -> str:
+    """A share that a sentence has a word for, else a percentage: 0.25 -> "a quarter"."""
+    return {0.25: "a quarter", 0.5: "half"}.get(share) or percent(share)
+
+
 def plain(value: float, digits: int = 2) -> str:
     """A number with so many digits after the point and a true minus sign; zero has no sign."""
     text = f"{value:.{digits}f}"

@@ -1,0 +1,91 @@
+"""Claim 11: LinearError is mostly absent features, NonlinearError mostly error that the SAE introduces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..base.values import Estimate
+from ..base.words import counted, fraction, percent, span
+from .claim import FAILS, HOLDS, PARTLY, REPORTED, UNKNOWN, Claim, Told, Verdict
+
+READ_AS = {"absent": "LinearError", "introduced": "NonlinearError"}
+"""The estimated part that each true part is read from."""
+
+
+class Thresholds(NamedTuple):
+    """What "mostly" means."""
+
+    misplaced: float = 0.25
+    """At most this share of a true part's variance may land in the other estimated part."""
+    half: float = 0.5
+    """More than that in more than this share of the cases: it fails."""
+
+
+class Evidence(NamedTuple):
+    """What the rule takes."""
+
+    misplaced: Mapping[str, Mapping[str, Estimate]]
+    """By case (a world, or a study's own dictionary), by true part: the share of the absent part's variance
+    that lands in NonlinearError, and of the introduced part's that lands in LinearError."""
+
+
+THRESHOLDS = Thresholds()
+
+
+def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
+    """Claim 11 in every case with known parts."""
+    misplaced, most = evidence.misplaced, thresholds.misplaced
+    if not misplaced:
+        return Verdict(UNKNOWN, "No case with known parts was measured.")
+    by_part = _by_part(misplaced)
+    high = sum(any(e.low > most for e in case.values()) for case in misplaced.values())
+    right = sum(all(e.high <= most for e in case.values()) for case in misplaced.values())
+    cases = len(misplaced)
+    why = (
+        f"With known parts, {span(by_part['absent'], percent)} of the absent features' variance lands in "
+        f"NonlinearError and {span(by_part['introduced'], percent)} of the introduced error's in "
+        f"LinearError; "
+        f"one of the two is above {percent(most)}, interval and all, in {counted(high, cases, 'case')}."
+    )
+    told = {part: found for part, found in by_part.items() if found}
+    measured = "; ".join(f"{part} misplaced {span(found, percent)}" for part, found in told.items())
+    numbers = {"cases": cases, "above": high, "below": right, "measured": measured}
+    numbers |= {f"most {part}": max(found) for part, found in told.items()}
+    fails = high > cases * thresholds.half
+    return Verdict(HOLDS if right == cases else FAILS if fails else PARTLY, why, numbers)
+
+
+def _by_part(misplaced: Mapping[str, Mapping[str, Estimate]]) -> dict[str, list[float]]:
+    return {part: [case[part].value for case in misplaced.values() if case.get(part)] for part in READ_AS}
+
+
+def _said(misplaced: Mapping[str, Mapping[str, Estimate]]) -> str:
+    told = {part: found for part, found in _by_part(misplaced).items() if found}
+    return ", ".join(f"{part} {span(found, percent)}" for part, found in told.items())
+
+
+CLAIM = Claim(
+    number=11,
+    short="LinearError is mostly absent features, NonlinearError mostly error that the SAE introduces.",
+    topic="linear is absent, nonlinear introduced",
+    chapter="07_models_of_activations",
+    paper="in a synthetic table",
+    paper_source=REPORTED,
+    paper_place='a third-party summary ("validated synthetically")',
+    missing="the entries of the table",
+    rule=(
+        "In simulated worlds over a range of superposition and width, and in the study's own dictionary with "
+        "latents ablated and noise added: the share of a true part's variance that lands in the other "
+        "estimated part, out of sample; the intervals are over worlds drawn anew, or over documents. "
+        "*Holds*: "
+        "in every case neither absent features in NonlinearError nor introduced error in LinearError exceed "
+        f"{percent(THRESHOLDS.misplaced)}, interval and all. *Does not hold*: in more than "
+        f"{fraction(THRESHOLDS.half)} of the cases one of the two does, interval and all. *Partly*: anything "
+        "else."
+    ),
+    falsifier=f"more than {percent(THRESHOLDS.misplaced)} of a true part lands in the other estimated part",
+    evidence=Evidence,
+    verdict=verdict,
+    here=Told("misplaced", "misplaced share", _said),
+)

@@ -1,0 +1,167 @@
+"""What a claim is: its words, the paper's number and its place, the rule that judges it, what would falsify
+it.
+
+Each claim has a file of its own, ``cNN_name.py``, with everything that belongs to it; each question that a
+chapter asks beside the paper's claims has one, ``qNN_name.py``. A file knows numbers, no measurement and no
+chart; importing one imports no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..base.values import Estimate, from_json, to_json
+from ..measurement.widths import ONE_L0, WIDTHS
+
+HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "partly", "does not hold", "cannot be told here"
+WORDS = (HOLDS, PARTLY, FAILS, UNKNOWN)
+
+NO_SUITE = "The study has no width suite: no set of SAEs that differ in width at one L0."
+NOT_MEASURED = "No chapter of this edition measures it yet."
+
+ABSTRACT = "abstract"
+"""Read in the paper's abstract."""
+REPORTED = "as reported by others"
+"""Read in summaries of the paper; the figure's own values were not seen."""
+PAPER = {"window": "positions 200 to 1022", "widths": "seven widths", "off L0": "by a fifth"}
+"""Facts of the paper and its released code that prose quotes."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule says of one claim on one study."""
+
+    word: str
+    """One of `WORDS`."""
+    why: str
+    """One to three sentences, true whatever the word."""
+    numbers: dict = field(default_factory=dict)
+    """The numbers that the rule compared, by name."""
+
+    @property
+    def measured(self) -> str:
+        """The number that answers to the paper's, in a few words; "" where nothing was measured."""
+        return self.numbers.get("measured", "")
+
+    def markdown(self, study) -> str:
+        """The verdict on a study as a line of Markdown, for the first screen of a chapter."""
+        return f"**Verdict on the study {study.name}: {self.word}.** {self.why}"
+
+
+class Told(NamedTuple):
+    """One of the numbers that a rule takes, as the report tells it."""
+
+    field: str
+    """Its name among the claim's evidence."""
+    name: str
+    """What it is called."""
+    say: Callable[[Any], str]
+    """It in a few words; "" where there is nothing to say."""
+
+
+class Effect(NamedTuple):
+    """The effect that a claim is about, for the claim across studies."""
+
+    words: str
+    """It in words."""
+    value: Callable[[Any], Estimate | Mapping | None]
+    """Its estimate (or several, by width or by layer) from the claim's evidence, the paper's sign
+    positive."""
+    of_kinds: bool = False
+    """Whether chapter 13's number of the claim, for other kinds of SAE, has the same sign."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a chapter asks, and the rule that answers it."""
+
+    short: str
+    """The claim, or the question as a statement, in one sentence."""
+    rule: str = ""
+    """The rule in words, with its thresholds."""
+    evidence: type
+    """What the rule takes: a NamedTuple of numbers."""
+    verdict: Callable[..., Verdict]
+    """The rule: (evidence, thresholds) -> Verdict."""
+
+    def judge(self, evidence, *, unfit: str = "") -> Verdict:
+        """The verdict; `unfit` says why the study cannot speak of it; without evidence it cannot be told."""
+        if unfit or evidence is None:
+            return Verdict(UNKNOWN, unfit or NOT_MEASURED)
+        return self.verdict(evidence)
+
+    def kept(self, evidence, *, unfit: str = "") -> dict[str, Any]:
+        """The evidence as a record holds it; a field that was left at its default is not kept."""
+        left = evidence._field_defaults if evidence is not None else {}
+        numbers = {} if evidence is None else evidence._asdict()
+        numbers = {name: v for name, v in numbers.items() if name not in left or v is not left[name]}
+        return to_json({"numbers": numbers, "unfit": unfit})
+
+    def recorded(self, kept: Mapping[str, Any]):
+        """The evidence that a record holds, None where it holds none; TypeError: of another form of the
+        rule."""
+        numbers = from_json(kept.get("numbers", {}))
+        return self.evidence(**numbers) if numbers else None
+
+    def from_record(self, kept: Mapping[str, Any]) -> Verdict:
+        """The verdict that follows from what a record holds."""
+        return self.judge(self.recorded(kept), unfit=kept.get("unfit", ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim(Question):
+    """One claim of the paper."""
+
+    number: int
+    """Its number in this book."""
+    topic: str
+    """The claim in a few words, for axes."""
+    chapter: str
+    """The file of the chapter that measures it, without suffix."""
+    paper: str
+    """The paper's number, or its word."""
+    paper_source: str
+    """`ABSTRACT` or `REPORTED`."""
+    paper_place: str
+    """Where that was read, exactly; the full text was not available to this edition."""
+    missing: str = ""
+    """What of the paper's numbers could not be found."""
+    falsifier: str
+    """What would show the claim wrong."""
+    written: str = "It was written before the result."
+    """When the rule was written, and what was changed since."""
+    here: Told | None = None
+    """Our number; None: the few words of the verdict."""
+    beside: tuple[Told, ...] = ()
+    """The controls."""
+    effect: Effect | None = None
+    """What is counted across studies, if it is."""
+    protocol: Callable[[Any], dict[str, str]] | None = None
+    """What choices of protocol change, from the evidence: by the choice's key in `protocol.CHOICES`."""
+
+    def measured_here(self, evidence, verdict: Verdict) -> str:
+        """Our number with its interval; "–" where nothing was measured."""
+        if not verdict.numbers:
+            return "–"
+        said = self.here.say(getattr(evidence, self.here.field)) if self.here else ""
+        return said or verdict.measured or "–"
+
+
+def unfit(study) -> str:
+    """Why a study cannot speak of any claim; "" where it can."""
+    if study.name == "nano":
+        return "The study nano is a format test: its model has random weights. It speaks of no claim."
+    return ""
+
+
+def trend(widths: int, l0) -> str:
+    """Why a suite of so many widths says nothing about a trend over width; "" if it does. `l0`: its smallest
+    and largest realised L0.
+    """
+    if widths < WIDTHS:
+        return f"A trend is tested with {WIDTHS} widths or more; the study has {widths}."
+    if l0[1] > l0[0] * (1 + ONE_L0):
+        return f"The claim is about SAEs of one L0; in this study it goes from {l0[0]:.1f} to {l0[1]:.1f}."
+    return ""
