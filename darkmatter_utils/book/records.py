@@ -14,10 +14,11 @@ import html
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ..base import provenance
@@ -26,8 +27,11 @@ from ..base.ideas import Ideas
 from ..base.provenance import digest
 from ..base.values import to_json, write_atomic
 from ..base.words import said
+from ..charts.tables import Words
+from ..claims import claim
+from ..claims.claim import Verdict
 from ..studies.study import Study
-from . import shelf
+from . import cards, shelf
 
 RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
 """Environment variables of a run: the folder for records, the hash of the chapter's cells."""
@@ -136,6 +140,29 @@ class Chapter:
         self.record(key, markdown)
         glue(key, Markdown(markdown), display=False)
 
+    def judge(self, asked: ModuleType, evidence, *, unfit: str | None = None) -> Verdict:
+        """Record what a rule takes, and the verdict that follows from the record.
+
+        asked: the file of a claim or of a question (`claims.c04_flat`). evidence: its ``Evidence``; None
+        where nothing was measured. unfit: why the study cannot speak of it; by default what
+        `claims.claim.unfit` says. Judged from what the record will hold (6 significant digits), so that
+        chapter and report agree.
+        """
+        reason = claim.unfit(self.study) if unfit is None else unfit
+        return cards.judged(self.values, _asked(asked), evidence, reason)
+
+    def opening(self, *asked: ModuleType) -> Words:
+        """What was judged and its verdict, for the first screen."""
+        return Words("\n>\n".join(cards.opening(_asked(one), self.values, self.study) for one in asked))
+
+    def rules(self, *asked: ModuleType) -> Words:
+        """The rules that judged, in words, and what would falsify each claim."""
+        return Words("\n\n".join(cards.rule(_asked(one)) for one in asked))
+
+    def protocol(self, changes: Mapping[str, str]) -> None:
+        """Record what choices of protocol change here, by their keys in `claims.protocol.CHOICES`."""
+        self.values.setdefault("protocol", {}).update(changes)
+
     def headline(self, what: str, here, paper: str = "", fmt: str = ".3f", *, source: str = "") -> None:
         """A row of the README's table: what is measured, our number (text, number or estimate), the paper's.
 
@@ -193,6 +220,10 @@ class Chapter:
         from myst_nb import glue
 
         glue(key, said, display=False)
+
+
+def _asked(module: ModuleType) -> claim.Question:
+    return getattr(module, "CLAIM", None) or module.QUESTION
 
 
 @dataclass(frozen=True)
