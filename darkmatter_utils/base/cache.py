@@ -70,13 +70,14 @@ def verify(folder: Path, *, only: list[str] | None = None) -> dict:
     return manifest
 
 
-def kept(compute: Callable[..., Mapping[str, pd.DataFrame] | Absent]):
+def kept(compute: Callable[..., Mapping[str, pd.DataFrame | Absent] | Absent]):
     """A function (subject, **settings) -> tables by name, computed once and kept by content.
 
     The key: the definitions that the function uses, ``subject.key()`` (a dict: all that the subject's numbers
     follow from), library versions, and the settings: JSON values, or functions, which count by what they say
     (`ideas.digest`). Tables are stored as Parquet, whole and verified on reading; a fresh and a kept result
-    are both what was read back. `Absent` is handed through. ``.anew`` is the function itself.
+    are both what was read back. `Absent`, the whole or a table of it, is handed through. ``.anew`` is the
+    function itself.
     """
 
     @functools.wraps(compute)
@@ -95,7 +96,7 @@ def kept(compute: Callable[..., Mapping[str, pd.DataFrame] | Absent]):
             made = compute(subject, **given.kwargs)
             if isinstance(made, Absent):
                 return made
-            place.write(lambda folder: [t.to_parquet(folder / f"{name}.parquet") for name, t in made.items()])
+            place.write(lambda folder: _write(made, folder))
             tables = place.read(_read)
         return tables
 
@@ -103,8 +104,17 @@ def kept(compute: Callable[..., Mapping[str, pd.DataFrame] | Absent]):
     return found
 
 
-def _read(folder: Path) -> dict[str, pd.DataFrame]:
-    return {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
+def _write(tables: Mapping[str, pd.DataFrame | Absent], folder: Path) -> None:
+    for name, table in tables.items():
+        if isinstance(table, Absent):
+            (folder / f"{name}.absent").write_text(table.reason, encoding="utf-8")
+        else:
+            table.to_parquet(folder / f"{name}.parquet")
+
+
+def _read(folder: Path) -> dict[str, pd.DataFrame | Absent]:
+    tables = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
+    return tables | {p.stem: Absent(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.absent"))}
 
 
 class Kept:

@@ -35,6 +35,13 @@ class Estimate:
         return asdict(self)
 
 
+def in_columns(estimate: Estimate, name: str = "value") -> dict[str, float]:
+    """An estimate as cells of a row: ``name``, ``name_low`` and ``name_high``; by default value, low and
+    high."""
+    low, high = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
+    return {name: estimate.value, low: estimate.low, high: estimate.high}
+
+
 @dataclass(frozen=True)
 class Absent:
     """What stands for a result that a study cannot give: false, and whatever is asked of it (a table, a
@@ -56,6 +63,12 @@ class Absent:
 
     def __call__(self, *args, **settings) -> Absent:
         return self
+
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
     def __format__(self, style: str) -> str:
         return "–"

@@ -12,7 +12,7 @@ tooltips. Of a frame that is `Absent` they, and a table, show the reason.
 from __future__ import annotations
 
 from .curves import by_position, lines, power_law, stacked_breakdown
-from .rows import beside, forest, heat, scatter
+from .rows import beside, forest, heat, panels, scatter
 from .strip import context_strip
 from .tables import Folded, Html, Table, Words, estimates
 from .theme import HEIGHT, PARTS, RAMP, SEQUENCE, WIDTH, palette, theme, use
@@ -39,6 +39,7 @@ __all__ = [
     "html",
     "lines",
     "palette",
+    "panels",
     "power_law",
     "render",
     "scatter",

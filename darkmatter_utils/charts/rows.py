@@ -1,4 +1,4 @@
-"""Charts of many things at once: a heat map, a forest of intervals, a scatter, charts side by side."""
+"""Charts of many things at once: a heat map, a forest of intervals, a scatter, panels side by side."""
 
 from __future__ import annotations
 
@@ -160,3 +160,14 @@ def beside(*charts, title="", columns=2, shared=()):
     scales = {axis: "shared" if axis in shared else "independent" for axis in ("color", "x", "y")}
     together = alt.concat(*charts, columns=columns).resolve_scale(**scales)
     return together.properties(title=title, description=title) if title else together
+
+
+@builder
+def panels(frame, by, build, *names, columns=2, shared=("color",), width=300, height=260, **settings):
+    """One chart for each value of column ``by``, titled by it, each made by ``build(rows, *names,
+    **settings)``; one legend for all."""
+    made = [
+        build(rows, *names, title=str(name), width=width, height=height, **settings)
+        for name, rows in frame.groupby(by, sort=False)
+    ]
+    return beside(*made, columns=columns, shared=shared)

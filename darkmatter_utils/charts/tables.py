@@ -17,6 +17,12 @@ from ..base.words import interval, plain
 class Words(str):
     """Markdown that a cell shows as text; used where the sentence depends on the result."""
 
+    @classmethod
+    def of(cls, *found, say: Callable[..., str]) -> Words:
+        """What ``say`` makes of some results; where one of them is absent, the reason."""
+        absent = [one for one in found if isinstance(one, Absent)]
+        return cls(absent[0]._repr_markdown_() if absent else say(*found))
+
     def _repr_markdown_(self) -> str:
         return str(self)
 
@@ -30,10 +36,18 @@ class Table:
     left.
 
     Numbers, and columns with a style, are set to the right; an `Estimate` is shown with its interval, its
-    three numbers in the column's style. Of a frame that is absent the table is its reason.
+    three numbers in the column's style. `bold`: a frame of flags for some of the columns. Of a frame that is
+    absent the table is its reason.
     """
 
-    def __init__(self, frame: pd.DataFrame, styles: Mapping[str, Callable] | None = None, *, left=()):
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        styles: Mapping[str, Callable] | None = None,
+        *,
+        left=(),
+        bold: pd.DataFrame | None = None,
+    ):
         self.absent = frame if isinstance(frame, Absent) else None
         frame = pd.DataFrame() if self.absent is not None else frame
         self.styles = dict(styles or {})
@@ -49,6 +63,10 @@ class Table:
             [self._text(name, value) for name, value in zip(self.names, row, strict=True)]
             for row in frame.itertuples(index=False)
         ]
+        for name in bold if bold is not None else ():
+            for row in np.flatnonzero(bold[name]):
+                cells, at = self.rows[row], self.names.index(str(name))
+                cells[at] = Html(f"<strong>{escape(cells[at])}</strong>")
 
     def _text(self, name: str, value) -> str:
         if isinstance(value, Estimate):
@@ -89,7 +107,9 @@ def estimates(frame: pd.DataFrame, name: str = "value") -> list[Estimate]:
 
 
 def as_text(value) -> str:
-    """A value as text: flags as yes and no, NaN as a dash, three significant digits."""
+    """A value as text: flags as yes and no, NaN and None as a dash, three significant digits."""
+    if value is None:
+        return "–"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float | np.floating):

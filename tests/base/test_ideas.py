@@ -94,3 +94,16 @@ def test_what_is_absent_is_false_says_why_and_stays_absent_whatever_is_asked_of_
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path))
     found = table(Subject(), target=cell(NORM + TARGET), width=0)
     assert not found and found["values"]["v"].reason == "This study has no width."
+    assert list(found["values"]) == [] and found["values"].assign(v=1).query("v > 0") is found
+
+
+@kept
+def tables(subject):
+    return {"values": pd.DataFrame({"v": [1.0]}), "pairs": Absent("This study has no pairs.")}
+
+
+def test_a_table_that_is_absent_is_kept_beside_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path))
+    for _ in range(2):
+        found = tables(Subject())
+        assert found["pairs"].reason == "This study has no pairs." and len(found["values"]) == 1

@@ -80,6 +80,7 @@ def test_a_page_draws_every_chart_and_formula_and_asks_for_nothing(site, browser
     )
     assert len(drawn) == charts_of(name)
     assert all(chart["state"] == "yes" and chart["marks"] > 3 and chart["wide"] > 100 for chart in drawn)
+    assert re.findall(r"</?strong>", browser.evaluate("document.body.innerText")) == []
     formulas = browser.evaluate(
         "[document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container "
         "svg').length, "

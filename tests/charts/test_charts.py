@@ -212,6 +212,28 @@ def test_intervals_are_found_by_name_and_shown_in_tables():
     assert charts.estimates(frame(), "fvu")[0].low == frame()["low"][0]
 
 
+def test_a_sentence_about_what_is_absent_is_the_reason():
+    say = lambda one, other: f"{one} of {other:.1f}"
+    assert charts.Words.of("a", 2.0, say=say) == "a of 2.0"
+    assert charts.Words.of("a", Absent("There is no b."), say=say) == "*There is no b.*"
+
+
+def test_panels_of_one_figure_share_one_legend():
+    both = pd.concat([frame().assign(kind=kind) for kind in "ab"])
+    spec = charts.panels(both, "kind", charts.lines, "width", "fvu", color="part").to_dict()
+    assert [view["title"] for view in spec["concat"]] == ["a", "b"]
+    page = charts.html(charts.render(spec)[charts.MIME])
+    assert page.count('aria-roledescription="legend"') == 1
+    assert charts.panels(Absent("None."), "kind", charts.lines, "width", "fvu").reason == "None."
+
+
+def test_bold_is_a_matter_of_the_table_and_never_markup_that_a_page_shows_as_text():
+    shown = pd.DataFrame({"name": ["a & b", "c"], "R²": charts.estimates(frame(), "fvu")[:2]})
+    html = charts.Table(shown, bold=pd.DataFrame({"R²": [True, False]}))._repr_html_()
+    assert html.count("<strong>") == 1 and "&lt;" not in html and "a &amp; b" in html
+    assert '<td class="text-right"><strong>' in html
+
+
 def test_a_chart_too_large_for_a_page_says_so():
     rows = pd.DataFrame({"x": range(4900), "y": np.random.default_rng(0).normal(size=4900)})
     with pytest.raises(ValueError, match="aggregate its data"):
