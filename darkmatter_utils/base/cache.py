@@ -8,10 +8,13 @@ import importlib.metadata
 import inspect
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 
 from . import ideas, provenance
 from .errors import BadInput
@@ -128,6 +131,11 @@ class Kept:
     def __init__(self, name: str, key: str):
         self.folder = cache_folder() / f"{name}-{key}"
 
+    def alone(self) -> FileLock:
+        """``with`` it, only one process at a time makes this result; the others wait and find it made."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(f"{self.folder}.lock")
+
     def read(self, load):
         """What ``load`` returns, if every file's digest is the one that was written with it."""
         seal = self.folder / "seal.json"
@@ -140,9 +148,6 @@ class Kept:
 
     def write(self, save) -> None:
         """Fill and seal; a crash before the end leaves what was there before."""
-        import shutil
-        import tempfile
-
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=f"{self.folder.name}-part-"))
         try:

@@ -173,16 +173,11 @@ def measure(
         files=files_of(study),
     )
     kept = cache.Kept(f"measure-{study.name}", key)
-    if fresh or kept.read(lambda path: path) is None:
-        kept.write(
-            lambda path: compute(
-                study,
-                path,
-                contexts_a_batch=contexts_a_batch,
-                memory=memory,
-                progress=progress or (lambda line: None),
-            )
-        )
+    tell = progress or (lambda line: None)
+    with kept.alone():
+        if fresh or kept.read(lambda path: path) is None:
+            settings = {"contexts_a_batch": contexts_a_batch, "memory": memory, "progress": tell}
+            kept.write(lambda path: compute(study, path, **settings))
     result = kept.read(lambda path: Measurement(study, path))
     if result is None:
         raise BadInput(f"the result at {kept.folder} cannot be read back; is the disk full or being cleared?")
