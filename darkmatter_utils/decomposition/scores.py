@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..base.values import Estimate
-from ..stats.bootstrap import interval, multinomial_weights, resampled, totals, without_each
+from ..stats.intervals import interval, multinomial_weights, resampled, totals, without_each
 from ..stats.metrics import ratio_r2
 from .passes import NORM_PARTS, SELF_PARTS
 

@@ -19,7 +19,7 @@ import torch
 from ..base.values import Estimate
 from ..claims.evidence import ends
 from ..measurement.widths import estimate
-from ..stats.bootstrap import multinomial_weights
+from ..stats.intervals import multinomial_weights
 from ..studies.saes import load_saes
 from ..studies.samples import sample
 from ..studies.streams import Source

@@ -12,7 +12,7 @@ from ..adapters.interventions import logits_after
 from ..adapters.models import load_model
 from ..adapters.text import read_contexts
 from ..base.values import Estimate
-from ..stats.bootstrap import bootstrap
+from ..stats.intervals import bootstrap
 from ..studies.collected import Collected
 from ..studies.streams import MICRO
 from ..studies.study import Study

@@ -16,7 +16,7 @@ from ..base.values import Estimate
 from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.measure import files_of
-from ..stats.bootstrap import bootstrap, bootstrap_ratio
+from ..stats.intervals import bootstrap, bootstrap_ratio
 from ..studies.collected import Collected, collect, collect_anew
 from ..studies.study import Study
 from ..worlds.null_saes import null_sae

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..base.values import Estimate
 from ..measurement.widths import Suite, estimate, suite_rows, width_suite
-from ..stats.bootstrap import bootstrap, multinomial_weights
+from ..stats.intervals import bootstrap, multinomial_weights
 from .cost_contexts import OTHER
 from .cost_controls import KINDS
 from .costs import CLEAN, SAE, control, with_part

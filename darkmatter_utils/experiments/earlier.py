@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..base.values import Estimate
-from ..stats.bootstrap import bootstrap
+from ..stats.intervals import bootstrap
 from ..stats.documents import DocumentSums
 from ..stats.fits import LinearMap, leave_out
 from ..stats.metrics import ratio_r2

@@ -18,7 +18,7 @@ import pandas as pd
 from ..base.values import Estimate
 from ..measurement.results import Tables
 from ..measurement.widths import estimate
-from ..stats.bootstrap import multinomial_weights
+from ..stats.intervals import multinomial_weights
 from .components import NOISE, PARTS
 from .features import MATCHED, OWN
 

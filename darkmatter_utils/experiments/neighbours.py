@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from ..measurement.results import kept
-from ..stats.bootstrap import multinomial_weights
+from ..stats.intervals import multinomial_weights
 from .baselines import LabelMeans, least_squares
 
 KINDS = {

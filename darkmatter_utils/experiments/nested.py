@@ -18,7 +18,7 @@ from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..measurement.measure import files_of
 from ..measurement.results import kept
-from ..stats.bootstrap import bootstrap, multinomial_weights
+from ..stats.intervals import bootstrap, multinomial_weights
 from ..stats.documents import DocumentSums
 from ..stats.fits import LinearMap, leave_out
 from ..stats.moments import Moments

@@ -15,7 +15,7 @@ import torch
 from ..base.values import Estimate
 from ..decomposition.passes import NORM_PARTS
 from ..measurement.widths import suite_rows
-from ..stats.bootstrap import bootstrap
+from ..stats.intervals import bootstrap
 from ..stats.documents import assign_folds
 from ..stats.fits import LinearMap, cross_fit
 from ..stats.moments import Moments

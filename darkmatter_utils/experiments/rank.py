@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from ..base.values import Estimate
-from ..stats.bootstrap import bootstrap
+from ..stats.intervals import bootstrap
 from ..stats.fits import LinearMap, leave_out, merged
 from ..stats.moments import Moments
 from ..studies.collected import Collected, collect

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..base.values import Estimate
-from ..stats.bootstrap import bootstrap
+from ..stats.intervals import bootstrap
 from ..stats.fits import RIDGE_GRID, LinearMap, Spectrum, residual_squares
 from ..stats.moments import Moments
 from ..studies.collected import Light, collect

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.stats.bootstrap import (
+from darkmatter_utils.stats.intervals import (
     bootstrap,
     bootstrap_ratio,
     interval,
