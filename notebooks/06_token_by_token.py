@@ -27,6 +27,7 @@ from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.claims.evidence import ends
 from darkmatter_utils.claims.ledger import claim, unfit
 from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.experiments.neighbours import oracle_pairs, same_evidence, width_pairs
 from darkmatter_utils.pages import width_pairs as pairs
 from darkmatter_utils.pages.common import opening, rule_of
 from darkmatter_utils.pages.galleries import SCALE, Gallery, spread_contexts
@@ -34,8 +35,8 @@ from darkmatter_utils.stats.metrics import r2_total
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
 measurement = measure(chapter.study)
-found, oracles = pairs.width_pairs(measurement), pairs.oracle_pairs(chapter.study)
-verdict = judged(chapter, 3, pairs.same_evidence(found), unfit=unfit(chapter.study))
+found, oracles = width_pairs(measurement), oracle_pairs(chapter.study)
+verdict = judged(chapter, 3, same_evidence(found), unfit=unfit(chapter.study))
 opening(3, verdict, chapter.study)
 
 # %% mystnb={"figure": {"caption": "$R^2$ between the error norms of two SAEs of the width suite at the same tokens, over the ratio of their widths (means over the pairs of one ratio; intervals carry documents and training seeds). At ratio 1 stand two trainings of one width that differ in the seed alone: what is lost there, no pair of widths can be asked to share. The other lines are the controls: the norms with what the norm of x, the position and the token say of them taken out of both; the same after the tokens of each document were shuffled, which leaves what documents share; and, beside a language model, oracle SAEs of a simulated world, which introduce no error. See how far the lines fall from ratio 1, and how far they stay above the shuffled one. (Paper: among Figs. 2 to 6, 11 and 12 of its first version.)", "name": "fig-ratio"}} tags=["remove-input"]

@@ -18,8 +18,7 @@ import torch
 
 from ..base.values import Estimate
 from ..claims.evidence import ends
-from ..measurement.widths import estimate
-from ..stats.intervals import multinomial_weights
+from ..stats.intervals import multinomial_weights, percentile
 from ..studies.saes import load_saes
 from ..studies.samples import sample
 from ..studies.streams import Source
@@ -152,7 +151,7 @@ def _shares(landed: Landing, *, replicates: int = 500) -> list[dict]:
             for name, value, drawn in zip(
                 ("linear", "nonlinear"), landed.shares(c), landed.shares(c, weights)
             ):
-                e = estimate(float(value), drawn)
+                e = percentile(float(value), drawn)
                 row |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
             rows.append(row)
     return rows

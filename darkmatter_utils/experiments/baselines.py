@@ -9,46 +9,36 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..base.values import Estimate
-
-PREDICTORS = ("‖x‖", "position", "token", "loss", "L0")
-"""The simple predictors, in the order in which charts show them."""
-ALL = "all five"
+ALL = "all of them"
 """Name of the model that has all the predictors there are."""
 
 
-def simple_predictors(measurement, sae_id: str, *, bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Out-of-fold R² of ‖SaeError‖² from each simple predictor and from all of them: predictor, r2, low,
-    high.
+def simple_predictors(target: np.ndarray, tokens: pd.DataFrame) -> dict[str, float]:
+    """Out-of-fold R² of ‖SaeError‖² [token] from each simple predictor, and from `ALL` of them.
 
     ‖x‖ stands for the pair ‖x‖, ‖x‖²; position and token for their mean in the training folds, shrunk to the
     mean of all; loss is that of the token which follows, in nats; L0 the number of active latents. A
-    predictor that the study has not (a world has no loss) is left out. Cost: a few passes over the table, no
+    predictor that ``tokens`` has not (a world has no loss) is left out. Cost: a few passes over the table, no
     activation.
     """
-    tokens = measurement.tokens
-    tokens = tokens[tokens["scored"]]
-    target, loss = tokens[f"{sae_id}:error"].to_numpy(float), tokens["loss"].to_numpy(float)
-    norm2 = tokens["norm2"].to_numpy(float)
-    facts = {"‖x‖": [np.sqrt(norm2), norm2], "L0": [tokens[f"{sae_id}:l0"].to_numpy(float)]}
+    norm2, loss = (tokens[name].to_numpy(float) for name in ("norm2", "loss"))
+    facts = {"‖x‖": [np.sqrt(norm2), norm2]}
     if np.isfinite(loss).any():
         facts["loss"] = [np.where(np.isfinite(loss), loss, np.nanmean(loss))]
+    if "l0" in tokens:
+        facts["L0"] = [tokens["l0"].to_numpy(float)]
     _, fold = np.unique(tokens["fold"], return_inverse=True)
     labels = {name: LabelMeans(target, tokens[name], fold) for name in ("position", "token")}
-    models = {name: [name] for name in PREDICTORS if name in facts or name in labels}
-    models[ALL if len(models) == len(PREDICTORS) else f"all {len(models)}"] = list(models)
-    predicted = {name: np.empty_like(target) for name in models}
+    models = {name: [name] for name in (*facts, *labels)} | {ALL: [*facts, *labels]}
+    left = dict.fromkeys(models, 0.0)
     for out in range(fold.max() + 1):
         columns = facts | {name: [means.without(out)] for name, means in labels.items()}
+        test = fold == out
         for name, parts in models.items():
             regressors = np.column_stack([column for part in parts for column in columns[part]])
-            test = fold == out
-            predicted[name][test] = least_squares(regressors, target, test)
-    rows = []
-    for name, prediction in predicted.items():
-        e = document_r2(target, prediction, tokens["document"].to_numpy(), bootstrap=bootstrap, seed=seed)
-        rows.append({"predictor": name, "r2": e.value, "low": e.low, "high": e.high})
-    return pd.DataFrame(rows)
+            left[name] += float(((target[test] - least_squares(regressors, target, test)) ** 2).sum())
+    spread = float(((target - target.mean()) ** 2).sum())
+    return {name: 1 - value / spread for name, value in left.items()}
 
 
 def least_squares(regressors, target, test) -> np.ndarray:
@@ -97,20 +87,3 @@ class LabelMeans:
         spread = (n * (own - mean) ** 2).sum() - (seen.sum() - 1) * within
         between = max(spread / max(tokens, 1.0), 0.0)
         return mean + (own - mean) * n * between / np.maximum(n * between + within, 1e-300)
-
-
-def document_r2(target, prediction, document, *, bootstrap: int = 1000, seed: int = 0) -> Estimate:
-    """R² = 1 − Σ residual² / Σ(target − mean)², with a percentile interval over resampled documents."""
-    _, where = np.unique(document, return_inverse=True)
-    sums = np.stack(
-        [
-            np.bincount(where, weights=w)
-            for w in ((target - prediction) ** 2, np.ones_like(target), target, target**2)
-        ]
-    )
-    draws = np.random.default_rng([seed, 0xD0C]).multinomial(
-        sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), size=bootstrap
-    )
-    r2 = lambda s: 1 - s[0] / (s[3] - s[2] ** 2 / s[1])
-    low, high = np.percentile(r2(sums @ draws.T), [2.5, 97.5]) if bootstrap else (np.nan, np.nan)
-    return Estimate(float(r2(sums.sum(axis=1))), float(low), float(high))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,11 @@ from ..base.values import Estimate
 from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.measure import files_of
-from ..stats.intervals import bootstrap, bootstrap_ratio
+from ..stats.intervals import bootstrap, bootstrap_ratio, percentile
 from ..studies.collected import Collected, collect, collect_anew
 from ..studies.study import Study
 from ..worlds.null_saes import null_sae
-from .baselines import LabelMeans, simple_predictors
+from .baselines import ALL, LabelMeans, simple_predictors
 from .control_costs import Losses
 from .gains import one_gain_a_latent, rescaled
 
@@ -88,7 +87,12 @@ def compute(measurement, id: str, wide: str | None, *, more=()) -> dict[str, pd.
         if losses and 6 in scores:
             scores[8] = losses.ratio(hat, found)
         trained = trained or scores
-        about = {"name": name, "l0": l0, "fvu": found.fvu.value, "simple": _simple(table, error2, study)}
+        about = {
+            "name": name,
+            "l0": l0,
+            "fvu": found.fvu.value,
+            "simple": simple_predictors(error2, table)[ALL],
+        }
         rows += [
             about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in sorted(scores)
         ]
@@ -152,25 +156,15 @@ def _row(claim: int, mine: tuple, trained: tuple) -> dict[str, float]:
     (value, replicates), (other, theirs) = mine, trained
     apart = (lambda v: np.abs(np.asarray(v) - 1)) if claim == 8 else np.asarray
     gap = apart(replicates) - apart(theirs)
-    low, high = np.nanpercentile(gap, [2.5, 97.5]) if len(gap) else (np.nan, np.nan)
+    difference = percentile(apart(value.value) - apart(other.value), gap)
     return {
         "value": value.value,
         "low": value.low,
         "high": value.high,
-        "difference": float(apart(value.value) - apart(other.value)),
-        "difference_low": float(low),
-        "difference_high": float(high),
+        "difference": difference.value,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
     }
-
-
-def _simple(table: pd.DataFrame, error2: np.ndarray, study: Study) -> float:
-    """R² of ‖SaeError‖² from all simple predictors of chapter 03 but L0, which not every control has."""
-    mine = table[["scored", "norm2", "position", "token", "loss", "fold", "document"]].assign(
-        **{"c:error": error2, "c:l0": np.zeros(len(table))}
-    )
-    found = simple_predictors(SimpleNamespace(tokens=mine), "c", bootstrap=0, seed=study.seed)
-    joint = found[found["predictor"].str.startswith("all")]
-    return float(joint["r2"].iloc[-1])
 
 
 class SameTokens:

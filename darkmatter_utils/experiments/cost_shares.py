@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate
-from ..measurement.widths import Suite, estimate, suite_rows, width_suite
-from ..stats.intervals import bootstrap, multinomial_weights
+from ..measurement.widths import Suite, over_widths, suite_rows
+from ..stats.intervals import bootstrap, multinomial_weights, percentile
 from .cost_contexts import OTHER
 from .cost_controls import KINDS
 from .costs import CLEAN, SAE, control, with_part
@@ -152,14 +151,14 @@ def against_control(measure: str, part: str, kind: str) -> Statistic:
 
 def by_width(measurement, costs: Costs, statistic: Statistic, *, only: Sequence[str] | None = None) -> Suite:
     """A statistic over the widths of the suite, with intervals that carry documents and training seeds."""
-    saes = suite_rows(measurement)[["id", "width", "seed", "main"]]
-    saes = saes[saes["id"].isin(costs.saes if only is None else only)].reset_index(drop=True)
+    saes = suite_rows(measurement)
+    saes = saes[saes["id"].isin(costs.saes if only is None else only)]
     scores = [costs.score(id, statistic) for id in saes["id"]]
-    saes = saes.assign(share=[score.value for score, _ in scores])
     replicates = (
         np.stack([drawn for _, drawn in scores], axis=1) if scores else np.empty((costs.replicates, 0))
     )
-    return width_suite(SimpleNamespace(saes=saes, replicates={"share": replicates}), "share", seed=costs.seed)
+    values = np.array([score.value for score, _ in scores])
+    return over_widths(saes, values, replicates, "share", seed=costs.seed)
 
 
 def slopes(
@@ -170,7 +169,7 @@ def slopes(
 
     Slope through the origin of the share of the loss on the share of the variance V over the widths w:
     Σ V_w² ρ_w / Σ V_w² with ρ_w = share / V_w, the mean over seeds. Seeds enter the interval as in
-    `width_suite`; a difference between error and control, both on the first seed, gets the whole spread of
+    `over_widths`; a difference between error and control, both on the first seed, gets the whole spread of
     one seed.
     """
     whole = by_width(measurement, costs, relative(measure, part, share=share))
@@ -186,8 +185,7 @@ def slopes(
         here = np.isin(whole.widths, own.widths)
         if not here.any():
             continue
-        seeds = (whole.replicates - whole.documents_only)[:, here] * np.sqrt(whole.seeds[here])
-        apart = own.documents_only - other.documents_only + seeds
+        apart = own.documents_only - other.documents_only + whole.one_seed[:, here]
         found["controls"][kind] = _weighted(other.values, other.documents_only, weight[here])
         found["apart"][kind] = _weighted(own.values - other.values, apart, weight[here])
     return found
@@ -195,4 +193,4 @@ def slopes(
 
 def _weighted(values: np.ndarray, replicates: np.ndarray, weight: np.ndarray) -> Estimate:
     weight = weight / weight.sum()
-    return estimate(values @ weight, replicates @ weight)
+    return percentile(values @ weight, replicates @ weight)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ..base.values import Estimate
-from ..stats.intervals import bootstrap
 from ..stats.documents import DocumentSums
 from ..stats.fits import LinearMap, leave_out
+from ..stats.intervals import bootstrap
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments
 from .earlier_sites import PARTS, Inputs, Tokens, with_others

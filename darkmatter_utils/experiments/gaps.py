@@ -17,8 +17,7 @@ import pandas as pd
 
 from ..base.values import Estimate
 from ..measurement.results import Tables
-from ..measurement.widths import estimate
-from ..stats.intervals import multinomial_weights
+from ..stats.intervals import join, multinomial_weights, percentile
 from .components import NOISE, PARTS
 from .features import MATCHED, OWN
 
@@ -28,7 +27,7 @@ PAIR = ("LinearError", "NonlinearError")
 
 
 @dataclass(frozen=True)
-class Joined:
+class Number:
     """A number of one target: the mean over its seeds."""
 
     value: float
@@ -40,35 +39,29 @@ class Joined:
     @property
     def estimate(self) -> Estimate:
         """The value with its 95% interval."""
-        return estimate(self.value, self.replicates)
+        return percentile(self.value, self.replicates)
 
-    def __sub__(self, other: Joined) -> Joined:
+    def __sub__(self, other: Number) -> Number:
         """The difference, replicate by replicate."""
-        return Joined(self.value - other.value, self.replicates - other.replicates, ())
+        return Number(self.value - other.value, self.replicates - other.replicates, ())
 
 
-def join(
+def by_target(
     values: Mapping[str, np.ndarray], replicates: Mapping[str, np.ndarray], *, seed=0
-) -> dict[str, Joined]:
+) -> dict[str, Number]:
     """Targets of a kind, each with its seeds: ``values`` [seed], ``replicates`` [replicate, seed].
-
-    The mean over seeds plus σ_b z / sqrt(seeds), with σ_b² = σ² ν / χ²_ν drawn from the pooled variance σ²
-    between the seeds of a target and its ν degrees of freedom. With one seed each, nothing is known of seeds
-    and nothing is added.
+    Joined over seeds by `join`, with one variance between seeds for all targets of a kind.
     """
-    freedom = sum(len(v) - 1 for v in values.values())
-    squares = sum(float(((v - v.mean()) ** 2).sum()) for v in values.values())
-    rng = np.random.default_rng(seed)
-    count = len(next(iter(replicates.values())))
-    spread = np.sqrt(squares / rng.chisquare(freedom, size=count)) if freedom else np.zeros(count)
-    made = {}
-    for name, v in values.items():
-        drawn = spread * rng.standard_normal(count) / np.sqrt(len(v))
-        made[name] = Joined(float(v.mean()), replicates[name].mean(1) + drawn, tuple(map(float, v)))
-    return made
+    cell = np.repeat(np.arange(len(values)), [len(v) for v in values.values()])
+    drawn = np.hstack([replicates[name] for name in values])
+    made = join(np.concatenate(list(values.values())), drawn, cell, seed=seed, order="F")
+    return {
+        name: Number(float(made.values[i]), made.replicates[:, i], tuple(map(float, v)))
+        for i, (name, v) in enumerate(values.items())
+    }
 
 
-def fvus(documents: pd.DataFrame, by: str, targets, *, seed: int = 0) -> dict[str, Joined]:
+def fvus(documents: pd.DataFrame, by: str, targets, *, seed: int = 0) -> dict[str, Number]:
     """FVU of ``targets`` of a kind read ``by`` something, over documents (the same draws for all kinds) and
     seeds."""
     values, replicates = {}, {}
@@ -79,13 +72,13 @@ def fvus(documents: pd.DataFrame, by: str, targets, *, seed: int = 0) -> dict[st
         drawn = [weights @ s for s in sums]
         values[target] = np.array([s[:, 0].sum() / s[:, 1].sum() for s in sums])
         replicates[target] = np.stack([d[:, 0] / d[:, 1] for d in drawn], axis=1)
-    return join(values, replicates, seed=own_seed(seed, by, *targets)) if values else {}
+    return by_target(values, replicates, seed=own_seed(seed, by, *targets)) if values else {}
 
 
-def detection(latents: pd.DataFrame, by: str, *, deciles=range(1, 11), seed: int = 0) -> dict[str, Joined]:
+def detection(latents: pd.DataFrame, by: str, *, deciles=range(1, 11), seed: int = 0) -> dict[str, Number]:
     """Mean accuracy over ``deciles`` of each target's scored latents read ``by`` something: a latent counts
-    once, whatever its windows, and latents are what is resampled (within each seed); seeds as in `join`. A
-    seed with no scored latent is left out, and so is a target with no such seed."""
+    once, whatever its windows, and latents are what is resampled (within each seed); seeds as in
+    `by_target`. A seed with no scored latent is left out, and so is a target with no such seed."""
     values, replicates = {}, {}
     rng = np.random.default_rng(own_seed(seed, by))
     for target, table in latents[latents["by"] == by].groupby("reads", sort=False):
@@ -95,11 +88,9 @@ def detection(latents: pd.DataFrame, by: str, *, deciles=range(1, 11), seed: int
         if not (each := [e for e in each if len(e)]):
             continue
         values[target] = np.array([e.mean() for e in each])
-        drawn = [
-            rng.multinomial(len(e), np.full(len(e), 1 / len(e)), size=REPLICATES) @ e / len(e) for e in each
-        ]
+        drawn = [multinomial_weights(len(e), REPLICATES, seed=rng) @ e / len(e) for e in each]
         replicates[target] = np.stack(drawn, axis=1)
-    return join(values, replicates, seed=own_seed(seed, by, "seeds")) if values else {}
+    return by_target(values, replicates, seed=own_seed(seed, by, "seeds")) if values else {}
 
 
 def evidence(tables: Tables) -> dict:

@@ -3,14 +3,13 @@ gaps."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate
 from ..measurement.results import Tables
-from ..measurement.widths import estimate, width_suite
+from ..measurement.widths import over_widths
+from ..stats.intervals import percentile
 from .inference import ENCODER, NON_NEGATIVE
 
 
@@ -25,16 +24,14 @@ def by_width(tables: Tables, inference: str, metric: str, *, change: bool = Fals
     if change:
         base = _of(tables, ENCODER).set_index("id").loc[scores["id"], f"{metric}_population"].to_numpy()
         values, drawn = values / base - 1, drawn / _draws(tables, scores["id"], ENCODER, metric) - 1
-    name = "change" if change else metric
-    table = scores[["id", "width", "seed"]].assign(main=True, **{name: values})
-    return width_suite(SimpleNamespace(saes=table, replicates={name: drawn}), name).estimates()
+    return over_widths(scores, values, drawn, "change" if change else metric).estimates()
 
 
 def of_sae(tables: Tables, sae: str, inference: str, metric: str) -> Estimate:
     """A score of one SAE under one inference, with its interval over documents; without the maps' estimation
     error."""
     row = _of(tables, inference).set_index("id").loc[sae]
-    return estimate(row[f"{metric}_population"], _draws(tables, [sae], inference, metric)[:, 0])
+    return percentile(row[f"{metric}_population"], _draws(tables, [sae], inference, metric)[:, 0])
 
 
 def _of(tables: Tables, inference: str) -> pd.DataFrame:

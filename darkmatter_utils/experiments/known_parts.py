@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate
+from ..stats.intervals import over_draws
 from ..studies.study import Study
-from ..worlds.landing import Landing, land, over_seeds
+from ..worlds.landing import Landing, land
 from ..worlds.null_saes import null_sae
 from ..worlds.oracle_saes import OracleSae
 from ..worlds.world import World
@@ -118,8 +119,8 @@ def case_tables(*, seeds: int = SEEDS, documents: int = 24) -> dict[str, pd.Data
             )
             made.append(
                 {"part": name, "introduced": variant}
-                | ends("linear", over_seeds(both[:, 0]))
-                | ends("nonlinear", over_seeds(both[:, 1]))
+                | ends("linear", over_draws(both[:, 0]))
+                | ends("nonlinear", over_draws(both[:, 1]))
             )
     return {"goes": pd.DataFrame(goes), "made": pd.DataFrame(made)}
 
@@ -129,19 +130,19 @@ def row_of(name: str, variant: str, landings: Sequence[Landing], signs: dict | N
     no error: both columns hold what the error's map reads of it, +b·learned in one and −b·learned in the
     other."""
     if signs is None:
-        leaked = over_seeds([m.leaked() for m in landings])
-        size = over_seeds([float(m.leak[:, 1].sum() / m.x.sum()) for m in landings])
+        leaked = over_draws([m.leaked() for m in landings])
+        size = over_draws([float(m.leak[:, 1].sum() / m.x.sum()) for m in landings])
         return (
             {"part": name, "introduced": variant, "variance": size.value}
             | ends("linear", leaked)
             | ends("nonlinear", leaked)
         )
     linear, nonlinear = np.transpose([m.shares(m.weights(**signs)) for m in landings])
-    size = over_seeds([m.variance(m.weights(**signs)) for m in landings]).value
+    size = over_draws([m.variance(m.weights(**signs)) for m in landings]).value
     return (
         {"part": name, "introduced": variant, "variance": size}
-        | ends("linear", over_seeds(linear))
-        | ends("nonlinear", over_seeds(nonlinear))
+        | ends("linear", over_draws(linear))
+        | ends("nonlinear", over_draws(nonlinear))
     )
 
 

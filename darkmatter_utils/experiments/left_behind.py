@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..measurement.widths import width_suite
+from ..stats.intervals import around
 
 
 def breakdown(measurement) -> pd.DataFrame:
@@ -59,14 +60,8 @@ def positions(measurement, ids, *, bins: int = 64) -> pd.DataFrame:
         ).mean()
         stats = means.groupby(level=0).agg(["mean", "sem"]).reset_index()
         width = int(measurement.saes.set_index("id").loc[sae_id, "width"])
-        rows.append(
-            stats.assign(
-                width=f"{width:,} latents",
-                error=stats["mean"],
-                low=stats["mean"] - 1.96 * stats["sem"],
-                high=stats["mean"] + 1.96 * stats["sem"],
-            )
-        )
+        low, high = around(stats["mean"], stats["sem"])
+        rows.append(stats.assign(width=f"{width:,} latents", error=stats["mean"], low=low, high=high))
     return pd.concat(rows, ignore_index=True)[["position", "width", "error", "low", "high"]]
 
 

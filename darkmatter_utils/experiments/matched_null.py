@@ -19,7 +19,7 @@ from ..base.values import Estimate
 from ..measurement.results import kept
 from ..measurement.scaling import per_doubling
 from ..measurement.widths import WIDTHS, one_l0, suite_rows, width_suite
-from ..worlds.landing import over_seeds
+from ..stats.intervals import over_draws
 from ..worlds.oracle_saes import OracleSae
 from ..worlds.world import World
 from .known_parts import tokens_of
@@ -117,7 +117,7 @@ def null_change(measurement) -> Estimate | None:
         return None
     if (suite_rows(measurement)["kind"] == "oracle").all():
         return per_doubling(suite)
-    return over_seeds([_slope(curve) for _, curve in null_curve(measurement).groupby("seed")])
+    return over_draws([_slope(curve) for _, curve in null_curve(measurement).groupby("seed")])
 
 
 def _slope(curve: pd.DataFrame) -> float:
@@ -157,6 +157,6 @@ def null_suite(curve: pd.DataFrame, metric: str) -> pd.DataFrame:
     """A metric of `null_curve` at each width, over seeds: width, value, low, high."""
     rows = []
     for width, values in curve.groupby("width")[metric]:
-        e = over_seeds(values)
+        e = over_draws(values)
         rows.append({"width": int(width), "value": e.value, "low": e.low, "high": e.high})
     return pd.DataFrame(rows)

@@ -8,14 +8,18 @@ resampling documents.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from ..base.values import Estimate
+from ..measurement.measure import measure
 from ..measurement.results import kept
-from ..stats.intervals import multinomial_weights
+from ..measurement.widths import suite_rows
+from ..stats.intervals import multinomial_weights, percentile, seed_effects
 from .baselines import LabelMeans, least_squares
 
 KINDS = {
@@ -181,4 +185,95 @@ def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]
         "added": added(raw, "nonlinear"),
         "added partial": added(left, "nonlinear"),
         "added square": added(raw, "square"),
+    }
+
+
+@dataclass(frozen=True)
+class WidthPairs:
+    """Every kind of agreement for every pair of widths; a width with several seeds makes a pair with
+    itself."""
+
+    table: pd.DataFrame
+    """One row a pair and kind: narrow, wide, kind, value, low, high."""
+    replicates: np.ndarray
+    """[row, replicate]: a column is one draw of documents and of seeds."""
+    seed_sd: dict[str, float]
+    """By kind, the standard deviation of a width's effect from seed to seed; NaN without several seeds."""
+
+    def rows(self, kind: str, *, same: bool = False) -> pd.DataFrame:
+        """The pairs of different widths, or of one width and two seeds (``same``)."""
+        t = self.table
+        return t[(t["kind"] == kind) & ((t["narrow"] == t["wide"]) == same)]
+
+    def estimates(self, kind: str) -> dict[str, Estimate]:
+        """By pair of different widths, named "128 and 256"."""
+        return {
+            f"{r.narrow:,} and {r.wide:,}": Estimate(r.value, r.low, r.high)
+            for r in self.rows(kind).itertuples()
+        }
+
+    def mean(self, rows: pd.DataFrame) -> Estimate | None:
+        """The mean of some rows with its interval; None of no row."""
+        drawn = self.replicates[rows.index]
+        return percentile(rows["value"].mean(), drawn.mean(axis=0)) if len(rows) else None
+
+    def by_ratio(self, kind: str) -> pd.DataFrame:
+        """Mean over the pairs of one ratio of widths: ratio, pairs, value, low, high; 1: another seed of the
+        same width."""
+        rows = self.table[self.table["kind"] == kind]
+        made = [
+            {"ratio": float(ratio), "pairs": len(some)} | self.mean(some).to_dict()
+            for ratio, some in rows.groupby(rows["wide"] / rows["narrow"])
+        ]
+        return pd.DataFrame(made, columns=["ratio", "pairs", "value", "low", "high"])
+
+
+def width_pairs(measurement, *, seed: int = 0) -> WidthPairs:
+    """The width suite's pairs, joined over seeds.
+
+    A pair's value is the mean over its seeds. A trained SAE is taken to add an effect of its own to every
+    pair it is in, of one variance σ² at all widths, estimated from pairs of widths with several seeds (means
+    over the partner's seeds); a replicate adds a draw of variance σ²/seeds for each of its two widths, the
+    same in all pairs of that width (`seed_effects`).
+    """
+    saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
+    width = dict(zip(saes["id"], saes["width"].astype(int), strict=True))
+    found, drawn = pairs(measurement, list(saes["id"]))
+    found = found.assign(narrow=found["a"].map(width), wide=found["b"].map(width))
+    seeds = saes.groupby("width").size()
+    effect = dict(zip(seeds.index, seed_effects(seeds.to_numpy(), drawn.shape[1], seed=[seed, 0x9A1])))
+    spread = {kind: _spread(rows) for kind, rows in found.groupby("kind")}
+    rows, replicates = [], []
+    for (narrow, wide, kind), some in found.groupby(["narrow", "wide", "kind"], sort=False):
+        sd = spread[kind] if np.isfinite(spread[kind]) else 0.0
+        of_documents = drawn[some.index].mean(axis=0)
+        replicates.append(of_documents + sd * (effect[narrow] + effect[wide]))
+        e = percentile(some["value"].mean(), replicates[-1])
+        rows.append({"narrow": narrow, "wide": wide, "kind": kind} | e.to_dict())
+    table = pd.DataFrame(rows, columns=["narrow", "wide", "kind", "value", "low", "high"])
+    return WidthPairs(table, np.array(replicates), spread)
+
+
+def _spread(rows: pd.DataFrame) -> float:
+    """σ: the standard deviation of an SAE's effect on its pairs, pooled over both sides of all pairs of
+    widths."""
+    squares = freedom = 0.0
+    for (narrow, wide), some in rows.groupby(["narrow", "wide"]):
+        for side in ("a", "b") if narrow != wide else ():
+            means = some.groupby(side)["value"].mean()
+            squares, freedom = squares + ((means - means.mean()) ** 2).sum(), freedom + len(means) - 1
+    return float(np.sqrt(squares / freedom)) if freedom else float("nan")
+
+
+def oracle_pairs(study) -> WidthPairs | None:
+    """The pairs of the simulated world's oracle SAEs, beside a study whose activations are not simulated."""
+    return None if study.world or study.name == "nano" else width_pairs(measure("world"))
+
+
+def same_evidence(found: WidthPairs) -> dict:
+    """What the rule of claim 3 takes."""
+    return {
+        "partial": found.estimates("partial"),
+        "shuffled": found.estimates("shuffled"),
+        "seeds": found.mean(found.rows("partial", same=True)),
     }

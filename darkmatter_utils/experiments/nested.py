@@ -18,9 +18,9 @@ from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..measurement.measure import files_of
 from ..measurement.results import kept
-from ..stats.intervals import bootstrap, multinomial_weights
 from ..stats.documents import DocumentSums
 from ..stats.fits import LinearMap, leave_out
+from ..stats.intervals import bootstrap, multinomial_weights
 from ..stats.moments import Moments
 from ..studies.saes import load_saes
 from ..studies.sites import Sites

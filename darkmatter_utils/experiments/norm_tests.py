@@ -15,13 +15,13 @@ import torch
 from ..base.values import Estimate
 from ..decomposition.passes import NORM_PARTS
 from ..measurement.widths import suite_rows
-from ..stats.intervals import bootstrap
 from ..stats.documents import assign_folds
 from ..stats.fits import LinearMap, cross_fit
+from ..stats.intervals import bootstrap, over_draws
 from ..stats.moments import Moments
 from ..studies.saes import load_saes
 from ..studies.streams import MICRO, Source
-from ..worlds.landing import by_document, over_seeds
+from ..worlds.landing import by_document
 from ..worlds.oracle_saes import OracleSae
 from .known_parts import tokens_of
 from .matched_null import matched_world
@@ -211,7 +211,7 @@ def null_tables(measurement, cv2: float, *, seeds: int = 3, documents: int = 60)
     frame = pd.DataFrame(rows)
     joined = []
     for key, values in frame.groupby(["null", "width", "part", "source"], sort=False)["value"]:
-        joined.append(dict(zip(("null", "width", "part", "source"), key)) | over_seeds(values).to_dict())
+        joined.append(dict(zip(("null", "width", "part", "source"), key)) | over_draws(values).to_dict())
     return pd.DataFrame(joined).assign(sigma=float(frame["sigma"].mean()))
 
 

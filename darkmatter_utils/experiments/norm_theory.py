@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..worlds.landing import over_seeds
+from ..stats.intervals import over_draws
 from ..worlds.world import log_spread, lognormal
 from .norm_tests import Folds
 
@@ -81,7 +81,7 @@ def checks(
         theory = one_feature(l0 / n, spread) if kind.get("signs") != "symmetric" else 0.0
         rows.append(
             {"case": case, "ratio": float(ratio), "spread": spread, "theory": theory}
-            | over_seeds(found).to_dict()
+            | over_draws(found).to_dict()
         )
     gaussian = [
         torch.from_numpy(np.random.default_rng([seed, 0x6A]).standard_normal((tokens, d)))
@@ -90,6 +90,6 @@ def checks(
     found = [folds.norm_r2(z, z, replicates=0).value for z in gaussian]
     rows.append(
         {"case": "dense Gaussian", "ratio": np.nan, "spread": np.nan, "theory": 0.0}
-        | over_seeds(found).to_dict()
+        | over_draws(found).to_dict()
     )
     return pd.DataFrame(rows)

@@ -14,8 +14,8 @@ import scipy.sparse
 import torch
 from scipy.stats import spearmanr
 
-from ..base.values import Estimate
 from ..measurement.widths import suite_rows
+from ..stats.intervals import percentile
 from ..studies.saes import load_saes
 from .norm_tests import map_of_norm, tokens
 
@@ -80,8 +80,7 @@ def agreement(latents: pd.DataFrame, *, replicates: int = 500, seed: int = 0) ->
             x = table[against].to_numpy()
             for name, statistic in (("rank correlation", _ranked), ("correlation", _pearson)):
                 drawn = [statistic(x[i], y[i]) for i in draws]
-                low, high = np.nanpercentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
-                e = Estimate(statistic(x, y), float(low), float(high))
+                e = percentile(statistic(x, y), drawn)
                 rows.append(
                     {"width": int(width), "latents": len(table), "against": against, "statistic": name}
                     | e.to_dict()

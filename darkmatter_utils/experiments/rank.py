@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from ..base.values import Estimate
-from ..stats.intervals import bootstrap
 from ..stats.fits import LinearMap, leave_out, merged
+from ..stats.intervals import bootstrap, over_folds
 from ..stats.moments import Moments
 from ..studies.collected import Collected, collect
 
@@ -113,16 +112,11 @@ def shape(folds: list[Moments]) -> dict[str, Estimate]:
     all are equal, 1 if one is alone). top: the share of LinearError's variance that the first ten principal
     components of x predict.
     """
-    estimates = {}
-    whole = _shape(merged(folds))
     parts = [_shape(rest) for rest in leave_out(folds)]
-    k = len(folds)
-    for name, value in whole.items():
-        values = np.array([part[name] for part in parts])
-        error = np.sqrt((k - 1) / k * ((values - values.mean()) ** 2).sum())
-        reach = student.ppf(0.975, k - 1) * error
-        estimates[name] = Estimate(value, value - reach, value + reach)
-    return estimates
+    return {
+        name: over_folds(value, [part[name] for part in parts])
+        for name, value in _shape(merged(folds)).items()
+    }
 
 
 def _shape(moments: Moments) -> dict[str, float]:

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..base.values import Estimate
-from ..stats.intervals import bootstrap
 from ..stats.fits import RIDGE_GRID, LinearMap, Spectrum, residual_squares
+from ..stats.intervals import bootstrap
 from ..stats.moments import Moments
 from ..studies.collected import Light, collect
 from ..studies.saes import load_saes

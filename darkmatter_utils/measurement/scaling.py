@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate
+from ..stats.intervals import ends, percentile
 from ..stats.power_law import EXPONENTS, PowerLaw
-from .widths import WIDTHS, Suite, estimate
+from .widths import WIDTHS, Suite
 
 ZERO = 1e-4
 """A fitted floor below this FVU is on its bound: it counts as 0."""
@@ -34,7 +35,7 @@ class FloorFit:
     def curve(self, widths) -> pd.DataFrame:
         """The curve with its 95% band: width, fvu, low, high."""
         c, a, m = (column[:, None] for column in self.refits.T)
-        band = np.percentile(c + a * np.asarray(widths, float) ** -m, [2.5, 97.5], axis=0)
+        band = ends(c + a * np.asarray(widths, float) ** -m)
         return pd.DataFrame({"width": widths, "fvu": self.law(widths), "low": band[0], "high": band[1]})
 
 
@@ -53,7 +54,7 @@ def per_doubling(suite: Suite) -> Estimate | None:
     weight = 1 / np.maximum(variance, 1e-12 + 1e-3 * variance.mean())
     centred = x - (weight * x).sum() / weight.sum()
     slopes = (y * weight * centred).sum(axis=1) / (weight * centred**2).sum()
-    return estimate(2 ** slopes[0] - 1, 2 ** slopes[1:] - 1)
+    return percentile(2 ** slopes[0] - 1, 2 ** slopes[1:] - 1)
 
 
 def steps(suite: Suite) -> tuple[dict[tuple[int, int], Estimate], Estimate | None]:
@@ -63,11 +64,11 @@ def steps(suite: Suite) -> tuple[dict[tuple[int, int], Estimate], Estimate | Non
     y, x = np.log2(np.vstack([suite.values, suite.replicates])), np.log2(suite.widths.astype(float))
     change = 2 ** (np.diff(y, axis=1) / np.diff(x)) - 1
     each = {
-        (int(a), int(b)): estimate(column[0], column[1:])
+        (int(a), int(b)): percentile(column[0], column[1:])
         for a, b, column in zip(suite.widths, suite.widths[1:], change.T)
     }
     whole = 2 ** (y[:, -1] - y[:, 0]) - 1
-    return each, estimate(whole[0], whole[1:]) if len(x) > 1 else None
+    return each, percentile(whole[0], whole[1:]) if len(x) > 1 else None
 
 
 def fit_floor(suite: Suite) -> FloorFit | None:
@@ -80,7 +81,7 @@ def fit_floor(suite: Suite) -> FloorFit | None:
     law = PowerLaw.fit(suite.widths, suite.values, sigma=sigma)
     refits = refit(suite.widths, suite.replicates, sigma=sigma)
     return FloorFit(
-        *(estimate(v, r) for v, r in zip((law.c, law.a, law.m), refits.T, strict=True)), law, refits
+        *(percentile(v, r) for v, r in zip((law.c, law.a, law.m), refits.T, strict=True)), law, refits
     )
 
 

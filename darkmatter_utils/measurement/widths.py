@@ -7,13 +7,14 @@ different seeds, can differ by several document standard errors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from ..base.errors import BadInput
 from ..base.values import Estimate
+from ..stats.intervals import Joined, join
 
 WIDTHS = 4
 """Claims 4 and 5: with fewer widths than this, a trend is not tested."""
@@ -22,32 +23,20 @@ ONE_L0 = 0.05
 
 
 @dataclass(frozen=True)
-class Suite:
-    """A metric over the widths of the suite."""
+class Suite(Joined):
+    """A metric over the widths of the suite: what `Joined` has, by width (means are geometric, and the
+    standard deviation between seeds is relative, for an FVU)."""
 
     metric: str
     """The metric's column in `Measurement.saes`."""
     widths: np.ndarray
     """Ascending [width]."""
-    values: np.ndarray
-    """Mean over the seeds of each width [width] (geometric for an FVU)."""
-    replicates: np.ndarray
-    """Bootstrap replicates of the values [replicate, width]; one row is one draw of documents and of seeds.
-    """
-    documents_only: np.ndarray
-    """The same without the draw of seeds: how much of the interval is due to documents."""
-    seeds: np.ndarray
-    """Trained SAEs at each width [width]."""
-    seed_sd: float
-    """Standard deviation between seeds of one width: relative for an FVU; NaN where no width has two seeds.
-    """
     l0: float | None = None
     """The L0 that every width was brought to; None: its own."""
 
     def estimate(self, width: int) -> Estimate:
         """The value at a width with its 95% interval."""
-        column = int(np.flatnonzero(self.widths == width)[0])
-        return estimate(self.values[column], self.replicates[:, column])
+        return self.estimate_at(int(np.flatnonzero(self.widths == width)[0]))
 
     def estimates(self) -> dict[int, Estimate]:
         """The value at every width with its interval."""
@@ -55,25 +44,15 @@ class Suite:
 
     def frame(self) -> pd.DataFrame:
         """One row a width: width, seeds, value, low, high."""
-        rows = [
-            {"width": width, "value": e.value, "low": e.low, "high": e.high}
-            for width, e in self.estimates().items()
-        ]
+        rows = [{"width": width} | e.to_dict() for width, e in self.estimates().items()]
         return pd.DataFrame(rows, columns=["width", "value", "low", "high"]).assign(seeds=self.seeds)
 
     def without(self, width: int) -> Suite:
         """The suite with one width left out."""
         keep = self.widths != width
-        return Suite(
-            self.metric,
-            self.widths[keep],
-            self.values[keep],
-            self.replicates[:, keep],
-            self.documents_only[:, keep],
-            self.seeds[keep],
-            self.seed_sd,
-            self.l0,
-        )
+        by_width = {"values": self.values[keep], "seeds": self.seeds[keep], "widths": self.widths[keep]}
+        drawn = {name: getattr(self, name)[:, keep] for name in ("replicates", "documents_only")}
+        return replace(self, **by_width, **drawn)
 
 
 def suite_rows(measurement, saes: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -81,12 +60,6 @@ def suite_rows(measurement, saes: pd.DataFrame | None = None) -> pd.DataFrame:
     saes = measurement.saes if saes is None else saes
     main = saes[saes["main"].astype(bool)]
     return main if len(main) else saes[saes["width"] > 0]
-
-
-def estimate(value: float, replicates: np.ndarray) -> Estimate:
-    """A value with the 2.5 and 97.5 percentiles of its replicates."""
-    low, high = np.nanpercentile(replicates, [2.5, 97.5])
-    return Estimate(float(value), float(low), float(high))
 
 
 def one_l0(measurement) -> float | None:
@@ -121,49 +94,49 @@ def _comparable(measurement) -> pd.DataFrame:
     return saes[there & (saes["l0"] > 0)]
 
 
-def width_suite(measurement, metric: str, *, l0: float | None = None, seed: int = 0) -> Suite:
-    """The `main` SAEs of a measurement, joined over seeds, for a metric with document replicates.
+def width_suite(measurement, metric: str, *, l0: float | None = None) -> Suite:
+    """The `main` SAEs of a measurement, joined over seeds by `over_widths`, for a metric with document
+    replicates.
 
-    y = log FVU (or R² itself) of seed s at width w is taken as μ_w + u_ws with u of one variance σ² for all
-    widths, estimated over the widths that have several seeds with ν degrees of freedom. Replicate b of a
-    width is the mean of the seeds' y on one resample of documents, plus σ_b z / sqrt(seeds), σ_b² = σ² ν /
-    χ²_ν: so a width trained once gets its share of doubt from the others, and the doubt about σ itself is
-    carried too. With ``l0`` (of `one_l0`), y of a width is linear in log L0 between its two nearest SAEs;
-    BadInput where a width has none on one side.
+    With ``l0`` (of `one_l0`), y of a width is linear in log L0 between its two nearest SAEs; BadInput where a
+    width has none on one side.
     """
     all_saes = measurement.saes.reset_index(drop=True)
     saes = suite_rows(measurement, all_saes) if l0 is None else _comparable(measurement)
-    saes = saes.sort_values(["width", "seed"], kind="stable")
+    replicates = np.asarray(measurement.replicates[metric])[:, saes.index]
+    return over_widths(saes, saes[metric].to_numpy(float), replicates, metric, l0=l0)
+
+
+def over_widths(
+    saes: pd.DataFrame,
+    values: np.ndarray,
+    replicates: np.ndarray,
+    metric: str,
+    *,
+    l0: float | None = None,
+    seed: int = 0,
+) -> Suite:
+    """A number of each SAE, values [sae] with replicates over documents [replicate, sae], as one a width:
+    joined over seeds as `join` says, with y the log of an FVU and any other number itself.
+
+    saes: one row each, width and seed (with ``l0``, also l0 and l0_target).
+    """
+    saes = saes.reset_index(drop=True).sort_values(["width", "seed"], kind="stable")
     log = metric.startswith("fvu")
     forward, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
-    values = forward(saes[metric].to_numpy(float))
-    replicates = forward(np.asarray(measurement.replicates[metric])[:, saes.index])
     # A cell is what differs by its training seed only; without l0 that is a width.
     cell_of = ["width"] if l0 is None else ["width", "l0_target" if saes["l0_target"].notna().all() else "l0"]
     cell = saes.groupby(cell_of).ngroup().to_numpy()
-    count = np.bincount(cell)
-    seeds = np.zeros((len(values), len(count)))
-    seeds[np.arange(len(values)), cell] = 1 / count[cell]
     widths, first = np.unique(saes.groupby(cell)["width"].first().to_numpy(), return_inverse=True)
-    join = seeds @ (np.eye(len(widths))[first] if l0 is None else _between(saes, cell, widths, first, l0))
-    mean, documents = values @ join, replicates @ join
-    freedom = int((count - 1).sum())
-    variance = float(((values - (values @ seeds)[cell]) ** 2).sum() / freedom) if freedom else 0.0
-    rng = np.random.default_rng([seed, 0x5EED])
-    spread = (
-        np.sqrt(variance * freedom / rng.chisquare(freedom, size=(len(documents), 1))) if freedom else 0.0
+    made = join(
+        forward(values[saes.index]),
+        forward(replicates[:, saes.index]),
+        cell,
+        weights=None if l0 is None else _between(saes, cell, widths, first, l0),
+        seed=[seed, 0x5EED],
     )
-    drawn = documents + spread * rng.standard_normal(documents.shape) * np.sqrt((join**2).sum(axis=0))
-    return Suite(
-        metric,
-        widths,
-        back(mean),
-        back(drawn),
-        back(documents),
-        (join > 0).sum(axis=0),
-        float(np.sqrt(variance)) if freedom else float("nan"),
-        l0,
-    )
+    scaled = (back(a) for a in (made.values, made.replicates, made.documents_only))
+    return Suite(*scaled, made.seeds, made.seed_sd, metric, widths, l0)
 
 
 def _between(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import re
-from types import SimpleNamespace
 
 import altair as alt
 import pandas as pd
@@ -16,7 +15,7 @@ from ..base.words import interval, plain
 from ..charts.tables import Table, Words
 from ..charts.theme import colour, columns, finish, tips, y_axis
 from ..experiments.nested import ALL, ALONE, SIMPLE, STEPS, THREE, Nested, X, nested
-from ..measurement.widths import Suite, suite_rows, width_suite
+from ..measurement.widths import Suite, over_widths, suite_rows, width_suite
 
 DEPTH = "depth"
 """Name of the suite that has the same widths at every layer."""
@@ -34,11 +33,10 @@ def norm_models(measurement) -> Nested:
 def suite_of(measurement, models: Nested, model: str, over: str | None = None) -> Suite:
     """R² of a model (or its gain over another) at each width of the suite; intervals carry documents and
     seeds."""
-    rows = suite_rows(measurement).reset_index(drop=True)
+    rows = suite_rows(measurement)
     values, replicates = models.replicated(model, over)
     mine = [models.ids.index(id) for id in rows["id"]]
-    shown = SimpleNamespace(saes=rows.assign(r2=values[mine]), replicates={"r2": replicates[:, mine]})
-    return width_suite(shown, "r2")
+    return over_widths(rows, values[mine], replicates[:, mine], "r2")
 
 
 def layers(measurement) -> pd.DataFrame:

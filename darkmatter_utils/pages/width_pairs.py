@@ -1,121 +1,19 @@
-"""Pairs of widths: the pairs of SAEs of `neighbours` joined over training seeds, with what the seeds add to
-intervals."""
+"""Pairs of widths in charts, tables and words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
 
 from .. import charts
 from ..base.values import Estimate
 from ..base.words import interval, percent, plain, span
 from ..charts.tables import Table, Words
-from ..experiments.neighbours import KINDS, pairs
-from ..measurement.measure import measure
-from ..measurement.widths import estimate, suite_rows
+from ..experiments.neighbours import KINDS, WidthPairs
+from ..measurement.widths import suite_rows
 
 NO_PAIRS = "*This study has fewer than two SAEs of different width.*"
 ORACLES = "the same, simulated oracles"
 """How charts name the SAEs that introduce nothing."""
-
-
-@dataclass(frozen=True)
-class WidthPairs:
-    """Every kind of agreement for every pair of widths; a width with several seeds makes a pair with
-    itself."""
-
-    table: pd.DataFrame
-    """One row a pair and kind: narrow, wide, kind, value, low, high."""
-    replicates: np.ndarray
-    """[row, replicate]: a column is one draw of documents and of seeds."""
-    seed_sd: dict[str, float]
-    """By kind, the standard deviation of a width's effect from seed to seed; NaN without several seeds."""
-
-    def rows(self, kind: str, *, same: bool = False) -> pd.DataFrame:
-        """The pairs of different widths, or of one width and two seeds (``same``)."""
-        t = self.table
-        return t[(t["kind"] == kind) & ((t["narrow"] == t["wide"]) == same)]
-
-    def estimates(self, kind: str) -> dict[str, Estimate]:
-        """By pair of different widths, named "128 and 256"."""
-        return {
-            f"{r.narrow:,} and {r.wide:,}": Estimate(r.value, r.low, r.high)
-            for r in self.rows(kind).itertuples()
-        }
-
-    def mean(self, rows: pd.DataFrame) -> Estimate | None:
-        """The mean of some rows with its interval; None of no row."""
-        return estimate(rows["value"].mean(), self.replicates[rows.index].mean(axis=0)) if len(rows) else None
-
-    def by_ratio(self, kind: str) -> pd.DataFrame:
-        """Mean over the pairs of one ratio of widths: ratio, pairs, value, low, high; 1: another seed of the
-        same width."""
-        rows = self.table[self.table["kind"] == kind]
-        made = []
-        for ratio, some in rows.groupby(rows["wide"] / rows["narrow"]):
-            e = self.mean(some)
-            made.append(
-                {"ratio": float(ratio), "pairs": len(some), "value": e.value, "low": e.low, "high": e.high}
-            )
-        return pd.DataFrame(made, columns=["ratio", "pairs", "value", "low", "high"])
-
-
-def width_pairs(measurement, *, seed: int = 0) -> WidthPairs:
-    """The width suite's pairs, joined over seeds.
-
-    A pair's value is the mean over its seeds. A trained SAE is taken to add an effect of its own to every
-    pair it is in, of one variance σ² at all widths, estimated from pairs of widths with several seeds (means
-    over the partner's seeds); a replicate adds a draw u_w of variance σ²/seeds for each of its two widths,
-    the same u_w in all pairs of that width.
-    """
-    saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
-    width = dict(zip(saes["id"], saes["width"].astype(int), strict=True))
-    found, drawn = pairs(measurement, list(saes["id"]))
-    found = found.assign(narrow=found["a"].map(width), wide=found["b"].map(width))
-    seeds = saes.groupby("width").size()
-    freedom = int((seeds - 1).sum())
-    rng = np.random.default_rng([seed, 0x9A1])
-    normal = {w: rng.standard_normal(drawn.shape[1]) / np.sqrt(n) for w, n in seeds.items()}
-    scale = np.sqrt(freedom / rng.chisquare(freedom, size=drawn.shape[1])) if freedom else 0.0
-    spread = {kind: _spread(rows) for kind, rows in found.groupby("kind")}
-    rows, replicates = [], []
-    for (narrow, wide, kind), some in found.groupby(["narrow", "wide", "kind"], sort=False):
-        sd = spread[kind] if np.isfinite(spread[kind]) else 0.0
-        of_documents = drawn[some.index].mean(axis=0)
-        replicates.append(of_documents + sd * scale * (normal[narrow] + normal[wide]))
-        e = estimate(some["value"].mean(), replicates[-1])
-        rows.append(
-            {"narrow": narrow, "wide": wide, "kind": kind, "value": e.value, "low": e.low, "high": e.high}
-        )
-    table = pd.DataFrame(rows, columns=["narrow", "wide", "kind", "value", "low", "high"])
-    return WidthPairs(table, np.array(replicates), spread)
-
-
-def _spread(rows: pd.DataFrame) -> float:
-    """σ: the standard deviation of an SAE's effect on its pairs, pooled over both sides of all pairs of
-    widths."""
-    squares = freedom = 0.0
-    for (narrow, wide), some in rows.groupby(["narrow", "wide"]):
-        for side in ("a", "b") if narrow != wide else ():
-            means = some.groupby(side)["value"].mean()
-            squares, freedom = squares + ((means - means.mean()) ** 2).sum(), freedom + len(means) - 1
-    return float(np.sqrt(squares / freedom)) if freedom else float("nan")
-
-
-def oracle_pairs(study) -> WidthPairs | None:
-    """The pairs of the simulated world's oracle SAEs, beside a study whose activations are not simulated."""
-    return None if study.world or study.name == "nano" else width_pairs(measure("world"))
-
-
-def same_evidence(found: WidthPairs) -> dict:
-    """What the rule of claim 3 takes."""
-    return {
-        "partial": found.estimates("partial"),
-        "shuffled": found.estimates("shuffled"),
-        "seeds": found.mean(found.rows("partial", same=True)),
-    }
 
 
 def ratio_chart(found: WidthPairs, oracles: WidthPairs | None):

@@ -1,12 +1,14 @@
-"""Intervals: documents are resampled, nothing is refitted.
+"""Intervals: how every interval of the book is made, in one place.
 
-A statistic is any smooth function of sums over documents, so a replicate costs one product of weights and
-sums.
+A statistic of documents is a smooth function of sums over documents, so documents are resampled, nothing is
+refitted, and a replicate costs one product of weights and sums. Numbers of trained SAEs are joined over their
+training seeds, and the interval carries both. Independent draws, folds and means have intervals of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
@@ -136,3 +138,119 @@ def bootstrap_ratio(
     """Σ numerator / Σ denominator, each [document], with its interval over documents."""
     sums = {"numerator": np.asarray(numerator, float), "denominator": np.asarray(denominator, float)}
     return bootstrap(lambda s: s["numerator"] / s["denominator"], sums, replicates=replicates, seed=seed)[0]
+
+
+def ends(replicates, *, axis: int | None = 0):
+    """The 2.5 and 97.5 percentiles of replicates [replicate, ...], NaN replicates left out."""
+    return np.nanpercentile(replicates, [2.5, 97.5], axis=axis)
+
+
+def percentile(value: float, replicates) -> Estimate:
+    """A value with the 2.5 and 97.5 percentiles of its replicates [replicate]; NaN ends where there are
+    none."""
+    low, high = ends(replicates) if len(replicates) else (np.nan, np.nan)
+    return Estimate(float(value), float(low), float(high))
+
+
+def around(mean, error):
+    """mean ± 1.96 standard errors (low, high): for means of many documents, where skew is past."""
+    return mean - 1.96 * error, mean + 1.96 * error
+
+
+def over_draws(values) -> Estimate:
+    """Mean over independent draws, such as worlds made anew, with Student's t interval; NaN values are left
+    out."""
+    values = np.asarray([v for v in values if np.isfinite(v)], float)
+    if len(values) < 2:
+        return Estimate(float(values[0]) if len(values) else float("nan"))
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
+def over_folds(value: float, without_each_fold) -> Estimate:
+    """A value with its jackknife interval: the same number without each of K folds [fold], Student's t with
+    K − 1 degrees of freedom."""
+    left = np.asarray(without_each_fold, float)
+    k = len(left)
+    reach = stdtrit(k - 1, 0.975) * np.sqrt((k - 1) / k * ((left - left.mean()) ** 2).sum())
+    return Estimate(float(value), float(value - reach), float(value + reach))
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Numbers of several targets, each joined over SAEs that differ by their training seed."""
+
+    values: np.ndarray
+    """Mean over the seeds of each target [target]."""
+    replicates: np.ndarray
+    """Replicates of the values [replicate, target]; one row is one draw of documents and of seeds."""
+    documents_only: np.ndarray
+    """The same without the draw of seeds: how much of the interval is due to documents."""
+    seeds: np.ndarray
+    """Trained SAEs behind each target [target]."""
+    seed_sd: float
+    """Standard deviation between seeds of one target; NaN where no target has two seeds."""
+
+    def estimate_at(self, target: int) -> Estimate:
+        """The value of one target with its interval."""
+        return percentile(self.values[target], self.replicates[:, target])
+
+    @property
+    def one_seed(self) -> np.ndarray:
+        """The draw of seeds alone, with the whole spread of one seed [replicate, target]."""
+        return (self.replicates - self.documents_only) * np.sqrt(self.seeds)
+
+
+def join(
+    values: np.ndarray,
+    replicates: np.ndarray,
+    cell: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    seed=0,
+    order: str = "C",
+) -> Joined:
+    """Numbers of trained SAEs, values [sae] and their replicates over documents [replicate, sae], joined over
+    seeds.
+
+    SAEs of one cell [sae] (0, 1, ...) differ by their seed only. The number y of seed s in cell w is taken as
+    μ_w + u_ws with u of one variance σ² for all cells, estimated over those that have several seeds with ν
+    degrees of freedom. A target is the mean of a cell, or of cells by ``weights`` [cell, target]. Replicate b
+    of a target Σ a y is that of one resample of documents plus σ_b z √(Σ a²), z normal and σ_b² = σ² ν /
+    χ²_ν: so what was trained once gets its share of doubt from the others, and the doubt about σ itself is
+    carried too. With one seed each, nothing is known of seeds and nothing is added. order: z is drawn
+    replicate by replicate ("C") or target by target ("F").
+    """
+    count = np.bincount(cell)
+    share = np.zeros((len(values), len(count)))
+    share[np.arange(len(values)), cell] = 1 / count[cell]
+    weights = share if weights is None else share @ weights
+    documents, sd, freedom = replicates @ weights, *pooled_sd(values, cell)
+    rng = np.random.default_rng(seed)
+    spread = (sd if freedom else 0.0) * student_scale(freedom, len(documents), rng)[:, None]
+    z = rng.standard_normal(documents.size).reshape(documents.shape, order=order)
+    drawn = documents + spread * z * np.sqrt((weights**2).sum(axis=0))
+    return Joined(values @ weights, drawn, documents, (weights > 0).sum(axis=0), sd)
+
+
+def pooled_sd(values: np.ndarray, cell: np.ndarray) -> tuple[float, int]:
+    """(standard deviation within cells, its degrees of freedom); (NaN, 0) where no cell has two values."""
+    count = np.bincount(cell)
+    freedom = int((count - 1).clip(min=0).sum())
+    left = values - (np.bincount(cell, values) / count.clip(min=1))[cell]
+    return (float(np.sqrt((left**2).sum() / freedom)) if freedom else float("nan")), freedom
+
+
+def student_scale(freedom: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """√(ν / χ²_ν) [replicate]: how far a standard deviation of ν degrees of freedom may be off; 0 where ν is
+    0."""
+    return np.sqrt(freedom / rng.chisquare(freedom, size=replicates)) if freedom else np.zeros(replicates)
+
+
+def seed_effects(seeds: np.ndarray, replicates: int, *, seed=0) -> np.ndarray:
+    """Draws of the effect that training has on the mean over a cell's ``seeds`` [cell], in units of one
+    seed's standard deviation [cell, replicate]: for numbers of pairs of SAEs, where a cell's draw must be the
+    same in all of its pairs."""
+    rng = np.random.default_rng(seed)
+    normal = rng.standard_normal((len(seeds), replicates)) / np.sqrt(seeds)[:, None]
+    return normal * student_scale(int((seeds - 1).sum()), replicates, rng)

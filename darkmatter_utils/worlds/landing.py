@@ -16,11 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from ..base.errors import BadInput
-from ..base.values import Estimate
 from ..stats.documents import assign_folds
 from ..stats.fits import cross_fit
 from ..stats.moments import Moments
@@ -149,12 +147,3 @@ def by_document(values: Tensor, row: np.ndarray, documents: int) -> np.ndarray:
     """Sums of values [token, ...] over the tokens of each document [document, ...]."""
     summed = torch.zeros(documents, *values.shape[1:], dtype=torch.float64)
     return summed.index_add_(0, torch.from_numpy(row), values).numpy()
-
-
-def over_seeds(values) -> Estimate:
-    """Mean over worlds drawn anew, with a 95% interval of Student's t; NaN values are left out."""
-    values = np.asarray([v for v in values if np.isfinite(v)], float)
-    if len(values) < 2:
-        return Estimate(float(values[0]) if len(values) else float("nan"))
-    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half))

@@ -265,14 +265,14 @@ def test_joining_seeds_adds_their_spread_to_that_of_documents():
     rng = np.random.default_rng(0)
     values = {name: rng.normal(0, 0.3, 3) for name in "abcdefghij"}
     still = {name: np.repeat(v[None], 4000, 0) for name, v in values.items()}
-    joined = gaps.join(values, still)
+    joined = gaps.by_target(values, still)
     sigma = np.sqrt(np.mean([v.var(ddof=1) for v in values.values()]))
     for name, j in joined.items():
         assert j.value == pytest.approx(values[name].mean()) and j.seeds == tuple(values[name])
         assert j.replicates.std() == pytest.approx(sigma / np.sqrt(3), rel=0.12)
-    one = gaps.join({"a": np.array([1.0])}, {"a": rng.normal(1, 0.1, (4000, 1))})["a"]
+    one = gaps.by_target({"a": np.array([1.0])}, {"a": rng.normal(1, 0.1, (4000, 1))})["a"]
     assert one.replicates.std() == pytest.approx(0.1, rel=0.05)
-    same = gaps.join({k: np.full(3, 0.5) for k in "ab"}, {k: np.full((100, 3), 0.5) for k in "ab"})
+    same = gaps.by_target({k: np.full(3, 0.5) for k in "ab"}, {k: np.full((100, 3), 0.5) for k in "ab"})
     assert (same["a"] - same["b"]).estimate == Estimate(0, 0, 0)
 
 

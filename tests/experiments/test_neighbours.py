@@ -16,23 +16,23 @@ from darkmatter_utils.experiments.neighbours import (
     KINDS,
     Grams,
     _compute,
+    _spread,
     correlation,
     residuals,
+    same_evidence,
     shuffled_within,
+    width_pairs,
 )
 from darkmatter_utils.pages.galleries import Gallery, bars, relative_norms, spread_contexts
 from darkmatter_utils.pages.width_pairs import (
-    _spread,
     added_words,
     level_words,
     oracle_words,
     pair_heat,
     ratio_chart,
     ratio_table,
-    same_evidence,
     seed_pair_words,
     suite_ids,
-    width_pairs,
 )
 
 

@@ -15,7 +15,7 @@ from darkmatter_utils.experiments.ablation import table_one
 from darkmatter_utils.experiments.known_parts import ERROR, TRUE, land_sae, tokens_of
 from darkmatter_utils.pages import world_charts
 from darkmatter_utils.studies.study import Study
-from darkmatter_utils.worlds.landing import land, over_seeds
+from darkmatter_utils.worlds.landing import land
 from darkmatter_utils.worlds.oracle_saes import OracleSae
 from darkmatter_utils.worlds.world import World
 
@@ -193,12 +193,6 @@ def test_slopes_and_correlations_of_a_grid_that_is_known():
     assert table.loc[("dense", "linear"), "correlation"] == pytest.approx(1)
     assert table.loc[("introduced", "nonlinear"), "slope"] == pytest.approx(1)
     assert world_charts.table_one_table(table.reset_index())
-
-
-def test_over_seeds_is_students_interval():
-    e = over_seeds([1.0, 2.0, 3.0, float("nan")])
-    assert (e.value, e.high - e.value) == pytest.approx((2.0, 4.3027 / 3**0.5), rel=1e-3)
-    assert np.isnan(over_seeds([1.0]).low)
 
 
 def test_the_slope_of_a_null_curve():

@@ -1,4 +1,4 @@
-"""Intervals over documents: against scipy, in closed form, and how often they cover."""
+"""Every kind of interval: against scipy, in closed form, and how often it covers."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,14 @@ from darkmatter_utils.stats.intervals import (
     bootstrap,
     bootstrap_ratio,
     interval,
+    join,
     multinomial_weights,
+    over_draws,
+    over_folds,
+    percentile,
+    pooled_sd,
     resampled,
+    seed_effects,
     totals,
     without_each,
 )
@@ -96,3 +102,60 @@ def test_covers_the_mean_of_skewed_documents():
         estimate = bootstrap_ratio(a, np.ones(100), replicates=500, seed=trial)
         hits.append(estimate.low <= 1.0 <= estimate.high)
     assert 0.91 <= np.mean(hits) <= 0.98
+
+
+def test_over_draws_is_students_interval():
+    e = over_draws([1.0, 2.0, 3.0, float("nan")])
+    assert (e.value, e.high - e.value) == pytest.approx((2.0, 4.3027 / 3**0.5), rel=1e-3)
+    assert np.isnan(over_draws([1.0]).low)
+
+
+def test_the_jackknife_of_a_mean_is_students_interval():
+    """Of K folds of one size the mean without one has the textbook standard error."""
+    values = np.random.default_rng(4).normal(size=6)
+    ours = over_folds(values.mean(), [np.delete(values, i).mean() for i in range(6)])
+    low, high = stats.t.interval(0.95, 5, values.mean(), stats.sem(values))
+    assert (ours.low, ours.high) == pytest.approx((low, high))
+
+
+def test_percentiles_leave_undefined_replicates_out():
+    assert percentile(0.5, np.append(np.linspace(0, 1, 1001), np.nan)).low == pytest.approx(0.025)
+    assert np.isnan(percentile(0.5, np.empty(0)).low)
+
+
+def test_seeds_widen_by_students_t():
+    """With exact documents a target's replicates are mean + σ t_ν / √seeds, ν of all cells together."""
+    rng = np.random.default_rng(5)
+    values, cell = rng.normal(size=9), np.repeat([0, 1, 2], [4, 4, 1])
+    made = join(values, np.tile(values, (200_000, 1)), cell)
+    sd, freedom = pooled_sd(values, cell)
+    assert freedom == 6 and made.seed_sd == sd and made.seeds.tolist() == [4, 4, 1]
+    assert np.allclose(made.values, [values[:4].mean(), values[4:8].mean(), values[8]])
+    quantile = stats.t.ppf(0.975, 6) * sd / np.sqrt(made.seeds)
+    for target in range(3):
+        e = made.estimate_at(target)
+        assert (e.high - e.low) / 2 == pytest.approx(quantile[target], rel=0.02)
+    assert made.one_seed.std(axis=0) == pytest.approx(np.full(3, sd * np.sqrt(6 / 4)), rel=0.03)
+
+
+def test_a_target_between_two_cells_has_the_weight_of_each():
+    values, cell = np.array([0.0, 2.0, 10.0, 14.0]), np.array([0, 0, 1, 1])
+    made = join(values, np.tile(values, (50_000, 1)), cell, weights=np.array([[0.25], [0.75]]))
+    assert made.values == pytest.approx([0.25 * 1 + 0.75 * 12]) and made.seeds.tolist() == [4]
+    size = np.sqrt(2 * 0.125**2 + 2 * 0.375**2) * made.seed_sd
+    assert np.quantile(made.replicates[:, 0] - made.values, 0.975) == pytest.approx(
+        stats.t.ppf(0.975, 2) * size, rel=0.05
+    )
+
+
+def test_one_seed_each_adds_nothing():
+    values = np.array([1.0, 2.0])
+    made = join(values, np.ones((10, 2)), np.array([0, 1]))
+    assert np.array_equal(made.replicates, made.documents_only) and np.isnan(made.seed_sd)
+    assert not seed_effects(np.array([1, 1]), 10).any()
+
+
+def test_the_effect_of_a_mean_shrinks_with_its_seeds():
+    drawn = seed_effects(np.array([1, 4, 16]), 100_000, seed=3)
+    ends = np.quantile(drawn, 0.975, axis=1)
+    assert ends == pytest.approx(stats.t.ppf(0.975, 18) / np.array([1, 2, 4]), rel=0.02)
