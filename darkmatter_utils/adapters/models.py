@@ -65,6 +65,11 @@ class LanguageModel:
             raise BadInput(f"{self.name} has no site '{site}'; {nearest(site, self.sites())}")
         return int(re.match(r"blocks\.(\d+)\.", site).group(1))
 
+    def width(self, site: str) -> int:
+        """Dimensions of the activations at a site; heads are concatenated."""
+        cfg = self.bridge.cfg
+        return cfg.n_heads * cfg.d_head if site.endswith("hook_z") else cfg.d_model
+
     @torch.no_grad()
     def run(self, tokens: torch.Tensor, sites: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]).

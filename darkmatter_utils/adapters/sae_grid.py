@@ -109,9 +109,7 @@ def choose(model: str, site: str, layer: int, l0: float, *, take: str = TAKE[0])
     found = at(model, site, layer)
     widths = sorted({sae.width for sae in found}, key=latents)
 
-    def near(saes):
-        return min(saes, key=lambda sae: (abs(math.log(sae.l0 / l0)), sae.l0))
-
+    near = lambda saes: min(saes, key=lambda sae: nearness(sae.l0, l0))
     here = {w: [s for s in found if s.width == w] for w in widths}
 
     def beside(saes, taken):
@@ -126,6 +124,11 @@ def choose(model: str, site: str, layer: int, l0: float, *, take: str = TAKE[0])
         for w in widths
         if (left := [s for s in here[w] if s.available])
     ]
+
+
+def nearness(l0: float, wanted: float) -> tuple[float, float]:
+    """How far an L0 is from another on a log scale, to sort by; the lower of two equally far comes first."""
+    return abs(math.log(l0 / wanted)), l0
 
 
 def latents(width: str) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..base.errors import BadInput
+from ..base.errors import BadInput, nearest
+from . import formats
+from .formats import saelens
+from .models import DTYPES
+from .weights import Card, Fault, Found, check, name_of, type_name
 
 CHUNK = 1 << 19
 """Latents made at a time (tokens × d_sae): those of one chunk stay in the processor's cache."""
+ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
+"""What a setting raises whose type or value none should have."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,10 @@ class Sae:
     width: int
     """Latents, d_sae."""
     d_model: int
+    """Dimensions that it reads; it writes ``card.d_out``."""
     sae: object
     """The sae_lens SAE, in eval mode."""
+    card: Card
 
     def reconstruct(self, batch) -> tuple[Float[Tensor, "token d_model"], Int[Tensor, "token"]]:
         """(Sae(x), active latents) of a batch's ``x``, or of a plain array [token, d_model]."""
@@ -86,10 +93,14 @@ class Sae:
 
     @property
     def _remembers(self) -> bool:
-        cfg = self.sae.cfg
-        return cfg.normalize_activations not in (None, "none") or cfg.reshape_activations not in (
-            None,
-            "none",
+        """Whether Sae(x) needs x again, or more than a sum of decoder rows and b_dec."""
+        cfg, plain = self.sae.cfg, (None, "none")
+        return (
+            cfg.normalize_activations not in plain
+            or cfg.reshape_activations not in plain
+            or "skip" in self.kind
+            or getattr(cfg, "rescale_acts_by_decoder_norm", False)
+            or (self.kind == "matching_pursuit" and not cfg.apply_b_dec_to_input)
         )
 
     @torch.no_grad()
@@ -100,54 +111,112 @@ class Sae:
 
 
 def load_sae(id: str, folder: Path, *, d_model: int, dtype: str = "float32", device: str = "cpu") -> Sae:
-    """Load an SAE that SAELens saved; weights may be stored in float16, arithmetic is in ``dtype``.
+    """A study's SAE, in SAELens' format; weights may be stored in float16, arithmetic is in ``dtype``.
 
-    Raises BadInput where the folder holds no SAE, or weights of another shape than its configuration or the
-    model's activations say, or values that are NaN or infinite.
+    Raises BadInput as `load_any` does, and for an SAE of other activations than the model's.
     """
-    if not (folder / "cfg.json").is_file() or not (folder / "sae_weights.safetensors").is_file():
+    sae = _loaded(saelens, folder, id, dtype, device)
+    if (sae.card.d_in, sae.card.d_out) != (d_model, d_model):
         raise BadInput(
-            f"SAE {id}: {folder.name} needs cfg.json and sae_weights.safetensors (SAELens' format)"
-        )
-    from sae_lens import SAE
-
-    try:
-        sae = SAE.load_from_disk(folder, device=device, dtype=dtype)
-    except Exception as error:  # safetensors and sae_lens raise many kinds for a damaged folder
-        raise BadInput(
-            f"SAE {id}: {folder.name} cannot be read ({' '.join(str(error).split())[:160]})"
-        ) from None
-    sae.eval()
-    for name, weight in sae.state_dict().items():
-        if not torch.isfinite(weight).all():
-            raise BadInput(
-                f"SAE {id}: {name} holds NaN or infinite values; the file is damaged or overflowed"
-            )
-    if sae.cfg.d_in != d_model or tuple(sae.W_dec.shape) != (sae.cfg.d_sae, d_model):
-        raise BadInput(
-            f"SAE {id}: decodes to {sae.W_dec.shape[1]} dimensions (d_in {sae.cfg.d_in}), "
+            f"SAE {id}: decodes to {sae.card.d_out} dimensions (d_in {sae.card.d_in}), "
             f"but the site's activations have {d_model}; it belongs to another model or site"
         )
-    return Sae(id, sae.cfg.architecture(), sae.cfg.d_sae, d_model, sae)
+    return sae
 
 
-def shrink(folder: Path, threshold: Tensor | None = None) -> None:
-    """Rewrite a saved SAE with weights in float16 and thresholds in float32 (new ones if given), in place."""
-    from safetensors.torch import load_file, save_file
+def load_any(path: str | Path, *, dtype: str = "float32", device: str = "cpu", id: str | None = None) -> Sae:
+    """The SAE in a folder of any published format. Thresholds are float32 or wider whatever ``dtype`` is.
 
-    path = folder / "sae_weights.safetensors"
-    state = load_file(path)
-    if threshold is not None:
-        state["threshold"] = threshold
-    for name, value in state.items():
-        keep = torch.float32 if name == "threshold" else torch.float16
-        if value.abs().max() > torch.finfo(keep).max:
-            raise BadInput(f"{folder.name}: {name} overflows {keep}")
-        state[name] = value.to(keep).contiguous()
-    save_file(state, path)
-    cfg = json.loads((folder / "cfg.json").read_text())
-    cfg = {k: v for k, v in cfg.items() if k != "metadata"} | {"dtype": "float32", "device": "cpu"}
-    (folder / "cfg.json").write_text(json.dumps(cfg, indent=1, sort_keys=True) + "\n")
+    Raises BadInput for damaged, truncated, incomplete, contradictory or mis-shaped files, NaN, infinity, and
+    weights too large for ``dtype``. Cost: reading the files and one pass over the weights.
+    """
+    folder, format = formats.recognise(path)
+    return _loaded(format, folder, id or folder.name, dtype, device)
+
+
+def _loaded(format, folder: Path, id: str, dtype: str, device: str) -> Sae:
+    if dtype not in DTYPES:
+        raise BadInput(f"unknown dtype '{dtype}'; valid: {', '.join(DTYPES)}")
+    name = name_of(format)
+    if not all((folder / file).is_file() for file in format.FILES):
+        raise BadInput(f"SAE {id}: {folder.name} needs {' and '.join(format.FILES)} ({name})")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _built(format.read(folder), folder, name, id=id, dtype=DTYPES[dtype], device=device)
+    except Fault as fault:
+        raise BadInput(f"SAE {id}: {fault}") from None
+    except ODD as error:  # a setting of a type that none should have
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise BadInput(
+            f"SAE {id}: its {name} files cannot be used ({why}); compare them with a published SAE's"
+        ) from None
+
+
+def _built(found: Found, folder: Path, format: str, *, id: str, dtype: torch.dtype, device: str) -> Sae:
+    from sae_lens import SAE
+    from sae_lens.registry import SAE_CLASS_REGISTRY
+    from sae_lens.training.activation_scaler import ActivationScaler
+
+    cfg, state, notes = found.cfg, found.state, list(found.notes)
+    if (kind := cfg["architecture"]) not in SAE_CLASS_REGISTRY or kind == "temporal":
+        valid = [name for name in SAE_CLASS_REGISTRY if name != "temporal"]
+        why = "reads whole contexts, not tokens" if kind == "temporal" else "is not known"
+        raise Fault(f"architecture '{kind}' {why}; {nearest(kind, valid)}")
+    sizes = check(found)
+    if "threshold" in state and (below := int((state["threshold"] < 0).sum())):
+        notes.append(
+            f"{below} of {sizes['d_sae']} thresholds are below 0, where a JumpReLU lets all "
+            "that is positive pass"
+        )
+    fine = torch.promote_types(dtype, torch.float32)  # what is folded is folded in this
+    stored = type_name(state["W_dec"].dtype)
+    if "threshold" in state and state["threshold"].dtype in (torch.float16, torch.bfloat16):
+        half = type_name(state["threshold"].dtype)
+        notes.append(f"thresholds were stored in {half}: the L0 may differ from the published")
+    # Heads come concatenated.
+    settings = cfg | {"dtype": type_name(fine), "device": device, "reshape_activations": "none"}
+    weights = {name: weight.to(device, fine).contiguous() for name, weight in state.items()}
+    try:
+        sae = SAE.load_from_disk(folder, device=device, converter=lambda *_, **__: (settings, weights))
+    except ODD as error:
+        raise Fault(f"SAELens refuses {found.about}: {' '.join(str(error).split())[:160]}") from None
+
+    normalisation = cfg.get("normalize_activations") or "none"
+    if normalisation in ("expected_average_only_in", "covariance_whitening"):
+        scaler = ActivationScaler()
+        if (folder / "activation_scaler.json").is_file():
+            scaler.load(folder / "activation_scaler.json")
+        if scaler.scaling_factor is not None:
+            sae.fold_activation_norm_scaling_factor(scaler.scaling_factor)
+        if scaler.whitening is not None:
+            scale = scaler.whitening
+            sae.fold_activation_whitening(scale.mean, scale.matrix, scale.inverse_matrix)
+        if sae.cfg.normalize_activations == "none":
+            normalisation = "folded"
+        else:
+            notes.append(
+                f"it was trained on activations scaled by {normalisation}, but the folder holds no factor "
+                "(activation_scaler.json); it is applied to activations as they are"
+            )
+            sae.cfg.normalize_activations = "none"
+    if dtype != fine:
+        _cast(sae, dtype)
+    sae.requires_grad_(False).eval()
+    facts = {"normalisation": normalisation, "stored": stored} | found.facts
+    card = Card(format=format, architecture=kind, **sizes, **facts, warnings=tuple(notes))
+    return Sae(id, kind, sizes["d_sae"], sizes["d_in"], sae, card)
+
+
+def _cast(sae, dtype: torch.dtype) -> None:
+    """Weights to ``dtype``, thresholds as they are: rounding a threshold changes which latents fire."""
+    for name, weight in sae.state_dict().items():
+        if (most := float(weight.abs().max())) > torch.finfo(dtype).max:
+            raise Fault(f"{name} reaches {most:.3g}, too large for {type_name(dtype)}; use float32")
+    kept = sae.threshold.detach().clone() if "threshold" in sae.state_dict() else None
+    sae.to(dtype=dtype)
+    if kept is not None:
+        sae.threshold = torch.nn.Parameter(kept, requires_grad=False)
 
 
 @torch.no_grad()
@@ -174,13 +243,3 @@ def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Te
 
 def _pre(sae, x: Tensor) -> Tensor:
     return torch.relu(sae.process_sae_in(x.to(sae.W_enc)) @ sae.W_enc + sae.b_enc)
-
-
-def nearest_l0(entries: Sequence, l0: float):
-    """The entry whose target L0 is nearest on a log scale; the lower one of two equally near."""
-    from math import log
-
-    known = [e for e in entries if e.l0]
-    if not known:
-        raise BadInput("none of these SAEs says its L0, so none is nearest to one")
-    return min(known, key=lambda e: (abs(log(e.l0 / l0)), e.l0))

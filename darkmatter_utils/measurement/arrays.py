@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,24 +9,25 @@ import numpy as np
 import torch
 
 from ..adapters.hub import readable
+from ..adapters.locations import sae_folder
+from ..adapters.saes import load_any
+from ..adapters.weights import opened
 from ..base.errors import BadInput
 from .answers import Answer, answer
 
 LARGEST = 1e100
 """Values beyond this would overflow when they are squared and summed."""
-TYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "U8": np.uint8,
-    "I8": np.int8,
-    "U16": np.uint16,
-    "U32": np.uint32,
-}
-"""Types of safetensors that numpy has too."""
+NUMPY = (
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.int8,
+    torch.uint8,
+)
+"""Types that numpy has too."""
 
 
 def read(source: str | Path) -> np.ndarray:
@@ -208,8 +207,6 @@ def _check(found, name: str) -> None:
 
 
 def _through_sae(x, sae, sae_dtype: str, device: str, tell):
-    from ..adapters.formats import load_any
-    from ..adapters.locations import sae_folder
     from .one_sae import check_device
 
     check_device(device)
@@ -264,40 +261,14 @@ def _through(x, function, tell) -> np.ndarray:
 
 
 def _tensor(path: Path, name: str | None) -> np.ndarray:
-    from ..base.weight_files import Fault
-
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            length = struct.unpack("<Q", file.read(8))[0]
-            header = json.loads(file.read(length)) if length < size else None
-        header.pop("__metadata__", None)
-        ends = {key: about["data_offsets"] for key, about in header.items()}
-    except (ValueError, struct.error, AttributeError, TypeError, KeyError):
-        raise Fault(f"{path.name} ({size} bytes) is not a complete safetensors file; copy it again") from None
-    if name is None and len(header) != 1:
-        raise BadInput(f"{path.name} holds {', '.join(header) or 'nothing'}; say which: {path.name}:NAME")
-    name = name or next(iter(header))
-    if name not in header:
-        raise BadInput(f"{path.name} has no '{name}'; it holds {', '.join(header)}")
-    about = header[name]
-    half = about.get("dtype") == "BF16"
-    if not half and about.get("dtype") not in TYPES:
-        raise BadInput(f"{path.name}: {name} is {about.get('dtype')}; give {', '.join(TYPES)} or BF16")
-    kind, shape, (start, stop) = (
-        np.dtype(np.uint16 if half else TYPES[about["dtype"]]),
-        tuple(about["shape"]),
-        ends[name],
-    )
-    if 8 + length + stop > size or int(np.prod(shape)) * kind.itemsize != stop - start:
-        raise BadInput(
-            (
-                f"{path.name} has {size} bytes, which do not fit {name} {list(shape)}: it is truncated or "
-                f"damaged; copy it again"
-            )
-        )
-    mapped = np.memmap(path, dtype=kind, mode="r", offset=8 + length + start, shape=shape)
-    return (mapped.astype(np.uint32) << 16).view(np.float32) if half else mapped
+    with opened(path) as file:
+        names = sorted(file.keys())
+        if name is None and len(names) != 1:
+            raise BadInput(f"{path.name} holds {', '.join(names) or 'nothing'}; say which: {path.name}:NAME")
+        if (name := name or names[0]) not in names:
+            raise BadInput(f"{path.name} has no '{name}'; it holds {', '.join(names)}")
+        found = file.get_tensor(name)
+    return (found if found.dtype in NUMPY else found.float()).numpy()
 
 
 def _name(array) -> str | None:

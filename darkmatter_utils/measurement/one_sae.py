@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..adapters.formats import PublishedSae, load_any, match
 from ..adapters.locations import model_folder, sae_folder
 from ..adapters.models import LanguageModel, load_model
 from ..adapters.reading import EMBEDDED, Reading, is_dataset, read, texts
+from ..adapters.saes import Sae, load_any
+from ..adapters.weights import canonical, layer_of
 from ..base.errors import BadInput
 from ..studies.request import Request
 from .answers import Answer, answer
@@ -48,7 +49,7 @@ class Plan:
     folders: tuple[str, str]
     """Where the model's and the SAE's files are."""
     model: LanguageModel = field(repr=False)
-    sae: PublishedSae = field(repr=False)
+    sae: Sae = field(repr=False)
     reads: str
     writes: str
     reading: Reading = field(repr=False)
@@ -164,6 +165,44 @@ def plan(
             f"give at least {request.folds} documents (one .txt file is one document)"
         )
     return Plan(request, folders, model, sae, reads, writes, reading)
+
+
+def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str, str]:
+    """(site that the SAE reads, site that it writes) in ``model``; ``site`` is needed only where the folder
+    names none.
+
+    Raises BadInput for a contradiction: another site than the SAE's own, a layer or site that the model
+    lacks, widths that differ.
+    """
+    card = sae.card
+    asked = canonical(site) if site else None
+    if asked and card.site and asked != card.site:
+        raise BadInput(
+            f"SAE {sae.id} was trained at {card.site}, not at {asked}; leave the site out, or give its own"
+        )
+    reads = asked or card.site
+    if reads is None:
+        raise BadInput(
+            f"SAE {sae.id} does not say where it reads; give a site, e.g. blocks.0.hook_resid_post"
+        )
+    if "transcoder" in card.architecture and card.target is None:
+        raise BadInput(
+            f"SAE {sae.id} is a transcoder that does not say where it writes (hook_name_out in its metadata)"
+        )
+    writes = card.target or reads
+    for place, width, verb in ((reads, card.d_in, "reads"), (writes, card.d_out, "writes")):
+        layer = layer_of(place)
+        if layer is not None and layer >= model.layers:
+            raise BadInput(
+                f"SAE {sae.id} {verb} at {place}, but {model.name} has layers 0 to {model.layers - 1}"
+            )
+        model.check_site(place)
+        if (has := model.width(place)) != width:
+            raise BadInput(
+                f"SAE {sae.id} {verb} {width} dimensions, but {place} of {model.name} has {has}; "
+                "it belongs to another model or site"
+            )
+    return reads, writes
 
 
 def probe(

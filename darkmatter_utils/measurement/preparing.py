@@ -15,16 +15,15 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..adapters import locations
+from ..adapters import locations, sae_grid
 from ..adapters.hub import readable
-from ..adapters.saes import nearest_l0
 from ..base.cache import sha256, verify
 from ..base.errors import BadInput
 from ..stats.documents import assign_folds
 from ..studies.recipes import Recipe, folder_of
 from ..studies.saes import load_saes
 from ..studies.streams import Source
-from ..studies.study import SaeEntry, Study
+from ..studies.study import Study
 from . import forecast
 from . import one_sae as probe
 
@@ -230,9 +229,9 @@ def _suite(entries: list[dict], l0: float | None) -> None:
     wanted = l0 or statistics.median(entry["l0"] for entry in known)
     for width in {entry["width"] for entry in known}:
         there = [entry for entry in known if entry["width"] == width]
-        chosen = nearest_l0([SaeEntry(entry["id"], l0=entry["l0"]) for entry in there], wanted).id
+        chosen = min(there, key=lambda entry: sae_grid.nearness(entry["l0"], wanted))
         for entry in there:
-            entry["main"] = entry["id"] == chosen
+            entry["main"] = entry is chosen
 
 
 def _manifest(folder: Path, about: dict) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..adapters.saes import load_sae, shrink, threshold_for
+from ..adapters.saes import load_sae, threshold_for
 from ..base.values import write_atomic
 from ..experiments.components import (
     NOISE,
@@ -26,6 +26,7 @@ from ..experiments.components import (
 from ..measurement.measure import measure
 from ..studies.study import Study
 from .sae_training import SaeJob, train_sae
+from .shipping import shrink
 
 WIDTH, L0, SEEDS = 384, 8.0, 3
 """Latents (3 d_model), active latents a token, and training seeds of each target."""

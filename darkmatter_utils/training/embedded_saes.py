@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..adapters.saes import load_sae, shrink, threshold_for
+from ..adapters.saes import load_sae, threshold_for
 from ..base.places import DATA
 from ..studies.study import SaeEntry
 from . import embedded
 from .sae_kinds import train_kind
 from .sae_training import train_sae
-from .shipping import ship
+from .shipping import ship, shrink
 from .suites import SITE, WINDOW, Planned, others, planned
 
 

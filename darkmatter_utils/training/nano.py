@@ -36,9 +36,10 @@ def make(folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     from ..adapters.models import load_model
-    from ..adapters.saes import load_sae, shrink, threshold_for
+    from ..adapters.saes import load_sae, threshold_for
     from .language_model import build, save
     from .sae_training import SaeJob, train_sae
+    from .shipping import shrink
 
     words = {"<bos>": 0} | {f"w{i}": i for i in range(1, VOCABULARY)}
     tokenizer = PreTrainedTokenizerFast(

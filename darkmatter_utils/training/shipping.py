@@ -9,8 +9,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ..base import cache
+from ..base.errors import BadInput
 from . import corpus
 from .suites import L0
 
@@ -19,7 +23,7 @@ SUITES = ("", "depth", "sites", "kinds", "twin", "components")
 PARTS = ("cfg.json", "sae_weights.safetensors", "card.json", "training.json")
 """What a finished SAE's folder under ``build/saes`` holds.
 
-cfg.json and sae_weights.safetensors as SAELens saves them (`saes.shrink`); card.json: l0, fvu, dead on
+cfg.json and sae_weights.safetensors as SAELens saves them (`shrink`); card.json: l0, fvu, dead on
 held-out text; training.json: the fields of its SaeJob (id, site, width, l0, seed, samples, batch, lr),
 seconds and curve. Beside them entry.json, if it belongs to a named suite: suite, kind (architecture), and
 target where that is not x.
@@ -139,3 +143,20 @@ def _fill(build: Path, part: Path) -> dict:
         sae_curves={one["entry"]["id"]: one["curve"] for one in saes},
         files=files,
     )
+
+
+def shrink(folder: Path, threshold: Tensor | None = None) -> None:
+    """Rewrite a saved SAE with weights in float16 and thresholds in float32 (new ones if given), in place."""
+    path = folder / "sae_weights.safetensors"
+    state = load_file(path)
+    if threshold is not None:
+        state["threshold"] = threshold
+    for name, value in state.items():
+        keep = torch.float32 if name == "threshold" else torch.float16
+        if value.abs().max() > torch.finfo(keep).max:
+            raise BadInput(f"{folder.name}: {name} overflows {keep}")
+        state[name] = value.to(keep).contiguous()
+    save_file(state, path)
+    cfg = json.loads((folder / "cfg.json").read_text())
+    cfg = {k: v for k, v in cfg.items() if k != "metadata"} | {"dtype": "float32", "device": "cpu"}
+    (folder / "cfg.json").write_text(json.dumps(cfg, indent=1, sort_keys=True) + "\n")

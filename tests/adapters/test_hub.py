@@ -66,7 +66,7 @@ def test_a_cache_filled_by_hand(home, monkeypatch):
         "gemma-scope-2b-pt-res-canonical/layer_12/width_16k/canonical",
     ):
         assert locations.sae_folder(name) == wanted
-    from darkmatter_utils.adapters.formats import load_any
+    from darkmatter_utils.adapters.saes import load_any
 
     card = load_any(wanted).card
     assert (card.site, card.l0, card.model) == ("blocks.12.hook_resid_post", 82, "google/gemma-2-2b")
@@ -188,11 +188,10 @@ def test_no_hub_at_all(home, monkeypatch):
         locations.model_folder("me/mine")
 
 
-STALL = (
-    "from darkmatter_utils import locations; print(locations.sae_folder('google/gemma-scope-2b-pt-res/"
-    + SAE
-    + "'))"
-)
+STALL = f"""
+from darkmatter_utils.adapters import locations
+print(locations.sae_folder("{REPOSITORY}/{SAE}"))
+"""
 
 
 def test_a_stalled_download_can_go_on(there):

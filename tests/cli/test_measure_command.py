@@ -265,7 +265,7 @@ def test_arrays_on_disk(here, capsys):
 
 
 def test_activations_on_disk_and_an_sae(here):
-    from darkmatter_utils.adapters.formats import load_any
+    from darkmatter_utils.adapters.saes import load_any
 
     x = np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32)
     np.save("x.npy", x)
@@ -445,7 +445,7 @@ MISTAKES = {
     "two formats": (
         two_formats,
         {},
-        "sae holds an SAE in 2 formats .saelens, gemma-scope.; give the file of one, e.g. sae/cfg.json",
+        "sae holds an SAE in 2 formats .gemma-scope, saelens.; give the file of one, e.g. sae/params.npz",
     ),
     "two spellings": (two_spellings, {}, "holds weights under two spellings"),
     "hook of a wrong type": (odd_setting("hook_name", 3), {}, "SAE sae: cfg.json cannot be used"),
@@ -534,7 +534,7 @@ MISTAKES = {
     ),
     "d_sae": (wide, {}, r"SAE sae: W_dec must be \[d_sae, d_in\] = \[64, 16\].* has \[32, 16\]"),
     "NaN": (nan, {}, "SAE sae: W_dec holds NaN; the file is damaged or the training diverged"),
-    "truncated": (truncated, {}, "SAE sae: sae_weights.safetensors has .* bytes, but its header says"),
+    "truncated": (truncated, {}, "SAE sae: sae_weights.safetensors .* bytes. is not a complete .*truncated"),
     "another model": (
         other_model,
         {"site": None},
@@ -590,7 +590,7 @@ MISTAKES = {
         {"sae": "gpt2-small-res-jb/blocks.99.hook_resid_pre"},
         "gpt2-small-res-jb has no SAE 'blocks.99.hook_resid_pre'; nearest",
     ),
-    "model as SAE": (None, {"sae": "model"}, "model holds no SAE of a known format; known: saelens"),
+    "model as SAE": (None, {"sae": "model"}, "model holds no SAE of a known format; known: .*saelens"),
     "SAE as model": (None, {"model": "sae"}, "model sae: that folder has no config.json"),
 }
 

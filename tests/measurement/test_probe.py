@@ -147,7 +147,7 @@ def test_every_format_on_a_model(ask, tmp_path):
 KILLED = """
 import json, os, signal, sys
 import torch
-from darkmatter_utils.probe import Request, probe
+from darkmatter_utils.measurement.one_sae import Request, probe
 asked = json.loads(sys.argv[1])
 torch.set_num_threads(asked.pop("threads"))
 die = lambda line: "documents 32" in line and os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from darkmatter_utils.adapters.models import load_model
-from darkmatter_utils.adapters.saes import load_sae, shrink
+from darkmatter_utils.adapters.saes import load_sae
 from darkmatter_utils.base import cache
 from darkmatter_utils.base.places import DATA
 from darkmatter_utils.studies.study import Study
@@ -36,7 +36,7 @@ def trained(rows, tmp_path_factory):
     for kind in KINDS:
         job = SaeJob(id=kind, site="s", width=32, l0=3, seed=0, samples=64 * 600, batch=64, lr=3e-3)
         train_kind(job, kind, rows, folder / kind, log=quiet)
-        shrink(folder / kind)
+        shipping.shrink(folder / kind)
     return folder
 
 
