@@ -1,7 +1,7 @@
 """Where the files of a model or an SAE are: a folder, or a name on the hub brought here.
 
 A model:  a transformers folder, ``owner/name``, or a short name of `MODELS`; ``@REVISION`` may follow.
-An SAE:   a folder of `formats.FORMATS`, SAELens' ``release/id``, or ``owner/repository/folder``;
+An SAE:   a folder of one of `formats.known`, SAELens' ``release/id``, or ``owner/repository/folder``;
 ``@REVISION`` may follow.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..base.errors import BadInput, nearest
-from . import hub
+from . import formats, hub
 from .hub import few
 
 MODELS = {
@@ -26,20 +26,6 @@ MODELS = {
 """Short names of models; any other name is the hub's own."""
 WEIGHTS = ("*.json", "*.safetensors", "*.model", "*.txt")
 """Files of a model that are needed."""
-SAE_FILES = (
-    "cfg.json",
-    "sae_weights.safetensors",
-    "sparsity.safetensors",
-    "activation_scaler.json",
-    "hyperparams.json",
-    "checkpoints/final.safetensors",
-    "params.npz",
-    "params.safetensors",
-    "config.json",
-)
-"""Files of an SAE's folder that are needed, whatever its format."""
-READABLE = (None, "gemma_2", "gemma_2_transcoder", "gemma_3", "llama_scope")
-"""SAELens' kinds of release whose files `formats` reads; it has its own loaders for the others."""
 
 
 def model_folder(name: str, *, progress: Callable[[str], None] | None = None) -> Path:
@@ -80,10 +66,16 @@ def sae_folder(name: str, *, progress: Callable[[str], None] | None = None) -> P
             )
         return here
     repository, inside, revision = sae_name(name)
-    wanted = [f"{inside}/{file}" if inside else file for file in SAE_FILES]
+    wanted = _sae_files(inside)
     if inside.endswith((".npz", ".safetensors", ".json")):
         inside, wanted = inside.rpartition("/")[0], [inside]
     return hub.folder(repository, wanted=wanted, revision=revision, progress=progress) / inside
+
+
+def _sae_files(inside: str) -> list[str]:
+    """Files of an SAE's folder that are needed, whatever its format."""
+    files = [file for format in formats.known().values() for file in (*format.FILES, *format.MORE)]
+    return [f"{inside}/{file}" if inside else file for file in files]
 
 
 def sae_name(name: str) -> tuple[str, str, str | None]:
@@ -97,7 +89,8 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
             raise BadInput(f"{release} has {len(paths)} SAEs; give one, e.g. {release}/{next(iter(paths))}")
         if id not in paths:
             raise BadInput(f"{release} has no SAE '{id}'; {nearest(id, paths)}")
-        if (kind := about.get("conversion_func")) not in READABLE:
+        kind = about.get("conversion_func")
+        if not any(kind in format.RELEASES for format in formats.known().values()):
             raise BadInput(
                 f"{release} is in a format that only SAELens reads ({kind}); save it once with "
                 f"SAE.from_pretrained('{release}', '{id}').save_model(FOLDER) and give that folder"
@@ -133,7 +126,7 @@ def downloads(model: str, sae: str) -> list[hub.Remote]:
         found += _listed(repository, WEIGHTS, revision)
     if _here(sae) is None:
         repository, inside, revision = sae_name(sae)
-        found += _listed(repository, [f"{inside}/{file}" if inside else file for file in SAE_FILES], revision)
+        found += _listed(repository, _sae_files(inside), revision)
     return [there for there in found if there.missing()]
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from ..base import listing
 from ..base.errors import BadInput
 
 ABOUT = """The decomposition of an SAE's error, with 95% intervals and null SAEs beside it.
@@ -33,7 +34,9 @@ def add(commands, command) -> None:
         "the decomposition of a study's SAEs, of any SAE, or of arrays",
         study=False,
     )
-    measure.description, measure.formatter_class = ABOUT, argparse.RawDescriptionHelpFormatter
+    known = "\n".join(f"  {line}" for line in listing.about("darkmatter_utils.adapters.formats").values())
+    measure.description = f"{ABOUT}\nAn SAE's folder is recognised by its files:\n\n{known}"
+    measure.formatter_class = argparse.RawDescriptionHelpFormatter
     measure.add_argument("study", nargs="?", help="name of a study, or the path of its YAML file")
     measure.add_argument("--model", help="transformers folder, or a name on the hub (owner/name@REVISION)")
     measure.add_argument(
@@ -125,7 +128,7 @@ def _study(options) -> None:
     from ..measurement import about
     from ..measurement.measure import measure
     from ..studies.study import Study
-    from . import listing
+    from . import listing as study_listing
 
     study = Study.load(options.study)
     _room_for(options)
@@ -133,8 +136,8 @@ def _study(options) -> None:
     measured = measure(study, progress=_progress)
     saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes
     warnings = about.of_study(measured)
-    said = _write(options, json=lambda: listing.as_json(study, saes, warnings))
-    _print(listing.table(saes, title=f"{study.title} · {study.site}"))
+    said = _write(options, json=lambda: study_listing.as_json(study, saes, warnings))
+    _print(study_listing.table(saes, title=f"{study.title} · {study.site}"))
     for line in [*(f"warning: {line}" for line in warnings), *said]:
         print(line)
     if options.strict and warnings:

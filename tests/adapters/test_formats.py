@@ -21,11 +21,13 @@ from published import (
 from sae_lens import SAE, TrainingSAE
 from safetensors.torch import load_file, save_file
 
+from darkmatter_utils.adapters import formats
 from darkmatter_utils.adapters.formats import recognise
 from darkmatter_utils.adapters.models import DTYPES
 from darkmatter_utils.adapters.saes import load_any
 from darkmatter_utils.adapters.weights import name_of
 from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.cli import command as cli
 
 X = torch.from_numpy(np.random.default_rng(1).normal(size=(50, D_IN)))
 
@@ -454,3 +456,37 @@ def test_training_classes_are_all_covered():
     assert set(SAE_CLASS_REGISTRY) - {"temporal"} == set(SAELENS)
     assert set(SAE_TRAINING_CLASS_REGISTRY) - set(SAE_CLASS_REGISTRY) <= set(TRAINED)
     assert issubclass(TrainingSAE, SAE)
+
+
+MINE = '''"""Mine, mine.json: what this test made up."""
+
+from darkmatter_utils.adapters.formats.gemma_scope import FILES as THEIRS
+from darkmatter_utils.adapters.weights import Found, arrays
+
+FILES, MORE, RELEASES = ("mine.json",), THEIRS, ("mine",)
+
+
+def read(folder):
+    state = arrays(folder / MORE[0])
+    cfg = dict(architecture="jumprelu", d_in=6, d_sae=20, apply_b_dec_to_input=False)
+    return Found(cfg, state, FILES[0], MORE[0], dict(site="blocks.3.hook_mlp_out"))
+'''
+
+
+def test_a_format_is_added_by_adding_its_file(tmp_path, monkeypatch):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "my_own.py").write_text(MINE)
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path / "more")])
+    gemma_scope(tmp_path / "sae")
+    (tmp_path / "sae" / "mine.json").write_text("{}")
+    with pytest.raises(BadInput, match="in 2 formats .gemma-scope, my-own."):
+        load_any(tmp_path / "sae")
+    card = load_any(tmp_path / "sae" / "mine.json").card
+    assert (card.format, card.site) == ("my-own", "blocks.3.hook_mlp_out")
+
+
+def test_the_help_of_measure_names_every_format(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["measure", "--help"])
+    said = capsys.readouterr().out
+    assert all(file in said for format in formats.known().values() for file in format.FILES)
