@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..base.values import Estimate
 from ..stats.intervals import ends, percentile
-from ..stats.power_law import EXPONENTS, PowerLaw
+from ..stats.power_law import PowerLaw, curves
 from .widths import WIDTHS, Suite
 
 ZERO = 1e-4
@@ -112,37 +112,8 @@ def left_out(suite: Suite) -> pd.DataFrame:
 
 
 def refit(widths, values, *, sigma, floor: bool = True) -> np.ndarray:
-    """c, a, m of the curve fitted to each row of values [row, width], by least squares with weights 1 /
-    sigma²: [row, 3].
-
-    For a given m the curve is linear in c and a, so m is searched on a grid that is refined around its best
-    value, for all rows at once: thousands of fits in well under a second, and no start to depend on. Agrees
-    with `PowerLaw.fit`.
-    """
-    values, weight = np.atleast_2d(values), 1 / np.asarray(sigma, float) ** 2
-    centre = np.exp(np.log(np.asarray(widths, float)).mean())
-    z = np.asarray(widths, float) / centre
-    m = np.tile(np.linspace(*EXPONENTS, 61), (len(values), 1))
-    rows = np.arange(len(values))
-    for step in (0.05, 0.005, 0.0005, 0.00005):
-        c, a, loss = _linear(z, values, weight, m, floor)
-        best = loss.argmin(axis=1)
-        answer = c[rows, best], a[rows, best], m[rows, best]
-        m = np.clip(answer[2][:, None] + step * np.linspace(-1, 1, 21), *EXPONENTS)
-    c, a, m = answer
-    return np.stack([np.where(c < ZERO, 0.0, c), a * centre**m, m], axis=1)
-
-
-def _linear(z, values, weight, m, floor):
-    """For every row and exponent, the best c, a ≥ 0 and the loss: each [row, exponent]."""
-    basis = z ** -m[:, :, None]
-    y, w = values[:, None, :], weight
-    s1, sz, szz = w.sum(), (w * basis).sum(-1), (w * basis**2).sum(-1)
-    sy, szy = (w * y).sum(-1), (w * basis * y).sum(-1)
-    determinant = np.maximum(s1 * szz - sz**2, 1e-300)
-    c, a = (szz * sy - sz * szy) / determinant, (s1 * szy - sz * sy) / determinant
-    no_floor = (c < 0) | (not floor)
-    c, a = np.where(no_floor, 0.0, c), np.where(no_floor, szy / szz, a)
-    flat = (a < 0) & floor
-    c, a = np.where(flat, sy / s1, c), np.where(flat, 0.0, np.maximum(a, 0.0))
-    return c, a, (w * (y - c[..., None] - a[..., None] * basis) ** 2).sum(-1)
+    """c, a, m of the curve fitted to each row of values [row, width]: `curves`, with a floor that is none as
+    0."""
+    fitted = curves(widths, values, sigma=sigma, floor=floor)
+    fitted[fitted[:, 0] < ZERO, 0] = 0.0
+    return fitted

@@ -9,9 +9,8 @@ import pytest
 
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.experiments.baselines import ALL, LabelMeans, simple_predictors
-from darkmatter_utils.measurement.scaling import fit_floor, left_out, per_doubling, refit
+from darkmatter_utils.measurement.scaling import fit_floor, left_out, per_doubling
 from darkmatter_utils.measurement.widths import WIDTHS, one_l0, suite_l0, width_suite
-from darkmatter_utils.stats.power_law import PowerLaw
 
 WIDE = np.array([128, 256, 512, 1024, 2048, 4096])
 
@@ -79,18 +78,6 @@ def test_the_curve_is_found_and_predicts_left_out_widths(c, a, m):
     assert (left_out(suite)["miss"].abs() < 4).all()
     band = fit.curve(WIDE)
     assert ((band["low"] <= band["fvu"] + 1e-9) & (band["fvu"] <= band["high"] + 1e-9)).all()
-
-
-@pytest.mark.parametrize("floor", [True, False])
-def test_refits_agree_with_the_one_fit(floor):
-    rng = np.random.default_rng(0)
-    values = (0.04 + 1.2 * WIDE**-0.5) * np.exp(0.05 * rng.standard_normal((20, 6)))
-    sigma = 0.05 * values.mean(axis=0)
-    fast = refit(WIDE, values, sigma=sigma, floor=floor)
-    loss = lambda c, a, m, row: (((c + a * WIDE**-m - row) / sigma) ** 2).sum()
-    for row, (c, a, m) in zip(values, fast, strict=True):
-        plain = PowerLaw.fit(WIDE, row, sigma=sigma, floor=floor)
-        assert loss(c, a, m, row) <= loss(plain.c, plain.a, plain.m, row) * (1 + 1e-4) + 1e-6
 
 
 def test_too_few_widths_give_no_fit():
