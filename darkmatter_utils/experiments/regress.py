@@ -1,0 +1,177 @@
+"""Least squares of any target on x, out of fold, for every SAE of a study: what a chapter's idea is worth.
+
+Two passes over the study's batches, codes kept between them: sums of x and the targets by fold of documents,
+hence out-of-fold maps; then what these leave, document by document. The estimates, their intervals and their
+replicates are made as the measurement's, so that with the published targets they are the measurement's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..base.errors import BadInput
+from ..base.values import Estimate
+from ..measurement.measure import Measurement
+from ..stats.documents import DocumentSums
+from ..stats.fits import CrossFit, cross_fit
+from ..stats.intervals import bootstrap, multinomial_weights, totals
+from ..stats.metrics import ratio_r2
+from ..stats.moments import Moments, as_float64, chunks
+from ..studies.saes import load_saes
+from ..studies.streams import Kept, Source
+
+Target = Callable[[str, int, Tensor, Tensor], Tensor]
+"""(SAE, fold, x [token, d_model], Sae(x) [token, d_model]) -> what is predicted, [token, k] or [token].
+
+Tensors are float64 on the study's device, and all tokens of a call are of one fold."""
+MEMORY = 1_000_000_000
+"""Bytes in which activations and codes are kept between the passes; changes the cost, not the numbers."""
+
+
+def of(idea: Callable[[Tensor, Tensor], Tensor]) -> Target:
+    """An idea that takes x and Sae(x) alone."""
+    return lambda sae, fold, x, reconstruction: idea(x, reconstruction)
+
+
+def of_each(measurement: Measurement, idea: Callable[[Tensor], Tensor], ids: Sequence[str]) -> Target:
+    """An idea that takes one vector, of x and of each part in turn: x, Sae(x), SaeError, LinearError,
+    NonlinearError (the order of `passes.NORM_PARTS`), under the measurement's out-of-fold maps; one column a
+    part."""
+    maps = {id: measurement.maps(id).maps for id in ids}
+
+    def targets(sae: str, fold: int, x: Tensor, reconstruction: Tensor) -> Tensor:
+        error = x - reconstruction
+        linear = maps[sae][fold](x)
+        parts = (x, reconstruction, error, linear, error - linear)
+        return torch.cat([_columns(idea(z), len(x), x.device) for z in parts], dim=1)
+
+    return targets
+
+
+@dataclass(frozen=True)
+class Regression:
+    """What a target's regressions on x leave, per document, and the sums that they were fitted to."""
+
+    ids: list[str]
+    moments: list[Moments]
+    """Sums of x and the targets of all SAEs side by side, by fold."""
+    fits: CrossFit
+    sums: dict[str, np.ndarray]
+    """n [document]; the target about its mean t, tt = t², and the squared residuals held_out and in_sample
+    [document, SAE × k]."""
+    floor: np.ndarray
+    """Σt² that is only rounding [SAE × k]."""
+    replicates: int
+    seed: int
+
+    def columns(self, id: str) -> slice:
+        """The columns of an SAE's target."""
+        k = len(self.floor) // len(self.ids)
+        start = self.ids.index(id) * k
+        return slice(start, start + k)
+
+    def r2(self, average: str = "pooled", *, only: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+        """R² of every SAE: a row each, id, value, low, high; and its replicates [replicate, SAE].
+
+        average: "pooled" over the target's columns, Σ residual² / Σ variance; or "each", the mean of each
+        column's R². only: one column of the k. The value is held out; the interval is about the best map's,
+        as in `decomposition.score`.
+        """
+        weights = multinomial_weights(len(self.sums["n"]), self.replicates, seed=self.seed)
+        rows, drawn = [], []
+        for id in self.ids:
+            keep = np.arange(len(self.floor))[self.columns(id)]
+            estimate, replicates = self._scored(keep if only is None else keep[[only]], average, weights)
+            rows.append({"id": id} | estimate.to_dict())
+            drawn.append(replicates)
+        return pd.DataFrame(rows), np.stack(drawn, axis=1)
+
+    def _scored(self, keep: np.ndarray, average: str, weights: np.ndarray) -> tuple[Estimate, np.ndarray]:
+        floor, folds = self.floor[keep], len(self.moments)
+        held_out, in_sample = (self.sums[name][:, keep] for name in ("held_out", "in_sample"))
+        fair = ((folds - 1) * held_out + folds * in_sample) / (2 * folds - 1)
+        shared = {"n": self.sums["n"], "t": self.sums["t"][:, keep], "tt": self.sums["tt"][:, keep]}
+
+        def statistic(s):
+            spread = s["tt"] - s["t"] ** 2 / np.asarray(s["n"])[..., None]
+            if average == "pooled":
+                return ratio_r2(s["left"].sum(axis=-1), spread.sum(axis=-1), floor=floor.sum())
+            return ratio_r2(s["left"], spread, floor=floor).mean(axis=-1)
+
+        value = float(statistic(totals(shared | {"left": held_out})))
+        return bootstrap(statistic, shared | {"left": fair}, weights=weights, include=value)
+
+
+def regress(measurement: Measurement, target: Target, *, ids: Sequence[str] | None = None) -> Regression:
+    """The target of some SAEs (by default all) of a measurement, regressed on x out of fold.
+
+    Cost: one pass of the model and the SAEs if their codes fit `MEMORY`, two if not; sums of d_model ×
+    (d_model + SAEs × k) a fold, and documents × SAEs × k. Raises BadInput for a target that is not one row a
+    token, or is NaN or infinite.
+    """
+    study = measurement.study
+    source = Source(study)
+    saes = [sae for sae in load_saes(study, source) if ids is None or sae.id in ids]
+    ids = [sae.id for sae in saes]
+    fold_of = measurement.fold_of()
+    kept = Kept(source, saes, memory=MEMORY)
+    moments: list[Moments] = []
+    for fold, _, x, y in _read(kept, ids, fold_of, target, study.device):
+        if not moments:
+            made = [Moments(x.shape[1], y.shape[1], device=study.device) for _ in range(study.folds)]
+            moments.extend(made)
+        moments[fold].update(x, y)
+    k = moments[0].d_out // len(ids)
+    # A target of a few columns: each has its own ridge, as in the norm tests; a vector has one.
+    width = k if k == source.d_model else 1
+    groups = [slice(start, start + width) for start in range(0, moments[0].d_out, width)]
+    fits = cross_fit(moments, ridge=study.ridge, groups=groups)
+    sums, mean = DocumentSums(list(fold_of)), fits.overall.y_mean
+    for fold, document, x, y in _read(kept, ids, fold_of, target, study.device):
+        t = y - mean
+        sums.add(
+            document,
+            n=torch.ones(len(x)),
+            t=t,
+            tt=t**2,
+            held_out=(y - fits.maps[fold](x)) ** 2,
+            in_sample=(y - fits.overall(x)) ** 2,
+        )
+    n = sum(one.n for one in moments)
+    centre = fits.overall.x_mean
+    size = float(sum(one.xx.trace() for one in moments)) / n + float(centre @ centre)
+    eps = np.finfo(np.float64).eps
+    floor = n * ((64 * eps * mean.cpu().numpy()) ** 2 + (16 * eps) ** 2 * size / source.d_model)
+    return Regression(ids, moments, fits, sums.tables, floor, study.bootstrap, study.seed)
+
+
+def _read(kept: Kept, ids, fold_of: dict[int, int], target: Target, device) -> Iterator[tuple]:
+    """(fold, document ids [token], x, the targets of all SAEs side by side) for the scored tokens of one
+    fold after another of every batch."""
+    for batch, reconstructions in kept:
+        keep = torch.from_numpy(batch.scored)
+        document = batch.document[batch.scored]
+        fold = np.array([fold_of[d] for d in document])
+        xs, hats = batch.x[keep], {id: hat[keep] for id, hat, _ in reconstructions()}
+        for rows in chunks(len(document), xs.shape[1] * (2 + 5 * len(ids))):
+            for k in np.unique(fold[rows]):
+                mine = rows.start + np.flatnonzero(fold[rows] == k)
+                here = torch.from_numpy(mine).to(xs.device)
+                x = as_float64(xs[here], device=device)
+                made = [target(id, int(k), x, as_float64(hats[id][here], device=device)) for id in ids]
+                yield int(k), document[mine], x, torch.cat([_columns(y, len(x), device) for y in made], dim=1)
+
+
+def _columns(made, tokens: int, device) -> Tensor:
+    """What an idea returned, as columns [token, k]."""
+    shape = list(getattr(made, "shape", []))
+    if len(shape) not in (1, 2) or shape[0] != tokens:
+        raise BadInput(f"an idea must return one row a token, [{tokens}] or [{tokens}, k], got shape {shape}")
+    made = as_float64(made, device=device)
+    return made[:, None] if made.ndim == 1 else made

@@ -1,0 +1,80 @@
+"""Any target regressed on x: with the published targets the measurement's own numbers, with others a plain
+regression."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+
+from darkmatter_utils import measure
+from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.decomposition.passes import NORM_PARTS
+from darkmatter_utils.experiments.regress import of, of_each, regress
+from darkmatter_utils.measurement.harvest import NORMS
+from darkmatter_utils.studies.streams import Source
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return measure("nano")
+
+
+def squared(z):
+    return (z**2).sum(dim=1)
+
+
+def same(found, measurement, metric):
+    """The estimates, intervals included, to 6 significant digits, and the replicates."""
+    frame, replicates = found
+    theirs = measurement.saes[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy()
+    assert frame["id"].tolist() == measurement.saes["id"].tolist()
+    np.testing.assert_allclose(frame[["value", "low", "high"]], theirs, rtol=1e-6, atol=1e-9)
+    if metric in measurement.replicates:
+        np.testing.assert_allclose(replicates, measurement.replicates[metric], rtol=1e-6, atol=1e-9)
+
+
+def test_the_squared_norm_is_the_norm_test_of_the_measurement(nano):
+    found = regress(nano, of(lambda x, reconstruction: squared(x - reconstruction)))
+    same(found.r2(), nano, "norm_error")
+
+
+def test_the_error_vector_is_the_vector_test_of_the_measurement(nano):
+    found = regress(nano, of(lambda x, reconstruction: x - reconstruction))
+    same(found.r2(), nano, "r2_total")
+    same(found.r2("each"), nano, "r2_per_dim")
+
+
+def test_the_squared_norm_of_each_part_is_the_measurement_s(nano):
+    found = regress(nano, of_each(nano, squared, nano.saes["id"]))
+    for metric, part in NORMS.items():
+        same(found.r2(only=NORM_PARTS.index(part)), nano, metric)
+
+
+def test_any_target_of_some_saes_is_a_plain_regression_out_of_fold(nano):
+    found = regress(nano, of(lambda x, reconstruction: (x - reconstruction).abs().sum(dim=1)), ids=["w32"])
+    x = torch.cat([b.x[torch.from_numpy(b.scored)] for b in Source(nano.study).batches()]).double().numpy()
+    tokens = nano.tokens[nano.tokens["scored"]]
+    fold = tokens["fold"].to_numpy()
+    hat = np.concatenate([_reconstruction(nano, batch) for batch in Source(nano.study).batches()])
+    y = np.abs(x - hat).sum(axis=1)
+    left = sum(
+        ((y - LinearRegression().fit(x[fold != k], y[fold != k]).predict(x)) ** 2)[fold == k].sum()
+        for k in range(nano.study.folds)
+    )
+    frame, _ = found.r2()
+    assert frame["id"].tolist() == ["w32"]
+    assert frame["value"][0] == pytest.approx(1 - left / ((y - y.mean()) ** 2).sum(), rel=1e-9)
+
+
+def _reconstruction(measurement, batch):
+    from darkmatter_utils.studies.saes import load_saes
+
+    sae = next(s for s in load_saes(measurement.study, Source(measurement.study)) if s.id == "w32")
+    return sae.reconstruct(batch.source)[0][torch.from_numpy(batch.scored)].double().numpy()
+
+
+def test_numpy_ideas_are_taken_and_wrong_shapes_are_named(nano):
+    one = regress(nano, of(lambda x, r: np.linalg.norm(x - r, axis=1, keepdims=True) ** 2), ids=["w16"])
+    assert one.r2()[0]["value"][0] == pytest.approx(nano.saes["norm_error"][0], rel=1e-9)
+    with pytest.raises(BadInput, match="one row a token"):
+        regress(nano, of(lambda x, reconstruction: (x - reconstruction).sum()), ids=["w16"])
