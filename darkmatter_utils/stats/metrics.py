@@ -56,15 +56,6 @@ def rounding_floor(target: torch.Tensor) -> np.ndarray:
     return (torch.finfo(torch.float64).eps ** 2 * 64 * (target**2).sum(dim=0)).numpy()
 
 
-def ce_recovered(clean: float, ablated: float, replaced: float) -> float:
-    """Percent of the ablation's loss that a replacement wins back: 100 (ablated − replaced) / (ablated −
-    clean).
-
-    Losses in nats per token, each already averaged over the same tokens. NaN where ablation costs nothing.
-    """
-    return 100 * (ablated - replaced) / (ablated - clean) if ablated != clean else float("nan")
-
-
 def _two_dims(array) -> torch.Tensor:
     array = as_float64(array).cpu()
     return array[:, None] if array.ndim == 1 else array

@@ -48,23 +48,6 @@ class Codes:
         """The reconstruction without the decoder's bias; O(token × k × d_model)."""
         return _combine(self.indices, self.values, dictionary.to(self.values.dtype))
 
-    def dense(self, d_sae: int) -> Float[Tensor, "token d_sae"]:
-        """The codes as a dense matrix."""
-        out = self.values.new_zeros(len(self.values), d_sae)
-        return out.scatter_add_(1, self.indices, self.values)
-
-    @classmethod
-    def of(cls, dense: Float[Tensor, "token d_sae"]) -> Codes:
-        """Sparse codes from dense ones (an SAE's own); k is the largest number of latents that any token
-        has."""
-        row, index = torch.nonzero(dense, as_tuple=True)
-        counts = torch.bincount(row, minlength=len(dense))
-        slot = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-        shape = (len(dense), int(counts.max()) if len(dense) else 0)
-        indices, values = index.new_zeros(shape), dense.new_zeros(shape)
-        indices[row, slot], values[row, slot] = index, dense[row, index]
-        return _ordered(indices, values, dense.shape[1])
-
 
 def gradient_pursuit(
     x, dictionary, l0, *, extra: int = 0, chunk: int = 8192, batch: int = 256, rule: str = "authors"

@@ -43,7 +43,7 @@ def atoms_and_signals(seed, d_sae=300, d_model=24, tokens=60, unit=True, dtype=t
 
 
 def assert_same(ours, plain, gaps, x, atoms):
-    dense = ours.dense(len(atoms))
+    dense = ours.decode(torch.eye(len(atoms)))
     close = torch.isclose(dense, plain, rtol=1e-8, atol=1e-10).all(1)
     ours_left, plain_left = ((x - codes @ atoms).norm(dim=1) for codes in (dense, plain))
     norms = torch.isclose(ours_left, plain_left, rtol=1e-8, atol=1e-10)
@@ -123,7 +123,7 @@ def test_refit_agrees_with_scipy():
     support = torch.argsort(torch.rand(200, 300, generator=torch.Generator().manual_seed(6)), dim=1)[:, :20]
     support[:, 15:][torch.rand(200, 5, generator=torch.Generator().manual_seed(7)) < 0.5] = -1
     support[0] = -1
-    dense = refit(x, atoms, support, batch=64).dense(len(atoms))
+    dense = refit(x, atoms, support, batch=64).decode(torch.eye(len(atoms)))
     for t in range(200):
         used = support[t][support[t] >= 0]
         expected = torch.zeros(300, dtype=torch.float64)
@@ -156,7 +156,7 @@ def test_omp_agrees_with_scikit_learn():
     for l0 in (1, 5, 12):
         model = OrthogonalMatchingPursuit(n_nonzero_coefs=l0, fit_intercept=False)
         model.fit(atoms.T.numpy(), x.T.numpy())
-        ours = omp(x, atoms, l0, chunk=64, batch=33).dense(len(atoms))
+        ours = omp(x, atoms, l0, chunk=64, batch=33).decode(torch.eye(len(atoms)))
         np.testing.assert_allclose(ours.numpy(), model.coef_, atol=1e-9)
 
 
@@ -166,18 +166,16 @@ def test_omp_with_an_l0_of_each_token_and_an_exhausted_signal():
     l0 = torch.arange(30) % 7
     l0[0] = 6
     codes = omp(x, atoms, l0)
-    single = [omp(x[t : t + 1], atoms, int(l0[t])).dense(300) for t in range(30)]
-    assert torch.allclose(codes.dense(300), torch.cat(single), atol=1e-10)
+    single = [omp(x[t : t + 1], atoms, int(l0[t])).decode(torch.eye(300)) for t in range(30)]
+    assert torch.allclose(codes.decode(torch.eye(300)), torch.cat(single), atol=1e-10)
     assert torch.equal(codes.l0[1:], l0[1:]) and float((codes.decode(atoms)[0] - x[0]).norm()) < 1e-7
 
 
-def test_codes_of_a_dense_matrix_and_back():
+def test_codes_say_what_they_hold():
+    codes = Codes(torch.tensor([[3, 1], [0, 0], [0, 1]]), torch.tensor([[3.0, 2.0], [0.0, 0.0], [1.0, 0.0]]))
     dense = torch.tensor([[0.0, 2.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
-    codes = Codes.of(dense)
-    assert codes.indices.tolist() == [[3, 1], [0, 0], [0, 1]]
     assert torch.equal(torch.zeros(3, 4).scatter(1, codes.indices, codes.values), dense)
-    assert codes.support.tolist() == [[3, 1], [-1, -1], [0, -1]]
-    assert torch.equal(codes.dense(4), dense) and codes.l0.tolist() == [2, 0, 1]
+    assert codes.support.tolist() == [[3, 1], [-1, -1], [0, -1]] and codes.l0.tolist() == [2, 0, 1]
     assert torch.equal(codes.decode(torch.eye(4)), dense)
 
 
