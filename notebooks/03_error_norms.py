@@ -112,9 +112,6 @@ depth.seed_words(measurement)
 # %% mystnb={"figure": {"caption": "Nested models at each width of the suite: $R^2$ of the squared error norm as predictors are added from left to right, on held-out documents. Bars are 95% intervals that carry documents and training seeds. See which step rises most, and how much the last one, x, still adds to everything before it. (Paper: Fig. 13 of its first version, which has each predictor alone.)", "name": "fig-steps"}} tags=["remove-input"]
 depth.step_chart(measurement, models)
 
-# %% mystnb={"figure": {"caption": "The same nested models at every layer, at two widths (one trained SAE a line; 95% intervals over documents). See whether the order of the steps is the same at all layers. (Paper: Fig. 13 of its first version, over layers.)", "name": "fig-layer-steps"}} tags=["remove-input"]
-depth.layer_steps(measurement, models)
-
 # %% [markdown]
 # {numref}`fig-alone` shows each predictor by itself. The table has the numbers at every place that was tried. Its last column is the
 # gain of $x$: the R² of the model with everything minus that of the model with everything but $x$, on the same resampled

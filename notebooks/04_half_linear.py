@@ -27,7 +27,7 @@ from darkmatter_utils.claims.rules import half_linear
 from darkmatter_utils.claims.verdicts import judged
 from darkmatter_utils.measurement.widths import width_suite
 from darkmatter_utils.pages.common import opening, rule_of, share_table, suite_table
-from darkmatter_utils.pages.figures import by_l0, grid_heat, rank_curve, share_lines, vector_lines
+from darkmatter_utils.pages.figures import by_l0, share_lines, vector_lines
 from darkmatter_utils.stats.metrics import r2_per_dim, r2_total
 from darkmatter_utils.studies.samples import sample
 
@@ -82,13 +82,10 @@ suite_table(*suites, names={"r2_per_dim": "R² per dimension", "r2_total": "R² 
 # %% [markdown]
 # ## Over L0
 #
-# The rule above looks at one L0. {numref}`fig-vector-l0` and {numref}`fig-vector-grid` vary it at fixed widths.
+# The rule above looks at one L0. {numref}`fig-vector-l0` varies it at fixed widths.
 
 # %% mystnb={"figure": {"caption": "$R^2$ of the error vector per dimension, against L0, one line a width; bars are 95% intervals over documents (one trained SAE a point). See how the linear share changes as more latents are active. (Paper: Fig. 2, the contour map of the vector test.)", "name": "fig-vector-l0"}} tags=["remove-input"]
 by_l0(measurement, "r2_per_dim", "R² per dimension")
-
-# %% mystnb={"figure": {"caption": "The same $R^2$ on the grid of widths and L0s (mean over seeds, where there are several). See which of the two, width or L0, moves it more. (Paper: Fig. 2, as contours.)", "name": "fig-vector-grid"}} tags=["remove-input"]
-grid_heat(measurement, "r2_per_dim", "R² per dimension")
 
 # %% [markdown]
 # ## What kind of linear map is it?
@@ -122,12 +119,8 @@ chapter.record("shares", measurement.linear_shares.to_dict("list"))
 share_table(measurement)
 
 # %% [markdown]
-# {numref}`fig-rank` asks how many directions the full map needs: the best map of each rank, on the live arrays.
-
-# %% mystnb={"figure": {"caption": "$R^2$ total, on held-out documents of the live arrays, of the best linear map of each rank (reduced-rank regression). See whether the curve flattens, and where: directions after that add little. (The paper has no such figure.)", "name": "fig-rank"}} tags=["remove-input"]
-rank_curve(x, error, train)
-
-# %% [markdown]
+# How many directions the full map needs, chapter {doc}`13_the_controls` asks.
+#
 # ## What could fool us
 
 # %% tags=["remove-input"]

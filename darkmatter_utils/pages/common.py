@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import pandas as pd
 
 from ..base.words import interval, percent, plain
@@ -96,27 +95,6 @@ def steps_table(*suites: Suite) -> Table:
         }
     frame = pd.DataFrame(columns).rename_axis("change per doubling of the width").reset_index()
     return Table(frame, dict.fromkeys(columns, str))
-
-
-def seeds_table(*suites: Suite) -> Table:
-    """What documents and what seeds add to the interval: one row a width and metric."""
-    rows = []
-    for suite in suites:
-        for column, width in enumerate(suite.widths):
-            spread = [np.log(r[:, column]).std() for r in (suite.documents_only, suite.replicates)]
-            rows.append(
-                {
-                    "part": NAMES[suite.metric],
-                    "width": width,
-                    "trained seeds": suite.seeds[column],
-                    "standard error, documents": spread[0],
-                    "documents and seeds": spread[1],
-                }
-            )
-    return Table(
-        pd.DataFrame(rows),
-        dict.fromkeys(("standard error, documents", "documents and seeds"), lambda v: percent(v, 1)),
-    )
 
 
 def left_out_table(missed: pd.DataFrame):

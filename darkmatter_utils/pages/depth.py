@@ -197,27 +197,6 @@ def step_chart(measurement, models: Nested):
     return _lines(frame, _names(models), charts.WIDTH, labels=0)
 
 
-def layer_steps(measurement, models: Nested):
-    """The same, one line a layer, one view a width of the depth suite; a sentence where there is none."""
-    views = []
-    for width, table in layers(measurement).groupby("width"):
-        rows = []
-        for row in table.itertuples():
-            for step in models.steps:
-                e = models.r2(row.id, step)
-                rows.append(
-                    {
-                        "at": step,
-                        "series": f"layer {row.layer}",
-                        "value": e.value,
-                        "low": e.low,
-                        "high": e.high,
-                    }
-                )
-        views.append(_lines(pd.DataFrame(rows), _names(models), 290, labels=-40, title=f"{width:,} latents"))
-    return charts.beside(*views) if views else Words(NO_DEPTH)
-
-
 def _names(models: Nested) -> dict[str, str]:
     """Steps as an axis shows them."""
     return {step: ("+ " if n else "") + SHORT.get(step, step) for n, step in enumerate(models.steps)}

@@ -12,9 +12,6 @@ from ..charts.tables import Words
 from ..claims.evidence import SHARES, shares_by_width
 from ..claims.rules import HALF
 from ..measurement.widths import width_suite
-from ..stats.fits import LinearMap
-from ..stats.metrics import r2_total
-from ..stats.moments import Moments
 
 
 def grid(measurement) -> pd.DataFrame:
@@ -42,27 +39,6 @@ def by_l0(measurement, metric: str, title: str):
         color="latents",
         x_title="L0 (active latents a token)",
         y_title=title,
-    )
-
-
-def grid_heat(measurement, metric: str, title: str):
-    """A metric on the grid of widths and target L0s."""
-    cells = grid(measurement)
-    if cells.empty:
-        return Words("*This study has no grid of widths and L0s.*")
-    cells = cells.assign(
-        width=cells["width"].astype(int), l0_target=cells["l0_target"].map("{:g}".format).astype(float)
-    )
-    cells["width"] = [f"{width:,}" for width in cells["width"]]
-    cells = cells.sort_values("l0_target", ascending=False, kind="stable")
-    return charts.heat(
-        cells,
-        "width",
-        "l0_target",
-        metric,
-        x_title="SAE width (latents)",
-        y_title="target L0",
-        value_title=title,
     )
 
 
@@ -101,21 +77,5 @@ def share_lines(measurement):
         "width",
         "r2",
         color="share",
-        y_title="R² total of the error",
-    )
-
-
-def rank_curve(x, error, train):
-    """R² total on held-out rows of the best linear map of each rank, fitted on the rows of `train`."""
-    moments = Moments(x.shape[1], x.shape[1]).update(x[train], error[train])
-    full = LinearMap.fit(moments)
-    ranks = sorted({0, x.shape[1], *(2**k for k in range(10) if 2**k < x.shape[1])})
-    r2 = [r2_total(error[~train], full.truncate(moments, rank)(x[~train])) for rank in ranks]
-    return charts.lines(
-        pd.DataFrame({"rank": ranks, "r2": r2}),
-        "rank",
-        "r2",
-        x_scale="linear",
-        x_title="rank of the map",
         y_title="R² total of the error",
     )

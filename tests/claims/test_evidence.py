@@ -95,7 +95,6 @@ def test_the_evidence_for_half_linear_is_the_table(nano):
 
 def test_a_study_without_a_grid_says_so(nano):
     assert isinstance(figures.by_l0(nano, "r2_per_dim", "R²"), Words)
-    assert isinstance(figures.grid_heat(nano, "r2_per_dim", "R²"), Words)
     assert training_curves(nano).empty
 
 
