@@ -9,155 +9,225 @@
 # %% [markdown]
 # # Token by token
 #
-# Do wide SAEs fail where narrow ones fail? {cite:t}`engels2025` predict the error norm of a wide SAE at a token,
-# $\lVert \mathrm{SaeError}(x) \rVert$, from that of a narrower one at the same token. (In this chapter the norm is not squared,
-# as in the paper's test.) The R² of that prediction is the share of the norm's variation over tokens that the two have in
-# common.
+# Do wide SAEs fail where narrow ones fail? {cite:t}`engels2025` predict the error norm of a wide SAE at a
+# token, $\lVert \mathrm{SaeError}(x) \rVert$, from that of a narrower one at the same token. (In this chapter
+# the norm is not squared, as in the paper's test.) The R² of that prediction is the share of the norm's
+# variation over tokens that the two have in common.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 pair = None  # the two SAEs of the live cell; None: the narrowest and the widest of the width suite
 contexts = 40  # how many contexts the gallery shows
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 import numpy as np
+import pandas as pd
 
-from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.claims.evidence import ends
+from darkmatter_utils import charts, measure, open_chapter
+from darkmatter_utils.base.values import Absent
+from darkmatter_utils.base.words import interval, percent, plain, span
+from darkmatter_utils.charts import Gallery, Table, Words, estimates
 from darkmatter_utils.claims.ledger import claim, unfit
 from darkmatter_utils.claims.verdicts import judged
-from darkmatter_utils.experiments.neighbours import oracle_pairs, same_evidence, width_pairs
-from darkmatter_utils.pages import width_pairs as pairs
+from darkmatter_utils.experiments.baselines import out_of_fold
+from darkmatter_utils.experiments.same_tokens import (
+    KINDS,
+    evidence,
+    levels,
+    mean,
+    same_tokens,
+    spread_contexts,
+    suite_ids,
+)
 from darkmatter_utils.pages.common import opening, rule_of
-from darkmatter_utils.pages.galleries import SCALE, Gallery, spread_contexts
-from darkmatter_utils.stats.metrics import r2_total
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
 measurement = measure(chapter.study)
-found, oracles = width_pairs(measurement), oracle_pairs(chapter.study)
-verdict = judged(chapter, 3, same_evidence(found), unfit=unfit(chapter.study))
-opening(3, verdict, chapter.study)
-
-# %% mystnb={"figure": {"caption": "$R^2$ between the error norms of two SAEs of the width suite at the same tokens, over the ratio of their widths (means over the pairs of one ratio; intervals carry documents and training seeds). At ratio 1 stand two trainings of one width that differ in the seed alone: what is lost there, no pair of widths can be asked to share. The other lines are the controls: the norms with what the norm of x, the position and the token say of them taken out of both; the same after the tokens of each document were shuffled, which leaves what documents share; and, beside a language model, oracle SAEs of a simulated world, which introduce no error. See how far the lines fall from ratio 1, and how far they stay above the shuffled one. (Paper: among Figs. 2 to 6, 11 and 12 of its first version.)", "name": "fig-ratio"}} tags=["remove-input"]
-pairs.ratio_chart(found, oracles)
+ids = suite_ids(measurement)
+shown = list(pair or (ids[0], ids[-1]))
+tokens = measurement.tokens[measurement.tokens["scored"]]
 
 # %% [markdown]
 # ## The idea: one SAE's error norm from another's
 #
-# `narrow` and `wide` hold the error norms of two SAEs at the same tokens, `size` holds $\lVert x \rVert$. Loud activations
-# leave large errors in every SAE, so `size` is first taken out of both: `rest` is what a line fitted to half of the documents
-# leaves. Then one rest is predicted from the other, and scored on the other half.
-
-# %% tags=["remove-input"]
-shown = list(pair or ends(measurement))
-tokens = measurement.tokens[measurement.tokens["scored"]]
-column = lambda name: np.sqrt(tokens[name].to_numpy(float))[:, None]
-narrow, wide, size = column(f"{shown[0]}:error"), column(f"{shown[1]}:error"), column("norm2")
-document = tokens["document"].to_numpy()
+# `narrow` and `wide` hold the error norms of two SAEs at the same tokens. Loud activations leave large errors
+# in every SAE, and so do some positions and some tokens. What these say of a norm is taken out of it first:
+# `rest` is what remains, and what two SAEs are then asked to share. Every prediction is made on documents that
+# were held out; a position or a token counts by the mean norm that it has in other documents, shrunk where
+# it is rare.
 
 # %%
-train = document % 2 == 0
+@chapter.idea
+def rest(norm, tokens):
+    size = tokens["norm2"]  # ‖x‖²
+    numbers = [np.sqrt(size), size]
+    labels = [tokens["position"], tokens["token"]]
+    return norm - out_of_fold(norm, tokens["fold"], numbers=numbers, labels=labels)
 
-def line(x, y):
-    return LinearMap.fit(Moments(1, 1).update(x[train], y[train]))(x)
+narrow, wide = (np.sqrt(tokens[f"{id}:error"].to_numpy()) for id in shown)
+r2 = lambda a, b: round(np.corrcoef(a, b)[0, 1] ** 2, 3)
+{"as they are": r2(narrow, wide), "the rest": r2(rest(narrow, tokens), rest(wide, tokens))}
 
-def rest(norm):
-    return norm - line(size, norm)
+# %% tags=["hide-input"]
+found = same_tokens(measurement, rest=rest)
+simulated = chapter.study.world or chapter.study.name == "nano"
+unlike = Absent("This study's own SAEs are simulated, or are too few, to be set beside simulated ones.")
+oracles = unlike if simulated else same_tokens(measure("world"), rest=rest)
+verdict = judged(chapter, 3, evidence(found), unfit=unfit(chapter.study))
+opening(3, verdict, chapter.study)
 
-r2 = {"as they are": r2_total(wide[~train], line(narrow, wide)[~train]),
-      "‖x‖ taken out": r2_total(rest(wide)[~train], line(rest(narrow), rest(wide))[~train])}
-{name: round(value, 3) for name, value in r2.items()}
+# %% tags=["hide-input"]
+#| label: fig-ratio
+#| caption: $R^2$ between the error norms of two SAEs of the suite at the same tokens, over the ratio of their
+#|   widths (means over pairs; 95% intervals over documents and training seeds; at ratio 1 two trainings of
+#|   one width). Taken out of both norms - the norm of x, position and token; the same with tokens shuffled
+#|   within documents; and for oracle SAEs, which introduce no error. (Paper: among Figs. 2 to 6, 11 and 12 of
+#|   its first version.)
+kinds = ["raw", "partial", "shuffled"]
+ratios = found["ratios"].query("kind in @kinds").assign(what=lambda t: t["kind"].map(KINDS))
+if oracles and found:
+    null = oracles["ratios"].query("kind == 'partial'")
+    ratios = pd.concat([ratios, null.assign(what="the same, simulated oracles")])
+charts.lines(
+    ratios, "ratio", "value", color="what", x_scale="log2", y_title="R² between error norms",
+    x_title="how many times wider the second SAE is (1: the same width, another seed)",
+    y_domain=(min(0.0, ratios["low"].min()) if found else 0.0, 1),
+)
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.glue("narrow", shown[0])
 chapter.glue("wide", shown[-1])
 chapter.glue("paper", claim(3).paper)
 for kind in ("raw", "partial", "shuffled", "rank", "added"):
-    chapter.record(f"pairs {kind}", found.table[found.table["kind"] == kind].drop(columns="kind").to_dict("list"))
-chapter.record("seed sd", found.seed_sd)
+    rows = found["pairs"].query("kind == @kind").drop(columns="kind")
+    chapter.record(f"pairs {kind}", rows.to_dict("list"))
+chapter.record("seed sd", dict(found["seeds"].to_numpy()))
 
 # %% [markdown]
-# Here {glue:text}`narrow` predicts {glue:text}`wide`. Over the whole study every document is held out once, and three
-# things are taken out of both norms: $\lVert x \rVert$ (with its square), the position, and the token, the last two as the
-# mean norm that they have in other documents, shrunk where they are rare. The paper makes the claim {glue:text}`paper`. In the table, *rank
-# correlation* compares the order of the tokens only, and *means of documents* compares one mean for each document.
+# Here {glue:text}`narrow` predicts {glue:text}`wide`. The figure shows all pairs of the width suite. The paper
+# makes the claim {glue:text}`paper`. In the table, *rank correlation* compares the order of the tokens only,
+# and *means of documents* compares one mean for each document.
 
-# %% tags=["remove-input"]
-pairs.ratio_table(found, "raw", "partial", "rank", "partial rank", "document")
+# %% tags=["hide-input"]
+def by_ratio(*kinds):
+    made = {KINDS[kind]: found["ratios"].query("kind == @kind") for kind in kinds}
+    first = made[KINDS[kinds[0]]]
+    ratio = ["1 (another seed)" if r == 1 else f"{r:g}" for r in first["ratio"]]
+    columns = {name: estimates(rows) for name, rows in made.items()}
+    return found and pd.DataFrame({"times wider": ratio, "pairs": first["pairs"].to_numpy()} | columns)
 
-# %% mystnb={"figure": {"caption": "$R^2$ between the error norms of every pair of widths: as they are (left), and with the norm of x, position and token taken out of both (right). Each cell is a mean over training seeds; on the diagonal are two seeds of one width, where there are several (the same SAE twice would be 1). See how fast it fades away from the diagonal, and what the right table takes from the left. (Paper: the heat map of its first version, among Figs. 2 to 6.)", "name": "fig-pairs"}} tags=["remove-input"]
-pairs.pair_heat(found, "raw", "partial", titles=("as they are", "taken out"))
+Table(by_ratio("raw", "partial", "rank", "partial rank", "document"))
 
-# %% tags=["remove-input"]
-pairs.seed_pair_words(found)
+# %% tags=["hide-input"]
+#| label: fig-pairs
+#| caption: $R^2$ between the error norms of every pair of widths, as they are (left) and with the norm of x,
+#|   position and token taken out of both (right). A cell is a mean over training seeds; on the diagonal are
+#|   two seeds of one width, where there are several. (Paper: the heat map of its first version, among Figs. 2
+#|   to 6.)
+def heat(kind, title):
+    rows = found["pairs"].query("kind == @kind").sort_values(["wide", "narrow"])
+    rows = rows.assign(narrow=rows["narrow"].map("{:,}".format), wide=rows["wide"].map("{:,}".format))
+    names = {"x_title": "narrower SAE (latents)", "y_title": "wider SAE", "value_title": title}
+    return charts.heat(rows, "narrow", "wide", "value", title=title, width=320, **names)
+
+charts.beside(heat("raw", "as they are"), heat("partial", "taken out"))
+
+# %% tags=["hide-input"]
+again, sd = mean(found, "partial", same=True), found["seeds"].set_index("kind")["sd"]["partial"]
+again and Words(
+    f"With everything taken out, two trainings of one width share {interval(again)}. Another seed moves an "
+    f"SAE's R² with any partner by a standard deviation of {plain(sd, 3)}; the intervals carry it."
+)
 
 # %% [markdown]
 # ## Which part of the error is it?
 #
-# The error has a linear part, predicted from $x$, and a nonlinear rest (chapter 04). Each part has a norm of its own at every token.
-# How well does the norm of either part carry over to another width?
+# The error has a linear part, predicted from $x$, and a nonlinear rest (chapter 04). Each part has a norm of
+# its own at every token. How well does the norm of either part carry over to another width?
 
-# %% tags=["remove-input"]
-pairs.ratio_table(found, "linear", "nonlinear", "partial")
+# %% tags=["hide-input"]
+Table(by_ratio("linear", "nonlinear", "partial"))
 
-# %% tags=["remove-input"]
-pairs.level_words(measurement)
+# %% tags=["hide-input"]
+level = levels(measurement).iloc[[0, -1]]
+parts = [
+    f"the mean norm of {part} goes from {plain(level[part].iloc[0])} to {plain(level[part].iloc[1])}"
+    for part in ("LinearError", "NonlinearError")
+]
+first, last = level["width"]
+Words(f"From {first:,} to {last:,} latents, {' and '.join(parts)} (in units of the root of the variance of x).")
 
 # %% [markdown]
-# The first version of the paper says more: that the norm of the narrow SAE's *nonlinear* error helps to predict the wide
-# one's error beyond the norm of its whole error. With $S_1$ the squares that a prediction from the error norm leaves on
-# held-out documents, and $S_2$ those left when $\lVert \mathrm{NonlinearError} \rVert$ is a second predictor,
-# {numref}`fig-added` shows $1 - S_2 / S_1$.
+# The first version of the paper says more: that the norm of the narrow SAE's *nonlinear* error helps to predict
+# the wide one's error beyond the norm of its whole error. With $S_1$ the squares that a prediction from the
+# error norm leaves on held-out documents, and $S_2$ those left when $\lVert \mathrm{NonlinearError} \rVert$ is
+# a second predictor, the gain is $1 - S_2 / S_1$.
 
-# %% mystnb={"figure": {"caption": "The share of the leftover squares that the norm of the narrower SAE's NonlinearError removes, beyond its error norm. On the diagonal: two seeds of one width. For the same SAE twice nothing is left over, and the share is not defined; such cells stay empty. See whether any pair of widths gains as much as the diagonal. (Paper: the second heat map of its first version, among Figs. 2 to 6; the final version no longer makes this claim.)", "name": "fig-added"}} tags=["remove-input"]
-pairs.pair_heat(found, "added", style=".1%")
-
-# %% tags=["remove-input"]
-pairs.added_words(found)
+# %% tags=["hide-input"]
+added, square, again = mean(found, "added"), mean(found, "added square"), mean(found, "added", same=True)
+share = lambda e: interval(e, lambda v: percent(v, 1))
+found and Words(
+    "On average over the pairs of widths, ‖NonlinearError‖ of the narrower SAE removes "
+    f"{share(added)} of what its error norm leaves of the wider one's"
+    f"{f'; for another seed of the same width, {share(again)}' if again else ''}. The square of the error norm "
+    f"in its place, a control for a bent relation, removes {share(square)}. (Paper: the second heat map of its "
+    "first version, among Figs. 2 to 6; the final version no longer makes this claim.)"
+)
 
 # %% [markdown]
 # ## Contexts to read
 #
-# The contexts below were not picked by hand. All contexts of full length are ordered by their mean error (over tokens, and
-# over the widths of the suite), and {glue:text}`shown contexts` are taken at equal steps from the smallest to the largest. Each shows its
-# first 100 scored tokens. Under a token there is one bar for each width, from the narrowest SAE on the left to the widest on the
-# right: its error norm in units of that SAE's own mean; a full bar is {glue:text}`full bar` times the mean or more, and the number is in
-# the tooltip. Bars that are all high, or all low, are agreement.
+# The contexts below were not picked by hand. All contexts of full length are ordered by their mean error (over
+# tokens, and over the widths of the suite), and {glue:text}`shown contexts` are taken at equal steps from the
+# smallest to the largest. Each shows its first 100 scored tokens. Under a token there is one bar for each
+# width, from the narrowest SAE on the left to the widest on the right: its error norm in units of that SAE's
+# own mean; a full bar is {glue:text}`full bar` times the mean or more, and the number is in the tooltip. Bars
+# that are all high, or all low, are agreement.
 
-# %% tags=["remove-input"]
-ids = pairs.suite_ids(measurement)
-chosen = spread_contexts(measurement, ids, count=contexts)
+# %% tags=["hide-input"]
+FULL = 2.0
+strips = spread_contexts(measurement, count=contexts)
+chosen = strips["context"].unique().tolist()
 chapter.glue("shown contexts", len(chosen))
-chapter.glue("full bar", f"{SCALE:g}")
+chapter.glue("full bar", f"{FULL:g}")
 chapter.record("contexts", chosen)
-Gallery(measurement, ids, chosen)
+words = "context {context}, document {document}: {level:.2f} times the mean error"
+strips["summary"] = [words.format(**row) for row in strips.to_dict("records")]
+widths = [name for name in strips.columns if name.replace(",", "").isdigit()]
+strips["shade"] = strips[widths].mean(axis=1) / 3
+Gallery(strips, "summary", shade="shade", bars=widths, scale=FULL, note="position", unfolded=1)
 
 # %% [markdown]
 # ## What could fool us
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 rule_of(3)
 
 # %% [markdown]
-# - **Loud tokens.** A large $\lVert x \rVert$ gives a large error to every SAE. It is taken out of both norms, with its square;
-#   a stronger bend than that would stay in.
-# - **Rare tokens.** The mean of a token seen a few times is mostly noise and is shrunk away; what such tokens have in common
-#   stays in the rest. It counts as agreement, and as the claim means it, it is: both fail on rare tokens.
-# - **Documents.** If only whole documents were hard or easy, shuffling their tokens would change nothing. The line of
-#   shuffled tokens in {numref}`fig-ratio` shows what that leaves.
+# - **Loud tokens.** A large $\lVert x \rVert$ gives a large error to every SAE. It is taken out of both norms,
+#   with its square; a stronger bend than that would stay in.
+# - **Rare tokens.** The mean of a token seen a few times is mostly noise and is shrunk away; what such tokens
+#   have in common stays in the rest. It counts as agreement, and as the claim means it, it is: both fail on
+#   rare tokens.
+# - **Documents.** If only whole documents were hard or easy, shuffling their tokens would change nothing. The
+#   line of shuffled tokens in {numref}`fig-ratio` shows what that leaves.
+# - **What agreement means.** An oracle SAE of a simulated world introduces no error: it lacks features, and a
+#   wide one lacks a subset of what a narrow one lacks. Two of them may agree as well. So agreement between
+#   widths does not tell *absent* features from error that the SAE adds; it says that the tokens are hard, not
+#   why.
 
-# %% tags=["remove-input"]
-pairs.oracle_words(oracles)
+# %% tags=["hide-input"]
+values = oracles["pairs"].query("kind == 'partial' and narrow != wide")["value"]
+oracles and Words(f"With everything taken out, the oracles' pairs of widths have an R² of {span(values)}.")
 
 # %% [markdown]
-# - **The ceiling.** Two trainings of one width are not equal either. How far a pair of widths falls short of ratio 1 in
-#   {numref}`fig-ratio` is what the difference in width costs.
+# - **The ceiling.** Two trainings of one width are not equal either. How far a pair of widths falls short of
+#   ratio 1 in {numref}`fig-ratio` is what the difference in width costs.
 #
 # ## Exercise
 #
-# Run this chapter with `pair` set to two seeds of one width, such as `["w128-l0-8", "w128-l0-8-seed1"]`. How much of the
-# visible cell's R² is left when $\lVert x \rVert$ is taken out? Then open the last context of the gallery: what are the
+# Run this chapter with `pair` set to two seeds of one width, such as `["w128-l0-8", "w128-l0-8-seed1"]`. How
+# much of the visible cell's R² is left in the rest? Then open the last context of the gallery: what are the
 # tokens on which every width fails?
 
 # %% tags=["remove-input"]

@@ -12,6 +12,7 @@ tooltips. Of a frame that is `Absent` they, and a table, show the reason.
 from __future__ import annotations
 
 from .curves import by_position, lines, power_law, stacked_breakdown
+from .gallery import Gallery
 from .rows import beside, forest, heat, panels, scatter
 from .strip import context_strip
 from .tables import Folded, Html, Table, Words, estimates
@@ -21,6 +22,7 @@ from .vegalite import MIME, VegaLiteRenderer, html, render, write_script
 __all__ = [
     "HEIGHT",
     "Folded",
+    "Gallery",
     "Html",
     "Table",
     "Words",

@@ -52,6 +52,22 @@ def least_squares(regressors, target, test) -> np.ndarray:
     return level + scaled[test] @ weight
 
 
+def out_of_fold(target, fold, *, numbers=(), labels=()) -> np.ndarray:
+    """What is known of a token says of a target [token] by least squares, fitted on the other folds.
+
+    numbers: columns [token] that count as they are; labels: columns whose values are names (a token, a
+    position), each of which counts by its mean target in other folds (`LabelMeans`).
+    """
+    target, fold = np.asarray(target, float), np.unique(fold, return_inverse=True)[1]
+    means = [LabelMeans(target, label, fold) for label in labels]
+    predicted = np.empty_like(target)
+    for out in range(fold.max() + 1):
+        test = fold == out
+        known = np.column_stack([*numbers, *(mean.without(out) for mean in means)])
+        predicted[test] = least_squares(known, target, test)
+    return predicted
+
+
 class LabelMeans:
     """The mean target of every label (a token, a position) in other folds, shrunk towards the mean of all.
 

@@ -10,30 +10,29 @@ from sklearn.linear_model import LinearRegression
 
 from darkmatter_utils import measure
 from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.charts import Gallery
 from darkmatter_utils.claims.ledger import judge
 from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY
-from darkmatter_utils.experiments.neighbours import (
+from darkmatter_utils.experiments.baselines import out_of_fold
+from darkmatter_utils.experiments.same_tokens import (
     KINDS,
     Grams,
-    _compute,
-    _spread,
     correlation,
-    residuals,
-    same_evidence,
+    evidence,
+    levels,
+    mean,
+    pairs,
+    same_tokens,
+    seed_spread,
     shuffled_within,
-    width_pairs,
+    spread_contexts,
 )
-from darkmatter_utils.pages.galleries import Gallery, bars, relative_norms, spread_contexts
-from darkmatter_utils.pages.width_pairs import (
-    added_words,
-    level_words,
-    oracle_words,
-    pair_heat,
-    ratio_chart,
-    ratio_table,
-    seed_pair_words,
-    suite_ids,
-)
+
+
+def rest(norm, tokens):
+    """What chapter 06 takes out of a norm."""
+    size, labels = tokens["norm2"], [tokens["position"], tokens["token"]]
+    return norm - out_of_fold(norm, tokens["fold"], numbers=[np.sqrt(size), size], labels=labels)
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +101,8 @@ def known(shared, *, n=8000, seed=0):
 
 @pytest.mark.parametrize("shared", [0.0, 0.6, 1.0])
 def test_what_is_taken_out_is_what_all_saes_have_in_common(shared):
-    made = _compute(known(shared), ["s", "t"])
-    found = made["pairs"].set_index("kind")["value"]
+    made, replicates = pairs(known(shared), ["s", "t"], rest)
+    found = made.set_index("kind")["value"]
     assert list(found.index) == list(KINDS)
     # var = 2 (common) + 1 (own): the correlation of the norms is (2 + shared) / 3, that of the rests is
     # `shared`.
@@ -113,15 +112,14 @@ def test_what_is_taken_out_is_what_all_saes_have_in_common(shared):
     assert abs(found["shuffled"]) < 0.01
     # Where one norm is the other's, nothing is left over and no share of it can be removed.
     assert np.isnan(found["added"]) if shared == 1 else abs(found["added"]) < 0.01
-    draws = made["replicates"].to_numpy()[made["pairs"]["kind"].eq("partial").argmax()]
+    draws = replicates[made["kind"].eq("partial").argmax()]
     assert draws.mean() == pytest.approx(found["partial"], abs=0.02) and draws.std() < 0.03
 
 
 def test_nothing_simple_is_left_in_a_residual():
     tokens = known(0.5).tokens
-    fold = tokens["fold"].to_numpy()
-    rest = residuals(np.sqrt(tokens["s:error"].to_numpy()), tokens, fold, 5)
-    assert abs(np.corrcoef(rest, tokens["norm2"])[0, 1]) < 0.02 and rest.var() == pytest.approx(1, abs=0.06)
+    left = rest(np.sqrt(tokens["s:error"].to_numpy()), tokens)
+    assert abs(np.corrcoef(left, tokens["norm2"])[0, 1]) < 0.02 and left.var() == pytest.approx(1, abs=0.06)
 
 
 def test_the_spread_between_seeds_is_found():
@@ -133,28 +131,42 @@ def test_the_spread_between_seeds_is_found():
         for b in effect
         if a[0] < b[0]
     ]
-    assert _spread(pd.DataFrame(rows)) == pytest.approx(0.05, rel=0.3)
+    assert seed_spread(pd.DataFrame(rows)) == pytest.approx(0.05, rel=0.3)
 
 
-def test_pairs_of_nano_in_words_tables_and_charts(nano):
-    found = width_pairs(nano)
-    assert sorted(found.estimates("partial")) == ["16 and 32", "16 and 64", "32 and 64"]
-    assert found.by_ratio("raw")[["ratio", "pairs"]].to_numpy().tolist() == [[2, 2], [4, 1]]
-    for row in found.rows("partial").itertuples():
-        assert row.low < row.value < row.high
-    assert (found.rows("raw")["value"].to_numpy() < 1).all()
-    assert judge(3, **same_evidence(found)).numbers["pairs"] == 3
-    assert "times wider" in repr(ratio_table(found, "raw", "rank"))
-    for chart in (ratio_chart(found, None), pair_heat(found, "raw", "partial"), pair_heat(found, "added")):
-        assert chart.to_dict()
-    assert "from several seeds" in seed_pair_words(found) and "seed of the same" not in added_words(found)
-    assert "oracle" in oracle_words(None) and "16 to 64 latents" in level_words(nano)
+def test_pairs_of_nano_and_what_the_rule_takes(nano):
+    found = same_tokens(nano, rest=rest)
+    numbers = evidence(found)
+    assert sorted(numbers["partial"]) == ["16 and 32", "16 and 64", "32 and 64"] and numbers["seeds"] is None
+    raw = found["ratios"].query("kind == 'raw'")
+    assert raw[["ratio", "pairs"]].to_numpy().tolist() == [[2, 2], [4, 1]]
+    table = found["pairs"].query("kind == 'partial'")
+    assert (table["low"] < table["value"]).all() and (table["value"] < table["high"]).all()
+    assert (found["pairs"].query("kind == 'raw'")["value"] < 1).all()
+    assert judge(3, **numbers).numbers["pairs"] == 3
+    assert mean(found, "raw").value == pytest.approx(raw["value"] @ raw["pairs"] / 3)
+    assert "several seeds" in mean(found, "raw", same=True).reason and list(levels(nano)["width"]) == [
+        16,
+        32,
+        64,
+    ]
+
+
+def test_what_is_taken_out_is_the_chapters_to_say(nano):
+    """Editing the idea changes the pairs that the figures draw and the numbers that the rule takes."""
+    found, plain = same_tokens(nano, rest=rest), same_tokens(nano, rest=lambda norm, tokens: norm)
+    kind = lambda of, name: of["pairs"].query("kind == @name")["value"].to_numpy()
+    assert kind(plain, "partial") == pytest.approx(kind(plain, "raw"), rel=1e-9)
+    assert (kind(plain, "partial") > kind(found, "partial")).all()
+    assert (kind(plain, "raw") == kind(found, "raw")).all()
+    values = [[e.value for e in evidence(of)["partial"].values()] for of in (found, plain)]
+    assert (np.array(values[1]) > values[0]).all()
 
 
 def test_oracles_that_introduce_nothing_agree_too():
-    found = width_pairs(measure("world"))
-    assert found.rows("partial")["low"].min() > 0.2 and found.rows("shuffled")["value"].max() < 0.2
-    assert "introduce no error" in oracle_words(found)
+    found = same_tokens(measure("world"), rest=rest)["pairs"].query("narrow != wide")
+    assert found.query("kind == 'partial'")["low"].min() > 0.2
+    assert found.query("kind == 'shuffled'")["value"].max() < 0.2
 
 
 def e(value, half=0.02):
@@ -177,18 +189,19 @@ def test_wider_saes_fail_on_the_same_tokens(partial, shuffled, word):
 
 
 def test_contexts_are_spread_over_the_range_of_errors(nano):
-    ids = suite_ids(nano)
-    chosen = spread_contexts(nano, ids, count=7)
-    tokens = nano.tokens[nano.tokens["scored"]]
-    level = pd.Series(relative_norms(tokens, ids).mean(axis=1)).groupby(tokens["context"].to_numpy()).mean()
-    assert len(set(chosen)) == 7 and level[chosen].is_monotonic_increasing
-    assert level[chosen[0]] == level.min() and level[chosen[-1]] == level.max()
-    assert spread_contexts(nano, ids, count=7) == chosen
+    chosen = spread_contexts(nano, count=7)
+    level = chosen.drop_duplicates("context").set_index("context")["level"]
+    assert len(level) == 7 and level.is_monotonic_increasing
+    every = spread_contexts(nano, count=10_000).drop_duplicates("context")["level"]
+    assert level.iloc[0] == every.min() and level.iloc[-1] == every.max()
+    pd.testing.assert_frame_equal(spread_contexts(nano, count=7), chosen)
 
 
 def test_a_gallery_is_light_and_shows_every_width_under_every_token(nano):
-    ids = suite_ids(nano)
-    html = Gallery(nano, ids, spread_contexts(nano, ids), shown=20)._repr_html_()
+    frame = spread_contexts(nano, shown=20).assign(shade=0.5)
+    html = Gallery(frame, "context", shade="shade", bars=["16", "32", "64"], unfolded=1)._repr_html_()
     assert html.count("<details") == 40 and html.count("<details open") == 1 and len(html) < 150_000
     assert html.count("<i>") == 40 * 20
-    assert bars([0, 0.3, 1, 5]) == "▁▂▅█"
+    one = pd.DataFrame({"a": [0], "b": [0.3], "c": [1], "d": [5], "text": "<x", "fold": "f"})
+    html = Gallery(one, "fold", shade="a", bars=list("abcd"), note="fold")._repr_html_()
+    assert "▁▂▅█" in html and "&lt;x" in html and 'title="f: 0.0 0.3 1.0 5.0"' in html
