@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..decomposition import shares
 from ..measurement.scaling import fit_floor, left_out, per_doubling, steps
 from ..measurement.widths import WIDTHS, one_l0, suite_l0, suite_rows, width_suite
 from . import questions, rules
@@ -35,28 +36,15 @@ def _half_linear(measurement) -> dict:
     strict, paper = (
         by_width(measurement, frame, "r2_per_dim") for frame in (measurement.saes, measurement.paper)
     )
-    shares = rescaled(measurement)
-    full, after = (by_width(measurement, shares, name) for name in ("full", "after"))
+    undone = rescaled(measurement)
+    full, after = (by_width(measurement, undone, name) for name in ("full", "after"))
     kept = {width: after[width] / full[width] if full[width] > 0 else 0.0 for width in full}
     return {"r2": suite.estimates(), "kept": kept, "split": {w: strict[w] - paper[w] for w in strict}}
 
 
 def rescaled(measurement) -> pd.DataFrame:
-    """The linear shares of every SAE, with shrinkage undone: `scale`, the s that makes s·Sae(x) plus a
-    constant fit x best, and `after`, R² total of the error of that reconstruction.
-
-    In units of the variance of x, with v that of the error and g = cov(x, e) (from the R² of the gain, g²/v;
-    taken as positive): s = (1 − g) / (1 − 2g + v), the rescaled error has the variance 1 − (1 − g)² / (1 − 2g
-    + v), and what a linear map leaves of it is s² times what it left before.
-    """
-    table = measurement.linear_shares.merge(measurement.saes[["id", "fvu"]], on="id")
-    v = table["fvu"] * (1 - table["mean"])
-    g = np.sqrt(table["gain"].clip(lower=0) * v)
-    kept = (1 - 2 * g + v).clip(lower=1e-12)
-    scale = (1 - g) / kept
-    spread = 1 - (1 - g) ** 2 / kept
-    after = 1 - scale**2 * v * (1 - table["full"]) / spread.clip(lower=1e-12)
-    return table.assign(scale=scale, after=after.where(spread > 1e-9, 0.0))
+    """The linear shares of every SAE, with shrinkage undone: `shares.rescaled`."""
+    return shares.rescaled(measurement.linear_shares.merge(measurement.saes[["id", "fvu"]], on="id"))
 
 
 def _constant(measurement, null) -> dict:

@@ -55,6 +55,24 @@ def linear_shares(first: FirstPass, ids: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rescaled(table: pd.DataFrame) -> pd.DataFrame:
+    """Shrinkage undone: `linear_shares` with its ``fvu``, and for s·Sae(x) plus a constant, the s of least
+    squares, two columns more: ``scale``, s, and ``after``, R² total of the error of that reconstruction.
+
+    In units of the variance of x, with v that of the error and g = cov(x, e): s = (1 − g) / (1 − 2g + v), so
+    g = (s (1 + v) − 1) / (2s − 1), negative where the SAE writes too much. The rescaled error has the
+    variance 1 − s (1 − g), and what a linear map leaves of it is s² times what it left before. At s = ½ any g
+    has v = 1, and |g| is taken from the R² of the gain, g²/v.
+    """
+    s, v = table["best_factor"].fillna(0.0), table["fvu"] * (1 - table["mean"])
+    half = (2 * s - 1).abs() < 1e-6
+    g = (s * (1 + v) - 1) / (2 * s - 1).where(~half, 1.0)
+    g = g.where(~half, np.sqrt(table["gain"].clip(lower=0) * v))
+    spread = 1 - s * (1 - g)
+    after = 1 - s**2 * v * (1 - table["full"]) / spread.clip(lower=1e-12)
+    return table.assign(scale=s, after=after.where(spread > 1e-9, 0.0))
+
+
 def _gain(moments: Moments, basis: torch.Tensor) -> LinearMap:
     gain = torch.trace(moments.xy) / torch.trace(moments.xx)
     return _centred(moments, gain * torch.eye(len(moments.xx), dtype=torch.float64, device=moments.xx.device))
