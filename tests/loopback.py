@@ -32,6 +32,15 @@ class Hub:
         return kind if times else ""
 
 
+def listed(name, data):
+    """A file as the hub lists it: a large one by its sha256, a small one by its sha1 as Git has it."""
+    found = {"type": "file", "path": name, "size": len(data)}
+    if name.endswith((".npz", ".safetensors")):
+        large = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 1}
+        return found | {"oid": "0" * 40, "lfs": large}
+    return found | {"oid": hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()}
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     hub: Hub
@@ -60,27 +69,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "RepoNotFound", "Repository not found")
         files = self.hub.files[repository]
         if api:
-            listed = [
-                {
-                    "rfilename": name,
-                    "size": len(data),
-                    **(
-                        {
-                            "lfs": {
-                                "sha256": hashlib.sha256(data).hexdigest(),
-                                "size": len(data),
-                                "pointerSize": 1,
-                            }
-                        }
-                        if name.endswith((".npz", ".safetensors"))
-                        else {}
-                    ),
-                }
-                for name, data in files.items()
-            ]
-            return self.send(
-                json.dumps({"id": repository, "sha": COMMIT, "siblings": listed}).encode(), {}, body
-            )
+            found = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+            if "/tree/" in path:
+                found = [listed(name, data) for name, data in files.items()]
+            return self.send(json.dumps(found).encode(), {}, body)
         name = path.partition("/resolve/")[2].partition("/")[2]
         if name not in files:
             return self.refuse(404, "EntryNotFound", "Entry not found")

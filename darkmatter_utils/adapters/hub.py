@@ -1,186 +1,261 @@
-"""Files of the Hugging Face hub: asked for, downloaded so that a cut-off download goes on, checked, kept in
-its cache.
+"""Where the files of a model or an SAE are: a folder, or a name on the Hugging Face hub, brought here.
 
-``HF_ENDPOINT``, ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``HF_TOKEN`` mean what they mean to the
-hub's own library. A file is trusted once its size, and its sha256 where the hub gives one, are the hub's.
+A model:  a transformers folder, ``owner/name``, or a short name of `MODELS`; ``@REVISION`` may follow.
+An SAE:   a folder of one of `formats.known`, SAELens' ``release/id``, or ``owner/repository/folder``;
+``@REVISION`` may follow.
+
+The hub's own library downloads, goes on where it was cut off, and keeps; ``HF_ENDPOINT``, ``HF_HOME``,
+``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``HF_TOKEN`` mean what they mean to it.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import functools
+import importlib.util
 import os
 import textwrap
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-from ..base.cache import cache_folder, sha256
-from ..base.errors import BadInput
+import yaml
+from huggingface_hub import HfApi, errors, get_cached_repo_tree, snapshot_download
 
+from ..base.cache import sha256
+from ..base.errors import BadInput, nearest
+from ..base.words import readable
+from . import formats
 
-@dataclass(frozen=True)
-class Remote:
-    """A repository's wanted files as the hub lists them."""
-
-    repository: str
-    kind: str
-    """model or dataset."""
-    commit: str
-    files: dict[str, int]
-    """Name → bytes."""
-    digests: dict[str, str]
-    """Name → sha256, of the large ones."""
-
-    def missing(self) -> dict[str, int]:
-        """Files that are not in the cache yet, and their bytes."""
-        return {name: size for name, size in self.files.items() if _kept(self, name) is None}
-
-
-def cache() -> Path:
-    """The hub's cache folder."""
-    home = (
-        os.environ.get("HF_HOME")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    )
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-
-
-def offline() -> bool:
-    """Whether the hub may not be asked."""
-    return any(
-        os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
-        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    )
-
-
-def remote(
-    repository: str, *, wanted: Iterable[str], revision: str | None = None, kind: str = "model"
-) -> Remote:
-    """What the hub lists of a repository's files that match a pattern of ``wanted``.
-
-    Raises BadInput, saying what to do, for a repository, revision or files that are not there, one that needs
-    permission, and a hub that cannot be reached. Cost: one request.
-    """
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
-    try:
-        info = api.repo_info(
-            repository, repo_type=kind, revision=revision, files_metadata=True, timeout=_seconds()
-        )
-    except Exception as error:
-        raise _said(error, repository, revision) from None
-    listed = {sibling.rfilename: sibling for sibling in info.siblings}
-    names = [name for name in listed if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
-    if not names:
-        raise BadInput(
-            f"{repository} has no {' or '.join(wanted)} at {revision or 'its newest revision'}; "
-            f"it has {few(sorted(listed))}"
-        )
-    digests = {name: listed[name].lfs.sha256 for name in names if listed[name].lfs}
-    return Remote(repository, kind, info.sha, {name: listed[name].size or 0 for name in names}, digests)
-
-
-def folder(
-    repository: str,
-    *,
-    wanted: Iterable[str],
-    revision: str | None = None,
-    kind: str = "model",
-    progress: Callable[[str], None] | None = None,
-) -> Path:
-    """The snapshot of a repository with the files that match ``wanted``, downloaded where they are not in the
-    cache.
-
-    What was fetched and checked before is not asked for again (give a revision for another); where the hub
-    cannot be reached, what is in the cache is taken. Raises BadInput as `remote` does, and for a file that
-    does not arrive or is damaged.
-    """
-    wanted = tuple(wanted)
-    kept = snapshot(repository, revision=revision, kind=kind)
-    if kept and (offline() or sealed(kept, wanted)):
-        return kept
-    try:
-        there = remote(repository, wanted=wanted, revision=revision, kind=kind)
-    except Unreachable:
-        if kept and _any(kept, wanted):
-            return kept
-        raise
-    found = fetch(there, progress=progress, wanted=wanted)
-    ref = cache() / _cached(repository, kind) / "refs" / (revision or "main")
-    if ref.name != there.commit:  # so that the same name is found without the hub
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        ref.write_text(there.commit)
-    return found
-
-
-def fetch(
-    there: Remote, *, wanted: tuple[str, ...] = (), progress: Callable[[str], None] | None = None
-) -> Path:
-    """Download what is missing and check it against the hub's sizes and digests; the snapshot's folder.
-
-    A file that is damaged is removed, so that the same command fetches it anew.
-    """
-    from huggingface_hub import hf_hub_download
-
-    tell, missing = progress or (lambda line: None), there.missing()
-    for number, (name, size) in enumerate(there.files.items(), 1):
-        if name in missing:
-            tell(
-                f"download: {there.repository}, file {number} of {len(there.files)}, {name}, {readable(size)}"
-            )
-        try:
-            path = Path(
-                hf_hub_download(
-                    there.repository,
-                    name,
-                    repo_type=there.kind,
-                    revision=there.commit,
-                    cache_dir=cache(),
-                    endpoint=os.environ.get("HF_ENDPOINT"),
-                    etag_timeout=_seconds(),
-                )
-            )
-        except Exception as error:
-            raise _said(error, there.repository, there.commit, file=name) from None
-        _check(path, there, name)
-    found = cache() / _cached(there.repository, there.kind) / "snapshots" / there.commit
-    _seal(found, wanted)
-    return found
-
-
-def snapshot(repository: str, *, revision: str | None = None, kind: str = "model") -> Path | None:
-    """The folder of a revision (a commit or a branch) in the cache, or None."""
-    home = cache() / _cached(repository, kind)
-    named = revision or "main"
-    ref = home / "refs" / named
-    commit = ref.read_text().strip() if ref.is_file() else named
-    found = home / "snapshots" / commit
-    if not found.is_dir() and revision is None and (home / "snapshots").is_dir():
-        only = [path for path in (home / "snapshots").iterdir() if path.is_dir()]
-        found = only[0] if len(only) == 1 else found
-    return found if found.is_dir() else None
-
-
-def readable(size: float) -> str:
-    """Bytes for people."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1000
-    raise AssertionError
+MODELS = {
+    "gpt2": "openai-community/gpt2",
+    "gpt2-small": "openai-community/gpt2",
+    "gemma-2-2b": "google/gemma-2-2b",
+    "gemma-2-9b": "google/gemma-2-9b",
+    "llama-3.1-8b": "meta-llama/Llama-3.1-8B",
+}
+"""Short names of models; any other name is the hub's own."""
+WEIGHTS = ["*.json", "*.safetensors", "*.model", "*.txt"]
+"""Files of a model that are needed."""
+AWAY = {"HTTPError", "TransportError", "TimeoutException", "OfflineModeIsEnabled", "ConnectionError"}
+"""What the hub's library raises where it gets no answer."""
 
 
 class Unreachable(BadInput):
     """The hub gave no answer."""
 
 
-def _said(error: Exception, repository: str, revision: str | None, file: str | None = None) -> BadInput:
-    """What the hub's library raised, as one line that says what to do."""
-    from huggingface_hub import errors
+def model_folder(name: str, *, progress: Callable[[str], None] | None = None) -> Path:
+    """The folder of a model's files, downloaded if ``name`` is no folder here. Raises BadInput as `folder`
+    does."""
+    if (here := _here(name)) is not None:
+        if not (here / "config.json").is_file():
+            raise BadInput(
+                f"model {name}: {'that folder' if here.is_dir() else 'there is no such folder; a model'} "
+                f"{'has no' if here.is_dir() else 'is a transformers folder with'} config.json"
+            )
+        return here
+    repository, revision = model_name(name)
+    found = folder(repository, WEIGHTS, revision, progress=progress)
+    if not list(found.glob("*.safetensors")):
+        raise BadInput(
+            f"{repository} has no weights in safetensors in {found.name}; give a folder that has them"
+        )
+    return found
 
+
+def model_name(name: str) -> tuple[str, str | None]:
+    """(repository, revision) that a model's name stands for."""
+    plain, revision = _revision(name)
+    return MODELS.get(plain.lower(), plain), revision
+
+
+def sae_folder(name: str, *, progress: Callable[[str], None] | None = None) -> Path:
+    """The folder of an SAE's files, downloaded if ``name`` is no folder here.
+
+    Raises BadInput for an unknown release or id, naming the nearest, and as `folder` does.
+    """
+    if (here := _here(name)) is not None:
+        if not here.exists():
+            has = _some(path.name for path in here.parent.glob("*"))
+            raise BadInput(f"SAE {name}: there is no such file or folder; {here.parent} has {has}")
+        return here
+    repository, inside, revision = sae_name(name)
+    wanted = _sae_files(inside)
+    if inside.endswith((".npz", ".safetensors", ".json")):
+        inside, wanted = inside.rpartition("/")[0], [inside]
+    return folder(repository, wanted, revision, progress=progress) / inside
+
+
+def _sae_files(inside: str) -> list[str]:
+    """Files of an SAE's folder that are needed, whatever its format."""
+    files = [file for format in formats.known().values() for file in (*format.FILES, *format.MORE)]
+    return [f"{inside}/{file}" if inside else file for file in files]
+
+
+def sae_name(name: str) -> tuple[str, str, str | None]:
+    """(repository, folder in it, revision) that an SAE's name stands for, by SAELens' list of releases."""
+    plain, revision = _revision(name)
+    release, _, id = plain.partition("/")
+    found = releases()
+    if about := found.get(release):
+        paths = {sae["id"]: sae.get("path") or sae["id"] for sae in about["saes"]}
+        if not id:
+            raise BadInput(f"{release} has {len(paths)} SAEs; give one, e.g. {release}/{next(iter(paths))}")
+        if id not in paths:
+            raise BadInput(f"{release} has no SAE '{id}'; {nearest(id, paths)}")
+        kind = about.get("conversion_func")
+        if not any(kind in format.RELEASES for format in formats.known().values()):
+            raise BadInput(
+                f"{release} is in a format that only SAELens reads ({kind}); save it once with "
+                f"SAE.from_pretrained('{release}', '{id}').save_model(FOLDER) and give that folder"
+            )
+        owner, repository, *within = about["repo_id"].split("/")
+        return f"{owner}/{repository}", "/".join([*within, paths[id]]), revision
+    owner, repository, *inside = [*plain.split("/"), ""][: max(3, plain.count("/") + 1)]
+    if not repository:
+        raise BadInput(
+            f"no SAE at {name}: there is no such file or folder, nor a release of that name in SAELens; "
+            f"{nearest(plain, found)}"
+        )
+    return f"{owner}/{repository}", "/".join(part for part in inside if part), revision
+
+
+def pinned(name: str, folder: str) -> str:
+    """A model's or SAE's name with the revision that its folder holds: NAME@COMMIT; a local folder's is its
+    name."""
+    parts = Path(folder).parts
+    if _here(name) is not None or "snapshots" not in parts:
+        return name
+    return f"{_revision(name)[0]}@{parts[parts.index('snapshots') + 1]}"
+
+
+def _here(name: str) -> Path | None:
+    path = Path(name).expanduser()
+    beside = path.parent != Path() and path.parent.is_dir()  # a folder whose last part is mistyped
+    if path.exists() or path.is_absolute() or name.startswith(".") or beside:
+        return path
+    return None
+
+
+def _revision(name: str) -> tuple[str, str | None]:
+    plain, _, revision = name.partition("@")
+    return plain.strip("/"), revision or None
+
+
+def _some(names) -> str:
+    return textwrap.shorten(", ".join(sorted(names)) or "no file", 200)
+
+
+@functools.cache
+def releases() -> dict[str, dict]:
+    """SAELens' list of releases: repo_id, model, saes (id, path, l0). Read from its file, without importing
+    it."""
+    path = Path(importlib.util.find_spec("sae_lens").origin).parent / "pretrained_saes.yaml"
+    return yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def cache() -> Path:
+    """The hub's cache folder."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home) / "hub")
+
+
+def offline() -> bool:
+    """Whether the hub may not be asked."""
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
+
+
+def downloads(model: str, sae: str) -> dict[str, dict[str, int]]:
+    """What would have to be downloaded for a model and an SAE: repository → file → bytes.
+
+    Raises BadInput as `folder` does. Cost: some requests for each that is not a folder or here already.
+    """
+    asked = []
+    if _here(model) is None:
+        repository, revision = model_name(model)
+        asked.append((repository, WEIGHTS, revision))
+    if _here(sae) is None:
+        repository, inside, revision = sae_name(sae)
+        asked.append((repository, _sae_files(inside), revision))
+    return {repository: files for repository, *how in asked if (files := missing(repository, *how))}
+
+
+def missing(repository: str, wanted: list[str], revision: str | None) -> dict[str, int]:
+    """The files that match a pattern of ``wanted`` and are not in the cache yet, and their bytes.
+
+    What was fetched before is not asked for again (give a revision for another); where the hub cannot be
+    reached, what is in the cache has to do. Raises BadInput, saying what to do, for a repository, revision or
+    files that are not there, one that needs permission, and a hub that cannot be reached.
+    """
+    kept = _snapshot(repository, wanted, revision, local_files_only=True)
+    matches = lambda names: any(fnmatch.filter(names, pattern) for pattern in wanted)
+    try:
+        tree = [file.path for file in get_cached_repo_tree(repository, revision=revision, cache_dir=cache())]
+    except errors.CachedRepoTreeNotFoundError:  # not fetched by this library: some of it may be missing
+        tree = []
+    if kept is not None and (offline() or matches(tree)):
+        return {}
+    try:
+        files = _snapshot(repository, wanted, revision, dry_run=True)
+    except Unreachable:
+        if kept is not None and matches([path.relative_to(kept).as_posix() for path in kept.rglob("*")]):
+            return {}
+        raise
+    if not files:
+        has = HfApi(endpoint=os.environ.get("HF_ENDPOINT")).list_repo_files(repository, revision=revision)
+        raise BadInput(
+            f"{repository} has no {' or '.join(wanted)} at {revision or 'its newest revision'}; it has "
+            f"{_some(has)}"
+        )
+    return {file.filename: file.file_size or 0 for file in files if file.will_download}
+
+
+def folder(repository: str, wanted: list[str], revision: str | None, *, progress=None) -> Path:
+    """A repository's snapshot with the files that match a pattern of ``wanted``, downloaded where need be.
+
+    Raises BadInput as `missing` does, and for a file that does not arrive or is damaged.
+    """
+    files, tell = missing(repository, wanted, revision), progress or (lambda line: None)
+    for number, (name, size) in enumerate(files.items(), 1):
+        tell(f"download: {repository}, file {number} of {len(files)}, {name}, {readable(size)}")
+    local = None if files else _snapshot(repository, wanted, revision, local_files_only=True)
+    found = local or _snapshot(repository, wanted, revision)
+    for name in files:
+        _check(found / name, repository, name)
+    return found
+
+
+def _snapshot(repository: str, wanted: list[str], revision: str | None, **how):
+    """`snapshot_download`, its errors as lines that say what to do; None for a snapshot that is not here."""
+    where = dict(cache_dir=cache(), endpoint=os.environ.get("HF_ENDPOINT"))
+    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", 10))
+    try:
+        found = snapshot_download(
+            repository, revision=revision, allow_patterns=wanted, etag_timeout=seconds, **where, **how
+        )
+    except Exception as error:
+        if how.get("local_files_only") and isinstance(error, errors.LocalEntryNotFoundError):
+            return None
+        raise _said(error.__cause__ or error, repository, revision) from None
+    return found if how.get("dry_run") else Path(found)
+
+
+def _check(path: Path, repository: str, name: str) -> None:
+    """BadInput, and the file goes, unless it is the hub's: the cache calls a large one by its sha256."""
+    digest = Path(os.readlink(path)).name if path.is_symlink() else ""
+    if len(digest) == 64 and sha256(path) != digest:
+        path.resolve().unlink()
+        path.unlink()
+        raise BadInput(
+            f"{name} of {repository} has another sha256 than the hub says (checksum mismatch): it is "
+            "damaged and was removed; give the same command again"
+        )
+
+
+def _said(error: Exception, repository: str, revision: str | None) -> BadInput:
+    """What the hub's library raised, as one line that says what to do."""
     where = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    what = f"{file} of {repository}" if file else repository
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError) or status in (401, 403) and "gated" in str(error).lower():
         return BadInput(
@@ -189,110 +264,36 @@ def _said(error: Exception, repository: str, revision: str | None, file: str | N
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return BadInput(f"{repository} has no revision '{revision}' at {where}; leave it out for the newest")
-    if isinstance(error, (errors.HFValidationError,)):
+    if isinstance(error, errors.HFValidationError):
         return BadInput(f"'{repository}' is neither a folder here nor a name on the hub (owner/name)")
-    if status == 401 and not isinstance(error, errors.EntryNotFoundError):
+    if status == 401:
         return BadInput(
-            f"{where} has no {what} that you may read (401): check the name; if it is private or "
-            f"gated, log in "
-            "with hf auth login (or set HF_TOKEN) after access was given"
+            f"{where} has no {repository} that you may read (401): check the name; if it is private or "
+            "gated, log in with hf auth login (or set HF_TOKEN) after access was given"
         )
-    if isinstance(error, errors.RepositoryNotFoundError) or (status == 404 and not file):
+    if isinstance(error, errors.RepositoryNotFoundError) or (
+        status == 404 and not isinstance(error, errors.EntryNotFoundError)
+    ):
         return BadInput(
             f"there is no {repository} at {where} (404), nor a folder of that name here; check the name"
         )
-    if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
-        return BadInput(f"{repository} has no file {file} at revision {revision}")
     if isinstance(error, OSError) and getattr(error, "errno", None):
         raise error  # a full disk
     why = textwrap.shorten(str(error), 160)
     if offline():
         return Unreachable(
-            f"there is no folder {repository} here, and {what} is not in the hub's cache ({cache()}); "
-            f"the hub may not "
-            "be asked while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
+            f"there is no folder {repository} here, and {repository} is not in the hub's cache "
+            f"({cache()}); the hub may not be asked while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
         )
     names = {kind.__name__ for kind in type(error).__mro__}
     if "consistency" in why.lower():
         return BadInput(
-            f"{what} arrived cut off ({why[:120]}); give the same command again, it goes on from there"
+            f"{repository} arrived cut off ({why[:120]}); give the same command again, it goes on from there"
         )
-    if isinstance(error, errors.LocalEntryNotFoundError) or names & {
-        "HTTPError",
-        "TransportError",
-        "ConnectError",
-        "TimeoutException",
-        "OfflineModeIsEnabled",
-        "ConnectionError",
-    }:
+    if isinstance(error, errors.LocalEntryNotFoundError) or names & AWAY:
         stalled = " (no byte came in time)" if "Timeout" in "".join(names) or "timed out" in why else ""
         return Unreachable(
-            f"there is no folder {repository} here, and {what} cannot be had from {where}{stalled}: "
+            f"there is no folder {repository} here, and {repository} cannot be had from {where}{stalled}: "
             f"{why or type(error).__name__}; what has arrived is kept, the same command goes on"
         )
-    return BadInput(f"{what} cannot be had from {where} ({type(error).__name__}: {why})")
-
-
-def _check(path: Path, there: Remote, name: str) -> None:
-    """Raise BadInput, and remove the file, unless it is the hub's."""
-    expected, blob = there.digests.get(name), path.resolve()
-    size = there.files[name]
-    proof = cache_folder() / "checked" / f"{expected}-{blob.stat().st_size}-{blob.stat().st_mtime_ns}"
-    if expected and proof.exists():
-        return
-    if size and blob.stat().st_size != size:
-        why = f"has {blob.stat().st_size} bytes, the hub says {size}"
-    elif expected and sha256(blob) != expected:
-        why = "has another sha256 than the hub says (checksum mismatch)"
-    else:
-        if expected:
-            proof.parent.mkdir(parents=True, exist_ok=True)
-            proof.touch()
-        return
-    blob.unlink()
-    path.unlink(missing_ok=True)
-    raise BadInput(
-        f"{name} of {there.repository} {why}: it is damaged and was removed; give the same command again"
-    )
-
-
-def _kept(there: Remote, name: str) -> Path | None:
-    path = cache() / _cached(there.repository, there.kind) / "snapshots" / there.commit / name
-    return path if path.is_file() else None
-
-
-def _seal(found: Path, wanted: tuple[str, ...]) -> None:
-    mark = _mark(found, wanted)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-
-
-def sealed(found: Path, wanted: tuple[str, ...]) -> bool:
-    """Whether these files of this commit were fetched and checked before."""
-    return _mark(found, wanted).exists()
-
-
-def _mark(found: Path, wanted: tuple[str, ...]) -> Path:
-    from ..base.cache import key_of
-
-    return cache_folder() / "checked" / key_of(snapshot=str(found), wanted=list(wanted))
-
-
-def _any(found: Path, wanted: Iterable[str]) -> bool:
-    names = [str(path.relative_to(found)) for path in found.rglob("*") if path.is_file()]
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in wanted)
-
-
-def _cached(repository: str, kind: str) -> str:
-    return f"{kind}s--{repository.replace('/', '--')}"
-
-
-def _seconds() -> float:
-    return float(os.environ.get("HF_HUB_ETAG_TIMEOUT", 10))
-
-
-def few(names: list[str], limit: int = 6) -> str:
-    return (
-        ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
-        or "no file"
-    )
+    return BadInput(f"{repository} cannot be had from {where} ({type(error).__name__}: {why})")

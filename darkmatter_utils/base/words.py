@@ -52,3 +52,12 @@ def said(value, fmt: str) -> str:
     else:
         said = f"{value.value:{fmt}} [{value.low:{fmt}}, {value.high:{fmt}}]"
     return said.replace("-", "\u2212")
+
+
+def readable(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1000
+    raise AssertionError

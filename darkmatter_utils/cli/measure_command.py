@@ -155,7 +155,7 @@ def _probe(options) -> None:
     if options.model is None or not options.sae:
         lacks = "--model" if options.model is None else "--sae"
         raise BadInput(f"{lacks} is missing: give --model and --sae, each a folder or a name on the hub")
-    from ..adapters import locations, reading
+    from ..adapters import hub, reading
     from ..measurement import forecast
     from ..measurement import one_sae as probe
 
@@ -177,7 +177,7 @@ def _probe(options) -> None:
     request = probe.Request(**{name: value for name, value in asked.items() if value is not None})
     _room_for(options)
     if options.dry_run:
-        missing = locations.downloads(request.model, request.sae)
+        missing = hub.downloads(request.model, request.sae)
         lines = forecast.before_download(request, missing) if missing else forecast.lines(probe.plan(request))
         for line in lines:
             print(line)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..adapters.hub import readable
-from ..adapters.locations import sae_folder
+from ..adapters.hub import sae_folder
 from ..adapters.saes import load_any
 from ..adapters.weights import opened
 from ..base.errors import BadInput
+from ..base.words import readable
 from .answers import Answer, answer
 
 LARGEST = 1e100

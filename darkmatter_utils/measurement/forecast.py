@@ -7,9 +7,10 @@ import time
 
 import torch
 
-from ..adapters.hub import Remote, readable
+from ..adapters import hub
 from ..adapters.models import DTYPES
 from ..adapters.reading import DEFAULT_CONTEXT
+from ..base.words import readable
 
 PASSES = 30
 """Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls' beside
@@ -49,13 +50,10 @@ def seconds(plan) -> float:
     return made + PASSES * plan.tokens * plan.sae.card.d_out**2 / speed("cpu", "float64")
 
 
-def before_download(request, missing: list[Remote]) -> list[str]:
-    """The same where files are not here yet: what the hub says of them, and an upper bound of the rest."""
-    from ..adapters import hub
-
-    sizes = {there.repository: there.missing() for there in missing}
-    whole = sum(sum(files.values()) for files in sizes.values())
-    parameters = max(sum(there.files.values()) for there in missing) / 2
+def before_download(request, missing: dict[str, dict[str, int]]) -> list[str]:
+    """The same where files are not here yet: what `hub.downloads` says, and an upper bound of the rest."""
+    whole = sum(sum(files.values()) for files in missing.values())
+    parameters = max(sum(files.values()) for files in missing.values()) / 2
     window = request.positions or (min(200, DEFAULT_CONTEXT // 8), DEFAULT_CONTEXT)
     passed, counted = (request.documents * n for n in (window[1], window[1] - window[0]))
     operations = 2.0 * passed * parameters
@@ -64,7 +62,7 @@ def before_download(request, missing: list[Remote]) -> list[str]:
         "SAE": request.sae,
         "text": f"{request.text}, at most {request.documents} documents",
     }
-    for repository, files in sizes.items():
+    for repository, files in missing.items():
         said[f"download {repository}"] = (
             f"{readable(sum(files.values()))} in {len(files)} file(s): {', '.join(list(files)[:4])}"
         )

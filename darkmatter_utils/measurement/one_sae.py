@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..adapters.locations import model_folder, sae_folder
+from ..adapters.hub import model_folder, sae_folder
 from ..adapters.models import LanguageModel, load_model
 from ..adapters.reading import EMBEDDED, Reading, is_dataset, read, texts
 from ..adapters.saes import Sae, load_any

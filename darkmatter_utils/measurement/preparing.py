@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..adapters import locations, sae_grid
-from ..adapters.hub import readable
+from ..adapters import hub, sae_grid
 from ..base.cache import sha256, verify
 from ..base.errors import BadInput
+from ..base.words import readable
 from ..stats.documents import assign_folds
 from ..studies.recipes import Recipe, folder_of
 from ..studies.saes import load_saes
@@ -43,7 +43,7 @@ def check(recipe: Recipe) -> list[str]:
     far = [
         (request, missing)
         for _, request in recipe.requests()
-        if (missing := locations.downloads(request.model, request.sae))
+        if (missing := hub.downloads(request.model, request.sae))
     ]
     if far:
         lines = [line for request, missing in far for line in forecast.before_download(request, missing)]
@@ -93,10 +93,10 @@ class _Study:
                 for line in planned.warnings()
                 if line not in (*self.warnings, *planned.sae.card.warnings)
             ]
-            self.sources[entry["id"]] = locations.pinned(request.sae, planned.folders[1])
+            self.sources[entry["id"]] = hub.pinned(request.sae, planned.folders[1])
             self.bytes += sum(weight.nbytes for weight in planned.sae.sae.parameters())
             if self.first is None:
-                self.sources["model"] = locations.pinned(self.recipe.model, planned.folders[0])
+                self.sources["model"] = hub.pinned(self.recipe.model, planned.folders[0])
                 self.first = dataclasses.replace(planned, sae=None)
             elif planned.reading.sha256 != self.first.reading.sha256:
                 self.warnings.append(

@@ -15,7 +15,7 @@ class Request:
     model: str
     """Folder of a transformers model, or its name on the hub."""
     sae: str
-    """Folder of an SAE in any of `formats.known`, or its name (`locations.sae_folder`)."""
+    """Folder of an SAE in any of `formats.known`, or its name (`hub.sae_folder`)."""
     site: str | None = None
     """Where the SAE reads; what the SAE says, if not given."""
     text: str = EMBEDDED

@@ -12,7 +12,7 @@ import toys
 from loopback import COMMIT, Hub, serving
 from published import gemma_scope
 
-from darkmatter_utils.adapters import hub, locations
+from darkmatter_utils.adapters import hub
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import command as cli
 
@@ -65,7 +65,7 @@ def test_a_cache_filled_by_hand(home, monkeypatch):
         f"{REPOSITORY}/{real}@{COMMIT}",
         "gemma-scope-2b-pt-res-canonical/layer_12/width_16k/canonical",
     ):
-        assert locations.sae_folder(name) == wanted
+        assert hub.sae_folder(name) == wanted
     from darkmatter_utils.adapters.saes import load_any
 
     card = load_any(wanted).card
@@ -112,17 +112,17 @@ def test_measure_by_names_alone(home, monkeypatch):
 
 def test_download_check_and_keep(there):
     lines = []
-    folder = locations.sae_folder(f"{REPOSITORY}/{SAE}", progress=lines.append)
+    folder = hub.sae_folder(f"{REPOSITORY}/{SAE}", progress=lines.append)
     assert (folder / "params.npz").read_bytes() == there.files[REPOSITORY][f"{SAE}/params.npz"]
     assert len(lines) == 1 and lines[0].startswith(f"download: {REPOSITORY}, file 1 of 1, {SAE}/params.npz, ")
     before = len(there.asked)
-    assert locations.sae_folder(f"{REPOSITORY}/{SAE}") == folder and len(there.asked) == before
+    assert hub.sae_folder(f"{REPOSITORY}/{SAE}") == folder and len(there.asked) == before
     assert not (folder.parents[2] / "README.md").exists()
 
 
 def test_a_cut_download_can_go_on(there):
     there.faults[f"{SAE}/params.npz"] = ("cut", 1)
-    folder = locations.sae_folder(f"{REPOSITORY}/{SAE}")
+    folder = hub.sae_folder(f"{REPOSITORY}/{SAE}")
     assert (folder / "params.npz").read_bytes() == there.files[REPOSITORY][f"{SAE}/params.npz"]
     assert any(asked[2] and asked[2] != "bytes=0-" for asked in there.asked)  # the second half only
 
@@ -133,8 +133,8 @@ def test_damaged_files_are_removed_and_fetched_anew(there):
         BadInput,
         match=r"another sha256 than the hub says \(checksum mismatch\): it is damaged and was removed",
     ):
-        locations.sae_folder(f"{REPOSITORY}/{SAE}")
-    folder = locations.sae_folder(f"{REPOSITORY}/{SAE}")
+        hub.sae_folder(f"{REPOSITORY}/{SAE}")
+    folder = hub.sae_folder(f"{REPOSITORY}/{SAE}")
     data = there.files[REPOSITORY][f"{SAE}/params.npz"]
     assert hashlib.sha256((folder / "params.npz").read_bytes()).digest() == hashlib.sha256(data).digest()
 
@@ -159,7 +159,7 @@ def test_damaged_files_are_removed_and_fetched_anew(there):
 )
 def test_what_the_hub_refuses(there, name, says):
     with pytest.raises(BadInput, match=says) as caught:
-        locations.model_folder(name)
+        hub.model_folder(name)
     assert "\n" not in str(caught.value)
 
 
@@ -167,7 +167,7 @@ def test_an_sae_that_is_not_there(there):
     with pytest.raises(
         BadInput, match=f"{REPOSITORY} has no layer_9/.* at its newest revision; it has README.md, {SAE}"
     ):
-        locations.sae_folder(f"{REPOSITORY}/layer_9")
+        hub.sae_folder(f"{REPOSITORY}/layer_9")
 
 
 def test_a_release_that_only_saelens_reads(home):
@@ -175,9 +175,9 @@ def test_a_release_that_only_saelens_reads(home):
         BadInput, match=r"in a format that only SAELens reads \(goodfire\); save it once with"
     ):
         release = next(
-            name for name, about in locations.releases().items() if about.get("conversion_func") == "goodfire"
+            name for name, about in hub.releases().items() if about.get("conversion_func") == "goodfire"
         )
-        locations.sae_folder(f"{release}/{locations.releases()[release]['saes'][0]['id']}")
+        hub.sae_folder(f"{release}/{hub.releases()[release]['saes'][0]['id']}")
 
 
 def test_no_hub_at_all(home, monkeypatch):
@@ -185,19 +185,19 @@ def test_no_hub_at_all(home, monkeypatch):
     with pytest.raises(
         hub.Unreachable, match="there is no folder me/mine here, and me/mine cannot be had from http://127"
     ):
-        locations.model_folder("me/mine")
+        hub.model_folder("me/mine")
 
 
 STALL = f"""
-from darkmatter_utils.adapters import locations
-print(locations.sae_folder("{REPOSITORY}/{SAE}"))
+from darkmatter_utils.adapters import hub
+print(hub.sae_folder("{REPOSITORY}/{SAE}"))
 """
 
 
 def test_a_stalled_download_can_go_on(there):
     """The bytes that came before the stall are not asked for again."""
     there.faults[f"{SAE}/params.npz"] = ("stall", 1)
-    root = str(Path(locations.__file__).parents[1])
+    root = str(Path(hub.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", STALL],
         capture_output=True,

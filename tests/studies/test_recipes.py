@@ -8,7 +8,7 @@ import yaml
 from published import gemma_scope
 
 from darkmatter_utils import measure
-from darkmatter_utils.adapters import dataset_texts, locations, sae_grid
+from darkmatter_utils.adapters import dataset_texts, hub, sae_grid
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import command as cli
 from darkmatter_utils.measurement import preparing
@@ -207,7 +207,7 @@ def test_the_studies_of_the_paper_can_be_read():
 
 def test_every_sae_that_a_shipped_study_names_is_known():
     for name in recipes.names():
-        found = [locations.sae_name(sae) for _, sae in recipes.load(name).names()]
+        found = [hub.sae_name(sae) for _, sae in recipes.load(name).names()]
         assert len(set(found)) == len(found) and {suite for suite, _ in recipes.load(name).names()} <= {
             "",
             *recipes.SUITES,
