@@ -221,30 +221,36 @@ def join(
     carried too. With one seed each, nothing is known of seeds and nothing is added. order: z is drawn
     replicate by replicate ("C") or target by target ("F").
     """
-    count = np.bincount(cell)
-    share = np.zeros((len(values), len(count)))
-    share[np.arange(len(values)), cell] = 1 / count[cell]
+    share = cell_means(cell)
+    variance, freedom = pooled_variance(values, cell)
     weights = share if weights is None else share @ weights
-    documents, sd, freedom = replicates @ weights, *pooled_sd(values, cell)
-    rng = np.random.default_rng(seed)
-    spread = (sd if freedom else 0.0) * student_scale(freedom, len(documents), rng)[:, None]
+    documents, rng = replicates @ weights, np.random.default_rng(seed)
+    spread = student_spread(variance, freedom, len(documents), rng)[:, None]
     z = rng.standard_normal(documents.size).reshape(documents.shape, order=order)
     drawn = documents + spread * z * np.sqrt((weights**2).sum(axis=0))
+    sd = float(np.sqrt(variance)) if freedom else float("nan")
     return Joined(values @ weights, drawn, documents, (weights > 0).sum(axis=0), sd)
 
 
-def pooled_sd(values: np.ndarray, cell: np.ndarray) -> tuple[float, int]:
-    """(standard deviation within cells, its degrees of freedom); (NaN, 0) where no cell has two values."""
-    count = np.bincount(cell)
-    freedom = int((count - 1).clip(min=0).sum())
-    left = values - (np.bincount(cell, values) / count.clip(min=1))[cell]
-    return (float(np.sqrt((left**2).sum() / freedom)) if freedom else float("nan")), freedom
+def cell_means(cell: np.ndarray) -> np.ndarray:
+    """Weights [sae, cell] of the mean over each cell."""
+    return np.eye(cell.max(initial=-1) + 1)[cell] / np.bincount(cell)[cell][:, None]
 
 
-def student_scale(freedom: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
-    """√(ν / χ²_ν) [replicate]: how far a standard deviation of ν degrees of freedom may be off; 0 where ν is
+def pooled_variance(values: np.ndarray, cell: np.ndarray) -> tuple[float, int]:
+    """(variance within cells, its degrees of freedom); (0, 0) where no cell has two values."""
+    share = cell_means(cell)
+    freedom = len(cell) - share.shape[1]
+    left = values - (values @ share)[cell]
+    return (float((left**2).sum() / freedom) if freedom else 0.0), freedom
+
+
+def student_spread(variance: float, freedom: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """√(σ² ν / χ²_ν) [replicate]: a standard deviation that is known to ν degrees of freedom; 0 where ν is
     0."""
-    return np.sqrt(freedom / rng.chisquare(freedom, size=replicates)) if freedom else np.zeros(replicates)
+    if not freedom:
+        return np.zeros(replicates)
+    return np.sqrt(variance * freedom / rng.chisquare(freedom, size=replicates))
 
 
 def seed_effects(seeds: np.ndarray, replicates: int, *, seed=0) -> np.ndarray:
@@ -253,4 +259,4 @@ def seed_effects(seeds: np.ndarray, replicates: int, *, seed=0) -> np.ndarray:
     same in all of its pairs."""
     rng = np.random.default_rng(seed)
     normal = rng.standard_normal((len(seeds), replicates)) / np.sqrt(seeds)[:, None]
-    return normal * student_scale(int((seeds - 1).sum()), replicates, rng)
+    return normal * student_spread(1.0, int((seeds - 1).sum()), replicates, rng)
