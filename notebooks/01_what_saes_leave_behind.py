@@ -30,7 +30,7 @@ from darkmatter_utils.claims.ledger import PAPER
 from darkmatter_utils.experiments import left_behind
 from darkmatter_utils.measurement import about
 from darkmatter_utils.pages.common import question
-from darkmatter_utils.studies.samples import sample
+from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)

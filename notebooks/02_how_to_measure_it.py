@@ -32,7 +32,7 @@ from darkmatter_utils.claims.questions import protocols
 from darkmatter_utils.measurement.widths import suite_rows
 from darkmatter_utils.pages.common import question
 from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
-from darkmatter_utils.studies.samples import sample
+from darkmatter_utils.studies.saes import sample
 
 # %% tags=["hide-input"]
 chapter = open_chapter(2, study, sae=sae, draws=draws, spread=spread)

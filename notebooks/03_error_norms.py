@@ -33,7 +33,7 @@ from darkmatter_utils.pages import depth
 from darkmatter_utils.pages.common import opening, rule_of, suite_table
 from darkmatter_utils.pages.figures import by_l0
 from darkmatter_utils.stats.metrics import r2_total
-from darkmatter_utils.studies.samples import sample
+from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(3, study, sae=sae, power=power)
 measurement = measure(chapter.study)

@@ -29,7 +29,7 @@ from darkmatter_utils.measurement.widths import width_suite
 from darkmatter_utils.pages.common import opening, rule_of, share_table, suite_table
 from darkmatter_utils.pages.figures import by_l0, share_lines, vector_lines
 from darkmatter_utils.stats.metrics import r2_per_dim, r2_total
-from darkmatter_utils.studies.samples import sample
+from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(4, study, sae=sae, contexts=contexts)
 measurement = measure(chapter.study)

@@ -49,7 +49,7 @@ from darkmatter_utils.pages.control_pages import (  # fmt: skip
     table,
 )
 from darkmatter_utils.stats.metrics import r2_per_dim
-from darkmatter_utils.studies.samples import sample
+from darkmatter_utils.studies.saes import sample
 from darkmatter_utils.worlds.null_saes import null_sae
 
 # %% tags=["remove-input"]

@@ -30,7 +30,7 @@ from darkmatter_utils.claims.evidence import reference_sae
 from darkmatter_utils.cli import probe_page
 from darkmatter_utils.measurement import arrays
 from darkmatter_utils.studies import recipes
-from darkmatter_utils.studies.samples import sample
+from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(14, study, sae=sae, contexts=contexts)
 shown = sae or reference_sae(measure(chapter.study))

@@ -1,5 +1,6 @@
 """The house: which storey may use which, and how large a room may be."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -16,3 +17,17 @@ def test_the_import_law_is_kept():
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_only_adapters_and_training_reach_into_the_libraries_objects():
+    """A loaded model's ``.bridge`` and a loaded SAE's ``.sae`` are theirs; others ask by a method."""
+    reaches = []
+    for path in sorted((ROOT / "darkmatter_utils").rglob("*.py")):
+        if path.parent.name in ("adapters", "training"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and (
+                node.attr == "bridge" or (node.attr == "sae" and ast.unparse(node).endswith("sae.sae"))
+            ):
+                reaches.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert not reaches

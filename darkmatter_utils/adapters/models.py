@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -59,19 +59,29 @@ class LanguageModel:
         """Every site of every block, first to last."""
         return [f"blocks.{layer}.{site}" for layer in range(self.layers) for site in SITES]
 
+    def width(self, site: str) -> int:
+        """Dimensions of the activation at a site: at ``attn.hook_z`` those of all heads together."""
+        cfg = self.bridge.cfg
+        return cfg.n_heads * cfg.d_head if site.endswith("hook_z") else cfg.d_model
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the model's weights."""
+        return sum(weight.numel() for weight in self.bridge.parameters())
+
+    @property
+    def family(self) -> str:
+        """The kind of model that its configuration names, e.g. ``gemma2``."""
+        return self.bridge.original_model.config.model_type
+
     def check_site(self, site: str) -> int:
         """The layer of ``site``; BadInput names the nearest valid sites if there is none of that name."""
         if site not in self.sites():
             raise BadInput(f"{self.name} has no site '{site}'; {nearest(site, self.sites())}")
         return int(re.match(r"blocks\.(\d+)\.", site).group(1))
 
-    def width(self, site: str) -> int:
-        """Dimensions of the activations at a site; heads are concatenated."""
-        cfg = self.bridge.cfg
-        return cfg.n_heads * cfg.d_head if site.endswith("hook_z") else cfg.d_model
-
     @torch.no_grad()
-    def run(self, tokens: torch.Tensor, sites: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def run(self, tokens: torch.Tensor, sites: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]).
 
         In float32 where the model runs in less. Heads are concatenated at ``attn.hook_z``. Raises BadInput
@@ -84,12 +94,17 @@ class LanguageModel:
         return {site: _wide(cache[_read_at(site)]).flatten(2) for site in sites}, _wide(logits)
 
     @torch.no_grad()
+    def read(self, tokens: torch.Tensor, sites: Sequence[str]) -> dict[str, torch.Tensor]:
+        """As `run`, without logits: the blocks after the last site are not run, nor is the unembedding."""
+        self.check_tokens(tokens)
+        last = max(self.check_site(site) for site in sites)
+        names = [_read_at(site) for site in sites]
+        _, cache = self.bridge.run_with_cache(tokens, names_filter=names, stop_at_layer=last + 1)
+        return {site: _wide(cache[name]).flatten(2) for site, name in zip(sites, names)}
+
     def activations(self, tokens: torch.Tensor, site: str) -> torch.Tensor:
         """Activations [context, position, d] at one site; the blocks after it are not run."""
-        self.check_tokens(tokens)
-        layer = self.check_site(site)
-        _, cache = self.bridge.run_with_cache(tokens, names_filter=[_read_at(site)], stop_at_layer=layer + 1)
-        return _wide(cache[_read_at(site)]).flatten(2)
+        return self.read(tokens, [site])[site]
 
     def check_tokens(self, tokens: torch.Tensor) -> None:
         """BadInput if a token id is not one of the model's."""
@@ -120,6 +135,13 @@ def _wide(value: torch.Tensor) -> torch.Tensor:
     """A model may compute in half precision; what is read from it is never reckoned with in less than
     float32."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+def place(site: str) -> tuple[int, int] | None:
+    """(block, place within it) of a site, which sorts sites in the order in which they are computed; None for
+    a name of another form."""
+    found = re.fullmatch(r"blocks\.(\d+)\.(.+)", site)
+    return (int(found[1]), SITES.index(found[2])) if found and found[2] in SITES else None
 
 
 def token_losses(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -209,10 +231,11 @@ def randomise(model: torch.nn.Module, *, seed: int) -> None:
 
 
 def wrap(bridge, *, name: str, dtype: str = "float32", tokenizer=None) -> LanguageModel:
-    """A booted TransformerBridge as a LanguageModel, in ``dtype`` and eval mode."""
+    """A booted TransformerBridge as a LanguageModel, in ``dtype`` and eval mode, its weights frozen."""
     with contextlib.redirect_stdout(io.StringIO()):  # the bridge prints every change of dtype
         bridge.to(DTYPES[dtype])
     bridge.eval()
+    bridge.original_model.requires_grad_(False)
     cfg = bridge.cfg
     return LanguageModel(
         name=name,

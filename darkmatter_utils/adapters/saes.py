@@ -6,8 +6,10 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,11 +26,11 @@ ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, Runt
 
 
 @dataclass(frozen=True)
-class Codes:
+class Active:
     """The active latents of some tokens."""
 
     latent: Int[Tensor, "active"]
-    """Latent of each entry, token after token."""
+    """Latent of each entry, token after token, ascending."""
     value: Float[Tensor, "active"]
     l0: Int[Tensor, "token"]
     x: Tensor | None = None
@@ -38,6 +40,22 @@ class Codes:
     def nbytes(self) -> int:
         """Memory, bytes."""
         return sum(t.nbytes for t in (self.latent, self.value, self.l0, self.x) if t is not None)
+
+    def csr(self, d_sae: int) -> csr_array:
+        """As a sparse matrix [token, d_sae], float64."""
+        first = np.concatenate([[0], np.cumsum(self.l0.numpy(force=True))])
+        value, latent = self.value.double().numpy(force=True), self.latent.numpy(force=True)
+        return csr_array((value, latent.astype(np.int64), first), shape=(len(self.l0), d_sae))
+
+    def padded(self) -> tuple[Int[Tensor, "token k"], Float[Tensor, "token k"]]:
+        """(latents, values) with a row of slots for each token; unused ones hold 0."""
+        l0 = self.l0.long()
+        row = torch.repeat_interleave(torch.arange(len(l0), device=l0.device), l0)
+        slot = torch.arange(len(row), device=l0.device) - (l0.cumsum(0) - l0)[row]
+        shape = (len(l0), int(l0.max()) if len(l0) else 0)
+        indices, values = torch.zeros(shape, dtype=torch.int64, device=l0.device), self.value.new_zeros(shape)
+        indices[row, slot], values[row, slot] = self.latent.long(), self.value
+        return indices, values
 
 
 @dataclass(frozen=True)
@@ -60,7 +78,7 @@ class Sae:
         return self.decode(codes), codes.l0
 
     @torch.no_grad()
-    def codes(self, batch) -> Codes:
+    def codes(self, batch) -> Active:
         """The active latents of each token. Cost: tokens × d_model × d_sae multiplications, a chunk at a
         time."""
         x = torch.as_tensor(getattr(batch, "x", batch))
@@ -72,7 +90,7 @@ class Sae:
                 (latent.to(small), latents[row, latent], torch.bincount(row, minlength=len(part)).int())
             )
         latent, value, l0 = (torch.cat(arrays) for arrays in zip(*parts))
-        return Codes(latent, value, l0, x if self._remembers else None)
+        return Active(latent, value, l0, x if self.needs_x else None)
 
     @property
     def rows(self) -> int:
@@ -80,7 +98,7 @@ class Sae:
         return max(64, CHUNK // self.width)
 
     @torch.no_grad()
-    def decode(self, codes: Codes) -> Float[Tensor, "token d_model"]:
+    def decode(self, codes: Active) -> Float[Tensor, "token d_model"]:
         """Sae(x) from the active latents: a sum of decoder rows, so the silent ones cost nothing."""
         if (
             codes.x is not None
@@ -92,8 +110,27 @@ class Sae:
         )
 
     @property
-    def _remembers(self) -> bool:
-        """Whether Sae(x) needs x again, or more than a sum of decoder rows and b_dec."""
+    def dictionary(self) -> Float[Tensor, "d_sae d_model"]:
+        """The decoder's rows."""
+        return self.sae.W_dec.detach()
+
+    @property
+    def bias(self) -> Float[Tensor, "d_model"]:
+        """The decoder's bias."""
+        return self.sae.b_dec.detach()
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Its tensors of weights."""
+        return list(self.sae.parameters())
+
+    def save(self, folder: Path) -> None:
+        """Write it as SAELens does."""
+        self.sae.save_model(folder)
+
+    @property
+    def needs_x(self) -> bool:
+        """Whether Sae(x) is more than a sum of decoder rows and b_dec, so that decoding must see x again."""
         cfg, plain = self.sae.cfg, (None, "none")
         return (
             cfg.normalize_activations not in plain
@@ -102,6 +139,12 @@ class Sae:
             or getattr(cfg, "rescale_acts_by_decoder_norm", False)
             or (self.kind == "matching_pursuit" and not cfg.apply_b_dec_to_input)
         )
+
+    @torch.no_grad()
+    def set_l0(self, x: Float[Tensor, "token d_model"], l0: float) -> None:
+        """Move the threshold of a JumpReLU SAE to where its mean L0 on ``x`` is ``l0``; see
+        `threshold_for`."""
+        self.sae.threshold.copy_(threshold_for(self.sae, x, l0))
 
     @torch.no_grad()
     def firing(self, x: Float[Tensor, "token d_model"]) -> Int[Tensor, "d_sae"]:

@@ -19,7 +19,7 @@ from ..base.values import Estimate
 from ..stats.documents import assign_folds
 from ..stats.fits import CrossFit, LinearMap
 from .paper import paper_sums
-from .passes import NORM_PARTS, SELF_PARTS, FirstPass, SecondPass, ThirdPass
+from .passes import PARTS, SELF_PARTS, FirstPass, SecondPass, ThirdPass
 from .scores import Floors, evaluate
 
 PROTOCOLS = ("strict", "paper")
@@ -125,7 +125,7 @@ def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) 
     """
     second, folds = third.second, third.folds
     columns, at = third.columns(sae), third.saes.index(sae)
-    norms = [third.norm_column(sae, part) for part in NORM_PARTS]
+    norms = [third.norm_column(sae, part) for part in PARTS]
     own = slice(at * len(SELF_PARTS), (at + 1) * len(SELF_PARTS))
     one, two = second.sums.tables, third.sums.tables
     plain = {

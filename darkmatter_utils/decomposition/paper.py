@@ -16,7 +16,7 @@ from ..base.errors import BadInput
 from ..stats.documents import DocumentSums
 from ..stats.fits import CrossFit, LinearMap
 from ..stats.moments import Moments, as_float64, bad_rows, chunks
-from .passes import NORM_PARTS, SELF_PARTS
+from .passes import PARTS, SELF_PARTS
 from .scores import Floors
 
 TRAIN_SHARE = 150_000 / 246_900
@@ -53,10 +53,10 @@ def paper_sums(x, reconstruction, *, document: np.ndarray, train=None, seed: int
 
     def norms(xs, errors):
         predicted = linear_all(xs)
-        parts = dict(zip(NORM_PARTS, (xs, xs - errors, errors, predicted, errors - predicted), strict=True))
+        parts = dict(zip(PARTS, (xs, xs - errors, errors, predicted, errors - predicted), strict=True))
         return parts, torch.stack([(z**2).sum(dim=1) for z in parts.values()], dim=1)
 
-    from_x = Moments(d_model, len(NORM_PARTS))
+    from_x = Moments(d_model, len(PARTS))
     from_self = {part: Moments(d_model, 1) for part in SELF_PARTS}
     for _, mine, xs, errors in batches():
         parts, squares = norms(xs[mine], errors[mine])

@@ -23,10 +23,14 @@ from ..stats.documents import DocumentSums
 from ..stats.fits import CrossFit, cross_fit
 from ..stats.moments import Moments, as_float64, bad_rows, chunks
 
-NORM_PARTS = ("x", "Sae(x)", "SaeError", "LinearError", "NonlinearError")
-"""Whose squared norm the norm test predicts."""
+PARTS = ("x", "Sae(x)", "SaeError", "LinearError", "NonlinearError")
+"""What x is taken apart into, and what the norm test is made of: x = Sae(x) + LinearError +
+NonlinearError."""
 
-SELF_PARTS = NORM_PARTS[1:]
+ERRORS = PARTS[2:]
+"""What an SAE leaves out, the whole first: SaeError = LinearError + NonlinearError."""
+
+SELF_PARTS = PARTS[1:]
 """Parts whose squared norm is also predicted from the part itself (for x the two are the same)."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..base.values import Estimate
 from ..stats.intervals import interval, multinomial_weights, resampled, totals, without_each
 from ..stats.metrics import ratio_r2
-from .passes import NORM_PARTS, SELF_PARTS
+from .passes import PARTS, SELF_PARTS
 
 
 class Floors(NamedTuple):
@@ -20,7 +20,7 @@ class Floors(NamedTuple):
     error: np.ndarray
     """Of each dimension of SaeError [d_model]."""
     norms: np.ndarray
-    """Of the squared norm of each of NORM_PARTS [5]."""
+    """Of the squared norm of each of PARTS [5]."""
 
     @classmethod
     def of(
@@ -54,7 +54,7 @@ def statistics(s: Mapping[str, np.ndarray], floors: Floors) -> dict[str, np.ndar
     }
     spread = s["tt"] - s["t"] ** 2 / n_r2
     norms = ratio_r2(s["norm"], spread, floor=floors.norms)
-    scores |= {f"norm_r2 {part}": norms[..., i] for i, part in enumerate(NORM_PARTS)}
+    scores |= {f"norm_r2 {part}": norms[..., i] for i, part in enumerate(PARTS)}
     if "norm_self" in s:
         own = ratio_r2(s["norm_self"], spread[..., 1:], floor=floors.norms[1:])
         scores |= {"norm_r2_self x": norms[..., 0]}

@@ -13,15 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import scipy.sparse
-import torch
 
 from ..base.values import Estimate
 from ..claims.evidence import ends
 from ..stats.intervals import multinomial_weights, percentile
-from ..studies.saes import load_saes
-from ..studies.samples import sample
-from ..studies.streams import Source
+from ..studies.saes import load_saes, sample
 from ..worlds.landing import Landing, land
 
 ABLATED = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
@@ -46,9 +42,9 @@ def ablation_tables(measurement, *, contexts: int = 64, seed: int = 0) -> dict[s
     id = ends(measurement)[1]
     x, clean, document, _ = sample(measurement.study, id, contexts=contexts)
     chosen = replace(measurement.study, saes=(measurement.study.sae(id),))
-    (sae,) = load_saes(chosen, Source(chosen))
-    dictionary = sae.sae.W_dec.detach().double().numpy()
-    codes = _codes(sae, x)
+    (sae,) = load_saes(chosen)
+    dictionary = sae.dictionary.double().numpy(force=True)
+    codes = sae.codes(x).csr(sae.width)
     mean = np.asarray(codes.mean(axis=0)).ravel()
     order = np.argsort(mean, kind="stable")
     order = order[mean[order] > 0]  # a latent that never fires is absent already
@@ -60,7 +56,7 @@ def ablation_tables(measurement, *, contexts: int = 64, seed: int = 0) -> dict[s
             noisy = clean + np.sqrt(level) * unit[0]
             landed = land(
                 noisy,
-                _parts(codes, _codes(sae, noisy), dictionary, dropped, noisy - clean, unit[1]),
+                _parts(codes, sae.codes(noisy).csr(sae.width), dictionary, dropped, noisy - clean, unit[1]),
                 document,
                 error={},
             )
@@ -68,15 +64,6 @@ def ablation_tables(measurement, *, contexts: int = 64, seed: int = 0) -> dict[s
             if level == LEVELS[len(LEVELS) // 2]:
                 shares += [row | {"kind": kind} for row in _shares(landed)]
     return {"cells": pd.DataFrame(cells), "shares": pd.DataFrame(shares)}
-
-
-def _codes(sae, x: np.ndarray) -> scipy.sparse.csr_array:
-    """The latents of each token, sparse [token, d_sae]."""
-    found = sae.codes(torch.from_numpy(x).to(sae.sae.W_dec))
-    starts = np.concatenate([[0], np.cumsum(found.l0.numpy())])
-    return scipy.sparse.csr_array(
-        (found.value.double().numpy(), found.latent.numpy(), starts), shape=(len(x), sae.width)
-    )
 
 
 def _noise(x: np.ndarray, kind: str, *, seed: int) -> np.ndarray:

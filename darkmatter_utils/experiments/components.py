@@ -12,13 +12,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..base.errors import BadInput
+from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement
 from ..measurement.parts import stream_parts
 from ..studies.study import SaeEntry, Study
 
 SUITE = "components"
 """The suite that these SAEs belong to in a study's list."""
-PARTS = ("x", "SaeError", "LinearError", "NonlinearError")
+PARTS = ("x", *ERRORS)
 """Parts that SAEs are trained on, each a vector a token."""
 NOISE = {f"noise like {part}": part for part in ("LinearError", "NonlinearError")}
 """Gaussian targets, and the part whose mean and covariance each has."""

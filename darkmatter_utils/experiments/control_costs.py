@@ -3,18 +3,20 @@ due."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..adapters.interventions import logits_after
-from ..adapters.models import load_model
-from ..adapters.text import read_contexts
 from ..base.values import Estimate
+from ..stats.documents import sum_by
+from ..stats.fits import CrossFit
 from ..stats.intervals import bootstrap
-from ..studies.collected import Collected
-from ..studies.streams import MICRO
+from ..studies.activations import MICRO, Activations
+from ..studies.saes import Collected
 from ..studies.study import Study
 
 CONTEXTS = 80
@@ -30,21 +32,16 @@ class Losses:
 
     def __init__(self, study: Study, held: Collected):
         self.study, self.held = study, held
-        self.model = load_model(
-            study.data_folder() / study.model, name=study.name, random_weights=study.random_weights
-        )
-        contexts = read_contexts(study.data_folder(), study.text, limit=study.contexts)
+        source = Activations(replace(study, dtype="float32", model_dtype=None))
+        contexts = source.contexts
         start, stop = max(1, study.window[0]), min(study.window[1], contexts.tokens.shape[1] - 1)
         self.positions = torch.arange(start, stop)
         self.kept = len(self.positions)
-        every = max(1, len(contexts.tokens) // CONTEXTS)
-        self.chosen = np.arange(0, len(contexts.tokens), every)
-        self.fits = len(held.x) == len(contexts.tokens) * self.kept
-        rows = (self.chosen[:, None] * self.kept + np.arange(self.kept)).ravel()
-        self.rows = torch.from_numpy(rows)
+        self.chosen = source.rows(every=max(1, len(contexts.tokens) // CONTEXTS))
+        self.rows = torch.from_numpy((self.chosen[:, None] * self.kept + np.arange(self.kept)).ravel())
         self.document = contexts.document[self.chosen]
-        self.tokens = torch.from_numpy(contexts.tokens[self.chosen].astype(np.int64))
-        self.x = torch.cat([self.model.activations(part, study.site) for part in self.tokens.split(MICRO)])
+        self.model = source.model
+        self.tokens, self.x = source.whole(self.chosen)
         self.clean = self.of(self.x[:, self.positions].flatten(0, 1))
 
     @torch.no_grad()
@@ -73,15 +70,11 @@ class Losses:
         """
         x, hat = self.held.x[self.rows].double(), hat[self.rows].double()
         folds = self.held.folds()[self.rows.numpy()]
-        error, linear = x - hat, torch.empty_like(x)
-        for k in np.unique(folds):
-            mine = torch.from_numpy(folds == k)
-            linear[mine] = found.maps[k](x[mine])
-        nonlinear = error - linear
+        error = x - hat
+        nonlinear = error - CrossFit(found.maps, found.linear_map).predict(x, folds)
         columns = {"clean": self.clean, "sae": self.of(hat), "with": self.of(hat + nonlinear)}
         columns |= {"nonlinear": self._context_sums(nonlinear), "error": self._context_sums(error)}
-        ids, where = np.unique(self.document, return_inverse=True)
-        sums = {name: np.bincount(where, weights=v, minlength=len(ids)) for name, v in columns.items()}
+        sums = {name: sum_by(self.document, values) for name, values in columns.items()}
         return bootstrap(_over_due, sums, replicates=self.held.replicates, seed=self.held.seed)
 
     def _context_sums(self, part: Tensor) -> np.ndarray:

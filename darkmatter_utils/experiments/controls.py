@@ -16,7 +16,7 @@ from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.measure import files_of
 from ..stats.intervals import bootstrap, bootstrap_ratio, percentile
-from ..studies.collected import Collected, collect, collect_anew
+from ..studies.saes import Collected, collect, collect_anew
 from ..studies.study import Study
 from ..worlds.null_saes import null_sae
 from .baselines import ALL, LabelMeans, simple_predictors
@@ -121,7 +121,7 @@ def twin(study: Study, trained: dict) -> list[dict]:
         return []
     other = study.at(suite="twin", random_weights=0)
     (entry,) = other.selected()
-    held = collect_anew(replace(other, dtype="float32"), [entry.id], kinds=False)
+    held = collect_anew(other, [entry.id], kinds=False)
     found, scores = _scores(other, held, held.hats[entry.id])
     about = {
         "name": "random-weights model",

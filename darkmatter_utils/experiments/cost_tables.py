@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from ..decomposition.passes import ERRORS
 from ..measurement.widths import suite_rows
-from .cost_contexts import PARTS
 from .cost_controls import KINDS
 from .cost_shares import (
     Costs,
@@ -37,7 +37,7 @@ QUANTITIES = {
 
 
 def part_shares(
-    costs: Costs, *, parts: Sequence[str] = PARTS[1:], ids: Sequence[str] | None = None
+    costs: Costs, *, parts: Sequence[str] = ERRORS[1:], ids: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Every share of every part, tidy: sae, part, share (a name in `QUANTITIES`), value, low, high."""
     rows = []
@@ -88,7 +88,7 @@ def share_rows(measurement, costs: Costs) -> pd.DataFrame:
     error), value, low, high.
     """
     rows = []
-    for part in PARTS[1:]:
+    for part in ERRORS[1:]:
         statistics = {(name, ""): make(part) for name, make in QUANTITIES.items()}
         kinds = [kind for kind in KINDS if any(kind in found for found in costs.controlled.values())]
         statistics |= {("ce", kind): won_back("ce", part, kind) for kind in kinds}
@@ -105,7 +105,7 @@ def against_rows(measurement, costs: Costs, *, measure: str = "ce") -> pd.DataFr
     widths = measurement.saes.set_index("id")["width"]
     rows = []
     for id, kinds in costs.controlled.items():
-        for part in PARTS:
+        for part in ERRORS:
             for kind in kinds:
                 e = costs.estimate(id, against_control(measure, part, kind))
                 rows.append(

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ..adapters.interventions import Intervention
+from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement
 from ..measurement.results import Tables, kept
 from ..stats.fits import CrossFit
+from ..studies.activations import MICRO
 from ..studies.saes import load_saes
-from ..studies.streams import MICRO, Source
-from .cost_contexts import PARTS, Taken, folds_at, maps_for, model_after, split, take
+from .cost_contexts import Taken, model_after, split, take
 from .cost_controls import KINDS, Controls
 
 CLEAN, MEAN, SAE, BOTH = "x", "mean of x", "Sae", "Sae + both"
@@ -100,15 +101,13 @@ def parts_of(
     """{SAE: the parts of its error [token, d_model]} at the positions of the contexts; split in float64, kept
     in float32."""
     study, x = measurement.study, taken.flat
-    fold = folds_at(measurement, taken)
+    fold = measurement.folds_at(taken.token_document)
     chosen = replace(study, saes=tuple(study.sae(id) for id in ids))
-    found = [
-        (sae.id, sae, measurement.maps(sae.id)) for sae in (load_saes(chosen, Source(chosen)) if ids else ())
-    ]
+    found = [(sae.id, sae, measurement.maps(sae.id)) for sae in (load_saes(chosen) if ids else ())]
     parts = {}
     for id, sae, maps in [*found, *((id, *pair) for id, pair in extra.items())]:
         x_hat = sae.reconstruct(x)[0].double()
-        whole = split(x, x_hat, maps or maps_for(x, x_hat, fold, study.folds), fold)
+        whole = split(x, x_hat, maps, fold)
         parts[id] = {name: part.float() for name, part in whole.items()}
     return parts
 
@@ -117,7 +116,7 @@ def _patches(
     x: Tensor, parts: Mapping[str, Tensor], tokens: Tensor, controls: Controls | None
 ) -> Iterator[tuple[str, Tensor]]:
     """(name of the replacement, what is put in the place of x [token, d_model])."""
-    error, linear, nonlinear = (parts[name][tokens] for name in PARTS)
+    error, linear, nonlinear = (parts[name][tokens] for name in ERRORS)
     yield SAE, x - error
     yield with_part("LinearError"), x - nonlinear
     yield with_part("NonlinearError"), x - linear
@@ -125,7 +124,7 @@ def _patches(
         return
     yield BOTH, (x - error) + linear + nonlinear
     for kind in controls.kinds:
-        for name in PARTS:
+        for name in ERRORS:
             norm = parts[name][tokens].norm(dim=1, keepdim=True)
             yield control(kind, name), x + norm * controls.direction(kind, parts[name], tokens)
 

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from ..base.values import Estimate
+from ..decomposition.passes import ERRORS
 from ..stats.documents import DocumentSums
 from ..stats.fits import LinearMap, leave_out
 from ..stats.intervals import bootstrap
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments
-from .earlier_sites import PARTS, Inputs, Tokens, with_others
+from .earlier_sites import Inputs, Tokens, with_others
 
 NEGLIGIBLE = 1e-10
 """A direction of an SAE output with less than this share of the largest one's variance does not count to its
@@ -44,24 +45,9 @@ class Model:
     """So many principal components of the inputs (of the training folds); None: all of them."""
 
 
-def select(moments: Moments, index: torch.Tensor, targets: slice) -> Moments:
-    """The sums for some columns of x and a slice of y's: what moments of those alone would hold."""
-    made = Moments(len(index), len(range(*targets.indices(moments.d_out))), device=moments.device)
-    return made.load_state_dict(
-        {
-            "n": torch.tensor(moments.n),
-            "x_mean": moments.x_mean[index],
-            "y_mean": moments.y_mean[targets],
-            "xx": moments.xx[index][:, index],
-            "xy": moments.xy[index][:, targets],
-            "yy": moments.yy[targets],
-        }
-    )
-
-
 def fit(moments: Moments, index: torch.Tensor, model: Model) -> LinearMap:
     """The map of a model on some tokens' sums; its principal components are of these tokens, too."""
-    chosen = select(moments, index, model.targets)
+    chosen = moments.select(index).targets(model.targets)
     if model.rank is None or model.rank >= len(index):
         return LinearMap.fit(chosen)
     return components(chosen, model.rank)
@@ -70,20 +56,8 @@ def fit(moments: Moments, index: torch.Tensor, model: Model) -> LinearMap:
 def components(moments: Moments, rank: int) -> LinearMap:
     """Least squares on the first ``rank`` principal components of x: the same weights, seen from x [d_in,
     d_out]."""
-    _, vectors = torch.linalg.eigh(moments.xx)
-    top = vectors[:, -rank:]
-    small = Moments(rank, moments.d_out)
-    small.load_state_dict(
-        {
-            "n": torch.tensor(moments.n),
-            "x_mean": moments.x_mean @ top,
-            "y_mean": moments.y_mean,
-            "xx": top.T @ moments.xx @ top,
-            "xy": top.T @ moments.xy,
-            "yy": moments.yy,
-        }
-    )
-    inner = LinearMap.fit(small)
+    top = torch.linalg.eigh(moments.xx)[1][:, -rank:]
+    inner = LinearMap.fit(moments.turn(top))
     return LinearMap(top @ inner.weight, moments.x_mean, moments.y_mean)
 
 
@@ -108,8 +82,8 @@ class Predictions:
         self.inputs, self.columns, d = inputs, inputs.columns(), inputs.d_model
         study, first = inputs.measurement.study, inputs.targets[0]
         self.parts = {sae: inputs.measurement.maps(sae).maps for sae in inputs.targets}
-        names: list[Target] = [(sae, part) for sae in inputs.targets for part in PARTS]
-        names += [(first, part, kind) for kind in SHUFFLES for part in PARTS]
+        names: list[Target] = [(sae, part) for sae in inputs.targets for part in ERRORS]
+        names += [(first, part, kind) for kind in SHUFFLES for part in ERRORS]
         self.targets = {name: slice(i * d, (i + 1) * d) for i, name in enumerate(names)}
         """Columns of each target: those of every SAE, then the shuffled ones of the first."""
         width = max(columns.stop for columns in self.columns.values())

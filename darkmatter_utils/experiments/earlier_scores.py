@@ -7,10 +7,11 @@ import pandas as pd
 
 from ..base.values import Estimate
 from ..claims.evidence import reference_sae
+from ..decomposition.passes import ERRORS
 from ..measurement.results import Tables, kept
 from ..stats.fits import merged
-from .earlier import METRICS, SHUFFLES, Model, Predictions, rank_of, select
-from .earlier_sites import PARTS, Inputs, earlier_sites
+from .earlier import METRICS, SHUFFLES, Model, Predictions, rank_of
+from .earlier_sites import Inputs, earlier_sites
 
 SWEEP = (4, 8, 16, 32, 64)
 """Numbers of directions tried, beside all of them."""
@@ -77,7 +78,7 @@ def _compute(inputs: Inputs) -> Tables:
         total = merged(made.folds)
         for earlier in inputs.sites:
             block = f"{'sae' if earlier.sae else 'raw'} {earlier.site}"
-            ranks[earlier.site] = rank_of(select(total, made.inputs_of([block]), slice(0, 0)))
+            ranks[earlier.site] = rank_of(total.select(made.inputs_of([block])))
         return models(made, ranks)
 
     made = Predictions(inputs, plan)
@@ -122,9 +123,9 @@ def models(made: Predictions, ranks: dict[str, int]) -> list[Model]:
     """What is fitted: poles, each site's SAE output and as many directions of its raw activation, the same
     joined to x, and the sweep over numbers of directions, of NonlinearError of the first SAE."""
     inputs = made.inputs
-    first, everything = slice(0, len(PARTS) * inputs.d_model), slice(0, len(made.targets) * inputs.d_model)
-    own = slice(0, len(PARTS) * inputs.d_model * len(inputs.targets))
-    nonlinear = made.targets[inputs.targets[0], PARTS[2]]
+    first, everything = slice(0, len(ERRORS) * inputs.d_model), slice(0, len(made.targets) * inputs.d_model)
+    own = slice(0, len(ERRORS) * inputs.d_model * len(inputs.targets))
+    nonlinear = made.targets[inputs.targets[0], ERRORS[2]]
     found = [
         Model("x", ("x",), own),
         Model("Sae(x)", ("Sae(x)",), first),

@@ -3,7 +3,6 @@ error's parts."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,17 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..adapters.models import place
 from ..adapters.saes import Sae, load_sae
+from ..base.errors import BadInput
 from ..measurement.measure import Measurement
-from ..measurement.spread import spread_batches
+from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
-from ..studies.streams import Source
 from ..studies.study import SaeEntry, Study
 
-ORDER = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
-"""The sites of one block in the order in which they are computed."""
-PARTS = ("SaeError", "LinearError", "NonlinearError")
-"""The parts that earlier sites predict, in the order in which they stand beside each other."""
 BLOCKS, MOST = 2, 6
 """Streams of so many blocks before the target's are read, and no more than so many sites in all, the latest
 ones."""
@@ -36,12 +32,6 @@ class Earlier:
     site: str
     sae: SaeEntry | None
     """The SAE there, of the width nearest to the target's; None where the study has none."""
-
-
-def place(site: str) -> tuple[int, int] | None:
-    """(block, place within it) of a site; None for a name of another form."""
-    found = re.fullmatch(r"blocks\.(\d+)\.(.+)", site)
-    return (int(found[1]), ORDER.index(found[2])) if found and found[2] in ORDER else None
 
 
 def earlier_sites(study: Study, width: int) -> list[Earlier]:
@@ -98,31 +88,30 @@ class Inputs:
         <site>"."""
         sizes = {"x": self.d_model, "Sae(x)": self.d_model}
         for earlier in self.sites:
-            size = self.sizes[earlier.site]
+            size = self.source.width(earlier.site)
             sizes |= {f"raw {earlier.site}": size} | ({f"sae {earlier.site}": size} if earlier.sae else {})
         edges = np.cumsum([0, *sizes.values()])
         return {name: slice(int(a), int(b)) for name, a, b in zip(sizes, edges, edges[1:])}
 
     @cached_property
-    def sizes(self) -> dict[str, int]:
-        """Dimensions of each earlier site."""
-        _, found = next(
-            spread_batches(self.measurement, self.measurement.study.folds, [e.site for e in self.sites])
-        )
-        return {site: x.shape[1] for site, x in found.items()}
+    def source(self) -> Activations:
+        """Where they come from."""
+        return Activations(self.measurement.study, contexts_a_batch=MICRO)
 
     def stream(self) -> Iterator[Tokens]:
         """The contexts, spread evenly over the text, in stream order; the same at every call. Cost: one pass
         of the model and of every SAE."""
-        study = self.measurement.study
-        targets = load_saes(replace(study, saes=tuple(study.sae(id) for id in self.targets)), Source(study))
+        study, source = self.measurement.study, self.source
+        if self.contexts < study.folds:
+            raise BadInput(f"contexts is {self.contexts}; give at least {study.folds}, the number of folds")
+        targets = load_saes(replace(study, saes=tuple(study.sae(id) for id in self.targets)), source)
         fold_of = self.measurement.fold_of()
-        saes = {e.site: _load(study, e.sae, self.sizes[e.site]) for e in self.sites if e.sae}
-        for batch, found in spread_batches(self.measurement, self.contexts, [e.site for e in self.sites]):
+        saes = {e.site: _load(study, e.sae, source.width(e.site)) for e in self.sites if e.sae}
+        for batch in source.batches(sites=[e.site for e in self.sites], contexts=self.contexts):
             made = [sae.reconstruct(batch.source)[0].double() for sae in targets]
             blocks = [batch.x.double(), made[0]]
             for earlier in self.sites:
-                x = found[earlier.site]
+                x = batch.sites[earlier.site]
                 blocks += [x.double()] + (
                     [saes[earlier.site].reconstruct(x)[0].double()] if earlier.sae else []
                 )

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..adapters.saes import Codes, Sae, load_sae, threshold_for
+from ..adapters.saes import Active, Sae, load_sae
 from ..measurement.measure import Measurement
 from ..measurement.results import Tables, kept
 from ..studies.study import SaeEntry, Study
@@ -74,8 +74,7 @@ def compute(
     windows = cut(found.context, found.document, found.token)
     if explainer is None:
         explainer = Lexical(found.token, vocabulary=int(found.token.max()) + 1, decode=measurement.decode)
-    fold = measurement.fold_of()
-    folds = np.array([fold[int(d)] for d in found.document])
+    folds = measurement.folds_at(found.document)
     targets = {name: found.target(name, seed=SCORED_NOISE) for name in TARGETS}
     documents = [
         table
@@ -128,8 +127,7 @@ def readings(measurement: Measurement, targets: dict[str, Tensor], windows: Wind
             yield Reading(entry, sae, "x", SHUFFLED, targets["x"], shuffled(windows, seed=study.seed))
         if entry.target in NOISE:
             part = NOISE[entry.target]
-            with torch.no_grad():
-                sae.sae.threshold.copy_(threshold_for(sae.sae, targets[part], entry.l0))
+            sae.set_l0(targets[part], entry.l0)
             yield Reading(entry, sae, part, MATCHED, targets[part], windows)
 
 
@@ -144,7 +142,7 @@ def chosen(reading: Reading, latents: int | None, *, seed: int) -> np.ndarray | 
     return np.sort(np.random.default_rng([seed, reading.entry.seed]).permutation(width)[:latents])
 
 
-def explained(found: Rows, reading: Reading, codes: Codes) -> pd.DataFrame:
+def explained(found: Rows, reading: Reading, codes: Active) -> pd.DataFrame:
     """Squared error and variance of each document under a reading, and its active latents."""
     z_hat = reading.sae.decode(codes)
     residual = np.concatenate([_squares(a - b) for a, b in zip(reading.z.split(CHUNK), z_hat.split(CHUNK))])

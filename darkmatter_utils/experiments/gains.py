@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..studies.collected import Collected
+from ..studies.saes import Collected
 
 
 def rescaled(held: Collected, id: str) -> Float[Tensor, "token d_model"]:
@@ -35,17 +35,11 @@ def one_gain_a_latent(held: Collected, id: str) -> Float[Tensor, "token d_model"
     decoder: sums a fold, which add up. A latent that is silent on the other folds keeps its gain of 1.
     Cost: tokens × L0 × d_model, and d_sae³ a fold.
     """
-    from scipy.sparse import csr_matrix
-
     sae = held.saes[id]
     if not hasattr(sae, "codes"):
         return None
-    codes = sae.codes(held.x)
-    rows = np.repeat(np.arange(len(held.x)), codes.l0.numpy())
-    active = csr_matrix(
-        (codes.value.double().numpy(), (rows, codes.latent.numpy())), shape=(len(held.x), sae.width)
-    )
-    decoder, offset = (t.detach().double().numpy() for t in (sae.sae.W_dec, sae.sae.b_dec))
+    active = sae.codes(held.x).csr(sae.width)
+    decoder, offset = (t.double().numpy(force=True) for t in (sae.dictionary, sae.bias))
     folds = held.folds()
     overlap = decoder @ decoder.T
     names = np.unique(folds)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from ..adapters.saes import Active
 from ..stats.pursuit import Codes, gradient_pursuit, omp, refit
 from ..worlds.oracle_saes import OracleSae
 
@@ -50,10 +51,9 @@ def dictionary_of(sae) -> Dictionary | None:
             0
         ]  # the part that every token has, not the expected activation
         return Dictionary(sae.world.directions[: sae.width], mean, lambda batch: _oracle_codes(sae, batch))
-    inner = getattr(sae, "sae", None)
-    if inner is None or getattr(sae, "_remembers", True):
+    if getattr(sae, "needs_x", True):
         return None
-    return Dictionary(inner.W_dec.detach(), inner.b_dec.detach(), lambda batch: _own_codes(sae.codes(batch)))
+    return Dictionary(sae.dictionary, sae.bias, lambda batch: Codes(*sae.codes(batch).padded()))
 
 
 def over_complete(own: Codes, d_model: int) -> bool:
@@ -62,27 +62,14 @@ def over_complete(own: Codes, d_model: int) -> bool:
     return len(own.values) > 0 and float(own.l0.double().mean()) >= d_model
 
 
-def _own_codes(codes) -> Codes:
-    return _padded(codes.l0.long(), codes.latent.long(), codes.value)
-
-
 def _oracle_codes(sae: OracleSae, batch) -> Codes:
     row, feature, value = (torch.from_numpy(array) for array in sae._codes(batch))
     key, where = torch.unique(
         row * sae.width + feature, return_inverse=True
     )  # a false fire may hit a latent that is on
     summed = torch.zeros(len(key), dtype=value.dtype).index_add_(0, where, value)
-    return _padded(torch.bincount(key // sae.width, minlength=len(batch.x)), key % sae.width, summed)
-
-
-def _padded(l0: Int[Tensor, " token"], latent: Tensor, value: Tensor) -> Codes:
-    """Codes [token, k] from the active latents of one token after another."""
-    row = torch.repeat_interleave(torch.arange(len(l0)), l0)
-    slot = torch.arange(len(row)) - (l0.cumsum(0) - l0)[row]
-    indices = torch.zeros(len(l0), int(l0.max()) if len(l0) else 0, dtype=torch.int64)
-    values = value.new_zeros(indices.shape)
-    indices[row, slot], values[row, slot] = latent, value
-    return Codes(indices, values)
+    l0 = torch.bincount(key // sae.width, minlength=len(batch.x))
+    return Codes(*Active(key % sae.width, summed, l0).padded())
 
 
 def other_codes(

@@ -11,11 +11,10 @@ import torch
 from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.results import Tables, kept
-from ..measurement.spread import spread_batches
 from ..measurement.widths import suite_rows
 from ..stats.pursuit import ROOM, Codes
+from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
-from ..studies.streams import Source
 from .inference import ENCODER, Dictionary, dictionary_of, other_codes, over_complete
 
 SCORES = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
@@ -46,10 +45,9 @@ def _compute(measurement, contexts: int, precision: torch.dtype) -> Tables:
     study = measurement.study
     rows = suite_rows(measurement)
     suite = replace(study, saes=tuple(study.sae(id) for id in rows["id"]))
-    found = {
-        sae.id: made for sae in load_saes(suite, Source(suite)) if (made := dictionary_of(sae)) is not None
-    }
-    batches = [batch for batch, _ in spread_batches(measurement, contexts)]
+    source = Activations(study, contexts_a_batch=MICRO)
+    found = {sae.id: made for sae in load_saes(suite, source) if (made := dictionary_of(sae)) is not None}
+    batches = list(source.batches(contexts=contexts))
     keep = [torch.from_numpy(batch.scored) for batch in batches]
     x = torch.cat([batch.x[mask] for batch, mask in zip(batches, keep)]).double()
     document = np.concatenate([batch.document[batch.scored] for batch in batches])

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
-from ..adapters.saes import Codes
+from ..adapters.saes import Active
 
 LENGTH = 16
 """Tokens of a window."""
@@ -51,7 +51,7 @@ def cut(context: np.ndarray, document: np.ndarray, token: np.ndarray, *, length:
     return Windows(token[whole].reshape(-1, length), document[whole][::length], of, inside % length)
 
 
-def activations(codes: Codes, width: int) -> sparse.csc_array:
+def activations(codes: Active, width: int) -> sparse.csc_array:
     """Every latent's activation at every token [token, width], sparse, by latent."""
     starts = np.r_[0, codes.l0.numpy().cumsum()]
     latent = codes.latent.numpy().astype(np.int32)

@@ -18,15 +18,14 @@ from torch.nn import functional as F
 
 from ..adapters.interventions import Intervention, logits_after
 from ..adapters.models import LanguageModel
-from ..adapters.text import read_contexts
 from ..base.errors import BadInput
 from ..measurement.measure import Measurement
 from ..measurement.results import Tables, kept
 from ..stats.fits import LinearMap
 from ..stats.moments import Moments
+from ..studies.activations import MICRO, Activations, spread
 from ..studies.saes import load_saes
-from ..studies.streams import MICRO, Source
-from .cost_contexts import Taken, model_after, read, spread, take
+from .cost_contexts import Taken, model_after, read, take
 from .costs import cost_rows, loss_frame
 
 LEAST_SQUARES, TRAINED = "adapter, least squares", "adapter, trained on the loss"
@@ -88,28 +87,28 @@ def train_adapter(
 
 def left_over(
     measurement: Measurement, scored: Int[np.ndarray, "document"]
-) -> tuple[str, Contexts, np.ndarray]:
-    """(text, its contexts, the rows of documents that are not scored): of the text "component", where there
-    is one."""
-    study = measurement.study
+) -> tuple[Activations, Int[np.ndarray, "context"]]:
+    """(a text, the rows of it whose documents are not scored): of the text "component", where there is
+    one."""
+    study = replace(measurement.study, contexts=None, dtype="float32")
     try:
-        there = read_contexts(study.data_folder(), "component")
-        return "component", there, np.arange(len(there.tokens))
+        source = Activations(replace(study, text="component"))
+        return source, source.rows()
     except BadInput:  # no such text: the documents of the study's own text that are left
-        there = read_contexts(study.data_folder(), study.text)
-        return study.text, there, np.flatnonzero(~np.isin(there.document, scored))
+        source = Activations(study)
+        return source, np.flatnonzero(~np.isin(source.contexts.document, scored))
 
 
 def elsewhere(measurement: Measurement, scored: Int[np.ndarray, "document"], contexts: int) -> Taken:
     """``contexts`` contexts of `left_over`. Raises BadInput where none is left."""
-    study, (text, there, left) = measurement.study, left_over(measurement, scored)
+    source, left = left_over(measurement, scored)
     if not len(left):
         raise BadInput(
-            f"study {study.name}: every document is scored, so none is left to train on; give more documents"
+            f"study {measurement.study.name}: every document is scored, so none is left to train on; "
+            f"give more "
+            "documents"
         )
-    rows = left[spread(len(left), contexts)]
-    source = Source(replace(study, text=text, dtype="float32"))
-    return read(source, rows, there.tokens[rows].astype(np.int64), there.document[rows])
+    return read(source, left[spread(len(left), contexts)])
 
 
 def adapter_tables(
@@ -131,7 +130,7 @@ def adapter_tables(
     study = measurement.study
     taken = take(measurement, contexts)
     other = elsewhere(measurement, taken.document, training)
-    sae = load_saes(replace(study, saes=(study.sae(id),)), Source(study))[0]
+    sae = load_saes(replace(study, saes=(study.sae(id),)))[0]
     x_hat, scored = (_reconstruct(sae, one) for one in (other, taken))
     d, x = x_hat.shape[-1], other.flat
     fit = LinearMap.fit(Moments(d, d).update(x_hat.flatten(0, 1), x))

@@ -22,13 +22,15 @@ from ..stats.documents import DocumentSums
 from ..stats.fits import LinearMap, leave_out
 from ..stats.intervals import bootstrap, multinomial_weights
 from ..stats.moments import Moments
+from ..studies.activations import Activations, Batch
 from ..studies.saes import load_saes
-from ..studies.sites import Sites
-from ..studies.streams import Source
+from ..studies.study import Study
 from .baselines import LabelMeans
 
 COMPONENTS = 10
 """Principal components of x that stand before x itself."""
+MEMORY = 1_500_000_000
+"""Bytes in which activations are kept between passes; beyond it the model runs again."""
 STEPS = ("a constant", "‖x‖", "position", "loss", "L0", "token", f"{COMPONENTS} components of x", "x")
 """What is added, in this order. ‖x‖ stands for the pair ‖x‖, ‖x‖²."""
 X, THREE, SIMPLE, ALL = "x alone", "‖x‖, position and token", "up to the token", "up to x"
@@ -177,7 +179,7 @@ class _Columns:
 
 def _compute(measurement, places: dict[str, list[str]], suite: str) -> dict[str, pd.DataFrame]:
     tokens = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
-    stream = Sites(measurement.study, list(places))
+    stream = _Stream(measurement.study, list(places))
     made = [
         _at(stream, site, _with_errors(stream, site, ids, suite, tokens), ids) for site, ids in places.items()
     ]
@@ -191,26 +193,42 @@ def _compute(measurement, places: dict[str, list[str]], suite: str) -> dict[str,
     return {"moments": facts.reset_index(), "residual": residual.reset_index()}
 
 
-def _with_errors(stream: Sites, site: str, ids: list[str], suite: str, tokens: pd.DataFrame) -> pd.DataFrame:
+class _Stream:
+    """The study's scored tokens at several sites, kept in memory where they fit."""
+
+    def __init__(self, study: Study, sites: list[str]):
+        self.study, self.sites, self.source = study, sites, Activations(study)
+
+    def __iter__(self) -> Iterator[tuple[slice, Batch]]:
+        """(rows among the scored tokens, batch)."""
+        done = 0
+        for batch in self.source.batches(sites=self.sites, scored=True, keep=MEMORY):
+            yield slice(done, done := done + len(batch.x)), batch
+
+
+def _with_errors(
+    stream: _Stream, site: str, ids: list[str], suite: str, tokens: pd.DataFrame
+) -> pd.DataFrame:
     """The table of scored tokens with ‖x‖² of the site, and the columns of those SAEs that it has not."""
     lacking = [id for id in ids if f"{id}:error" not in tokens]
     if not lacking:
         return tokens
     entries = tuple(stream.study.sae(id) for id in lacking)
     study = replace(stream.study, site=site, suite=suite, saes=entries)
-    saes = load_saes(study, Source(study))
+    saes = load_saes(study)
     new = {name: np.empty(len(tokens)) for id in lacking for name in (f"{id}:error", f"{id}:l0")}
     new["norm2"] = np.empty(len(tokens))
-    for rows, _, x in stream.scored():
-        new["norm2"][rows] = x[site].double().square().sum(dim=1).cpu()
+    for rows, batch in stream:
+        x = batch.sites[site]
+        new["norm2"][rows] = x.double().square().sum(dim=1).cpu()
         for sae in saes:
-            x_hat, l0 = sae.reconstruct(x[site])
-            new[f"{sae.id}:error"][rows] = (x[site].double() - x_hat.double()).square().sum(dim=1).cpu()
+            x_hat, l0 = sae.reconstruct(x)
+            new[f"{sae.id}:error"][rows] = (x.double() - x_hat.double()).square().sum(dim=1).cpu()
             new[f"{sae.id}:l0"][rows] = l0.cpu()
     return tokens.assign(**new)
 
 
-def _at(stream: Sites, site: str, tokens: pd.DataFrame, ids: list[str]) -> tuple[DocumentSums, list[str]]:
+def _at(stream: _Stream, site: str, tokens: pd.DataFrame, ids: list[str]) -> tuple[DocumentSums, list[str]]:
     """The per-document sums of every model of the SAEs of a site, and the models' names."""
     columns, document = None, tokens["document"].to_numpy()
     for rows, z in _rows(stream, site, tokens):
@@ -230,13 +248,13 @@ def _at(stream: Sites, site: str, tokens: pd.DataFrame, ids: list[str]) -> tuple
     return sums, list(columns.models)
 
 
-def _rows(stream: Sites, site: str, tokens: pd.DataFrame) -> Iterator[tuple[slice, torch.Tensor]]:
+def _rows(stream: _Stream, site: str, tokens: pd.DataFrame) -> Iterator[tuple[slice, torch.Tensor]]:
     """(rows of the table of scored tokens, x in float64) batch by batch."""
     known = tokens["token"].to_numpy()
-    for rows, token, x in stream.scored():
-        if not np.array_equal(token, known[rows]):
+    for rows, batch in stream:
+        if not np.array_equal(batch.token, known[rows]):
             raise BadInput("the measurement's tokens are not those of the study's text; measure it again")
-        yield rows, x[site].double().cpu()
+        yield rows, batch.sites[site].double().cpu()
 
 
 def _weights(rest: Moments, columns: _Columns, out: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -245,23 +263,13 @@ def _weights(rest: Moments, columns: _Columns, out: int) -> tuple[torch.Tensor, 
     d = columns.d_model
     turn = torch.eye(rest.d_in, dtype=torch.float64)
     turn[:d, :d] = torch.linalg.eigh(rest.xx[:d, :d]).eigenvectors.flip(1)
-    xx, xy, mean = turn.T @ rest.xx @ turn, turn.T @ rest.xy, rest.x_mean @ turn
+    turned = rest.turn(turn)
     weight = torch.zeros(rest.d_in, len(columns.ids), len(columns.models), dtype=torch.float64)
     for s in range(len(columns.ids)):
+        mine = turned.targets(slice(s, s + 1))
         for m, model in enumerate(columns.models):
             if chosen := columns.of(model, s, out):
-                sums = Moments(len(chosen), 1)
-                sums.load_state_dict(
-                    {
-                        "n": rest.n,
-                        "x_mean": mean[chosen],
-                        "y_mean": rest.y_mean[[s]],
-                        "xx": xx[chosen][:, chosen],
-                        "xy": xy[chosen][:, [s]],
-                        "yy": rest.yy[[s]],
-                    }
-                )
-                weight[chosen, s, m] = LinearMap.fit(sums).weight[:, 0]
+                weight[chosen, s, m] = LinearMap.fit(mine.select(chosen)).weight[:, 0]
     weight = (turn @ weight.flatten(1)).view_as(weight)
     level = rest.y_mean[:, None] - torch.einsum("i,ism->sm", rest.x_mean, weight)
     return weight.flatten(1), level.flatten()

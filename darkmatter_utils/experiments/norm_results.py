@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ..base.values import Estimate
-from ..decomposition.passes import NORM_PARTS
+from ..decomposition.passes import PARTS
 from ..measurement.results import Tables, kept
 from ..measurement.widths import WIDTHS, suite_rows
 from ..studies.study import Study
@@ -74,7 +74,7 @@ def probes(measurement, *, contexts: int) -> Tables:
 def lowest(tests: pd.DataFrame, source: str) -> tuple[int, int]:
     """(at how many SAEs NonlinearError has the lowest R² of all parts, of how many)."""
     mine = tests[(tests["source"] == source) & ~tests["kind"].isin(NOT_SAES)]
-    table = mine.pivot(index="id", columns="part", values="value")[list(NORM_PARTS)]
+    table = mine.pivot(index="id", columns="part", values="value")[list(PARTS)]
     others = table.drop(columns="NonlinearError").min(axis=1)
     return int((table["NonlinearError"] < others).sum()), len(table)
 

@@ -13,22 +13,19 @@ import pandas as pd
 import torch
 
 from ..base.values import Estimate
-from ..decomposition.passes import NORM_PARTS
+from ..decomposition.passes import PARTS
 from ..measurement.widths import suite_rows
-from ..stats.documents import assign_folds
-from ..stats.fits import LinearMap, cross_fit
+from ..stats.documents import assign_folds, sum_by
+from ..stats.fits import LinearMap, cross_fit, moments_by_fold
 from ..stats.intervals import bootstrap, over_draws
 from ..stats.moments import Moments
+from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
-from ..studies.streams import MICRO, Source
-from ..worlds.landing import by_document
 from ..worlds.oracle_saes import OracleSae
 from .known_parts import tokens_of
 from .matched_null import matched_world
 
-COLUMNS = dict(
-    zip(NORM_PARTS, ("norm_x", "norm_sae", "norm_error", "norm_linear", "norm_nonlinear"), strict=True)
-)
+COLUMNS = dict(zip(PARTS, ("norm_x", "norm_sae", "norm_error", "norm_linear", "norm_nonlinear"), strict=True))
 """Where a measurement keeps each part's norm R² from x."""
 NULLS = {"same": "tokens of one size", "matched": "tokens as unequal as the study's"}
 """The two nulls: every token scaled alike, or scaled so that ‖x − x̄‖² varies as much as in the study."""
@@ -36,32 +33,28 @@ NULLS = {"same": "tokens of one size", "matched": "tokens as unequal as the stud
 
 def parts_of(x: torch.Tensor, x_hat: torch.Tensor, linear: torch.Tensor) -> dict[str, torch.Tensor]:
     """The five parts by name, from x, Sae(x) and LinearError [token, d_model]."""
-    return dict(zip(NORM_PARTS, (x, x_hat, x - x_hat, linear, x - x_hat - linear), strict=True))
+    return dict(zip(PARTS, (x, x_hat, x - x_hat, linear, x - x_hat - linear), strict=True))
 
 
 class Folds:
     """Tokens in folds of documents: what an out-of-fold fit and its interval need."""
 
     def __init__(self, document: np.ndarray, *, folds: int, fold_of: dict | None = None, seed: int = 0):
-        self.ids, self.row, counts = np.unique(document, return_inverse=True, return_counts=True)
-        fold_of = fold_of or assign_folds(self.ids, counts, folds, seed=seed)
-        self.fold = np.array([fold_of[int(i)] for i in self.ids])[self.row]
-        self.rows = [torch.from_numpy(np.flatnonzero(self.fold == k)) for k in np.unique(self.fold)]
+        ids, row, counts = np.unique(document, return_inverse=True, return_counts=True)
+        fold_of = fold_of or assign_folds(ids, counts, folds, seed=seed)
+        names, fold = np.unique([fold_of[int(i)] for i in ids], return_inverse=True)
+        self.document, self.fold, self.folds = document, fold[row], len(names)
 
     def predict(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The out-of-fold least-squares prediction of y [token, out] from x [token, d_model]."""
-        fitted = cross_fit([Moments(x.shape[1], y.shape[1]).update(x[r], y[r]) for r in self.rows])
-        out = torch.empty_like(y)
-        for r, linear_map in zip(self.rows, fitted.maps, strict=True):
-            out[r] = linear_map(x[r])
-        return out
+        return cross_fit(moments_by_fold(x, y, self.fold)).predict(x, self.fold)
 
     def norm_r2(self, x: torch.Tensor, z: torch.Tensor, *, replicates: int = 200) -> Estimate:
         """R² of ‖z‖² from x out of fold, with its interval over documents."""
         target = (z**2).sum(dim=1, keepdim=True)
         left = (target - self.predict(x, target)) ** 2
         t = target - target.mean()
-        sums = by_document(torch.cat([left, torch.ones_like(t), t, t**2], dim=1), self.row, len(self.ids))
+        sums = sum_by(self.document, torch.cat([left, torch.ones_like(t), t, t**2], dim=1))
         named = dict(zip(("left", "n", "t", "tt"), sums.T, strict=True))
         r2 = lambda s: 1 - s["left"] / (s["tt"] - s["t"] ** 2 / s["n"])
         return bootstrap(r2, named, replicates=replicates)[0]
@@ -103,26 +96,13 @@ def poles(nonlinear: torch.Tensor, x: torch.Tensor, folds: Folds, *, seed: int =
     ]
 
 
-def tokens(measurement, *, contexts: int) -> tuple[Source, torch.Tensor, list, np.ndarray]:
+def tokens(measurement, *, contexts: int) -> tuple[Activations, torch.Tensor, list, np.ndarray]:
     """(source, x, what SAEs are given, document) of scored tokens of contexts spread evenly over the study's
     text."""
-    study = measurement.study
-    if study.world:
-        study = replace(study, world=study.world | {"documents": min(contexts, study.world["documents"])})
-    source = Source(study, contexts_a_batch=contexts)
-    if source.world is not None:
-        batch = next(source.batches())
-        return source, batch.x.double(), [batch.source], batch.document
-    table, length = source.contexts, source.contexts.tokens.shape[1]
-    rows = np.unique(np.linspace(0, len(table.tokens) - 1, contexts).round().astype(int))
-    position = np.arange(1, length)
-    inside = torch.from_numpy((position >= study.window[0]) & (position < study.window[1]))
-    given = []
-    for some in np.array_split(rows, -(-len(rows) // MICRO)):
-        ids = torch.from_numpy(table.tokens[some].astype(np.int64)).to(study.device)
-        given.append(source.model.activations(ids, study.site)[:, 1:][:, inside].flatten(0, 1))
-    document = np.repeat(table.document[rows], int(inside.sum()))
-    return source, torch.cat(given).double(), given, document
+    source = Activations(measurement.study, contexts_a_batch=contexts if measurement.study.world else MICRO)
+    batches = list(source.batches(contexts=contexts, scored=True))
+    x = torch.cat([batch.x for batch in batches]).double()
+    return source, x, [b.source for b in batches], np.concatenate([b.document for b in batches])
 
 
 def norm_tables(measurement, *, contexts: int = 200) -> dict[str, pd.DataFrame]:
@@ -134,14 +114,14 @@ def norm_tables(measurement, *, contexts: int = 200) -> dict[str, pd.DataFrame]:
     """
     source, x, given, document = tokens(measurement, contexts=contexts)
     folds = Folds(document, folds=measurement.study.folds, fold_of=measurement.fold_of())
-    if len(folds.rows) < 2:
+    if folds.folds < 2:
         folds = Folds(document, folds=2)
     suite = suite_rows(measurement).sort_values("width", kind="stable")
     middle = str(suite["id"].iloc[len(suite) // 2])
     rows, extremes = [], []
     for sae in load_saes(measurement.study, source):
         x_hat = torch.cat([sae.reconstruct(batch)[0] for batch in given]).double()
-        linear = out_of_fold(measurement, sae.id, x, document)
+        linear = measurement.maps(sae.id).predict(x, measurement.folds_at(document))
         known = measurement.sae(sae.id)
         for part, z in parts_of(x, x_hat, linear).items():
             e = folds.norm_r2(z, z)
@@ -168,17 +148,6 @@ def norm_tables(measurement, *, contexts: int = 200) -> dict[str, pd.DataFrame]:
         "poles": pd.DataFrame(extremes).assign(id=middle),
         "size": pd.DataFrame({"cv2": [size], "tokens": [len(x)]}),
     }
-
-
-def out_of_fold(measurement, id: str, x: torch.Tensor, document: np.ndarray) -> torch.Tensor:
-    """LinearError of each token under the measurement's map of its document's fold."""
-    maps, fold_of = measurement.maps(id), measurement.fold_of()
-    fold = np.array([fold_of[int(d)] for d in document])
-    linear = torch.empty_like(x)
-    for k in np.unique(fold):
-        rows = torch.from_numpy(np.flatnonzero(fold == k))
-        linear[rows] = maps.maps[k](x[rows])
-    return linear
 
 
 def null_tables(measurement, cv2: float, *, seeds: int = 3, documents: int = 60) -> pd.DataFrame:

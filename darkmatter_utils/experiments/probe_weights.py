@@ -33,15 +33,8 @@ def weights(measurement, *, contexts: int = 200) -> pd.DataFrame:
 
 def _latents(sae, given, x: torch.Tensor) -> pd.DataFrame:
     if hasattr(sae, "codes"):
-        found = [sae.codes(batch) for batch in given]
-        fires = np.concatenate([[0], np.cumsum(np.concatenate([c.l0.numpy() for c in found]))])
-        latent, value = (
-            np.concatenate([getattr(c, n).detach().numpy() for c in found]) for n in ("latent", "value")
-        )
-        codes = scipy.sparse.csr_array(
-            (value.astype(float), latent.astype(np.int64), fires), shape=(len(x), sae.width)
-        )
-        rows = sae.sae.W_dec.detach().double().numpy()
+        codes = scipy.sparse.vstack([sae.codes(batch).csr(sae.width) for batch in given], format="csr")
+        rows = sae.dictionary.double().numpy(force=True)
     else:  # an oracle: the fires of the features that it holds
         batch = given[0]
         mine = batch.feature.numpy() < sae.width

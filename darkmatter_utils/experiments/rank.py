@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..base.values import Estimate
-from ..stats.fits import LinearMap, leave_out, merged
+from ..stats.fits import LinearMap, leave_out, merged, moments_by_fold
 from ..stats.intervals import bootstrap, over_folds
 from ..stats.moments import Moments
-from ..studies.collected import Collected, collect
+from ..studies.saes import Collected, collect
 
 BEST, COMPONENTS = "the best map of that rank", "the top components of x"
 
@@ -40,13 +40,8 @@ def compute(measurement, ids: Sequence[str]) -> dict[str, pd.DataFrame]:
 
 
 def _moments(held: Collected, id: str) -> list[Moments]:
-    d, folds = held.x.shape[1], held.folds()
-    made = []
-    for k in np.unique(folds):
-        mine = torch.from_numpy(folds == k)
-        x = held.x[mine].double()
-        made.append(Moments(d, d).update(x, x - held.hats[id][mine].double()))
-    return made
+    x = held.x.double()
+    return moments_by_fold(x, x - held.hats[id].double(), held.folds())
 
 
 def sweep(held: Collected, id: str, folds: list[Moments]) -> pd.DataFrame:

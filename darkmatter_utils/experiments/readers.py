@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..base.errors import BadInput
 from ..base.values import Estimate
+from ..stats.documents import sum_by
 from ..stats.fits import RIDGE_GRID, LinearMap, Spectrum, residual_squares
 from ..stats.intervals import bootstrap
 from ..stats.moments import Moments
-from ..studies.collected import Light, collect
-from ..studies.saes import load_saes
+from ..studies.activations import Activations
+from ..studies.saes import collect, load_saes
 
 STRIDE = 5
 """Every so many-th context of the component text is read."""
@@ -71,24 +73,19 @@ def compute(measurement, id: str) -> dict[str, pd.DataFrame]:
 
 def component_rows(study, id: str) -> Rows | None:
     """Scored tokens of the component text, float32; None for a study that has none."""
-    from ..adapters.text import read_contexts
-
     if study.model is None:
         return None
-    try:
-        read_contexts(study.data_folder(), "component")
-    except ValueError:
-        return None
     light = replace(study, text="component", dtype="float32", saes=(study.sae(id),))
-    source = Light(light, stride=STRIDE)
+    source = Activations(light)
+    try:
+        source.contexts
+    except BadInput:
+        return None
     (sae,) = load_saes(light, source)
-    xs, errors, documents = [], [], []
-    for batch in source.batches():
-        x = batch.x[torch.from_numpy(batch.scored)]
-        xs.append(x)
-        errors.append(x - sae.reconstruct(x)[0])
-        documents.append(batch.document[batch.scored])
-    return Rows(torch.cat(xs), torch.cat(errors), np.concatenate(documents))
+    batches = list(source.batches(every=STRIDE, scored=True))
+    errors = [batch.x - sae.reconstruct(batch.x)[0] for batch in batches]
+    document = np.concatenate([batch.document for batch in batches])
+    return Rows(torch.cat([batch.x for batch in batches]), torch.cat(errors), document)
 
 
 def ladder(fit: Rows, stop: Rows, *, seed: int = 0, steps: int = STEPS) -> dict[str, tuple]:
@@ -200,14 +197,11 @@ def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int =
 def scores(readers: dict[str, tuple], scored: Rows, *, replicates: int, seed: int) -> pd.DataFrame:
     """R² total (with its interval over documents), R² per dimension, and the gain over OLS on the same
     documents."""
-    ids, where = np.unique(scored.document, return_inverse=True)
-    per_document = lambda v: torch.zeros(len(ids), dtype=torch.float64).index_add_(
-        0, torch.from_numpy(where), v
-    )
+    per_document = lambda v: sum_by(scored.document, v)
     pieces = list(zip(scored.x.split(16384), scored.error.split(16384)))
     mean = scored.error.mean(0, dtype=torch.float64)
     total = sum(((e.double() - mean) ** 2).sum(0) for _, e in pieces)
-    spread = per_document(torch.cat([((e.double() - mean) ** 2).sum(1) for _, e in pieces])).numpy()
+    spread = per_document(torch.cat([((e.double() - mean) ** 2).sum(1) for _, e in pieces]))
     left, per_dim = {}, {}
     for name, (reader, _) in readers.items():
         by_token, by_dim = [], torch.zeros_like(total)
@@ -216,7 +210,7 @@ def scores(readers: dict[str, tuple], scored: Rows, *, replicates: int, seed: in
             by_token.append(miss.sum(1))
             by_dim += miss.sum(0)
         left[name], per_dim[name] = (
-            per_document(torch.cat(by_token)).numpy(),
+            per_document(torch.cat(by_token)),
             float((1 - by_dim / total).mean()),
         )
     rows = []

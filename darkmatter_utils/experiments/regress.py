@@ -23,8 +23,8 @@ from ..stats.fits import CrossFit, cross_fit
 from ..stats.intervals import bootstrap, multinomial_weights, totals
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments, as_float64, chunks
-from ..studies.saes import load_saes
-from ..studies.streams import Kept, Source
+from ..studies.activations import Activations
+from ..studies.saes import Kept, load_saes
 
 Target = Callable[[str, int, Tensor, Tensor], Tensor]
 """(SAE, fold, x [token, d_model], Sae(x) [token, d_model]) -> what is predicted, [token, k] or [token].
@@ -41,7 +41,7 @@ def of(idea: Callable[[Tensor, Tensor], Tensor]) -> Target:
 
 def of_each(measurement: Measurement, idea: Callable[[Tensor], Tensor], ids: Sequence[str]) -> Target:
     """An idea that takes one vector, of x and of each part in turn: x, Sae(x), SaeError, LinearError,
-    NonlinearError (the order of `passes.NORM_PARTS`), under the measurement's out-of-fold maps; one column a
+    NonlinearError (the order of `passes.PARTS`), under the measurement's out-of-fold maps; one column a
     part."""
     maps = {id: measurement.maps(id).maps for id in ids}
 
@@ -116,7 +116,7 @@ def regress(measurement: Measurement, target: Target, *, ids: Sequence[str] | No
     token, or is NaN or infinite.
     """
     study = measurement.study
-    source = Source(study)
+    source = Activations(study)
     saes = [sae for sae in load_saes(study, source) if ids is None or sae.id in ids]
     ids = [sae.id for sae in saes]
     fold_of = measurement.fold_of()

@@ -15,8 +15,8 @@ from ..decomposition.passes import SELF_PARTS, FirstPass, SecondPass, ThirdPass
 from ..decomposition.shares import linear_shares
 from ..stats.documents import assign_folds
 from ..stats.fits import merged
-from ..studies.saes import load_saes
-from ..studies.streams import Kept, Source
+from ..studies.activations import Activations
+from ..studies.saes import Kept, load_saes
 from ..studies.study import SaeEntry, Study
 
 METRICS = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
@@ -37,12 +37,12 @@ def compute(
     study: Study, folder: Path, *, contexts_a_batch: int, memory: int, progress: Callable[[str], None]
 ) -> None:
     """Fill ``folder`` with the measurement of ``study``. Raises as `measure` does."""
-    source = Source(study, contexts_a_batch=contexts_a_batch)
+    source = Activations(study, contexts_a_batch=contexts_a_batch)
     counts = source.document_tokens()
     fold = assign_folds(list(counts), list(counts.values()), study.folds, seed=study.seed)
     saes = load_saes(study, source)
     ids = [sae.id for sae in saes]
-    kept = Kept(source, saes, memory=memory)
+    kept = Kept(source, saes, memory=memory, losses=True)
     tell = lambda name, i: progress(f"{study.name}: {name}, batch {i + 1} of {len(source)}")
 
     first = FirstPass(source.d_model, ids, fold, self_norms=False, device=study.device)
@@ -204,7 +204,7 @@ def _frame(
     return pd.DataFrame(rows).astype({"l0_target": float})
 
 
-def _card(study: Study, source: Source, scored: pd.DataFrame) -> dict:
+def _card(study: Study, source: Activations, scored: pd.DataFrame) -> dict:
     facts = dict(
         model=source.model.name if source.model else None,
         site=study.site,

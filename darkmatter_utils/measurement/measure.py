@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Int
 
 from ..base import cache, provenance
 from ..base.errors import BadInput
@@ -105,6 +106,11 @@ class Measurement:
         """The fold of each scored document."""
         table = self.tokens.drop_duplicates("document")
         return dict(zip(table["document"].tolist(), table["fold"].tolist()))
+
+    def folds_at(self, document: Int[np.ndarray, "token"]) -> Int[np.ndarray, "token"]:
+        """The fold of each token's document."""
+        fold = self.fold_of()
+        return np.array([fold[int(d)] for d in document])
 
     @property
     def held_out(self) -> dict | None:

@@ -67,8 +67,8 @@ class Plan:
     def facts(self) -> dict:
         """For ``--dry-run``: what is read, computed and stored."""
         passed = int(self.reading.length.sum())
-        parameters = sum(p.numel() for p in self.model.bridge.parameters())
-        weights = sum(w.numel() for w in self.sae.sae.parameters())
+        parameters = self.model.parameters
+        weights = sum(w.numel() for w in self.sae.weights)
         return {
             "model": self.request.model,
             "sae": self.request.sae,
@@ -90,7 +90,7 @@ class Plan:
         """What can be said before anything is measured."""
         card, reading = self.sae.card, self.reading
         found = list(card.warnings)
-        theirs, ours = family(card.model or ""), self.model.bridge.original_model.config.model_type
+        theirs, ours = family(card.model or ""), self.model.family
         if theirs and theirs != ours:
             found.append(f"the SAE says that it is of {card.model}, but the model's type is {ours}")
         if card.prepend_bos and not reading.bos:

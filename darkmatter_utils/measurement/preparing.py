@@ -20,9 +20,9 @@ from ..base.cache import sha256, verify
 from ..base.errors import BadInput
 from ..base.words import readable
 from ..stats.documents import assign_folds
+from ..studies.activations import Activations
 from ..studies.recipes import Recipe, folder_of
 from ..studies.saes import load_saes
-from ..studies.streams import Source
 from ..studies.study import Study
 from . import forecast
 from . import one_sae as probe
@@ -94,7 +94,7 @@ class _Study:
                 if line not in (*self.warnings, *planned.sae.card.warnings)
             ]
             self.sources[entry["id"]] = hub.pinned(request.sae, planned.folders[1])
-            self.bytes += sum(weight.nbytes for weight in planned.sae.sae.parameters())
+            self.bytes += sum(weight.nbytes for weight in planned.sae.weights)
             if self.first is None:
                 self.sources["model"] = hub.pinned(self.recipe.model, planned.folders[0])
                 self.first = dataclasses.replace(planned, sae=None)
@@ -138,7 +138,7 @@ class _Study:
 
 def check_ready(study: Study) -> None:
     """BadInput for what a study that needs no preparing cannot be measured with. Cost: its files are read."""
-    source = Source(study)
+    source = Activations(study)
     if study.data:
         verify(folder := study.data_folder())
         if study.model is not None and not (folder / study.model).is_dir():
@@ -171,7 +171,7 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
     try:
         found = _Study(recipe, progress)
         for planned in found:
-            planned.sae.sae.save_model(part / "data" / found.entries[-1]["path"])
+            planned.sae.save(part / "data" / found.entries[-1]["path"])
         site, first = found.settled(), found.first
         _suite([entry for entry in found.entries if not entry["suite"]], recipe.l0 or recipe.grid.get("l0"))
         np.savez_compressed(
@@ -186,7 +186,7 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
                 saes=found.entries,
                 warnings=found.warnings,
                 sources=found.sources,
-                model=dict(parameters=sum(weight.numel() for weight in first.model.bridge.parameters())),
+                model=dict(parameters=first.model.parameters),
                 text=dict(source=recipe.text, packed=recipe.packed, sha256=first.reading.sha256),
             ),
         )

@@ -10,7 +10,7 @@ from .. import charts
 from ..charts.tables import Words
 from ..charts.theme import MUTED, columns, finish, tip, y_axis
 from ..claims.rules_cost import PROPORTIONAL
-from ..experiments.cost_contexts import PARTS
+from ..decomposition.passes import ERRORS
 from ..experiments.cost_controls import KINDS
 from ..experiments.cost_shares import recovered
 from ..experiments.cost_tables import against_rows, part_shares
@@ -36,7 +36,7 @@ def share_chart(found: Found):
         on=["width", "part"],
         suffixes=("", "_variance"),
     )
-    rows = rows[(rows["share"] == "ce") & ((rows["kind"] == "") | (rows["part"] == PARTS[2]))]
+    rows = rows[(rows["share"] == "ce") & ((rows["kind"] == "") | (rows["part"] == ERRORS[2]))]
     kinds = list(KINDS)
     shift = [SIDEWAYS * (kinds.index(kind) - 1.5) * 1.6 if kind else 0.0 for kind in rows["kind"]]
     rows = rows.assign(
@@ -100,7 +100,7 @@ def l0_chart(found: Found):
 
 def _both_parts(rows: pd.DataFrame, x: str, x_title: str | None):
     made = []
-    for part in PARTS[1:]:
+    for part in ERRORS[1:]:
         here = rows[rows["part"] == part].assign(share=lambda frame: frame["share"].map(SHOWN_SHARES))
         made.append(
             charts.lines(

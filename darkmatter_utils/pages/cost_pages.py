@@ -13,7 +13,8 @@ from ..base.words import interval, percent, plain, span
 from ..charts.tables import Table, Words
 from ..claims.evidence import reference_sae
 from ..claims.rules_cost import proportional
-from ..experiments.cost_contexts import PARTS, model_after, take
+from ..decomposition.passes import ERRORS
+from ..experiments.cost_contexts import model_after, take
 from ..experiments.cost_shares import Costs, alone, both_orders, by_width, lost, recovered, slopes, won_back
 from ..experiments.cost_tables import claim8_table, main_ids, mean_and_clean, share_rows
 from ..experiments.costs import SAE, kept_costs, parts_of, with_part
@@ -65,7 +66,7 @@ def gather(
         seed=study.seed,
     )
     adapted, curve = None, pd.DataFrame({"step": [], "loss": []})
-    if len(left_over(measurement, take(measurement, contexts).document)[2]):
+    if len(left_over(measurement, take(measurement, contexts).document)[1]):
         adapters = kept_adapters(measurement, shown, contexts=contexts, training=training, steps=steps)
         adapted, curve = made.with_losses(adapters["losses"]), adapters["curve"]
     return Found(measurement, made, adapted, share_rows(measurement, made), shown, over, curve)
@@ -86,7 +87,7 @@ def live(measurement: Measurement, id: str | None, *, contexts: int = 4):
     taken = take(measurement, contexts)
     part = parts_of(measurement, [id], taken, {})[id]
     x = taken.flat.float()
-    error, linear, nonlinear = (part[name] for name in PARTS)
+    error, linear, nonlinear = (part[name] for name in ERRORS)
     made = {
         "x": x,
         "Sae(x)": x - error,
@@ -207,7 +208,7 @@ def over_a_hundred(found: Found) -> Words:
     """What both parts win back, one by one, added up, over the widths of the suite."""
 
     def together(s):
-        return sum(won_back("ce", part)(s) for part in PARTS[1:])
+        return sum(won_back("ce", part)(s) for part in ERRORS[1:])
 
     sums = by_width(found.measurement, found.costs, together).estimates()
     return Words(

@@ -26,11 +26,10 @@ from ..experiments.inference import (
 )
 from ..experiments.inference_gaps import best_at, by_width, gaps, of_sae
 from ..experiments.inference_scores import joined
-from ..measurement.spread import spread_batches
 from ..stats.metrics import fvu
 from ..stats.pursuit import Codes
+from ..studies.activations import Activations
 from ..studies.saes import load_saes
-from ..studies.streams import Source
 
 NONE = Words(
     "*No SAE of this study has a dictionary that another inference could use, and fewer active latents "
@@ -64,13 +63,14 @@ class Live(NamedTuple):
 def live(measurement, sae: str, *, contexts: int = 16) -> Live:
     """The arrays of the live cell, for one SAE."""
     study = measurement.study
-    loaded = next(one for one in load_saes(study, Source(study)) if one.id == sae)
+    source = Activations(study)
+    loaded = next(one for one in load_saes(study, source) if one.id == sae)
     dictionary = dictionary_of(loaded)
     empty = torch.zeros(0, 1, dtype=torch.float64)
     nothing = Live(empty, torch.ones(1, 1, dtype=torch.float64), Codes(empty.long(), empty))
     if dictionary is None:
         return nothing
-    batches = [batch for batch, _ in spread_batches(measurement, contexts)]
+    batches = list(source.batches(contexts=contexts))
     keep = torch.cat([torch.from_numpy(batch.scored) for batch in batches])
     x = torch.cat([batch.x for batch in batches])[keep].double()
     own = joined([dictionary.encode(batch.source) for batch in batches])

@@ -9,7 +9,7 @@ import pandas as pd
 from .. import charts
 from ..base.words import plain
 from ..charts.tables import Table, Words
-from ..decomposition.passes import NORM_PARTS
+from ..decomposition.passes import PARTS
 from ..experiments.norm_results import NOT_SAES
 from ..experiments.norm_tests import NULLS
 from ..measurement.widths import suite_rows
@@ -29,8 +29,8 @@ def parts_chart(tests: pd.DataFrame, nothing: pd.DataFrame, extremes: pd.DataFra
     pole = extremes[extremes["pole"] != "NonlinearError"]
     pole = pole.assign(row=[f"pole: {name}" for name in pole["pole"]], colour="pole", name=pole["id"])
     frame = pd.concat([rows, null, pole])[["row", "colour", "name", "source", "value"]].reset_index(drop=True)
-    order = [*NORM_PARTS, NULL, *dict.fromkeys(pole["row"])]
-    colours = {part: charts.PARTS[part] for part in NORM_PARTS} | {
+    order = [*PARTS, NULL, *dict.fromkeys(pole["row"])]
+    colours = {part: charts.PARTS[part] for part in PARTS} | {
         "null": charts.PARTS["absent"],
         "pole": "#94a3b8",
     }
@@ -102,7 +102,7 @@ def null_table(tests: pd.DataFrame, nothing: pd.DataFrame) -> Table | Words:
     span = lambda v: f"{plain(v.min())} to {plain(v.max())}" if len(v) else "–"
     own = tests[~tests["kind"].isin(NOT_SAES)]
     rows = []
-    for part in NORM_PARTS:
+    for part in PARTS:
         for source in SOURCES:
             pick = lambda f, part=part, source=source: f[(f["part"] == part) & (f["source"] == source)][
                 "value"

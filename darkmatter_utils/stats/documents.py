@@ -43,6 +43,15 @@ def assign_folds(document_ids, token_counts, folds: int, *, seed: int = 0) -> di
     return {int(document): int(fold) for document, fold in zip(ids, assigned, strict=True)}
 
 
+def sum_by(label, values) -> np.ndarray:
+    """Sums in float64 of values [token] or [token, ...] over the tokens of each label, such as a document:
+    [label, ...], labels ascending."""
+    values = torch.as_tensor(values, dtype=torch.float64).cpu()
+    ids, inverse = np.unique(label, return_inverse=True)
+    sums = torch.zeros(len(ids), *values.shape[1:], dtype=torch.float64)
+    return sums.index_add_(0, torch.from_numpy(inverse), values).numpy()
+
+
 class DocumentSums:
     """Sums over each document's tokens, by name: tables [document] or [document, ...], rows sorted by id.
 
@@ -67,16 +76,13 @@ class DocumentSums:
 
     def add(self, document, **values) -> None:
         """Add tokens' values, each a tensor [token] or [token, ...], to the rows of their documents."""
-        found, inverse = np.unique(self.rows(document), return_inverse=True)
-        inverse = torch.from_numpy(inverse)
+        rows = self.rows(document)
+        found = np.unique(rows)
         for name, value in values.items():
-            value = torch.as_tensor(value, dtype=torch.float64).cpu()
-            summed = torch.zeros(len(found), *value.shape[1:], dtype=torch.float64).index_add_(
-                0, inverse, value
-            )
+            summed = sum_by(rows, value)
             if name not in self.tables:
-                self.tables[name] = np.zeros((len(self.documents), *value.shape[1:]))
-            self.tables[name][found] += summed.numpy()
+                self.tables[name] = np.zeros((len(self.documents), *summed.shape[1:]))
+            self.tables[name][found] += summed
 
     def merge(self, other: DocumentSums) -> DocumentSums:
         """Add another shard's sums over the same documents, in place."""

@@ -184,6 +184,23 @@ class CrossFit(NamedTuple):
     overall: LinearMap
     """Fitted on all folds."""
 
+    def predict(self, x: Tensor, fold) -> Tensor:
+        """Each token's target under the map of its fold, ints [token]: [token, d_out] in float64, where x
+        is."""
+        fold = torch.as_tensor(fold, device=x.device)
+        out = torch.empty(len(x), self.overall.weight.shape[1], dtype=torch.float64, device=x.device)
+        for k in fold.unique().tolist():
+            rows = (fold == k).nonzero().squeeze(1)
+            out[rows] = self.maps[k](x[rows]).to(x.device)
+        return out
+
+
+def moments_by_fold(x: Tensor, y: Tensor, fold) -> list[Moments]:
+    """The sums of each fold's tokens, folds 0 .. the last one in ``fold``, ints [token]."""
+    fold = torch.as_tensor(fold, device=x.device)
+    rows = [(fold == k).nonzero().squeeze(1) for k in range(int(fold.max()) + 1)]
+    return [Moments(x.shape[1], y.shape[1], device=x.device).update(x[r], y[r]) for r in rows]
+
 
 def merged(moments: Sequence[Moments]) -> Moments:
     """The sums of all of them together, as a new object."""

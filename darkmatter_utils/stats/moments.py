@@ -185,12 +185,23 @@ class Moments:
 
     def targets(self, columns: slice) -> Moments:
         """The sums for a slice of y's columns; X'X is shared with this object, not copied."""
-        y_mean = self.y_mean[columns]
+        yy = self.yy[columns, columns] if self.full_yy else self.yy[columns]
+        return self._with(self.x_mean, self.y_mean[columns], self.xx, self.xy[:, columns], yy)
+
+    def select(self, columns: Tensor) -> Moments:
+        """The sums for some of x's columns, given by their indices."""
+        xx = self.xx[columns][:, columns]
+        return self._with(self.x_mean[columns], self.y_mean, xx, self.xy[columns], self.yy)
+
+    def turn(self, basis: Tensor) -> Moments:
+        """The sums for x B, ``basis`` B [d_in, k]: those of x's components along k directions."""
+        xx, xy = basis.T @ self.xx @ basis, basis.T @ self.xy
+        return self._with(self.x_mean @ basis, self.y_mean, xx, xy, self.yy)
+
+    def _with(self, x_mean: Tensor, y_mean: Tensor, xx: Tensor, xy: Tensor, yy: Tensor) -> Moments:
         new = Moments.__new__(Moments)
-        new.d_in, new.d_out, new.full_yy, new.device = self.d_in, len(y_mean), self.full_yy, self.device
-        new.n, new.x_mean, new.y_mean = self.n, self.x_mean, y_mean
-        new.xx, new.xy = self.xx, self.xy[:, columns]
-        new.yy = self.yy[columns, columns] if self.full_yy else self.yy[columns]
+        new.d_in, new.d_out, new.full_yy, new.device = len(x_mean), len(y_mean), self.full_yy, self.device
+        new.n, new.x_mean, new.y_mean, new.xx, new.xy, new.yy = self.n, x_mean, y_mean, xx, xy, yy
         return new
 
     def raw(self) -> tuple[Tensor, Tensor]:

@@ -1,20 +1,32 @@
-"""The SAEs of a study, loaded: trained ones from its data, null ones made on the spot."""
+"""The SAEs of a study, loaded, and what they make of its activations."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from ..adapters.saes import load_sae
 from ..base.errors import BadInput, nearest
+from ..stats.documents import assign_folds, sum_by
 from ..worlds.null_saes import KINDS, null_sae
-from .streams import Source
+from .activations import Activations, Batch
 from .study import Study
 
 
-def load_saes(study: Study, source: Source) -> list:
+def load_saes(study: Study, source: Activations | None = None) -> list:
     """The study's SAEs, trained and null ones; BadInput for an unknown kind or a site that is not the
-    study's."""
-    loaded = []
+    study's.
+
+    ``source``: its activations, where they are at hand already.
+    """
+    source, loaded = source or Activations(study), []
     for entry in study.selected():
         if entry.path is not None:
             folder = study.data_folder() / entry.path
@@ -39,8 +51,180 @@ def load_saes(study: Study, source: Source) -> list:
     return loaded
 
 
-def _mean(source: Source) -> torch.Tensor:
+def _mean(source: Activations) -> Tensor:
     total, count = 0.0, 0
     for batch in source.batches():
         total, count = total + batch.x[batch.scored].double().sum(dim=0), count + int(batch.scored.sum())
     return total / count
+
+
+def reconstructions(
+    source: Activations, saes: Sequence, *, scored: bool = True, **how
+) -> Iterator[tuple[Batch, dict[str, tuple[Tensor, Tensor]]]]:
+    """(batch, {SAE: (Sae(x), active latents)}) over `Activations.batches`; ``scored``: inside the window
+    only."""
+    for batch in source.batches(**how):
+        made = {sae.id: sae.reconstruct(batch.source) for sae in saes}
+        if scored:
+            keep = torch.from_numpy(batch.scored)
+            made = {id: (x_hat[keep], l0[keep]) for id, (x_hat, l0) in made.items()}
+            batch = batch.where(batch.scored)
+        yield batch, made
+
+
+class Sample(NamedTuple):
+    """Scored tokens of some contexts as plain arrays, float64."""
+
+    x: np.ndarray
+    """Activations [token, d_model]."""
+    reconstruction: np.ndarray
+    """Sae(x) [token, d_model]."""
+    document: np.ndarray
+    """Document id [token]."""
+    position: np.ndarray
+    """Position in the context [token]."""
+
+
+def sample(study: Study | str, sae: str, *, contexts: int = 64) -> Sample:
+    """The scored tokens of ``contexts`` contexts, spread evenly over the study's text, and one SAE's
+    reconstruction: for the cells that show an idea on data that one can hold in hand.
+
+    Cost: the model on those contexts. Raises BadInput for an SAE that the study has not.
+    """
+    study = Study.load(study)
+    source = Activations(study)
+    loaded = load_saes(replace(study, saes=(study.sae(sae),)), source)
+    found = list(reconstructions(source, loaded, contexts=contexts))
+    arrays = ([batch.x for batch, _ in found], [made[sae][0] for _, made in found])
+    x, x_hat = (torch.cat(parts).double().numpy(force=True) for parts in arrays)
+    return Sample(x, x_hat, *(np.concatenate([getattr(b, c) for b, _ in found]) for c in Sample._fields[2:]))
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The scored tokens of a study in memory, in stream order: for a look at the same activations in several
+    ways."""
+
+    x: Float[Tensor, "token d_model"]
+    document: Int[np.ndarray, "token"]
+    fold: dict[int, int]
+    """Of each document, as `measure` assigns it."""
+    seed: int
+    replicates: int
+    saes: dict[str, object]
+    """The loaded SAEs by id."""
+    hats: dict[str, Float[Tensor, "token d_model"]] = field(repr=False)
+    """Sae(x), float32."""
+    l0: dict[str, float]
+    """Mean number of active latents."""
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Of x [d_model]."""
+        return self.x.mean(dim=0, dtype=torch.float64)
+
+    def squares(self, hat: Tensor) -> Float[np.ndarray, "token"]:
+        """‖x − x̂‖² of each token."""
+        pairs = zip(self.x.split(8192), hat.split(8192))
+        left = [((x.double() - y.double()) ** 2).sum(dim=1) for x, y in pairs]
+        return torch.cat(left).numpy(force=True)
+
+    def folds(self) -> Int[np.ndarray, "token"]:
+        """Each token's fold."""
+        ids, inverse = np.unique(self.document, return_inverse=True)
+        return np.array([self.fold[int(i)] for i in ids])[inverse]
+
+    def per_document(self, values) -> np.ndarray:
+        """Sums over each document's tokens of values [token] or [token, ...], documents ascending."""
+        return sum_by(self.document, values)
+
+
+def collect(study: Study, saes: Sequence[str], *, kinds: bool = True) -> Collected:
+    """One pass of the model over the study's text, with the SAEs named and, if ``kinds``, those of the suite
+    "kinds".
+
+    Model and SAEs run in float32 (7 digits, in half the time); sums made of the result are float64. The last
+    result is kept, so that a further look at some of its SAEs costs nothing. Cost: that pass; memory 4 bytes
+    for each number of x and of every reconstruction.
+    """
+    kinds = kinds and not study.suite and study.site in study.sites("kinds")
+    wanted = set(saes) | ({entry.id for entry in study.at(suite="kinds").selected()} if kinds else set())
+    key = (study.fingerprint(), str(study.data))
+    for last, found in _LAST.items():
+        if last == key and wanted <= set(found.hats):
+            return found
+    _LAST.clear()
+    _LAST[key] = made = collect_anew(study, saes, kinds)
+    return made
+
+
+_LAST: dict[tuple, Collected] = {}
+
+
+def collect_anew(study: Study, saes: Sequence[str], kinds: bool) -> Collected:
+    """As `collect`, neither looked up nor kept."""
+    study = replace(study, dtype="float32")
+    source = Activations(study)
+    loaded = load_saes(replace(study, saes=tuple(study.sae(id) for id in saes)), source)
+    loaded += load_saes(study.at(suite="kinds"), source) if kinds else []
+    counts = source.document_tokens()
+    fold = assign_folds(list(counts), list(counts.values()), study.folds, seed=study.seed)
+    xs, documents = [], []
+    hats: dict[str, list] = {sae.id: [] for sae in loaded}
+    active = dict.fromkeys(hats, 0.0)
+    for batch, made in reconstructions(source, loaded):
+        xs.append(batch.x.float())
+        documents.append(batch.document)
+        for id, (x_hat, l0) in made.items():
+            hats[id].append(x_hat.float())
+            active[id] += float(l0.sum())
+    x = torch.cat(xs)
+    return Collected(
+        x,
+        np.concatenate(documents),
+        fold,
+        study.seed,
+        study.bootstrap,
+        {sae.id: sae for sae in loaded},
+        {id: torch.cat(parts) for id, parts in hats.items()},
+        {id: total / len(x) for id, total in active.items()},
+    )
+
+
+class Kept:
+    """Batches and reconstructions of a source, kept in memory up to a budget and made again beyond it.
+
+    A pass over a study is the same numbers either way. An SAE's codes are kept rather than its
+    reconstruction: at an L0 of 8 they are a sixteenth of its size.
+    """
+
+    def __init__(self, source: Activations, saes: list, *, memory: int, losses: bool = False):
+        self.source, self.saes, self.losses = source, saes, losses
+        whole = source.tokens * source.d_model * 8
+        self.activations = memory if whole <= memory else 0
+        self.room = memory - whole if self.activations else memory
+        self.codes: dict[tuple[int, str], object] = {}
+
+    def __iter__(self) -> Iterator[tuple[Batch, Callable[[], Iterator[tuple[str, Tensor, Tensor]]]]]:
+        """(batch, function that yields (SAE id, reconstruction, L0) for every SAE or ``only`` one) for each
+        batch of the study."""
+        for index, batch in enumerate(self.source.batches(losses=self.losses, keep=self.activations)):
+            yield batch, partial(self._reconstructions, index, batch)
+
+    def _reconstructions(self, index: int, batch: Batch, *, only: str | None = None) -> Iterator[tuple]:
+        for sae in self.saes:
+            if only is not None and sae.id != only:
+                continue
+            if not hasattr(sae, "codes"):
+                yield sae.id, *sae.reconstruct(batch.source)
+                continue
+            codes = self.codes.get((index, sae.id)) or sae.codes(batch.source)
+            if (index, sae.id) not in self.codes and self._fits(codes.nbytes):
+                self.codes[index, sae.id] = codes
+            yield sae.id, sae.decode(codes), codes.l0
+
+    def _fits(self, size: int) -> bool:
+        if size > self.room:
+            return False
+        self.room -= size
+        return True

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoTokenizer
 
 from ..adapters.models import load_model, token_losses
-from ..studies.streams import MICRO
+from ..studies.activations import MICRO
 from . import corpus, language_model
 
 SEED = 0

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-
-from ..studies.streams import shuffled_rows
 
 
 @dataclass(frozen=True)
@@ -157,3 +156,15 @@ def _resume(trainer, sae, folder: Path):
     torch.set_rng_state(torch.load(folder / "rng.pt"))
     progress = json.loads((folder / "progress.json").read_text())
     return trainer.n_training_steps, progress["curve"], progress["spent"], progress["sums"]
+
+
+def shuffled_rows(rows: np.ndarray, batch: int, *, seed: int, start: int = 0) -> Iterator[np.ndarray]:
+    """Endless batches [batch, d] of ``rows`` in random order, a new order each pass; ``start`` skips
+    batches."""
+    per_pass = len(rows) // batch
+    step = start
+    while True:
+        order = np.random.default_rng([seed, step // per_pass]).permutation(len(rows))
+        for i in range(step % per_pass, per_pass):
+            yield rows[np.sort(order[i * batch : (i + 1) * batch])]
+            step += 1

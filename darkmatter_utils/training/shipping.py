@@ -20,7 +20,7 @@ from .suites import L0
 
 SUITES = ("", "depth", "sites", "kinds", "twin", "components")
 """Their order in the manifest; others follow by name."""
-PARTS = ("cfg.json", "sae_weights.safetensors", "card.json", "training.json")
+FILES = ("cfg.json", "sae_weights.safetensors", "card.json", "training.json")
 """What a finished SAE's folder under ``build/saes`` holds.
 
 cfg.json and sae_weights.safetensors as SAELens saves them (`shrink`); card.json: l0, fvu, dead on
@@ -35,7 +35,7 @@ def finished(build: Path) -> list[dict]:
     order."""
     found = []
     for folder in sorted((build / "saes").iterdir()):
-        if not all((folder / name).is_file() for name in PARTS):
+        if not all((folder / name).is_file() for name in FILES):
             continue
         card, training = (json.loads((folder / name).read_text()) for name in ("card.json", "training.json"))
         about = folder / "entry.json"

@@ -16,12 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..base.errors import BadInput
-from ..stats.documents import assign_folds
-from ..stats.fits import cross_fit
-from ..stats.moments import Moments
+from ..stats.documents import assign_folds, sum_by
+from ..stats.fits import cross_fit, moments_by_fold
 
 
 @dataclass(frozen=True)
@@ -119,31 +117,24 @@ def land(
     ids, inverse, counts = np.unique(document, return_inverse=True, return_counts=True)
     fold_of = assign_folds(ids, counts, folds, seed=seed)
     fold = np.array([fold_of[int(i)] for i in ids])[inverse]
-    rows = [torch.from_numpy(np.flatnonzero(fold == k)) for k in range(folds)]
     d, flat = x.shape[1], z.flatten(1)
-    fitted = cross_fit([Moments(d, flat.shape[1]).update(x[r], flat[r]) for r in rows])
+    fitted = cross_fit(moments_by_fold(x, flat, fold))
     signs = torch.tensor([error.get(name, 0.0) for name in parts], dtype=torch.float64)
-    rest, leak = torch.empty_like(z), torch.zeros(len(x), 2, dtype=torch.float64)
-    known = None if learned is None else torch.as_tensor(learned, dtype=torch.float64)
-    for r, linear_map in zip(rows, fitted.maps, strict=True):
-        rest[r] = (flat[r] - linear_map(x[r])).view(len(r), *z.shape[1:])
-        if known is not None:
+    rest, leak = (flat - fitted.predict(x, fold)).view_as(z), torch.zeros(len(x), 2, dtype=torch.float64)
+    if learned is not None:
+        known = torch.as_tensor(learned, dtype=torch.float64)
+        for k, linear_map in enumerate(fitted.maps):
+            r = torch.from_numpy(np.flatnonzero(fold == k))
             b = torch.einsum("ikj,k->ij", linear_map.weight.view(d, *z.shape[1:]), signs)
             centred = known[r] - known.mean(dim=0)
             leak[r] = torch.stack([((centred @ b) ** 2).sum(1), (centred**2).sum(1)], dim=1)
-    gram = lambda a, b: by_document(torch.bmm(a, b.transpose(1, 2)), inverse, len(ids))
+    gram = lambda a, b: sum_by(document, torch.bmm(a, b.transpose(1, 2)))
     centred = ((x - x.mean(dim=0)) ** 2).sum(dim=1)
     return Landing(
         tuple(parts),
         gram(z, z),
         gram(z, rest),
         gram(rest, rest),
-        by_document(centred, inverse, len(ids)),
-        by_document(leak, inverse, len(ids)),
+        sum_by(document, centred),
+        sum_by(document, leak),
     )
-
-
-def by_document(values: Tensor, row: np.ndarray, documents: int) -> np.ndarray:
-    """Sums of values [token, ...] over the tokens of each document [document, ...]."""
-    summed = torch.zeros(documents, *values.shape[1:], dtype=torch.float64)
-    return summed.index_add_(0, torch.from_numpy(row), values).numpy()

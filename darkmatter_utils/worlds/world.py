@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..base.dials import with_dials
 from ..base.errors import BadInput
-from .world_batch import PARTS, WorldBatch
+from .world_batch import WORLD_PARTS, WorldBatch
 from .world_moments import Truth, feature_covariance, truth_of
 
 DIRECTIONS, DOCUMENT, LATENTS, TOKENS = 1, 2, 3, 4
@@ -234,7 +234,7 @@ class World:
         order = np.argsort(value, kind="stable")
         strongest[row[order]] = feature[order]  # the last write of a row is its largest value
         return WorldBatch(
-            x=torch.from_numpy(sum(parts[name] for name in PARTS)),
+            x=torch.from_numpy(sum(parts[name] for name in WORLD_PARTS)),
             document=torch.full((tokens,), index),
             position=torch.arange(tokens),
             token=torch.from_numpy(strongest),

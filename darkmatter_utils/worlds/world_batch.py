@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-PARTS = ("mean", "features", "manifold", "dense", "curved", "noise")
+WORLD_PARTS = ("mean", "features", "manifold", "dense", "curved", "noise")
 """Names of the parts of x in a `WorldBatch`; they sum to x. The last four are what the paper calls
 Dense(x)."""
-DENSE = PARTS[2:]
+DENSE = WORLD_PARTS[2:]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class WorldBatch:
     """The feature with the largest coefficient on the token; `features` (one past the last) where none
     fires."""
     parts: dict[str, Float64[Tensor, "token d_model"]]
-    """Each of `PARTS`; their sum is x."""
+    """Each of `WORLD_PARTS`; their sum is x."""
     row: Int64[Tensor, " fire"]
     feature: Int64[Tensor, " fire"]
     value: Float64[Tensor, " fire"]
@@ -39,6 +39,14 @@ class WorldBatch:
         dense[self.row[kept], self.feature[kept]] = self.value[kept]
         return dense
 
+    def where(self, keep: Bool[Tensor, " token"]) -> WorldBatch:
+        """The tokens where ``keep`` is true."""
+        fires, row = keep[self.row], keep.cumsum(0) - 1
+        tokens = {name: getattr(self, name)[keep] for name in ("x", "document", "position", "token")}
+        codes = {name: getattr(self, name)[fires] for name in ("feature", "value")}
+        parts = {name: part[keep] for name, part in self.parts.items()}
+        return WorldBatch(**tokens, **codes, row=row[self.row[fires]], parts=parts)
+
     @classmethod
     def join(cls, members: list[WorldBatch]) -> WorldBatch:
         """Several batches as one, in order."""
@@ -48,5 +56,5 @@ class WorldBatch:
             name: torch.cat([getattr(member, name) for member in members])
             for name in ("x", "document", "position", "token", "feature", "value")
         }
-        parts = {name: torch.cat([member.parts[name] for member in members]) for name in PARTS}
+        parts = {name: torch.cat([member.parts[name] for member in members]) for name in WORLD_PARTS}
         return cls(**columns, row=torch.cat(rows), parts=parts)

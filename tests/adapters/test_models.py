@@ -8,7 +8,7 @@ import torch
 import toys
 from transformers import AutoModelForCausalLM, AutoProcessor, Gemma3Config, Gemma3ForConditionalGeneration
 
-from darkmatter_utils.adapters.models import load_model, token_losses
+from darkmatter_utils.adapters.models import load_model, place, token_losses
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.study import Study
 
@@ -39,6 +39,14 @@ def test_logits_losses_and_residuals_are_those_of_plain_transformers(model, toke
     losses = token_losses(logits, tokens)
     assert torch.isnan(losses[:, -1]).all()
     torch.testing.assert_close(losses[:, :-1].mean(), answer.loss.double(), atol=1e-6, rtol=1e-6)
+
+
+def test_sites_are_sorted_as_they_are_computed(model, tokens):
+    found = model.run(tokens, model.sites())[0]
+    assert sorted(found, key=place) == model.sites() and set(model.read(tokens, model.sites())) == set(found)
+    assert {site: x.shape[2] for site, x in found.items()} == {site: model.width(site) for site in found}
+    assert place("blocks.10.hook_resid_pre") > place("blocks.9.hook_resid_post")
+    assert place("blocks.2.hook_resid_mid") is not None and place("world") is None
 
 
 def test_stopping_early_reads_the_same_activation(model, tokens):

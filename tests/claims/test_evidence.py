@@ -14,7 +14,7 @@ from darkmatter_utils.pages import common as pages
 from darkmatter_utils.pages import figures
 from darkmatter_utils.pages.scaling_charts import breakdown_with_floor, training_curves
 from darkmatter_utils.stats.metrics import fvu
-from darkmatter_utils.studies.samples import sample
+from darkmatter_utils.studies.saes import sample
 
 
 @pytest.fixture(scope="module")

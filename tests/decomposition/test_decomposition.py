@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.decomposition.decompose import decompose, score
-from darkmatter_utils.decomposition.passes import NORM_PARTS, FirstPass, SecondPass, ThirdPass
+from darkmatter_utils.decomposition.passes import PARTS, FirstPass, SecondPass, ThirdPass
 
 D, DOCUMENTS = 12, 40
 
@@ -70,9 +70,9 @@ def plain_decomposition(x, reconstruction, document, fold, ridge):
         return predicted
 
     linear = out_of_fold(x, error)
-    parts = dict(zip(NORM_PARTS, (x, x - error, error, linear, error - linear)))
+    parts = dict(zip(PARTS, (x, x - error, error, linear, error - linear)))
     norms = {part: (z**2).sum(1) for part, z in parts.items()}
-    predicted = {part: out_of_fold(x, norms[part]) for part in NORM_PARTS}
+    predicted = {part: out_of_fold(x, norms[part]) for part in PARTS}
     own = {part: out_of_fold(z, norms[part]) for part, z in parts.items()}
 
     def scores(rows):
@@ -86,7 +86,7 @@ def plain_decomposition(x, reconstruction, document, fold, ridge):
             "r2_total": r2_score(error[rows], linear[rows], multioutput="variance_weighted"),
             "r2_per_dim": r2_score(error[rows], linear[rows]),
         }
-        for part in NORM_PARTS:
+        for part in PARTS:
             answer[f"norm_r2 {part}"] = r2_score(norms[part][rows], predicted[part][rows])
             answer[f"norm_r2_self {part}"] = r2_score(norms[part][rows], own[part][rows])
         return answer
@@ -233,7 +233,7 @@ def test_results_can_be_read():
     for name in ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim"):
         assert answer[name] == getattr(ours, name).to_dict()
         assert answer[name]["low"] <= answer[name]["value"] <= answer[name]["high"]
-    assert set(answer["norm_r2"]) == set(NORM_PARTS) == set(ours.norm_r2) == set(ours.norm_r2_self)
+    assert set(answer["norm_r2"]) == set(PARTS) == set(ours.norm_r2) == set(ours.norm_r2_self)
     assert answer["tokens"] == len(x) and answer["documents"] == DOCUMENTS and answer["folds"] == 5
     frame = ours.to_frame()
     assert (

@@ -8,7 +8,7 @@ from test_decomposition import world
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.decomposition.decompose import decompose
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
-from darkmatter_utils.decomposition.passes import NORM_PARTS
+from darkmatter_utils.decomposition.passes import PARTS
 
 
 def r2(target, residual):
@@ -31,7 +31,7 @@ def released(x, reconstruction, train):
     residual, solution = held_out(error)
     variance = ((x - x.mean(0)) ** 2).sum()
     every = x @ torch.linalg.lstsq(x, error, driver="gelsd", rcond=1e-9).solution
-    parts = dict(zip(NORM_PARTS, (x, x - error, error, every, error - every)))
+    parts = dict(zip(PARTS, (x, x - error, error, every, error - every)))
     norms = {part: (z**2).sum(1, keepdim=True) for part, z in parts.items()}
     return {
         "fvu": (error**2).sum() / variance,

@@ -16,7 +16,7 @@ from darkmatter_utils.experiments import controls, rank, readers
 from darkmatter_utils.experiments.gains import one_gain_a_latent, rescaled
 from darkmatter_utils.stats.fits import leave_out
 from darkmatter_utils.stats.metrics import r2_total
-from darkmatter_utils.studies.collected import Collected, collect
+from darkmatter_utils.studies.saes import Collected, collect
 from darkmatter_utils.studies.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]

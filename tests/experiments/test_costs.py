@@ -27,7 +27,8 @@ from darkmatter_utils.book.chapters import project_root
 from darkmatter_utils.claims import verdicts
 from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.claims.rules_cost import proportional
-from darkmatter_utils.experiments.cost_contexts import PARTS, spread, take
+from darkmatter_utils.decomposition.passes import ERRORS
+from darkmatter_utils.experiments.cost_contexts import take
 from darkmatter_utils.experiments.cost_controls import KINDS, Controls, donors
 from darkmatter_utils.experiments.cost_shares import (
     Costs,
@@ -42,6 +43,7 @@ from darkmatter_utils.experiments.cost_shares import (
 from darkmatter_utils.experiments.cost_tables import claim8_table
 from darkmatter_utils.experiments.costs import BOTH, CLEAN, SAE, control, cost_tables, with_part
 from darkmatter_utils.experiments.loss_adapters import adapter_tables, elsewhere, train_adapter
+from darkmatter_utils.studies.activations import spread
 from darkmatter_utils.worlds.null_saes import DeadSae, ShrunkSae
 
 CONTEXTS = 24
@@ -279,7 +281,7 @@ def by_hand(**losses) -> Costs:
     sizes = [
         ("a", d, part, square, square**0.5)
         for d in range(len(losses[CLEAN]))
-        for part, square in zip(PARTS, (25.0, 9.0, 16.0))
+        for part, square in zip(ERRORS, (25.0, 9.0, 16.0))
     ]
     return Costs(
         pd.DataFrame(rows, columns=["sae", "replacement", "document", "tokens", "ce", "kl"]),
@@ -298,7 +300,7 @@ def test_shares_by_hand():
     assert value(of_size("square", "NonlinearError")) == pytest.approx(16 / 25)
     assert value(of_size("norm", "NonlinearError")) == pytest.approx(2 / 5)
     assert value(relative("ce", "NonlinearError")) == pytest.approx((18 / 30) / (16 / 25))
-    both = [value(both_orders("ce", part)) for part in PARTS[1:]]
+    both = [value(both_orders("ce", part)) for part in ERRORS[1:]]
     assert sum(both) == pytest.approx(1)
 
 
@@ -322,7 +324,7 @@ def test_a_quadratic_loss_of_independent_parts_is_proportional_and_so_is_its_con
         with_part("LinearError"): "NonlinearError",
         with_part("NonlinearError"): "LinearError",
     }
-    part_of |= {control(kind, part): part for kind in KINDS for part in PARTS}
+    part_of |= {control(kind, part): part for kind in KINDS for part in ERRORS}
     losses["ce"] = [
         sizes.get((sae, part_of.get(name), d), 0.0)
         for sae, name, d in losses[["sae", "replacement", "document"]].itertuples(index=False)

@@ -10,12 +10,13 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
 from darkmatter_utils import Moments, Study, measure
+from darkmatter_utils.adapters.models import SITES
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.claims.rules_inference import earlier_predicts
-from darkmatter_utils.experiments.earlier import Model, Predictions, components, fit, rank_of, select
+from darkmatter_utils.experiments.earlier import Model, Predictions, components, fit, rank_of
 from darkmatter_utils.experiments.earlier_scores import earlier_scores, evidence, full_rank
-from darkmatter_utils.experiments.earlier_sites import Inputs, Tokens, earlier_sites, place, with_others
+from darkmatter_utils.experiments.earlier_sites import Inputs, Tokens, earlier_sites, with_others
 from darkmatter_utils.pages.earlier_pages import (
     gain_table,
     lead_table,
@@ -54,8 +55,14 @@ def test_sites_are_ordered_as_the_model_computes_them():
     ]
     assert all(one.sae is None or one.sae.width == 1024 for one in sites)
     assert earlier_sites(Study.load("world"), 64) == []
-    assert place("blocks.1.attn.hook_z") < place("blocks.1.hook_mlp_out") < place("blocks.1.hook_resid_post")
-    assert place("blocks.1.hook_resid_post") < place("blocks.2.hook_resid_pre") and place("world") is None
+
+
+def test_a_study_of_any_site_has_the_sites_before_it():
+    tiny = Study.load("tiny")
+    for site in SITES:
+        assert earlier_sites(replace(tiny, site=f"blocks.2.{site}"), 1024), site
+    middle = [one.site for one in earlier_sites(replace(tiny, site="blocks.2.hook_resid_mid"), 1024)]
+    assert middle == [f"blocks.{i}.hook_resid_post" for i in (0, 1)] + ["blocks.2.attn.hook_z"]
 
 
 def test_sums_of_some_columns_fit_what_those_columns_alone_would():
@@ -70,7 +77,7 @@ def test_sums_of_some_columns_fit_what_those_columns_alone_would():
     )
     pca = PCA(2).fit(x[:, index])
     on_two = LinearRegression().fit(pca.transform(x[:, index]), y)
-    found = components(select(whole, index, slice(0, 6)), 2)
+    found = components(whole.select(index).targets(slice(0, 6)), 2)
     np.testing.assert_allclose(found(x[:, index]), on_two.predict(pca.transform(x[:, index])), atol=1e-9)
     flat = np.column_stack([x[:, :3], x[:, :3].sum(axis=1)])
     assert rank_of(Moments(4, 0).update(flat, np.empty((300, 0)))) == 3

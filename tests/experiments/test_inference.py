@@ -37,8 +37,8 @@ from darkmatter_utils.pages.inference_pages import (
     width_lines,
 )
 from darkmatter_utils.stats.pursuit import Codes, gradient_pursuit, refit
+from darkmatter_utils.studies.activations import Activations
 from darkmatter_utils.studies.saes import load_saes
-from darkmatter_utils.studies.streams import Source
 
 
 def case(seed=0, d_sae=80, d_model=16, tokens=200, l0=5):
@@ -132,7 +132,7 @@ def test_the_encoders_codes_give_the_saes_own_reconstruction(study):
     study = Study.load(study)
     if study.world:
         study = replace(study, world=study.world | {"documents": 2})
-    source = Source(study)
+    source = Activations(study)
     batch = next(source.batches())
     seen = 0
     for sae in load_saes(study, source):
@@ -214,7 +214,7 @@ def test_two_batches_of_codes_join_at_the_longer_width():
 
 def test_single_and_double_precision_agree_to_rounding_in_what_they_leave():
     study = Study.load("nano")
-    source = Source(study)
+    source = Activations(study)
     batch, dictionary = next(source.batches()), dictionary_of(load_saes(study, source)[2])
     x, own = batch.x.double(), dictionary.encode(batch.source)
     fine, coarse = (reconstruct(dictionary, x, own, dtype)[0] for dtype in (torch.float64, torch.float32))

@@ -163,9 +163,9 @@ def test_activations_by_latent_are_the_saes_own():
 
 
 def json_d(study):
-    from darkmatter_utils.studies.streams import Source
+    from darkmatter_utils.studies.activations import Activations
 
-    return Source(study).d_model
+    return Activations(study).d_model
 
 
 def test_an_explainer_is_any_function_of_tasks(text):

@@ -24,8 +24,7 @@ from darkmatter_utils.pages.depth import (
     place_table,
     suite_of,
 )
-from darkmatter_utils.studies.sites import Sites
-from darkmatter_utils.studies.streams import Source
+from darkmatter_utils.studies.activations import Activations
 
 OTHER = "blocks.1.hook_resid_post"
 
@@ -59,7 +58,7 @@ def test_x_alone_is_the_norm_test_of_the_measurement(nano, models):
 
 def test_each_model_is_a_plain_regression_out_of_fold(nano, models):
     tokens = nano.tokens[nano.tokens["scored"]].reset_index(drop=True)
-    x = torch.cat([batch.x[torch.from_numpy(batch.scored)] for batch in Source(nano.study).batches()]).numpy()
+    x = torch.cat([batch.x for batch in Activations(nano.study).batches(scored=True)]).numpy()
     y, fold = tokens["w32:error"].to_numpy(), tokens["fold"].to_numpy().astype(int)
     means = {name: LabelMeans(y, tokens[name], fold) for name in ("position", "token")}
     loss = tokens["loss"].fillna(tokens["loss"].mean()).to_numpy()
@@ -100,18 +99,6 @@ def test_more_predictors_never_fit_the_world_worse(nano):
     assert "loss" not in found.steps and found.steps[0] == STEPS[0]
     assert (np.diff([found.replicated(step)[0][0] for step in found.steps]) > -0.002).all()
     assert found.replicated("‖x‖")[0] == pytest.approx(found.replicated("‖x‖" + ALONE)[0])
-
-
-def test_several_sites_in_one_pass_are_each_site_alone(deep):
-    sites = Sites(deep, [deep.site, OTHER])
-    apart = {site: Source(deep.at(site, suite=suite)) for site, suite in ((deep.site, ""), (OTHER, "depth"))}
-    for site, source in apart.items():
-        whole = torch.cat([batch.x[torch.from_numpy(batch.scored)] for batch in source.batches()])
-        assert torch.equal(torch.cat([x[site] for _, _, x in sites.scored()]), whole)
-    again = Sites(deep, [deep.site, OTHER], memory=0)
-    for (rows, token, x), (other, same, y) in zip(sites.scored(), again.scored(), strict=True):
-        assert rows == other and (token == same).all() and torch.equal(x[OTHER], y[OTHER])
-    assert sites._whole and not again._whole
 
 
 def test_other_layers_are_what_a_measurement_of_them_says(deep):

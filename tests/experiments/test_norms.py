@@ -10,7 +10,7 @@ from darkmatter_utils import measure
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims.ledger import judge
 from darkmatter_utils.decomposition.decompose import score
-from darkmatter_utils.decomposition.passes import NORM_PARTS, FirstPass, SecondPass, ThirdPass
+from darkmatter_utils.decomposition.passes import PARTS, FirstPass, SecondPass, ThirdPass
 from darkmatter_utils.experiments import norm_tests
 from darkmatter_utils.experiments.known_parts import tokens_of
 from darkmatter_utils.experiments.norm_results import lowest, norms, null, numbers
@@ -42,7 +42,7 @@ def test_both_tests_are_those_of_the_passes():
 def test_the_parts_add_up():
     x, x_hat, linear = (torch.randn(5, 3, dtype=torch.float64) for _ in range(3))
     parts = parts_of(x, x_hat, linear)
-    assert tuple(parts) == NORM_PARTS == tuple(COLUMNS)
+    assert tuple(parts) == PARTS == tuple(COLUMNS)
     assert torch.allclose(parts["Sae(x)"] + parts["LinearError"] + parts["NonlinearError"], x)
 
 

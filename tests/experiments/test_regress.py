@@ -8,10 +8,10 @@ from sklearn.linear_model import LinearRegression
 
 from darkmatter_utils import measure
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.decomposition.passes import NORM_PARTS
+from darkmatter_utils.decomposition.passes import PARTS
 from darkmatter_utils.experiments.regress import of, of_each, regress
 from darkmatter_utils.measurement.harvest import NORMS
-from darkmatter_utils.studies.streams import Source
+from darkmatter_utils.studies.activations import Activations
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +47,15 @@ def test_the_error_vector_is_the_vector_test_of_the_measurement(nano):
 def test_the_squared_norm_of_each_part_is_the_measurement_s(nano):
     found = regress(nano, of_each(nano, squared, nano.saes["id"]))
     for metric, part in NORMS.items():
-        same(found.r2(only=NORM_PARTS.index(part)), nano, metric)
+        same(found.r2(only=PARTS.index(part)), nano, metric)
 
 
 def test_any_target_of_some_saes_is_a_plain_regression_out_of_fold(nano):
     found = regress(nano, of(lambda x, reconstruction: (x - reconstruction).abs().sum(dim=1)), ids=["w32"])
-    x = torch.cat([b.x[torch.from_numpy(b.scored)] for b in Source(nano.study).batches()]).double().numpy()
+    x = torch.cat([b.x for b in Activations(nano.study).batches(scored=True)]).double().numpy()
     tokens = nano.tokens[nano.tokens["scored"]]
     fold = tokens["fold"].to_numpy()
-    hat = np.concatenate([_reconstruction(nano, batch) for batch in Source(nano.study).batches()])
+    hat = np.concatenate([_reconstruction(nano, batch) for batch in Activations(nano.study).batches()])
     y = np.abs(x - hat).sum(axis=1)
     left = sum(
         ((y - LinearRegression().fit(x[fold != k], y[fold != k]).predict(x)) ** 2)[fold == k].sum()
@@ -69,7 +69,7 @@ def test_any_target_of_some_saes_is_a_plain_regression_out_of_fold(nano):
 def _reconstruction(measurement, batch):
     from darkmatter_utils.studies.saes import load_saes
 
-    sae = next(s for s in load_saes(measurement.study, Source(measurement.study)) if s.id == "w32")
+    sae = next(s for s in load_saes(measurement.study) if s.id == "w32")
     return sae.reconstruct(batch.source)[0][torch.from_numpy(batch.scored)].double().numpy()
 
 

@@ -14,8 +14,8 @@ from darkmatter_utils import decompose, measure
 from darkmatter_utils.base import cache
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.measurement.harvest import METRICS, NORMS
+from darkmatter_utils.studies.activations import Activations
 from darkmatter_utils.studies.saes import load_saes
-from darkmatter_utils.studies.streams import Source
 from darkmatter_utils.studies.study import Study
 
 _NANO = Study.load("nano")
@@ -30,7 +30,7 @@ def measured():
 
 @pytest.fixture(scope="module")
 def arrays():
-    source = Source(NANO)
+    source = Activations(NANO)
     batches = list(source.batches())
     keep = torch.from_numpy(np.concatenate([b.scored for b in batches]))
     x = torch.cat([b.x for b in batches])[keep]

@@ -9,7 +9,7 @@ from darkmatter_utils import measure
 from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.measurement import results
-from darkmatter_utils.measurement.parts import only, stream_parts
+from darkmatter_utils.measurement.parts import stream_parts
 from darkmatter_utils.studies.study import SaeEntry, Study
 
 
@@ -48,7 +48,7 @@ def test_another_set_of_documents_is_split_by_the_map_of_all_folds(measured):
 
 def test_the_tokens_of_a_batch_that_are_kept(measured):
     batch, _ = next(iter(stream_parts(measured, [], scored=False)))
-    some = only(batch, batch.position % 2 == 0)
+    some = batch.where(batch.position % 2 == 0)
     assert set(some.position % 2) == {0} and len(some.x) == len(some.document) == len(some.loss)
     assert torch.equal(some.source, some.x)
 

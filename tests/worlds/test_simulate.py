@@ -11,7 +11,7 @@ from darkmatter_utils.studies.study import Study
 from darkmatter_utils.worlds.null_saes import DeadSae, RandomSae, Reconstructor, ShrunkSae, null_sae
 from darkmatter_utils.worlds.oracle_saes import OracleSae
 from darkmatter_utils.worlds.world import World
-from darkmatter_utils.worlds.world_batch import PARTS, WorldBatch
+from darkmatter_utils.worlds.world_batch import WORLD_PARTS, WorldBatch
 
 RICH = World(
     d_model=16,
@@ -61,7 +61,7 @@ def linear(error, x, train):
 @pytest.mark.parametrize("dials", [{}, {"l0": 3}, ERRORS])
 def test_the_parts_sum_to_x_and_to_its_reconstruction(dials):
     batch, sae = all_of(RICH, 4), OracleSae("a", RICH, 50, **dials)
-    assert torch.equal(sum(batch.parts[name] for name in PARTS), batch.x)
+    assert torch.equal(sum(batch.parts[name] for name in WORLD_PARTS), batch.x)
     assert torch.allclose(batch.codes(RICH.features) @ RICH.directions, batch.parts["features"], atol=1e-12)
     parts, (x_hat, _) = sae.parts(batch), sae.reconstruct(batch)
     assert torch.allclose(parts.learned + parts.absent + parts.dense, batch.x, atol=1e-12)
@@ -129,7 +129,7 @@ def test_the_closed_form_equals_a_large_simulation():
     np.testing.assert_allclose(np.cov(x.T), truth.covariance, atol=0.03 * np.abs(truth.covariance).max())
     sae = OracleSae("a", RICH, 40)
     parts, total = sae.parts(batch), np.trace(truth.covariance)
-    ours = {"learned": parts.learned, "absent": parts.absent} | {n: batch.parts[n] for n in PARTS[2:]}
+    ours = {"learned": parts.learned, "absent": parts.absent} | {n: batch.parts[n] for n in WORLD_PARTS[2:]}
     for name, share in truth.shares.items():
         assert float(ours[name].var(0).sum() / total) == pytest.approx(share, rel=0.05), name
     error = batch.x - sae.reconstruct(batch)[0]

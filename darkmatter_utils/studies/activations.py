@@ -1,0 +1,246 @@
+"""The one reader of activations: a study's tokens in batches, from its language model or its simulated
+world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..adapters.models import LanguageModel, load_model, token_losses
+from ..adapters.text import Contexts, read_contexts
+from ..base.errors import BadInput
+from ..worlds.world import World
+from ..worlds.world_batch import WorldBatch
+from .study import Study
+
+MICRO = 4
+"""Contexts of one forward pass; fixed, so that numbers do not depend on the batch size, and small, so that it
+stays in cache."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tokens of some contexts in stream order, <bos> left out."""
+
+    x: Float[Tensor, "token d_model"]
+    """At the study's own site."""
+    context: Int[np.ndarray, "token"]
+    document: Int[np.ndarray, "token"]
+    position: Int[np.ndarray, "token"]
+    token: Int[np.ndarray, "token"]
+    loss: Float[np.ndarray, "token"]
+    """Nats of predicting the *next* token; NaN where there is none, or where losses were not asked for."""
+    scored: Bool[np.ndarray, "token"]
+    """Inside the study's window."""
+    source: object
+    """What an SAE is given: x, or the world's batch, which knows its own features."""
+    sites: dict[str, Float[Tensor, "token d"]]
+    """The activations at each site, x among them."""
+
+    def where(self, keep: Bool[np.ndarray, "token"]) -> Batch:
+        """The tokens where ``keep`` is true."""
+        if keep.all():
+            return self
+        rows = torch.from_numpy(keep)
+        x = self.x[rows]
+        sites = {name: x if one is self.x else one[rows] for name, one in self.sites.items()}
+        source = self.source.where(rows) if isinstance(self.source, WorldBatch) else x
+        columns = ("context", "document", "position", "token", "loss", "scored")
+        return Batch(x=x, source=source, sites=sites, **{name: getattr(self, name)[keep] for name in columns})
+
+
+class Activations:
+    """Where a study's activations come from. `batches` can be called again and yields the same numbers."""
+
+    def __init__(self, study: Study, *, contexts_a_batch: int = 16):
+        self.study, self.contexts_a_batch = study, contexts_a_batch
+        self._kept: dict[tuple, list[Batch]] = {}
+
+    @cached_property
+    def world(self) -> World | None:
+        """The simulated world, if the study has one."""
+        dials = {k: v for k, v in self.study.world.items() if k != "documents"}
+        return World.of(dials) if self.study.world else None
+
+    @cached_property
+    def model(self) -> LanguageModel | None:
+        """The language model, if the study has one."""
+        if self.study.model is None:
+            return None
+        model = load_model(
+            self.study.data_folder() / self.study.model,
+            name=self.study.name,
+            dtype=self.study.model_dtype or self.study.dtype,
+            device=self.study.device,
+            random_weights=self.study.random_weights,
+        )
+        model.check_site(self.study.site)
+        return model
+
+    @cached_property
+    def contexts(self) -> Contexts | None:
+        """Token contexts with their documents, if the study has a model."""
+        if self.study.model is None:
+            return None
+        contexts = read_contexts(self.study.data_folder(), self.study.text, limit=self.study.contexts)
+        if contexts.tokens.shape[1] <= self.study.window[0] + 1:
+            raise BadInput(
+                f"study {self.study.name}: contexts have {contexts.tokens.shape[1]} tokens, but the "
+                f"window starts at {self.study.window[0]}; start it earlier"
+            )
+        return contexts
+
+    @property
+    def d_model(self) -> int:
+        """Dimensions of x."""
+        return self.width(self.study.site)
+
+    def width(self, site: str) -> int:
+        """Dimensions of the activation at a site."""
+        return self.world.d_model if self.world is not None else self.model.width(site)
+
+    def document_tokens(self) -> dict[int, int]:
+        """Scored tokens of each document: what folds are balanced by."""
+        start, stop = self.study.window
+        if self.world is not None:
+            length = max(0, min(stop, self.world.context) - start)
+            return dict.fromkeys(range(self.study.world["documents"]), length)
+        length = min(stop, self.contexts.tokens.shape[1]) - max(start, 1)
+        ids, counts = np.unique(self.contexts.document, return_counts=True)
+        return {int(i): int(c) * length for i, c in zip(ids, counts)}
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a pass, scored or not."""
+        if self.world is not None:
+            return self.study.world["documents"] * self.world.context
+        return self.contexts.tokens[:, 1:].size
+
+    def __len__(self) -> int:
+        """Batches of a pass."""
+        return -(-len(self.rows()) // self.contexts_a_batch)
+
+    def rows(self, contexts: int | None = None, *, every: int = 1) -> Int[np.ndarray, "context"]:
+        """Which contexts (in a world: documents) a pass reads: every so many-th, or ``contexts`` of them,
+        `spread` over the text."""
+        total = self.study.world["documents"] if self.world is not None else len(self.contexts.tokens)
+        if contexts is None:
+            return np.arange(0, total, every)
+        return spread(total, contexts)
+
+    def batches(
+        self,
+        *,
+        sites: Sequence[str] = (),
+        contexts: int | None = None,
+        every: int = 1,
+        scored: bool = False,
+        losses: bool = False,
+        keep: int = 0,
+    ) -> Iterator[Batch]:
+        """The study's tokens, ``contexts_a_batch`` contexts at a time: those of `rows`, in order.
+
+        ``sites``: others to read beside the study's own, in the same pass. ``scored``: only tokens inside the
+        window. ``losses``: run the model to its end, too. ``keep``: bytes of activations that may stay in
+        memory, if all fit, so that a further call costs nothing. Raises BadInput for another site in a
+        simulated world, and for a NaN or infinite activation, naming site and document. Cost: one pass of the
+        model, as far as the last site; memory of one batch.
+        """
+        names = list(dict.fromkeys((self.study.site, *sites)))
+        if self.world is not None and names[1:]:
+            raise BadInput(f"study {self.study.name} is simulated: it has no site '{names[1]}'")
+        asked = (tuple(names), contexts, every, scored, losses)
+        if asked in self._kept:
+            yield from self._kept[asked]
+            return
+        kept, size, rows = [], 0, self.rows(contexts, every=every)
+        for some in np.split(rows, range(self.contexts_a_batch, len(rows), self.contexts_a_batch)):
+            batch = self._simulated(some) if self.world is not None else self._read(some, names, losses)
+            _check(batch)
+            batch = batch.where(batch.scored) if scored else batch
+            size += sum(x.nbytes for x in batch.sites.values())
+            kept = [*kept, batch] if size <= keep else []
+            yield batch
+        if kept:
+            self._kept[asked] = kept
+
+    def whole(
+        self, rows: Int[np.ndarray, "context"]
+    ) -> tuple[Int[Tensor, "context position"], Float[Tensor, "context position d_model"]]:
+        """(token ids, x) of some contexts, <bos> and all: for those who run the model on from x."""
+        tokens = self._ids(rows)
+        return tokens, self._run(tokens, [self.study.site], losses=False)[0][self.study.site]
+
+    def _ids(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.contexts.tokens[rows].astype(np.int64)).to(self.study.device)
+
+    def _run(self, tokens: Tensor, sites: list[str], *, losses: bool) -> tuple[dict[str, Tensor], Tensor]:
+        """({site: activations [context, position, d]}, losses [context, position])."""
+        found, nats = [], []
+        for some in tokens.split(MICRO):
+            if losses:
+                made, logits = self.model.run(some, sites)
+                nats.append(token_losses(logits, some))
+            else:
+                made = self.model.read(some, sites)
+                nats.append(torch.full(some.shape, torch.nan))
+            found.append(made)
+        return {site: torch.cat([made[site] for made in found]) for site in sites}, torch.cat(nats)
+
+    def _read(self, rows: np.ndarray, sites: list[str], losses: bool) -> Batch:
+        found, nats = self._run(self._ids(rows), sites, losses=losses)
+        length = self.contexts.tokens.shape[1]
+        position = np.tile(np.arange(1, length), len(rows))
+        at = {site: x[:, 1:].flatten(0, 1) for site, x in found.items()}
+        x = at[self.study.site]
+        return Batch(
+            x=x,
+            context=np.repeat(rows, length - 1),
+            document=np.repeat(self.contexts.document[rows], length - 1),
+            position=position,
+            token=self.contexts.tokens[rows][:, 1:].ravel().astype(np.int64),
+            loss=nats[:, 1:].flatten().cpu().numpy(),
+            scored=self._window(position),
+            source=x,
+            sites=at,
+        )
+
+    def _simulated(self, rows: np.ndarray) -> Batch:
+        made = WorldBatch.join([self.world.document(int(row)) for row in rows])
+        document, position = made.document.numpy(), made.position.numpy()
+        return Batch(
+            x=made.x,
+            context=document,
+            document=document,
+            position=position,
+            token=made.token.numpy(),
+            loss=np.full(len(made.x), np.nan),
+            scored=self._window(position),
+            source=made,
+            sites={self.study.site: made.x},
+        )
+
+    def _window(self, position: np.ndarray) -> np.ndarray:
+        return (position >= self.study.window[0]) & (position < self.study.window[1])
+
+
+def spread(total: int, wanted: int) -> Int[np.ndarray, "wanted"]:
+    """``wanted`` of ``total`` at equal distances, each one once: a sample that no one picked by hand."""
+    return np.unique(np.linspace(0, total - 1, min(wanted, total)).round().astype(int))
+
+
+def _check(batch: Batch) -> None:
+    for site, x in batch.sites.items():
+        bad = ~torch.isfinite(x).all(dim=1)
+        if bad.any():
+            row = int(bad.nonzero()[0])
+            raise BadInput(
+                f"activation at {site} is NaN or infinite in document {batch.document[row]} "
+                f"(position {batch.position[row]}); use a wider dtype or leave that document out"
+            )
