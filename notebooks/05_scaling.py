@@ -26,7 +26,7 @@ from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.charts.tables import Words
 from darkmatter_utils.claims.evidence import evidence
-from darkmatter_utils.experiments.matched_null import null_change
+from darkmatter_utils.experiments.nulls import null_change
 from darkmatter_utils.claims.ledger import PAPER, claim, unfit
 from darkmatter_utils.claims.verdicts import judged
 from darkmatter_utils.measurement.scaling import fit_floor, left_out, per_doubling

@@ -10,9 +10,9 @@
 # # Token by token
 #
 # Do wide SAEs fail where narrow ones fail? {cite:t}`engels2025` predict the error norm of a wide SAE at a
-# token, $\lVert \mathrm{SaeError}(x) \rVert$, from that of a narrower one at the same token. (In this chapter
-# the norm is not squared, as in the paper's test.) The R² of that prediction is the share of the norm's
-# variation over tokens that the two have in common.
+# token, $\lVert \mathrm{SaeError}(x) \rVert$, from that of a narrower one at the same token. (In this
+# chapter the norm is not squared, as in the paper's test.) The R² of that prediction is the share of the
+# norm's variation over tokens that the two have in common.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -50,11 +50,11 @@ tokens = measurement.tokens[measurement.tokens["scored"]]
 # %% [markdown]
 # ## The idea: one SAE's error norm from another's
 #
-# `narrow` and `wide` hold the error norms of two SAEs at the same tokens. Loud activations leave large errors
-# in every SAE, and so do some positions and some tokens. What these say of a norm is taken out of it first:
-# `rest` is what remains, and what two SAEs are then asked to share. Every prediction is made on documents that
-# were held out; a position or a token counts by the mean norm that it has in other documents, shrunk where
-# it is rare.
+# `narrow` and `wide` hold the error norms of two SAEs at the same tokens. Loud activations leave large
+# errors in every SAE, and so do some positions and some tokens. What these say of a norm is taken out of it
+# first: `rest` is what remains, and what two SAEs are then asked to share. Every prediction is made on
+# documents that were held out; a position or a token counts by the mean norm that it has in other
+# documents, shrunk where it is rare.
 
 # %%
 @chapter.idea
@@ -78,11 +78,11 @@ opening(3, verdict, chapter.study)
 
 # %% tags=["hide-input"]
 #| label: fig-ratio
-#| caption: $R^2$ between the error norms of two SAEs of the suite at the same tokens, over the ratio of their
-#|   widths (means over pairs; 95% intervals over documents and training seeds; at ratio 1 two trainings of
-#|   one width). Taken out of both norms - the norm of x, position and token; the same with tokens shuffled
-#|   within documents; and for oracle SAEs, which introduce no error. (Paper: among Figs. 2 to 6, 11 and 12 of
-#|   its first version.)
+#| caption: $R^2$ between the error norms of two SAEs of the suite at the same tokens, over the ratio of
+#|   their widths (means over pairs; 95% intervals over documents and training seeds; at ratio 1 two
+#|   trainings of one width). Taken out of both norms - the norm of x, position and token; the same with
+#|   tokens shuffled within documents; and for oracle SAEs, which introduce no error. (Paper: among Figs. 2
+#|   to 6, 11 and 12 of its first version.)
 kinds = ["raw", "partial", "shuffled"]
 ratios = found["ratios"].query("kind in @kinds").assign(what=lambda t: t["kind"].map(KINDS))
 if oracles and found:
@@ -104,9 +104,9 @@ for kind in ("raw", "partial", "shuffled", "rank", "added"):
 chapter.record("seed sd", dict(found["seeds"].to_numpy()))
 
 # %% [markdown]
-# Here {glue:text}`narrow` predicts {glue:text}`wide`. The figure shows all pairs of the width suite. The paper
-# makes the claim {glue:text}`paper`. In the table, *rank correlation* compares the order of the tokens only,
-# and *means of documents* compares one mean for each document.
+# Here {glue:text}`narrow` predicts {glue:text}`wide`. The figure shows all pairs of the width suite. The
+# paper makes the claim {glue:text}`paper`. In the table, *rank correlation* compares the order of the
+# tokens only, and *means of documents* compares one mean for each document.
 
 # %% tags=["hide-input"]
 def by_ratio(*kinds):
@@ -120,10 +120,10 @@ Table(by_ratio("raw", "partial", "rank", "partial rank", "document"))
 
 # %% tags=["hide-input"]
 #| label: fig-pairs
-#| caption: $R^2$ between the error norms of every pair of widths, as they are (left) and with the norm of x,
-#|   position and token taken out of both (right). A cell is a mean over training seeds; on the diagonal are
-#|   two seeds of one width, where there are several. (Paper: the heat map of its first version, among Figs. 2
-#|   to 6.)
+#| caption: $R^2$ between the error norms of every pair of widths, as they are (left) and with the norm of
+#|   x, position and token taken out of both (right). A cell is a mean over training seeds; on the diagonal
+#|   are two seeds of one width, where there are several. (Paper: the heat map of its first version, among
+#|   Figs. 2 to 6.)
 def heat(kind, title):
     rows = found["pairs"].query("kind == @kind").sort_values(["wide", "narrow"])
     rows = rows.assign(narrow=rows["narrow"].map("{:,}".format), wide=rows["wide"].map("{:,}".format))
@@ -142,8 +142,8 @@ again and Words(
 # %% [markdown]
 # ## Which part of the error is it?
 #
-# The error has a linear part, predicted from $x$, and a nonlinear rest (chapter 04). Each part has a norm of
-# its own at every token. How well does the norm of either part carry over to another width?
+# The error has a linear part, predicted from $x$, and a nonlinear rest (chapter 04). Each part has a norm
+# of its own at every token. How well does the norm of either part carry over to another width?
 
 # %% tags=["hide-input"]
 Table(by_ratio("linear", "nonlinear", "partial"))
@@ -155,34 +155,35 @@ parts = [
     for part in ("LinearError", "NonlinearError")
 ]
 first, last = level["width"]
-Words(f"From {first:,} to {last:,} latents, {' and '.join(parts)} (in units of the root of the variance of x).")
+unit = "(in units of the root of the variance of x)"
+Words(f"From {first:,} to {last:,} latents, {' and '.join(parts)} {unit}.")
 
 # %% [markdown]
-# The first version of the paper says more: that the norm of the narrow SAE's *nonlinear* error helps to predict
-# the wide one's error beyond the norm of its whole error. With $S_1$ the squares that a prediction from the
-# error norm leaves on held-out documents, and $S_2$ those left when $\lVert \mathrm{NonlinearError} \rVert$ is
-# a second predictor, the gain is $1 - S_2 / S_1$.
+# The first version of the paper says more: that the norm of the narrow SAE's *nonlinear* error helps to
+# predict the wide one's error beyond the norm of its whole error. With $S_1$ the squares that a prediction
+# from the error norm leaves on held-out documents, and $S_2$ those left when $\lVert
+# \mathrm{NonlinearError} \rVert$ is a second predictor, the gain is $1 - S_2 / S_1$.
 
 # %% tags=["hide-input"]
 added, square, again = mean(found, "added"), mean(found, "added square"), mean(found, "added", same=True)
 share = lambda e: interval(e, lambda v: percent(v, 1))
 found and Words(
     "On average over the pairs of widths, ‖NonlinearError‖ of the narrower SAE removes "
-    f"{share(added)} of what its error norm leaves of the wider one's"
-    f"{f'; for another seed of the same width, {share(again)}' if again else ''}. The square of the error norm "
-    f"in its place, a control for a bent relation, removes {share(square)}. (Paper: the second heat map of its "
-    "first version, among Figs. 2 to 6; the final version no longer makes this claim.)"
+    f"{share(added)} of what its error norm leaves of the wider one's; for another seed of the same width, "
+    f"{share(again) if again else again}. The square of the error norm in its place, a control for a bent "
+    f"relation, removes {share(square)}. (Paper: the second heat map of its first version, among Figs. 2 to "
+    "6; the final version no longer makes this claim.)"
 )
 
 # %% [markdown]
 # ## Contexts to read
 #
-# The contexts below were not picked by hand. All contexts of full length are ordered by their mean error (over
-# tokens, and over the widths of the suite), and {glue:text}`shown contexts` are taken at equal steps from the
-# smallest to the largest. Each shows its first 100 scored tokens. Under a token there is one bar for each
-# width, from the narrowest SAE on the left to the widest on the right: its error norm in units of that SAE's
-# own mean; a full bar is {glue:text}`full bar` times the mean or more, and the number is in the tooltip. Bars
-# that are all high, or all low, are agreement.
+# The contexts below were not picked by hand. All contexts of full length are ordered by their mean error
+# (over tokens, and over the widths of the suite), and {glue:text}`shown contexts` are taken at equal steps
+# from the smallest to the largest. Each shows its first 100 scored tokens. Under a token there is one bar
+# for each width, from the narrowest SAE on the left to the widest on the right: its error norm in units of
+# that SAE's own mean; a full bar is {glue:text}`full bar` times the mean or more, and the number is in the
+# tooltip. Bars that are all high, or all low, are agreement.
 
 # %% tags=["hide-input"]
 FULL = 2.0
@@ -204,31 +205,31 @@ Gallery(strips, "summary", shade="shade", bars=widths, scale=FULL, note="positio
 rule_of(3)
 
 # %% [markdown]
-# - **Loud tokens.** A large $\lVert x \rVert$ gives a large error to every SAE. It is taken out of both norms,
-#   with its square; a stronger bend than that would stay in.
-# - **Rare tokens.** The mean of a token seen a few times is mostly noise and is shrunk away; what such tokens
-#   have in common stays in the rest. It counts as agreement, and as the claim means it, it is: both fail on
-#   rare tokens.
-# - **Documents.** If only whole documents were hard or easy, shuffling their tokens would change nothing. The
-#   line of shuffled tokens in {numref}`fig-ratio` shows what that leaves.
-# - **What agreement means.** An oracle SAE of a simulated world introduces no error: it lacks features, and a
-#   wide one lacks a subset of what a narrow one lacks. Two of them may agree as well. So agreement between
-#   widths does not tell *absent* features from error that the SAE adds; it says that the tokens are hard, not
-#   why.
+# - **Loud tokens.** A large $\lVert x \rVert$ gives a large error to every SAE. It is taken out of both
+#   norms, with its square; a stronger bend than that would stay in.
+# - **Rare tokens.** The mean of a token seen a few times is mostly noise and is shrunk away; what such
+#   tokens have in common stays in the rest. It counts as agreement, and as the claim means it, it is: both
+#   fail on rare tokens.
+# - **Documents.** If only whole documents were hard or easy, shuffling their tokens would change nothing.
+#   The line of shuffled tokens in {numref}`fig-ratio` shows what that leaves.
+# - **What agreement means.** An oracle SAE of a simulated world introduces no error: it lacks features, and
+#   a wide one lacks a subset of what a narrow one lacks. Two of them may agree as well. So agreement
+#   between widths does not tell *absent* features from error that the SAE adds; it says that the tokens are
+#   hard, not why.
 
 # %% tags=["hide-input"]
 values = oracles["pairs"].query("kind == 'partial' and narrow != wide")["value"]
 oracles and Words(f"With everything taken out, the oracles' pairs of widths have an R² of {span(values)}.")
 
 # %% [markdown]
-# - **The ceiling.** Two trainings of one width are not equal either. How far a pair of widths falls short of
-#   ratio 1 in {numref}`fig-ratio` is what the difference in width costs.
+# - **The ceiling.** Two trainings of one width are not equal either. How far a pair of widths falls short
+#   of ratio 1 in {numref}`fig-ratio` is what the difference in width costs.
 #
 # ## Exercise
 #
-# Run this chapter with `pair` set to two seeds of one width, such as `["w128-l0-8", "w128-l0-8-seed1"]`. How
-# much of the visible cell's R² is left in the rest? Then open the last context of the gallery: what are the
-# tokens on which every width fails?
+# Run this chapter with `pair` set to two seeds of one width, such as `["w128-l0-8", "w128-l0-8-seed1"]`.
+# How much of the visible cell's R² is left in the rest? Then open the last context of the gallery: what are
+# the tokens on which every width fails?
 
 # %% tags=["remove-input"]
 chapter.close()

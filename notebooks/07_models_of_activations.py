@@ -9,43 +9,61 @@
 # %% [markdown]
 # # What is the error made of?
 #
-# On a real model nobody knows which part of an error is a feature that the SAE has not learned, and which part the SAE made
-# itself. {cite:t}`engels2025` read it off the split: LinearError is mostly *absent* features (and the linear part of what is
-# dense), NonlinearError is mostly error that the SAE *introduces*. Here the activations are simulated, all parts are
-# known, and the reading can be checked.
+# On a real model nobody knows which part of an error is a feature that the SAE has not learned, and which
+# part the SAE made itself. {cite:t}`engels2025` read it off the split: LinearError is mostly *absent*
+# features (and the linear part of what is dense), NonlinearError is mostly error that the SAE *introduces*.
+# Here the activations are simulated, all parts are known, and the reading can be checked.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 contexts = 64  # contexts of the noise-and-ablation check
 
-# %% tags=["remove-input"]
-from darkmatter_utils import Study, measure
-from darkmatter_utils.base.words import interval, percent
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts.tables import Words
+# %% tags=["hide-input"]
+import pandas as pd
+
+from darkmatter_utils import Study, charts, measure, open_chapter
+from darkmatter_utils.base.words import interval, percent, plain, span
+from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims.ledger import claim, unfit
+from darkmatter_utils.claims.rules import FLAT
+from darkmatter_utils.claims.rules_worlds import MISPLACED
 from darkmatter_utils.claims.verdicts import judged
-from darkmatter_utils.experiments import matched_null
-from darkmatter_utils.experiments.ablation import table_one
-from darkmatter_utils.experiments.known_parts import tokens_of, world_of
-from darkmatter_utils.experiments.null_curves import flat_ranges
-from darkmatter_utils.experiments.readings import ablated, cases, readings, worlds
+from darkmatter_utils.experiments.ablation import ablated, over_ablation, table_one
+from darkmatter_utils.experiments.known_parts import cases, readings, world_of, worlds
+from darkmatter_utils.experiments.nulls import flat_ranges, matched, null_change
 from darkmatter_utils.measurement.scaling import per_doubling
 from darkmatter_utils.measurement.widths import WIDTHS, width_suite
-from darkmatter_utils.pages import world_charts as show
 from darkmatter_utils.pages.common import opening, rule_of
 from darkmatter_utils.worlds.landing import land
 from darkmatter_utils.worlds.oracle_saes import OracleSae
+from darkmatter_utils.worlds.world_batch import tokens_of
 
-# %% tags=["remove-input"]
 chapter = open_chapter(7, study, contexts=contexts)
 measurement = measure(chapter.study)
-made, check = worlds(chapter.study), ablated(measurement, contexts=contexts)
+simulated = Study.load("world")
+made = worlds(simulated, quick=chapter.study.name == "nano")
+check = ablated(measurement, contexts=contexts)
 verdict = judged(chapter, 11, {"misplaced": cases(made, check)}, unfit=unfit(chapter.study))
 opening(11, verdict, chapter.study)
 
-# %% mystnb={"figure": {"caption": "Of the variance of each true part of an SAE's error, the share that lands in LinearError; the rest lands in NonlinearError. One simulated world with known parts; bars are 95% intervals over worlds drawn anew. For the claim, absent features must lie right of the right dotted line and what the SAE introduces left of the left one. See which do. (Paper: Fig. 15 and Table 1 ask the same question.)", "name": "fig-landing"}} tags=["remove-input"]
-show.landing_chart(made["goes"])
+# %% tags=["hide-input"]
+#| label: fig-landing
+#| caption: Of the variance of each true part of an SAE's error, the share that lands in LinearError; the
+#|   rest lands in NonlinearError. One simulated world with known parts; bars are 95% intervals over worlds
+#|   drawn anew. For the claim, absent features must lie right of the right dotted line and what the SAE
+#|   introduces left of the left one. (Paper: Fig. 15 and Table 1 ask the same question.)
+VARIANTS = {"apart": "errors of its own", "together": "errors read off the rest", "shrunk": "shrinkage only"}
+goes = made["goes"]  # absent and dense parts do not depend on what is introduced: they are shown once
+goes = goes[(goes["introduced"] == "apart") | goes["part"].isin(["learned", "introduced"])]
+rows = goes[goes["part"].isin(["absent", "dense", "introduced"])]
+by = rows["part"] + ": " + rows["introduced"].map(VARIANTS)
+which = by.where(rows["part"] == "introduced", rows["part"])
+part = rows["part"].replace({"dense": "Dense", "introduced": "Introduced"})
+title = "share of the true part's variance that lands in LinearError"
+charts.forest(
+    rows.assign(label=which, part=part), value="linear", low="linear_low", high="linear_high", color="part",
+    x_domain=(-0.1, 1.0), x_title=title, rules=(MISPLACED, 1 - MISPLACED),
+)
 
 # %% [markdown]
 # ## The idea: follow a part that you know
@@ -59,31 +77,34 @@ show.landing_chart(made["goes"])
 # \mathrm{LinearError} = \sum_k s_k\,P z_k ,\qquad \mathrm{NonlinearError} = \sum_k s_k\,(z_k - P z_k)
 # ```
 #
-# with $s_k = \pm 1$ and $P z$ the best linear prediction of $z$ from $x$. A least-squares prediction is linear in what it predicts, so the
-# second and third sum are exact, however the parts are correlated. Of part $k$'s variance the share
-# $\Sigma\lVert z_k - \hat z_k\rVert^2 / \Sigma\lVert z_k - \bar z_k\rVert^2$ *lands in* NonlinearError, and the rest in LinearError;
-# $\hat z_k = P z_k$ is made by a map fitted on other documents, so a part of which $x$ says nothing can come out slightly below 0 in LinearError.
-# Below, an SAE that introduces nothing: it holds the 256 most frequent features of a world, with their true coefficients.
+# with $s_k = \pm 1$ and $P z$ the best linear prediction of $z$ from $x$. A least-squares prediction is
+# linear in what it predicts, so the second and third sum are exact, however the parts are correlated. Of
+# part $k$'s variance the share $\Sigma\lVert z_k - \hat z_k\rVert^2 / \Sigma\lVert z_k - \bar z_k\rVert^2$
+# *lands in* NonlinearError, and the rest in LinearError; $\hat z_k = P z_k$ is made by a map fitted on
+# other documents, so a part of which $x$ says nothing can come out slightly below 0 in LinearError. Below,
+# an SAE that introduces nothing: it holds the 256 most frequent features of a world, with their true
+# coefficients.
 
 # %%
-world = world_of(Study.load("world"), seed=0)
+world = world_of(simulated, seed=0)
 batch = tokens_of(world, documents=12)
 parts = OracleSae("oracle", world, width=256).parts(batch)
-landed = land(batch.x, {"absent": parts.absent, "dense": parts.dense}, batch.document,
-              error={"absent": 1, "dense": 1})
+known = {"absent": parts.absent, "dense": parts.dense}
+landed = land(batch.x, known, batch.document, error={"absent": 1, "dense": 1})
 for name in landed.names:
     linear, nonlinear = landed.shares(landed.weights(**{name: 1}))
     print(f"{name}: {linear:.2f} lands in LinearError, {nonlinear:.2f} in NonlinearError")
 
 # %% [markdown]
-# The absent features are a linear code if ever there was one: fixed directions times sparse coefficients. Yet much of them lands in
-# NonlinearError, because there are more features than dimensions and no linear map can read one without the others.
+# The absent features are a linear code if ever there was one: fixed directions times sparse coefficients.
+# Yet much of them lands in NonlinearError, because there are more features than dimensions and no linear
+# map can read one without the others.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.record("goes", made["goes"].to_dict("list"))
 chapter.record("made", made["made"].to_dict("list"))
 chapter.glue("paper", claim(11).paper)
-case = Study.load("world").sae("introduced-256")
+case = simulated.sae("introduced-256")
 chapter.glue("features", f"{world.features:,}")
 chapter.glue("d", world.d_model)
 chapter.glue("width", case.width)
@@ -91,162 +112,262 @@ chapter.glue("width", case.width)
 # %% [markdown]
 # ## Where four true parts go
 #
-# The full case: a world with {glue:text}`features` features in {glue:text}`d` dimensions, hierarchical, grouped by topic, of unequal
-# frequency; with a dense part that is a linear code, a curved code, manifolds and noise whose size follows the token; and an SAE of
-# {glue:text}`width` latents. It introduces errors of its own (wrong, missed and false coefficients), or errors that are
-# partly read off the absent and dense parts, as a linear encoder's are, or nothing but shrinkage. (The last was added after the first two had been
-# seen; the verdict is the same without it.) The *learned* part is no part of the
-# error, but the map $b$ reads it: LinearError holds $b\,z_{\text{learned}}$ and NonlinearError the same with the other sign. Its row gives
-# $\lVert b\,z_{\text{learned}}\rVert^2 / \lVert z_{\text{learned}}\rVert^2$ in both columns.
+# The full case: a world with {glue:text}`features` features in {glue:text}`d` dimensions, hierarchical,
+# grouped by topic, of unequal frequency; with a dense part that is a linear code, a curved code, manifolds
+# and noise whose size follows the token; and an SAE of {glue:text}`width` latents. It introduces errors of
+# its own (wrong, missed and false coefficients), or errors that are partly read off the absent and dense
+# parts, as a linear encoder's are, or nothing but shrinkage. (The last was added after the first two had
+# been seen; the verdict is the same without it.) The *learned* part is no part of the error, but the map
+# $b$ reads it: LinearError holds $b\,z_{\text{learned}}$ and NonlinearError the same with the other sign.
+# Its row gives $\lVert b\,z_{\text{learned}}\rVert^2 / \lVert z_{\text{learned}}\rVert^2$ in both columns.
 
-# %% tags=["remove-input"]
-show.landing_table(made["goes"])
+# %% tags=["hide-input"]
+share = lambda value: percent(value, 1)
+columns = {
+    "true part": goes["part"],
+    "the SAE introduces": goes["introduced"].map(VARIANTS),
+    "variance, over that of x": goes["variance"],
+    "in LinearError": estimates(goes, "linear"),
+    "in NonlinearError": estimates(goes, "nonlinear"),
+}
+Table(pd.DataFrame(columns), dict.fromkeys(list(columns)[2:], share))
 
 # %% [markdown]
-# The other way round: what the two estimated parts are made of. With the covariance of a part and an estimated part as its share,
-# the rows below add up to $\mathrm{FVU_{linear}}$ and $\mathrm{FVU_{nonlinear}}$ (about the mean); a covariance of two true parts is split evenly
-# between them, so a share can be negative.
+# The other way round: what the two estimated parts are made of. With the covariance of a part and an
+# estimated part as its share, the rows below add up to $\mathrm{FVU_{linear}}$ and
+# $\mathrm{FVU_{nonlinear}}$ (about the mean); a covariance of two true parts is split evenly between them,
+# so a share can be negative.
 
-# %% tags=["remove-input"]
-show.made_table(made["made"])
+# %% tags=["hide-input"]
+columns = {
+    "true part": made["made"]["part"],
+    "the SAE introduces": made["made"]["introduced"].map(VARIANTS),
+    "of FVU_linear": estimates(made["made"], "linear"),
+    "of FVU_nonlinear": estimates(made["made"], "nonlinear"),
+}
+Table(pd.DataFrame(columns), dict.fromkeys(list(columns)[2:], share))
 
 # %% [markdown]
 # ## Over superposition and width
 #
-# {numref}`fig-landing-sweep` varies how many features share the dimensions, and how many of them the SAE holds.
+# {numref}`fig-landing-sweep` varies how many features share the dimensions, and how many of them the SAE
+# holds.
 
-# %% mystnb={"figure": {"caption": "The share of a true part that lands in the wrong estimated part: absent features in NonlinearError (left), introduced error in LinearError (right), over superposition and over the share of the features that the SAE holds; mean over worlds drawn anew. Claim 11 allows a quarter. See where the left map is pale: there the paper's reading is right. (The paper has no such figure.)", "name": "fig-landing-sweep"}} tags=["remove-input"]
+# %% tags=["hide-input"]
+#| label: fig-landing-sweep
+#| caption: The share of a true part that lands in the wrong estimated part: absent features in
+#|   NonlinearError (left), introduced error in LinearError (right), over superposition and over the share
+#|   of the features that the SAE holds; mean over worlds drawn anew. Claim 11 allows a quarter. (The paper
+#|   has no such figure.)
 chapter.record("swept", made["swept"].to_dict("list"))
-show.sweep_chart(made["swept"])
+
+def wrong_place(part, column, where):
+    rows = made["swept"].query("part == @part")
+    rows = rows.sort_values(["held", "superposition"], ascending=[False, True])
+    words = {"x": rows["superposition"].map("{:g}".format), "y": rows["held"].map(percent)}
+    return charts.heat(
+        rows.assign(value=rows[column].clip(0, 1), **words), "x", "y", "value", fmt=".0%", domain=(0, 1),
+        width=270, x_title="features / dimensions (n / d)", y_title="features the SAE holds",
+        value_title=f"share of {part} in {where}", title=f"{part} that lands in {where}",
+    )
+
+absent = wrong_place("absent", "nonlinear", "NonlinearError")
+charts.beside(absent, wrong_place("introduced", "linear", "LinearError"))
 
 # %% [markdown]
 # ## Noise and ablation on the study's own dictionary
 #
-# The paper's check: take $x' = \mathrm{Sae}(x)$ of a trained SAE as data whose features are all known, ablate latents (lowest mean activation
-# first) so that they become absent features, add noise to $x'$ (it plays *dense*) and to the reconstruction (it plays *introduced*). Here everything
-# is out of sample, levels are variances, centring is per dimension, and the SAE encodes the noisy $x'$, so that it can react to the
-# noise; its reaction, and $\mathrm{Sae}(\mathrm{Sae}(x)) \ne \mathrm{Sae}(x)$, count as introduced. The noise is isotropic, or has the covariance of $x'$.
+# The paper's check: take $x' = \mathrm{Sae}(x)$ of a trained SAE as data whose features are all known,
+# ablate latents (lowest mean activation first) so that they become absent features, add noise to $x'$ (it
+# plays *dense*) and to the reconstruction (it plays *introduced*). Here everything is out of sample, levels
+# are variances, centring is per dimension, and the SAE encodes the noisy $x'$, so that it can react to the
+# noise; its reaction, and $\mathrm{Sae}(\mathrm{Sae}(x)) \ne \mathrm{Sae}(x)$, count as introduced. The
+# noise is isotropic, or has the covariance of $x'$.
 
-# %% mystnb={"figure": {"caption": "The error as latents are ablated, at three pairs of noise levels: all of it, its nonlinear part, and what was truly introduced, each over the variance of x'. For the claim the nonlinear part should follow what was introduced, and the gap above it should be what is absent. See how far the nonlinear part lies above what was introduced. (Paper: Fig. 15.)", "name": "fig-ablation"}} tags=["remove-input"]
-show.NO_MODEL if check is None else show.ablation_lines(check["cells"])
-
-# %% mystnb={"figure": {"caption": "The nonlinear part of the error over both noise levels, at the same ablation. For the claim it should grow upwards (noise on the reconstruction) and not to the right (noise on x). See whether the two directions differ. (Paper: Fig. 15, as lines.)", "name": "fig-ablation-grid"}} tags=["remove-input"]
-show.NO_MODEL if check is None else show.ablation_grid(check["cells"])
+# %% tags=["hide-input"]
+#| label: fig-ablation
+#| caption: The error as latents are ablated, at three pairs of noise levels - all of it, its nonlinear
+#|   part, and what was truly introduced, each over the variance of x'. For the claim the nonlinear part
+#|   should follow what was introduced, and the gap above it should be what is absent. (Paper: Fig. 15.)
+charts.panels(
+    check and over_ablation(check["cells"]), "noise", charts.lines, "ablated", "share", color="part",
+    columns=3, shared=("y", "color"), width=200, height=200,
+    x_title="share of latents ablated", y_title="over the variance of x'",
+)
 
 # %% [markdown]
-# The paper sums the grid up in a table of correlations. A correlation does not tell how *much* lands where; the slope does: of one unit of variance
-# that was added, what shows up in the estimated part. For the claim, noise on $x$ has a slope of 1 in the linear part and 0 in the nonlinear
-# part, and introduced noise the other way round.
+# The paper sums a grid of noise levels up in a table of correlations. A correlation does not tell how
+# *much* lands where; the slope does: of one unit of variance that was added, what shows up in the estimated
+# part. For the claim, noise on $x$ has a slope of 1 in the linear part and 0 in the nonlinear part, and
+# introduced noise the other way round.
 
-# %% tags=["remove-input"]
-table = None if check is None else table_one(check["cells"])
-if check is not None:
-    chapter.record("table 1", table.to_dict("list"))
-    chapter.record("ablation shares", check["shares"].to_dict("list"))
-show.NO_MODEL if table is None else show.table_one_table(table)
+# %% tags=["hide-input"]
+table = check and table_one(check["cells"])
+chapter.record("table 1", table.to_dict("list"))
+chapter.record("ablation shares", check["shares"].to_dict("list"))
+wide = table.pivot(index=["kind", "true"], columns="estimated", values=["correlation", "slope"])
+wide.columns = [f"{value}, {part} part" for value, part in wide.columns]
+Table(wide.reset_index().rename(columns={"kind": "noise", "true": "true level"}), dict.fromkeys(wide, plain))
 
 # %% [markdown]
 # ## An SAE that introduces nothing
 #
-# The paper takes a nonlinear part that does not shrink with width as a sign of introduced error. The null: worlds of features alone, no dense part, no noise, and SAEs that hold the most
-# frequent $W$ features with their true coefficients. They introduce nothing; all that they lack is features. First with an L0 that grows with
-# $W$, in closed form, then at a fixed L0, where only the largest few coefficients of a token are kept.
+# The paper takes a nonlinear part that does not shrink with width as a sign of introduced error. The null:
+# worlds of features alone, no dense part, no noise, and SAEs that hold the most frequent $W$ features with
+# their true coefficients. They introduce nothing; all that they lack is features. First with an L0 that
+# grows with $W$, in closed form, then at a fixed L0, where only the largest few coefficients of a token are
+# kept.
 
-# %% mystnb={"figure": {"caption": "FVU_nonlinear over width of SAEs that introduce nothing, at fixed L0, for several superpositions n/d; one panel an exponent of the frequency law (feature i fires in proportion to 1 / i to that power). All of it is absent features. See where the curves are level over several doublings. (Paper: Fig. 1 draws such a level line.)", "name": "fig-null"}} tags=["remove-input"]
+# %% tags=["hide-input"]
+#| label: fig-null
+#| caption: FVU_nonlinear over width of SAEs that introduce nothing, at fixed L0, for several superpositions
+#|   n/d; one panel an exponent of the frequency law (feature i fires in proportion to 1 / i to that power).
+#|   All of it is absent features. Broad lines - the longest range of widths over which the slope counts as
+#|   flat. (Paper: Fig. 1 draws such a level line.)
 for name in ("unfixed", "fixed"):
     chapter.record(f"null {name}", made[name].to_dict("list"))
-show.null_chart(made["fixed"], "fvu_nonlinear", "FVU_nonlinear")
-
-# %% mystnb={"figure": {"caption": "The linear share of the error of the same SAEs (R\u00b2 total). See which of the level stretches above have an error that is about half linear. (Paper: Fig. 2 has about half.)", "name": "fig-null-r2"}} tags=["remove-input"]
-show.null_chart(made["fixed"], "r2", "R² of the error", y_domain=(0, 1), reference=0.5)
-
-# %% tags=["remove-input"]
-chapter.glue("flat", show.FLATNESS)
 ranges = {name: flat_ranges(made[name]) for name in ("fixed", "unfixed")}
+curves = made["fixed"].merge(ranges["fixed"], on=["superposition", "law"])
+between = curves["width"].between(curves["slope_start"], curves["slope_stop"])
+curves = curves.assign(
+    n=curves["superposition"].map("n/d = {:g}".format), panel=curves["law"].map("exponent {:g}".format),
+    flat=between & (curves["slope_factor"] > 1),
+)
+look = {"color": "n", "columns": 3, "shared": ("x", "y", "color"), "width": 190, "height": 190}
+title = "FVU_nonlinear"
+charts.panels(curves, "panel", charts.lines, "width", "fvu_nonlinear", broad="flat", y_title=title, **look)
+
+# %% tags=["hide-input"]
+#| label: fig-null-r2
+#| caption: The linear share of the error of the same SAEs ($R^2$ total), with the same level ranges of
+#|   FVU_nonlinear as broad lines; the dotted line is at one half. (Paper: Fig. 2 has about half.)
+title = "R² of the error"
+charts.panels(
+    curves, "panel", charts.lines, "width", "r2", broad="flat", y_title=title, y_domain=(0, 1),
+    reference=0.5, **look,
+)
+
+# %% tags=["hide-input"]
+chapter.glue("flat", percent(FLAT))
 chapter.record("flat ranges", {name: table.to_dict("list") for name, table in ranges.items()})
-show.range_table(ranges["fixed"])
+factors = lambda name, sense: span(ranges[name][f"{sense}_factor"], "{:g}".format)
+Words(
+    f"At fixed L0, FVU_nonlinear is flat by the slope over a factor of {factors('fixed', 'slope')} in "
+    f"width, from world to world, and at every doubling over a factor of {factors('fixed', 'steps')} (1: "
+    f"nowhere). With an L0 that grows: {factors('unfixed', 'slope')}, and {factors('unfixed', 'steps')}."
+)
 
 # %% [markdown]
-# *Flat by slope* is the measure of claim 4: the slope over that range changes the curve by at most {glue:text}`flat` with each doubling. *Flat at every doubling*
-# asks the same of each step. With an L0 that grows:
-
-# %% tags=["remove-input"]
-show.range_table(ranges["unfixed"])
-
-# %% [markdown]
+# *Flat by the slope* is the measure of claim 4: the slope over that range changes the curve by at most
+# {glue:text}`flat` with each doubling. *Flat at every doubling* asks the same of each step.
+#
 # ## A null matched to this study
 #
-# Which of those worlds is like the study? The rule of the match looks at FVU and L0 only: among a grid of worlds with the study's number of dimensions,
-# take the one whose SAEs, at the suite's widths and L0, come nearest to the suite's FVU. {numref}`fig-matched` then compares what the match did not look at.
+# Which of those worlds is like the study? The rule of the match looks at FVU and L0 only: among a grid of
+# worlds with the study's number of dimensions, take the one whose SAEs, at the suite's widths and L0, come
+# nearest to the suite's FVU. {numref}`fig-matched` then compares what the match did not look at.
 
-# %% mystnb={"figure": {"caption": "FVU and FVU_nonlinear over width: the study's suite, and SAEs of the matched world that introduce nothing; 95% intervals. See whether the nonlinear part of the null has the same height, and the same slope. (Paper: Fig. 1.)", "name": "fig-matched"}} tags=["remove-input"]
+# %% tags=["hide-input"]
+#| label: fig-matched
+#| caption: FVU and FVU_nonlinear over width - the study's suite, and SAEs of the matched world that
+#|   introduce nothing; 95% intervals. (Paper: Fig. 1.)
+null = matched(measurement)
+lines = []
+for metric, part in {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}.items():
+    lines.append(width_suite(measurement, metric).frame().assign(line=f"{part}, this study"))
+    lines.append(null["suite"].query("metric == @metric").assign(line=f"{part}, introduces nothing"))
+lines = null and pd.concat(lines)
+charts.lines(lines, "width", "value", color="line", y_title="share of the variance of x")
+
+# %% tags=["hide-input"]
 suite = width_suite(measurement, "fvu_nonlinear")
-fits = measurement.study.model is not None and len(suite.widths) >= WIDTHS
-curve = matched_null.null_curve(measurement) if fits else None
-show.matched_chart(measurement, curve, matched_null.null_suite) if fits else Words(
-    "*No match is made here: the study's suite consists of such SAEs, or is no suite.*")
-
-# %% tags=["remove-input"]
-changes = {"this study": per_doubling(suite), "introduces nothing": matched_null.null_change(measurement)} if len(suite.widths) >= WIDTHS else {}
+changes = {"this study": per_doubling(suite), "introduces nothing": null_change(measurement)}
+changes = changes if len(suite.widths) >= WIDTHS else {}
 chapter.record("change per doubling", changes)
-words = [f"{who}: {interval(e, lambda v: percent(v, 1))}" for who, e in changes.items()]
-if fits:
-    chapter.record("match", matched_null.match(measurement).iloc[0].to_dict())
-Words("Change of FVU_nonlinear per doubling of the width: " + "; ".join(words) + "." if words else "")
+words = "; ".join(f"{who}: {interval(e, share)}" for who, e in changes.items())
+Words(f"Change of FVU_nonlinear per doubling of the width: {words}.") if words else None
 
 # %% [markdown]
 # A match is not unique. The nearest few worlds, one draw of each:
 
-# %% tags=["remove-input"]
-others = matched_null.sensitivity(measurement) if fits else None
-if fits:
-    chapter.record("other matches", others.to_dict("list"))
-show.matches_table(others) if fits else Words("")
+# %% tags=["hide-input"]
+if null:
+    chapter.record("match", null["match"].iloc[0].to_dict())
+    chapter.record("other matches", null["others"].to_dict("list"))
+names = {
+    "distance": "distance (log)", "l0": "fires a token", "change": "change per doubling",
+    "r2_narrow": "R², narrowest", "r2_wide": "R², widest",
+}
+Table(null["others"].rename(columns=names), {"change per doubling": share})
 
 # %% [markdown]
 # ## What this means, and what it does not
 #
-# - **It does mean** that neither a half-linear error nor a level nonlinear part shows that an SAE introduces error: SAEs that introduce
-#   nothing have both, over some range of widths, when features share dimensions.
-# - **It does mean** that "LinearError is absent features" needs an assumption: that there are few more features than dimensions. A linear
-#   map reads an absent feature only as far as the others leave room.
-# - **It does not mean** that real SAEs introduce nothing. An SAE's own errors, where they are not shrinkage, do land in NonlinearError; but so does much else.
-# - **It does not mean** that the paper's curve is this null. The null's curve rises, is level, and falls; a wide enough range of widths can
-#   tell it from a level line, and a null that is matched in FVU and L0 can still have another height or slope: {numref}`fig-matched`.
+# - **It does mean** that neither a half-linear error nor a level nonlinear part shows that an SAE
+#   introduces error: SAEs that introduce nothing have both, over some range of widths, when features share
+#   dimensions.
+# - **It does mean** that "LinearError is absent features" needs an assumption: that there are few more
+#   features than dimensions. A linear map reads an absent feature only as far as the others leave room.
+# - **It does not mean** that real SAEs introduce nothing. An SAE's own errors, where they are not
+#   shrinkage, do land in NonlinearError; but so does much else.
+# - **It does not mean** that the paper's curve is this null. The null's curve rises, is level, and falls; a
+#   wide enough range of widths can tell it from a level line, and a null that is matched in FVU and L0 can
+#   still have another height or slope: {numref}`fig-matched`.
 
 # %% [markdown]
 # ## What could fool us
 #
-# Estimators first: those of this book against the population values, which these worlds have in closed form, for SAEs that introduce nothing.
+# Estimators first: those of this book against the population values, which these worlds have in closed
+# form, for SAEs that introduce nothing.
 
-# %% tags=["remove-input"]
-chapter.record("estimators", made["estimators"].to_dict("list"))
-show.estimator_table(made["estimators"])
+# %% tags=["hide-input"]
+found = made["estimators"].copy()
+chapter.record("estimators", found.to_dict("list"))
+found["inside"] = found["truth"].between(found["low"], found["high"])
+found["off"] = found["value"] - found["truth"]
+names = {
+    "fvu": "FVU", "fvu_linear": "FVU_linear", "fvu_nonlinear": "FVU_nonlinear", "r2_total": "R² total",
+    "r2_per_dim": "R² per dimension",
+}
+metric = found.groupby("metric")
+mean = metric[["truth", "value", "off"]].mean().set_axis(
+    ["truth, mean", "estimate, mean", "mean difference"], axis=1
+).assign(largest=metric["off"].agg(lambda off: off.abs().max()))
+inside = [f"{i} of {n}" for i, n in zip(metric["inside"].sum(), metric.size())]
+summary = mean.assign(**{"truth inside the interval": inside}).loc[list(names)].rename(index=names)
+three = lambda value: plain(value, 3)
+Table(summary.rename_axis("estimator").reset_index(), dict.fromkeys(mean, three), left=())
 
 # %% [markdown]
-# The estimators find what they are defined to find. (FVU counts a constant error, too, which the closed form leaves out: hence its small
-# excess.) What goes wrong is the reading of them:
+# The estimators find what they are defined to find. (FVU counts a constant error, too, which the closed
+# form leaves out: hence its small excess.) What goes wrong is the reading of them:
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 wrong = readings(made)
 chapter.record("readings", wrong.to_dict("list"))
-show.readings_table(wrong)
+off = lambda value: percent(value) if pd.notna(value) else "–"
+Table(wrong, {"estimated": three, "true": three, "off by": off})
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 rule_of(11)
 
 # %% [markdown]
-# - **A world is a model.** Features here have random directions and positive coefficients. Real features need not. The check on the study's own dictionary
-#   has real directions and real coefficients, but takes the SAE's latents for features.
-# - **Oracles are too good.** A trained SAE of the same width learns other features, and spends latents on frequent combinations of them.
-# - **The dense part has no column of its own.** The paper reads its linear part from LinearError and the rest from NonlinearError. The rule judges absent
-#   and introduced only; the table shows the dense part, piece by piece.
-# - **Out of sample costs a little.** A map with $d^2$ numbers, fitted on few tokens, loses about $d$ / tokens of a part's variance: the shares slightly below 0.
+# - **A world is a model.** Features here have random directions and positive coefficients. Real features
+#   need not. The check on the study's own dictionary has real directions and real coefficients, but takes
+#   the SAE's latents for features.
+# - **Oracles are too good.** A trained SAE of the same width learns other features, and spends latents on
+#   frequent combinations of them.
+# - **The dense part has no column of its own.** The paper reads its linear part from LinearError and the
+#   rest from NonlinearError. The rule judges absent and introduced only; the table shows the dense part,
+#   piece by piece.
+# - **Out of sample costs a little.** A map with $d^2$ numbers, fitted on few tokens, loses about $d$ /
+#   tokens of a part's variance: the shares slightly below 0.
 #
 # ## Exercise
 #
-# In the visible cell, make the world less crowded: `World(d_model=64, features=64, l0=12.0)` from `darkmatter_utils.worlds.world`, and an oracle of 32 features. Where do
-# the absent features go now? Then let `land` take a part that is a function of $x$ but not a linear one, such as `batch.x ** 2`.
+# In the visible cell, make the world less crowded: `World(d_model=64, features=64, l0=12.0)` from
+# `darkmatter_utils`, and an oracle of 32 features. Where do the absent features go now? Then let `land`
+# take a part that is a function of $x$ but not a linear one, such as `batch.x ** 2`.
 
 # %% tags=["remove-input"]
 chapter.close()

@@ -77,10 +77,10 @@ def kept(compute: Callable[..., Mapping[str, pd.DataFrame | Absent] | Absent]):
     """A function (subject, **settings) -> tables by name, computed once and kept by content.
 
     The key: the definitions that the function uses, ``subject.key()`` (a dict: all that the subject's numbers
-    follow from), library versions, and the settings: JSON values, or functions, which count by what they say
-    (`ideas.digest`). Tables are stored as Parquet, whole and verified on reading; a fresh and a kept result
-    are both what was read back. `Absent`, the whole or a table of it, is handed through. ``.anew`` is the
-    function itself.
+    follow from; of a study that reads no files its ``fingerprint()`` does), library versions, and the
+    settings: JSON values, or functions, which count by what they say (`ideas.digest`). Tables are stored as
+    Parquet, whole and verified on reading; a fresh and a kept result are both what was read back. `Absent`,
+    the whole or a table of it, is handed through. ``.anew`` is the function itself.
     """
 
     @functools.wraps(compute)
@@ -92,7 +92,8 @@ def kept(compute: Callable[..., Mapping[str, pd.DataFrame | Absent] | Absent]):
             raise TypeError(f"{compute.__name__} takes its settings by name")
         named = {name: ideas.digest(v) if ideas.is_idea(v) else v for name, v in given.kwargs.items()}
         code = provenance.key(provenance.of(compute))
-        key = key_of(subject=subject.key(), code=code, versions=versions(), settings=named)
+        about = subject.key() if hasattr(subject, "key") else subject.fingerprint()
+        key = key_of(subject=about, code=code, versions=versions(), settings=named)
         place = Kept(f"{compute.__name__.replace('_', '-')}-{subject.name}", key)
         tables = place.read(_read)
         if tables is None:

@@ -44,6 +44,7 @@ def lines(
     reference=None,
     reference_label="",
     band=None,
+    broad=None,
     width=WIDTH,
     height=HEIGHT,
 ):
@@ -53,13 +54,14 @@ def lines(
     low, high: columns of the interval; by default y_low and y_high, or low and high, where the frame has
     them. x_scale: "linear", "log2" or "log10"; by default log2 for columns called width, l0 or d_sae. band:
     shade the interval (default when a line has more than 30 points) instead of drawing bars. reference: a y
-    value to compare with, named by reference_label.
+    value to compare with, named by reference_label. broad: a column of flags; where it is true the line lies
+    on a broad one.
     """
     low, high = (
         given or if_there(frame, f"{y}_{edge}") or if_there(frame, edge)
         for given, edge in ((low, "low"), (high, "high"))
     )
-    data = columns(frame, x=x, y=y, low=low, high=high, color=color)
+    data = columns(frame, x=x, y=y, low=low, high=high, color=color, broad=broad)
     many = (data.groupby("color").size().max() if color is not None else len(data)) > MANY
     along = x_axis(data, x, x_title, x_scale)
     up = y_axis(y_title or str(y), y_domain)
@@ -70,6 +72,9 @@ def lines(
         shaded = many if band is None else band
         mark = base.mark_area(opacity=0.18, strokeWidth=0) if shaded else base.mark_rule(opacity=0.75)
         layers.append(mark.encode(y=y_axis(y_title or str(y), y_domain, "low"), y2="high"))
+    if broad is not None:
+        wide = base.transform_filter("datum.broad").mark_line(strokeWidth=10, opacity=0.25)
+        layers.append(wide.encode(y=up))
     layers.append(base.mark_line().encode(y=up))
     # Invisible points still carry the tooltip.
     layers.append(base.mark_point(size=30 if many else 55, opacity=0 if many else 1).encode(y=up))

@@ -84,6 +84,7 @@ def forest(
     x_title="",
     reference_title="the paper",
     x_domain=None,
+    rules=(),
     width=430,
     height=None,
 ):
@@ -91,7 +92,7 @@ def forest(
     a diamond.
 
     A row without an interval (NaN) shows its point alone, a row without a reference no diamond. Rows keep
-    their order.
+    their order. rules: values of x that a dotted line marks.
     """
     there = if_there(frame, reference)
     data = columns(frame, label=label, value=value, low=low, high=high, color=color, reference=there)
@@ -109,6 +110,9 @@ def forest(
     about = [tip("label", "row"), tip("value", "here"), tip("low", "95% low"), tip("high", "95% high")]
     layers = [base.mark_rule(strokeWidth=2.5).encode(x=left, x2="high", color=shade, tooltip=about)]
     layers.append(base.mark_point(size=80).encode(x=x, color=shade, tooltip=about))
+    if rules:
+        edges = alt.Chart(pd.DataFrame({"x": list(rules)})).mark_rule(color=MUTED, strokeDash=[2, 3])
+        layers.insert(0, edges.encode(x=alt.X("x:Q", title=x_title, scale=scale)))
     if there:
         diamond = base.mark_point(shape="diamond", size=95, filled=False, color=MUTED, strokeWidth=1.8)
         told = [tip("label", "row"), tip("reference", reference_title)]

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..base.values import Estimate
+from ..base.cache import kept
+from ..base.values import Absent, in_columns
 from ..claims.evidence import ends
 from ..stats.intervals import multinomial_weights, percentile
 from ..studies.saes import load_saes, sample
@@ -31,14 +32,19 @@ FIXED = 0.5
 """The ablation at which the two noises are varied against each other."""
 
 
-def ablation_tables(measurement, *, contexts: int = 64, seed: int = 0) -> dict[str, pd.DataFrame]:
-    """The check on the widest SAE of the suite.
+@kept
+def ablated(measurement, *, contexts: int = 64, seed: int = 0) -> dict[str, pd.DataFrame] | Absent:
+    """The check on the widest SAE of the suite; absent in a simulated study.
 
     ``cells``: kind, ablated, dense, introduced (the levels), absent (variance of that part over that of x'),
     reaction (the same of what the SAE itself introduces), fvu and fvu_nonlinear. ``shares``: kind, ablated,
     part and its shares in LinearError and NonlinearError, with ends over documents, at the middle levels.
     Cost: about 20 s on one thread.
     """
+    if measurement.study.model is None:
+        return Absent(
+            "This study has no language model, and so no trained dictionary: its worlds are the check."
+        )
     id = ends(measurement)[1]
     x, clean, document, _ = sample(measurement.study, id, contexts=contexts)
     chosen = replace(measurement.study, saes=(measurement.study.sae(id),))
@@ -139,7 +145,7 @@ def _shares(landed: Landing, *, replicates: int = 500) -> list[dict]:
                 ("linear", "nonlinear"), landed.shares(c), landed.shares(c, weights)
             ):
                 e = percentile(float(value), drawn)
-                row |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
+                row |= in_columns(e, name)
             rows.append(row)
     return rows
 
@@ -170,14 +176,18 @@ def table_one(cells: pd.DataFrame, *, ablated: float = FIXED) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def misplaced(shares: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
-    """What claim 11's rule takes of the check: by case, each part's share in the column it is not read
-    from."""
-    wrong, cells = {"absent": "nonlinear", "introduced": "linear"}, {}
-    for row in shares[shares["part"].isin(list(wrong))].itertuples():
-        column = wrong[row.part]
-        values = [float(getattr(row, f"{column}{end}")) for end in ("", "_low", "_high")]
-        cells.setdefault(f"own dictionary, {row.kind} noise, {row.ablated:.0%} ablated", {})[row.part] = (
-            Estimate(*values)
-        )
-    return cells
+def over_ablation(cells: pd.DataFrame) -> pd.DataFrame:
+    """The error as latents are ablated under three pairs of isotropic noises: noise (which pair), ablated,
+    part ("SaeError", "NonlinearError", "Introduced") and share, its variance over that of x'."""
+    low, mid, high = (LEVELS[i] for i in (0, 1, 3))
+    pairs = {"no noise": (low, low), "more on x": (high, mid), "more on Sae(x)": (mid, high)}
+    rows = []
+    for noise, (dense, introduced) in pairs.items():
+        some = cells.query("kind == 'isotropic' and dense == @dense and introduced == @introduced")
+        shares = {
+            "SaeError": some["linear"] + some["nonlinear"],
+            "NonlinearError": some["nonlinear"],
+            "Introduced": some["introduced"] + some["reaction"],
+        }
+        rows += [some[["ablated"]].assign(noise=noise, part=part, share=s) for part, s in shares.items()]
+    return pd.concat(rows, ignore_index=True)

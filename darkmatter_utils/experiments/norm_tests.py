@@ -22,8 +22,8 @@ from ..stats.moments import Moments
 from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
 from ..worlds.oracle_saes import OracleSae
-from .known_parts import tokens_of
-from .matched_null import matched_world
+from ..worlds.world_batch import tokens_of
+from .nulls import matched_world
 
 COLUMNS = dict(zip(PARTS, ("norm_x", "norm_sae", "norm_error", "norm_linear", "norm_nonlinear"), strict=True))
 """Where a measurement keeps each part's norm R² from x."""

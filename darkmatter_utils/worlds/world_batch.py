@@ -58,3 +58,8 @@ class WorldBatch:
         }
         parts = {name: torch.cat([member.parts[name] for member in members]) for name in WORLD_PARTS}
         return cls(**columns, row=torch.cat(rows), parts=parts)
+
+
+def tokens_of(world, documents: int) -> WorldBatch:
+    """The first documents of a world as one batch."""
+    return WorldBatch.join(list(world.documents(0, documents, batch=documents)))

@@ -12,7 +12,6 @@ from darkmatter_utils.claims.ledger import judge
 from darkmatter_utils.decomposition.decompose import score
 from darkmatter_utils.decomposition.passes import PARTS, FirstPass, SecondPass, ThirdPass
 from darkmatter_utils.experiments import norm_tests
-from darkmatter_utils.experiments.known_parts import tokens_of
 from darkmatter_utils.experiments.norm_results import lowest, norms, null, numbers
 from darkmatter_utils.experiments.norm_tests import COLUMNS, Folds, map_of_norm, parts_of, poles
 from darkmatter_utils.experiments.norm_theory import one_feature, sparse_sum
@@ -20,6 +19,7 @@ from darkmatter_utils.experiments.probe_weights import agreement, weights
 from darkmatter_utils.studies.study import Study
 from darkmatter_utils.worlds.oracle_saes import OracleSae
 from darkmatter_utils.worlds.world import World
+from darkmatter_utils.worlds.world_batch import tokens_of
 
 DOCUMENT = np.arange(4000) // 50
 

@@ -6,18 +6,18 @@ import pandas as pd
 import pytest
 
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.claims.ledger import judge
 from darkmatter_utils.claims.rules_worlds import MISPLACED
 from darkmatter_utils.decomposition.decompose import decompose
-from darkmatter_utils.experiments import known_parts, matched_null, null_curves
-from darkmatter_utils.experiments.ablation import table_one
-from darkmatter_utils.experiments.known_parts import ERROR, TRUE, land_sae, tokens_of
-from darkmatter_utils.pages import world_charts
+from darkmatter_utils.experiments import known_parts, nulls
+from darkmatter_utils.experiments.ablation import LEVELS, over_ablation, table_one
+from darkmatter_utils.experiments.known_parts import ERROR, TRUE, land_sae
 from darkmatter_utils.studies.study import Study
 from darkmatter_utils.worlds.landing import land
 from darkmatter_utils.worlds.oracle_saes import OracleSae
 from darkmatter_utils.worlds.world import World
+from darkmatter_utils.worlds.world_batch import tokens_of
 
 WORLD = World(
     d_model=12,
@@ -100,8 +100,8 @@ def test_the_bootstrap_of_all_documents_once_is_the_value(batch):
 
 
 def test_the_measured_null_agrees_with_its_closed_form():
-    world = null_curves.null_world(2, 1.0)
-    found = null_curves.capped_curve(world, [16, 64], cap=None, documents=12)
+    world = nulls.null_world(2, 1.0)
+    found = nulls.capped_curve(world, [16, 64], cap=None, documents=12)
     for width, _, fvu, nonlinear, r2 in found:
         truth = world.truth(width)
         assert (nonlinear, r2) == pytest.approx((truth.fvu_nonlinear, truth.r2_total), abs=0.03)
@@ -109,7 +109,7 @@ def test_the_measured_null_agrees_with_its_closed_form():
 
 
 def test_a_null_that_introduces_nothing_is_half_linear_and_level_somewhere():
-    ranges = null_curves.flat_ranges(null_curves.unfixed(superposition=(16,), laws=(1.0,)))
+    ranges = nulls.flat_ranges(nulls.unfixed(superposition=(16,), laws=(1.0,)))
     row = ranges.iloc[0]
     assert row["slope_factor"] >= 8 and row["r2_start"] > 0.5 > row["r2_stop"]
 
@@ -118,11 +118,9 @@ def test_ranges_of_curves_that_are_known():
     widths = [16, 32, 64, 128, 256]
     level = pd.DataFrame({"superposition": 8, "law": 1.0, "width": widths, "fvu_nonlinear": 0.1, "r2": 0.5})
     halving = level.assign(law=2.0, fvu_nonlinear=[0.5**k for k in range(5)])
-    flat, none = null_curves.flat_ranges(pd.concat([level, halving])).to_dict("records")
+    flat, none = nulls.flat_ranges(pd.concat([level, halving])).to_dict("records")
     assert (flat["slope_factor"], flat["steps_factor"], flat["change"]) == (16, 16, pytest.approx(0))
     assert (none["slope_factor"], none["steps_factor"]) == (1, 1)
-    steps = null_curves.step_changes(halving)
-    assert steps["change"].tolist() == pytest.approx([-0.5] * 4) and not steps["flat"].any()
 
 
 def test_less_superposition_puts_more_of_what_is_absent_into_the_linear_error():
@@ -130,14 +128,22 @@ def test_less_superposition_puts_more_of_what_is_absent_into_the_linear_error():
     absent = swept[swept["part"] == "absent"].set_index("superposition")["linear"]
     introduced = swept[swept["part"] == "introduced"]["linear"]
     assert absent[1] > absent[16] + 0.3 and introduced.abs().max() < 0.1
-    cells = known_parts.misplaced(
-        pd.DataFrame(columns=swept.columns.drop(["superposition", "held", "width"])), swept
-    )
-    assert set(cells) == {"n/d 1, 8 held", "n/d 16, 128 held"}
+    own = swept.assign(kind="matched", ablated=0.5)
+    cells = known_parts.cases({"goes": swept, "swept": swept}, {"shares": own})
+    assert set(cells) == {
+        "n/d 1, 8 held",
+        "n/d 16, 128 held",
+        "world, introduced apart",
+        "own dictionary, matched noise, 50% ablated",
+    }
+    assert len(known_parts.cases({"goes": swept, "swept": swept}, Absent("No model."))) == 3
+    assert cells["n/d 1, 8 held"]["absent"].value == pytest.approx(1 - absent[1])
 
 
 def test_shrinkage_is_introduced_and_yet_linear():
-    goes = known_parts.case_tables(seeds=1, documents=5)["goes"].set_index(["part", "introduced"])["linear"]
+    goes = known_parts.case_tables(Study.load("world"), seeds=1, documents=5)["goes"].set_index(
+        ["part", "introduced"]
+    )["linear"]
     assert goes["introduced", "shrunk"] > 0.3
     assert goes["introduced", "apart"] < 0.1
 
@@ -192,9 +198,17 @@ def test_slopes_and_correlations_of_a_grid_that_is_known():
     assert table.loc[("dense", "linear"), "slope"] == pytest.approx(0.3)
     assert table.loc[("dense", "linear"), "correlation"] == pytest.approx(1)
     assert table.loc[("introduced", "nonlinear"), "slope"] == pytest.approx(1)
-    assert world_charts.table_one_table(table.reset_index())
+
+
+def test_three_pairs_of_noise_as_latents_are_ablated():
+    levels = [(a, b) for a in LEVELS for b in LEVELS]
+    grid = pd.DataFrame(levels, columns=["dense", "introduced"]).assign(kind="isotropic", ablated=0.1)
+    grid = grid.assign(linear=grid["dense"], nonlinear=grid["introduced"], reaction=0.01)
+    found = over_ablation(grid).set_index(["noise", "part"])["share"]
+    assert found["no noise", "SaeError"] == 0 and found["more on x", "SaeError"] == LEVELS[3] + LEVELS[1]
+    assert found["more on Sae(x)", "Introduced"] == pytest.approx(LEVELS[3] + 0.01)
 
 
 def test_the_slope_of_a_null_curve():
     curve = pd.DataFrame({"width": [128, 256, 512], "fvu_nonlinear": [0.1, 0.09, 0.081]})
-    assert matched_null._slope(curve) == pytest.approx(-0.1)
+    assert nulls._slope(curve) == pytest.approx(-0.1)

@@ -1,0 +1,250 @@
+"""SAEs that introduce nothing, over width: how flat their FVU_nonlinear is, how linear their error; and the
+null of claims 4 and 6, such an SAE matched to a study.
+
+Two kinds. *Unfixed*: the exact sum of the first W features, whose L0 grows with W; its curve is in closed
+form. *Fixed L0*: only the largest few coefficients of a token are kept, the same number at each width; its
+curve is measured, and what is dropped counts as absent.
+
+The rule of the match looks at no linear or nonlinear part and at no norm: among the worlds of `GRID`, with
+features only and the study's d_model, take the one whose oracles, at the suite's widths and its L0, come
+nearest to the suite's own FVU and L0, by the mean squared difference of their logarithms over widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from ..base.cache import kept
+from ..base.values import Absent, Estimate
+from ..claims.rules import FLAT
+from ..measurement.scaling import per_doubling
+from ..measurement.widths import WIDTHS as ENOUGH
+from ..measurement.widths import one_l0, suite_rows, width_suite
+from ..stats.intervals import over_draws
+from ..worlds.landing import land
+from ..worlds.oracle_saes import OracleSae
+from ..worlds.world import World
+from ..worlds.world_batch import tokens_of
+
+D_MODEL = 64
+WIDTHS = tuple(2**k for k in range(4, 13))
+"""Widths of a curve, as far as the world has features."""
+SUPERPOSITION = (2, 8, 32, 64)
+"""n / d."""
+LAWS = (0.5, 1.0, 1.5)
+"""Exponents of the features' frequencies: 0.5 is nearly even, 1.5 lets few features carry most of the
+variance."""
+L0 = 16.0
+"""Features that fire on a token of these worlds, on average."""
+CAP = 4
+"""Active latents of the SAEs at fixed L0."""
+GRID = {
+    "features": (1, 2),
+    "exponent": (1.0, 1.25, 1.5, 1.75),
+    "l0": (1.5, 2.0, 3.0, 4.0),
+    "spread": (0.5, 1.0, 2.0),
+}
+"""What is tried: features as a multiple of the widest SAE's width (of 32 d_model, where that is more); the
+exponent of their frequencies; fires a token as a multiple of the suite's L0; the spread of a coefficient."""
+PILOT = 3
+"""Documents of each world that the match looks at."""
+SEEDS = 4
+"""Worlds drawn anew once the match is made."""
+OTHERS = 24
+"""Documents of each of the other worlds that match nearly as well."""
+DIALS = ("exponent", "l0", "spread")
+"""Dials of a match beside its number of features."""
+
+
+def null_world(ratio: int, exponent: float, *, seed: int = 0, spread: float = 1.0) -> World:
+    """Features only: no dense part, no noise, no structure. What the SAE lacks is all of its error."""
+    return World(
+        d_model=D_MODEL, features=D_MODEL * ratio, l0=L0, exponent=exponent, spread=spread, seed=seed
+    )
+
+
+def unfixed(*, superposition=SUPERPOSITION, laws=LAWS, seed: int = 0) -> pd.DataFrame:
+    """Population values over width: superposition, law, width, fvu, fvu_nonlinear, r2. No sampling, no
+    interval."""
+    rows = []
+    for ratio in superposition:
+        for law in laws:
+            world = null_world(ratio, law, seed=seed)
+            for width in (w for w in WIDTHS if w < world.features):
+                truth = world.truth(width)
+                rows.append((ratio, law, width, truth.fvu, truth.fvu_nonlinear, truth.r2_total))
+    return pd.DataFrame(rows, columns=["superposition", "law", "width", "fvu", "fvu_nonlinear", "r2"])
+
+
+def fixed(
+    *, superposition=SUPERPOSITION, laws=LAWS, documents: int = 24, cap: int = CAP, seed: int = 0
+) -> pd.DataFrame:
+    """The same at fixed L0, out of sample: superposition, law, width, l0 (realised), fvu, fvu_nonlinear, r2.
+
+    Cost: a fraction of a second a world.
+    """
+    rows = []
+    for ratio in superposition:
+        for law in laws:
+            world = null_world(ratio, law, seed=seed)
+            widths = [w for w in WIDTHS if w < world.features]
+            for row in capped_curve(world, widths, cap=cap, documents=documents):
+                rows.append((ratio, law, *row))
+    return pd.DataFrame(rows, columns=["superposition", "law", "width", "l0", "fvu", "fvu_nonlinear", "r2"])
+
+
+def capped_curve(world: World, widths: Sequence[int], *, cap: int | None, documents: int) -> list[tuple]:
+    """(width, realised L0, FVU, FVU_nonlinear, R² total) of the oracles of a world, out of sample."""
+    batch, errors, l0 = tokens_of(world, documents), {}, {}
+    for width in widths:
+        x_hat, active = OracleSae(str(width), world, width, l0=cap).reconstruct(batch)
+        errors[str(width)], l0[width] = batch.x - x_hat, float(active.double().mean())
+    landed = land(batch.x, errors, batch.document.numpy(), error={})
+    rows = []
+    for width in widths:
+        c = landed.weights(**{str(width): 1.0})
+        # FVU counts the mean of the error, too; these worlds' oracles lack positive coefficients.
+        mean = float((errors[str(width)].mean(dim=0) ** 2).sum() * len(batch.x) / landed.x.sum())
+        fvu, nonlinear = float(landed.variance(c)) + mean, float(landed.nonlinear(c))
+        rows.append((width, l0[width], fvu, nonlinear, float(landed.shares(c)[0])))
+    return rows
+
+
+def flat_ranges(curves: pd.DataFrame) -> pd.DataFrame:
+    """By world, the longest range of widths over which FVU_nonlinear is flat, in two senses.
+
+    ``slope``: the slope of its logarithm over the range is inside ±FLAT per doubling, claim 4's own measure
+    (a curve that rises and falls can pass); ``steps``: every single doubling is. Columns superposition, law,
+    then for each of the two start, stop and factor = stop / start (1 where no doubling is flat), and for the
+    slope's range its change per doubling and R² of the error at both ends.
+    """
+    rows = []
+    for (ratio, law), curve in curves.groupby(["superposition", "law"]):
+        width, y, r2 = (curve[name].to_numpy(float) for name in ("width", "fvu_nonlinear", "r2"))
+        x, y = np.log2(width), np.log2(y)
+        ranges = [(i, j) for i in range(len(x)) for j in range(i + 1, len(x))]
+        slopes = {(i, j): 2 ** np.polyfit(x[i : j + 1], y[i : j + 1], 1)[0] - 1 for i, j in ranges}
+        steps = np.abs(2 ** (np.diff(y) / np.diff(x)) - 1) <= FLAT
+        flat = {
+            "slope": [r for r in ranges if abs(slopes[r]) <= FLAT],
+            "steps": [(i, j) for i, j in ranges if steps[i:j].all()],
+        }
+        best = {
+            name: max(found, key=lambda r: width[r[1]] / width[r[0]], default=(0, 0))
+            for name, found in flat.items()
+        }
+        row = {"superposition": ratio, "law": law}
+        for name, (i, j) in best.items():
+            row |= {
+                f"{name}_start": int(width[i]),
+                f"{name}_stop": int(width[j]),
+                f"{name}_factor": width[j] / width[i],
+            }
+        i, j = best["slope"]
+        rows.append(row | {"change": slopes.get((i, j), np.nan), "r2_start": r2[i], "r2_stop": r2[j]})
+    return pd.DataFrame(rows)
+
+
+@kept
+def matched(measurement, *, seeds: int = SEEDS, documents: int = 60, best: int = 5) -> dict | Absent:
+    """The null of a study's suite.
+
+    ``match``: every world of `GRID`, nearest first: its dials, the distance, and fvu and l0 at each width
+    (columns ``fvu 128``...). ``curve``: the nearest world's oracles over the suite's widths, out of sample,
+    in worlds drawn anew: seed, width, l0, fvu, fvu_nonlinear, r2. ``suite``: their mean over those worlds:
+    metric, width, value, low, high. ``others``: what the ``best`` matches would say, one draw of each: rank,
+    distance, dials, change of FVU_nonlinear per doubling, R² of the error at the narrowest and the widest
+    SAE. Absent where the suite itself consists of such SAEs, or has too few widths. Cost: about 0.2 s a world
+    of 8,192 features and 128 dimensions.
+    """
+    suite = width_suite(measurement, "fvu", l0=one_l0(measurement))
+    if len(suite.widths) < ENOUGH or (suite_rows(measurement)["kind"] == "oracle").all():
+        return Absent("No match is made here: the study's suite consists of such SAEs, or is no suite.")
+    table, widths, cap = _match(measurement, suite), suite.widths.tolist(), round(_l0(measurement))
+    columns = ["width", "l0", "fvu", "fvu_nonlinear", "r2"]
+
+    def curve(row, seed, documents):
+        world = _world(measurement, row, seed=seed)
+        found = capped_curve(world, [int(w) for w in widths], cap=cap, documents=documents)
+        return pd.DataFrame(found, columns=columns)
+
+    drawn = pd.concat([curve(table.iloc[0], s, documents).assign(seed=s) for s in range(seeds)])
+    means = [
+        {"metric": metric, "width": int(width)} | over_draws(values).to_dict()
+        for metric in ("fvu", "fvu_nonlinear")
+        for width, values in drawn.groupby("width")[metric]
+    ]
+    others = []
+    for rank, row in table.head(best).iterrows():
+        one = curve(row, 1, OTHERS)
+        about = {"rank": int(rank) + 1, "distance": row["distance"], "features": int(row["features"])}
+        about |= {name: float(row[name]) for name in DIALS} | {"change": _slope(one)}
+        others.append(about | {"r2_narrow": one["r2"].iloc[0], "r2_wide": one["r2"].iloc[-1]})
+    return {
+        "match": table,
+        "curve": drawn.reset_index(drop=True),
+        "suite": pd.DataFrame(means),
+        "others": pd.DataFrame(others),
+    }
+
+
+def _match(measurement, suite) -> pd.DataFrame:
+    l0, d = _l0(measurement), int(measurement.card["d_model"])
+    rows = []
+    for values in product(*GRID.values()):
+        dials = dict(zip(GRID, values, strict=True))
+        dials["features"] = int(values[0] * max(int(suite.widths[-1]), 32 * d))
+        dials["l0"] = float(values[2] * l0)
+        if dials["l0"] > 0.3 * dials["features"]:
+            continue
+        world = World(d_model=d, **dials)
+        batch = tokens_of(world, PILOT)
+        spread = float(((batch.x - batch.x.mean(dim=0)) ** 2).sum())
+        row, off = dict(dials), []
+        for width, target in zip(suite.widths.tolist(), suite.values, strict=True):
+            x_hat, active = OracleSae("pilot", world, width, l0=round(l0)).reconstruct(batch)
+            fvu, found = float(((batch.x - x_hat) ** 2).sum()) / spread, float(active.double().mean())
+            row |= {f"fvu {width}": fvu, f"l0 {width}": found}
+            off.append(np.log(fvu / target) ** 2 + np.log(found / l0) ** 2)
+        rows.append(row | {"distance": float(np.sqrt(np.mean(off)))})
+    return pd.DataFrame(rows).sort_values("distance", kind="stable").reset_index(drop=True)
+
+
+def _l0(measurement) -> float:
+    """The suite's L0 as realised, mean over its SAEs; what they are brought to where they are at several."""
+    return one_l0(measurement) or float(suite_rows(measurement)["l0"].mean())
+
+
+def _world(measurement, row: pd.Series, *, seed: int) -> World:
+    dials = {name: float(row[name]) for name in DIALS}
+    d, features = int(measurement.card["d_model"]), int(row["features"])
+    return World(d_model=d, features=features, seed=seed, **dials)
+
+
+def matched_world(measurement, *, seed: int = 0) -> World:
+    """The nearest world of `matched`, drawn from a seed."""
+    return _world(measurement, matched(measurement)["match"].iloc[0], seed=seed)
+
+
+def null_change(measurement) -> Estimate | None:
+    """The change of FVU_nonlinear per doubling for an SAE that introduces nothing: what claim 4's rule takes
+    as `null`.
+
+    In a simulated study whose suite holds oracles the suite is that SAE. Elsewhere from `matched`, the mean
+    over worlds drawn anew of the slope of its logarithm, with an interval over them. None where the suite is
+    no suite.
+    """
+    suite = width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement))
+    if len(suite.widths) < ENOUGH:
+        return None
+    if found := matched(measurement):
+        return over_draws([_slope(curve) for _, curve in found["curve"].groupby("seed")])
+    return per_doubling(suite)
+
+
+def _slope(curve: pd.DataFrame) -> float:
+    return float(2 ** np.polyfit(np.log2(curve["width"]), np.log2(curve["fvu_nonlinear"]), 1)[0] - 1)
