@@ -21,9 +21,11 @@ from pathlib import Path
 
 
 def records(project: Path) -> dict[str, dict]:
-    """Values of every record by "study/NN"."""
-    found = sorted((project / "book" / "records").glob("*/[0-9][0-9].json"))
-    return {f"{path.parent.name}/{path.stem}": json.loads(path.read_text())["values"] for path in found}
+    """Values of every record by "study/NN": as they were made there, else as they are published."""
+    found = {f"{p.parent.name}/{p.stem}": p for p in (project / "book" / "records").glob("*/[0-9][0-9].json")}
+    made = (project / "build").glob("*/records/[0-9][0-9].json")
+    found |= {f"{path.parents[1].name}/{path.stem}": path for path in made}
+    return {name: json.loads(path.read_text())["values"] for name, path in sorted(found.items())}
 
 
 def outputs(project: Path) -> dict[str, list]:

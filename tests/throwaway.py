@@ -31,8 +31,8 @@ import sys
 import pandas as pd
 
 from darkmatter_utils import charts
-from darkmatter_utils.chapters import open_chapter
-from darkmatter_utils.metrics import Estimate
+from darkmatter_utils import open_chapter
+from darkmatter_utils.base.values import Estimate
 
 chapter = open_chapter(1, study, scale=scale)
 print("progress that differs from run to run", file=sys.stderr)

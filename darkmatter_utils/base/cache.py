@@ -20,6 +20,8 @@ from . import ideas, provenance
 from .errors import BadInput
 from .values import Absent
 
+PROGRESS = "DARKMATTER_PROGRESS"
+"""Environment variable: a file that says what a long computation is at, for whoever waits for it."""
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "transformer-lens", "sae-lens")
 """Whose versions a result depends on."""
 
@@ -30,6 +32,12 @@ def cache_folder() -> Path:
     if named:
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkmatter"
+
+
+def tell(line: str) -> None:
+    """Say what a long computation is at, where someone asked for it."""
+    if os.environ.get(PROGRESS):
+        Path(os.environ[PROGRESS]).write_text(line, encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

@@ -1,5 +1,5 @@
-"""The chapters of a project: ``notebooks/NN_name.py`` is the source, ``book/NN_name.ipynb`` the executed
-chapter."""
+"""The chapters of a project. ``notebooks/NN_name.py`` is the source; a run makes ``build/<study>/NN_name.ipynb``
+and ``build/<study>/records/NN.json``; ``book/NN_name.ipynb`` and ``book/records/<study>/NN.json`` are published."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..base import yaml_files
 from ..base.errors import BadInput, nearest
 from ..base.provenance import digest
+from . import shelf
 from .records import open_chapter
 from .shelf import INDEX, project_root
 
@@ -56,16 +58,30 @@ class ChapterFile:
         """NN_name."""
         return self.source.stem
 
-    def executed(self, study: str, *, published: bool = True) -> Path:
-        """Where the executed notebook goes: the book for the book's study as it stands, else
-        ``build/<study>``."""
-        if study == DEFAULT_STUDY and published:
-            return self.root / "book" / f"{self.name}.ipynb"
-        return self.root / "build" / file_name(study) / f"{self.name}.ipynb"
+    def executed(self, study: str, *, tried: bool = False) -> Path:
+        """Where the executed notebook goes; ``tried``: of a run with other parameters than the chapter's."""
+        return self._made(study, tried) / f"{self.name}.ipynb"
 
-    def record(self, study: str) -> Path:
-        """book/records/<study>/NN.json."""
-        return self.root / "book" / "records" / file_name(study) / f"{self.number:02d}.json"
+    def record(self, study: str, *, tried: bool = False) -> Path:
+        """Where its record goes."""
+        return self._made(study, tried) / "records" / f"{self.number:02d}.json"
+
+    def _made(self, study: str, tried: bool) -> Path:
+        return self.root / "build" / file_name(study) / ("tried" if tried else "")
+
+    def published(self) -> Path:
+        """The executed chapter of the published edition, which is about the default study."""
+        return self.root / "book" / f"{self.name}.ipynb"
+
+    def published_record(self, study: str) -> Path:
+        """The published record."""
+        return shelf.published(self.root, file_name(study)) / f"{self.number:02d}.json"
+
+    def found(self, study: str) -> tuple[Path, Path]:
+        """The executed notebook and its record: as made here, else as published."""
+        if file_name(study) == DEFAULT_STUDY and not self.executed(study).exists():
+            return self.published(), self.published_record(study)
+        return self.executed(study), self.record(study)
 
     def notebook(self):
         """The source as a notebook without outputs, cell ids by position."""
@@ -146,7 +162,11 @@ def pick(root: Path, wanted: str | int) -> ChapterFile:
 
 def file_name(study: str) -> str:
     """What a study's results are kept under: its name, whether it was given by name or by path."""
-    return Path(study).stem
+    path = Path(study)
+    if path.suffix not in (".yaml", ".yml"):
+        return str(study)
+    settings = yaml_files.read(path) if path.is_file() else None
+    return (settings.get("name") if isinstance(settings, dict) else None) or path.stem
 
 
 def settle(book, number: int):

@@ -1,11 +1,11 @@
-"""What a chapter says in numbers: glued into its prose and written to ``records/<study>/NN.json``.
+"""What a chapter says in numbers: glued into its prose and written to its record, ``NN.json``.
 
     chapter = open_chapter(5, study)            first code cell
     chapter.estimate("floor", fit.c, ".3f")     "0.061 [0.032, 0.080]" in prose as {glue:text}`floor`
     chapter.close()                             last code cell: writes the record, shows the run record
 
 A record holds nothing that changes from run to run. Where it goes: the folder in ``DARKMATTER_RECORDS`` (set
-by ``darkmatter run``); run by hand, ``NN.<study>.record.json`` beside the output, never over the book's.
+by ``darkmatter run``); run by hand, ``NN.<study>.record.json`` beside the output.
 """
 
 from __future__ import annotations
@@ -97,15 +97,12 @@ class Chapter:
 
     def edited(self) -> list[str]:
         """The ideas of this chapter that are not the published ones, by the record that the book holds."""
-        place = shelf.folder()
-        kept = (
-            [place / name / f"{self.number:02d}.json" for name in (self.study.name, "tiny")] if place else []
-        )
-        for path in kept:
+        place = shelf.project()
+        for name in (self.study.name, "tiny") if place else ():
+            path = shelf.published(place, name) / f"{self.number:02d}.json"
             if path.is_file():
-                return sorted(
-                    self.ideas.edited(json.loads(path.read_text(encoding="utf-8")).get("ideas", {}))
-                )
+                said = json.loads(path.read_text(encoding="utf-8")).get("ideas", {})
+                return sorted(self.ideas.edited(said))
         return []
 
     def record(self, key: str, value) -> None:
@@ -178,7 +175,7 @@ class Chapter:
 
         The index's record and this chapter's are left out; a study without records has an empty mapping.
         """
-        place, asked = shelf.folder(), sorted({self.study.name, *others})
+        place, asked = shelf.project(), sorted({self.study.name, *others})
         self.read = {"asked": asked, "found": shelf.hashes(place, asked, reader=self.number) if place else {}}
         names = shelf.named(place, asked) if place else [self.study.name]
         return {name: shelf.read(place, name, reader=self.number) if place else {} for name in names}

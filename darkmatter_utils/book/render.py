@@ -32,24 +32,20 @@ document.addEventListener("DOMContentLoaded", () => {
 
 
 def render(root: Path, *, study: str = DEFAULT_STUDY, log=print) -> Path:
-    """Build the pages and return their ``index.html``: book/_build/html for the book, build/<study>/html for
-    another study.
+    """Build the pages of a study's chapters, as they were run here or else published, in
+    ``build/<study>/html``; their ``index.html``.
 
     Raises BadInput, with the first of Sphinx's complaints, when there is any; the last good pages stay.
     """
-    if study == DEFAULT_STUDY:
-        source, target = root, root / "book" / "_build" / "html"
-    else:
-        source, target = _staged(root, study), root / "build" / file_name(study) / "html"
-    missing = [
-        chapter.name for chapter in chapters(root) if not (source / "book" / f"{chapter.name}.ipynb").exists()
-    ]
-    if missing:
-        raise BadInput(
-            f"chapter {missing[0]} has not been run on study {study}; run: darkmatter build --study {study}"
-        )
+    for chapter in chapters(root):
+        if not chapter.found(study)[0].exists():
+            raise BadInput(
+                f"chapter {chapter.name} has not been run on study {study}; "
+                f"run: darkmatter build --study {study}"
+            )
+    source, target = _staged(root, study), root / "build" / file_name(study) / "html"
     write_assets(root, source / "book" / "_static", study)
-    aside = root / "build" / "pages" / file_name(study)
+    aside = root / "build" / file_name(study) / "pages"
     program = "from jupyter_book.cli.main import main; main()"  # it cannot be run with -m
     command = [sys.executable, "-c", program, "build", "--all", "-q", "-n", "-W", "--keep-going"]
     log("rendering the pages")
@@ -89,18 +85,14 @@ def write_assets(root: Path, static: Path, study: str) -> None:
 
 
 def _staged(root: Path, study: str) -> Path:
-    """A copy of the book's prose and settings with another study's executed chapters."""
+    """A copy of the book's prose and settings with a study's executed chapters."""
     stage = root / "build" / file_name(study) / "site"
     shutil.rmtree(stage, ignore_errors=True)
-    shutil.copytree(
-        root / "book", stage / "book", ignore=shutil.ignore_patterns("_build", "*.ipynb", "records")
-    )
+    shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", "records"))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copyfile(root / name, stage / name)
     for chapter in chapters(root):
-        executed = chapter.executed(study)
-        if executed.exists():
-            shutil.copyfile(executed, stage / "book" / executed.name)
+        shutil.copyfile(chapter.found(study)[0], stage / "book" / f"{chapter.name}.ipynb")
     return stage
 
 

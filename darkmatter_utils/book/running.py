@@ -1,30 +1,62 @@
-"""Run a chapter: by papermill, in a folder of its own, into the book only when every cell has run.
+"""Run a chapter: by papermill, in a folder of its own, into its place only when every cell has run.
 
-A failing cell, a full disk or Ctrl-C leaves the book as it was.
+A failing cell, a full disk or Ctrl-C leaves what was there as it was.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+from ..base.cache import PROGRESS
 from ..base.errors import BadInput, nearest
 from ..base.provenance import digest
-from .chapters import DEFAULT_STUDY, ChapterFile, file_name, settle
+from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name, run_order, settle
 from .records import CELLS, RECORDS
-from .staleness import stamp
+from .staleness import due, due_reason, expected, stamp
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a full quota, a limit on the size of files."""
+EVERY = 20.0
+"""Seconds after which a run that says nothing says what it is at."""
 
 
 class ChapterFailed(BadInput):
     """A cell of a chapter raised; the message is the one line to show."""
+
+
+def build(root: Path, *, study: str = DEFAULT_STUDY, every: bool = False, log=print) -> None:
+    """Run the chapters that are due, or ``every``, in order; says before it starts how long that took last
+    time, or where the chapters were published."""
+    waiting = [chapter for chapter, _ in due(root, study)]
+    waiting = [chapter for chapter in run_order(root) if every or chapter in waiting]
+    log(f"{len(waiting)} of {len(chapters(root))} chapters to run on study {study}{_about(waiting, study)}")
+    for chapter in run_order(root):
+        # Asked at its turn: a record that it reads may have been made a moment ago.
+        reason = due_reason(chapter, study)
+        if not reason and not every:
+            log(f"chapter {chapter.name}: nothing changed")
+        else:
+            log(f"chapter {chapter.name}: {reason or 'asked for'}")
+            run(chapter, study=study, log=log)
+        waiting = [other for other in waiting if other != chapter]
+        if waiting and reason:
+            log(f"{len(waiting)} to go{_about(waiting, study)}")
+
+
+def _about(waiting: list[ChapterFile], study: str) -> str:
+    seconds = expected(waiting, study)
+    if not seconds:
+        return ""
+    return f", about {seconds / 60:.0f} minutes" if seconds >= 90 else f", about {seconds:.0f} s"
 
 
 def run(
@@ -32,8 +64,8 @@ def run(
 ) -> Path:
     """Execute one chapter and put it in its place; returns the executed notebook.
 
-    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/``, not into the
-    book. Raises BadInput for a parameter the chapter does not have, ChapterFailed when a cell raises (the
+    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/<study>/tried``,
+    not among the chapters of the book. Raises BadInput for a parameter the chapter does not have, ChapterFailed when a cell raises (the
     notebook as it failed is kept in ``build/failed``).
     """
     import nbformat
@@ -44,22 +76,22 @@ def run(
     for name in [*parameters, *(["study"] if study != DEFAULT_STUDY else [])]:
         if name not in known:
             raise BadInput(f"chapter {chapter.name} has no parameter '{name}'; {nearest(name, known)}")
-    published = not parameters
-    target, aside = chapter.executed(study, published=published), _aside(chapter, study)
+    tried = bool(parameters)
+    target, aside = chapter.executed(study, tried=tried), _aside(chapter, study)
     cells = chapter.cells_hash()
     changed = parameters | ({"study": _resolved(study)} if study != DEFAULT_STUDY else {})
     began = time.monotonic()
     try:
         nbformat.write(source, aside / "in.ipynb")
-        executed = _execute(chapter, aside, changed, cells)
+        with _heartbeat(chapter, aside, log):
+            executed = _execute(chapter, aside, changed, cells)
         executed = settle(executed, chapter.number)
         text = nbformat.writes(executed) + "\n"
-        records = chapter.root / "book" / "records" if published else target.parent / "records"
-        _move_in(aside, target, text, records)
+        _move_in(aside, target, text, chapter.record(study, tried=tried))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     seconds = time.monotonic() - began
-    if published:
+    if not tried:
         stamp(chapter, study, cells=cells, notebook=digest(text.encode()), seconds=seconds)
     log(f"chapter {chapter.name}: {seconds:.0f} s, {target.relative_to(chapter.root)}")
     return target
@@ -79,6 +111,7 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
     environment = {
         RECORDS: str(aside / "records"),
         CELLS: cells,
+        PROGRESS: str(aside / "progress"),
         "PYTHONHASHSEED": "0",  # the order of sets is part of what a run prints
         "PYTHONWARNINGS": "ignore:IProgress not found",  # progress is shown as text
     }
@@ -117,6 +150,42 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
                 os.environ[name] = value
 
 
+@contextmanager
+def _heartbeat(chapter: ChapterFile, aside: Path, log):
+    """Says in a log, which has no progress bar, what a run is at and for how long it has been."""
+    began, ended = time.monotonic(), threading.Event()
+
+    def beat():
+        while not ended.wait(EVERY):
+            log(f"chapter {chapter.name}, {time.monotonic() - began:.0f} s: {_doing(aside)}")
+
+    beating = threading.Thread(target=beat, daemon=True)
+    if not sys.stderr.isatty():
+        beating.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _doing(aside: Path) -> str:
+    """The section whose cell is running, and what a measurement says it is at."""
+    heading, number = "starting", ""
+    try:
+        cells = json.loads((aside / "out.ipynb").read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError):  # not there yet, or just being written
+        cells = []
+    for i, cell in enumerate(cells, 1):
+        headings = re.findall(r"^#+ (.+)", "".join(cell["source"]), flags=re.MULTILINE)
+        heading = headings[-1] if headings and cell["cell_type"] == "markdown" else heading
+        if cell["metadata"].get("papermill", {}).get("status") == "running":
+            number = f", cell {i} of {len(cells)}"
+            break
+    progress = aside / "progress"
+    fresh = progress.is_file() and time.time() - progress.stat().st_mtime < 3 * EVERY
+    return f"{heading}{number}" + (f" ({progress.read_text(encoding='utf-8')})" if fresh else "")
+
+
 def _parameter_names(book) -> list[str]:
     tagged = [cell.source for cell in book.cells if "parameters" in cell.metadata.get("tags", [])]
     return re.findall(r"^(\w+)\s*(?::[^=\n]+)?=", "\n".join(tagged), flags=re.MULTILINE)
@@ -141,14 +210,13 @@ def _keep_failed(chapter: ChapterFile, aside: Path) -> str:
     return str(kept.relative_to(chapter.root))
 
 
-def _move_in(aside: Path, target: Path, text: str, records: Path) -> None:
+def _move_in(aside: Path, target: Path, text: str, record: Path) -> None:
     """Put record and notebook in their places; both are written whole, on the same disk, before either is
     moved."""
     part = aside / target.name
     part.write_text(text, encoding="utf-8")
-    for path in sorted((aside / "records").rglob("*.json")):
-        place = records / path.relative_to(aside / "records")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, place)
+    for path in (aside / "records").rglob("*.json"):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, record)
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(part, target)

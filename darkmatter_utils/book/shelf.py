@@ -16,6 +16,10 @@ from ..studies.study import FORMAT_TESTS
 
 EVERY = "*"
 """Stands for every study that has records."""
+ONE = "[0-9][0-9].json"
+"""The name of a record."""
+SECONDS = "seconds.json"
+"""Beside a study's published records: how long each chapter took where it was published."""
 INDEX = 0
 """The chapter that reports on all others; no other chapter reads it."""
 
@@ -40,37 +44,49 @@ def project_root(start: Path | None = None) -> Path:
     )
 
 
-def folder() -> Path | None:
-    """``book/records`` of the project around the current folder, else of the installed one; None where there
-    is no project."""
+def project() -> Path | None:
+    """The project around the current folder, else the installed one; None where there is none."""
     try:
-        return project_root() / "book" / "records"
+        return project_root()
     except BadInput:
         return None
 
 
-def studies(records: Path) -> list[str]:
+def published(root: Path, study: str) -> Path:
+    """The folder of a study's published records."""
+    return root / "book" / "records" / study
+
+
+def records(root: Path, study: str) -> dict[int, Path]:
+    """A study's records by chapter: those made here, else the published ones."""
+    folders = published(root, study), root / "build" / study / "records"
+    found = {int(path.stem): path for folder in folders for path in folder.glob(ONE)}
+    return dict(sorted(found.items()))
+
+
+def studies(root: Path) -> list[str]:
     """The studies that have records, by name, without those that only test formats."""
-    found = sorted({path.parent.name for path in records.glob("*/[0-9][0-9].json")})
-    return [name for name in found if name not in FORMAT_TESTS]
+    there = {path.parent.name for path in (root / "book" / "records").glob(f"*/{ONE}")}
+    there |= {path.parents[1].name for path in (root / "build").glob(f"*/records/{ONE}")}
+    return sorted(there - set(FORMAT_TESTS))
 
 
-def named(records: Path, asked) -> list[str]:
+def named(root: Path, asked) -> list[str]:
     """The studies asked for, ``EVERY`` spelled out, in order and once."""
-    every = studies(records) if EVERY in asked else []
+    every = studies(root) if EVERY in asked else []
     return sorted({*every, *(name for name in asked if name != EVERY)})
 
 
-def read(records: Path, study: str, *, reader: int) -> dict[int, dict]:
+def read(root: Path, study: str, *, reader: int) -> dict[int, dict]:
     """The values of a study's records by chapter, without the index's and those of the chapter that reads.
 
     Raises BadInput for a file that is no record.
     """
     found = {}
-    for path in sorted((records / study).glob("[0-9][0-9].json")):
-        if int(path.stem) not in (INDEX, reader):
+    for number, path in records(root, study).items():
+        if number not in (INDEX, reader):
             try:
-                found[int(path.stem)] = json.loads(path.read_text(encoding="utf-8"))["values"]
+                found[number] = json.loads(path.read_text(encoding="utf-8"))["values"]
             except (ValueError, KeyError, TypeError):
                 raise BadInput(
                     (
@@ -81,17 +97,22 @@ def read(records: Path, study: str, *, reader: int) -> dict[int, dict]:
     return found
 
 
-def hashes(records: Path, asked, *, reader: int) -> dict[str, str]:
+def hashes(root: Path, asked, *, reader: int) -> dict[str, str]:
     """The hash of every record's values that a chapter reads, by "study/NN"."""
     return {
-        f"{study}/{number:02d}": digest(json.dumps(values, sort_keys=True).encode())
-        for study in named(records, asked)
-        for number, values in read(records, study, reader=reader).items()
+        f"{study}/{number:02d}": hash_of(values)
+        for study in named(root, asked)
+        for number, values in read(root, study, reader=reader).items()
     }
 
 
-def changed(records: Path, kept: dict, *, reader: int) -> list[str]:
+def hash_of(values: dict) -> str:
+    """The hash of a record's values."""
+    return digest(json.dumps(values, sort_keys=True).encode())
+
+
+def changed(root: Path, kept: dict, *, reader: int) -> list[str]:
     """Which records, by "study/NN", are no longer those that a chapter read; ``kept`` is its record's note of
     them."""
-    now, was = hashes(records, kept["asked"], reader=reader), kept["found"]
+    now, was = hashes(root, kept["asked"], reader=reader), kept["found"]
     return sorted(name for name in now.keys() | was.keys() if now.get(name) != was.get(name))

@@ -1,7 +1,7 @@
 """Why a chapter has to run again: its cells, the modules it uses, its parameters, its data, the versions or a
 record that it reads changed.
 
-A *stamp* in the ignored folder ``build/stamps`` says that a chapter was run on this machine, how long it took
+A *stamp* in ``build/<study>/stamps`` says that a chapter was run on this machine, how long it took
 and which bytes came out; a fresh clone has none, so that its ``make book`` executes everything.
 """
 
@@ -24,7 +24,7 @@ from .records import data_hashes, versions
 
 def stamp_path(chapter: ChapterFile, study: str) -> Path:
     """Where the stamp of a chapter's last run is."""
-    return chapter.root / "build" / "stamps" / file_name(study) / f"{chapter.number:02d}.json"
+    return chapter.executed(study).parent / "stamps" / f"{chapter.number:02d}.json"
 
 
 def stamp(chapter: ChapterFile, study: str, *, cells: str, notebook: str, seconds: float) -> None:
@@ -48,15 +48,28 @@ def read_stamp(chapter: ChapterFile, study: str) -> dict | None:
     return _json(stamp_path(chapter, study))
 
 
+def expected(chapters: list[ChapterFile], study: str) -> float | None:
+    """Seconds that chapters took when they last ran here, else where they were published; None where one is
+    not known."""
+    found = []
+    for chapter in chapters:
+        published = _json(chapter.published_record(study).with_name(shelf.SECONDS)) or {}
+        stamped = read_stamp(chapter, study) or {}
+        found.append(stamped.get("seconds", published.get(f"{chapter.number:02d}")))
+    return None if None in found else sum(found)
+
+
 def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
-    """Why a chapter's last result no longer follows from what is here; None when it does.
+    """Why a chapter's last result, or the published one where it was not run here, no longer follows from
+    what is here; None when it does.
 
     Compares hashes of cells, of the modules that the run imported, of the study's settings and data and of
     the records that it read, and versions of the packages; reads records, no activation.
     """
-    executed, record = chapter.executed(study), _json(chapter.record(study))
+    executed, kept = chapter.found(study)
     if not executed.exists():
         return "never run"
+    record = _json(kept)
     if record is None:
         return "its record is missing"
     if record.get("cells") != chapter.cells_hash():
@@ -96,14 +109,14 @@ def _records_reason(chapter: ChapterFile, read: dict | None) -> str | None:
     if not read:
         return None
     try:
-        changed = shelf.changed(chapter.root / "book" / "records", read, reader=chapter.number)
+        changed = shelf.changed(chapter.root, read, reader=chapter.number)
     except BadInput as error:
         return str(error)
     return f"records it reads changed: {', '.join(changed)}" if changed else None
 
 
 def not_run_here(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
-    """Why the executed chapter on disk is not one that this machine made; None when it is."""
+    """Why there is no executed chapter that this machine made; None when there is."""
     stamped = read_stamp(chapter, study)
     if stamped is None:
         return "not yet run on this machine"

@@ -1,7 +1,7 @@
 """The ``darkmatter`` command.
 
-Exit status: 0 done; 2 input that cannot be used or a full disk; 130 interrupted; 1 a fault of this program.
-Each of the latter is one line on stderr.
+Exit status: 0 done; 1 a build whose numbers are not the published ones, or a fault of this program; 2 input
+that cannot be used or a full disk; 130 interrupted. Each but the first two is one line on stderr.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
     try:
         options = parser().parse_args(arguments)
-        options.command(options)
+        return options.command(options) or 0
     except BadInput as error:
         return _stop(2, " ".join(str(error).split()))
     except KeyboardInterrupt:
@@ -33,7 +33,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except Exception as error:  # noqa: BLE001  a traceback is no user interface
         return _failed(error)
-    return 0
 
 
 INTERRUPTED = "interrupted; what was finished is kept, the same command goes on from there"
@@ -75,10 +74,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a chapter's parameter"
     )
-    build = _command(commands, "build", _build, "run the chapters that are stale, then render")
+    build = _command(commands, "build", _build, "run what is stale, render, compare with what is published")
     build.add_argument("--all", action="store_true", help="run every chapter, stale or not")
     _command(commands, "render", _render, "build the pages from the chapters as they were last run")
     _command(commands, "status", _status, "say which chapters are stale, and why")
+    _command(commands, "publish", _publish, "make the last build the published edition, in book/")
     train = _command(
         commands,
         "train",
@@ -128,22 +128,26 @@ def _run(options) -> None:
         running.run(chapter, study=study, parameters=parameters, log=_say)
 
 
-def _build(options) -> None:
-    from ..book import chapters, readme, running, staleness
+def _build(options) -> int:
+    from ..book import agreement, running
     from ..book import render as book
 
     root, study = _project(), _study(options.study)
-    for chapter in chapters.run_order(root):
-        # Asked at its turn: a record that it reads may have been made a moment ago.
-        reason = staleness.due_reason(chapter, study)
-        if not reason and not options.all:
-            _say(f"chapter {chapter.name}: nothing changed")
-            continue
-        _say(f"chapter {chapter.name}: {reason or 'asked for'}")
-        running.run(chapter, study=study, log=_say)
-    if study == chapters.DEFAULT_STUDY:
-        readme.update(root)
+    running.build(root, study=study, every=options.all, log=_say)
     _say(str(book.render(root, study=study, log=_say)))
+    found = agreement.compare(root, study)
+    for line in found.lines():
+        _say(line)
+    return 1 if found.apart() else 0
+
+
+def _publish(options) -> None:
+    from ..book import agreement, publish
+
+    root, study = _project(), _study(options.study)
+    for line in agreement.compare(root, study).lines():
+        _say(line)
+    _say(f"{len(publish.publish(root, study=study))} files written to book/; look at git diff, then commit")
 
 
 def _render(options) -> None:

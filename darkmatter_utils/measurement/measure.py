@@ -179,7 +179,7 @@ def measure(
         files=files_of(study),
     )
     kept = cache.Kept(f"measure-{study.name}", key)
-    tell = progress or (lambda line: None)
+    tell = progress or cache.tell
     with kept.alone():
         if fresh or kept.read(lambda path: path) is None:
             settings = {"contexts_a_batch": contexts_a_batch, "memory": memory, "progress": tell}

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,10 @@ import nbformat
 import pytest
 from throwaway import ROOT, STUDY, command, environment, files, project
 
-from darkmatter_utils.base import provenance as sources
+from darkmatter_utils.base import words
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.book import chapters, readme, records, running, staleness
+from darkmatter_utils.base.values import Estimate, to_json
+from darkmatter_utils.book import agreement, chapters, publish, records, running, shelf, staleness
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +30,15 @@ def ran(tmp_path_factory):
 
 
 def test_two_runs_are_the_same_bytes(ran):
-    before = files(ran / "book") | files(ran / "build" / "world")
+    before, stamps = files(ran), "build/world/stamps/01.json"
     running.run(chapters.pick(ran, 1), study="world", log=str)
-    assert files(ran / "book") | files(ran / "build" / "world") == before
-    assert {"01_probe.ipynb", "records/world/01.json"} <= set(before)
+    assert files(ran) | {stamps: b""} == before | {stamps: b""}
+    assert {"build/world/01_probe.ipynb", "build/world/records/01.json", stamps} <= set(before)
+
+
+def test_a_run_writes_nothing_but_into_build(ran, tmp_path):
+    clean = files(project(tmp_path / "clean"))
+    assert {name: data for name, data in files(ran).items() if not name.startswith("build/")} == clean
 
 
 def test_an_executed_notebook_holds_nothing_of_one_run_or_one_machine(ran):
@@ -57,13 +63,14 @@ def test_what_a_cell_prints_is_one_piece_however_it_arrived():
 
 
 def test_a_record_says_what_was_asked_and_what_came_out(ran):
-    record = json.loads((ran / "book" / "records" / "world" / "01.json").read_text())
+    record = json.loads((ran / "build" / "world" / "records" / "01.json").read_text())
     assert record["parameters"] == {"study": "world", "scale": 2} and record["study"] == "world"
     assert record["values"]["half"] == 0.246914
     assert record["values"]["floor"] == {"value": -0.5, "low": -0.6, "high": 0.4}
     assert record["values"]["missing"] is None
-    assert {"charts", "study", "metrics"} <= set(record["sources"])
-    assert not {"cli", "records", "running"} & set(record["sources"])
+    used = {name.partition(":")[0] for name in record["sources"]}
+    assert {"charts.curves.lines", "charts.theme.FONT", "base.values.Estimate"} <= used
+    assert not [name for name in used if name.startswith(("cli.", "book."))]
     assert set(record["versions"]) == {"python", *records.PACKAGES}
     assert list(record) == sorted(record)
 
@@ -78,7 +85,8 @@ def test_prose_shows_numbers_and_intervals(ran):
 def chapter(tmp_path, ran):
     """The chapter of a fresh copy of that project, run on this machine as far as stamps tell."""
     root = project(tmp_path / "copy")
-    for name in ("book/records/world/01.json", "build/world/01_probe.ipynb", "build/stamps/world/01.json"):
+    for name in ("records/01.json", "01_probe.ipynb", "stamps/01.json"):
+        name = f"build/world/{name}"
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes((ran / name).read_bytes())
     return chapters.pick(root, 1)
@@ -110,22 +118,22 @@ def test_a_changed_parameter_makes_a_chapter_stale(chapter):
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        ("sources", "modules it uses changed: charts"),
+        ("sources", "code that it uses changed: charts.curves.lines"),
         ("data", "its data changed: settings of study world"),
         ("versions", "versions changed: numpy other is now"),
     ],
 )
 def test_changed_modules_data_and_versions_make_a_chapter_stale(chapter, part, reason):
-    first = {"sources": "charts", "data": "settings", "versions": "numpy"}[part]
+    first = {"sources": "charts.curves.lines", "data": "settings", "versions": "numpy"}[part]
     was = json.loads(chapter.record("world").read_text())[part]
     edit_record(chapter, **{part: was | {first: "other"}})
     assert staleness.stale_reason(chapter, "world").startswith(reason)
 
 
-def test_a_removed_module_makes_a_chapter_stale(chapter):
+def test_a_removed_definition_makes_a_chapter_stale(chapter):
     was = json.loads(chapter.record("world").read_text())["sources"]
-    edit_record(chapter, sources=was | {"no_such_module": "0123"})
-    assert staleness.stale_reason(chapter, "world") == "modules it uses changed: no_such_module"
+    edit_record(chapter, sources=was | {"no_such.thing": "0123"})
+    assert staleness.stale_reason(chapter, "world") == "code that it uses changed: no_such.thing"
 
 
 def test_a_clone_runs_every_chapter_once(chapter):
@@ -230,13 +238,13 @@ def test_ctrl_c_is_one_line_and_leaves_the_book_and_no_kernel(tmp_path, ran):
             time.sleep(0.1)
 
 
-def test_other_parameters_go_to_the_build_folder_not_into_the_book(chapter):
-    before = files(chapter.root / "book")
+def test_a_run_with_other_parameters_is_not_among_the_chapters(chapter):
+    before = files(chapter.root)
     path = running.run(chapter, study="world", parameters={"scale": 10}, log=str)
-    assert path == chapter.root / "build" / "world" / "01_probe.ipynb"
-    record = json.loads((path.parent / "records" / "world" / "01.json").read_text())
+    assert path == chapter.root / "build" / "world" / "tried" / "01_probe.ipynb"
+    record = json.loads((path.parent / "records" / "01.json").read_text())
     assert record["values"]["half"] == 1.23457
-    assert files(chapter.root / "book") == before
+    assert {name: data for name, data in files(chapter.root).items() if "/tried/" not in name} == before
 
 
 def test_a_parameter_the_chapter_does_not_have_is_named(chapter):
@@ -246,10 +254,22 @@ def test_a_parameter_the_chapter_does_not_have_is_named(chapter):
         running.run(chapter, study="world", parameters={"scal": 1}, log=str)
 
 
-def test_the_default_study_goes_into_the_book(chapter):
-    assert chapter.executed("tiny") == chapter.root / "book" / "01_probe.ipynb"
-    assert chapter.executed("tiny", published=False) == chapter.root / "build" / "tiny" / "01_probe.ipynb"
-    assert chapter.executed("/somewhere/mine.yaml") == chapter.root / "build" / "mine" / "01_probe.ipynb"
+def test_a_studys_chapters_are_kept_under_its_name(chapter, tmp_path):
+    build = chapter.root / "build"
+    assert chapter.executed("tiny") == build / "tiny" / "01_probe.ipynb"
+    assert chapter.executed("llama-3.1") == build / "llama-3.1" / "01_probe.ipynb"
+    assert chapter.executed("/somewhere/mine.yaml") == build / "mine" / "01_probe.ipynb"
+    (tmp_path / "file.yaml").write_text("name: told\n")
+    assert chapter.record(str(tmp_path / "file.yaml")) == build / "told" / "records" / "01.json"
+
+
+def test_what_is_found_is_what_ran_here_and_else_what_is_published(chapter):
+    published = chapter.published(), chapter.published_record("tiny")
+    assert published == (chapter.root / "book/01_probe.ipynb", chapter.root / "book/records/tiny/01.json")
+    assert chapter.found("tiny") == published
+    chapter.executed("tiny").parent.mkdir()
+    chapter.executed("tiny").write_text("")
+    assert chapter.found("tiny") == (chapter.executed("tiny"), chapter.record("tiny"))
 
 
 def test_papermill_by_hand_writes_its_record_beside_its_output(chapter, tmp_path):
@@ -322,7 +342,7 @@ def test_a_key_names_one_value():
     ],
 )
 def test_records_hold_json_values(value, kept):
-    assert records.plain(value) == kept
+    assert to_json(value) == kept
 
 
 @pytest.mark.parametrize(
@@ -336,24 +356,121 @@ def test_records_hold_json_values(value, kept):
     ],
 )
 def test_numbers_in_words(value, fmt, said):
-    assert records.words(value, fmt) == said
+    assert words.said(value, fmt) == said
 
 
 def test_the_readme_table_comes_from_the_records(chapter, monkeypatch):
     root = chapter.root
-    (root / "README.md").write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
-    record = chapter.record("tiny")
+    (root / "README.md").write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
+    record = chapter.published_record("tiny")
     record.parent.mkdir(parents=True)
     record.write_bytes(chapter.record("world").read_bytes())
-    assert readme.update(root) is True and readme.update(root) is False
+    assert publish.update(root) is True and publish.update(root) is False
     assert (root / "README.md").read_text() == (
-        f"before\n{readme.BEGIN}\n| | here (study `tiny`) | the paper | chapter |\n|---|---|---|---|\n"
+        f"before\n{publish.BEGIN}\n| | here (study `tiny`) | the paper | chapter |\n|---|---|---|---|\n"
         "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | [01](book/01_probe.ipynb) |\n"
-        f"{readme.END}\nafter\n"
+        f"{publish.END}\nafter\n"
     )
     (root / "README.md").write_text("no markers\n")
     with pytest.raises(BadInput, match="README.md needs one line"):
-        readme.update(root)
+        publish.update(root)
+
+
+def test_publishing_copies_what_a_build_made_and_a_clone_finds_it_fresh(chapter, tmp_path):
+    root = chapter.root
+    with pytest.raises(BadInput, match="01_probe cannot be published: never run; first: darkmatter build"):
+        publish.publish(root, study="tiny")
+    old = root / "book" / "records" / "world" / "02.json"
+    old.parent.mkdir(parents=True)
+    old.write_text("{}")
+    assert publish.publish(root, study="world") == [chapter.published_record("world")]
+    assert files(old.parent).keys() == {"01.json", "seconds.json"}, "and none of a chapter that is gone"
+    assert chapter.published_record("world").read_bytes() == chapter.record("world").read_bytes()
+    assert staleness.expected([chapter], "world") == staleness.read_stamp(chapter, "world")["seconds"]
+    shutil.rmtree(root / "build")
+    assert staleness.expected([chapter], "world") is not None, "a clone knows from the published edition"
+
+
+def test_what_read_an_unpublished_record_is_not_published(chapter):
+    edit_record(chapter, records={"asked": ["mine"], "found": {"mine/04": "0123"}})
+    about = staleness.read_stamp(chapter, "world")
+    staleness.stamp(chapter, "world", cells="", notebook=about["notebook"], seconds=1.0)
+    mine = chapter.root / "build" / "mine" / "records" / "04.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text('{"values": {}}')
+    edit_record(chapter, records={"asked": ["mine"], "found": shelf.hashes(chapter.root, ["mine"], reader=1)})
+    staleness.stamp(chapter, "world", cells="", notebook=about["notebook"], seconds=1.0)
+    with pytest.raises(BadInput, match="it read the record mine/04, which is not the published one"):
+        publish.publish(chapter.root, study="world")
+
+
+def published_with(chapter, **values):
+    """A published record of the chapter whose values differ in these."""
+    record = json.loads(chapter.record("world").read_text())
+    path = chapter.published_record("world")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record | {"values": record["values"] | values}))
+    return agreement.compare(chapter.root, "world")
+
+
+def test_a_number_agrees_within_a_twentieth_of_its_standard_error(chapter):
+    error = 1.0 / 3.92
+    near = {"value": -0.5 + 0.04 * error, "low": -0.6, "high": 0.4}
+    found = published_with(chapter, floor=near)
+    assert found.apart() == []
+    assert list(found.lines())[-1].startswith("8 of 8 recorded values agree with the published ones")
+    assert "the largest difference is 0.04 standard errors; 0 of" in list(found.lines())[-1]
+    (apart,) = published_with(chapter, floor=near | {"value": -0.5 + 0.06 * error}).apart()
+    assert str(apart) == f"01 floor / value: published {-0.5 + 0.06 * error}, here -0.5 (0.06 standard errors)"
+
+
+def test_a_number_without_an_interval_agrees_to_a_ten_thousandth(chapter):
+    assert published_with(chapter, half=0.246914 * (1 + 0.9e-4)).apart() == []
+    (apart,) = published_with(chapter, half=0.246914 * (1 + 1.2e-4)).apart()
+    assert apart.where == "01 half" and "of it)" in str(apart)
+
+
+def test_columns_have_the_intervals_beside_them():
+    was = {"width": [8, 16], "r2": [0.5, 0.4], "r2_low": [0.4, 0.4], "r2_high": [0.6, 0.4], "n": [7, 7]}
+    here = was | {"r2": [0.501, 0.401], "n": [7, 8]}
+    pairs = list(agreement._pairs(was, here, "x", None))
+    assert [(p.where, p.error) for p in pairs if not p.agrees()] == [("x n[1]", None), ("x r2[1]", None)]
+
+
+@pytest.mark.parametrize(
+    ("published", "here", "agrees"),
+    [
+        ("from 0.55 [0.54, 0.56] to 7%", "from 0.56 [0.54, 0.55] to 8%", True),
+        ("from 0.55", "from 0.57", False),
+        ("from 0.55", "from 0.550", False),
+        ("in 17 of 20", "in 18 of 20", False),
+        ("**holds**: 0.5", "**partly**: 0.5", False),
+        (None, 0.0, False),
+        (True, 1.5, False),
+        (0.0, 1e-10, True),
+        ([1, 2], [1, 2, 3], False),
+    ],
+)
+def test_a_text_agrees_word_by_word_and_in_its_numbers_but_for_the_last_digit(published, here, agrees):
+    assert all(p.agrees() for p in agreement._pairs({"a": published}, {"a": here}, "x", None)) is agrees
+
+
+def test_what_is_new_or_gone_and_what_other_records_made_is_said(chapter):
+    found = published_with(chapter, gone=1)
+    assert [str(pair) for pair in found.apart()] == ["01 gone: published 1, here nothing"]
+    edit_record(chapter, records={"asked": ["mine"], "found": {"mine/04": "0123"}}, edited=["law"])
+    assert list(agreement.compare(chapter.root, "world").lines()) == [
+        "chapter 01_probe is not compared: of its two editions one alone reads records of mine"
+    ]
+
+
+def test_in_a_log_a_run_says_what_it_is_at(tmp_path, monkeypatch):
+    cell = "\n# %% [markdown]\n# ## A long wait\n\n# %%\nimport time\ntime.sleep(1.5)\n"
+    root, said = project(tmp_path / "p", extra=cell), []
+    monkeypatch.setattr(running, "EVERY", 0.2)
+    running.run(chapters.pick(root, 1), study="world", log=said.append)
+    waits = [line for line in said if "A long wait, cell 7 of 9" in line]
+    assert len(waits) >= 3 and all(line.startswith("chapter 01_probe, ") for line in waits)
 
 
 @pytest.mark.parametrize("number", [chapter.number for chapter in chapters.chapters(ROOT)])

@@ -1,0 +1,206 @@
+"""Whether what a build recorded is what the published edition says.
+
+Two processors give different last digits: a number agrees within a twentieth of its standard error, or to
+1e-4 of itself where it has none; of a text, every word, and the numbers in it but for their last digit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .chapters import ChapterFile, chapters
+
+ERRORS, SHARE, NOTHING = 1 / 20, 1e-4, 1e-9
+"""How far two numbers may be apart: in standard errors; in shares of the number; at zero."""
+LAST_DIGIT = 1.1e-5
+"""What the last of a record's six digits can be in shares of the number."""
+SHOWN = 20
+"""Differences that are shown."""
+GONE = ...
+"""Stands for a value that one of the two does not have."""
+
+
+class Pair(NamedTuple):
+    """One recorded value as it was published and as it is here."""
+
+    where: str
+    published: Any
+    here: Any
+    error: float | None = None
+    """The standard error of a number, where it has one."""
+
+    def is_number(self) -> bool:
+        """Whether it is a number in both."""
+        return all(
+            isinstance(v, int | float) and not isinstance(v, bool) for v in (self.published, self.here)
+        )
+
+    def apart(self) -> float:
+        """The distance of two numbers in standard errors, or in shares of the published one."""
+        distance = abs(self.here - self.published)
+        return distance / (self.error or abs(self.published) or 1.0)
+
+    def agrees(self) -> bool:
+        """Whether the two say the same."""
+        if self.published == self.here:
+            return True
+        if not self.is_number():
+            return isinstance(self.here, str) and isinstance(self.published, str) and self._same_text()
+        allowed = SHARE * abs(self.published)
+        if self.error:
+            allowed = max(ERRORS * self.error, LAST_DIGIT * abs(self.published))
+        return abs(self.here - self.published) <= max(allowed, NOTHING)
+
+    def _same_text(self) -> bool:
+        first, second = (re.split(r"(\d[\d,]*(?:\.\d+)?%?)", text) for text in (self.published, self.here))
+        return len(first) == len(second) and all(
+            a == b or (i % 2 == 1 and _rounded_alike(a, b)) for i, (a, b) in enumerate(zip(first, second))
+        )
+
+    def __str__(self) -> str:
+        said = f"{self.where}: published {_short(self.published)}, here {_short(self.here)}"
+        if not self.is_number():
+            return said
+        return said + (
+            f" ({self.apart():.2g} standard errors)" if self.error else f" ({self.apart():.2g} of it)"
+        )
+
+
+@dataclass
+class Agreement:
+    """What came of a comparison."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was not compared, and why."""
+
+    def apart(self) -> list[Pair]:
+        """The values that do not agree."""
+        return [pair for pair in self.pairs if not pair.agrees()]
+
+    def lines(self) -> Iterator[str]:
+        """The notes, the values that do not agree, and what came of it all."""
+        yield from self.notes
+        apart = self.apart()
+        yield from (str(pair) for pair in apart[:SHOWN])
+        if len(apart) > SHOWN:
+            yield f"and {len(apart) - SHOWN:,} more"
+        if not self.pairs:
+            return
+        numbers = [pair for pair in self.pairs if pair.is_number()]
+        worst = max((pair.apart() for pair in numbers if pair.error), default=0.0)
+        texts = [pair for pair in self.pairs if isinstance(pair.published, str) and pair.here is not GONE]
+        changed = sum(pair.published != pair.here for pair in texts)
+        yield (
+            f"{len(self.pairs) - len(apart):,} of {len(self.pairs):,} recorded values agree with the published "
+            f"ones, the largest difference is {worst:.2g} standard errors; {changed:,} of {len(texts):,} texts "
+            f"differ"
+        )
+
+
+def compare(root: Path, study: str) -> Agreement:
+    """The records made here against the published ones of the same study."""
+    found = Agreement()
+    for chapter in chapters(root):
+        here, published = _read(chapter.record(study)), _read(chapter.published_record(study))
+        if here is None or published is None:
+            if here is not None:
+                found.notes.append(f"chapter {chapter.name} of study {study} was never published")
+            continue
+        others = _studies(here) ^ _studies(published)
+        if others:
+            found.notes.append(_not_compared(chapter, others))
+            continue
+        if here.get("edited"):
+            found.notes.append(f"chapter {chapter.name}: edited ideas: {', '.join(here['edited'])}")
+        found.pairs += _pairs(published["values"], here["values"], f"{chapter.number:02d}", None)
+    return found
+
+
+def _not_compared(chapter: ChapterFile, others: set[str]) -> str:
+    return (
+        f"chapter {chapter.name} is not compared: of its two editions one alone reads records of "
+        f"{', '.join(sorted(others))}"
+    )
+
+
+def _studies(record: dict) -> set[str]:
+    """The studies whose records a chapter read."""
+    return {name.partition("/")[0] for name in (record.get("records") or {}).get("found", {})}
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _pairs(published, here, where: str, ends) -> Iterator[Pair]:
+    """Every value of two trees, in pairs; ``ends``: the interval that a number here is one of or lies in."""
+    if isinstance(published, dict) and isinstance(here, dict):
+        for key in sorted(published.keys() | here.keys()):
+            inside = f"{where} {key}" if " " not in where else f"{where} / {key}"
+            if key in published and key in here:
+                yield from _pairs(published[key], here[key], inside, _ends(published, key))
+            else:
+                yield Pair(inside, *(_present(side, key) for side in (published, here)))
+    elif isinstance(published, list) and isinstance(here, list) and len(published) == len(here):
+        for i, (one, other) in enumerate(zip(published, here)):
+            yield from _pairs(one, other, f"{where}[{i}]", _row(ends, i))
+    else:
+        yield Pair(where, published, here, _error(published, ends))
+
+
+def _present(side: dict, key: str) -> Any:
+    return side[key] if key in side else GONE
+
+
+def _ends(group: dict, key: str) -> tuple | None:
+    """The interval of a number, or of a column of numbers, that stands beside it."""
+    base = re.sub("_(low|high)$", "", key)
+    for low, high in ((f"{base}_low", f"{base}_high"), ("low", "high")):
+        if low in group and high in group:
+            return group[low], group[high]
+    return None
+
+
+def _row(ends: tuple | None, i: int) -> tuple | None:
+    if ends is None:
+        return None
+    if all(isinstance(end, list) and i < len(end) for end in ends):
+        return ends[0][i], ends[1][i]
+    return None
+
+
+def _error(value, ends: tuple | None) -> float | None:
+    """The standard error that a 95% interval around a number says it has."""
+    if ends is None or not all(isinstance(v, int | float) for v in (value, *ends)):
+        return None
+    low, high = ends
+    return (high - low) / 3.92 if low < high and low <= value <= high else None
+
+
+def _rounded_alike(first: str, second: str) -> bool:
+    """Whether two numbers in a text are one, rounded the other way; whole numbers only where they are
+    percents."""
+    digits = [len(text.rstrip("%").partition(".")[2]) for text in (first, second)]
+    if digits[0] != digits[1] or first.endswith("%") != second.endswith("%"):
+        return False
+    if not digits[0] and not first.endswith("%"):
+        return False
+    a, b = (float(text.rstrip("%").replace(",", "")) for text in (first, second))
+    return math.isclose(a, b, rel_tol=0, abs_tol=1.01 * 10.0 ** -digits[0])
+
+
+def _short(value) -> str:
+    if value is GONE:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
