@@ -1,4 +1,4 @@
-# make book   set up, run what changed, render book/_build/html
+# make book   set up, run what changed, render build/tiny/html, compare the numbers with the published ones
 # make test   set up, all tests
 # make lock   resolve the exact versions anew (needs a package index)
 
@@ -59,4 +59,4 @@ lock: $(READY)
 	@mv build/requirements.lock requirements.lock
 
 clean:
-	rm -rf build book/_build .cache .pytest_cache .ruff_cache
+	rm -rf build .cache .pytest_cache .ruff_cache

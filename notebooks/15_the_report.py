@@ -125,7 +125,7 @@ figure_table()
 #
 # ## Exercise
 #
-# Open `book/records/tiny/04.json`, change a number under `evidence`, and run this chapter with `darkmatter run 15`. Which
+# Open `build/tiny/records/04.json`, change a number under `evidence`, and run this chapter with `darkmatter run 15`. Which
 # number can you move farthest without moving the verdict? (`darkmatter build` notices the edit and puts the record right.)
 
 # %% tags=["remove-input"]

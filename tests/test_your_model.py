@@ -18,7 +18,7 @@ def page(tmp_path_factory):
     source = chapters.pick(ROOT, 14).source
     (root / "notebooks" / source.name).write_bytes(source.read_bytes())
     path = running.run(chapters.pick(root, 14), study="nano", log=str)
-    record = json.loads((root / "book" / "records" / "nano" / "14.json").read_text())
+    record = json.loads((root / "build" / "nano" / "records" / "14.json").read_text())
     return record["values"], path.read_text()
 
 

@@ -34,7 +34,7 @@ NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py"
 def site(tmp_path_factory) -> Path:
     """The folder of the built pages."""
     root = tmp_path_factory.mktemp("site")
-    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("_build"))
+    shutil.copytree(ROOT / "book", root / "book")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copyfile(ROOT / name, root / name)
@@ -194,7 +194,7 @@ def test_the_first_page_leads_to_the_index(site):
 
 def test_no_executed_chapter_holds_an_error_a_path_of_this_machine_or_a_run_of_other_parameters():
     for chapter in chapters.chapters(ROOT):
-        text = chapter.executed(chapters.DEFAULT_STUDY).read_text()
+        text = chapter.published().read_text()
         cells = json.loads(text)["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         assert not [output for output in outputs if output["output_type"] == "error"], chapter.name
@@ -206,5 +206,5 @@ def test_no_executed_chapter_holds_an_error_a_path_of_this_machine_or_a_run_of_o
 
 def test_executed_chapters_are_those_of_the_sources():
     for chapter in chapters.chapters(ROOT):
-        record = json.loads(chapter.record(chapters.DEFAULT_STUDY).read_text())
+        record = json.loads(chapter.published_record(chapters.DEFAULT_STUDY).read_text())
         assert record["cells"] == chapter.cells_hash(), f"{chapter.name} changed after it was run: make book"

@@ -69,7 +69,7 @@ def test_a_record_says_what_was_asked_and_what_came_out(ran):
     assert record["values"]["floor"] == {"value": -0.5, "low": -0.6, "high": 0.4}
     assert record["values"]["missing"] is None
     used = {name.partition(":")[0] for name in record["sources"]}
-    assert {"charts.curves.lines", "charts.theme.FONT", "base.values.Estimate"} <= used
+    assert {"charts.curves.lines", "charts.theme.GRID", "base.values.Estimate"} <= used
     assert not [name for name in used if name.startswith(("cli.", "book."))]
     assert set(record["versions"]) == {"python", *records.PACKAGES}
     assert list(record) == sorted(record)
@@ -421,7 +421,9 @@ def test_a_number_agrees_within_a_twentieth_of_its_standard_error(chapter):
     assert list(found.lines())[-1].startswith("8 of 8 recorded values agree with the published ones")
     assert "the largest difference is 0.04 standard errors; 0 of" in list(found.lines())[-1]
     (apart,) = published_with(chapter, floor=near | {"value": -0.5 + 0.06 * error}).apart()
-    assert str(apart) == f"01 floor / value: published {-0.5 + 0.06 * error}, here -0.5 (0.06 standard errors)"
+    assert (
+        str(apart) == f"01 floor / value: published {-0.5 + 0.06 * error}, here -0.5 (0.06 standard errors)"
+    )
 
 
 def test_a_number_without_an_interval_agrees_to_a_ten_thousandth(chapter):

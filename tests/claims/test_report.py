@@ -149,7 +149,7 @@ def test_a_changed_number_changes_the_verdict_and_the_words(number):
 
 def committed() -> dict[int, dict]:
     """The book's own records."""
-    return shelf.read(COMMITTED.parent, COMMITTED.name, reader=0)
+    return shelf.read(ROOT, chapters.DEFAULT_STUDY, reader=0)
 
 
 def measured(found: dict[int, dict]) -> list[int]:
@@ -433,7 +433,7 @@ def test_an_edited_record_is_not_what_the_run_wrote(reported):
     path.write_text(text.replace("tally", "tolly"))
     assert (
         staleness.not_run_here(chapter, "world")
-        == "book/records/world/15.json is not what its last run here wrote"
+        == "build/world/records/15.json is not what its last run here wrote"
     )
     path.write_text(text)
 

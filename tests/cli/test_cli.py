@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from throwaway import command, project
+from throwaway import command, files, project
 
 from darkmatter_utils.cli import command as cli
 
@@ -103,10 +103,9 @@ def test_a_full_disk_is_one_line(root, capsys):
 
 
 def test_a_file_where_a_folder_belongs_is_named(root, capsys):
-    (root / "book" / "records").write_text("a file where a folder belongs")
-    (root / "notebooks" / "02_x.py").mkdir()
+    (root / "build").write_text("a file where a folder belongs")
     assert cli.main(["status", "--study", "world"]) == 2
-    assert capsys.readouterr().err.endswith("/book/records/world/01.json: Not a directory\n")
+    assert capsys.readouterr().err.endswith("/build/world/stamps/01.json: Not a directory\n")
 
 
 def test_a_fault_of_the_program_is_one_line_too(root, capsys, monkeypatch):
@@ -129,15 +128,29 @@ def test_ctrl_c_that_a_library_made_something_else_of_is_ctrl_c(root, capsys, mo
     assert capsys.readouterr().err.startswith("darkmatter: interrupted")
 
 
-def test_build_runs_what_is_stale_renders_and_names_the_page_last(root):
+def test_build_runs_what_is_stale_renders_and_compares_with_what_is_published(root):
     first = command("build", "--study", "world", folder=root)
     assert first.returncode == 0, first.stderr
     page = root / "build" / "world" / "html" / "index.html"
-    assert first.stdout.splitlines()[-1] == str(page) and page.exists()
+    assert first.stdout.splitlines()[-2:] == [
+        str(page),
+        "chapter 01_probe of study world was never published",
+    ]
+    assert page.exists() and "1 of 1 chapters to run on study world\n" in first.stdout
     assert "chapter 01_probe: never run" in first.stdout
     assert "0.247" in (page.parent / "book" / "index.html").read_text()
+    assert command("publish", "--study", "world", folder=root).returncode == 0
+    before = files(root / "book")
     again = command("build", "--study", "world", folder=root)
     assert again.returncode == 0 and "chapter 01_probe: nothing changed" in again.stdout
+    assert again.stdout.splitlines()[-1].startswith("8 of 8 recorded values agree with the published ones")
+    published = root / "book" / "records" / "world" / "01.json"
+    published.write_text(published.read_text().replace("0.246914", "0.3"))
+    other = command("build", "--study", "world", folder=root)
+    assert other.returncode == 1 and other.stderr == ""
+    assert other.stdout.splitlines()[-2] == "01 half: published 0.3, here 0.246914 (0.18 of it)"
+    assert other.stdout.splitlines()[-1].startswith("7 of 8 recorded values agree")
+    assert files(root / "book") | {"records/world/01.json": b""} == before | {"records/world/01.json": b""}
     # A warning is an error, and the last good pages stay.
     (root / "book" / "index.md").write_text("# Index\n\nThe value is {glue:text}`01_probe.ipynb::gone:s`.\n")
     before = page.parent.joinpath("book", "index.html").read_bytes()
