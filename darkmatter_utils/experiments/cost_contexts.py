@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..adapters.models import LanguageModel, load_model
+from ..adapters.models import LanguageModel
 from ..base.errors import BadInput
 from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement
@@ -81,13 +81,7 @@ def read(source: Activations, rows: np.ndarray) -> Taken:
 
 def model_after(study: Study) -> LanguageModel:
     """The study's model in float32, in which everything after the site is run, the clean model too."""
-    return load_model(
-        study.data_folder() / study.model,
-        name=study.name,
-        dtype="float32",
-        device=study.device,
-        random_weights=study.random_weights,
-    )
+    return Activations(study.at(dtype="float32", model_dtype=None)).model
 
 
 def split(

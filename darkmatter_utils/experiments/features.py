@@ -19,6 +19,8 @@ from torch import Tensor
 from ..adapters.saes import Active, Sae, load_sae
 from ..measurement.measure import Measurement
 from ..measurement.results import Tables, kept
+from ..stats.documents import sum_by
+from ..stats.fits import leave_out, moments_by_fold
 from ..studies.study import SaeEntry, Study
 from .components import NOISE, SCORED_NOISE, TARGETS, Rows, base_sae, entries, rows
 from .interp import DECILES, Explainer, Task, Windows, accuracies, activations, cut, shuffled, tasks
@@ -147,7 +149,7 @@ def explained(found: Rows, reading: Reading, codes: Active) -> pd.DataFrame:
     z_hat = reading.sae.decode(codes)
     residual = np.concatenate([_squares(a - b) for a, b in zip(reading.z.split(CHUNK), z_hat.split(CHUNK))])
     table = by_document(found, reading.z, residual)
-    table["l0"] = np.bincount(_index(found.document), weights=codes.l0.numpy())
+    table["l0"] = sum_by(found.document, codes.l0)
     return table.assign(reads=reading.reads, by=reading.by, seed=reading.entry.seed, id=reading.entry.id)
 
 
@@ -157,16 +159,12 @@ def principal(found: Rows, name: str, z: Tensor, folds: np.ndarray, counts: list
 
     A row's squared error is ‖z − z̄‖² − ‖V'(z − z̄)‖², V the components and z̄ the mean of the other folds.
     """
-    mine = {fold: torch.from_numpy(np.flatnonzero(folds == fold)) for fold in np.unique(folds)}
-    sums = {fold: (len(i), (rows := z[i].double()).sum(0), rows.T @ rows) for fold, i in mine.items()}
-    n, first, second = (sum(one[j] for one in sums.values()) for j in range(3))
     residual = {k: np.empty(len(z)) for k in counts}
-    for fold, i in mine.items():
-        count, mean = n - sums[fold][0], (first - sums[fold][1]) / (n - sums[fold][0])
-        _, vectors = torch.linalg.eigh((second - sums[fold][2]) / count - torch.outer(mean, mean))
-        along = (z[i].double() - mean) @ vectors  # the last are the largest
+    for fold, rest in enumerate(leave_out(moments_by_fold(z, z[:, :0], folds))):
+        mine = torch.from_numpy(folds == fold)
+        along = (z[mine].double() - rest.x_mean) @ torch.linalg.eigh(rest.xx)[1]  # the last are the largest
         for k in counts:
-            residual[k][i] = _squares(along[:, :-k])
+            residual[k][mine.numpy()] = _squares(along[:, :-k])
     about = lambda k: dict(l0=np.nan, reads=name, by=components(k), seed=0, id=f"pca-{k}")
     return [by_document(found, z, one).assign(**about(k)) for k, one in residual.items()]
 
@@ -179,24 +177,20 @@ def components(k: int) -> str:
 def by_document(found: Rows, z: Tensor, residual: np.ndarray) -> pd.DataFrame:
     """Columns document, tokens, residual (summed over its tokens) and total Σ‖z − z̄‖², z̄ the mean of
     all."""
-    index, mean = _index(found.document), z.double().mean(0)
+    mean, (ids, tokens) = z.double().mean(0), np.unique(found.document, return_counts=True)
     total = np.concatenate([_squares(part.double() - mean) for part in z.split(CHUNK)])
     return pd.DataFrame(
         {
-            "document": np.unique(found.document),
-            "tokens": np.bincount(index),
-            "residual": np.bincount(index, weights=residual),
-            "total": np.bincount(index, weights=total),
+            "document": ids,
+            "tokens": tokens,
+            "residual": sum_by(found.document, residual),
+            "total": sum_by(found.document, total),
         }
     )
 
 
 def _squares(rows: Tensor) -> np.ndarray:
-    return rows.double().pow(2).sum(1).numpy()
-
-
-def _index(document: np.ndarray) -> np.ndarray:
-    return np.unique(document, return_inverse=True)[1]
+    return rows.double().pow(2).sum(1).numpy(force=True)
 
 
 def spectrum(name: str, z: Tensor) -> dict:
