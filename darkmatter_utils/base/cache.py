@@ -71,10 +71,8 @@ def verify(folder: Path, *, only: list[str] | None = None) -> dict:
             raise BadInput(f"{folder.name}/{name} is missing; {mend}")
         if path.stat().st_size != about["bytes"]:
             raise BadInput(
-                (
-                    f"{folder.name}/{name} has {path.stat().st_size} bytes, the manifest says "
-                    f"{about['bytes']}: truncated? {mend}"
-                )
+                f"{folder.name}/{name} has {path.stat().st_size} bytes, the manifest says "
+                f"{about['bytes']}: truncated? {mend}"
             )
         if sha256(path) != about["sha256"]:
             raise BadInput(f"{folder.name}/{name} was altered: its sha256 is not the manifest's; {mend}")

@@ -35,8 +35,6 @@ def check_name(name: Any) -> None:
     """BadInput unless ``name`` can name a study's files: letters, digits, '.', '_' and '-', 64 at most."""
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,63}", name):
         raise BadInput(
-            (
-                f"a study's name is letters, digits, '.', '_' and '-' (at most 64, no slash), not "
-                f"{str(name)[:80]!r}"
-            )
+            f"a study's name is letters, digits, '.', '_' and '-' (at most 64, no slash), not "
+            f"{str(name)[:80]!r}"
         )

@@ -103,10 +103,8 @@ def _measure(options) -> None:
         ]
         if own:
             raise BadInput(
-                (
-                    f"a study says its model, text and window itself: leave out "
-                    f"--{own[0].replace('_', '-')}, or the study"
-                )
+                f"a study says its model, text and window itself: leave out "
+                f"--{own[0].replace('_', '-')}, or the study"
             )
         return _study(options)
     for name, value in DEFAULTS.items():
@@ -115,10 +113,8 @@ def _measure(options) -> None:
         _arrays(options, given)
     elif options.model is None and not options.sae:
         raise BadInput(
-            (
-                "give a study (darkmatter measure tiny), or --model and --sae, or --x; see: darkmatter "
-                "measure --help"
-            )
+            "give a study (darkmatter measure tiny), or --model and --sae, or --x; see: darkmatter "
+            "measure --help"
         )
     else:
         _probe(options)
@@ -147,15 +143,13 @@ def _study(options) -> None:
 def _probe(options) -> None:
     if len(options.sae) > 1:
         raise BadInput(
-            (
-                f"--sae is given {len(options.sae)} times: one SAE is measured at a time; a study holds "
-                f"several (darkmatter study new)"
-            )
+            f"--sae is given {len(options.sae)} times: one SAE is measured at a time; a study holds "
+            f"several (darkmatter study new)"
         )
     if options.model is None or not options.sae:
         lacks = "--model" if options.model is None else "--sae"
         raise BadInput(f"{lacks} is missing: give --model and --sae, each a folder or a name on the hub")
-    from ..adapters import hub, reading
+    from ..adapters import contexts, hub
     from ..measurement import forecast
     from ..measurement import one_sae as probe
 
@@ -172,7 +166,7 @@ def _probe(options) -> None:
         folds=options.folds,
         bootstrap=options.bootstrap,
         seed=options.seed,
-        positions=reading.window(options.positions) if options.positions else None,
+        positions=contexts.window(options.positions) if options.positions else None,
     )
     request = probe.Request(**{name: value for name, value in asked.items() if value is not None})
     _room_for(options)

@@ -119,8 +119,6 @@ def _differences(about: dict) -> None:
     for name, version in versions().items():
         if about["versions"].get(name) != version:
             print(
-                (
-                    f"note: made with {name} {about['versions'].get(name)}, here is {version}: results "
-                    f"will be made anew"
-                )
+                f"note: made with {name} {about['versions'].get(name)}, here is {version}: results "
+                f"will be made anew"
             )

@@ -25,19 +25,15 @@ def statistical(*, fvu: float, l0: float | None, published: float | None, gain: 
         found.append(f"the SAE is no better than the mean (FVU {fvu:.3g}): is it this model's, this site's?")
     if published and l0 and abs(math.log(l0 / published)) > math.log(L0_OFF):
         found.append(
-            (
-                f"L0 is {l0:.3g}, but {published:.3g} was published: another text, <bos>, or another scale "
-                f"of activations?"
-            )
+            f"L0 is {l0:.3g}, but {published:.3g} was published: another text, <bos>, or another scale "
+            f"of activations?"
         )
     if l0 == 0:
         found.append("no latent fires on any token")
     elif gain is not None and not math.isnan(gain) and not 1 / GAIN_OFF < gain < GAIN_OFF:
         found.append(
-            (
-                f"Sae(x) would fit best times {gain:.3g}: are the model's norms folded, or the activations "
-                f"scaled?"
-            )
+            f"Sae(x) would fit best times {gain:.3g}: are the model's norms folded, or the activations "
+            f"scaled?"
         )
     return found
 

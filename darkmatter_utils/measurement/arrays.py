@@ -155,10 +155,8 @@ def facts(x: str, reconstruction: str | None) -> list[str]:
         _check(other := read(reconstruction), "reconstruction")
         if other.shape != found.shape:
             raise BadInput(
-                (
-                    f"x is {list(found.shape)} and the reconstruction {list(other.shape)}: they must have "
-                    f"one shape"
-                )
+                f"x is {list(found.shape)} and the reconstruction {list(other.shape)}: they must have "
+                f"one shape"
             )
     size = f"{readable(found.nbytes)}, {found.dtype} {list(found.shape)}"
     made = readable(4 * found.size) if reconstruction is None else "nothing"
@@ -243,17 +241,13 @@ def _through(x, function, tell) -> np.ndarray:
         value = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
         if value.shape != x[rows].shape:
             raise BadInput(
-                (
-                    f"the reconstruction of {list(x[rows].shape)} has shape {list(value.shape)}; it must "
-                    f"be the same"
-                )
+                f"the reconstruction of {list(x[rows].shape)} has shape {list(value.shape)}; it must "
+                f"be the same"
             )
         if not np.isfinite(value).all():
             raise BadInput(
-                (
-                    f"the reconstruction is NaN or infinite in rows {rows.start} to {rows.stop - 1}; use a "
-                    f"wider dtype"
-                )
+                f"the reconstruction is NaN or infinite in rows {rows.start} to {rows.stop - 1}; use a "
+                f"wider dtype"
             )
         made[rows] = value
         tell(f"reconstruction: rows {rows.stop:,} of {len(x):,}")

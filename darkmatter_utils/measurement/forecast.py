@@ -8,8 +8,8 @@ import time
 import torch
 
 from ..adapters import hub
+from ..adapters.contexts import DEFAULT_CONTEXT
 from ..adapters.models import DTYPES
-from ..adapters.reading import DEFAULT_CONTEXT
 from ..base.words import readable
 
 PASSES = 30

@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..adapters.contexts import Reading, read
 from ..adapters.hub import model_folder, sae_folder
 from ..adapters.models import LanguageModel, load_model
-from ..adapters.reading import EMBEDDED, Reading, is_dataset, read, texts
 from ..adapters.saes import Sae, load_any
+from ..adapters.texts import EMBEDDED, is_dataset, texts
 from ..adapters.weights import canonical, layer_of
 from ..base.errors import BadInput
 from ..studies.request import Request
@@ -110,10 +111,8 @@ class Plan:
             )
         if (each := self.tokens * (self.request.folds - 1) / self.request.folds) < 3 * card.d_out:
             found.append(
-                (
-                    f"{each:.0f} tokens fit a map of {card.d_out} dimensions: too few for a good one; give "
-                    f"more documents"
-                )
+                f"{each:.0f} tokens fit a map of {card.d_out} dimensions: too few for a good one; give "
+                f"more documents"
             )
         return found
 

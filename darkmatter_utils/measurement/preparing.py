@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..adapters import hub, sae_grid
+from ..adapters import hub
+from ..adapters.grid import nearness
 from ..base.cache import sha256, verify
 from ..base.errors import BadInput
 from ..base.words import readable
@@ -100,10 +101,8 @@ class _Study:
                 self.first = dataclasses.replace(planned, sae=None)
             elif planned.reading.sha256 != self.first.reading.sha256:
                 self.warnings.append(
-                    (
-                        f"{entry['id']} was trained with another opening of its contexts (<bos>) than "
-                        f"{self.entries[0]['id']}"
-                    )
+                    f"{entry['id']} was trained with another opening of its contexts (<bos>) than "
+                    f"{self.entries[0]['id']}"
                 )
             yield planned
 
@@ -229,7 +228,7 @@ def _suite(entries: list[dict], l0: float | None) -> None:
     wanted = l0 or statistics.median(entry["l0"] for entry in known)
     for width in {entry["width"] for entry in known}:
         there = [entry for entry in known if entry["width"] == width]
-        chosen = min(there, key=lambda entry: sae_grid.nearness(entry["l0"], wanted))
+        chosen = min(there, key=lambda entry: nearness(entry["l0"], wanted))
         for entry in there:
             entry["main"] = entry is chosen
 

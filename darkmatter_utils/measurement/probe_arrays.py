@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..adapters.contexts import read
+from ..adapters.models import load_model
+from ..adapters.saes import load_any
 from ..base import cache, provenance
 from ..base.errors import BadInput
-from ..base.provenance import Name
 
 SHARD = 8
 """Documents between two points that a killed probe can go on from."""
-MODULES = (Name("measurement.probe_arrays"), Name("adapters.reading"), Name("adapters.formats"))
-"""Modules on whose sources, and those that they import, the arrays depend."""
 
 
 def folder_of(planned) -> Path:
@@ -43,7 +43,7 @@ def folder_of(planned) -> Path:
         tokens=reading.sha256,
         window=reading.window,
         versions=cache.versions(),
-        code=provenance.key(provenance.closure(MODULES)),
+        code=provenance.key(provenance.of(activations, read, load_any, load_model)),
         threads=torch.get_num_threads(),
     )
     return cache.cache_folder() / f"probe-{key}"
@@ -95,10 +95,8 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
         rate = made / max(time.monotonic() - began, 1e-9)
         left = (edges[-1] - edges[last]) / rate
         tell(
-            (
-                f"activations: shard {shard + 1} of {planned.shards}, documents {last} of "
-                f"{len(reading.length)}, {rate:,.0f} tokens/s, {left:,.0f} s left"
-            )
+            f"activations: shard {shard + 1} of {planned.shards}, documents {last} of "
+            f"{len(reading.length)}, {rate:,.0f} tokens/s, {left:,.0f} s left"
         )
     return arrays["x"], arrays["x_hat"], arrays["l0"]
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..adapters.models import LanguageModel, load_model, token_losses
-from ..adapters.text import Contexts, read_contexts
+from ..adapters.texts import Contexts, read_contexts
 from ..base.errors import BadInput
 from ..worlds.world import World
 from ..worlds.world_batch import WorldBatch

@@ -100,20 +100,16 @@ def _unpacked(path: Path, folder: Path) -> dict:
             for name, digest in about["files"].items():
                 if not SAFE.fullmatch(name) or ".." in name:
                     raise BadInput(
-                        (
-                            f"{path.name} holds '{name}', which is no result's file; it was not made by "
-                            f"darkmatter"
-                        )
+                        f"{path.name} holds '{name}', which is no result's file; it was not made by "
+                        f"darkmatter"
                     )
                 (folder / name).parent.mkdir(exist_ok=True)
                 with archive.extractfile(name) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
                 if sha256(folder / name) != digest:
                     raise BadInput(
-                        (
-                            f"{path.name}: {name} was altered or damaged (its sha256 is not the export's); "
-                            f"export again"
-                        )
+                        f"{path.name}: {name} was altered or damaged (its sha256 is not the export's); "
+                        f"export again"
                     )
     except BadInput:
         raise

@@ -4,7 +4,7 @@ like any other.
     name: mine
     model: FOLDER            # or a name on the hub
     saes: [FOLDER, release/id]
-    text: text.jsonl         # what `reading.texts` reads
+    text: text.jsonl         # what `texts.texts` reads
     documents: 300
     window: [200, 1023]
 
@@ -20,7 +20,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..adapters import sae_grid
+from ..adapters.grid import TAKE, Choice, choose
 from ..base import yaml_files
 from ..base.cache import cache_folder, key_of
 from ..base.errors import BadInput, nearest
@@ -48,7 +48,7 @@ class Recipe:
     saes: list = field(default_factory=list)
     """SAEs: folders of a published format, or names; relative folders start at the file."""
     grid: dict = field(default_factory=dict)
-    """Instead: those of the paper's list: model, site, layer, l0 and take (`sae_grid.TAKE`: at each width the
+    """Instead: those of the paper's list: model, site, layer, l0 and take (`TAKE`: at each width the
     SAE nearest to that L0, the two around it, or all)."""
     suites: dict = field(default_factory=dict)
     """SAEs beside these, by what they are for: a list of folders or names for each of `SUITES`."""
@@ -58,7 +58,7 @@ class Recipe:
     those published."""
     documents: int = 300
     packed: bool = False
-    """Short documents share a context, which then stands for a document (`reading.pack`)."""
+    """Short documents share a context, which then stands for a document (`contexts.pack`)."""
     window: tuple[int, int] = (200, 1023)
     """First position that counts and the one after the last; documents shorter than its end are left out."""
     folds: int = 5
@@ -81,8 +81,8 @@ class Recipe:
             raise BadInput(
                 f"study {self.name}: model_dtype '{self.model_dtype}' is not one of {', '.join(MODEL_DTYPES)}"
             )
-        if (take := self.grid.get("take", sae_grid.TAKE[0])) not in sae_grid.TAKE:
-            raise BadInput(f"study {self.name}: grid takes '{take}'; {nearest(str(take), sae_grid.TAKE)}")
+        if (take := self.grid.get("take", TAKE[0])) not in TAKE:
+            raise BadInput(f"study {self.name}: grid takes '{take}'; {nearest(str(take), TAKE)}")
         for suite, saes in self.suites.items():
             if suite not in SUITES:
                 raise BadInput(f"study {self.name}: unknown suite '{suite}'; {nearest(str(suite), SUITES)}")
@@ -90,10 +90,8 @@ class Recipe:
                 raise BadInput(f"study {self.name}: suite {suite} must be a list of folders or names")
         if not 0 <= self.window[0] < self.window[1]:
             raise BadInput(
-                (
-                    f"study {self.name}: window {list(self.window)} is empty; give [first position, one "
-                    f"after the last]"
-                )
+                f"study {self.name}: window {list(self.window)} is empty; give [first position, one "
+                f"after the last]"
             )
         for name, least in (("documents", 2), ("folds", 2), ("bootstrap", 100), ("seed", 0)):
             if getattr(self, name) < least:
@@ -114,16 +112,16 @@ class Recipe:
             (suite, name) for suite, saes in self.suites.items() for name in saes
         ]
 
-    def choices(self) -> list[sae_grid.Choice]:
+    def choices(self) -> list[Choice]:
         """What of the paper's list is taken."""
         grid = self.grid
         return (
-            sae_grid.choose(
+            choose(
                 grid["model"],
                 grid["site"],
                 grid["layer"],
                 grid["l0"],
-                take=grid.get("take", sae_grid.TAKE[0]),
+                take=grid.get("take", TAKE[0]),
             )
             if grid
             else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..adapters.reading import EMBEDDED
+from ..adapters.texts import EMBEDDED
 from ..base.errors import BadInput
 
 
@@ -23,7 +23,7 @@ class Request:
     positions: tuple[int, int] | None = None
     """First position that counts and the one after the last."""
     packed: bool = False
-    """Short documents share a context (`reading.pack`)."""
+    """Short documents share a context (`contexts.pack`)."""
     dtype: str = "float32"
     """Of the model."""
     sae_dtype: str = "float32"

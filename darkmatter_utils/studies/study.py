@@ -149,7 +149,7 @@ class Study:
                 )
         elif not path.is_file():
             raise BadInput(
-                (f"no study file at {path}; give a name ({', '.join(_every_name())}) or a .yaml file")
+                f"no study file at {path}; give a name ({', '.join(_every_name())}) or a .yaml file"
             )
         return cls.of(yaml_files.read(path), base=path.parent)
 

@@ -9,7 +9,7 @@ import torch
 from sae_lens import SAE
 from safetensors.torch import load_file, save_file
 
-from darkmatter_utils.adapters.sae_grid import nearness
+from darkmatter_utils.adapters.grid import nearness
 from darkmatter_utils.adapters.saes import load_sae, threshold_for
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.study import SaeEntry, Study

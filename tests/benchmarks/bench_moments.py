@@ -92,10 +92,8 @@ def main(threads=1, rounds=3):
             times[name].append(seconds(function, x, target))
     median = {name: statistics.median(values) for name, values in times.items()}
     print(
-        (
-            f"{TOKENS:,} x {D_MODEL} float32 rows, {D_MODEL} targets an SAE, {threads} threads, median of "
-            f"{rounds}"
-        )
+        f"{TOKENS:,} x {D_MODEL} float32 rows, {D_MODEL} targets an SAE, {threads} threads, median of "
+        f"{rounds}"
     )
     for name, value in median.items():
         print(f"  {name:34s} {value:6.2f} s")

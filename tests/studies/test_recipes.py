@@ -8,7 +8,8 @@ import yaml
 from published import gemma_scope
 
 from darkmatter_utils import measure
-from darkmatter_utils.adapters import dataset_texts, hub, sae_grid
+from darkmatter_utils.adapters import grid as sae_grid
+from darkmatter_utils.adapters import hub, texts
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import command as cli
 from darkmatter_utils.measurement import preparing
@@ -244,16 +245,14 @@ def test_documents_of_a_dataset(here):
     (here / "set" / "train.jsonl").write_text(
         "\n".join(json.dumps({"text": "w1 " * n}) for n in range(1, 40))
     )
-    texts = list(dataset_texts.stream(str(here / "set")))
-    assert sorted(map(len, texts)) == [3 * n for n in range(1, 40)] and texts != sorted(texts, key=len)
-    assert texts == list(dataset_texts.stream(str(here / "set")))
-    long = dataset_texts.documents(
+    found = list(texts.stream(str(here / "set")))
+    assert sorted(map(len, found)) == [3 * n for n in range(1, 40)] and found != sorted(found, key=len)
+    assert found == list(texts.stream(str(here / "set")))
+    long = texts.dataset_documents(
         str(here / "set"), count=5, long_enough=lambda text: len(text) > 60, about={}
     )
-    assert long == [text for text in texts if len(text) > 60][:5]
+    assert long == [text for text in found if len(text) > 60][:5]
     (here / "set" / "train.jsonl").unlink()
-    assert dataset_texts.documents(str(here / "set"), count=5, long_enough=len, about={}) == long
-    assert dataset_texts.is_dataset("monology/pile-uncopyrighted") and not dataset_texts.is_dataset(
-        "text.jsonl"
-    )
-    assert not dataset_texts.is_dataset("folder/text.jsonl") and not dataset_texts.is_dataset("embedded")
+    assert texts.dataset_documents(str(here / "set"), count=5, long_enough=len, about={}) == long
+    assert texts.is_dataset("monology/pile-uncopyrighted") and not texts.is_dataset("text.jsonl")
+    assert not texts.is_dataset("folder/text.jsonl") and not texts.is_dataset("embedded")

@@ -21,10 +21,8 @@ def read(folder: Path) -> Found:
     cfg, state = settings(folder / "cfg.json"), tensors(folder / "sae_weights.safetensors")
     if "d_in" not in cfg or "d_sae" not in cfg:
         raise Fault(
-            (
-                f"cfg.json lacks {', '.join(k for k in ('d_in', 'd_sae') if k not in cfg)}; is it of "
-                f"another program?"
-            )
+            f"cfg.json lacks {', '.join(k for k in ('d_in', 'd_sae') if k not in cfg)}; is it of "
+            f"another program?"
         )
     kind = cfg.get("architecture", "standard")
     try:

@@ -4,22 +4,14 @@ packed."""
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from ..base.errors import BadInput
-from ..base.places import DATA
-from .dataset_texts import documents as dataset_documents
-from .dataset_texts import is_dataset
-from .text import read_contexts
+from .texts import dataset_documents, is_dataset, texts
 
-SUFFIXES = (".txt", ".jsonl", ".parquet")
-EMBEDDED = "embedded"
-"""The name of the held-out text that is in the package."""
 DEFAULT_CONTEXT = 1024
 BETWEEN = "\n\n"
 """What stands between documents that share a context."""
@@ -64,36 +56,6 @@ def window(given: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def texts(source: str, *, limit: int) -> list[str]:
-    """The first documents of a .txt file (one document), .jsonl ("text" or strings), .parquet (column
-    "text"), a folder of such files, or ``embedded``.
-
-    Raises BadInput where there is no text, naming what can be read.
-    """
-    if source == EMBEDDED:
-        return _embedded(limit)
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    elif path.is_file() and path.suffix.lower() in SUFFIXES:
-        files = [path]
-    else:
-        what = "cannot be read" if path.is_file() else "is not there"
-        raise BadInput(
-            f"text {source} {what}; give a file or a folder of {', '.join(SUFFIXES)}, or {EMBEDDED}"
-        )
-    found: list[str] = []
-    for file in files:
-        if len(found) >= limit:
-            break
-        found += _documents(file, limit - len(found))
-    if not any(text.strip() for text in found):
-        raise BadInput(
-            f"text {source} has no documents; a folder must hold {', '.join(SUFFIXES)} files with text"
-        )
-    return [text for text in found if text.strip()]
-
-
 def read(
     source: str,
     model,
@@ -117,10 +79,8 @@ def read(
         raise BadInput(f"positions {start}:{stop} are empty; give FIRST:ONE-AFTER-LAST")
     if stop > model.context:
         raise BadInput(
-            (
-                f"positions end at {stop}, but {model.name} reads at most {model.context} tokens; end them "
-                f"earlier"
-            )
+            f"positions end at {stop}, but {model.name} reads at most {model.context} tokens; end them "
+            f"earlier"
         )
     opening = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
     start, room = max(start, len(opening)), stop - len(opening)  # <bos> itself never counts
@@ -199,83 +159,3 @@ def pack(documents: list[list[int]], room: int, between: list[int]) -> list[list
             rows.append([])
         rows[-1] = (rows[-1] + (between if rows[-1] else []) + ids)[:room]
     return rows
-
-
-def _documents(file: Path, limit: int) -> list[str]:
-    suffix = file.suffix.lower()
-    try:
-        if suffix == ".txt":
-            return [file.read_text("utf-8-sig")]
-        if suffix == ".parquet":
-            return _column(file, limit)
-        found: list[str] = []
-        with file.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if len(found) == limit:
-                    break
-                if line.strip():
-                    found.append(_entry(line, f"{file.name}, line {number},"))
-        return found
-    except BadInput:
-        raise
-    except (ValueError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-        needs = {".txt": "UTF-8 text", ".jsonl": "UTF-8 text"}.get(suffix, "a Parquet table")
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
-        raise BadInput(f"{file.name} cannot be read as {needs} ({why})") from None
-
-
-def _entry(line: str, where: str) -> str:
-    """The document of a line of JSON."""
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise BadInput(
-            f'{where} is not JSON ({error.msg}); a document is a line of JSON with "text"'
-        ) from None
-    if isinstance(entry, dict) and "text" not in entry:
-        raise BadInput(f'{where} has no "text"; it has {", ".join(map(str, entry)) or "nothing"}')
-    return _said(entry["text"] if isinstance(entry, dict) else entry, where)
-
-
-def _column(file: Path, limit: int) -> list[str]:
-    """The documents of a Parquet table."""
-    from pyarrow import parquet
-
-    table = parquet.ParquetFile(file)
-    if "text" not in table.schema_arrow.names:
-        raise BadInput(f'{file.name} has no column "text"; it has {", ".join(table.schema_arrow.names)}')
-    found: list[str] = []
-    for batch in table.iter_batches(batch_size=min(limit, 256), columns=["text"]):
-        found += [
-            _said(text, f"{file.name}, column text,")
-            for text in batch.column(0).to_pylist()
-            if text is not None
-        ]
-        if len(found) >= limit:
-            break
-    return found[:limit]
-
-
-def _said(text, where: str) -> str:
-    """``text``, if it is one that can be encoded."""
-    if not isinstance(text, str):
-        raise BadInput(f"{where} holds {type(text).__name__} where text should be")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise BadInput(f"{where} holds half of a character (a lone surrogate); it is damaged") from None
-    return text
-
-
-def _embedded(limit: int) -> list[str]:
-    from transformers import AutoTokenizer
-
-    contexts = read_contexts(DATA / "tiny", "score")
-    tokenizer = AutoTokenizer.from_pretrained(DATA / "tiny" / "model")
-    chosen = list(dict.fromkeys(contexts.document.tolist()))[:limit]
-    return [
-        tokenizer.decode(
-            contexts.tokens[contexts.document == d][:, 1:].ravel().tolist(), skip_special_tokens=True
-        )
-        for d in chosen
-    ]

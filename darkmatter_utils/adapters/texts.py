@@ -1,0 +1,244 @@
+"""Texts: token sets of a data folder; documents of files, of the package, or of a dataset on the hub.
+
+A dataset is streamed once and what was taken is kept, so that every later pass reads the same documents.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from ..base.cache import Kept, key_of
+from ..base.errors import BadInput, nearest
+from ..base.places import DATA
+
+SUFFIXES = (".txt", ".jsonl", ".parquet")
+EMBEDDED = "embedded"
+"""The name of the held-out text that is in the package."""
+SEED, BUFFER = 42, 10_000
+"""The paper's shuffle of a dataset: a buffer of so many documents, drawn from with this seed."""
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Token contexts of one length; a context is <bos> and tokens of one document."""
+
+    tokens: Int[np.ndarray, "context position"]
+    document: Int[np.ndarray, "context"]
+    names: tuple[str, ...]
+    """Name of each document, or nothing."""
+
+
+def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Contexts:
+    """The token set ``text`` of a data folder (tokens.npz: ``<text>_tokens``, ``<text>_document``,
+    ``<text>_names``).
+
+    ``limit`` keeps the first contexts only. Raises BadInput for an unknown set or arrays that do not fit
+    together.
+    """
+    path = folder / "tokens.npz"
+    if not path.is_file():
+        raise BadInput(f"{folder.name} has no tokens.npz, which holds the text as token ids")
+    try:
+        with np.load(path) as arrays:
+            sets = sorted(name.removesuffix("_tokens") for name in arrays.files if name.endswith("_tokens"))
+            if text not in sets:
+                raise BadInput(f"{folder.name} has no text '{text}'; {nearest(text, sets)}")
+            tokens, document = arrays[f"{text}_tokens"], arrays[f"{text}_document"]
+            names = tuple(map(str, arrays[f"{text}_names"])) if f"{text}_names" in arrays.files else ()
+    except BadInput:
+        raise
+    except Exception as error:  # a damaged zip raises many kinds
+        raise BadInput(
+            f"{folder.name}/tokens.npz cannot be read ({error}); restore it from the repository"
+        ) from None
+    if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or document.shape != tokens.shape[:1]:
+        raise BadInput(
+            f"{text}: tokens must be ints [context, position] and document ints [context], got "
+            f"{tokens.dtype} {list(tokens.shape)} and {list(document.shape)}"
+        )
+    if limit is not None:
+        tokens, document = tokens[:limit], document[:limit]
+    return Contexts(tokens, document.astype(np.int64), names)
+
+
+def texts(source: str, *, limit: int) -> list[str]:
+    """The first documents of a .txt file (one document), .jsonl ("text" or strings), .parquet (column
+    "text"), a folder of such files, or ``embedded``.
+
+    Raises BadInput where there is no text, naming what can be read.
+    """
+    if source == EMBEDDED:
+        return _embedded(limit)
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    elif path.is_file() and path.suffix.lower() in SUFFIXES:
+        files = [path]
+    else:
+        what = "cannot be read" if path.is_file() else "is not there"
+        raise BadInput(
+            f"text {source} {what}; give a file or a folder of {', '.join(SUFFIXES)}, or {EMBEDDED}"
+        )
+    found: list[str] = []
+    for file in files:
+        if len(found) >= limit:
+            break
+        found += _documents(file, limit - len(found))
+    if not any(text.strip() for text in found):
+        raise BadInput(
+            f"text {source} has no documents; a folder must hold {', '.join(SUFFIXES)} files with text"
+        )
+    return [text for text in found if text.strip()]
+
+
+def _documents(file: Path, limit: int) -> list[str]:
+    suffix = file.suffix.lower()
+    try:
+        if suffix == ".txt":
+            return [file.read_text("utf-8-sig")]
+        if suffix == ".parquet":
+            return _column(file, limit)
+        found: list[str] = []
+        with file.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                if len(found) == limit:
+                    break
+                if line.strip():
+                    found.append(_entry(line, f"{file.name}, line {number},"))
+        return found
+    except BadInput:
+        raise
+    except (ValueError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        needs = {".txt": "UTF-8 text", ".jsonl": "UTF-8 text"}.get(suffix, "a Parquet table")
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        raise BadInput(f"{file.name} cannot be read as {needs} ({why})") from None
+
+
+def _entry(line: str, where: str) -> str:
+    """The document of a line of JSON."""
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise BadInput(
+            f'{where} is not JSON ({error.msg}); a document is a line of JSON with "text"'
+        ) from None
+    if isinstance(entry, dict) and "text" not in entry:
+        raise BadInput(f'{where} has no "text"; it has {", ".join(map(str, entry)) or "nothing"}')
+    return _said(entry["text"] if isinstance(entry, dict) else entry, where)
+
+
+def _column(file: Path, limit: int) -> list[str]:
+    """The documents of a Parquet table."""
+    from pyarrow import parquet
+
+    table = parquet.ParquetFile(file)
+    if "text" not in table.schema_arrow.names:
+        raise BadInput(f'{file.name} has no column "text"; it has {", ".join(table.schema_arrow.names)}')
+    found: list[str] = []
+    for batch in table.iter_batches(batch_size=min(limit, 256), columns=["text"]):
+        found += [
+            _said(text, f"{file.name}, column text,")
+            for text in batch.column(0).to_pylist()
+            if text is not None
+        ]
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _said(text, where: str) -> str:
+    """``text``, if it is one that can be encoded."""
+    if not isinstance(text, str):
+        raise BadInput(f"{where} holds {type(text).__name__} where text should be")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{where} holds half of a character (a lone surrogate); it is damaged") from None
+    return text
+
+
+def _embedded(limit: int) -> list[str]:
+    from transformers import AutoTokenizer
+
+    contexts = read_contexts(DATA / "tiny", "score")
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "tiny" / "model")
+    chosen = list(dict.fromkeys(contexts.document.tolist()))[:limit]
+    return [
+        tokenizer.decode(
+            contexts.tokens[contexts.document == d][:, 1:].ravel().tolist(), skip_special_tokens=True
+        )
+        for d in chosen
+    ]
+
+
+def is_dataset(source: str) -> bool:
+    """Whether a text's name can only be a dataset's: owner/name[@REVISION], and nothing of that name is
+    here."""
+    return (
+        not Path(source).exists()
+        and bool(re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", source))
+        and not source.endswith((".txt", ".jsonl", ".parquet"))
+    )
+
+
+def dataset_documents(source: str, *, count: int, long_enough, about: dict) -> list[str]:
+    """The first ``count`` documents, after the shuffle, for which ``long_enough(text)``; ``about``: what it
+    depends on.
+
+    Kept in the cache. Raises BadInput for a dataset that cannot be had, has no column "text", or ends too
+    early.
+    """
+    kept = Kept("texts", key_of(source=source, count=count, seed=SEED, buffer=BUFFER, **about))
+    found = kept.read(lambda folder: json.loads((folder / "texts.json").read_text("utf-8")))
+    if found is None:
+        found = chosen(stream(source), count=count, long_enough=long_enough)
+        if len(found) < 2:
+            raise BadInput(
+                f"dataset {source} has {len(found)} document(s) that are long enough; end the "
+                f"positions earlier"
+            )
+        kept.write(lambda folder: (folder / "texts.json").write_text(json.dumps(found), "utf-8"))
+    return found
+
+
+def chosen(texts: Iterable[str], *, count: int, long_enough, look: int = 200) -> list[str]:
+    """The first ``count`` that are long enough; gives up after ``look`` times as many."""
+    found: list[str] = []
+    for seen, text in enumerate(texts):
+        if len(found) == count or seen == look * count:
+            break
+        if long_enough(text):
+            found.append(text)
+    return found
+
+
+def stream(source: str) -> Iterator[str]:
+    """A dataset's training texts in the paper's shuffled order, without downloading all of it."""
+    try:
+        import datasets
+    except ImportError:
+        raise BadInput(
+            f"text {source} is a dataset's name; to stream it: pip install datasets, or give a file"
+        ) from None
+    name, _, revision = source.partition("@")
+    try:
+        rows = datasets.load_dataset(name, split="train", streaming=True, revision=revision or None)
+        for row in rows.shuffle(seed=SEED, buffer_size=BUFFER):
+            if "text" not in row:
+                raise BadInput(f'dataset {source} has no column "text"; it has {", ".join(row)}')
+            yield row["text"]
+    except BadInput:
+        raise
+    except Exception as error:  # datasets, its file systems and the network raise many kinds
+        why = " ".join(str(error).split())[:160]
+        raise BadInput(
+            f"text {source} is no file here, and as a dataset it cannot be had "
+            f"({type(error).__name__}: {why})"
+        ) from None
