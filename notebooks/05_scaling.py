@@ -9,59 +9,55 @@
 # %% [markdown]
 # # Scaling and the floor
 #
-# A wider SAE has more latents to spend, at the same number of them active on a token (L0). What happens to the error? In
-# Fig. 1 of {cite:t}`engels2025` the total shrinks with the width $W$ towards a floor $c$, while its nonlinear part,
-# $\mathrm{FVU_{nonlinear}}$ (what LinearError does not repair, chapter 02), stays where it is.
+# A wider SAE has more latents to spend, at the same number of them active on a token (L0). What happens to
+# the error? In Fig. 1 of {cite:t}`engels2025` the total shrinks with the width $W$ towards a floor $c$, while
+# its nonlinear part, $\mathrm{FVU_{nonlinear}}$ (what LinearError does not repair, chapter 02), stays where
+# it is.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 beyond = 16  # how many times the largest width the extrapolation goes
 skip = 0  # how many of the narrowest widths the fit leaves out
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 import numpy as np
+import pandas as pd
 
-from darkmatter_utils import PowerLaw, measure
+from darkmatter_utils import PowerLaw, charts, measure, open_chapter
 from darkmatter_utils.base.words import percent, plain, span
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts.tables import Words
-from darkmatter_utils.claims.evidence import evidence
+from darkmatter_utils.charts import Folded, Table, Words
+from darkmatter_utils.claims import c04_flat, c05_floor
+from darkmatter_utils.claims.claim import PAPER
+from darkmatter_utils.experiments import scaling
 from darkmatter_utils.experiments.nulls import null_change
-from darkmatter_utils.claims.ledger import PAPER, claim, unfit
-from darkmatter_utils.claims.verdicts import judged
-from darkmatter_utils.measurement.scaling import fit_floor, left_out, per_doubling
-from darkmatter_utils.measurement.widths import one_l0, width_suite
-from darkmatter_utils.pages.common import (
-    estimates_table,
-    left_out_table,
-    opening,
-    rule_of,
-    steps_table,
-)
-from darkmatter_utils.pages.scaling_charts import (  # fmt: skip
-    flat_chart,
-    floor_chart,
-    l0_words,
-    last_third,
-    left_out_chart,
-    training_chart,
-    training_curves,
-)
+from darkmatter_utils.measurement.widths import ONE_L0, one_l0, suite_l0, suite_rows, width_suite
 
-# %% tags=["remove-input"]
+tenths = lambda share: percent(share, 1)
+three = lambda value: plain(value, 3)
+misses = lambda value: f"{value:+.1f}".replace("-", "−")
+
+# %% tags=["hide-input"]
 chapter = open_chapter(5, study, beyond=beyond, skip=skip)
 measurement = measure(chapter.study)
-verdicts = {number: judged(chapter, number, evidence(number, measurement, null=null_change(measurement) if number == 4 else None), unfit=unfit(chapter.study))
-            for number in (4, 5)}
-Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict in verdicts.items()))
+chapter.judge(c04_flat, scaling.flat(measurement, null_change(measurement)))
+chapter.judge(c05_floor, scaling.floor(measurement))
+chapter.opening(c04_flat, c05_floor)
 
-# %% mystnb={"figure": {"caption": "The error's share of the variance of x over the width of the SAE, at one L0. Points: the measured FVU; the line is the fitted curve with its band, dashed where it leaves the measured widths; the dotted line is the floor c with its interval. Areas under the points: red is nonlinear; green is what the floor holds above that (nothing, where the floor lies below the red); yellow is what lies above the floor, read as features that are absent from narrow SAEs. All intervals are 95% and carry documents and training seeds. See whether the curve has a floor at all, and whether the red area keeps its height. (Paper: Fig. 1.)", "name": "fig-scaling"}} tags=["remove-input"]
+# %% tags=["hide-input"]
+#| label: fig-scaling
+#| caption: The error's share of the variance of x over the SAE's width, at one L0. Points: measured FVU.
+#|   Line: the fitted curve with its band, dashed beyond the measured widths. Dotted: the floor c. Areas: red is
+#|   nonlinear, green what the floor holds above that, yellow what lies above the floor. Intervals are 95% and
+#|   carry documents and training seeds. (Paper: Fig. 1.)
 l0 = one_l0(measurement)
-total, nonlinear = (width_suite(measurement, metric, l0=l0) for metric in ("fvu", "fvu_nonlinear"))
+total, nonlinear = (width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))
 for width in total.widths[:skip]:
     total, nonlinear = total.without(width), nonlinear.without(width)
-fit = fit_floor(total)
-floor_chart(total, nonlinear, fit, beyond=beyond)
+fit = scaling.fit_floor(total)
+areas = charts.stacked_breakdown(scaling.breakdown(total, nonlinear, fit), height=340)
+curve = fit.curve(np.geomspace(total.widths[0], beyond * total.widths[-1], 60))
+law = charts.power_law(total.frame(), curve, floor=fit.c, y_title="share of the variance of x")
+charts.layered(areas, law)
 
 # %% [markdown]
 # ## The idea: a power law with a floor
@@ -73,119 +69,171 @@ floor_chart(total, nonlinear, fit, beyond=beyond)
 # \mathrm{FVU}(W) = c + a\,W^{-m}, \qquad a, c, m \ge 0
 # ```
 #
-# (In this chapter $c$ is the floor, not the intercept of the linear map.) It falls towards $c$ as $W$ grows; with $c = 0$ it falls to nothing. `PowerLaw` finds the three numbers by bounded
-# least squares, each width weighed by its standard error. `total` holds one FVU a width, the mean over training seeds.
+# (In this chapter $c$ is the floor, not the intercept of the linear map.) It falls towards $c$ as $W$ grows;
+# with $c = 0$ it falls to nothing. `PowerLaw` finds the three numbers by bounded least squares, each width
+# weighed by its standard error. `total` holds one FVU a width, the mean over training seeds.
 
 # %%
 errors = total.replicates.std(axis=0)
 enough = len(total.widths) > 2
-laws = [PowerLaw.fit(total.widths, total.values, sigma=errors, floor=floor)
-        for floor in (True, False) if enough]
+laws = [
+    PowerLaw.fit(total.widths, total.values, sigma=errors, floor=floor) for floor in (True, False) if enough
+]
 for law in laws:
     print(f"c = {law.c:.3f}   a = {law.a:.3f}   m = {law.m:.3f}")
 
-# %% tags=["remove-input"]
-against = laws[0].compare() if laws else None
-chapter.record("against c = 0", against and against._asdict())
-Words(against and f"Against a curve with c = 0, the fit with a floor has a likelihood ratio (twice the logarithm) of "
-      f"{against.likelihood_ratio:.1f}; were there no floor, one as large would have the probability "
-      f"{plain(against.p, 3) if against.p >= 0.001 else 'below 0.001'}." or "")
+# %% tags=["hide-input"]
+against = laws[0].compare() if laws else scaling.TOO_FEW
+chapter.record("against c = 0", against._asdict() if laws else None)
+Words.of(
+    against,
+    say=lambda found: (
+        f"Against a curve with c = 0, the fit with a floor has a likelihood ratio (twice the logarithm) of "
+        f"{found.likelihood_ratio:.1f} (p {f'= {three(found.p)}' if found.p >= 0.001 else '< 0.001'})."
+    ),
+)
 
 # %% [markdown]
 # ## How sure is the floor?
 #
-# The interval of a number that compares *trained* SAEs must carry two kinds of chance: other documents, and another seed of
-# the training. Every replicate below resamples the documents, the same draw for all SAEs, and shifts every width by a draw
-# of the difference between seeds, estimated where a width was trained from several seeds. Then the curve is fitted again.
+# The interval of a number that compares *trained* SAEs must carry two kinds of chance: other documents, and
+# another seed of the training. Every replicate below resamples the documents, the same draw for all SAEs, and
+# shifts every width by a draw of the difference between seeds, estimated where a width was trained from
+# several seeds. Then the curve is fitted again.
 
-# %% tags=["remove-input"]
-errors = [np.log(draws).std(axis=0) for suite in (total, nonlinear) for draws in (suite.documents_only, suite.replicates)]
-shares = [span(both, lambda value: percent(value, 1)) for both in (np.concatenate(errors[::2]), np.concatenate(errors[1::2]))]
-Words(f"Documents alone leave FVU and FVU_nonlinear a standard error of {shares[0]} of their size, over the widths; documents and "
-      f"seeds {shares[1]}.")
-
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.record("FVU", total.frame().to_dict("list"))
 chapter.record("FVU_nonlinear", nonlinear.frame().to_dict("list"))
-if fit is not None:
-    for name in ("c", "a", "m"):
-        chapter.record(name, getattr(fit, name))
-estimates_table({} if fit is None else {"floor c": fit.c, "scale a": fit.a, "exponent m": fit.m})
+for name in "cam" if fit else "":
+    chapter.record(name, getattr(fit, name))
+draws = {"documents_only": "Documents alone", "replicates": "documents and seeds"}
+errors = {
+    words: np.log(np.hstack([getattr(total, name), getattr(nonlinear, name)])).std(axis=0)
+    for name, words in draws.items()
+}
+leave = [f"{words} leave a standard error of {span(values, tenths)}" for words, values in errors.items()]
+Words(f"{'; '.join(leave)}, as a share of FVU or FVU_nonlinear, over the widths.")
+
+# %% tags=["hide-input"]
+numbers = {"floor c": fit.c, "scale a": fit.a, "exponent m": fit.m}
+Table(pd.DataFrame({"": list(numbers), "value": list(numbers.values())}) if fit else fit)
 
 # %% [markdown]
-# The paper fits the same curve to {glue:text}`paper widths`; its values of $c$, $a$ and $m$ are printed in its figure, which was not
-# available to us. Its claim is {glue:text}`paper`.
-
-# %% tags=["remove-input"]
-chapter.glue("paper", claim(5).paper)
-chapter.glue("paper widths", PAPER["widths"])
-chapter.glue("paper off", PAPER["off L0"])
-chapter.glue("one L0", str(l0_words(measurement)))
-
-# %% [markdown]
+# The paper fits the same curve to {glue:text}`paper widths`; its values of $c$, $a$ and $m$ are printed in
+# its figure, which was not available to us. Its claim is {glue:text}`paper`.
+#
 # ## Can it predict a width it has not seen?
 #
-# A curve with three free numbers follows a handful of points easily. The test is to leave out a width, fit the rest, and predict it. The
-# *miss* is the distance between prediction and measurement, in standard errors of that distance (over the replicates).
+# A curve with three free numbers follows a handful of points easily. The test is to leave out a width, fit
+# the rest, and predict it. The *miss* is the distance between prediction and measurement, in standard errors
+# of that distance (over the replicates).
 
-# %% mystnb={"figure": {"caption": "FVU at each width (points, with intervals) and what the curve fitted to the other widths says of it (diamonds). The first and the last width are extrapolations. See whether the diamonds lie on the intervals. (The paper has no such test.)", "name": "fig-left-out"}} tags=["remove-input"]
-missed = left_out(total)
-left_out_chart(total, missed)
+# %% tags=["hide-input"]
+#| label: fig-left-out
+#| caption: FVU at each width (points, with 95% intervals that carry documents and training seeds) and what
+#|   the curve fitted to the other widths says of it (diamonds). The first and the last width are extrapolations.
+#|   (The paper has no such test.)
+missed = scaling.left_out(total)
+label = [f"{width:,} latents" for width in total.widths]
+beside = total.frame().assign(label=label, reference=missed["predicted"]) if fit else fit
+charts.forest(beside, x_title="FVU", reference_title="predicted from the other widths")
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.record("left out", missed.to_dict("list"))
-left_out_table(missed)
+names = {"fvu": "FVU", "predicted": "predicted, with a floor", "miss": "missed by (SE)"}
+names |= {"predicted_c0": "predicted, c = 0", "miss_c0": "c = 0 missed by (SE)"}
+styles = {name: misses if "missed" in name else three for name in names.values()}
+Folded("Every width left out, with a floor and without", Table(missed.rename(columns=names), styles))
 
 # %% [markdown]
 # ## Is the nonlinear part flat?
 #
-# The paper draws a horizontal line at the mean. {numref}`fig-flat` asks by how much $\mathrm{FVU_{nonlinear}}$ changes with
-# each doubling of the width. "Flat" has to mean something: here, less than a stated share per doubling. An interval inside
-# that range shows flatness; a slope that is merely "not significant" would not.
+# The paper draws a horizontal line at the mean. {numref}`fig-flat` asks by how much
+# $\mathrm{FVU_{nonlinear}}$ changes with each doubling of the width. "Flat" has to mean something: here, less
+# than a stated share per doubling. An interval inside that range shows flatness; a slope that is merely "not
+# significant" would not.
 
-# %% mystnb={"figure": {"caption": "FVU (purple) and its nonlinear part (red) over width, with 95% intervals that carry documents and training seeds. The grey wedge holds every line through the middle of the nonlinear part that changes by less than the allowed share with each doubling. See whether the red line stays in the wedge. (Paper: Fig. 1, where the red line is drawn flat.)", "name": "fig-flat"}} tags=["remove-input"]
-flat_chart(measurement)
+# %% tags=["hide-input"]
+#| label: fig-flat
+#| caption: FVU (purple) and its nonlinear part (red) over width, with 95% intervals that carry documents and
+#|   training seeds. The grey wedge holds every line through the middle of the nonlinear part that changes by
+#|   less than the allowed share with each doubling. (Paper: Fig. 1, where the red line is drawn flat.)
+suites = {"SaeError": total, "NonlinearError": nonlinear}
+flat = scaling.wedge(nonlinear, c04_flat.THRESHOLDS.flat)
+over = pd.concat([suite.frame().assign(part=part) for part, suite in suites.items()])
+names = {"y_title": "share of the variance of x", "allowed_label": "less than the allowed share"}
+charts.lines(over, "width", "value", color="part", allowed=flat, **names)
 
-# %% tags=["remove-input"]
-changes = {"FVU": per_doubling(total), "FVU_nonlinear": per_doubling(nonlinear)}
-chapter.record("change per doubling", changes)
-steps_table(total, nonlinear)
+# %% tags=["hide-input"]
+both = {"FVU": total, "FVU_nonlinear": nonlinear}
+chapter.record("change per doubling", {name: scaling.per_doubling(suite) for name, suite in both.items()})
+changes = pd.DataFrame({name: pd.Series(scaling.changes(suite)) for name, suite in both.items()})
+changes = changes.rename_axis("change per doubling of the width").reset_index()
+Table(changes, dict.fromkeys(both, tenths))
 
 # %% [markdown]
 # ## What could fool us
 
-# %% tags=["remove-input"]
-Words("\n\n".join([rule_of(4), rule_of(5)]))
+# %% tags=["hide-input"]
+chapter.rules(c04_flat, c05_floor)
+
+# %% tags=["hide-input"]
+own, (low, high) = suite_rows(measurement)["l0"], suite_l0(measurement)
+said = f"The L0 of the suite's SAEs goes from {own.min():.1f} to {own.max():.1f} here, "
+if l0 is not None:
+    said += (
+        f"so every number of this chapter is read at L0 {low:.1f}: log FVU is taken as linear in log L0 "
+        "between the two SAEs of each width that lie around it."
+    )
+elif high > low * (1 + ONE_L0):
+    said += "and no L0 lies between two SAEs of every width, so nothing can be read at one L0."
+else:
+    said = f"Here the SAEs of the suite are at one L0 as they are: {low:.2f} to {high:.2f}."
+chapter.glue("one L0", said)
+
+# %% tags=["hide-input"]
+chapter.glue("paper", c05_floor.CLAIM.paper)
+chapter.glue("paper widths", PAPER["widths"])
+chapter.glue("paper off", PAPER["off L0"])
 
 # %% [markdown]
-# - **A flat line need not mean introduced error.** An SAE that introduces no error and only lacks features can leave a
-#   nonlinear part that is flat over a range of widths. Run this chapter with `-p study world`: its suite consists of such SAEs.
-# - **A slope is a summary.** The interval of the change per doubling takes the trend as a straight line of logarithms. A part
-#   that first rises and then falls can have a small slope: the table of single doublings shows what the slope hides.
-# - **A curve is a summary, too.** The interval of $c$ takes the curve as true. Where the left-out widths are missed by many
-#   standard errors, the curve is not quite the truth, and the interval of $c$ is too short.
-# - **Few widths.** A floor is an extrapolation: it lies beyond every width that was trained. Three numbers from a handful of
-#   widths leave it loose, and a curve that bends for another reason looks like one with a floor.
-# - **L0 drifts with width.** The paper picks, at every width, the SAE whose L0 comes nearest to a target; some of its widest miss
-#   it {glue:text}`paper off`. {glue:text}`one L0`
-# - **Training.** A wider SAE needs more training, and here all widths got the same number of tokens. One that is not trained to
-#   the end raises the right end of the curve, and with it the floor. {numref}`fig-training` shows how FVU fell while they were
-#   trained.
+# - **A flat line need not mean introduced error.** An SAE that introduces no error and only lacks features can
+#   leave a nonlinear part that is flat over a range of widths. Run this chapter with `-p study world`: its
+#   suite consists of such SAEs.
+# - **A slope is a summary.** The interval of the change per doubling takes the trend as a straight line of
+#   logarithms. A part that first rises and then falls can have a small slope: the table of single doublings
+#   shows what the slope hides.
+# - **A curve is a summary, too.** The interval of $c$ takes the curve as true. Where the left-out widths are
+#   missed by many standard errors, the curve is not quite the truth, and the interval of $c$ is too short.
+# - **Few widths.** A floor is an extrapolation: it lies beyond every width that was trained. Three numbers
+#   from a handful of widths leave it loose, and a curve that bends for another reason looks like one with a
+#   floor.
+# - **L0 drifts with width.** The paper picks, at every width, the SAE whose L0 comes nearest to a target; some
+#   of its widest miss it {glue:text}`paper off`. {glue:text}`one L0`
+# - **Training.** A wider SAE needs more training, and here all widths got the same number of tokens. One that
+#   is not trained to the end raises the right end of the curve, and with it the floor. {numref}`fig-training`
+#   shows how FVU fell while they were trained.
 
-# %% mystnb={"figure": {"caption": "FVU on held-out text while the SAEs of the suite were trained, one line a width (first seed). The learning rate falls towards the end, which flattens every line. See whether the wide SAEs are still falling where the training stops. (The paper uses SAEs that others trained.)", "name": "fig-training"}} tags=["remove-input"]
-curves = training_curves(measurement)
-training_chart(curves)
+# %% tags=["hide-input"]
+#| label: fig-training
+#| caption: FVU on held-out text while the SAEs of the suite were trained, one line a width (first seed). The
+#|   learning rate falls towards the end, which flattens every line. (The paper uses SAEs that others
+#|   trained.)
+curves = scaling.training_curves(measurement)
+names = {"x_title": "training tokens", "y_title": "FVU"}
+charts.lines(curves, "tokens", "fvu", color="latents", x_scale="linear", **names)
 
-# %% tags=["remove-input"]
-late = last_third(curves)
+# %% tags=["hide-input"]
+late = scaling.last_third(curves)
 chapter.record("late fall", late)
-None if curves.empty else Words(f"Over the last third of the training, the FVU of no width fell by more than {percent(late, 1)}.")
+told = "Over the last third of the training, the FVU of no width fell by more than"
+Words.of(late, say=lambda fall: f"{told} {tenths(fall)}.")
 
 # %% [markdown]
 # ## Exercise
 #
-# Run this chapter with `skip` 1: the fit leaves out the narrowest width. A floor that is real should stay where it is. Does
-# it? Then fit the nonlinear part: replace `total` by `nonlinear` in the visible cell.
+# Run this chapter with `skip` 1: the fit leaves out the narrowest width. A floor that is real should stay
+# where it is. Does it? Then fit the nonlinear part: replace `total` by `nonlinear` in the visible cell.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

@@ -31,7 +31,7 @@ from darkmatter_utils.claims.verdicts import judged
 from darkmatter_utils.experiments.ablation import ablated, over_ablation, table_one
 from darkmatter_utils.experiments.known_parts import cases, readings, world_of, worlds
 from darkmatter_utils.experiments.nulls import flat_ranges, matched, null_change
-from darkmatter_utils.measurement.scaling import per_doubling
+from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement.widths import WIDTHS, width_suite
 from darkmatter_utils.pages.common import opening, rule_of
 from darkmatter_utils.worlds.landing import land

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from .curves import by_position, lines, power_law, stacked_breakdown
 from .gallery import Gallery
-from .rows import beside, forest, heat, panels, scatter
+from .rows import beside, forest, heat, layered, panels, scatter
 from .strip import context_strip
 from .tables import Folded, Html, Table, Words, estimates
 from .theme import HEIGHT, PARTS, RAMP, SEQUENCE, WIDTH, palette, theme, use
@@ -39,6 +39,7 @@ __all__ = [
     "forest",
     "heat",
     "html",
+    "layered",
     "lines",
     "palette",
     "panels",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from ..base.values import Estimate
 from .theme import (
     HEIGHT,
     MUTED,
@@ -45,6 +46,8 @@ def lines(
     reference_label="",
     band=None,
     broad=None,
+    allowed=None,
+    allowed_label="",
     width=WIDTH,
     height=HEIGHT,
 ):
@@ -55,7 +58,8 @@ def lines(
     them. x_scale: "linear", "log2" or "log10"; by default log2 for columns called width, l0 or d_sae. band:
     shade the interval (default when a line has more than 30 points) instead of drawing bars. reference: a y
     value to compare with, named by reference_label. broad: a column of flags; where it is true the line lies
-    on a broad one.
+    on a broad one. allowed: what a rule allows, shaded behind the lines and named by allowed_label: (low,
+    high), or a frame of column x, low and high.
     """
     low, high = (
         given or if_there(frame, f"{y}_{edge}") or if_there(frame, edge)
@@ -67,7 +71,7 @@ def lines(
     up = y_axis(y_title or str(y), y_domain)
     base = alt.Chart(data).encode(x=along, tooltip=tips(data, x=x_title or x, y=y_title or y, color=color))
     base = base.encode(color=colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"]))
-    layers = []
+    layers = [] if allowed is None else [_allowed(allowed, allowed_label, x, along)]
     if low is not None:
         shaded = many if band is None else band
         mark = base.mark_area(opacity=0.18, strokeWidth=0) if shaded else base.mark_rule(opacity=0.75)
@@ -81,6 +85,16 @@ def lines(
     if reference is not None:
         layers += _reference(reference, reference_label)
     return finish(alt.layer(*layers), title, width, height)
+
+
+def _allowed(allowed, label: str, x: str, along: alt.X) -> alt.Chart:
+    shade = {"color": "#94a3b8", "opacity": 0.2}
+    if isinstance(allowed, tuple):
+        data = pd.DataFrame({"low": [allowed[0]], "high": [allowed[1]], "what": [label]})
+        return alt.Chart(data).mark_rect(**shade).encode(y="low:Q", y2="high:Q", tooltip=tip("what", "range"))
+    data = columns(allowed, x=x, low="low", high="high").assign(what=label)
+    base = alt.Chart(data).mark_area(**shade, strokeWidth=0)
+    return base.encode(x=along, y="low:Q", y2="high:Q", tooltip=tip("what", "range"))
 
 
 def _reference(value, label) -> list[alt.Chart]:
@@ -182,12 +196,10 @@ def power_law(
     curve,
     *,
     x="width",
-    y="fvu",
+    y="value",
     low="low",
     high="high",
     floor=None,
-    floor_low=None,
-    floor_high=None,
     series=None,
     title="",
     x_title=WIDTH_TITLE,
@@ -200,8 +212,8 @@ def power_law(
     widths.
 
     points, curve: frames with columns x, y and, if there, low and high; the curve on a denser grid of x that
-    may go beyond the points. floor: the asymptote c, drawn with its interval. series: a column of both frames
-    that names what is fitted (a part of x, for its colour).
+    may go beyond the points. floor: the asymptote c, an `Estimate`, drawn with its interval. series: a column
+    of both frames that names what is fitted (a part of x, for its colour).
     """
     measured = columns(points, x=x, y=y, low=if_there(points, low), high=if_there(points, high), color=series)
     fitted = columns(curve, x=x, y=y, low=if_there(curve, low), high=if_there(curve, high), color=series)
@@ -216,7 +228,7 @@ def power_law(
         "color": shade,
         "tooltip": tips(fitted, x=x_title, y=f"fitted {y_title}", color=series),
     }
-    layers = _floor(floor, floor_low, floor_high, up, edge) if floor is not None else []
+    layers = _floor(floor, up, edge) if floor is not None else []
     if "low" in fitted:
         layers.append(
             alt.Chart(fitted).mark_area(opacity=0.16, strokeWidth=0).encode(**line, y=edge, y2="high")
@@ -235,14 +247,12 @@ def power_law(
     return finish(alt.layer(*layers), title, width, height)
 
 
-def _floor(value, low, high, up, edge) -> list[alt.Chart]:
-    frame = pd.DataFrame({"y": [value], "low": [low], "high": [high], "what": ["the floor c of the fit"]})
+def _floor(c: Estimate, up, edge) -> list[alt.Chart]:
+    frame = pd.DataFrame(
+        {"y": [c.value], "low": [c.low], "high": [c.high], "what": ["the floor c of the fit"]}
+    )
     base = alt.Chart(frame).encode(
         tooltip=[tip("what", "line"), tip("y", "c"), tip("low", "low"), tip("high", "high")]
     )
-    rule = base.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(y=up)
-    return (
-        [base.mark_rect(color=MUTED, opacity=0.12).encode(y=edge, y2="high"), rule]
-        if low is not None
-        else [rule]
-    )
+    area = base.mark_rect(color=MUTED, opacity=0.12).encode(y=edge, y2="high")
+    return [area, base.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(y=up)]

@@ -6,6 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from ..base.values import Absent
 from .theme import (
     INK,
     MUTED,
@@ -175,3 +176,10 @@ def panels(frame, by, build, *names, columns=2, shared=("color",), width=300, he
         for name, rows in frame.groupby(by, sort=False)
     ]
     return beside(*made, columns=columns, shared=shared)
+
+
+def layered(*charts):
+    """One chart over another in the same axes, each with its own colours; what is absent is left out."""
+    return alt.layer(*(one for one in charts if not isinstance(one, Absent))).resolve_scale(
+        color="independent"
+    )

@@ -7,20 +7,15 @@ import numpy as np
 import pandas as pd
 
 from ..decomposition import shares
-from ..measurement.scaling import fit_floor, left_out, per_doubling, steps
-from ..measurement.widths import WIDTHS, one_l0, suite_l0, suite_rows, width_suite
+from ..measurement.widths import suite_rows, width_suite
 from . import questions, rules
 from .ledger import unfit
 from .rules import Verdict
 
 
-def evidence(number: int, measurement, *, null=None) -> dict:
-    """What `claims.judge(number, ...)` takes for claims 1, 4 and 5; empty for the others, whose chapters
-    gather it."""
-    gather = {1: _half_linear, 5: _floor}.get(number)
-    if number == 4:
-        return _constant(measurement, null)
-    return gather(measurement) if gather else {}
+def evidence(number: int, measurement) -> dict:
+    """What `claims.judge(number, ...)` takes for claim 1; empty for the others, whose chapters gather it."""
+    return _half_linear(measurement) if number == 1 else {}
 
 
 def by_width(measurement, frame, column: str) -> dict[int, float]:
@@ -45,35 +40,6 @@ def _half_linear(measurement) -> dict:
 def rescaled(measurement) -> pd.DataFrame:
     """The linear shares of every SAE, with shrinkage undone: `shares.rescaled`."""
     return shares.rescaled(measurement.linear_shares.merge(measurement.saes[["id", "fvu"]], on="id"))
-
-
-def _constant(measurement, null) -> dict:
-    suite = width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement))
-    each, whole = steps(suite)
-    return {
-        "change": per_doubling(suite),
-        "whole": whole,
-        "steps": [step.value for step in each.values()],
-        "widths": len(suite.widths),
-        "l0": suite_l0(measurement),
-        "null": null,
-    }
-
-
-def _floor(measurement) -> dict:
-    suite = width_suite(measurement, "fvu", l0=one_l0(measurement))
-    numbers = {
-        "fall": per_doubling(suite),
-        "c": None,
-        "misses": {},
-        "widths": len(suite.widths),
-        "l0": suite_l0(measurement),
-        "widest": float(suite.values[-1]) if len(suite.widths) else np.nan,
-    }
-    if len(suite.widths) >= WIDTHS:
-        numbers["c"] = fit_floor(suite).c
-        numbers["misses"] = dict(zip(*left_out(suite)[["width", "miss"]].to_numpy().T, strict=True))
-    return numbers
 
 
 def setting(measurement) -> Verdict:

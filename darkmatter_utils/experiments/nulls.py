@@ -21,7 +21,6 @@ import pandas as pd
 from ..base.cache import kept
 from ..base.values import Absent, Estimate
 from ..claims.rules import FLAT
-from ..measurement.scaling import per_doubling
 from ..measurement.widths import WIDTHS as ENOUGH
 from ..measurement.widths import one_l0, suite_rows, width_suite
 from ..stats.intervals import over_draws
@@ -29,6 +28,7 @@ from ..worlds.landing import land
 from ..worlds.oracle_saes import OracleSae
 from ..worlds.world import World
 from ..worlds.world_batch import tokens_of
+from .scaling import per_doubling
 
 D_MODEL = 64
 WIDTHS = tuple(2**k for k in range(4, 13))

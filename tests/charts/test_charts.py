@@ -13,7 +13,7 @@ import pytest
 
 from darkmatter_utils import charts
 from darkmatter_utils.base.places import STATIC
-from darkmatter_utils.base.values import Absent
+from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.base.words import percent
 from darkmatter_utils.charts import vegalite
 from darkmatter_utils.charts.theme import FONT, MONO
@@ -59,7 +59,7 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
         "breakdown": charts.stacked_breakdown(shares, title="breakdown"),
         "heat": charts.heat(grid, "width", "l0", "r2", title="heat"),
         "power_law": charts.power_law(
-            frame().query("part == 'SaeError'"), curve, floor=0.1, floor_low=0.0, floor_high=0.2
+            frame().query("part == 'SaeError'"), curve, y="fvu", floor=Estimate(0.1, 0.0, 0.2)
         ),
         "forest": charts.forest(claims.assign(reference=[0.9, np.nan]), x_title="R²"),
         "scatter": charts.scatter(frame(), "low", "high", color="part", label="width", identity=True),

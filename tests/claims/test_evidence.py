@@ -8,11 +8,12 @@ from darkmatter_utils import measure
 from darkmatter_utils.charts.tables import Folded, Html, Table, Words
 from darkmatter_utils.claims import evidence, rules
 from darkmatter_utils.claims.ledger import LEDGER, judge, unfit
+from darkmatter_utils.experiments.scaling import TOO_FEW, training_curves
+from darkmatter_utils.experiments.scaling import breakdown as breakdown_with_floor
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import width_suite
 from darkmatter_utils.pages import common as pages
 from darkmatter_utils.pages import figures
-from darkmatter_utils.pages.scaling_charts import breakdown_with_floor, training_curves
 from darkmatter_utils.stats.metrics import fvu
 from darkmatter_utils.studies.saes import sample
 
@@ -43,7 +44,7 @@ def test_the_breakdown_adds_up_and_is_the_measured_one(nano):
         shares["NonlinearError"], nano.saes["fvu_nonlinear"]
     )
     suites = [width_suite(nano, metric) for metric in ("fvu", "fvu_nonlinear")]
-    parts = breakdown_with_floor(*suites, None).groupby("width")["share"].sum()
+    parts = breakdown_with_floor(*suites, TOO_FEW).groupby("width")["share"].sum()
     assert np.allclose(parts, nano.saes["fvu"])
 
 
@@ -95,7 +96,7 @@ def test_the_evidence_for_half_linear_is_the_table(nano):
 
 def test_a_study_without_a_grid_says_so(nano):
     assert isinstance(figures.by_l0(nano, "r2_per_dim", "R²"), Words)
-    assert training_curves(nano).empty
+    assert not training_curves(nano)
 
 
 def test_tables_escape_text_keep_markup_and_never_show_minus_zero():
