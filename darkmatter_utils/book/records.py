@@ -122,12 +122,6 @@ class Chapter:
         self.record(key, estimate)
         self._say(key, said(estimate, fmt))
 
-    def figure(self, key: str, chart) -> None:
-        """Glue a chart without showing it here; prose places it with ``{glue:figure}``."""
-        from myst_nb import glue
-
-        glue(key, chart, display=False)
-
     def sentence(self, key: str, markdown: str) -> None:
         """Record a sentence that depends on the results; prose places it with ``{glue:md}`` and ``:format:
         myst``."""

@@ -78,6 +78,10 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--all", action="store_true", help="run every chapter, stale or not")
     _command(commands, "render", _render, "build the pages from the chapters as they were last run")
     _command(commands, "status", _status, "say which chapters are stale, and why")
+    where = _command(
+        commands, "where", _places, "where a figure's cell, its numbers and its rule are", study=False
+    )
+    where.add_argument("figure", help="its name, as prose refers to it: fig-flat")
     _command(commands, "publish", _publish, "make the last build the published edition, in book/")
     train = _command(
         commands,
@@ -170,6 +174,15 @@ def _status(options) -> None:
         state = "fresh" if not why else "fresh, run elsewhere" if why == elsewhere else "stale"
         table.add_row(chapter.name, state, why, f"{stamped['seconds']:.0f} s" if stamped else "")
     _console().print(table)
+
+
+def _places(options) -> None:
+    from ..book.where import where
+
+    places = where(_project(), options.figure)
+    columns = [max(len(place[i]) for place in places) for i in (0, 1)]
+    for what, file, name in places:
+        _say(f"{what:<{columns[0]}}  {file:<{columns[1]}}  {name}".rstrip())
 
 
 def _train(options) -> None:
