@@ -24,6 +24,8 @@ from .theme import (
     y_axis,
 )
 
+DASHES = [[1, 0], [6, 4], [2, 3], [8, 3, 2, 3]]
+"""How the lines of one colour are told apart, first to last."""
 MANY = 30
 """Points of one line above which intervals are a band and points are not drawn."""
 
@@ -37,6 +39,7 @@ def lines(
     low=None,
     high=None,
     color=None,
+    dash=None,
     title="",
     x_title=None,
     y_title=None,
@@ -52,7 +55,7 @@ def lines(
     height=HEIGHT,
 ):
     """Lines through points with 95% intervals, one line per value of ``color`` (parts of x keep their
-    colours).
+    colours) and of ``dash`` (the first is solid).
 
     low, high: columns of the interval; by default y_low and y_high, or low and high, where the frame has
     them. x_scale: "linear", "log2" or "log10"; by default log2 for columns called width, l0 or d_sae. band:
@@ -65,12 +68,18 @@ def lines(
         given or if_there(frame, f"{y}_{edge}") or if_there(frame, edge)
         for given, edge in ((low, "low"), (high, "high"))
     )
-    data = columns(frame, x=x, y=y, low=low, high=high, color=color, broad=broad)
-    many = (data.groupby("color").size().max() if color is not None else len(data)) > MANY
+    data = columns(frame, x=x, y=y, low=low, high=high, color=color, dash=dash, broad=broad)
+    series = [name for name in ("color", "dash") if name in data]
+    many = (data.groupby(series).size().max() if series else len(data)) > MANY
     along = x_axis(data, x, x_title, x_scale)
     up = y_axis(y_title or str(y), y_domain)
     base = alt.Chart(data).encode(x=along, tooltip=tips(data, x=x_title or x, y=y_title or y, color=color))
     base = base.encode(color=colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"]))
+    if dash is not None:
+        kinds = list(dict.fromkeys(data["dash"]))
+        scale = alt.Scale(domain=kinds, range=(DASHES * len(kinds))[: len(kinds)])
+        shown = alt.Legend(columns=1, symbolType="stroke", symbolStrokeWidth=2, symbolSize=300)
+        base = base.encode(strokeDash=alt.StrokeDash("dash:N", title=None, scale=scale, legend=shown))
     layers = [] if allowed is None else [_allowed(allowed, allowed_label, x, along)]
     if low is not None:
         shaded = many if band is None else band

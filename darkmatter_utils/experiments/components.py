@@ -24,6 +24,8 @@ PARTS = ("x", *ERRORS)
 NOISE = {f"noise like {part}": part for part in ("LinearError", "NonlinearError")}
 """Gaussian targets, and the part whose mean and covariance each has."""
 TARGETS = (*PARTS, *NOISE)
+OWN, MATCHED, SHUFFLED = "its own SAE", "a dictionary of matched noise", "its own SAE, windows shuffled"
+"""Whose latents read a target: `by` in the tables."""
 TRAINING_NOISE, SCORED_NOISE = 1, 2
 """Seeds of the noise that is trained on and of the noise that is scored."""
 

@@ -6,7 +6,6 @@ trained at.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,19 +16,32 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..adapters.saes import Active, Sae, load_sae
-from ..measurement.measure import Measurement
-from ..measurement.results import Tables, kept
+from ..base import cache
+from ..base.values import Absent
+from ..measurement.measure import Measurement, files_of
 from ..stats.documents import sum_by
 from ..stats.fits import leave_out, moments_by_fold
 from ..studies.study import SaeEntry, Study
-from .components import NOISE, SCORED_NOISE, TARGETS, Rows, base_sae, entries, rows
+from .components import (
+    MATCHED,
+    NOISE,
+    OWN,
+    SCORED_NOISE,
+    SHUFFLED,
+    SUITE,
+    TARGETS,
+    Rows,
+    base_sae,
+    entries,
+    rows,
+)
+from .gaps import COMPONENTS, joined
 from .interp import DECILES, Explainer, Task, Windows, accuracies, activations, cut, shuffled, tasks
 from .lexical import Lexical
 
-OWN, MATCHED, SHUFFLED = "its own SAE", "a dictionary of matched noise", "its own SAE, windows shuffled"
-"""Whose latents read a target: `by` in the tables."""
 PICKS = {"the best": 0.0, "at three quarters": 0.25, "in the middle": 0.5, "at one quarter": 0.75}
 """Latents that the gallery shows: by their place in the order of accuracy, best first."""
+GALLERY = "reads by place latent accuracy explanation window text strength".split()
 GALLERY_WINDOWS = 4
 CHUNK = 1 << 14
 """Rows of which something of their size is made at a time."""
@@ -50,27 +62,39 @@ class Reading:
 
 def features(
     measurement: Measurement, *, latents: int | None = None, explainer: Explainer | None = None
-) -> Tables:
-    """Tables about every component SAE of a study: ``documents``, ``targets``, ``latents`` and ``gallery``.
+) -> dict[str, pd.DataFrame] | Absent:
+    """The tables of `parts_read` about every component SAE of a study, if it has any.
 
-    ``latents``: how many of each SAE are explained and scored, drawn at random; None: all. ``explainer``: by
-    default the lexical one, and the tables are kept by content; of another explainer they are made anew (its
-    answers are kept on disk). {} for a study without component SAEs. Cost: a pass of the model, and of every
-    SAE; 4 parts in memory.
+    ``explainer``: by default the lexical one, and the tables are kept by content; of another explainer they
+    are made anew (its answers are kept on disk).
     """
-    if not entries(measurement.study):
-        return {}
+    study = measurement.study
+    if not entries(study):
+        what = "is simulated" if study.model is None else "has no suite named components"
+        return Absent(f"This study {what}: none of its SAEs was trained on a part of the error.")
     if explainer is not None:
-        return compute(measurement, latents=latents, explainer=explainer)
-    study = measurement.study.at(suite="components")
-    settings = dict(latents=latents, maps=measurement.folder.name, base=base_sae(study))
-    return kept("features", study, ["features"], lambda: compute(measurement, latents=latents), **settings)
+        return parts_read.anew(measurement, latents=latents, explainer=explainer)
+    trained = cache.key_of(base=base_sae(study), files=files_of(study.at(suite=SUITE)))
+    return parts_read(measurement, latents=latents, trained=trained)
 
 
-def compute(
-    measurement: Measurement, *, latents: int | None = None, explainer: Explainer | None = None
-) -> Tables:
-    """The tables of `features`, made now."""
+@cache.kept
+def parts_read(
+    measurement: Measurement,
+    *,
+    latents: int | None = None,
+    trained: str = "",
+    explainer: Explainer | None = None,
+) -> dict[str, pd.DataFrame]:
+    """What component SAEs find in each part of x.
+
+    ``documents``: squared error of every reading in each document. ``targets``: variance, effective rank and
+    L0 of each target. ``latents``: accuracy of each scored latent by decile. ``reach``: the share of latents
+    whose mean accuracy reaches each value. ``gallery``: tokens of the windows of a few latents. And the
+    numbers of `gaps.joined`. ``latents``: how many of each SAE are explained and scored, drawn at random;
+    None: all. ``trained``: what the SAEs follow from. Cost: a pass of the model, and of every SAE; 4 parts in
+    memory.
+    """
     study = measurement.study
     found = rows(measurement, base_sae(study))
     windows = cut(found.context, found.document, found.token)
@@ -94,13 +118,28 @@ def compute(
             table, gallery = scores(reading, wanted, made, explainer, measurement.decode)
             scored.append(table)
             shown += gallery
-    about = [spectrum(name, z) for name, z in targets.items()]
+    documents, scored = (pd.concat(tables, ignore_index=True) for tables in (documents, scored))
+    own = documents[documents["by"] == OWN].groupby("reads")[["l0", "tokens"]].sum()
+    about = pd.DataFrame([spectrum(name, z) for name, z in targets.items()])
     return {
-        "documents": pd.concat(documents, ignore_index=True),
-        "targets": pd.DataFrame(about),
-        "latents": pd.concat(scored, ignore_index=True),
-        "gallery": pd.DataFrame(shown),
-    }
+        "documents": documents,
+        "targets": about.assign(l0=about["reads"].map(own["l0"] / own["tokens"])),
+        "latents": scored,
+        "reach": reach(scored),
+        "gallery": pd.DataFrame(shown, columns=GALLERY),
+    } | joined(documents, scored)
+
+
+def reach(latents: pd.DataFrame) -> pd.DataFrame:
+    """How the accuracy of latents is distributed: reads, by, accuracy, and the share of latents that reach
+    it."""
+    mean = latents[[f"d{d}" for d in range(1, DECILES + 1)]].mean(axis=1)
+    rows = [
+        {"reads": reads, "by": by, "accuracy": a, "share": float((some >= a).mean())}
+        for (by, reads), some in mean.dropna().groupby([latents["by"], latents["reads"]], sort=False)
+        for a in np.linspace(0.4, 1, 61).round(2)
+    ]
+    return pd.DataFrame(rows)
 
 
 def numbers_of_a_code(study: Study) -> list[int]:
@@ -171,7 +210,7 @@ def principal(found: Rows, name: str, z: Tensor, folds: np.ndarray, counts: list
 
 def components(k: int) -> str:
     """How the tables name a reading by principal components."""
-    return f"{k} principal components"
+    return f"{k} {COMPONENTS}"
 
 
 def by_document(found: Rows, z: Tensor, residual: np.ndarray) -> pd.DataFrame:
@@ -227,23 +266,21 @@ def scores(
         order = np.array(usable)[np.argsort(-mean, kind="stable")]
         for place, share in PICKS.items():
             i = order[min(int(share * len(order)), len(order) - 1)]
-            gallery += [
-                _shown(
-                    reading, place, latents[i], judged[i].explanation, np.mean(values[i]), made[i], w, decode
-                )
-                for w in range(min(GALLERY_WINDOWS, len(made[i].shown)))
-            ]
+            about = (place, latents[i], judged[i].explanation, np.mean(values[i]), made[i])
+            for w in range(min(GALLERY_WINDOWS, len(made[i].shown))):
+                gallery += _shown(reading, *about, w, decode)
     return table, gallery
 
 
-def _shown(reading, place, latent, explanation, accuracy, task: Task, w: int, decode) -> dict:
-    return dict(
+def _shown(reading, place, latent, explanation, accuracy, task: Task, w: int, decode) -> list[dict]:
+    about = dict(
         reads=reading.reads,
         by=reading.by,
         place=place,
         latent=int(latent),
         accuracy=float(accuracy),
         explanation=explanation,
-        text=json.dumps(decode(task.shown[w].tolist())),
-        strength=json.dumps([round(float(s), 3) for s in task.strength[w]]),
+        window=w,
     )
+    tokens = zip(decode(task.shown[w].tolist()), task.strength[w], strict=True)
+    return [about | {"text": text, "strength": round(float(strength), 3)} for text, strength in tokens]

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate
-from ..measurement.results import Tables
 from ..stats.intervals import join, multinomial_weights, percentile
-from .components import NOISE, PARTS
-from .features import MATCHED, OWN
+from .components import MATCHED, NOISE, OWN, PARTS, SHUFFLED
 
 REPLICATES = 2000
+COMPONENTS = "principal components"
+"""How a reading by principal components is named, after their number."""
 PAIR = ("LinearError", "NonlinearError")
 """The two parts that claim 7 compares."""
 
@@ -93,25 +93,52 @@ def detection(latents: pd.DataFrame, by: str, *, deciles=range(1, 11), seed: int
     return by_target(values, replicates, seed=own_seed(seed, by, "seeds")) if values else {}
 
 
-def evidence(tables: Tables) -> dict:
-    """The numbers that the rule of claim 7 takes; ``seeds`` alone, 0, where there are no component SAEs."""
-    if not tables:
-        return {"seeds": 0}
+def joined(documents: pd.DataFrame, latents: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Every number of the readings, joined over seeds.
+
+    ``numbers``: quantity ("FVU", "accuracy", and of one decile "accuracy 1"...), by, reads, value, low, high.
+    ``seeds``: quantity, by, reads and the value of each seed. ``gaps``: gap, value, low, high, of
+    NonlinearError's FVU minus LinearError's and of LinearError's accuracy minus NonlinearError's ("FVU",
+    "accuracy"), the same of their noises or dictionaries taken off ("... excess"), and of a part's noise
+    minus the part ("FVU below noise, ..."); an accuracy that a part lacks is left out.
+    """
+    every = [*PARTS, *NOISE]
+    by_components = {b: every for b in documents["by"].unique() if b.endswith(COMPONENTS)}
+    own, noise = (fvus(documents, OWN, kind) for kind in (PARTS, NOISE))
+    found = {("FVU", OWN): own | noise, ("FVU", MATCHED): fvus(documents, MATCHED, PARTS)}
+    found |= {("FVU", by): fvus(documents, by, targets) for by, targets in by_components.items()}
+    for by in (OWN, MATCHED, SHUFFLED):
+        found["accuracy", by] = detection(latents, by)
+        found |= {(f"accuracy {d}", by): detection(latents, by, deciles=[d]) for d in range(1, 11)}
+    name = lambda key, reads: {"quantity": key[0], "by": key[1], "reads": reads}
+    all_of = [(name(key, reads), number) for key, some in found.items() for reads, number in some.items()]
+    gaps = {f"FVU below noise, {part}": noise[like] - own[part] for like, part in NOISE.items()}
     linear, nonlinear = PAIR
-    own, noise = (fvus(tables["documents"], OWN, kind) for kind in (PARTS, NOISE))
-    gap = own[nonlinear] - own[linear]
-    noise_gap = noise[f"noise like {nonlinear}"] - noise[f"noise like {linear}"]
-    found, control = (detection(tables["latents"], by) for by in (OWN, MATCHED))
-    numbers = {
-        "fvu_gap": gap.estimate,
-        "fvu_excess": (gap - noise_gap).estimate,
-        "fvu": {part: own[part].value for part in PAIR},
-        "seeds": min(len(j.seeds) for j in own.values()),
+    gaps["FVU"] = own[nonlinear] - own[linear]
+    gaps["FVU excess"] = gaps["FVU"] - (noise[f"noise like {nonlinear}"] - noise[f"noise like {linear}"])
+    accuracy, control = (found["accuracy", by] for by in (OWN, MATCHED))
+    if all(part in some for part in PAIR for some in (accuracy, control)):
+        gaps["accuracy"] = accuracy[linear] - accuracy[nonlinear]
+        gaps["accuracy excess"] = gaps["accuracy"] - (control[linear] - control[nonlinear])
+    return {
+        "numbers": pd.DataFrame([about | number.estimate.to_dict() for about, number in all_of]),
+        "seeds": pd.DataFrame([about | {"value": v} for about, number in all_of for v in number.seeds]),
+        "gaps": pd.DataFrame([{"gap": gap} | number.estimate.to_dict() for gap, number in gaps.items()]),
     }
-    if all(part in d for part in PAIR for d in (found, control)):
-        accuracy, control_gap = (d[linear] - d[nonlinear] for d in (found, control))
-        numbers |= {"accuracy_gap": accuracy.estimate, "accuracy_excess": (accuracy - control_gap).estimate}
-    return numbers
+
+
+def evidence(found) -> dict:
+    """The numbers that the rule of claim 7 takes; ``seeds`` alone, 0, where there are no component SAEs."""
+    if not found:
+        return {"seeds": 0}
+    own = found["numbers"].query("quantity == 'FVU' and by == @OWN").set_index("reads")["value"]
+    seeds = found["seeds"].query("quantity == 'FVU' and by == @OWN and reads in @PARTS")
+    gaps = found["gaps"].set_index("gap")
+    named = {"FVU": "fvu_gap", "FVU excess": "fvu_excess"}
+    named |= {"accuracy": "accuracy_gap", "accuracy excess": "accuracy_excess"}
+    numbers = {key: Estimate(*map(float, gaps.loc[gap])) for gap, key in named.items() if gap in gaps.index}
+    fvu = {part: float(own[part]) for part in PAIR}
+    return numbers | {"fvu": fvu, "seeds": int(seeds.groupby("reads").size().min())}
 
 
 def own_seed(seed: int, *names: str) -> list[int]:
