@@ -30,7 +30,7 @@ def paper_sums(x, reconstruction, *, document: np.ndarray, train=None, seed: int
     random `TRAIN_SHARE` of the tokens, drawn from `seed`). Raises BadInput for a `train` of another shape or
     type, one that fits on every row or on none, and for NaN or infinity.
     """
-    train = _train_rows(train, len(document), seed)
+    train = train_rows(train, len(document), seed)
     d_model = x.shape[1]
 
     def batches():
@@ -106,7 +106,8 @@ def paper_sums(x, reconstruction, *, document: np.ndarray, train=None, seed: int
     return tables, CrossFit([linear], linear), floors
 
 
-def _train_rows(train, tokens: int, seed: int) -> np.ndarray:
+def train_rows(train, tokens: int, seed: int) -> np.ndarray:
+    """Which tokens are fitted on, bools [token]: those given, or a random `TRAIN_SHARE` of them."""
     if train is None:
         rows = np.zeros(tokens, dtype=bool)
         rows[np.random.default_rng(seed).permutation(tokens)[: round(TRAIN_SHARE * tokens)]] = True

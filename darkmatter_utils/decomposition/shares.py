@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 import torch
 
 from ..stats.fits import LinearMap, leave_out, merged, residual_squares
 from ..stats.moments import Moments
-from .passes import FirstPass
 
 COMPONENTS = (1, 10)
 """Numbers of principal components of x that the error is predicted from."""
 
 
-def linear_shares(first: FirstPass, ids: list[str]) -> pd.DataFrame:
+def linear_shares(folds: Sequence[Moments], columns: Mapping[str, slice]) -> pd.DataFrame:
     """One row an SAE: ``mean``, the held-out R² ``gain``, ``pc1``, ``pc10``, ``full``, and ``best_factor``.
 
     ``mean``: n‖mean e‖² / Σ‖e‖², the share of the squared error that is one constant vector, which no R²
     counts. The others: 1 − Σ‖e − ê‖² / Σ‖e − mean e‖² with ê = c + g x (one scalar g), ê linear in the top k
     principal components of x, or in all of x; maps and components from the other folds. ``best_factor``: the
-    s for which s (Sae(x) − its mean) fits x best. Closed form from the sums: no data.
+    s for which s (Sae(x) − its mean) fits x best. Closed form from the sums: no data. folds: sums of x and of
+    all errors side by side; columns: those of each SAE's error.
     """
-    folds = first.moments["error"]
     others = leave_out(folds)
     predictors = (
         {"gain": _gain}
@@ -31,9 +32,9 @@ def linear_shares(first: FirstPass, ids: list[str]) -> pd.DataFrame:
     )
     bases = [torch.linalg.eigh(rest.xx)[1].flip(1) for rest in others]
     rows = []
-    for id in ids:
-        mine = [fold.targets(first.columns(id)) for fold in folds]
-        rest = [other.targets(first.columns(id)) for other in others]
+    for id, own in columns.items():
+        mine = [fold.targets(own) for fold in folds]
+        rest = [other.targets(own) for other in others]
         total = merged(mine)
         spread = float(total.yy.sum())
         constant = float(total.n * (total.y_mean**2).sum())

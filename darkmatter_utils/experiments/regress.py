@@ -19,7 +19,7 @@ from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..measurement.measure import Measurement
 from ..stats.documents import DocumentSums
-from ..stats.fits import CrossFit, cross_fit
+from ..stats.fits import CrossFit, cross_fit, merged
 from ..stats.intervals import bootstrap, multinomial_weights, totals
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments, as_float64, chunks
@@ -32,6 +32,8 @@ Target = Callable[[str, int, Tensor, Tensor], Tensor]
 Tensors are float64 on the study's device, and all tokens of a call are of one fold."""
 MEMORY = 1_000_000_000
 """Bytes in which activations and codes are kept between the passes; changes the cost, not the numbers."""
+TARGETS = 500_000_000
+"""Bytes of targets that are kept for every token, for the second pass and for others."""
 
 
 def of(idea: Callable[[Tensor, Tensor], Tensor]) -> Target:
@@ -67,6 +69,11 @@ class Regression:
     [document, SAE × k]."""
     floor: np.ndarray
     """Σt² that is only rounding [SAE × k]."""
+    targets: np.ndarray | None
+    """The targets of the scored tokens, in stream order [token, SAE × k]; None where they are more than
+    `TARGETS`."""
+    parts: tuple[Moments, Moments] | None
+    """Sums of the tokens where ``apart`` is false, and where it is true."""
     replicates: int
     seed: int
 
@@ -108,32 +115,42 @@ class Regression:
         return bootstrap(statistic, shared | {"left": fair}, weights=weights, include=value)
 
 
-def regress(measurement: Measurement, target: Target, *, ids: Sequence[str] | None = None) -> Regression:
+def regress(
+    measurement: Measurement,
+    target: Target,
+    *,
+    ids: Sequence[str] | None = None,
+    apart: np.ndarray | None = None,
+) -> Regression:
     """The target of some SAEs (by default all) of a measurement, regressed on x out of fold.
 
-    Cost: one pass of the model and the SAEs if their codes fit `MEMORY`, two if not; sums of d_model ×
-    (d_model + SAEs × k) a fold, and documents × SAEs × k. Raises BadInput for a target that is not one row a
+    apart: bools [scored token], a division of the tokens whose sums are kept, too. Cost: one pass of the
+    model and the SAEs if their codes fit `MEMORY`, two if not; sums of d_model × (d_model + SAEs × k) a fold
+    (twice that with ``apart``), and documents × SAEs × k. Raises BadInput for a target that is not one row a
     token, or is NaN or infinite.
     """
     study = measurement.study
     source = Activations(study)
     saes = [sae for sae in load_saes(study, source) if ids is None or sae.id in ids]
-    ids = [sae.id for sae in saes]
-    fold_of = measurement.fold_of()
-    kept = Kept(source, saes, memory=MEMORY)
-    moments: list[Moments] = []
-    for fold, _, x, y in _read(kept, ids, fold_of, target, study.device):
-        if not moments:
-            made = [Moments(x.shape[1], y.shape[1], device=study.device) for _ in range(study.folds)]
-            moments.extend(made)
-        moments[fold].update(x, y)
-    k = moments[0].d_out // len(ids)
+    stream = _Targets(Kept(source, saes, memory=MEMORY), target, measurement)
+    cells: list[list[Moments]] = []
+    for fold, tokens, _, x, y in stream:
+        if not cells:
+            new = lambda: Moments(x.shape[1], y.shape[1], device=study.device)
+            cells = [[new() for _ in range(1 if apart is None else 2)] for _ in range(study.folds)]
+        rows = (
+            [slice(None)] if apart is None else [torch.from_numpy(m) for m in (~apart[tokens], apart[tokens])]
+        )
+        for moments, some in zip(cells[fold], rows):
+            moments.update(x[some], y[some])
+    moments = [merged(cell) for cell in cells]
+    k = moments[0].d_out // len(saes)
     # A target of a few columns: each has its own ridge, as in the norm tests; a vector has one.
     width = k if k == source.d_model else 1
     groups = [slice(start, start + width) for start in range(0, moments[0].d_out, width)]
     fits = cross_fit(moments, ridge=study.ridge, groups=groups)
-    sums, mean = DocumentSums(list(fold_of)), fits.overall.y_mean
-    for fold, document, x, y in _read(kept, ids, fold_of, target, study.device):
+    sums, mean = DocumentSums(list(stream.fold_of)), fits.overall.y_mean
+    for fold, _, document, x, y in stream:
         t = y - mean
         sums.add(
             document,
@@ -143,29 +160,62 @@ def regress(measurement: Measurement, target: Target, *, ids: Sequence[str] | No
             held_out=(y - fits.maps[fold](x)) ** 2,
             in_sample=(y - fits.overall(x)) ** 2,
         )
-    n = sum(one.n for one in moments)
-    centre = fits.overall.x_mean
+    n, centre = sum(one.n for one in moments), fits.overall.x_mean
     size = float(sum(one.xx.trace() for one in moments)) / n + float(centre @ centre)
     eps = np.finfo(np.float64).eps
-    floor = n * ((64 * eps * mean.cpu().numpy()) ** 2 + (16 * eps) ** 2 * size / source.d_model)
-    return Regression(ids, moments, fits, sums.tables, floor, study.bootstrap, study.seed)
+    return Regression(
+        ids=[sae.id for sae in saes],
+        moments=moments,
+        fits=fits,
+        sums=sums.tables,
+        floor=n * ((64 * eps * mean.cpu().numpy()) ** 2 + (16 * eps) ** 2 * size / source.d_model),
+        targets=stream.known,
+        parts=None if apart is None else tuple(merged(side) for side in zip(*cells)),
+        replicates=study.bootstrap,
+        seed=study.seed,
+    )
 
 
-def _read(kept: Kept, ids, fold_of: dict[int, int], target: Target, device) -> Iterator[tuple]:
-    """(fold, document ids [token], x, the targets of all SAEs side by side) for the scored tokens of one
-    fold after another of every batch."""
-    for batch, reconstructions in kept:
-        keep = torch.from_numpy(batch.scored)
-        document = batch.document[batch.scored]
-        fold = np.array([fold_of[d] for d in document])
-        xs, hats = batch.x[keep], {id: hat[keep] for id, hat, _ in reconstructions()}
-        for rows in chunks(len(document), xs.shape[1] * (2 + 5 * len(ids))):
-            for k in np.unique(fold[rows]):
-                mine = rows.start + np.flatnonzero(fold[rows] == k)
-                here = torch.from_numpy(mine).to(xs.device)
-                x = as_float64(xs[here], device=device)
-                made = [target(id, int(k), x, as_float64(hats[id][here], device=device)) for id in ids]
-                yield int(k), document[mine], x, torch.cat([_columns(y, len(x), device) for y in made], dim=1)
+class _Targets:
+    """(fold, scored tokens in stream order [token], their documents, x, the targets of all SAEs side by side)
+    for the tokens of one fold after another of every batch; targets that fit are made once."""
+
+    def __init__(self, kept: Kept, target: Target, measurement: Measurement):
+        self.kept, self.target, self.device = kept, target, measurement.study.device
+        self.fold_of, self.tokens = measurement.fold_of(), measurement.card["tokens"]
+        self.known: np.ndarray | None = None
+        self.whole = False
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, Tensor, Tensor]]:
+        done, ids = 0, [sae.id for sae in self.kept.saes]
+        for batch, reconstructions in self.kept:
+            keep, document = torch.from_numpy(batch.scored), batch.document[batch.scored]
+            fold = np.array([self.fold_of[d] for d in document])
+            xs = batch.x[keep]
+            hats = {} if self.whole else {id: hat[keep] for id, hat, _ in reconstructions()}
+            for rows in chunks(len(document), xs.shape[1] * (2 + 5 * len(ids))):
+                for k in np.unique(fold[rows]).tolist():
+                    mine = rows.start + np.flatnonzero(fold[rows] == k)
+                    here = torch.from_numpy(mine).to(xs.device)
+                    x = as_float64(xs[here], device=self.device)
+                    if self.whole:
+                        y = as_float64(self.known[done + mine], device=self.device)
+                    else:
+                        made = [self._made(id, k, x, hats[id][here]) for id in ids]
+                        y = self._keep(done + mine, torch.cat(made, dim=1))
+                    yield k, done + mine, document[mine], x, y
+            done += len(document)
+        self.whole = self.known is not None
+
+    def _made(self, id: str, fold: int, x: Tensor, hat: Tensor) -> Tensor:
+        return _columns(self.target(id, fold, x, as_float64(hat, device=self.device)), len(x), self.device)
+
+    def _keep(self, tokens: np.ndarray, y: Tensor) -> Tensor:
+        if self.known is None and 8 * self.tokens * y.shape[1] <= TARGETS:
+            self.known = np.empty((self.tokens, y.shape[1]))
+        if self.known is not None:
+            self.known[tokens] = y.cpu().numpy()
+        return y
 
 
 def _columns(made, tokens: int, device) -> Tensor:

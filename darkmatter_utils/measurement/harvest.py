@@ -79,7 +79,8 @@ def compute(
     _frame(entries, saes, paper, scored).to_parquet(folder / "paper.parquet")
     per_fold = [d.fold_frame().assign(id=id) for id, d in strict.items()]
     pd.concat(per_fold, ignore_index=True).to_parquet(folder / "per_fold.parquet")
-    linear_shares(first, ids).to_parquet(folder / "linear_shares.parquet")
+    columns = {id: first.columns(id) for id in ids}
+    linear_shares(first.moments["error"], columns).to_parquet(folder / "linear_shares.parquet")
     tokens.to_parquet(folder / "tokens.parquet", compression="zstd")
     overall = second.fit_error.overall
     spectrum = torch.linalg.eigvalsh(_covariance(first)).flip(0).clamp(min=0)

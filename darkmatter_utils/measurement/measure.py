@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,18 @@ class Measurement:
         return self.study.name
 
     def key(self) -> dict[str, Any]:
-        """All that its numbers follow from, for whoever keeps a result of it (`cache.kept`)."""
-        code = provenance.key(provenance.of(compute, Measurement))
-        return {"study": self.study.fingerprint(), "files": files_of(self.study), "code": code}
+        """All that its numbers, and those of its study's other SAEs, follow from, for whoever keeps a result
+        of it (`cache.kept`)."""
+        code, files = (
+            provenance.key(provenance.of(compute, Measurement)),
+            manifest(self.study).get("files", {}),
+        )
+        return {
+            "study": self.study.fingerprint(),
+            "saes": [asdict(entry) for entry in self.study.saes],
+            "files": {name: about["sha256"] for name, about in files.items()},
+            "code": code,
+        }
 
     @cached_property
     def card(self) -> dict:

@@ -13,7 +13,9 @@ def shares_of(x, hats, document):
     """The table of `rescaled` for reconstructions by name."""
     first = FirstPass(x.shape[1], list(hats), {d: int(d) % 3 for d in np.unique(document)})
     first.update(x, hats, document)
-    table = linear_shares(first, list(hats)).assign(fvu=[fvu(x, hat) for hat in hats.values()])
+    table = linear_shares(first.moments["error"], {id: first.columns(id) for id in hats}).assign(
+        fvu=[fvu(x, hat) for hat in hats.values()]
+    )
     return rescaled(table).set_index("id")
 
 
