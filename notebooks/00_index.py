@@ -22,7 +22,7 @@ study = "tiny"
 # %% tags=["hide-input", "reads-records"]
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.charts.tables import Table, Words
-from darkmatter_utils.claims.report import findings
+from darkmatter_utils.claims.report import recorded
 from darkmatter_utils.experiments.left_behind import breakdown
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import width_suite
@@ -31,7 +31,7 @@ from darkmatter_utils.pages.report_pages import ledger, opening, tally
 chapter = open_chapter(0, study)
 measurement = measure(chapter.study)
 records = chapter.reads()[chapter.study.name]
-found = findings(records)
+found = recorded(records)
 said = [opening(found, chapter.study.name, records), about.in_words(measurement)]
 Words("\n\n".join([*said, about.warning(measurement, most=3)]).rstrip())
 
@@ -84,8 +84,8 @@ for metric, name in {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}.items():
     for width in (suite.widths[0], suite.widths[-1]):
         chapter.headline(f"{name}, {width:,} latents", suite.estimate(width))
 for number, one in found.items():
-    said = f"**{one.verdict.word}**" + (f": {one.here()}" if one.verdict.numbers else "")
-    chapter.headline(f"Claim {number}: {one.claim.short}", said, one.claim.paper, source=one.claim.chapter)
+    said = f"**{one.verdict.word}**" + (f": {one.here}" if one.verdict.numbers else "")
+    chapter.headline(f"Claim {number}: {one.short}", said, one.paper, source=one.chapter)
 
 # %% [markdown]
 # In the figure, the narrowest SAE has {glue:text}`narrowest`: its FVU is {glue:text}`fvu narrowest`, of which

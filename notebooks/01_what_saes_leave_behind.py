@@ -23,23 +23,21 @@ sae = None  # which SAE; None: the one of the width suite nearest to a width of 
 import pandas as pd
 
 from darkmatter_utils import charts, measure, open_chapter
-from darkmatter_utils.base.words import percent
+from darkmatter_utils.base.words import percent, plain
 from darkmatter_utils.charts.tables import Folded, Table, Words
-from darkmatter_utils.claims.evidence import ends, reference_sae, setting
-from darkmatter_utils.claims.ledger import PAPER
-from darkmatter_utils.experiments import left_behind
+from darkmatter_utils.claims import q01_setting
+from darkmatter_utils.claims.claim import PAPER
+from darkmatter_utils.experiments import evidence, left_behind
 from darkmatter_utils.measurement import about
-from darkmatter_utils.pages.common import question
+from darkmatter_utils.measurement.widths import ends, reference_sae
 from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
 which = left_behind.typical_context(measurement, shown) if context is None else context
-verdict = setting(measurement)
-chapter.record("verdict", {"word": verdict.word, "why": verdict.why})
-asked = "The setting is worth studying: the model models its text, and the SAEs work."
-question(asked, verdict, chapter.study)
+chapter.judge(q01_setting, evidence.setting(measurement))
+chapter.opening(q01_setting)
 
 # %% tags=["hide-input"]
 #| label: fig-context
@@ -114,7 +112,9 @@ middle = tokens["position"].median()
 early = tokens["position"] < middle
 halves = [tokens.loc[part, f"{shown}:error"].mean() for part in (early, ~early)]
 chapter.glue("late over early", float(halves[1] / halves[0]), ".3f")
-chapter.glue("window", f"{tokens['position'].min()} to {tokens['position'].max()}")
+chapter.glue("window", window := f"{tokens['position'].min()} to {tokens['position'].max()}")
+late = f"late over early error inside the window: {plain(halves[1] / halves[0], 3)}"
+chapter.protocol({"positions": f"{late} ({window} is scored)"})
 
 # %% [markdown]
 # The scored positions are {glue:text}`window`. In their later half the mean squared error of {glue:text}`sae`

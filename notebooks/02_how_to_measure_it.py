@@ -27,10 +27,9 @@ import pandas as pd
 from darkmatter_utils import LinearMap, Moments, charts, decompose, measure, open_chapter
 from darkmatter_utils.base.words import percent, plain
 from darkmatter_utils.charts.tables import Folded, Table
-from darkmatter_utils.claims.evidence import protocol_differences, reference_sae
-from darkmatter_utils.claims.questions import protocols
-from darkmatter_utils.measurement.widths import suite_rows
-from darkmatter_utils.pages.common import question
+from darkmatter_utils.claims import q02_protocols
+from darkmatter_utils.experiments import evidence
+from darkmatter_utils.measurement.widths import reference_sae, suite_rows
 from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
 from darkmatter_utils.studies.saes import sample
 
@@ -39,15 +38,9 @@ chapter = open_chapter(2, study, sae=sae, draws=draws, spread=spread)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
 chapter.glue("sae", shown)
-differences = protocol_differences(measurement)
-largest = {name: float(abs(values).max()) for name, values in differences.drop(columns="id").items()}
-verdict = protocols(differences=largest)
-chapter.record("verdict", {"word": verdict.word, "why": verdict.why})
-asked = (
-    "The paper's protocol (no intercept, tokens split at random, FVU also on the rows that were fitted) "
-    "gives the numbers of a strict one (intercept, whole documents held out)."
-)
-question(asked, verdict, chapter.study)
+differences = evidence.protocol_differences(measurement)
+chapter.judge(q02_protocols, evidence.protocols(measurement), unfit="")
+chapter.opening(q02_protocols)
 
 # %% tags=["hide-input"]
 #| label: fig-protocols
@@ -143,6 +136,8 @@ found = {
     "not centred at all": squares.sum() / (x**2).sum(),
 }
 chapter.record("definitions", found)
+pooled, *_, by_scalar, _ = found.values()
+chapter.protocol({"centre": f"FVU {plain(pooled, 3)} → {plain(by_scalar, 3)}, on live arrays"})
 Table(pd.DataFrame({"definition": list(found), "FVU": list(found.values())}), {"FVU": "{:.4f}".format})
 
 # %% [markdown]
@@ -207,6 +202,10 @@ rows.append(("paper: one split of tokens, FVU on fitted rows too", *scores))
 steps = pd.DataFrame(rows, columns=["protocol", "R² per dimension", "R² total", "FVU_nonlinear"])
 chapter.record("steps", steps.set_index("protocol").to_dict("index"))
 chapter.glue("live tokens", f"{len(x):,} tokens")
+for key, first, column in (("split", 0, 1), ("intercept", 1, 1), ("rows", 2, 3)):
+    before, then = (plain(row[column], 3) for row in rows[first : first + 2])
+    said = f"{steps.columns[column]} {before} → {then}, on live arrays of {len(x):,} tokens"
+    chapter.protocol({key: said})
 chapter.glue("all tokens", f"{measurement.card['tokens']:,} tokens")
 Table(steps, {name: "{:.4f}".format for name in steps.columns[1:]})
 

@@ -23,14 +23,10 @@ import numpy as np
 
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts.tables import Words
-from darkmatter_utils.claims.evidence import reference_sae
-from darkmatter_utils.claims.ledger import claim, unfit
-from darkmatter_utils.claims.rules import NORM
-from darkmatter_utils.claims.verdicts import judged
-from darkmatter_utils.measurement.widths import width_suite
+from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
+from darkmatter_utils.measurement.widths import reference_sae, width_suite
 from darkmatter_utils.pages import depth
-from darkmatter_utils.pages.common import opening, rule_of, suite_table
+from darkmatter_utils.pages.common import suite_table
 from darkmatter_utils.pages.figures import by_l0
 from darkmatter_utils.stats.metrics import r2_total
 from darkmatter_utils.studies.saes import sample
@@ -38,12 +34,12 @@ from darkmatter_utils.studies.saes import sample
 chapter = open_chapter(3, study, sae=sae, power=power)
 measurement = measure(chapter.study)
 models = depth.norm_models(measurement)
-verdicts = {2: judged(chapter, 2, depth.norm_evidence(measurement, models), unfit=unfit(chapter.study)),
-            13: judged(chapter, 13, depth.beyond_evidence(measurement, models), unfit=unfit(chapter.study))}
-Words("\n>\n".join(opening(number, verdict, chapter.study) for number, verdict in verdicts.items()))
+chapter.judge(c02_norm_linear, depth.norm_evidence(measurement, models))
+chapter.judge(c13_beyond_simple, depth.beyond_evidence(measurement, models))
+chapter.opening(c02_norm_linear, c13_beyond_simple)
 
 # %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at each width of the suite: predicted from the activation x; from all simple predictors together (the norm of x, the position, the loss of the next token, the L0 at the token, and the token); and from both. Bars are 95% intervals that carry documents and training seeds. The dotted line is the paper's claim. See how near the line from x comes to it, whether x does better than the simple predictors, and how much more both know than either. (Paper: Figs. 2 and 13 of its first version.)", "name": "fig-norms"}} tags=["remove-input"]
-depth.width_lines(measurement, models, NORM)
+depth.width_lines(measurement, models, c02_norm_linear.THRESHOLDS.norm)
 
 # %% [markdown]
 # ## The idea: regress a norm on the activation
@@ -67,7 +63,7 @@ round(r2_total(norm[~train], a(x[~train])), 3)
 row = measurement.saes.set_index("id").loc[shown]
 chapter.glue("sae", shown)
 chapter.glue("r2", f"{row['norm_error']:.3f} [{row['norm_error_low']:.3f}, {row['norm_error_high']:.3f}]")
-chapter.glue("paper", claim(2).paper)
+chapter.glue("paper", c02_norm_linear.CLAIM.paper)
 suite = width_suite(measurement, "norm_error")
 chapter.record("norm R2", suite.frame().to_dict("list"))
 
@@ -128,7 +124,7 @@ depth.place_table(measurement, models)
 # ## What could fool us
 
 # %% tags=["remove-input"]
-Words("\n\n".join([rule_of(2), rule_of(13)]))
+chapter.rules(c02_norm_linear, c13_beyond_simple)
 
 # %% [markdown]
 # - **The norm of x.** If $\lVert x \rVert$ alone reaches nearly the same R², the norm test says that errors scale with

@@ -20,22 +20,21 @@ contexts = 64  # how many contexts the live arrays hold
 
 # %% tags=["remove-input"]
 from darkmatter_utils import LinearMap, Moments, measure
+from darkmatter_utils.base.words import plain, span
 from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.claims.evidence import evidence, reference_sae, shares_by_width
-from darkmatter_utils.claims.ledger import claim, unfit
-from darkmatter_utils.claims.rules import half_linear
-from darkmatter_utils.claims.verdicts import judged
-from darkmatter_utils.measurement.widths import width_suite
-from darkmatter_utils.pages.common import opening, rule_of, share_table, suite_table
+from darkmatter_utils.claims import c01_half_linear
+from darkmatter_utils.experiments.evidence import half_linear, shares_by_width
+from darkmatter_utils.measurement.widths import reference_sae, width_suite
+from darkmatter_utils.pages.common import share_table, suite_table
 from darkmatter_utils.pages.figures import by_l0, share_lines, vector_lines
 from darkmatter_utils.stats.metrics import r2_per_dim, r2_total
 from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(4, study, sae=sae, contexts=contexts)
 measurement = measure(chapter.study)
-numbers = evidence(1, measurement)
-verdict = judged(chapter, 1, numbers, unfit=unfit(chapter.study))
-opening(1, verdict, chapter.study)
+numbers = half_linear(measurement)
+chapter.judge(c01_half_linear, numbers)
+chapter.opening(c01_half_linear)
 
 # %% mystnb={"figure": {"caption": "$R^2$ of the error vector from x at each width of the suite, per dimension and total (where one line is seen, the two coincide); bars are 95% intervals that carry documents and training seeds. The shaded band is what the rule counts as about half. See whether the lines stay inside it from left to right. (Paper: Fig. 2, the contour map of the vector test.)", "name": "fig-vector"}} tags=["remove-input"]
 vector_lines(measurement)
@@ -65,12 +64,14 @@ row = measurement.saes.set_index("id").loc[shown]
 chapter.glue("sae", shown)
 for name in ("r2_per_dim", "r2_total"):
     chapter.glue(name, f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]")
-chapter.glue("paper", claim(1).paper)
+chapter.glue("paper", c01_half_linear.CLAIM.paper)
 without_gain = {width: 1 - gain / full for width, gain, full in shares_by_width(measurement)[["width", "gain", "full"]].to_numpy()}
-chapter.glue("first form", half_linear(**numbers | {"kept": without_gain}).word)
+chapter.glue("first form", c01_half_linear.verdict(numbers._replace(kept=without_gain)).word)
 suites = [width_suite(measurement, name) for name in ("r2_per_dim", "r2_total")]
 chapter.record("R2 per dimension", suites[0].frame().to_dict("list"))
 chapter.record("R2 total", suites[1].frame().to_dict("list"))
+apart = span(suites[0].values - suites[1].values, lambda value: plain(value, 4))
+chapter.protocol({"weight": f"per dimension minus pooled: {apart} over the suite"})
 
 # %% [markdown]
 # Over the whole study, R² per dimension is {glue:text}`r2_per_dim` and R² total is {glue:text}`r2_total` for
@@ -124,7 +125,7 @@ share_table(measurement)
 # ## What could fool us
 
 # %% tags=["remove-input"]
-rule_of(1)
+chapter.rules(c01_half_linear)
 
 # %% [markdown]
 # - **A dead SAE has a perfectly linear error.** If the reconstruction is a constant, the error is $x$ minus a constant: R² is 1.

@@ -27,8 +27,7 @@ from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.values import Absent
 from darkmatter_utils.base.words import interval, percent, plain, span
 from darkmatter_utils.charts import Gallery, Table, Words, estimates
-from darkmatter_utils.claims.ledger import claim, unfit
-from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.claims import c03_same_tokens
 from darkmatter_utils.experiments.baselines import out_of_fold
 from darkmatter_utils.experiments.same_tokens import (
     KINDS,
@@ -39,7 +38,6 @@ from darkmatter_utils.experiments.same_tokens import (
     spread_contexts,
     suite_ids,
 )
-from darkmatter_utils.pages.common import opening, rule_of
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
 measurement = measure(chapter.study)
@@ -73,8 +71,8 @@ found = same_tokens(measurement, rest=rest)
 simulated = chapter.study.world or chapter.study.name == "nano"
 unlike = Absent("This study's own SAEs are simulated, or are too few, to be set beside simulated ones.")
 oracles = unlike if simulated else same_tokens(measure("world"), rest=rest)
-verdict = judged(chapter, 3, evidence(found), unfit=unfit(chapter.study))
-opening(3, verdict, chapter.study)
+chapter.judge(c03_same_tokens, evidence(found))
+chapter.opening(c03_same_tokens)
 
 # %% tags=["hide-input"]
 #| label: fig-ratio
@@ -97,7 +95,7 @@ charts.lines(
 # %% tags=["hide-input"]
 chapter.glue("narrow", shown[0])
 chapter.glue("wide", shown[-1])
-chapter.glue("paper", claim(3).paper)
+chapter.glue("paper", c03_same_tokens.CLAIM.paper)
 for kind in ("raw", "partial", "shuffled", "rank", "added"):
     rows = found["pairs"].query("kind == @kind").drop(columns="kind")
     chapter.record(f"pairs {kind}", rows.to_dict("list"))
@@ -202,7 +200,7 @@ Gallery(strips, "summary", shade="shade", bars=widths, scale=FULL, note="positio
 # ## What could fool us
 
 # %% tags=["hide-input"]
-rule_of(3)
+chapter.rules(c03_same_tokens)
 
 # %% [markdown]
 # - **Loud tokens.** A large $\lVert x \rVert$ gives a large error to every SAE. It is taken out of both

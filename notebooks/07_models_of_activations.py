@@ -24,16 +24,12 @@ import pandas as pd
 from darkmatter_utils import Study, charts, measure, open_chapter
 from darkmatter_utils.base.words import interval, percent, plain, span
 from darkmatter_utils.charts import Table, Words, estimates
-from darkmatter_utils.claims.ledger import claim, unfit
-from darkmatter_utils.claims.rules import FLAT
-from darkmatter_utils.claims.rules_worlds import MISPLACED
-from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.claims import c04_flat, c11_parts_land
 from darkmatter_utils.experiments.ablation import ablated, over_ablation, table_one
 from darkmatter_utils.experiments.known_parts import cases, readings, world_of, worlds
 from darkmatter_utils.experiments.nulls import flat_ranges, matched, null_change
 from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement.widths import WIDTHS, width_suite
-from darkmatter_utils.pages.common import opening, rule_of
 from darkmatter_utils.worlds.landing import land
 from darkmatter_utils.worlds.oracle_saes import OracleSae
 from darkmatter_utils.worlds.world_batch import tokens_of
@@ -43,8 +39,8 @@ measurement = measure(chapter.study)
 simulated = Study.load("world")
 made = worlds(simulated, quick=chapter.study.name == "nano")
 check = ablated(measurement, contexts=contexts)
-verdict = judged(chapter, 11, {"misplaced": cases(made, check)}, unfit=unfit(chapter.study))
-opening(11, verdict, chapter.study)
+chapter.judge(c11_parts_land, c11_parts_land.Evidence(cases(made, check)))
+chapter.opening(c11_parts_land)
 
 # %% tags=["hide-input"]
 #| label: fig-landing
@@ -60,9 +56,10 @@ by = rows["part"] + ": " + rows["introduced"].map(VARIANTS)
 which = by.where(rows["part"] == "introduced", rows["part"])
 part = rows["part"].replace({"dense": "Dense", "introduced": "Introduced"})
 title = "share of the true part's variance that lands in LinearError"
+most = c11_parts_land.THRESHOLDS.misplaced
 charts.forest(
     rows.assign(label=which, part=part), value="linear", low="linear_low", high="linear_high", color="part",
-    x_domain=(-0.1, 1.0), x_title=title, rules=(MISPLACED, 1 - MISPLACED),
+    x_domain=(-0.1, 1.0), x_title=title, rules=(most, 1 - most),
 )
 
 # %% [markdown]
@@ -103,7 +100,7 @@ for name in landed.names:
 # %% tags=["hide-input"]
 chapter.record("goes", made["goes"].to_dict("list"))
 chapter.record("made", made["made"].to_dict("list"))
-chapter.glue("paper", claim(11).paper)
+chapter.glue("paper", c11_parts_land.CLAIM.paper)
 case = simulated.sae("introduced-256")
 chapter.glue("features", f"{world.features:,}")
 chapter.glue("d", world.d_model)
@@ -248,7 +245,7 @@ charts.panels(
 )
 
 # %% tags=["hide-input"]
-chapter.glue("flat", percent(FLAT))
+chapter.glue("flat", percent(c04_flat.THRESHOLDS.flat))
 chapter.record("flat ranges", {name: table.to_dict("list") for name, table in ranges.items()})
 factors = lambda name, sense: span(ranges[name][f"{sense}_factor"], "{:g}".format)
 Words(
@@ -349,7 +346,7 @@ off = lambda value: percent(value) if pd.notna(value) else "–"
 Table(wrong, {"estimated": three, "true": three, "off by": off})
 
 # %% tags=["hide-input"]
-rule_of(11)
+chapter.rules(c11_parts_land)
 
 # %% [markdown]
 # - **A world is a model.** Features here have random directions and positive coefficients. Real features

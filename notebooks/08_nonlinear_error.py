@@ -23,11 +23,9 @@ import torch
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.charts.tables import Words
-from darkmatter_utils.claims.ledger import claim, unfit
-from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.claims import c06_norm_lowest
 from darkmatter_utils.experiments.norm_results import lowest, norms, null, numbers, probes, theory
 from darkmatter_utils.experiments.norm_theory import sparse_sum
-from darkmatter_utils.pages.common import opening, rule_of
 from darkmatter_utils.pages.norm_charts import (  # fmt: skip
     agreement_table,
     null_lines,
@@ -44,8 +42,8 @@ chapter = open_chapter(8, study, contexts=contexts)
 measurement = measure(chapter.study)
 found = norms(measurement, contexts=contexts)
 nothing = null(measurement, found)
-verdict = judged(chapter, 6, numbers(measurement, found, nothing), unfit=unfit(chapter.study))
-opening(6, verdict, chapter.study)
+chapter.judge(c06_norm_lowest, numbers(measurement, found, nothing))
+chapter.opening(c06_norm_lowest)
 
 # %% mystnb={"figure": {"caption": "R\u00b2 of the squared norm of each part, predicted from x (left) and from the part itself (right), on held-out documents; one point is one SAE, none is left out and no axis is cut. Yellow: NonlinearError of SAEs that introduce nothing, at the suite's FVU and L0, one point a width. Grey: poles, which are 0 or NonlinearError's own number by construction. See whether NonlinearError lies left of the other parts, and left of the yellow points. (Paper: v1 Fig. 7, v2 Fig. 6.)", "name": "fig-norm-parts"}} tags=["remove-input"]
 parts_chart(found["tests"], nothing, found["poles"])
@@ -97,10 +95,17 @@ theory_table(checks)
 counts = {source: lowest(found["tests"], source) for source in ("from x", "from itself")}
 for source, (low, saes) in counts.items():
     chapter.glue(source, f"{low} of {saes}")
-chapter.glue("paper", claim(6).paper)
+chapter.glue("paper", c06_norm_lowest.CLAIM.paper)
 chapter.glue("tokens", f"{int(found['size']['tokens'].iloc[0]):,}")
 columns = ["id", "part", "source", "value", "low", "high"]
 chapter.record("tests", found["tests"][columns].to_dict("list"))
+mine = found["tests"].query("part == 'NonlinearError' and source == 'from x'")["value"]
+low = f"{(mine <= 0.5).sum()} of {len(mine)} SAEs have a NonlinearError at 0.5 or below"
+of_x, itself = (f"{lowest} of {saes}" for lowest, saes in counts.values())
+chapter.protocol({
+    "low R² over parts": f"{low}: that figure would lose them",
+    "from itself": f"NonlinearError is the lowest part at {of_x} SAEs from x, at {itself} from the part itself",
+})  # fmt: skip
 chapter.record("poles", found["poles"].to_dict("list"))
 
 # %% [markdown]
@@ -152,7 +157,7 @@ agreement_table(read["agreement"])
 # ## What could fool us
 
 # %% tags=["remove-input"]
-rule_of(6)
+chapter.rules(c06_norm_lowest)
 
 # %% [markdown]
 # - **The poles.** Gaussian rows of NonlinearError's covariance have an R² of 0 from themselves, because $\lVert z\rVert^2$ is even in $z$; rows moved to other tokens

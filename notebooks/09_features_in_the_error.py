@@ -26,10 +26,9 @@ contexts = 16  # how many contexts the live arrays hold
 import pandas as pd
 
 from darkmatter_utils import charts, manifest, measure, open_chapter
-from darkmatter_utils.base.words import interval, percent, plain, span
+from darkmatter_utils.base.words import interval, percent, plain
 from darkmatter_utils.charts import Gallery, Table, Words, estimates
-from darkmatter_utils.claims.ledger import claim, unfit
-from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.claims import c07_fewer_features
 from darkmatter_utils.experiments.components import (
     MATCHED, NOISE, OWN, PARTS, SHUFFLED, base_sae, entries, matched_noise, rows,
 )
@@ -37,15 +36,14 @@ from darkmatter_utils.experiments.explainers import named
 from darkmatter_utils.experiments.features import features, load
 from darkmatter_utils.experiments.gaps import COMPONENTS, evidence
 from darkmatter_utils.experiments.interp import A_DECILE, DECILES, LENGTH, SHOWN, TESTED_SILENT
-from darkmatter_utils.pages.common import opening, rule_of
 from darkmatter_utils.stats.metrics import fvu
 
 chapter = open_chapter(9, study, explainer=explainer, endpoint=endpoint, latents=latents, contexts=contexts)
 measurement = measure(chapter.study)
 asked = named(explainer, decode=measurement.decode, endpoint=endpoint)
 found = features(measurement, latents=latents, explainer=asked)
-verdict = judged(chapter, 7, evidence(found), unfit=unfit(chapter.study))
-opening(7, verdict, chapter.study)
+chapter.judge(c07_fewer_features, evidence(found))
+chapter.opening(c07_fewer_features)
 
 # %% tags=["hide-input"]
 #| label: fig-features
@@ -135,7 +133,7 @@ found and Words(made())
 # value). The paper's numbers are: {glue:text}`paper`.
 
 # %% tags=["hide-input"]
-chapter.glue("paper", claim(7).paper)
+chapter.glue("paper", c07_fewer_features.CLAIM.paper)
 three = lambda value: "–" if pd.isna(value) else plain(value, 3)
 by_seed = found["seeds"].groupby(["quantity", "by", "reads"], sort=False)["value"]
 spread = by_seed.agg(lambda s: f"{s.min():.4f} to {s.max():.4f}").reset_index()
@@ -271,7 +269,7 @@ Gallery(shown, "whose", head="head", strip="window", shade="shade", note="streng
 # ## What could fool us
 
 # %% tags=["hide-input"]
-rule_of(7)
+chapter.rules(c07_fewer_features)
 
 # %% [markdown]
 # - **The spectrum.** A target whose variance lies in fewer directions leaves less of itself to any SAE. The

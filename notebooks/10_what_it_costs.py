@@ -24,11 +24,8 @@ steps = 150  # how many steps the trained adapter takes
 from darkmatter_utils import measure
 from darkmatter_utils.adapters.models import token_losses
 from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.claims.ledger import unfit
-from darkmatter_utils.claims.rules_cost import NO_MODEL
-from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.claims import c08_proportional
 from darkmatter_utils.experiments.cost_shares import slopes
-from darkmatter_utils.pages.common import opening, rule_of
 from darkmatter_utils.pages.cost_charts import (
     adapter_chart,
     against_chart,
@@ -53,8 +50,9 @@ from darkmatter_utils.pages.cost_pages import (  # fmt: skip
 chapter = open_chapter(10, study, sae=sae, contexts=contexts, training=training, steps=steps)
 measurement = measure(chapter.study)
 found = gather(measurement, sae=sae, contexts=contexts, training=training, steps=steps)
-verdict = judged(chapter, 8, slopes(measurement, found.costs) if found else {}, unfit=unfit(chapter.study) if found else NO_MODEL)
-opening(8, verdict, chapter.study)
+numbers = slopes(measurement, found.costs) if found else None
+chapter.judge(c08_proportional, numbers, unfit=None if found else c08_proportional.NO_MODEL)
+chapter.opening(c08_proportional)
 
 # %% mystnb={"figure": {"caption": "Share of what $\\mathrm{Sae}(x)$ loses (CE) that giving back one part of the error wins back, against that part's share of FVU; one point a width of the suite (mean over seeds), with 95% intervals that carry documents and training seeds. On the dotted line a share of the loss is a share of the variance; the grey band is what the rule counts as proportional. The controls stand for NonlinearError: all vectors are replaced by others of the same norm, token by token; their points are shifted sideways a little. See whether the red points keep to the line, and whether the controls do so just as well. (Paper: Fig. 9 of the first version, Fig. 8 of the second, there as bars.)", "name": "fig-cost"}} tags=["remove-input"]
 share_chart(found)
@@ -163,7 +161,7 @@ adapters_said(found)
 # ## What could fool us
 
 # %% tags=["remove-input"]
-rule_of(8)
+chapter.rules(c08_proportional)
 
 # %% [markdown]
 # - **The order.** {eq}`eq-won-back` gives a part back to $\mathrm{Sae}(x)$, as the paper does. One can as well take that part from

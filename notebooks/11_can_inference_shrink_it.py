@@ -22,13 +22,10 @@ sae = None  # the SAE of the live cell and of the long table; None: the one near
 # %% tags=["remove-input"]
 from darkmatter_utils import measure
 from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts.tables import Words
-from darkmatter_utils.claims.evidence import reference_sae
-from darkmatter_utils.claims.ledger import claim, unfit
-from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.claims import c09_inference
 from darkmatter_utils.experiments.inference_gaps import evidence, gaps
 from darkmatter_utils.experiments.inference_scores import inference_scores
-from darkmatter_utils.pages.common import opening, rule_of
+from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.pages.inference_pages import (  # fmt: skip
     change_lines,
     gap_chart,
@@ -47,7 +44,8 @@ measurement = measure(chapter.study)
 tables = inference_scores(measurement, contexts=contexts)
 null = tables if chapter.study.world else inference_scores(measure("world"), contexts=max(20, contexts // 4))
 numbers = evidence(tables)
-opening(9, judged(chapter, 9, numbers, unfit=unfit(chapter.study)), chapter.study)
+chapter.judge(c09_inference, numbers)
+chapter.opening(c09_inference)
 
 # %% mystnb={"figure": {"caption": "The error's share of the variance of x (left) and its nonlinear part (right) over the width of the SAE, for its own encoder and for other inferences on the same dictionary, on the same tokens, at no more active latents than the encoder has; bars are 95% intervals over documents and training seeds. See how far the lines below the encoder's are from it, and whether they are as far on the right as on the left. (Paper: Fig. 10a of v1; section 6.1 of v2.)", "name": "fig-inference"}} tags=["remove-input"]
 width_lines(tables)
@@ -80,7 +78,7 @@ for key, sentence in said.items():
     chapter.glue(key, str(sentence))
 chapter.glue("null", null_sentence(null))
 chapter.glue("sae", shown)
-chapter.glue("paper", claim(9).paper)
+chapter.glue("paper", c09_inference.CLAIM.paper)
 chapter.record("scores", tables["scores"].to_dict("list"))
 chapter.record("gaps", gaps(tables).to_dict("list"))
 
@@ -121,7 +119,7 @@ change_lines(tables, None if null is tables else null)
 # ## What could fool us
 
 # %% tags=["remove-input"]
-Words(rule_of(9))
+chapter.rules(c09_inference)
 
 # %% [markdown]
 # - **Greedy is no lower bound.** Pursuits choose one latent at a time; better codes may exist at the same L0. So the encoder gap is at least what

@@ -24,10 +24,8 @@ import numpy as np
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.charts.tables import Words
-from darkmatter_utils.claims.ledger import claim, unfit
-from darkmatter_utils.claims.verdicts import judged
+from darkmatter_utils.claims import c10_earlier
 from darkmatter_utils.experiments.earlier_scores import earlier_scores, evidence, targets_of
-from darkmatter_utils.pages.common import opening, rule_of
 from darkmatter_utils.pages.earlier_pages import (  # fmt: skip
     gain_table,
     lead_table,
@@ -44,7 +42,8 @@ chapter = open_chapter(12, study, contexts=contexts)
 measurement = measure(chapter.study)
 tables = earlier_scores(measurement, contexts=contexts)
 first, second = (targets_of(measurement) * 2)[:2]
-opening(10, judged(chapter, 10, evidence(tables, first), unfit=unfit(chapter.study)), chapter.study)
+chapter.judge(c10_earlier, evidence(tables, first))
+chapter.opening(c10_earlier)
 
 # %% mystnb={"figure": {"caption": "$R^2$ per dimension of NonlinearError, on held-out documents, from the sites that are computed before x: from the site's SAE output, from as many directions of its raw activation, and from each with the tokens of another document. Bars are 95% intervals over documents. See whether the SAE output is to the right of the raw activation of its own site. (Paper: Fig. 10b of v1; section 6.2 of v2.)", "name": "fig-earlier"}} tags=["remove-input"]
 site_bars(tables, first)
@@ -70,7 +69,7 @@ if few is not None:
 for key, sentence in sentences(tables, first).items():
     chapter.glue(key, sentence)
 chapter.glue("sae", first)
-chapter.glue("paper", claim(10).paper)
+chapter.glue("paper", c10_earlier.CLAIM.paper)
 chapter.record("r2", tables["r2"].to_dict("list"))
 chapter.record("leads", tables["leads"].to_dict("list"))
 Words(lacking) if (lacking := sentences(tables, first)["saes"]) else None
@@ -108,7 +107,7 @@ part_heat(tables, first)
 # ## What could fool us
 
 # %% tags=["remove-input"]
-Words(rule_of(10))
+chapter.rules(c10_earlier)
 
 # %% [markdown]
 # - **Algebra.** At the same site, {glue:text}`poles` These are poles, not findings: the first is 0, but for what a fit

@@ -26,13 +26,10 @@ from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.base.words import percent
 from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.charts.tables import Words
-from darkmatter_utils.claims.evidence import ends, reference_sae
-from darkmatter_utils.claims.ledger import unfit
-from darkmatter_utils.claims.rules import UNKNOWN, Verdict
-from darkmatter_utils.claims.rules_controls import RULE, specific
+from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import controls, rank, readers
 from darkmatter_utils.measurement.results import kept
-from darkmatter_utils.pages.common import question
+from darkmatter_utils.measurement.widths import ends, reference_sae
 from darkmatter_utils.pages.control_pages import (  # fmt: skip
     again_table,
     best_reader,
@@ -64,10 +61,8 @@ scored = kept("controls", chapter.study, ["controls"], lambda: controls.compute(
               sae=shown, other=other, files=controls.files(chapter.study))  # fmt: skip
 scores = scored["scores"]
 chapter.record("scores", scores.to_dict("list"))
-verdict = Verdict(UNKNOWN, unfit(chapter.study)) if unfit(chapter.study) else specific(**numbers(scores))
-chapter.record("verdict", {"word": verdict.word, "why": verdict.why, "numbers": verdict.numbers})
-question("What the claims measure comes from what an SAE learned: a control that learned nothing does not show it.",
-         verdict, chapter.study)
+chapter.judge(q13_controls, numbers(scores))
+chapter.opening(q13_controls)
 
 # %% mystnb={"figure": {"caption": "The number behind each claim for the trained SAE (first row, and the diamond in every row), for other kinds of trained SAE, for the same SAE rescaled, for an SAE whose decoder was frozen at random, and for controls that learned nothing (the last rows). Bars are 95% intervals over documents. See at which claims the last rows differ from the diamond. (The paper has no such figure; its reviewers asked.)", "name": "fig-controls"}} tags=["remove-input"]
 panels(scores)
@@ -201,7 +196,7 @@ ladder_table(ladder)
 # ## What could fool us
 
 # %% tags=["remove-input"]
-Words(f"**The rule of this chapter.** {RULE} It was written before any of its numbers was seen.")
+chapter.rules(q13_controls)
 
 # %% [markdown]
 # - **An edge.** A rule with edges can part two numbers that are alike, claim 1's most of all: the trained SAE may lie just inside

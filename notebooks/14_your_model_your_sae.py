@@ -26,9 +26,9 @@ from darkmatter_utils import decompose, measure
 from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.charts import forest
 from darkmatter_utils.charts.tables import Table, Words
-from darkmatter_utils.claims.evidence import reference_sae
 from darkmatter_utils.cli import probe_page
 from darkmatter_utils.measurement import arrays
+from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.studies import recipes
 from darkmatter_utils.studies.saes import sample
 

@@ -19,17 +19,14 @@ study = "tiny"
 # %% tags=["remove-input"]
 from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.book.shelf import EVERY
-from darkmatter_utils.claims.everywhere import cells
-from darkmatter_utils.claims.ledger import claim
-from darkmatter_utils.claims.report import findings, with_verdict
-from darkmatter_utils.claims.verdicts import judged
-from darkmatter_utils.pages.common import rule_of
+from darkmatter_utils.claims import c12_everywhere, everywhere
+from darkmatter_utils.claims.report import findings
 from darkmatter_utils.pages.report_pages import (  # fmt: skip
     claim_cards,
     figure_table,
     opening,
+    protocol_table,
     studies_table,
-    switch_table,
     tally,
     verdict_grid,
 )
@@ -38,8 +35,8 @@ from darkmatter_utils.pages.report_pages import (  # fmt: skip
 chapter = open_chapter(15, study)
 every = chapter.reads(EVERY)
 records = every[chapter.study.name]
-everywhere = judged(chapter, 12, {"cells": cells(every)})
-every = {name: with_verdict(found, 15, chapter.values) for name, found in every.items()}
+verdict = chapter.judge(c12_everywhere, everywhere.evidence(every), unfit="")
+every = {name: {**found, 15: chapter.values} for name, found in every.items()}
 found = findings(every[chapter.study.name])
 chapter.record("tally", tally(found))
 opening(found, chapter.study.name, records)
@@ -56,16 +53,15 @@ verdict_grid(every)
 
 # %% tags=["remove-input"]
 measured = [number for number, one in found.items() if one.verdict.numbers and number != 12]
-shown = measured[0] if measured else 1
-chapter.glue("shown", str(shown))
-numbers = found[shown].numbers if measured else {}
+shown = found[measured[0] if measured else 1]
+chapter.glue("shown", str(shown.claim.number))
+claim, numbers = shown.claim, shown.evidence
 
 # %%
-from darkmatter_utils.claims.ledger import judge
 from darkmatter_utils.claims.report import scaled
 
-print("as recorded: ", judge(shown, **numbers).word)
-print("a hundredth: ", judge(shown, **scaled(numbers, shown, 0.01)).word)
+print("as recorded: ", claim.judge(numbers).word)
+print("a hundredth: ", claim.judge(numbers and scaled(claim, numbers, 0.01)).word)
 
 # %% [markdown]
 # ## Claim by claim
@@ -83,7 +79,7 @@ claim_cards(found)
 # where a chapter measured it. An arrow leads from this book's choice to the other one.
 
 # %% tags=["remove-input"]
-switch_table(every[chapter.study.name])
+protocol_table(every[chapter.study.name])
 
 # %% [markdown]
 # ## All studies
@@ -100,8 +96,8 @@ studies_table(every)
 # {glue:md}`everywhere`
 
 # %% tags=["remove-input"]
-chapter.sentence("everywhere", f"**Claim 12.** {claim(12).short} *{everywhere.word.capitalize()}*: {everywhere.why}")
-rule_of(12)
+chapter.sentence("everywhere", f"**Claim 12.** {c12_everywhere.CLAIM.short} *{verdict.word.capitalize()}*: {verdict.why}")
+chapter.rules(c12_everywhere)
 
 # %% [markdown]
 # (figures-by-number)=

@@ -10,19 +10,24 @@ from pathlib import Path
 from types import ModuleType
 
 
-def modules(package: str, pattern: str = "*") -> list[ModuleType]:
-    """The modules of a package whose names match a pattern, imported, in the order of their names.
+def names(package: str, pattern: str = "*") -> list[str]:
+    """The names of a package's modules that match a pattern, in order; those that begin with an underscore
+    are left out."""
+    return [path.stem for path in _files(package) if fnmatch(path.stem, pattern)]
 
-    What calls it follows from every module of its own folder (`provenance`); names with a leading underscore
-    are left out.
-    """
-    folders = importlib.import_module(package).__path__
-    found = {path.stem for folder in folders for path in Path(folder).glob("[!_]*.py")}
-    return [importlib.import_module(f"{package}.{name}") for name in sorted(found) if fnmatch(name, pattern)]
+
+def modules(package: str, pattern: str = "*") -> list[ModuleType]:
+    """The same modules, imported. What calls it follows from every module of its own folder
+    (`provenance`)."""
+    return [importlib.import_module(f"{package}.{name}") for name in names(package, pattern)]
 
 
 def about(package: str) -> dict[str, str]:
     """The first line of each module's docstring by the module's name, read without importing any."""
+    docs = {path.stem: ast.get_docstring(ast.parse(path.read_bytes())) for path in _files(package)}
+    return {name: text.splitlines()[0] for name, text in docs.items()}
+
+
+def _files(package: str) -> list[Path]:
     folders = importlib.util.find_spec(package).submodule_search_locations
-    files = sorted(path for folder in folders for path in Path(folder).glob("[!_]*.py"))
-    return {path.stem: ast.get_docstring(ast.parse(path.read_bytes())).splitlines()[0] for path in files}
+    return sorted(path for folder in folders for path in Path(folder).glob("[!_]*.py"))

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+COUNTS = (
+    "none one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty"
+).split()
+
 
 def percent(value: float, digits: int = 0) -> str:
     """A share as a percentage, with a true minus sign: -0.051 -> "−5%"."""
@@ -40,6 +45,11 @@ def counted(part: int, whole: int, noun: str = "width") -> str:
     if whole == 1:
         return f"the one {noun}" if part else f"no {noun}"
     return f"all {whole} {noun}s" if part == whole else f"{part or 'none'} of {whole} {noun}s"
+
+
+def spelled(count: int) -> str:
+    """A count as a word, up to twenty; above in digits."""
+    return COUNTS[count] if count < len(COUNTS) else str(count)
 
 
 def said(value, fmt: str) -> str:

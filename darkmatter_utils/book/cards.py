@@ -52,6 +52,6 @@ def rule(asked: Question) -> str:
             f"**The rule of this chapter.** {asked.rule} It was written before any of its numbers was seen."
         )
     return (
-        f"**The rule for claim {asked.number}.** {asked.rule} {asked.written}\n\n"
-        f"**What would show it wrong:** {asked.falsifier}."
+        f"**The rule for claim {asked.number}.** {asked.rule} {asked.written}\n\n**What would show it "
+        f"wrong:** {asked.falsifier}."
     )

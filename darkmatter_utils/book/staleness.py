@@ -127,17 +127,11 @@ def not_run_here(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None
 
 
 def due(root: Path, study: str = DEFAULT_STUDY) -> list[tuple[ChapterFile, str]]:
-    """The chapters that a build has to run, each with its reason, in the order of the book.
+    """The chapters that have to run as things are now, each with its reason, in the order of the book.
 
-    A chapter that reads records is due as well when a chapter that it may read is: it runs again if that
-    one's values change.
+    One that reads records is not due before a record has changed; a build asks again at its turn.
     """
     found = {chapter: due_reason(chapter, study) for chapter in chapters(root)}
-    first = [f"{c.number:02d}" for c, reason in found.items() if reason and not c.reads_records()]
-    waits = f"it reads the records of chapters that are due: {', '.join(first)}"
-    for chapter, reason in found.items():
-        if not reason and first and chapter.reads_records():
-            found[chapter] = waits
     return [(chapter, reason) for chapter, reason in found.items() if reason]
 
 

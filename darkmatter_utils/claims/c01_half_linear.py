@@ -49,15 +49,14 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     numbers = {"widths": len(r2), "inside": inside, "outside": outside, "kept": worst, "split": differs}
     numbers["measured"] = f"R² {span(say.values(r2))}"
     why = (
-        f"From x, {span(say.values(r2), percent)} of the error vector is linearly predictable, over "
-        f"the suite's "
-        f"widths; the interval lies inside {percent(half[0])} to {percent(half[1])} at "
+        f"From x, {span(say.values(r2), percent)} of the error vector is linearly predictable, over the "
+        f"suite's widths; the interval lies inside {percent(half[0])} to {percent(half[1])} at "
         f"{counted(inside, len(r2))}."
     )
     if worst < thresholds.kept:
         why += (
             f" But at some width most of it is shrinkage: with Sae(x) rescaled, {percent(worst)} of it is "
-            f"left."
+            "left."
         )
         return Verdict(FAILS, why, numbers)
     if differs > thresholds.split:
@@ -89,15 +88,13 @@ CLAIM = Claim(
         "R² per dimension of the SAE's error from x, on held-out documents, at each width of the suite. "
         f"*Holds*: every interval lies inside {THRESHOLDS.half[0]} to {THRESHOLDS.half[1]}. *Does not hold*: "
         f"every interval lies outside {THRESHOLDS.not_half[0]} to {THRESHOLDS.not_half[1]}; or at some width "
-        f"less than {fraction(THRESHOLDS.kept)} of R² is left once shrinkage is undone (Sae(x) "
-        f"rescaled by its "
-        f"best scalar); or the strict and the paper's protocol differ by more than {THRESHOLDS.split}. "
+        f"less than {fraction(THRESHOLDS.kept)} of R² is left once shrinkage is undone (Sae(x) rescaled by "
+        f"its best scalar); or the strict and the paper's protocol differ by more than {THRESHOLDS.split}. "
         "*Partly*: anything else."
     ),
     falsifier=(
-        f"R² below {THRESHOLDS.not_half[0]} on held-out documents; or mostly shrinkage; or an artefact "
-        f"of the "
-        "split"
+        f"R² below {THRESHOLDS.not_half[0]} on held-out documents; or mostly shrinkage; or an artefact of "
+        "the split"
     ),
     written=(
         "Its thresholds were written before the result. Its guard against shrinkage was replaced after the "

@@ -51,16 +51,9 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     low = sum(e.high < fails for e in places)
     gains = {width: r2[width].value - simple[width] for width in r2}
     better = sum(gain >= least for gain in gains.values())
-    numbers = {
-        "widths": len(r2),
-        "places": len(places),
-        "reached": reached,
-        "low": low,
-        "better": better,
-        "least_gain": min(gains.values()),
-        "most_gain": max(gains.values()),
-        "measured": f"R² {span([e.value for e in places])}",
-    }
+    numbers = {"widths": len(r2), "places": len(places), "reached": reached, "low": low, "better": better}
+    numbers |= {"least_gain": min(gains.values()), "most_gain": max(gains.values())}
+    numbers |= {"measured": f"R² {span([e.value for e in places])}"}
     noun = "place" if layers else "width"
     further = f", and {span(say.values(layers))} at other layers" if layers else ""
     why = (
@@ -92,14 +85,12 @@ CLAIM = Claim(
     paper_source=ABSTRACT,
     paper_place="the abstract of both arXiv versions",
     rule=(
-        "R² of the error's squared norm from x, on held-out documents, at each width of the suite and, where "
-        "the study has SAEs of other layers, there too. *Holds*: every interval reaches "
+        "R² of the error's squared norm from x, on held-out documents, at each width of the suite and, "
+        "where the study has SAEs of other layers, there too. *Holds*: every interval reaches "
         f"{THRESHOLDS.norm}, and at each width x does better than all simple predictors together by "
-        f"{THRESHOLDS.gain} or more. *Does not hold*: more than {fraction(THRESHOLDS.too_many)} of "
-        f"these places "
-        f"lie below {THRESHOLDS.fails}, or x does better by {THRESHOLDS.gain} at no width. *Partly*: "
-        f"anything "
-        "else."
+        f"{THRESHOLDS.gain} or more. *Does not hold*: more than {fraction(THRESHOLDS.too_many)} of these "
+        f"places lie below {THRESHOLDS.fails}, or x does better by {THRESHOLDS.gain} at no width. *Partly*: "
+        "anything else."
     ),
     falsifier=(
         f"x does no better than simple predictors, or R² is below {THRESHOLDS.fails} in more than "

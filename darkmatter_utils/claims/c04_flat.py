@@ -42,19 +42,12 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     change, whole, flat = evidence.change, evidence.whole, thresholds.flat
     if reason := trend(evidence.widths, evidence.l0):
         return Verdict(UNKNOWN, reason)
-    numbers = {
-        "change": change.value,
-        "low": change.low,
-        "high": change.high,
-        "whole": whole.value,
-        "widths": evidence.widths,
-        "measured": f"{percent(change.value, 1)} per doubling",
-    }
+    numbers = {"change": change.value, "low": change.low, "high": change.high, "whole": whole.value}
+    numbers |= {"widths": evidence.widths, "measured": f"{percent(change.value, 1)} per doubling"}
     why = (
-        f"FVU_nonlinear changes by {interval(change, say.tenths)} with each doubling of the width; "
-        f"constant means "
-        f"inside ±{percent(flat)}. Single doublings change it by {span(evidence.steps, percent)}, and all of "
-        f"them together by {interval(whole, percent)}."
+        f"FVU_nonlinear changes by {interval(change, say.tenths)} with each doubling of the width; constant "
+        f"means inside ±{percent(flat)}. Single doublings change it by {span(evidence.steps, percent)}, and "
+        f"all of them together by {interval(whole, percent)}."
     )
     inside = lambda e: -flat <= e.low and e.high <= flat
     if inside(change):

@@ -48,15 +48,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     if reason := trend(evidence.widths, evidence.l0):
         return Verdict(UNKNOWN, reason)
     worst = _worst(evidence)
-    numbers = {
-        "c": c.value,
-        "low": c.low,
-        "high": c.high,
-        "worst_miss": worst,
-        "fall": fall.value,
-        "widths": evidence.widths,
-        "measured": f"c = {interval(c, say.three)}",
-    }
+    numbers = {"c": c.value, "low": c.low, "high": c.high, "worst_miss": worst, "fall": fall.value}
+    numbers |= {"widths": evidence.widths, "measured": f"c = {interval(c, say.three)}"}
     why = f"FVU changes by {interval(fall, say.tenths)} with each doubling of the width"
     if fall.high >= 0:
         return Verdict(FAILS, f"{why}: it does not fall.", numbers)
@@ -102,15 +95,14 @@ CLAIM = Claim(
     rule=(
         "Fit FVU = c + a·W^−m with c ≥ 0; the interval carries documents and training seeds. *Holds*: FVU "
         "falls, the interval of c is above 0, and the fit to the other widths predicts every left-out width "
-        f"within {THRESHOLDS.miss:.0f} standard errors. *Partly*: a left-out width is missed. *Does "
-        f"not hold*: "
-        f"FVU does not fall, or the interval of c reaches 0 and ends below {fraction(THRESHOLDS.near)} "
-        f"of the "
-        "widest SAE's FVU. *Cannot be told*: it reaches 0 and ends higher."
+        f"within {THRESHOLDS.miss:.0f} standard errors. *Partly*: a left-out width is missed. *Does not "
+        "hold*: FVU does not fall, or the interval of c reaches 0 and ends below "
+        f"{fraction(THRESHOLDS.near)} of the widest SAE's FVU. *Cannot be told*: it reaches 0 and ends "
+        "higher."
     ),
     falsifier=(
-        "an interval of c that reaches 0, or a left-out width missed by more than "
-        f"{THRESHOLDS.miss:.0f} standard errors"
+        f"an interval of c that reaches 0, or a left-out width missed by more than {THRESHOLDS.miss:.0f} "
+        "standard errors"
     ),
     evidence=Evidence,
     verdict=verdict,

@@ -53,14 +53,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
         f"suite's widths; that of an SAE that introduces nothing, matched in FVU and L0, is {other}: as low "
         f"at {counted(as_low, len(widths))}."
     )
-    numbers = {
-        "saes": saes,
-        "lowest": lowest,
-        "lowest_self": lowest_self,
-        "widths": len(widths),
-        "as_low": as_low,
-        "measured": f"R² {own}, null {other}",
-    }
+    numbers = {"saes": saes, "lowest": lowest, "lowest_self": lowest_self, "widths": len(widths)}
+    numbers |= {"as_low": as_low, "measured": f"R² {own}, null {other}"}
     if as_low > len(widths) * thresholds.half or min(lowest, lowest_self) <= saes * thresholds.half:
         return Verdict(FAILS, why, numbers)
     every = lowest == lowest_self == saes and not as_low
@@ -80,10 +74,9 @@ CLAIM = Claim(
         "Norm test from x and from the part itself, for every SAE, on held-out documents. *Holds*: "
         "NonlinearError has the lowest R² of all parts at every SAE, both ways, and at every width of the "
         "suite the matched oracle's NonlinearError has a higher one, intervals apart. *Does not hold*: "
-        f"NonlinearError is the lowest at {fraction(THRESHOLDS.half)} of the SAEs or fewer, or the "
-        f"oracle's R² "
-        f"is as low (its interval reaches down to the SAE's) at more than {fraction(THRESHOLDS.half)} of the "
-        "widths. *Partly*: anything else."
+        f"NonlinearError is the lowest at {fraction(THRESHOLDS.half)} of the SAEs or fewer, or the oracle's "
+        f"R² is as low (its interval reaches down to the SAE's) at more than {fraction(THRESHOLDS.half)} of "
+        "the widths. *Partly*: anything else."
     ),
     falsifier="an oracle SAE that introduces no error has an equally low R²",
     evidence=Evidence,

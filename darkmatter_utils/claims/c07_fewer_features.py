@@ -62,7 +62,7 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     numbers |= {"accuracy_gap": accuracy_gap.value, "accuracy_excess": accuracy_excess.value}
     points = lambda value: say.tenths(value).removesuffix("%")
     why += (
-        f" The detection accuracy of the latents of LinearError, less that of NonlinearError's, is "
+        " The detection accuracy of the latents of LinearError, less that of NonlinearError's, is "
         f"{interval(accuracy_gap, points)} points; {interval(accuracy_excess, points)} more than for "
         "dictionaries of the matched noises that read the same parts."
     )
@@ -81,14 +81,11 @@ CLAIM = Claim(
     rule=(
         "Equal SAEs are trained on each part and on Gaussian noise of the same mean and covariance, several "
         "seeds each; the interval of every gap carries training seeds too. Two gaps count, both "
-        "NonlinearError "
-        "against LinearError: in held-out FVU, beside the same gap between the SAEs of the two matched "
-        "noises; "
-        "and in mean detection accuracy, beside the same gap when the dictionaries of the matched "
-        "noises read "
-        "the same two parts. *Does not hold*: the interval of the gap in FVU, or of its excess over the "
-        "noise's, is not above 0. *Holds*: it is, and so are the accuracy's gap and excess. *Partly*: the "
-        "FVU's are, the accuracy's are not."
+        "NonlinearError against LinearError: in held-out FVU, beside the same gap between the SAEs of the "
+        "two matched noises; and in mean detection accuracy, beside the same gap when the dictionaries of "
+        "the matched noises read the same two parts. *Does not hold*: the interval of the gap in FVU, or of "
+        "its excess over the noise's, is not above 0. *Holds*: it is, and so are the accuracy's gap and "
+        "excess. *Partly*: the FVU's are, the accuracy's are not."
     ),
     falsifier=(
         "a gap in FVU no larger than that of matched noise, or within the spread of documents and seeds"

@@ -45,15 +45,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     (low, high), same = thresholds
     told = [name for name, e in apart.items() if e.low > same or e.high < -same]
     equal = [name for name, e in apart.items() if -same <= e.low and e.high <= same]
-    numbers = {
-        "slope": slope.value,
-        "low": slope.low,
-        "high": slope.high,
-        "controls": len(apart),
-        "apart": len(told),
-        "equal": len(equal),
-        "measured": f"slope {interval(slope)}",
-    }
+    numbers = {"slope": slope.value, "low": slope.low, "high": slope.high, "controls": len(apart)}
+    numbers |= {"apart": len(told), "equal": len(equal), "measured": f"slope {interval(slope)}"}
     why = (
         f"NonlinearError wins back {interval(slope)} times its share of the variance, in units of the loss "
         f"that the SAE costs; proportional means {plain(low, 1)} to {plain(high)}."
@@ -65,10 +58,10 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     if not apart:
         return Verdict(UNKNOWN, f"{why} No control of equal norm was run.", numbers)
     why += (
-        f" For vectors of the same norm that are not the error, the same slope is "
-        f"{span(say.values(controls))}; "
-        f"{counted(len(told), len(apart), 'kind')} of them can be told apart from the error (by more than "
-        f"{plain(same, 1)}), and {counted(len(equal), len(apart), 'kind')} equal it."
+        " For vectors of the same norm that are not the error, the same slope is "
+        f"{span(say.values(controls))}; {counted(len(told), len(apart), 'kind')} of them can be told apart "
+        f"from the error (by more than {plain(same, 1)}), and {counted(len(equal), len(apart), 'kind')} "
+        "equal it."
     )
     if len(told) == len(apart):
         return Verdict(HOLDS, why, numbers)
@@ -104,8 +97,8 @@ CLAIM = Claim(
         "that have the norms of the error and its parts, token by token, and are not the error; a kind is "
         f"told apart where the interval of the difference lies beyond ±{THRESHOLDS.same}, and equal where it "
         "lies inside. *Holds*: near 1, and every kind told apart. *Does not hold*: the interval lies wholly "
-        "outside, or every kind is equal: then any vector of that norm has its proportional share. *Partly*: "
-        "near 1, some kinds told apart. *Cannot be told*: anything else."
+        "outside, or every kind is equal: then any vector of that norm has its proportional share. "
+        "*Partly*: near 1, some kinds told apart. *Cannot be told*: anything else."
     ),
     falsifier="a slope whose interval is far from 1, or equal to that of the controls of equal norm",
     evidence=Evidence,

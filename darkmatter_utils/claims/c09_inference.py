@@ -48,12 +48,10 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     within = sum(e.low >= -falls for e in change.values())
     most = min(change, key=lambda width: change[width].value)
     why = (
-        f"From the encoder to the best inference, FVU_nonlinear changes by "
-        f"{span(say.values(change), say.tenths)} over "
-        f"the suite's widths (most with {best[most]}), FVU by {span(say.values(total), say.tenths)}. "
-        f"The fall is above "
-        f"{percent(falls)}, interval and all, at {counted(beyond, len(change))}, and below it at "
-        f"{counted(within, len(change))}."
+        "From the encoder to the best inference, FVU_nonlinear changes by "
+        f"{span(say.values(change), say.tenths)} over the suite's widths (most with {best[most]}), FVU by "
+        f"{span(say.values(total), say.tenths)}. The fall is above {percent(falls)}, interval and all, at "
+        f"{counted(beyond, len(change))}, and below it at {counted(within, len(change))}."
     )
     numbers = {
         "widths": len(change),

@@ -44,21 +44,14 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     signal = sum(e.low > least for e in over_shuffled.values())
     stands = sum(over_raw[site].low > least and over_shuffled[site].low > least for site in sae)
     why = (
-        f"The SAE outputs of earlier sites predict NonlinearError with an R² of "
-        f"{span(say.values(sae))}, as many "
-        f"directions of the raw activation with {span(say.values(raw))}. The SAE output is ahead of shuffled "
-        f"tokens at {counted(signal, len(sae), 'site')} and ahead of the raw activation at "
+        f"The SAE outputs of earlier sites predict NonlinearError with an R² of {span(say.values(sae))}, as "
+        f"many directions of the raw activation with {span(say.values(raw))}. The SAE output is ahead of "
+        f"shuffled tokens at {counted(signal, len(sae), 'site')} and ahead of the raw activation at "
         f"{counted(more, len(sae), 'site')}."
     )
     most = max(say.values(sae))
-    numbers = {
-        "sites": len(sae),
-        "over_raw": more,
-        "over_shuffled": signal,
-        "stands": stands,
-        "most": most,
-        "measured": f"R² up to {plain(most)}, raw {plain(max(say.values(raw)))}",
-    }
+    numbers = {"sites": len(sae), "over_raw": more, "over_shuffled": signal, "stands": stands, "most": most}
+    numbers |= {"measured": f"R² up to {plain(most)}, raw {plain(max(say.values(raw)))}"}
     return Verdict(HOLDS if stands == len(sae) else PARTLY if stands else FAILS, why, numbers)
 
 
@@ -80,12 +73,11 @@ CLAIM = Claim(
     paper_source=REPORTED,
     paper_place="a third-party summary of the second version",
     rule=(
-        "R² per dimension of NonlinearError, on held-out documents, from the SAE output of each earlier site "
-        "that has one, beside as many directions of that site's raw activation (its principal "
-        "components) and "
-        "beside shuffled tokens (inputs of another document of the same fold). *Holds*: at every such site "
-        f"the SAE output is ahead of both, intervals of the paired differences above {THRESHOLDS.lead:.0f}. "
-        "*Does not hold*: at no site is it ahead of both. *Partly*: anything else."
+        "R² per dimension of NonlinearError, on held-out documents, from the SAE output of each earlier "
+        "site that has one, beside as many directions of that site's raw activation (its principal "
+        "components) and beside shuffled tokens (inputs of another document of the same fold). *Holds*: at "
+        "every such site the SAE output is ahead of both, intervals of the paired differences above "
+        f"{THRESHOLDS.lead:.0f}. *Does not hold*: at no site is it ahead of both. *Partly*: anything else."
     ),
     falsifier="the raw activation, rank-matched, explains as much, or shuffled tokens do",
     evidence=Evidence,

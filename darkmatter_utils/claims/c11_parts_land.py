@@ -45,8 +45,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     why = (
         f"With known parts, {span(by_part['absent'], percent)} of the absent features' variance lands in "
         f"NonlinearError and {span(by_part['introduced'], percent)} of the introduced error's in "
-        f"LinearError; "
-        f"one of the two is above {percent(most)}, interval and all, in {counted(high, cases, 'case')}."
+        f"LinearError; one of the two is above {percent(most)}, interval and all, in "
+        f"{counted(high, cases, 'case')}."
     )
     told = {part: found for part, found in by_part.items() if found}
     measured = "; ".join(f"{part} misplaced {span(found, percent)}" for part, found in told.items())
@@ -75,14 +75,13 @@ CLAIM = Claim(
     paper_place='a third-party summary ("validated synthetically")',
     missing="the entries of the table",
     rule=(
-        "In simulated worlds over a range of superposition and width, and in the study's own dictionary with "
-        "latents ablated and noise added: the share of a true part's variance that lands in the other "
+        "In simulated worlds over a range of superposition and width, and in the study's own dictionary "
+        "with latents ablated and noise added: the share of a true part's variance that lands in the other "
         "estimated part, out of sample; the intervals are over worlds drawn anew, or over documents. "
-        "*Holds*: "
-        "in every case neither absent features in NonlinearError nor introduced error in LinearError exceed "
-        f"{percent(THRESHOLDS.misplaced)}, interval and all. *Does not hold*: in more than "
-        f"{fraction(THRESHOLDS.half)} of the cases one of the two does, interval and all. *Partly*: anything "
-        "else."
+        "*Holds*: in every case neither absent features in NonlinearError nor introduced error in "
+        f"LinearError exceed {percent(THRESHOLDS.misplaced)}, interval and all. *Does not hold*: in more "
+        f"than {fraction(THRESHOLDS.half)} of the cases one of the two does, interval and all. *Partly*: "
+        "anything else."
     ),
     falsifier=f"more than {percent(THRESHOLDS.misplaced)} of a true part lands in the other estimated part",
     evidence=Evidence,

@@ -76,9 +76,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     worst = max(_differ([cell for cell in signed if cell.effect == name]) for name in effects)
     numbers["worst effect"] = worst
     why = (
-        f"{seen}. The sign of an effect differs from the paper's in {percent(share)} of {len(signed)} "
-        f"cells; at "
-        f"the effect where most differ, in {percent(worst)}."
+        f"{seen}. The sign of an effect differs from the paper's in {percent(share)} of {len(signed)} cells; "
+        f"at the effect where most differ, in {percent(worst)}."
     )
     differ = thresholds.differ
     return Verdict(FAILS if share > differ else PARTLY if worst > differ else HOLDS, why, numbers)
@@ -99,8 +98,8 @@ CLAIM = Claim(
     paper_place="a public reproducibility sheet that quotes the journal's text",
     rule=(
         "The sign of each measured effect, in every model family, layer and kind of SAE of which there is a "
-        "record; an effect whose interval holds 0 has none. *Holds*: the sign differs from the paper's in at "
-        f"most {percent(THRESHOLDS.differ)} of the cells. *Does not hold*: in more. *Partly*: in at most "
+        "record; an effect whose interval holds 0 has none. *Holds*: the sign differs from the paper's in "
+        f"at most {percent(THRESHOLDS.differ)} of the cells. *Does not hold*: in more. *Partly*: in at most "
         f"{percent(THRESHOLDS.differ)} of all, but in more of some effect's. *Cannot be told*: fewer than "
         f"{THRESHOLDS.families} families, {THRESHOLDS.layers} layers of each and {THRESHOLDS.kinds} kinds of "
         "SAE."

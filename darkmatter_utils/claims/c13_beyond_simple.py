@@ -38,21 +38,13 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
         return Verdict(UNKNOWN, NO_SUITE)
     reached = sum(e.low <= 0 for e in lead.values())
     adds = sum(e.low > 0 for e in gain.values())
-    numbers = {
-        "places": len(lead),
-        "reached": reached,
-        "adds": adds,
-        "least_lead": min(say.values(lead)),
-        "most_lead": max(say.values(lead)),
-        "measured": f"R² higher by {span(say.values(lead))}",
-    }
+    numbers = {"places": len(lead), "reached": reached, "adds": adds, "least_lead": min(say.values(lead))}
+    numbers |= {"most_lead": max(say.values(lead)), "measured": f"R² higher by {span(say.values(lead))}"}
     why = (
-        f"The R² from x minus that from ‖x‖, position and token is {span(say.values(lead))}; the three "
-        f"reach the R² "
-        f"of x at {counted(reached, len(lead), 'place')} (a place is a width at a layer). To all simple "
-        f"predictors and ten principal components of x, the rest of x adds {span(say.values(gain))}; "
-        f"that is more "
-        f"than nothing at {counted(adds, len(gain), 'place')}."
+        f"The R² from x minus that from ‖x‖, position and token is {span(say.values(lead))}; the three reach "
+        f"the R² of x at {counted(reached, len(lead), 'place')} (a place is a width at a layer). To all "
+        f"simple predictors and ten principal components of x, the rest of x adds {span(say.values(gain))}; "
+        f"that is more than nothing at {counted(adds, len(gain), 'place')}."
     )
     if reached > len(lead) * thresholds.too_many:
         return Verdict(FAILS, why, numbers)
@@ -69,11 +61,11 @@ CLAIM = Claim(
     paper_place="the script of the first version's Fig. 13",
     missing="the values of the figure",
     rule=(
-        "Nested out-of-fold models of the error's squared norm, at each width of the suite and at each layer "
-        "that has SAEs. *Holds*: everywhere R² from x is above that from ‖x‖, position and token, and x adds "
-        "to all simple predictors and ten of its principal components (both intervals above 0). *Does not "
-        f"hold*: at more than {fraction(THRESHOLDS.too_many)} of the places the three reach the R² of x (the "
-        "interval of the difference is not above 0). *Partly*: anything else."
+        "Nested out-of-fold models of the error's squared norm, at each width of the suite and at each "
+        "layer that has SAEs. *Holds*: everywhere R² from x is above that from ‖x‖, position and token, and "
+        "x adds to all simple predictors and ten of its principal components (both intervals above 0). "
+        f"*Does not hold*: at more than {fraction(THRESHOLDS.too_many)} of the places the three reach the R² "
+        "of x (the interval of the difference is not above 0). *Partly*: anything else."
     ),
     falsifier="token, ‖x‖ and position reach the same R²",
     written=(

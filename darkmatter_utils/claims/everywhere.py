@@ -2,67 +2,54 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..studies.study import FORMAT_TESTS, Study
-from .report import Records, findings
-
-EFFECTS: dict[int, tuple[str, Callable[[Mapping], Any]]] = {
-    1: ("the error is linear in x, in part", lambda n: n["r2"]),
-    2: ("the error's norm is linear in x, in part", lambda n: n["r2"] | (n.get("layers") or {})),
-    3: ("wider SAEs fail on the same tokens", lambda n: n["partial"]),
-    5: ("FVU falls with width", lambda n: minus(n["fall"])),
-    7: ("NonlinearError is harder to learn", lambda n: n["fvu_gap"]),
-    8: ("NonlinearError costs loss", lambda n: n["slope"]),
-    9: ("better inference helps", lambda n: {width: minus(e) for width, e in n["change"].items()}),
-    10: ("earlier SAE outputs tell of NonlinearError", lambda n: n["over_shuffled"]),
-    13: ("x beats simple predictors of the norm", lambda n: n["lead"]),
-}
-"""By claim: the effect in words, and its estimate (or several, by width or by layer) with the paper's sign as
-positive."""
-
+from . import c12_everywhere, q13_controls
+from .report import Records, every, findings
 
 OTHER_KINDS = {"TopK SAE": "topk", "L1 SAE": "standard"}
 """Other kinds of trained SAE as chapter 13 names them."""
-SAME_SIGN = (1, 2, 3)
-"""Claims whose number in chapter 13 is an R², positive where the effect has the paper's sign."""
 
 
-def cells(every: Mapping[str, Records]) -> list[dict]:
-    """One cell an effect, layer, kind of SAE and study with a language model: from the numbers of the claims'
-    rules, and from the other kinds of SAE in chapter 13's record."""
-    made = []
-    for name, records in every.items():
+def evidence(studies: Mapping[str, Records]) -> c12_everywhere.Evidence:
+    """One cell an effect, layer, kind of SAE and study with a language model: from what the claims' rules
+    took, and from the other kinds of SAE that chapter 13 measured."""
+    cells = []
+    for name, records in studies.items():
         place = placed(name)
         if not place:
             continue
-        for number, one in findings(records).items():
-            if number in EFFECTS and one.verdict.numbers:
-                effect, value = EFFECTS[number]
-                made += [
-                    {"effect": effect, **place, "layer": layer, "sign": sign(part)}
-                    for layer, part in by_layer(value(one.numbers), place["layer"]).items()
+        for one in findings(records).values():
+            effect = one.claim.effect
+            if effect and one.verdict.numbers:
+                cells += [
+                    {"effect": effect.words, **place, "layer": layer, "sign": sign(part)}
+                    for layer, part in by_layer(effect.value(one.evidence), place["layer"]).items()
                 ]
-        made += [
-            {"effect": EFFECTS[number][0], **place, "kind": kind, "sign": sign(value)}
-            for kind, number, value in other_kinds(records)
+        cells += [
+            {"effect": effect, **place, "kind": kind, "sign": sign(value)}
+            for effect, kind, value in other_kinds(records)
         ]
-    return made
+    return c12_everywhere.Evidence(cells)
 
 
-def other_kinds(records: Records) -> list[tuple[str, int, Estimate]]:
-    """What chapter 13 measured with other kinds of trained SAE: kind, claim, number."""
-    scores = records.get(13, {}).get("scores", {})
-    rows = zip(*(scores.get(name, []) for name in ("name", "claim", "value", "low", "high")), strict=True)
-    return [
-        (OTHER_KINDS[name], int(claim), Estimate(value, low, high))
-        for name, claim, value, low, high in rows
-        if name in OTHER_KINDS and claim in SAME_SIGN and None not in (value, low, high)
+def other_kinds(records: Records) -> list[tuple[str, str, Estimate]]:
+    """What chapter 13 measured with other kinds of trained SAE: effect, kind, its number."""
+    kept = q13_controls.QUESTION.recorded(records.get(13, {}).get("question", {}))
+    effects = {n: c.effect.words for n, c in every().items() if c.effect and c.effect.of_kinds}
+    found = [
+        (words, kind, kept.measured[number][name]["value"])
+        for name, kind in OTHER_KINDS.items()
+        for number, words in effects.items()
+        if kept and name in kept.measured.get(number, {})
     ]
+    return [(words, kind, value) for words, kind, value in found if math.isfinite(value.low)]
 
 
 def placed(name: str) -> dict | None:
@@ -103,8 +90,3 @@ def sign(value) -> int:
     if not found or any(e is None for e in found):
         return 0
     return 1 if all(e.low > 0 for e in found) else -1 if all(e.high < 0 for e in found) else 0
-
-
-def minus(estimate: Estimate | None) -> Estimate | None:
-    """The estimate of the opposite effect."""
-    return estimate and Estimate(-estimate.value, -estimate.high, -estimate.low)

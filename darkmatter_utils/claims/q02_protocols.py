@@ -34,7 +34,7 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     listed = ", ".join(f"{value:.3f} in {name}" for name, value in evidence.differences.items())
     why = (
         f"Over all SAEs, the two protocols differ by at most {listed}; up to {thresholds.agree} counts as "
-        f"agreement."
+        "agreement."
     )
     return Verdict(word, why, dict(evidence.differences))
 

@@ -104,14 +104,14 @@ QUESTION = Question(
         "show it."
     ),
     rule=(
-        "Each control's number is set beside the trained SAE's, on the same documents. It is *as good* "
-        "if, at "
-        f"claim 1, its interval lies inside {THRESHOLDS.half[0]} to {THRESHOLDS.half[1]}; at claims 2 and 3, "
-        "where a high R² is claimed, the difference to the trained SAE is not below 0, interval and all; at "
-        "claim 6, where a low R² is claimed, it is not above 0; at claim 8 it is not farther from its due "
-        "share. *Holds*: no control that learned nothing (dead, shrunk, random dictionary, random-weights "
-        "model) is as good at any claim. *Does not hold*: at every claim one of them is. *Partly*: anything "
-        "else. Other kinds of trained SAE, and the frozen decoder, are shown and do not decide."
+        "Each control's number is set beside the trained SAE's, on the same documents. It is *as good* if, "
+        f"at claim 1, its interval lies inside {THRESHOLDS.half[0]} to {THRESHOLDS.half[1]}; at claims 2 and "
+        "3, where a high R² is claimed, the difference to the trained SAE is not below 0, interval and all; "
+        "at claim 6, where a low R² is claimed, it is not above 0; at claim 8 it is not farther from its "
+        "due share. *Holds*: no control that learned nothing (dead, shrunk, random dictionary, "
+        "random-weights model) is as good at any claim. *Does not hold*: at every claim one of them is. "
+        "*Partly*: anything else. Other kinds of trained SAE, and the frozen decoder, are shown and do not "
+        "decide."
     ),
     evidence=Evidence,
     verdict=verdict,

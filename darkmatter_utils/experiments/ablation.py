@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..base.cache import kept
 from ..base.values import Absent, in_columns
-from ..claims.evidence import ends
+from ..measurement.widths import ends
 from ..stats.intervals import multinomial_weights, percentile
 from ..studies.saes import load_saes, sample
 from ..worlds.landing import Landing, land

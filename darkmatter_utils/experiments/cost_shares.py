@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate
+from ..claims import c08_proportional
 from ..measurement.widths import Suite, over_widths, suite_rows
 from ..stats.intervals import bootstrap, multinomial_weights, percentile
 from .cost_contexts import OTHER
@@ -163,7 +164,7 @@ def by_width(measurement, costs: Costs, statistic: Statistic, *, only: Sequence[
 
 def slopes(
     measurement, costs: Costs, *, measure: str = "ce", share=won_back, part: str = "NonlinearError"
-) -> dict:
+) -> c08_proportional.Evidence:
     """What the rule of claim 8 takes: slope, and by kind of control its slope and how far it is from the
     error's.
 
@@ -174,9 +175,9 @@ def slopes(
     """
     whole = by_width(measurement, costs, relative(measure, part, share=share))
     if not len(whole.widths):
-        return {"slope": None, "controls": {}, "apart": {}}
+        return c08_proportional.Evidence(None, {}, {})
     weight = by_width(measurement, costs, of_size("square", part)).values ** 2
-    found = {"slope": _weighted(whole.values, whole.replicates, weight), "controls": {}, "apart": {}}
+    found = c08_proportional.Evidence(_weighted(whole.values, whole.replicates, weight), {}, {})
     for kind in KINDS:
         ids = [id for id, kinds in costs.controlled.items() if kind in kinds]
         own, other = (
@@ -186,8 +187,8 @@ def slopes(
         if not here.any():
             continue
         apart = own.documents_only - other.documents_only + whole.one_seed[:, here]
-        found["controls"][kind] = _weighted(other.values, other.documents_only, weight[here])
-        found["apart"][kind] = _weighted(own.values - other.values, apart, weight[here])
+        found.controls[kind] = _weighted(other.values, other.documents_only, weight[here])
+        found.apart[kind] = _weighted(own.values - other.values, apart, weight[here])
     return found
 
 

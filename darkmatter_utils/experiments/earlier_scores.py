@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate
-from ..claims.evidence import reference_sae
+from ..claims import c10_earlier
 from ..decomposition.passes import ERRORS
 from ..measurement.results import Tables, kept
+from ..measurement.widths import reference_sae
 from ..stats.fits import merged
 from .earlier import METRICS, SHUFFLES, Model, Predictions, rank_of
 from .earlier_sites import Inputs, earlier_sites
@@ -197,10 +198,10 @@ def full_rank(tables: Tables) -> pd.DataFrame:
     ]
 
 
-def evidence(tables: Tables, sae: str) -> dict:
+def evidence(tables: Tables, sae: str) -> c10_earlier.Evidence:
     """What the rule of claim 10 takes: the sites that have an SAE."""
     if tables["r2"].empty:
-        return {name: {} for name in ("sae", "raw", "over_raw", "over_shuffled")}
+        return c10_earlier.Evidence({}, {}, {}, {})
     where = {"sae": sae, "part": "NonlinearError", "metric": "r2_per_dim"}
     whole, leads = full_rank(tables), tables["leads"]
     found = {
@@ -209,7 +210,5 @@ def evidence(tables: Tables, sae: str) -> dict:
         "over_raw": estimates(leads, kind="SAE output", over="raw", **where),
         "over_shuffled": estimates(leads, kind="SAE output", over="shuffled", **where),
     }
-    return {
-        name: {site: e for site, e in values.items() if site in found["sae"]}
-        for name, values in found.items()
-    }
+    there = {n: {site: e for site, e in v.items() if site in found["sae"]} for n, v in found.items()}
+    return c10_earlier.Evidence(**there)

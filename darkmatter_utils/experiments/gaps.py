@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate
+from ..claims import c07_fewer_features
 from ..stats.intervals import join, multinomial_weights, percentile
 from .components import MATCHED, NOISE, OWN, PARTS, SHUFFLED
 
@@ -127,10 +128,10 @@ def joined(documents: pd.DataFrame, latents: pd.DataFrame) -> dict[str, pd.DataF
     }
 
 
-def evidence(found) -> dict:
+def evidence(found) -> c07_fewer_features.Evidence:
     """The numbers that the rule of claim 7 takes; ``seeds`` alone, 0, where there are no component SAEs."""
     if not found:
-        return {"seeds": 0}
+        return c07_fewer_features.Evidence(seeds=0)
     own = found["numbers"].query("quantity == 'FVU' and by == @OWN").set_index("reads")["value"]
     seeds = found["seeds"].query("quantity == 'FVU' and by == @OWN and reads in @PARTS")
     gaps = found["gaps"].set_index("gap")
@@ -138,7 +139,7 @@ def evidence(found) -> dict:
     named |= {"accuracy": "accuracy_gap", "accuracy excess": "accuracy_excess"}
     numbers = {key: Estimate(*map(float, gaps.loc[gap])) for gap, key in named.items() if gap in gaps.index}
     fvu = {part: float(own[part]) for part in PAIR}
-    return numbers | {"fvu": fvu, "seeds": int(seeds.groupby("reads").size().min())}
+    return c07_fewer_features.Evidence(**numbers, fvu=fvu, seeds=int(seeds.groupby("reads").size().min()))
 
 
 def own_seed(seed: int, *names: str) -> list[int]:

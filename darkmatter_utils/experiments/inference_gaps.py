@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate
+from ..claims import c09_inference
 from ..measurement.results import Tables
 from ..measurement.widths import over_widths
 from ..stats.intervals import percentile
@@ -49,13 +50,13 @@ def best_at(tables: Tables) -> dict[int, str]:
     return {width: min(NON_NEGATIVE, key=lambda name: each[name][width].value) for width in widths}
 
 
-def evidence(tables: Tables) -> dict:
+def evidence(tables: Tables) -> c09_inference.Evidence:
     """What the rule of claim 9 takes."""
     best = best_at(tables)
     pick = lambda metric: {
         width: by_width(tables, name, metric, change=True)[width] for width, name in best.items()
     }
-    return {"change": pick("fvu_nonlinear"), "total": pick("fvu"), "best": best}
+    return c09_inference.Evidence(pick("fvu_nonlinear"), pick("fvu"), best)
 
 
 def gaps(tables: Tables) -> pd.DataFrame:

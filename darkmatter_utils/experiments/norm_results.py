@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ..base.values import Estimate
+from ..claims import c06_norm_lowest
 from ..decomposition.passes import PARTS
 from ..measurement.results import Tables, kept
 from ..measurement.widths import WIDTHS, suite_rows
@@ -79,7 +80,7 @@ def lowest(tests: pd.DataFrame, source: str) -> tuple[int, int]:
     return int((table["NonlinearError"] < others).sum()), len(table)
 
 
-def numbers(measurement, found: Tables, nothing: pd.DataFrame) -> dict:
+def numbers(measurement, found: Tables, nothing: pd.DataFrame) -> c06_norm_lowest.Evidence:
     """What claim 6's rule takes. By width: the first seed of the suite's SAEs; in a simulated study, whose
     suite is the null, of those that introduce errors."""
     tests = found["tests"]
@@ -97,13 +98,13 @@ def numbers(measurement, found: Tables, nothing: pd.DataFrame) -> dict:
         & (nothing["source"] == "from itself")
     ]
     from_x, saes = lowest(tests, "from x")
-    return {
-        "lowest": from_x,
-        "lowest_self": lowest(tests, "from itself")[0],
-        "saes": saes,
-        "nonlinear": _by_width(mine),
-        "null": _by_width(other),
-    }
+    return c06_norm_lowest.Evidence(
+        lowest=from_x,
+        lowest_self=lowest(tests, "from itself")[0],
+        saes=saes,
+        nonlinear=_by_width(mine),
+        null=_by_width(other),
+    )
 
 
 def _by_width(rows: pd.DataFrame) -> dict[int, Estimate]:

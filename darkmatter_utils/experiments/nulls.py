@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..base.cache import kept
 from ..base.values import Absent, Estimate
-from ..claims.rules import FLAT
+from ..claims import c04_flat
 from ..measurement.widths import WIDTHS as ENOUGH
 from ..measurement.widths import one_l0, suite_rows, width_suite
 from ..stats.intervals import over_draws
@@ -30,6 +30,8 @@ from ..worlds.world import World
 from ..worlds.world_batch import tokens_of
 from .scaling import per_doubling
 
+FLAT = c04_flat.THRESHOLDS.flat
+"""A change of at most this share per doubling is flat."""
 D_MODEL = 64
 WIDTHS = tuple(2**k for k in range(4, 13))
 """Widths of a curve, as far as the world has features."""

@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 
 from ..base.cache import kept
 from ..base.values import Absent, Estimate
+from ..claims import c03_same_tokens
 from ..measurement.widths import suite_rows
 from ..stats.intervals import multinomial_weights, percentile, seed_effects
 
@@ -107,7 +108,7 @@ def mean(found, kind: str, *, same: bool = False) -> Estimate | Absent:
     return Estimate(*map(float, rows.iloc[0][["value", "low", "high"]]))
 
 
-def evidence(found) -> dict:
+def evidence(found) -> c03_same_tokens.Evidence:
     """What the rule of claim 3 takes: estimates by pair of different widths ("128 and 256"), and of two
     seeds."""
 
@@ -116,7 +117,7 @@ def evidence(found) -> dict:
         return {f"{r.narrow:,} and {r.wide:,}": Estimate(r.value, r.low, r.high) for r in rows.itertuples()}
 
     again = mean(found, "partial", same=True)
-    return {"partial": by_pair("partial"), "shuffled": by_pair("shuffled"), "seeds": again or None}
+    return c03_same_tokens.Evidence(by_pair("partial"), by_pair("shuffled"), again or None)
 
 
 def suite_ids(measurement) -> list[str]:

@@ -87,6 +87,21 @@ def suite_l0(measurement) -> tuple[float, float]:
     return float(found.min()), float(found.max())
 
 
+def reference_sae(measurement, *, factor: int = 8) -> str:
+    """Id of the suite's SAE with a width nearest to `factor` × d_model (the first seed): the one single
+    figures show.
+    """
+    saes = suite_rows(measurement)
+    off = np.abs(np.log2(saes["width"].to_numpy(float) / (factor * measurement.card["d_model"])))
+    return str(saes["id"].iloc[int(np.argmin(off))])
+
+
+def ends(measurement) -> tuple[str, str]:
+    """Ids of the narrowest and the widest SAE of the suite (first seed)."""
+    saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
+    return str(saes["id"].iloc[0]), str(saes.loc[saes["width"] == saes["width"].max(), "id"].iloc[0])
+
+
 def _comparable(measurement) -> pd.DataFrame:
     """The SAEs of the suite's widths and kinds, whatever their L0."""
     saes, main = measurement.saes.reset_index(drop=True), suite_rows(measurement)

@@ -7,36 +7,9 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from ..base.words import interval, percent, plain
-from ..charts.tables import Table, Words
-from ..claims.evidence import shares_by_width
-from ..claims.ledger import claim
-from ..claims.rules import Verdict
+from ..charts.tables import Table
+from ..experiments.evidence import shares_by_width
 from ..measurement.widths import Suite
-
-
-def opening(number: int, verdict: Verdict, study) -> Words:
-    """The claim and its verdict on a study, for the first screen of its chapter."""
-    entry = claim(number)
-    return Words(
-        f"> **Claim {number} of the paper.** {entry.short} The paper: {entry.paper} "
-        f"({entry.paper_source}).\n>\n"
-        f"> {verdict.markdown(study)}"
-    )
-
-
-def question(statement: str, verdict: Verdict, study) -> Words:
-    """A statement that is this book's own and its verdict, for the first screen of a chapter without a
-    claim."""
-    return Words(f"> **What this chapter checks.** {statement}\n>\n> {verdict.markdown(study)}")
-
-
-def rule_of(number: int) -> Words:
-    """The rule that judged a claim, in words, and what would falsify the claim."""
-    entry = claim(number)
-    return Words(
-        f"**The rule for claim {number}.** {entry.rule} {entry.written}\n\n"
-        f"**What would show it wrong:** {entry.falsifier}."
-    )
 
 
 def suite_table(*suites: Suite, names: Mapping[str, str], style: Callable[[float], str] = plain) -> Table:

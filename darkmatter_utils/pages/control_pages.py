@@ -8,30 +8,20 @@ from .. import charts
 from ..base.values import Estimate
 from ..base.words import interval, percent, plain
 from ..charts.tables import Html, Table, Words
-from ..claims.rules_controls import CLAIMS, NULLS, as_good
+from ..claims import q13_controls
+from ..claims.q13_controls import CLAIMS, NULLS, as_good
 from ..experiments.controls import TRAINED
 from ..experiments.rank import BEST, COMPONENTS
 
-TITLES = {
-    1: "claim 1: R² of the error vector",
-    2: "claim 2: R² of the error's norm",
-    3: "claim 3: R² of a wide SAE's error norm",
-    6: "claim 6: R² of NonlinearError's norm",
-    8: "claim 8: share of the loss over its due",
-}
-"""Of the panels; what each claim says of its number is in `WANTED`."""
-WANTED = {1: "about a half", 2: "high", 3: "high", 6: "low", 8: "1"}
-"""What supports each claim."""
 
-
-def numbers(scores: pd.DataFrame) -> dict:
-    """What `rules_controls.specific` takes: by claim, by control, the value and the difference to the trained
+def numbers(scores: pd.DataFrame) -> q13_controls.Evidence:
+    """What the chapter's rule takes: by claim, by control, the value and the difference to the trained
     SAE."""
     told: dict[str, dict] = {}
     for row in scores[scores["name"] != TRAINED].itertuples(index=False):
         difference = Estimate(row.difference, row.difference_low, row.difference_high)
         told.setdefault(str(row.claim), {})[row.name] = {"value": _value(row), "difference": difference}
-    return {"measured": told}
+    return q13_controls.Evidence(told)
 
 
 def _value(row) -> Estimate:
@@ -48,7 +38,7 @@ def panels(scores: pd.DataFrame):
         shown.append(
             charts.forest(
                 frame,
-                x_title=f"{TITLES[claim]} (claimed: {WANTED[claim]})",
+                x_title=f"claim {claim}: {CLAIMS[claim].axis} (claimed: {CLAIMS[claim].wanted})",
                 width=200,
                 reference_title=TRAINED,
                 height=30 + 21 * len(frame),
@@ -98,7 +88,7 @@ def plainly(scores: pd.DataFrame) -> Words:
         nulls = [name for name in good if name in NULLS]
         null = [name for name in nulls if good[name]]
         others = [name for name in good if name not in NULLS and good[name]]
-        text = f"- **Claim {claim}**, {CLAIMS[claim]}: "
+        text = f"- **Claim {claim}**, {CLAIMS[claim].what}: "
         if null:
             text += f"as good without having learned anything: {_and(null)}."
         else:

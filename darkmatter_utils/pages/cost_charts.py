@@ -9,7 +9,7 @@ import pandas as pd
 from .. import charts
 from ..charts.tables import Words
 from ..charts.theme import MUTED, columns, finish, tip, y_axis
-from ..claims.rules_cost import PROPORTIONAL
+from ..claims import c08_proportional
 from ..decomposition.passes import ERRORS
 from ..experiments.cost_controls import KINDS
 from ..experiments.cost_shares import recovered
@@ -71,7 +71,7 @@ def _series_colour(data) -> alt.Color:
 
 
 def _band(end: float) -> list[alt.Chart]:
-    low, high = PROPORTIONAL
+    low, high = c08_proportional.THRESHOLDS.near
     frame = pd.DataFrame(
         {"x": [0.0, end], "y": [0.0, end], "low": [0.0, low * end], "high": [0.0, high * end]}
     )

@@ -11,8 +11,7 @@ import pandas as pd
 from ..base.values import Estimate
 from ..base.words import interval, percent, plain, span
 from ..charts.tables import Table, Words
-from ..claims.evidence import reference_sae
-from ..claims.rules_cost import proportional
+from ..claims import c08_proportional
 from ..decomposition.passes import ERRORS
 from ..experiments.cost_contexts import model_after, take
 from ..experiments.cost_shares import Costs, alone, both_orders, by_width, lost, recovered, slopes, won_back
@@ -20,6 +19,7 @@ from ..experiments.cost_tables import claim8_table, main_ids, mean_and_clean, sh
 from ..experiments.costs import SAE, kept_costs, parts_of, with_part
 from ..experiments.loss_adapters import kept_adapters, left_over
 from ..measurement.measure import Measurement
+from ..measurement.widths import reference_sae
 
 NOTHING = "*Not in this study: its activations are simulated, and there is no language model to run on.*"
 SHOWN_SHARES = {
@@ -176,9 +176,9 @@ def orders_table(found: Found) -> Table:
                 {
                     "measured by": title,
                     "NonlinearError is": order,
-                    "slope": _or_dash(found_slopes["slope"]),
-                    "slope of the controls": span([e.value for e in found_slopes["controls"].values()]),
-                    "the rule would say": proportional(**found_slopes).word,
+                    "slope": _or_dash(found_slopes.slope),
+                    "slope of the controls": span([e.value for e in found_slopes.controls.values()]),
+                    "the rule would say": c08_proportional.verdict(found_slopes).word,
                 }
             )
     return Table(pd.DataFrame(rows), {"slope": str, "slope of the controls": str})
@@ -192,10 +192,10 @@ def controls_table(found: Found) -> Table:
     rows = [
         {
             "vectors": kind,
-            "slope": _or_dash(numbers["controls"][kind]),
+            "slope": _or_dash(numbers.controls[kind]),
             "the error's minus this": _or_dash(apart),
         }
-        for kind, apart in numbers["apart"].items()
+        for kind, apart in numbers.apart.items()
     ]
     return Table(
         pd.DataFrame(rows, columns=["vectors", "slope", "the error's minus this"]),

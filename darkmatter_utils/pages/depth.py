@@ -14,6 +14,7 @@ from ..base.values import Estimate
 from ..base.words import interval, plain
 from ..charts.tables import Table, Words
 from ..charts.theme import colour, columns, finish, tips, y_axis
+from ..claims import c02_norm_linear, c13_beyond_simple
 from ..experiments.nested import ALL, ALONE, SIMPLE, STEPS, THREE, Nested, X, nested
 from ..measurement.widths import Suite, over_widths, suite_rows, width_suite
 
@@ -78,28 +79,27 @@ def by_place(measurement, models: Nested, model: str, over: str | None = None) -
     return found
 
 
-def norm_evidence(measurement, models: Nested) -> dict:
+def norm_evidence(measurement, models: Nested) -> c02_norm_linear.Evidence:
     """What the rule of claim 2 takes: the R² from x and from the simple facts by width, and from x at other
     layers."""
     simple = suite_of(measurement, models, SIMPLE)
     others = other_layers(measurement)
-    return {
-        "r2": width_suite(measurement, "norm_error").estimates(),
-        "simple": {width: e.value for width, e in simple.estimates().items()},
-        "layers": {
+    return c02_norm_linear.Evidence(
+        r2=width_suite(measurement, "norm_error").estimates(),
+        simple={width: e.value for width, e in simple.estimates().items()},
+        layers={
             f"layer {row.layer}, {row.width:,} latents": models.r2(row.id, X) for row in others.itertuples()
         },
-    }
+    )
 
 
-def beyond_evidence(measurement, models: Nested) -> dict:
+def beyond_evidence(measurement, models: Nested) -> c13_beyond_simple.Evidence:
     """What the rule of claim 13 takes: by place, R² from x minus that from three facts, and the gain of x
     over all."""
     before = models.steps[-2]
-    return {
-        "lead": by_place(measurement, models, X, THREE),
-        "gain": by_place(measurement, models, ALL, before),
-    }
+    return c13_beyond_simple.Evidence(
+        lead=by_place(measurement, models, X, THREE), gain=by_place(measurement, models, ALL, before)
+    )
 
 
 def width_lines(measurement, models: Nested, reference: float):

@@ -9,8 +9,8 @@ import pandas as pd
 
 from .. import charts
 from ..charts.tables import Words
-from ..claims.evidence import SHARES, shares_by_width
-from ..claims.rules import HALF
+from ..claims import c01_half_linear
+from ..experiments.evidence import SHARES, shares_by_width
 from ..measurement.widths import width_suite
 
 
@@ -50,7 +50,8 @@ def vector_lines(measurement):
         for metric, kind in (("r2_per_dim", "per dimension (the paper's)"), ("r2_total", "total"))
     ]
     frame = pd.concat(rows)
-    band = pd.DataFrame({"low": [HALF[0]], "high": [HALF[1]], "what": ["about half, by the rule"]})
+    low, high = c01_half_linear.THRESHOLDS.half
+    band = pd.DataFrame({"low": [low], "high": [high], "what": ["about half, by the rule"]})
     shade = (
         alt.Chart(band)
         .mark_rect(color="#94a3b8", opacity=0.16)

@@ -13,7 +13,7 @@ from .. import charts
 from ..base.values import Estimate
 from ..base.words import interval, percent, plain, span
 from ..charts.tables import Table, Words
-from ..claims.rules_inference import FALLS
+from ..claims import c09_inference
 from ..experiments.inference import (
     ENCODER,
     INFERENCES,
@@ -129,7 +129,7 @@ def change_lines(tables, null=None):
         high="high",
         color="inference",
         y_title="change of FVU_nonlinear (%)",
-        reference=-100 * FALLS,
+        reference=-100 * c09_inference.THRESHOLDS.falls,
         reference_label="a larger fall falsifies the claim",
     )
 

@@ -12,11 +12,10 @@ import pandas as pd
 
 from ..charts.tables import Html, Table, Words
 from ..charts.theme import WIDTH, finish
-from ..claims.ledger import NOT_FOUND, SOURCES, claim
+from ..claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN, WORDS, Claim
 from ..claims.paper_figures import PAPER_FIGURES
-from ..claims.report import SHOWN, Finding, Records, counts, findings, summary
-from ..claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN, WORDS
-from ..claims.switches import changes
+from ..claims.protocol import changes
+from ..claims.report import Finding, Records, counts, findings, summary
 
 CLASSES = {HOLDS: "holds", PARTLY: "partly", FAILS: "fails", UNKNOWN: "unknown"}
 """The page's class of a verdict's word."""
@@ -24,22 +23,6 @@ COLOURS = {HOLDS: "#159a80", PARTLY: "#d99a1c", FAILS: "#dd4f3c", UNKNOWN: "#94a
 """Colour of a verdict in the grid."""
 MARKS = {HOLDS: "holds", PARTLY: "partly", FAILS: "fails", UNKNOWN: "?"}
 """A verdict's word in a cell of the grid, where there is little room."""
-TOPICS = {
-    1: "half of the error is linear",
-    2: "its norm is over 90% linear",
-    3: "wider SAEs fail on the same tokens",
-    4: "the nonlinear part is flat in width",
-    5: "the rest falls to a floor",
-    6: "NonlinearError is no sparse code",
-    7: "it holds fewer features",
-    8: "it costs its share of the loss",
-    9: "better inference barely helps",
-    10: "earlier layers predict it",
-    11: "linear is absent, nonlinear introduced",
-    12: "no model or layer is special",
-    13: "x beats simple predictors of the norm",
-}
-"""Claims in a few words, for axes."""
 NO_RECORDS = (
     "No chapter has a record of the study {0} here. Run its chapters first: `darkmatter run --all "
     "--study {0}`."
@@ -59,10 +42,10 @@ def verdict_grid(every: Mapping[str, Records]):
     rows = [
         {
             "study": study,
-            "claim": f"{number}  {TOPICS[number]}",
+            "claim": f"{number}  {one.claim.topic}",
             "verdict": one.verdict.word,
             "mark": MARKS[one.verdict.word],
-            "here": one.here(),
+            "here": one.here,
         }
         for study, records in every.items()
         for number, one in findings(records).items()
@@ -106,11 +89,11 @@ def ledger(found: Mapping[int, Finding]) -> Table:
     frame = pd.DataFrame(
         {
             "claim": [str(number) for number in found],
-            "in words": [one.claim.short for one in found.values()],
-            "the paper": [one.claim.paper for one in found.values()],
-            "here": [one.here() for one in found.values()],
+            "in words": [one.short for one in found.values()],
+            "the paper": [one.paper for one in found.values()],
+            "here": [one.here for one in found.values()],
             "verdict": [verdict(one.verdict.word) for one in found.values()],
-            "chapter": [link(one.claim.chapter) if one.claim.chapter else "–" for one in found.values()],
+            "chapter": [link(one.chapter) for one in found.values()],
         }
     )
     return Table(frame, {"verdict": Html, "chapter": Html}, left=("verdict", "chapter"))
@@ -159,43 +142,41 @@ def _emphasis(text: str) -> str:
 def claim_cards(found: Mapping[int, Finding]) -> Cards:
     """What is known of each claim: the paper's number and its source, ours, the controls, verdict, rule,
     falsifier."""
-    return Cards({f"Claim {number}. {one.claim.short}": _lines(one) for number, one in found.items()})
+    return Cards({f"Claim {number}. {one.short}": _lines(one) for number, one in found.items()})
 
 
 def _lines(one: Finding) -> dict[str, str]:
     entry = one.claim
-    here = SHOWN.get(entry.number)
-    name = f" ({', '.join(here.here.values())})" if here and one.here() != "–" else ""
+    name = f" ({entry.here.name})" if entry.here and one.here != "–" else ""
     controls = "; ".join(f"{what}: {text}" for what, text in one.beside().items())
     return {
-        "the paper": paper_number(entry.number),
-        "here": f"{one.here()}{name}",
+        "the paper": paper_number(entry),
+        "here": f"{one.here}{name}",
         "the controls beside it": controls or "–",
         "verdict": Html(f"{verdict(one.verdict.word)}. {escape(one.verdict.why)}"),
         "the rule": f"{entry.rule} {entry.written}",
         "what would show it wrong": f"{entry.falsifier}.",
-        "chapter": link(entry.chapter, words=entry.chapter) if entry.chapter else "–",
+        "chapter": link(entry.chapter, words=entry.chapter),
     }
 
 
-def paper_number(number: int) -> str:
+def paper_number(entry: Claim) -> str:
     """The paper's number for a claim, where it was read, and what could not be found."""
-    entry = claim(number)
-    text = f"{entry.paper}; source: {SOURCES.get(number, entry.paper_source)}."
-    return f"{text} Not found: {NOT_FOUND[number]}." if number in NOT_FOUND else text
+    text = f"{entry.paper}; source: {entry.paper_place}."
+    return f"{text} Not found: {entry.missing}." if entry.missing else text
 
 
-def switch_table(records: Records) -> Table:
+def protocol_table(records: Records) -> Table:
     """One line a choice of protocol: the released code, this book, what it changes here, the chapter."""
     rows = [
         {
-            "choice": switch.name,
-            "the released code": switch.released,
-            "this book": switch.here,
+            "choice": choice.name,
+            "the released code": choice.released,
+            "this book": choice.here,
             "what it changes here": text,
-            "chapter": f"{switch.chapter:02d}" if switch.chapter else "–",
+            "chapter": f"{choice.chapter:02d}" if choice.chapter else "–",
         }
-        for switch, text in changes(records)
+        for choice, text in changes(records)
     ]
     return Table(pd.DataFrame(rows))
 
@@ -203,7 +184,8 @@ def switch_table(records: Records) -> Table:
 def studies_table(every: Mapping[str, Records]) -> Table:
     """One row a claim, one column a study that has records: our number and the verdict."""
     columns = {study: findings(records) for study, records in every.items()}
-    frame = pd.DataFrame({"claim": [f"{number}. {topic}" for number, topic in TOPICS.items()]})
+    claims = next(iter(columns.values()))
+    frame = pd.DataFrame({"claim": [f"{number}. {one.claim.topic}" for number, one in claims.items()]})
     for study, found in columns.items():
         frame[study] = [_cell(one) for one in found.values()]
     return Table(frame, {study: Html for study in columns}, left=tuple(columns))

@@ -3,18 +3,26 @@ grammatical.
 """
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 
-from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.base.listing import modules
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.base.words import counted, interval, percent, span
-from darkmatter_utils.claims import rules
-from darkmatter_utils.claims.ledger import LEDGER, claim, judge
-from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
+from darkmatter_utils.base.words import counted, fraction, interval, percent, span, spelled
+from darkmatter_utils.claims import q13_controls
+from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
+from darkmatter_utils.claims.report import FILES, every
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+CLAIMS = every()
+MODULES = {module.CLAIM.number: module for module in modules("darkmatter_utils.claims", FILES)}
+
+
+def judge(number, **numbers):
+    """The verdict of a claim on the numbers that its rule takes."""
+    return CLAIMS[number].judge(CLAIMS[number].evidence(**numbers))
 
 
 def e(low, high):
@@ -53,10 +61,8 @@ def test_half_of_the_error_is_linear(r2, controls, word):
 )
 def test_the_norm_is_linear(r2, simple, word):
     widths = (8, 16, 32, 64)
-    assert (
-        judge(2, r2=dict(zip(widths, r2, strict=True)), simple=dict(zip(widths, simple, strict=True))).word
-        == word
-    )
+    numbers = {"r2": dict(zip(widths, r2, strict=True)), "simple": dict(zip(widths, simple, strict=True))}
+    assert judge(2, **numbers, layers={}).word == word
 
 
 @pytest.mark.parametrize(
@@ -68,7 +74,7 @@ def test_the_norm_is_linear(r2, simple, word):
     ],
 )
 def test_the_same_tokens(partial, word):
-    assert judge(3, partial=dict(enumerate(partial))).word == word
+    assert judge(3, partial=dict(enumerate(partial)), shuffled={}, seeds=None).word == word
 
 
 @pytest.mark.parametrize(
@@ -111,53 +117,72 @@ def test_the_floor(fall, c, miss, word):
 
 
 def test_what_is_not_measured_cannot_be_told():
-    for number in LEDGER:
-        assert judge(number).word == UNKNOWN
-        assert judge(number, unfit="because").why == "because"
     for number, empty in (
         (1, {"r2": {}, "kept": {}, "split": {}}),
-        (2, {"r2": {}, "simple": {}}),
-        (3, {"partial": {}}),
+        (2, {"r2": {}, "simple": {}, "layers": {}}),
+        (3, {"partial": {}, "shuffled": {}, "seeds": None}),
+        (7, {"seeds": 0}),
+        (8, {"slope": None, "controls": {}, "apart": {}}),
+        (9, {"change": {}, "total": {}, "best": {}}),
+        (10, {"sae": {}, "raw": {}, "over_raw": {}, "over_shuffled": {}}),
+        (11, {"misplaced": {}}),
+        (12, {"cells": []}),
+        (13, {"lead": {}, "gain": {}}),
     ):
         assert judge(number, **empty).word == UNKNOWN
 
 
-def test_the_ledger_is_whole():
-    assert list(LEDGER) == list(range(1, 14))
-    for entry in LEDGER.values():
-        assert entry.short.endswith(".") and entry.paper and entry.paper_source
-        assert (
-            entry.rule.endswith(".")
-            and entry.written.endswith(".")
-            and entry.falsifier
-            and not entry.falsifier.endswith(".")
-        )
-        assert entry.judged is not None and (entry.judged.__doc__ or "").strip()
-        assert (NOTEBOOKS / f"{entry.chapter}.py").exists(), (
-            f"claim {entry.number}: no chapter {entry.chapter!r}"
-        )
-        text = (NOTEBOOKS / f"{entry.chapter}.py").read_text()
-        assert "judged(chapter, " in text, "the chapter records what its rule takes"
-    # The words of a rule state the thresholds that the code compares with.
-    for number, names in {
-        1: ("HALF", "NOT_HALF", "SPLIT"),
-        2: ("NORM", "NORM_FAILS", "GAIN"),
-        3: ("SAME_TOKENS",),
-    }.items():
-        source = inspect.getsource(LEDGER[number].judged)
-        for name in names:
-            assert name in source
-            value = getattr(rules, name)
-            for number_ in value if isinstance(value, tuple) else (value,):
-                assert str(number_) in LEDGER[number].rule
+def test_the_claims_are_whole():
+    assert list(CLAIMS) == list(range(1, 14)), "one file each, cNN_name.py, NN its number"
+    for number, claim in CLAIMS.items():
+        assert MODULES[number].__name__.rpartition(".")[2].startswith(f"c{number:02d}_")
+        assert claim.short.endswith(".") and claim.topic and claim.paper and claim.paper_source
+        assert claim.rule.endswith(".") and claim.written.endswith(".")
+        assert claim.falsifier and not claim.falsifier.endswith(".")
+        text = (NOTEBOOKS / f"{claim.chapter}.py").read_text()
+        name = MODULES[number].__name__.rpartition(".")[2]
+        assert f"chapter.judge({name}, " in text, "the chapter records what its rule takes"
 
 
-def test_an_unknown_claim_names_the_claims():
-    with pytest.raises(BadInput, match="1 to 13"):
-        claim(14)
+def stated(value) -> set[str]:
+    """How a threshold may stand in a sentence."""
+    return {str(value), f"{value:.0f}", f"±{value}", percent(value), fraction(value)}
+
+
+@pytest.mark.parametrize("number", CLAIMS)
+def test_the_words_of_a_rule_state_the_thresholds_that_the_code_compares_with(number):
+    module, claim = MODULES[number], CLAIMS[number]
+    source = inspect.getsource(module.verdict)
+    for name, value in module.Thresholds()._asdict().items():
+        assert f"thresholds.{name}" in source or "= thresholds\n" in source, name
+        for one in value if isinstance(value, tuple) else (value,):
+            if number != 7:  # two seeds are stated where there are fewer
+                assert any(re.search(rf"(?<![\d.]){re.escape(said)}", claim.rule) for said in stated(one)), (
+                    name
+                )
+
+
+@pytest.mark.parametrize("number", CLAIMS)
+def test_a_files_fields_are_documented(number):
+    source = inspect.getsource(MODULES[number])
+    for table in (MODULES[number].Evidence, MODULES[number].Thresholds):
+        for name in table._fields:
+            assert re.search(rf'^    {name}: .*\n    """', source, re.M), f"{table.__name__}.{name}"
+
+
+def test_what_is_told_and_counted_are_fields_of_the_evidence():
+    for claim in CLAIMS.values():
+        told = [one.field for one in (claim.here, *claim.beside) if one]
+        assert set(told) <= set(claim.evidence._fields) and len(set(told)) == len(told)
+
+
+def test_the_controls_chapter_holds_claims_of_the_paper_against_them():
+    assert set(q13_controls.CLAIMS) <= set(CLAIMS)
 
 
 def test_words():
+    assert [spelled(n) for n in (0, 13, 14, 20, 21)] == ["none", "thirteen", "fourteen", "twenty", "21"]
+    assert [fraction(share) for share in (0.25, 0.5, 0.3)] == ["a quarter", "half", "30%"]
     assert [counted(k, 6) for k in (0, 2, 6)] == ["none of 6 widths", "2 of 6 widths", "all 6 widths"]
     assert counted(1, 1) == "the one width" and counted(0, 1) == "no width"
     assert (

@@ -11,7 +11,7 @@ import torch
 
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims import rules_controls
+from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import controls, rank, readers
 from darkmatter_utils.experiments.gains import one_gain_a_latent, rescaled
 from darkmatter_utils.stats.fits import leave_out
@@ -193,13 +193,14 @@ def test_the_rule_counts_only_controls_that_learned_nothing():
     good = {"value": e(0.5), "difference": e(0.0)}
     bad = {"value": e(0.95), "difference": e(-0.3)}
     low = {"value": e(0.2), "difference": e(0.3)}
-    word = lambda measured: rules_controls.specific(measured=measured).word
+    word = lambda measured: q13_controls.verdict(q13_controls.Evidence(measured)).word
     assert word({1: {"random dictionary": bad, "TopK SAE": good}, 2: {"dead SAE": bad}}) == "holds"
     assert word({1: {"random dictionary": good}, 2: {"dead SAE": bad}}) == "partly"
     assert word({1: {"random dictionary": good}, 6: {"random dictionary": good}}) == "does not hold"
     assert word({6: {"random dictionary": low}}) == "holds"
     assert word({1: {"TopK SAE": good}}) == "cannot be told here"
-    told = rules_controls.specific(measured={1: {"random dictionary": good}, 3: {"dead SAE": bad}}).why
+    measured = {1: {"random dictionary": good}, 3: {"dead SAE": bad}}
+    told = q13_controls.verdict(q13_controls.Evidence(measured)).why
     assert "random dictionary" in told and "claim 3 no such control" in told
 
 

@@ -24,9 +24,8 @@ from darkmatter_utils.adapters.saes import load_sae
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.book.chapters import project_root
-from darkmatter_utils.claims import verdicts
-from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
-from darkmatter_utils.claims.rules_cost import proportional
+from darkmatter_utils.claims.c08_proportional import CLAIM, Evidence
+from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.decomposition.passes import ERRORS
 from darkmatter_utils.experiments.cost_contexts import take
 from darkmatter_utils.experiments.cost_controls import KINDS, Controls, donors
@@ -362,22 +361,17 @@ CASES = [
 @pytest.mark.parametrize(("slope", "apart", "word"), CASES)
 def test_the_rule_at_every_branch_and_from_a_record(slope, apart, word):
     kinds = dict(zip(KINDS, apart))
-    numbers = {"slope": slope, "controls": dict.fromkeys(kinds, Estimate(1, 0.9, 1.1)), "apart": kinds}
-    assert proportional(**numbers).word == word
-    kept = json.loads(json.dumps({"8": {"numbers": verdicts.plain(numbers), "unfit": ""}}))
-    assert verdicts.from_record(8, {"evidence": kept}).word == word
+    numbers = Evidence(slope, dict.fromkeys(kinds, Estimate(1, 0.9, 1.1)), kinds)
+    assert CLAIM.judge(numbers).word == word
+    assert CLAIM.from_record(json.loads(json.dumps(CLAIM.kept(numbers)))).word == word
 
 
 def test_changing_the_record_changes_the_verdict_and_its_words():
-    numbers = {
-        "slope": Estimate(1, 0.9, 1.1),
-        "controls": {"permuted": Estimate(0.5, 0.4, 0.6)},
-        "apart": {"permuted": Estimate(0.5, 0.4, 0.6)},
-    }
-    record = {"evidence": {"8": {"numbers": verdicts.plain(numbers), "unfit": ""}}}
-    assert verdicts.from_record(8, record).word == HOLDS
-    record["evidence"]["8"]["numbers"]["slope"] = {"value": 0.4, "low": 0.3, "high": 0.5}
-    after = verdicts.from_record(8, record)
+    half = {"permuted": Estimate(0.5, 0.4, 0.6)}
+    kept = CLAIM.kept(Evidence(Estimate(1, 0.9, 1.1), half, half))
+    assert CLAIM.from_record(kept).word == HOLDS
+    kept["numbers"]["slope"] = {"value": 0.4, "low": 0.3, "high": 0.5}
+    after = CLAIM.from_record(kept)
     assert after.word == FAILS and "0.40 [0.30, 0.50]" in after.why
 
 
@@ -441,13 +435,13 @@ def test_the_chapter_says_the_same_as_its_record(study, tmp_path, monkeypatch):
         if "parameters" in cell.metadata.get("tags", []):
             scope |= {"study": study, "contexts": 12, "training": 8, "steps": 2}
     record = json.loads((tmp_path / study / "10.json").read_text())["values"]
-    verdict = verdicts.from_record(8, record)
-    assert (verdict.word, verdict.why) == (scope["verdict"].word, scope["verdict"].why)
+    verdict = CLAIM.from_record(record["evidence"]["8"])
+    assert (verdict.word, verdict.why) == (record["verdicts"]["8"]["word"], record["verdicts"]["8"]["why"])
     assert verdict.word == UNKNOWN
     if study == "world":
         assert "no language model" in verdict.why and scope["found"] is None
     else:
         assert record["evidence"]["8"]["numbers"]["slope"]["value"] == pytest.approx(
-            slopes(scope["measurement"], scope["found"].costs)["slope"].value, rel=1e-5
+            slopes(scope["measurement"], scope["found"].costs).slope.value, rel=1e-5
         )
         assert len(record["shares"]["value"]) == 2 * 3 * (8 + 4)

@@ -12,8 +12,8 @@ from sklearn.metrics import r2_score
 from darkmatter_utils import Moments, Study, measure
 from darkmatter_utils.adapters.models import SITES
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
-from darkmatter_utils.claims.rules_inference import earlier_predicts
+from darkmatter_utils.claims.c10_earlier import Evidence, verdict
+from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.experiments.earlier import Model, Predictions, components, fit, rank_of
 from darkmatter_utils.experiments.earlier_scores import earlier_scores, evidence, full_rank
 from darkmatter_utils.experiments.earlier_sites import Inputs, Tokens, earlier_sites, with_others
@@ -198,7 +198,7 @@ def test_the_page_speaks_of_what_the_tables_hold(measurement, tables):
 def test_a_world_has_no_earlier_site_and_no_verdict():
     world = measure("world")
     tables = earlier_scores(world, contexts=20)
-    assert live(world) is None and earlier_predicts(**evidence(tables, "x")).word == UNKNOWN
+    assert live(world) is None and verdict(evidence(tables, "x")).word == UNKNOWN
     for shown in (
         site_bars(tables, "x"),
         part_heat(tables, "x"),
@@ -212,7 +212,7 @@ def test_a_world_has_no_earlier_site_and_no_verdict():
 def test_two_sites_without_an_sae_cannot_be_judged():
     plain = measure("nano")
     tables = earlier_scores(plain, contexts=120)
-    assert len(tables["sites"]) == 2 and earlier_predicts(**evidence(tables, "w64")).word == UNKNOWN
+    assert len(tables["sites"]) == 2 and verdict(evidence(tables, "w64")).word == UNKNOWN
     assert "only raw activations" in sentences(tables, "w64")["saes"]
 
 
@@ -228,5 +228,5 @@ def test_two_sites_without_an_sae_cannot_be_judged():
 def test_the_rule_of_claim_10(raw, shuffled, word):
     by_site = lambda values: {f"site {i}": Estimate(*value) for i, value in enumerate(values)}
     found = by_site([(0.3, 0.2, 0.4)] * 2)
-    verdict = earlier_predicts(sae=found, raw=found, over_raw=by_site(raw), over_shuffled=by_site(shuffled))
-    assert verdict.word == word and verdict.numbers["sites"] == 2
+    judged = verdict(Evidence(sae=found, raw=found, over_raw=by_site(raw), over_shuffled=by_site(shuffled)))
+    assert judged.word == word and judged.numbers["sites"] == 2

@@ -19,10 +19,8 @@ from darkmatter_utils import Study, measure
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.places import DATA
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims.ledger import claim, judge
-from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
-from darkmatter_utils.claims.rules_features import fewer_features
-from darkmatter_utils.claims.verdicts import from_record
+from darkmatter_utils.claims.c07_fewer_features import CLAIM, Evidence
+from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.experiments import components, features, gaps
 from darkmatter_utils.experiments.components import (
     MATCHED,
@@ -369,11 +367,7 @@ def e(value, half=0.01):
     ],
 )
 def test_the_rule_of_claim_7(numbers, word):
-    assert fewer_features(**numbers).word == word == judge(7, **numbers).word
-
-
-def test_the_ledger_points_to_the_chapter_and_its_rule():
-    assert claim(7).judged is fewer_features and (ROOT / "notebooks" / f"{claim(7).chapter}.py").is_file()
+    assert CLAIM.verdict(Evidence(**numbers)).word == word == CLAIM.judge(Evidence(**numbers)).word
 
 
 def run(study, folder, monkeypatch, **parameters):
@@ -398,9 +392,13 @@ def test_the_chapter_on_a_study_with_components(made, tmp_path, monkeypatch, tab
     names, values, shown = run(made[0], tmp_path, monkeypatch, latents=None, contexts=8)
     numbers = gaps.evidence(tables)
     assert values["evidence"]["7"]["numbers"]["fvu_gap"]["value"] == pytest.approx(
-        numbers["fvu_gap"].value, rel=1e-5
+        numbers.fvu_gap.value, rel=1e-5
     )
-    assert values["verdicts"]["7"]["word"] == fewer_features(**numbers).word == from_record(7, values).word
+    assert (
+        values["verdicts"]["7"]["word"]
+        == CLAIM.judge(numbers).word
+        == CLAIM.from_record(values["evidence"]["7"]).word
+    )
     own = values["FVU"]
     assert own["NonlinearError"]["estimate"]["value"] - own["LinearError"]["estimate"][
         "value"
@@ -417,7 +415,7 @@ def test_the_chapter_on_a_study_with_components(made, tmp_path, monkeypatch, tab
     changed["evidence"]["7"]["numbers"] |= dict(
         fvu_gap=dict(value=0.2, low=0.1, high=0.3), fvu_excess=dict(value=-0.2, low=-0.3, high=-0.1)
     )
-    verdict = from_record(7, changed)
+    verdict = CLAIM.from_record(changed["evidence"]["7"])
     assert (
         verdict.word == FAILS and "0.20 [0.10, 0.30]" in verdict.why and "−0.20 [−0.30, −0.10]" in verdict.why
     )

@@ -9,8 +9,8 @@ import torch
 
 from darkmatter_utils import Study, measure
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
-from darkmatter_utils.claims.rules_inference import barely_helps
+from darkmatter_utils.claims.c09_inference import Evidence, verdict
+from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.experiments.inference import (
     ENCODER,
     EQUAL,
@@ -192,7 +192,7 @@ def test_the_page_speaks_of_what_the_tables_hold(nano):
 def test_a_study_without_a_dictionary_is_told_so_and_not_judged(nano):
     _, tables = nano
     none = {name: table.iloc[:0] for name, table in tables.items()} | {"about": tables["about"]}
-    assert barely_helps(**evidence(none)).word == UNKNOWN
+    assert verdict(evidence(none)).word == UNKNOWN
     for shown in (
         width_lines(none),
         change_lines(none),
@@ -234,8 +234,8 @@ def test_single_and_double_precision_agree_to_rounding_in_what_they_leave():
 )
 def test_the_rule_of_claim_9(changes, word):
     change = {128 * (i + 1): Estimate(*e) for i, e in enumerate(changes)}
-    verdict = barely_helps(change=change, total=change, best=dict.fromkeys(change, "refit"))
-    assert verdict.word == word and "widths" in verdict.why and verdict.numbers["widths"] == 2
+    judged = verdict(Evidence(change=change, total=change, best=dict.fromkeys(change, "refit")))
+    assert judged.word == word and "widths" in judged.why and judged.numbers["widths"] == 2
 
 
 def test_a_pursuit_saves_error_even_where_the_codes_are_true():

@@ -11,8 +11,8 @@ from sklearn.linear_model import LinearRegression
 from darkmatter_utils import Study, measure
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims.ledger import judge
-from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY, UNKNOWN
+from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
+from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.experiments.baselines import LabelMeans
 from darkmatter_utils.experiments.nested import ALL, ALONE, SIMPLE, STEPS, THREE, X, nested
 from darkmatter_utils.measurement.widths import suite_rows
@@ -110,7 +110,7 @@ def test_other_layers_are_what_a_measurement_of_them_says(deep):
     assert layers(here)[["width", "layer"]].to_numpy().tolist() == [[16, 0], [16, 1], [32, 0], [32, 1]]
     assert list(by_place(here, models, X))[-2:] == ["layer 1, 16 latents", "layer 1, 32 latents"]
     found = norm_evidence(here, models)
-    assert judge(2, **found).numbers["places"] == 5
+    assert c02_norm_linear.verdict(found).numbers["places"] == 5
     assert repr(place_table(here, models)).count("\n") == 5
 
 
@@ -139,7 +139,8 @@ def e(value, half=0.02):
 )
 def test_layers_are_places_where_claim_2_may_fail(r2, layers, word):
     numbers = {"r2": dict(enumerate(map(e, r2))), "layers": dict(enumerate(map(e, layers)))}
-    verdict = judge(2, **numbers, simple=dict.fromkeys(range(4), 0.5))
+    simple = dict.fromkeys(range(4), 0.5)
+    verdict = c02_norm_linear.verdict(c02_norm_linear.Evidence(**numbers, simple=simple))
     assert verdict.word == word and "8 places" in verdict.why
 
 
@@ -154,6 +155,7 @@ def test_layers_are_places_where_claim_2_may_fail(r2, layers, word):
     ],
 )
 def test_x_beyond_simple_predictors(lead, gain, word):
-    verdict = judge(13, lead=dict(enumerate(map(e, lead))), gain=dict(enumerate(map(e, gain))))
+    places = [dict(enumerate(map(e, values))) for values in (lead, gain)]
+    verdict = c13_beyond_simple.verdict(c13_beyond_simple.Evidence(*places))
     assert verdict.word == word and verdict.measured
-    assert judge(13, lead={}, gain={}).word == UNKNOWN
+    assert c13_beyond_simple.verdict(c13_beyond_simple.Evidence({}, {})).word == UNKNOWN

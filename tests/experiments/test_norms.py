@@ -8,7 +8,7 @@ from sklearn.linear_model import LinearRegression
 
 from darkmatter_utils import measure
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims.ledger import judge
+from darkmatter_utils.claims import c06_norm_lowest
 from darkmatter_utils.decomposition.decompose import score
 from darkmatter_utils.decomposition.passes import PARTS, FirstPass, SecondPass, ThirdPass
 from darkmatter_utils.experiments import norm_tests
@@ -115,7 +115,10 @@ def test_every_sae_of_a_study_is_tested_and_counted():
         assert table["from x", part].to_dict() == pytest.approx(known[column].to_dict())
     assert lowest(found["tests"], "from itself")[1] == len(measurement.saes)
     nothing = null(measurement, found)
-    assert nothing.empty and judge(6, **numbers(measurement, found, nothing)).word == "cannot be told here"
+    assert (
+        nothing.empty
+        and c06_norm_lowest.verdict(numbers(measurement, found, nothing)).word == "cannot be told here"
+    )
 
 
 def test_every_alive_latent_has_a_weight():
@@ -141,10 +144,8 @@ def test_every_alive_latent_has_a_weight():
 )
 def test_claim_6_follows_its_numbers(lowest, lowest_self, nonlinear, nulls, word):
     near = lambda v: {width: Estimate(v, v - 0.02, v + 0.02) for width in (128, 256)}
-    verdict = judge(
-        6, lowest=lowest, lowest_self=lowest_self, saes=4, nonlinear=near(nonlinear), null=near(nulls)
-    )
-    assert verdict.word == word
+    numbers = c06_norm_lowest.Evidence(lowest, lowest_self, 4, near(nonlinear), near(nulls))
+    assert c06_norm_lowest.verdict(numbers).word == word
 
 
 def test_the_world_study_has_its_null_in_its_suite():

@@ -11,8 +11,8 @@ from sklearn.linear_model import LinearRegression
 from darkmatter_utils import measure
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.charts import Gallery
-from darkmatter_utils.claims.ledger import judge
-from darkmatter_utils.claims.rules import FAILS, HOLDS, PARTLY
+from darkmatter_utils.claims.c03_same_tokens import CLAIM, Evidence
+from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY
 from darkmatter_utils.experiments.baselines import out_of_fold
 from darkmatter_utils.experiments.same_tokens import (
     KINDS,
@@ -137,13 +137,13 @@ def test_the_spread_between_seeds_is_found():
 def test_pairs_of_nano_and_what_the_rule_takes(nano):
     found = same_tokens(nano, rest=rest)
     numbers = evidence(found)
-    assert sorted(numbers["partial"]) == ["16 and 32", "16 and 64", "32 and 64"] and numbers["seeds"] is None
+    assert sorted(numbers.partial) == ["16 and 32", "16 and 64", "32 and 64"] and numbers.seeds is None
     raw = found["ratios"].query("kind == 'raw'")
     assert raw[["ratio", "pairs"]].to_numpy().tolist() == [[2, 2], [4, 1]]
     table = found["pairs"].query("kind == 'partial'")
     assert (table["low"] < table["value"]).all() and (table["value"] < table["high"]).all()
     assert (found["pairs"].query("kind == 'raw'")["value"] < 1).all()
-    assert judge(3, **numbers).numbers["pairs"] == 3
+    assert CLAIM.judge(numbers).numbers["pairs"] == 3
     assert mean(found, "raw").value == pytest.approx(raw["value"] @ raw["pairs"] / 3)
     assert "several seeds" in mean(found, "raw", same=True).reason and list(levels(nano)["width"]) == [
         16,
@@ -159,7 +159,7 @@ def test_what_is_taken_out_is_the_chapters_to_say(nano):
     assert kind(plain, "partial") == pytest.approx(kind(plain, "raw"), rel=1e-9)
     assert (kind(plain, "partial") > kind(found, "partial")).all()
     assert (kind(plain, "raw") == kind(found, "raw")).all()
-    values = [[e.value for e in evidence(of)["partial"].values()] for of in (found, plain)]
+    values = [[e.value for e in evidence(of).partial.values()] for of in (found, plain)]
     assert (np.array(values[1]) > values[0]).all()
 
 
@@ -184,7 +184,7 @@ def e(value, half=0.02):
 )
 def test_wider_saes_fail_on_the_same_tokens(partial, shuffled, word):
     numbers = [dict(enumerate(map(e, values))) for values in (partial, shuffled)]
-    verdict = judge(3, partial=numbers[0], shuffled=numbers[1], seeds=e(0.7))
+    verdict = CLAIM.judge(Evidence(partial=numbers[0], shuffled=numbers[1], seeds=e(0.7)))
     assert verdict.word == word and "0.70 [0.68, 0.72]" in verdict.why
 
 

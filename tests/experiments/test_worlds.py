@@ -7,8 +7,7 @@ import pytest
 
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Absent, Estimate
-from darkmatter_utils.claims.ledger import judge
-from darkmatter_utils.claims.rules_worlds import MISPLACED
+from darkmatter_utils.claims import c11_parts_land
 from darkmatter_utils.decomposition.decompose import decompose
 from darkmatter_utils.experiments import known_parts, nulls
 from darkmatter_utils.experiments.ablation import LEVELS, over_ablation, table_one
@@ -160,7 +159,8 @@ def test_shrinkage_is_introduced_and_yet_linear():
 def test_claim_11_follows_its_numbers(shares, word):
     near = lambda v: Estimate(v, v - 0.02, v + 0.02)
     cells = {f"case {i}": {"absent": near(a), "introduced": near(b)} for i, (a, b) in enumerate(shares)}
-    assert judge(11, misplaced=cells).word == word and f"{MISPLACED:.0%}" in judge(11, misplaced=cells).why
+    verdict = c11_parts_land.verdict(c11_parts_land.Evidence(cells))
+    assert verdict.word == word and f"{c11_parts_land.THRESHOLDS.misplaced:.0%}" in verdict.why
 
 
 def test_the_world_study_is_its_own_null():

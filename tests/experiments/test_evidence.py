@@ -5,14 +5,15 @@ import pandas as pd
 import pytest
 
 from darkmatter_utils import measure
+from darkmatter_utils.base.words import plain
 from darkmatter_utils.charts.tables import Folded, Html, Table, Words
-from darkmatter_utils.claims import evidence, rules
-from darkmatter_utils.claims.ledger import LEDGER, judge, unfit
-from darkmatter_utils.experiments.scaling import TOO_FEW, training_curves
+from darkmatter_utils.claims import c01_half_linear, c04_flat, c05_floor, q01_setting, q02_protocols
+from darkmatter_utils.claims.claim import UNKNOWN, WORDS, unfit
+from darkmatter_utils.experiments import evidence, left_behind
+from darkmatter_utils.experiments.scaling import TOO_FEW, flat, floor, training_curves
 from darkmatter_utils.experiments.scaling import breakdown as breakdown_with_floor
 from darkmatter_utils.measurement import about
-from darkmatter_utils.measurement.widths import width_suite
-from darkmatter_utils.pages import common as pages
+from darkmatter_utils.measurement.widths import reference_sae, width_suite
 from darkmatter_utils.pages import figures
 from darkmatter_utils.stats.metrics import fvu
 from darkmatter_utils.studies.saes import sample
@@ -38,7 +39,7 @@ def test_a_sample_is_spread_over_the_text(nano):
 
 
 def test_the_breakdown_adds_up_and_is_the_measured_one(nano):
-    shares = figures.breakdown(nano).pivot_table(index="width", columns="part", values="share")
+    shares = left_behind.breakdown(nano).pivot_table(index="width", columns="part", values="share")
     assert np.allclose(shares.sum(axis=1), 1)
     assert np.allclose(1 - shares["Sae(x)"], nano.saes["fvu"]) and np.allclose(
         shares["NonlinearError"], nano.saes["fvu_nonlinear"]
@@ -49,49 +50,58 @@ def test_the_breakdown_adds_up_and_is_the_measured_one(nano):
 
 
 def test_errors_of_a_strip_are_in_units_of_the_variance(nano):
-    sae = evidence.reference_sae(nano)
+    sae = reference_sae(nano)
     x = sample("nano", sae, contexts=120).x
-    unit = figures.unit_variance(nano, sae)
+    unit = left_behind.unit_variance(nano, sae)
     assert unit == pytest.approx(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean(), rel=1e-4)
 
 
 def test_the_shown_context_has_the_median_error(nano):
-    sae = evidence.reference_sae(nano)
-    shown = figures.typical_context(nano, sae)
+    sae = reference_sae(nano)
+    shown = left_behind.typical_context(nano, sae)
     means = nano.tokens[nano.tokens["scored"]].groupby("context")[f"{sae}:error"].mean()
     assert abs((means < means[shown]).mean() - 0.5) < 0.02
 
 
 def test_the_worst_tokens_hold_more_than_their_share(nano):
-    sae = evidence.reference_sae(nano)
-    assert 0.1 < figures.concentration(nano, sae) < figures.concentration(nano, sae, share=0.5) < 1
-    assert figures.concentration(nano, sae, share=1.0) == pytest.approx(1)
+    sae = reference_sae(nano)
+    assert 0.1 < left_behind.concentration(nano, sae) < left_behind.concentration(nano, sae, share=0.5) < 1
+    assert left_behind.concentration(nano, sae, share=1.0) == pytest.approx(1)
 
 
 def test_errors_by_position_average_to_the_table(nano):
-    sae = evidence.reference_sae(nano)
-    curve = figures.positions(nano, [sae])
+    sae = reference_sae(nano)
+    curve = left_behind.positions(nano, [sae])
     assert (curve["low"] <= curve["error"]).all() and (curve["error"] <= curve["high"]).all()
     by_document = nano.tokens[nano.tokens["position"] == 5].groupby("document")[f"{sae}:error"].mean()
     here = curve.set_index("position")["error"][5]
-    assert here == pytest.approx(by_document.mean() / figures.unit_variance(nano, sae))
+    assert here == pytest.approx(by_document.mean() / left_behind.unit_variance(nano, sae))
 
 
-def test_every_measured_claim_can_be_judged(nano):
-    for number, entry in LEDGER.items():
-        assert judge(number, unfit=unfit(nano.study)).word == rules.UNKNOWN
-        if entry.chapter:
-            verdict = judge(number, **evidence.evidence(number, nano))
-            assert verdict.word in rules.WORDS and verdict.why
+@pytest.mark.parametrize(
+    ("asked", "gather"),
+    [
+        (c01_half_linear.CLAIM, evidence.half_linear),
+        (c04_flat.CLAIM, lambda nano: flat(nano, None)),
+        (c05_floor.CLAIM, floor),
+        (q01_setting.QUESTION, evidence.setting),
+        (q02_protocols.QUESTION, evidence.protocols),
+    ],
+)
+def test_what_a_measurement_says_can_be_judged(nano, asked, gather):
+    found = gather(nano)
+    assert asked.judge(found, unfit=unfit(nano.study)).word == UNKNOWN
+    verdict = asked.judge(found)
+    assert verdict.word in WORDS and verdict.why
 
 
 def test_the_evidence_for_half_linear_is_the_table(nano):
-    found = evidence.evidence(1, nano)
+    found = evidence.half_linear(nano)
     rows = nano.saes.set_index("width")
-    for width, estimate in found["r2"].items():
+    for width, estimate in found.r2.items():
         assert estimate.value == pytest.approx(rows.loc[width, "r2_per_dim"])
     strict_minus_paper = nano.saes["r2_per_dim"] - nano.paper["r2_per_dim"]
-    assert list(found["split"].values()) == pytest.approx(list(strict_minus_paper))
+    assert list(found.split.values()) == pytest.approx(list(strict_minus_paper))
 
 
 def test_a_study_without_a_grid_says_so(nano):
@@ -103,9 +113,7 @@ def test_tables_escape_text_keep_markup_and_never_show_minus_zero():
     frame = pd.DataFrame(
         {"name": ["a<b"], "link": ["x"], "value": [-0.00001], "none": [np.nan], "on": [True]}
     )
-    shown = Table(
-        frame, {"link": lambda v: Html(f'<a href="{v}">{v}</a>'), "value": rules.plain}
-    )._repr_html_()
+    shown = Table(frame, {"link": lambda v: Html(f'<a href="{v}">{v}</a>'), "value": plain})._repr_html_()
     assert (
         "a&lt;b" in shown
         and '<a href="x">x</a>' in shown
@@ -118,4 +126,3 @@ def test_tables_escape_text_keep_markup_and_never_show_minus_zero():
 
 def test_the_pages_words_fit_the_study(nano):
     assert "not known" in about.in_words(nano)
-    assert "study nano" in str(pages.opening(1, judge(1, **evidence.evidence(1, nano)), nano.study))

@@ -1,0 +1,96 @@
+"""A chapter judges a claim by its file: the verdict follows from what its record holds."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from darkmatter_utils.base.listing import modules
+from darkmatter_utils.base.values import Estimate, from_json, to_json
+from darkmatter_utils.book.records import Chapter
+from darkmatter_utils.claims import c03_same_tokens, c07_fewer_features, q02_protocols
+from darkmatter_utils.claims.claim import NOT_MEASURED, UNKNOWN
+
+HALF = c03_same_tokens.Evidence({"128 and 256": Estimate(0.5, 0.4, 0.6)}, {}, None)
+
+
+@pytest.fixture
+def chapter():
+    return Chapter(6, SimpleNamespace(name="tiny"), {})
+
+
+def test_numbers_come_back_from_a_record_as_the_rule_takes_them():
+    numbers = {
+        "r2": {128: Estimate(0.5, 0.4, 0.6)},
+        "one": Estimate(1.0),
+        "list": [1, 2.5, "a"],
+        "none": None,
+    }
+    back = from_json(json.loads(json.dumps(to_json(numbers))))
+    assert (
+        back["r2"] == {128: Estimate(0.5, 0.4, 0.6)}
+        and back["list"] == [1, 2.5, "a"]
+        and back["none"] is None
+    )
+    assert back["one"].value == 1.0 and math.isnan(back["one"].low)
+
+
+def test_a_field_left_at_its_default_is_not_recorded():
+    kept = c07_fewer_features.CLAIM.kept(c07_fewer_features.Evidence(seeds=0))
+    assert kept == {"numbers": {"seeds": 0}, "unfit": ""}
+    assert c07_fewer_features.CLAIM.recorded(kept) == c07_fewer_features.Evidence(seeds=0)
+    assert c03_same_tokens.CLAIM.kept(HALF)["numbers"].keys() == {"partial", "shuffled", "seeds"}
+
+
+def test_a_changed_record_changes_the_verdict(chapter):
+    verdict = chapter.judge(c03_same_tokens, HALF)
+    kept = chapter.values["evidence"]["3"]
+    assert verdict == c03_same_tokens.CLAIM.from_record(kept) and verdict.word == "holds"
+    assert chapter.values["verdicts"]["3"]["word"] == "holds"
+    kept["numbers"]["partial"]["128 and 256"] |= {"value": 0.1, "low": 0.0, "high": 0.15}
+    assert c03_same_tokens.CLAIM.from_record(kept).word == "does not hold"
+
+
+def test_a_verdict_is_judged_from_what_the_record_will_hold(chapter):
+    edge = c03_same_tokens.THRESHOLDS.partial
+    below = HALF._replace(partial={"128 and 256": Estimate(0.3, edge - 1e-9, 0.4)})
+    assert c03_same_tokens.CLAIM.judge(below).word != "holds"
+    assert chapter.judge(c03_same_tokens, below).word == "holds", "six digits of it are the threshold"
+
+
+def test_what_a_study_cannot_speak_of_is_kept_with_its_reason(chapter):
+    assert chapter.judge(c03_same_tokens, HALF, unfit="Random weights.").why == "Random weights."
+    kept = chapter.values["evidence"]["3"]
+    assert c03_same_tokens.CLAIM.from_record(kept).word == UNKNOWN and kept["unfit"] == "Random weights."
+    assert c03_same_tokens.CLAIM.from_record({}).why == NOT_MEASURED
+    chapter.study.name = "nano"
+    assert "format test" in chapter.judge(c03_same_tokens, HALF).why
+    assert chapter.judge(c03_same_tokens, HALF, unfit="").word == "holds"
+
+
+def test_the_first_screen_and_the_rule_are_the_claims_own_words(chapter):
+    chapter.judge(c03_same_tokens, HALF)
+    opening, rule = chapter.opening(c03_same_tokens), chapter.rules(c03_same_tokens)
+    claim = c03_same_tokens.CLAIM
+    assert opening.startswith(f"> **Claim 3 of the paper.** {claim.short} The paper: {claim.paper} (abstract).")
+    assert opening.endswith(f"**Verdict on the study tiny: holds.** {chapter.values['verdicts']['3']['why']}")
+    assert claim.rule in rule and claim.written in rule and rule.endswith(f"{claim.falsifier}.")
+    told = chapter.values["claims"]["3"]
+    assert told["short"] == claim.short and told["here"] == "128 and 256 0.50 [0.40, 0.60]"
+
+
+def test_a_question_is_kept_beside_the_claims(chapter):
+    chapter.judge(q02_protocols, q02_protocols.Evidence({"R² total": 0.05}))
+    assert chapter.values["verdict"]["word"] == "partly" and "evidence" not in chapter.values
+    assert chapter.values["question"]["numbers"] == {"differences": {"R² total": 0.05}}
+    assert "**What this chapter checks.** The paper's protocol" in chapter.opening(q02_protocols)
+    assert chapter.rules(q02_protocols).startswith("**The rule of this chapter.**")
+
+
+@pytest.mark.parametrize("module", modules("darkmatter_utils.claims", "[cq][0-9][0-9]_*"), ids=lambda m: m.__name__[-20:])
+def test_every_file_has_what_a_chapter_asks_of_it(module):
+    asked = getattr(module, "CLAIM", None) or module.QUESTION
+    assert asked.evidence is module.Evidence and asked.verdict is module.verdict
+    assert module.verdict.__doc__ and module.Thresholds.__doc__ and module.Thresholds() == module.THRESHOLDS
+    assert asked.judge(None).word == UNKNOWN and asked.judge(None, unfit="because").why == "because"
