@@ -287,10 +287,8 @@ def _cells() -> str:
 
 def _beside_output() -> Path:
     """The folder of papermill's output when papermill runs this kernel, else the current one."""
-    try:
-        import psutil  # comes with ipykernel
-    except ImportError:
-        return Path.cwd()
+    import psutil  # comes with ipykernel
+
     try:
         parent = psutil.Process(os.getppid())
         command, folder = parent.cmdline(), Path(parent.cwd())
