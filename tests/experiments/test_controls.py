@@ -50,13 +50,9 @@ def test_a_shrunk_reconstruction_is_scaled_back(x):
 def test_one_gain_a_latent_finds_the_gains_that_were_taken():
     entry = collect(Study.load("nano"), ["w32"], kinds=False)
     sae = entry.saes["w32"]
-    codes = sae.codes(entry.x)
     gains = torch.linspace(0.5, 1.5, sae.width, dtype=torch.float64)
-    dense = torch.zeros(len(entry.x), sae.width, dtype=torch.float64)
-    dense[torch.arange(len(entry.x)).repeat_interleave(codes.l0.long()), codes.latent.long()] = (
-        codes.value.double()
-    )
-    target = (dense * gains) @ sae.sae.W_dec.detach().double() + sae.sae.b_dec.detach().double()
+    dense = torch.from_numpy(sae.codes(entry.x).csr(sae.width).toarray())
+    target = (dense * gains) @ sae.dictionary.double() + sae.bias.double()
     held = Collected(
         target, entry.document, entry.fold, 0, 200, {"w32": Same(sae, entry.x)}, entry.hats, entry.l0
     )
@@ -72,7 +68,8 @@ class Same:
     """An SAE that always sees the same activations."""
 
     def __init__(self, sae, x):
-        self.sae, self.width, self.x, self.inner = sae.sae, sae.width, x, sae
+        self.width, self.dictionary, self.bias = sae.width, sae.dictionary, sae.bias
+        self.x, self.inner = x, sae
 
     def codes(self, _):
         return self.inner.codes(self.x)
