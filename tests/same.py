@@ -3,9 +3,9 @@
     python tests/same.py BEFORE AFTER [--only tiny/05] [--loose 1e-5]
 
 BEFORE and AFTER are projects (a checkout whose chapters were run), or commits of this one. Compared, for
-every study that both have: each record's ``values``, byte for byte, and each executed chapter's outputs, without
-its run record and the pictures of its charts, which follow from their specifications. Prints what differs and
-exits with 1; ``--loose SHARE`` lets numbers differ by that relative share.
+every study that both have: each record's ``values``, byte for byte, and each executed chapter's outputs,
+without its run record and the pictures of its charts, which follow from their specifications. Prints what
+differs and exits with 1; ``--loose SHARE`` lets numbers differ by that relative share.
 """
 
 from __future__ import annotations

@@ -227,18 +227,19 @@ class RunRecord:
 
     def _repr_html_(self) -> str:
         found = self.content
+        edited = f"edited, not the published one: {', '.join(found['edited'])}"
         rows = {
             "study": f"{found['study']}, seed {found['seed']}",
             "parameters": ", ".join(f"{key} = {value}" for key, value in sorted(found["parameters"].items())),
             "versions": ", ".join(f"{name} {number}" for name, number in found["versions"].items()),
             "data": ", ".join(f"{name} {digest}" for name, digest in found["data"].items()),
-            "idea": f"edited, not the published one: {', '.join(found['edited'])}"
-            if found["edited"]
-            else "as published",
+            "idea": edited if found["edited"] else "as published" * bool(found["ideas"]),
             "code": f"{provenance.key(found['sources'])}, {len(found['sources'])} definitions",
             "recorded values": str(len(found["values"])),
         }
-        cells = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows.items())
+        cells = "".join(
+            f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows.items() if text
+        )
         run = f'<tr class="run-facts" data-chapter="{self.number:02d}" hidden><th>this run</th><td></td></tr>'
         return (
             f'<details class="run-record"><summary>Run record</summary><table>{cells}{run}</table></details>'
