@@ -2,6 +2,7 @@
 grammatical.
 """
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -191,3 +192,13 @@ def test_words():
         and span([0.2, 0.1]) == "0.10 to 0.20"
     )
     assert interval(e(-0.1, 0.3)) == "0.10 [−0.10, 0.30]" and interval(Estimate(0.5)) == "0.50"
+
+
+@pytest.mark.parametrize("number", CLAIMS)
+def test_a_claims_file_knows_no_other_claim(number):
+    tree = ast.parse(inspect.getsource(MODULES[number]))
+    taken = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.level]
+    of_claims = [node for node in taken if node.level == 1]
+    assert {node.module for node in of_claims} <= {None, "claim"}
+    assert {name.name for node in of_claims if node.module is None for name in node.names} <= {"say"}
+    assert {node.module for node in taken if node.level == 2} <= {"base.values", "base.words"}
