@@ -26,7 +26,6 @@ from darkmatter_utils import decompose, measure
 from darkmatter_utils.book.chapters import open_chapter
 from darkmatter_utils.charts import forest
 from darkmatter_utils.charts.tables import Table, Words
-from darkmatter_utils.cli import probe_page
 from darkmatter_utils.measurement import arrays
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.studies import recipes
@@ -59,7 +58,7 @@ result = decompose(x, reconstruction, document=document, bootstrap=300)
 # %% tags=["remove-input"]
 for name in ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim"):
     chapter.record(name, getattr(result, name).to_dict())
-chapter.sentence("reading", " ".join(probe_page.reading(answer)))
+chapter.sentence("reading", " ".join(answer.reading()))
 
 # %% [markdown]
 # In words: {glue:md}`reading`

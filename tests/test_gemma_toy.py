@@ -20,7 +20,7 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.book import chapters
 from darkmatter_utils.cli import command as cli
 from darkmatter_utils.experiments.earlier_sites import earlier_sites
-from darkmatter_utils.measurement import preparing
+from darkmatter_utils.measurement import prepare
 from darkmatter_utils.measurement.about import of_study
 from darkmatter_utils.measurement.widths import one_l0
 from darkmatter_utils.pages.depth import layers
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def study(folder):
-    preparing.prepare(recipes.load(folder / "mine.yaml"))
+    prepare.prepare(recipes.load(folder / "mine.yaml"))
     return Study.load(folder / "mine.yaml")
 
 
@@ -85,7 +85,7 @@ def test_what_is_odd_about_an_sae_is_said_everywhere(study, folder, capsys, monk
 
 def test_a_model_in_half_precision_is_read_in_single(folder):
     file = gemma_toy.study(folder / "half", widths=(64,), l0s=(4, 8, 16), model_dtype="bfloat16", suites={})
-    preparing.prepare(recipes.load(file))
+    prepare.prepare(recipes.load(file))
     half, whole = Study.load(file), load_model(folder / "half" / "model")
     fvu = measure(half).saes["fvu"].to_numpy()
     assert half.model_dtype == "bfloat16" and np.isfinite(fvu).all()
@@ -200,7 +200,7 @@ def test_what_prepare_refuses_check_refuses_too(folder, changes, says):
 
     settings = yaml.safe_load((folder / "mine.yaml").read_text())
     (folder / "wrong.yaml").write_text(yaml.safe_dump(settings | changes(settings)))
-    for command in (preparing.check, preparing.prepare):
+    for command in (prepare.check, prepare.prepare):
         with pytest.raises(BadInput, match=says):
             command(recipes.load(folder / "wrong.yaml"))
 

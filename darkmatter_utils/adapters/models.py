@@ -246,3 +246,16 @@ def wrap(bridge, *, name: str, dtype: str = "float32", tokenizer=None) -> Langua
         context=cfg.n_ctx,
         tokenizer=tokenizer,
     )
+
+
+def check_device(device: str) -> None:
+    """BadInput unless tensors can be put on ``device``."""
+    try:
+        if torch.device(device).type not in ("cpu", "cuda", "mps"):
+            raise ValueError("not one to compute on")
+        torch.zeros(1, device=device)
+    except Exception as error:  # torch raises many kinds
+        raise BadInput(
+            f"device '{device}' cannot be used here ({' '.join(str(error).split())[:80]}); "
+            f"there {'are cuda and cpu' if torch.cuda.is_available() else 'is cpu'}"
+        ) from None

@@ -7,9 +7,6 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,26 +15,13 @@ from filelock import FileLock
 
 from . import ideas, provenance
 from .errors import BadInput
-from .values import Absent
+from .places import cache_folder
+from .values import Absent, whole
 
 PROGRESS = "DARKMATTER_PROGRESS"
 """Environment variable: a file that says what a long computation is at, for whoever waits for it."""
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "transformer-lens", "sae-lens")
 """Whose versions a result depends on."""
-
-
-def cache_folder() -> Path:
-    """``$DARKMATTER_CACHE``, or ``darkmatter`` in the user's cache folder."""
-    named = os.environ.get("DARKMATTER_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkmatter"
-
-
-def tell(line: str) -> None:
-    """Say what a long computation is at, where someone asked for it."""
-    if os.environ.get(PROGRESS):
-        Path(os.environ[PROGRESS]).write_text(line, encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
@@ -127,6 +111,15 @@ def _read(folder: Path) -> dict[str, pd.DataFrame | Absent]:
     return tables | {p.stem: Absent(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.absent"))}
 
 
+def sealed(folder: Path) -> bool:
+    """Whether a kept result's files are all there, each as it was written."""
+    try:
+        digests = json.loads((folder / "seal.json").read_text())
+        return all(sha256(folder / name) == digest for name, digest in digests.items())
+    except (OSError, ValueError):
+        return False
+
+
 class Kept:
     """A folder of files that is either whole and verified, or not there.
 
@@ -145,23 +138,13 @@ class Kept:
 
     def read(self, load):
         """What ``load`` returns, if every file's digest is the one that was written with it."""
-        seal = self.folder / "seal.json"
-        try:
-            digests = json.loads(seal.read_text())
-            whole = all(sha256(self.folder / name) == digest for name, digest in digests.items())
-        except (OSError, ValueError):
-            return None
-        return load(self.folder) if whole else None
+        return load(self.folder) if sealed(self.folder) else None
 
     def write(self, save) -> None:
         """Fill and seal; a crash before the end leaves what was there before."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=f"{self.folder.name}-part-"))
-        try:
+        with whole(self.folder) as part:
+            part.mkdir()
             save(part)
             digests = {p.name: sha256(p) for p in sorted(part.iterdir())}
             (part / "seal.json").write_text(json.dumps(digests))
-            shutil.rmtree(self.folder, ignore_errors=True)
-            os.replace(part, self.folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)

@@ -1,5 +1,10 @@
 """The one exception for input a user can correct."""
 
+import errno
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a full quota, a limit on the size of files."""
+
 
 class BadInput(ValueError):
     """Input that cannot be used: one line that says what is wrong, what was expected and what to do.

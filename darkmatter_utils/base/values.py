@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +81,24 @@ class Absent:
         return f"*{self.reason}*"
 
 
-def to_json(value) -> Any:
-    """A JSON value: floats to 6 significant digits, NaN, infinities and what is absent as null, estimates as
-    value, low, high."""
+def to_json(value, *, digits: int | None = DIGITS) -> Any:
+    """A JSON value: floats to so many significant digits (None: all); NaN, infinities and what is absent as
+    null; estimates as value, low, high."""
     if isinstance(value, Absent):
         return None
+    again = partial(to_json, digits=digits)
     if hasattr(value, "low") and hasattr(value, "high"):
-        return {name: to_json(getattr(value, name)) for name in ("value", "low", "high")}
+        return {name: again(getattr(value, name)) for name in ("value", "low", "high")}
     if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
-        return to_json(value.tolist())
+        return again(value.tolist())
     if isinstance(value, dict):
-        return {str(key): to_json(item) for key, item in value.items()}
+        return {str(key): again(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
+        return [again(item) for item in value]
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        return value if digits is None else float(f"{value:.{digits}g}")
     if value is None or isinstance(value, bool | int | str):
         return value
     return str(value)
@@ -112,11 +119,26 @@ def from_json(kept: Any) -> Any:
     }
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A place beside ``path`` to write a file or a folder to; after the ``with`` it stands at ``path``; after
+    an error nothing has changed."""
+    part = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    gone = lambda old: shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    gone(part)  # left by a process of the same number that was killed
     try:
-        part.write_text(text, encoding="utf-8")
+        yield part
+        if path.is_dir():
+            shutil.rmtree(path)
         os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        gone(part)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all; into a pipe or a terminal as it is."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -21,6 +21,11 @@ def fraction(share: float) -> str:
     return {0.25: "a quarter", 0.5: "half"}.get(share) or percent(share)
 
 
+def share(value: float) -> str:
+    """A share in percent, to a tenth; beyond two wholes it is a multiple: 2.5 -> "2.5 times"."""
+    return (f"{value:.1%}" if abs(value) <= 2 else f"{value:,.3g} times").replace("-", "−")
+
+
 def plain(value: float, digits: int = 2) -> str:
     """A number with so many digits after the point and a true minus sign; zero has no sign."""
     text = f"{value:.{digits}f}"

@@ -17,14 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..base.cache import PROGRESS
-from ..base.errors import BadInput, nearest
+from ..base.errors import NO_ROOM, BadInput, nearest
 from ..base.provenance import digest
 from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name, run_order, settle
 from .records import CELLS, RECORDS
 from .staleness import due, due_reason, expected, stamp
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""A full disk, a full quota, a limit on the size of files."""
 EVERY = 20.0
 """Seconds after which a run that says nothing says what it is at."""
 

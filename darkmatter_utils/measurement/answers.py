@@ -6,11 +6,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 
+from ..base import words
 from ..base.errors import BadInput
+from ..base.values import Estimate
 from ..decomposition.decompose import Decomposition, decompose
 from ..worlds.null_saes import DeadSae, RandomSae, ShrunkSae
 from .about import statistical
@@ -18,6 +21,8 @@ from .about import statistical
 NULL_WORK = 2e12
 """Multiplications that an untrained dictionary may cost; beyond, it is measured on the first documents
 only."""
+NOTHING = 1e-12
+"""A part with a smaller share of the variance of x is rounding."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,50 @@ class Answer:
     def documents(self) -> int:
         """Documents that they are of."""
         return self.result.documents
+
+    def columns(self) -> dict[str, dict[str, Estimate]]:
+        """Estimates by name: this SAE's, the same as the released code computes them, and the nulls'."""
+        found = {
+            "this SAE" if "sae" in self.about else "this reconstruction": self.result,
+            "as the paper's code": self.paper,
+        }
+        found |= {f"null: {name}": null for name, null in self.nulls.items()}
+        return {name: _told(decomposition) for name, decomposition in found.items()}
+
+    def reading(self) -> list[str]:
+        """What the numbers say, in sentences chosen by the numbers."""
+        d, each = self.result, "documents" if self.about.get("documents given", True) else "blocks of rows"
+        percent = partial(words.interval, style=words.share)
+        uses = "the reconstruction" if self.l0 is None else f"the SAE uses {self.l0:.3g} latents a token and"
+        said = [
+            f"On {self.tokens:,} tokens of {self.documents:,} {each} {uses} leaves {percent(d.fvu)} of the "
+            "variance unexplained."
+        ]
+        if d.fvu.value > 0 and math.isfinite(d.r2_total.value):
+            said.append(
+                f"Of that error {percent(d.r2_total)} is linearly predictable from the activation; the "
+                f"residual is {percent(d.fvu_nonlinear)} of the variance."
+            )
+        if "random" in self.nulls:
+            random = self.nulls["random"]
+            on = f" (on the first {random.documents:,} documents)" if random.documents < d.documents else ""
+            said.append(
+                f"An untrained dictionary of the same width and L0 leaves {percent(random.fvu)}{on}, and "
+                f"{percent(random.r2_total)} of its error is linearly predictable: a high share alone says "
+                "nothing about what the SAE learned. (The mean in the place of x leaves all of the variance, "
+                "and its error is wholly linear.)"
+            )
+        else:
+            said.append(
+                "The mean alone leaves all of the variance, and an activation drawn to its mean leaves as "
+                "much as this reconstruction; both errors are wholly linear: a high share alone says nothing "
+                "about what was learned."
+            )
+        norm = _told(d)["norm_r2 SaeError"]
+        if not math.isnan(norm.value):
+            three = words.interval(norm, partial(words.plain, digits=3))
+            said.append(f"The norm of the error is predictable from the activation with an R² of {three}.")
+        return said
 
 
 def answer(
@@ -103,6 +152,16 @@ def answer(
         *statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain),
     )
     return Answer(title, result, paper, nulls, l0, gain, warnings, about, facts, plan)
+
+
+def _told(decomposition: Decomposition) -> dict[str, Estimate]:
+    """Its estimates; NaN for the R² of a part that is nothing but rounding, of which there is nothing to
+    predict."""
+    found = decomposition.estimates()
+    for part, share in (("SaeError", found["fvu"]), ("NonlinearError", found["fvu_nonlinear"])):
+        if share.value < NOTHING:
+            found |= {name: Estimate(float("nan")) for name in found if name.endswith(f" {part}")}
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..adapters.hub import sae_folder
+from ..adapters.models import check_device
 from ..adapters.saes import load_any
 from ..adapters.weights import opened
 from ..base.errors import BadInput
@@ -205,8 +206,6 @@ def _check(found, name: str) -> None:
 
 
 def _through_sae(x, sae, sae_dtype: str, device: str, tell):
-    from .one_sae import check_device
-
     check_device(device)
     loaded = load_any(sae_folder(str(sae), progress=tell), dtype=sae_dtype, device=device)
     if loaded.d_model != x.shape[1]:

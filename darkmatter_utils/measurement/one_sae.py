@@ -16,18 +16,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..adapters.contexts import Reading, read
 from ..adapters.hub import model_folder, sae_folder
-from ..adapters.models import LanguageModel, load_model
+from ..adapters.models import LanguageModel, check_device, load_model
 from ..adapters.saes import Sae, load_any
 from ..adapters.texts import EMBEDDED, is_dataset, texts
 from ..adapters.weights import canonical, layer_of
 from ..base.errors import BadInput
 from ..studies.request import Request
 from .answers import Answer, answer
-from .probe_arrays import SHARD, activations, discard, folder_of, held
+from .shards import SHARD, activations, discard, folder_of, held
 
 FAMILIES = {
     "gpt2": "gpt2",
@@ -282,16 +281,3 @@ def _answer(planned: Plan, folder: Path, tell) -> Answer:
 def family(model: str) -> str | None:
     """transformers' type of a model by its name; None for a name that says nothing of it."""
     return next((kind for part, kind in FAMILIES.items() if part in model.lower()), None)
-
-
-def check_device(device: str) -> None:
-    """BadInput unless tensors can be put on ``device``."""
-    try:
-        if torch.device(device).type not in ("cpu", "cuda", "mps"):
-            raise ValueError("not one to compute on")
-        torch.zeros(1, device=device)
-    except Exception as error:  # torch raises many kinds
-        raise BadInput(
-            f"device '{device}' cannot be used here ({' '.join(str(error).split())[:80]}); "
-            f"there {'are cuda and cpu' if torch.cuda.is_available() else 'is cpu'}"
-        ) from None

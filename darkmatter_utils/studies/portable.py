@@ -11,8 +11,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from ..base.cache import cache_folder, sha256, versions
+from ..base.cache import cache_folder, sealed, sha256, versions
 from ..base.errors import BadInput
+from ..base.values import whole
 from .study import Study
 
 ABOUT = "about.json"
@@ -25,7 +26,7 @@ def results(study: Study) -> list[Path]:
     keep."""
     named = re.compile(rf".+-{re.escape(study.name)}-[0-9a-f]{{32}}")
     found = [path for path in sorted(cache_folder().glob("*")) if named.fullmatch(path.name)]
-    return [path for path in found if _whole(path)]
+    return [path for path in found if sealed(path)]
 
 
 def export(study: Study, path: Path) -> list[str]:
@@ -47,18 +48,13 @@ def export(study: Study, path: Path) -> list[str]:
         "versions": versions(),
         "files": files,
     }
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with tarfile.open(part, "w") as archive:
-            text = json.dumps(about, indent=1, sort_keys=True).encode()
-            member = tarfile.TarInfo(ABOUT)
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text))
-            for name in files:
-                archive.add(cache_folder() / name, arcname=name, filter=_plain)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, tarfile.open(part, "w") as archive:
+        text = json.dumps(about, indent=1, sort_keys=True).encode()
+        member = tarfile.TarInfo(ABOUT)
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text))
+        for name in files:
+            archive.add(cache_folder() / name, arcname=name, filter=_plain)
     return [folder.name for folder in found]
 
 
@@ -80,9 +76,9 @@ def bring_in(path: Path) -> tuple[dict, list[str]]:
     try:
         about = _unpacked(path, scratch)
         for folder in sorted({name.partition("/")[0] for name in about["files"]}):
-            if not _whole(scratch / folder):
+            if not sealed(scratch / folder):
                 raise BadInput(f"{path.name}: the result {folder} is not whole")
-            if not _whole(cache_folder() / folder):
+            if not sealed(cache_folder() / folder):
                 shutil.rmtree(cache_folder() / folder, ignore_errors=True)
                 os.replace(scratch / folder, cache_folder() / folder)
                 new.append(folder)
@@ -119,14 +115,6 @@ def _unpacked(path: Path, folder: Path) -> dict:
             f"{path.name} is not a whole export of a study ({type(error).__name__}: {why}); copy it again"
         ) from None
     return about
-
-
-def _whole(folder: Path) -> bool:
-    try:
-        digests = json.loads((folder / "seal.json").read_text())
-        return all(sha256(folder / name) == digest for name, digest in digests.items())
-    except (OSError, ValueError):
-        return False
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -8,7 +8,7 @@ like any other.
     documents: 300
     window: [200, 1023]
 
-`preparing.prepare` resolves names, checks that all fits, stores token ids, and writes every SAE in one
+`prepare.prepare` resolves names, checks that all fits, stores token ids, and writes every SAE in one
 format.
 """
 

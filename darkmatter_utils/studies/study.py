@@ -133,7 +133,7 @@ class Study:
     def load(cls, source: "str | Path | Study") -> "Study":
         """A study by name or by the path of its YAML file; BadInput names the nearest valid names.
 
-        A recipe (a study whose model and SAEs come from elsewhere) is the study that `preparing.prepare` made
+        A recipe (a study whose model and SAEs come from elsewhere) is the study that `prepare.prepare` made
         of it.
         """
         if isinstance(source, Study):

@@ -177,9 +177,8 @@ def activations(build: Path, site: str, window: tuple[int, int], *, log=print) -
             model.activations(part, site)[:, start:stop].flatten(0, 1).numpy().astype(dtype)
             for part in torch.from_numpy(tokens.astype(np.int64)).split(MICRO)
         ]
-        with path.with_suffix(".part").open("wb") as file:
+        with whole(path) as part, part.open("wb") as file:
             np.save(file, np.concatenate(rows))
-        path.with_suffix(".part").replace(path)
 
 
 OTHER_ROWS = 2_500_000

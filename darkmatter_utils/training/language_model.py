@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..base.values import whole
+
 BOS = 0
 CONTEXT = 256
 VOCABULARY = 4096
@@ -203,8 +205,8 @@ def _save(path: Path, model, optimisers, step, curve, spent):
         curve=json.dumps(curve),
         spent=spent,
     )
-    torch.save(state, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)
+    with whole(path) as part:
+        torch.save(state, part)
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from ..base.values import whole
 
 
 @dataclass(frozen=True)
@@ -136,14 +137,10 @@ def fit(job: SaeJob, sae, activations: np.ndarray, folder: Path | None) -> dict:
 
 
 def _checkpoint(trainer, folder: Path, progress: dict) -> None:
-    trainer.save_checkpoint(folder.name + ".part", base_path=folder.parent)
-    part = folder.with_name(folder.name + ".part")
-    (part / "progress.json").write_text(json.dumps(progress))
-    torch.save(torch.get_rng_state(), part / "rng.pt")
-    if folder.exists():
-        folder.rename(folder.with_name(folder.name + ".old"))
-    part.rename(folder)
-    shutil.rmtree(folder.with_name(folder.name + ".old"), ignore_errors=True)
+    with whole(folder) as part:
+        trainer.save_checkpoint(part.name, base_path=part.parent)
+        (part / "progress.json").write_text(json.dumps(progress))
+        torch.save(torch.get_rng_state(), part / "rng.pt")
 
 
 def _resume(trainer, sae, folder: Path):

@@ -1,10 +1,13 @@
 """The command: one line and a status for whatever a user can get wrong."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from throwaway import command, files, project
 
+from darkmatter_utils.cli import chapters
 from darkmatter_utils.cli import command as cli
 
 NEAR = "nearest valid names: "
@@ -76,6 +79,24 @@ def test_a_study_file_that_cannot_be_used_is_one_line(root, capsys, text, line):
     assert complaint(capsys, "run", "1", "--study", "mine.yaml").startswith(line)
 
 
+LIGHT = """
+import sys
+from darkmatter_utils.cli import main
+for wrong in (["measure", "--wrong"], ["measure"], ["rnu"], ["measure", "tiny", "--model", "a"]):
+    assert main(wrong) == 2
+try:
+    main(["measure", "--help"])
+except SystemExit:
+    assert not {"torch", "numpy", "pandas", "transformers"} & set(sys.modules)
+    print("light")
+"""
+
+
+def test_help_and_a_wrong_argument_load_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("light\n")
+
+
 def test_outside_a_project_the_command_says_what_a_project_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DARKMATTER_PROJECT", str(tmp_path))
     assert complaint(capsys, "status", "--study", "world").startswith(f"no book at {tmp_path} or above it")
@@ -109,7 +130,7 @@ def test_a_file_where_a_folder_belongs_is_named(root, capsys):
 
 
 def test_a_fault_of_the_program_is_one_line_too(root, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_status", lambda options: 1 / 0)
+    monkeypatch.setattr(chapters, "status", lambda options: 1 / 0)
     assert cli.main(["status", "--study", "world"]) == 1
     assert capsys.readouterr().err.startswith(
         "darkmatter: fault: ZeroDivisionError: division by zero (with DARKMATTER_TRACE=1"
@@ -123,7 +144,7 @@ def test_ctrl_c_that_a_library_made_something_else_of_is_ctrl_c(root, capsys, mo
         except KeyboardInterrupt:
             raise ModuleNotFoundError("No module named 'version'")  # noqa: B904
 
-    monkeypatch.setattr(cli, "_status", interrupted)
+    monkeypatch.setattr(chapters, "status", interrupted)
     assert cli.main(["status", "--study", "world"]) == 130
     assert capsys.readouterr().err.startswith("darkmatter: interrupted")
 

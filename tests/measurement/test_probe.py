@@ -20,10 +20,10 @@ from darkmatter_utils.adapters.contexts import window
 from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.adapters.texts import texts
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.cli import probe_page
+from darkmatter_utils.cli import show
 from darkmatter_utils.measurement import forecast
 from darkmatter_utils.measurement.one_sae import Request, plan, probe
-from darkmatter_utils.measurement.probe_arrays import folder_of
+from darkmatter_utils.measurement.shards import folder_of
 from darkmatter_utils.studies.study import Study
 
 NANO = Study.load("nano").data_folder()
@@ -105,15 +105,15 @@ def test_the_answer_as_table_json_and_page(ask, nano_sae):
     from rich.console import Console
 
     done = probe(ask(nano_sae))
-    answer = json.loads(probe_page.to_json(done))
+    answer = json.loads(show.answer_json(done))
     for name in ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim"):
         assert set(answer[name]) == {"value", "low", "high"}
     assert answer["fvu"]["value"] == pytest.approx(done.result.fvu.value)
     assert set(answer["nulls"]) == {"dead", "random"} and answer["sae"]["format"] == "saelens"
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(probe_page.table(done))
+    console.print(show.table(done))
     assert f"{done.result.fvu.value:.3f}" in console.export_text()
-    page = probe_page.to_html(done)
+    page = show.page(done)
     assert "http" not in page and "<script" not in page and "src=" not in page
     assert f"{done.result.fvu.value:.3f}" in page and len(page) < 20_000
 
@@ -169,7 +169,7 @@ def test_a_killed_probe_goes_on_to_the_same_numbers(ask, nano_sae):
     lines = []
     again = probe(request, progress=lines.append)
     assert sum("activations" in line for line in lines) == plan(request).shards - 3
-    assert probe_page.to_json(again) == probe_page.to_json(whole)
+    assert show.answer_json(again) == show.answer_json(whole)
     assert not folder.exists()
 
 

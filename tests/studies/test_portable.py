@@ -8,7 +8,7 @@ import toys
 
 from darkmatter_utils import measure
 from darkmatter_utils.cli import command as cli
-from darkmatter_utils.cli import saebench
+from darkmatter_utils.cli import show
 from darkmatter_utils.measurement import arrays
 
 
@@ -55,7 +55,7 @@ def test_nothing_to_export(tmp_path, monkeypatch, capsys):
 def test_a_result_for_others_tables():
     x = np.random.default_rng(0).normal(size=(300, 6))
     answer = arrays.measure(x, 0.5 * x, document=np.repeat(np.arange(30), 10), bootstrap=100)
-    found = json.loads(saebench.to_json(answer, now=1.0))
+    found = json.loads(show.saebench(answer, now=1.0))
     assert found["datetime_epoch_millis"] == 1000 and found["eval_type_id"] == "dark_matter"
     metrics = found["eval_result_metrics"]["decomposition"]
     assert metrics["fvu"] == answer.result.fvu.value and metrics["fvu_low"] == answer.result.fvu.low

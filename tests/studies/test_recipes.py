@@ -12,7 +12,7 @@ from darkmatter_utils.adapters import grid as sae_grid
 from darkmatter_utils.adapters import hub, texts
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import command as cli
-from darkmatter_utils.measurement import preparing
+from darkmatter_utils.measurement import prepare
 from darkmatter_utils.studies import recipes
 
 
@@ -194,7 +194,7 @@ def test_documents_that_do_not_fill_the_window(here):
         BadInput,
         match="study mine: 1 documents reach position 32, too few for 5 folds; end the window earlier",
     ):
-        preparing.prepare(recipes.load(recipe(here, documents=31)))
+        prepare.prepare(recipes.load(recipe(here, documents=31)))
 
 
 def test_the_studies_of_the_paper_can_be_read():

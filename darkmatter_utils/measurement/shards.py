@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from ..adapters.contexts import read
 from ..adapters.models import load_model
@@ -104,26 +105,15 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Inside the ``with``, no other process measures the same; BadInput where one does already."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: then nothing stands in the way of a second one
-        yield
-        return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    name = folder.with_name(f"{folder.name}.lock")
-    with name.open("a") as lock:  # the system frees it when the process ends
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not name.exists() or os.fstat(lock.fileno()).st_ino != name.stat().st_ino:
-                raise OSError  # another process ended, and took its lock's file away, in this moment
-        except OSError:
-            raise BadInput("the same is being measured by another process; wait for it, or end it") from None
+    try:
+        lock = FileLock(f"{folder}.lock").acquire(timeout=0)
+    except Timeout:
+        raise BadInput("the same is being measured by another process; wait for it, or end it") from None
+    with lock:
         for left in folder.parent.glob(f"{folder.name}-done-*"):  # of a kill inside `discard`
             shutil.rmtree(left, ignore_errors=True)
-        try:
-            yield
-        finally:
-            name.unlink(missing_ok=True)
+        yield
 
 
 def discard(folder: Path) -> None:

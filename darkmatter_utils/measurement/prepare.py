@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import statistics
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ..adapters import hub
 from ..adapters.grid import nearness
 from ..base.cache import sha256, verify
 from ..base.errors import BadInput
+from ..base.values import whole
 from ..base.words import readable
 from ..stats.documents import assign_folds
 from ..studies.activations import Activations
@@ -26,7 +26,7 @@ from ..studies.recipes import Recipe, folder_of
 from ..studies.saes import load_saes
 from ..studies.study import Study
 from . import forecast
-from . import one_sae as probe
+from .one_sae import plan
 
 CHAPTERS, START = 5, 120
 """All chapters take so many times as long as the measurement, and so many seconds to start; about so on the
@@ -77,11 +77,11 @@ class _Study:
         self.first, self.bytes = None, 0
 
     def __iter__(self):
-        """Each SAE's `probe.Plan`, once it is known to fit the others."""
+        """Each SAE's `one_sae.Plan`, once it is known to fit the others."""
         named: dict[str, str] = {}
         for suite, request in self.recipe.requests():
             self.tell(f"prepare: {request.sae}")
-            planned = probe.plan(request, progress=self.tell, model=self.first and self.first.model)
+            planned = plan(request, progress=self.tell, model=self.first and self.first.model)
             if (twin := named.setdefault(planned.folders[1], request.sae)) is not request.sae:
                 raise BadInput(
                     f"study {self.recipe.name}: {request.sae} and {twin} are one SAE; list it once"
@@ -155,7 +155,7 @@ def sources(made: Path) -> dict[str, str]:
 def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) -> Path:
     """Bring the files here, check them, store token ids and SAEs; the path of the study's file.
 
-    Raises BadInput as `probe.plan` does, where the main SAEs are of several sites, and where too few
+    Raises BadInput as `one_sae.plan` does, where the main SAEs are of several sites, and where too few
     documents fill the window. Cost: the downloads, and the SAEs' size on disk. Written beside and put in
     place in one step.
     """
@@ -166,8 +166,7 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
     if made.is_file():
         return made
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}-part-"))
-    try:
+    with whole(folder) as part:
         found = _Study(recipe, progress)
         for planned in found:
             planned.sae.save(part / "data" / found.entries[-1]["path"])
@@ -190,9 +189,6 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
             ),
         )
         (part / made.name).write_text(yaml.safe_dump(_study(recipe, site), sort_keys=False))
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return made
 
 

@@ -1,0 +1,193 @@
+"""What the ``darkmatter`` command takes. Nothing heavy is imported here: help and a wrong argument answer at
+once.
+
+Each command says which function runs it, as module:function of this folder; `command.main` loads it by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..base import listing
+from ..base.errors import BadInput, nearest
+
+TRAINABLE = ("tiny",)
+"""Studies that ``darkmatter train`` makes from seed."""
+MEASURE = """The decomposition of an SAE's error, with 95% intervals and null SAEs beside it.
+
+  darkmatter measure tiny                                  every SAE of a study
+  darkmatter measure --model FOLDER --sae FOLDER           one SAE of one model; names on the hub do as well
+  darkmatter measure --x x.npy --reconstruction hat.npy    arrays [token, d_model] (npy, FILE.safetensors:X)
+  darkmatter measure --x x.npy --sae FOLDER                activations on disk, an SAE to reconstruct them
+
+An SAE's folder is recognised by its files:
+
+"""
+PROBE = ("model", "site", "text", "documents", "positions", "dtype")
+ARRAYS = ("x", "reconstruction", "document")
+DEFAULTS = {"device": "cpu", "folds": 5, "bootstrap": 1000, "seed": 0, "sae_dtype": "float32"}
+"""Of what a study says itself."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str):
+        raise BadInput(f"{message}; see: {self.prog} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = _Parser(prog="darkmatter", description="Run, check and render the chapters; measure a study.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    run = _of_study(commands, "run", "run chapters by papermill, whether stale or not")
+    run.add_argument("chapters", nargs="*", metavar="NN", help="number or name of a chapter")
+    run.add_argument("--all", action="store_true", help="every chapter")
+    pair = dict(nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    run.add_argument("-p", help="a chapter's parameter", **pair)
+    build = _of_study(commands, "build", "run what is stale, render, compare with what is published")
+    build.add_argument("--all", action="store_true", help="run every chapter, stale or not")
+    _of_study(commands, "render", "build the pages from the chapters as they were last run")
+    _of_study(commands, "status", "say which chapters are stale, and why")
+    where = _command(
+        commands, "where", "chapters:where", "where a figure's cell, its numbers and its rule are"
+    )
+    where.add_argument("figure", help="its name, as prose refers to it: fig-flat")
+    _of_study(commands, "publish", "make the last build the published edition, in book/")
+    train = _command(
+        commands, "train", _train, "make an embedded study from seed; goes on where it was cut off"
+    )
+    train.add_argument("study", help=f"one of: {', '.join(TRAINABLE)}")
+    _measure_arguments(commands)
+    _study_arguments(commands)
+    return top
+
+
+def _command(commands, name: str, target, about: str) -> argparse.ArgumentParser:
+    """target: module:function, or a function of the options that returns one."""
+    command = commands.add_parser(name, help=about, description=about)
+    command.set_defaults(target=target)
+    return command
+
+
+def _of_study(commands, name: str, about: str) -> argparse.ArgumentParser:
+    command = _command(commands, name, f"chapters:{name}", about)
+    command.add_argument(
+        "--study", default="tiny", help="name of a study or the path of its YAML file (tiny)"
+    )
+    return command
+
+
+def _train(options) -> str:
+    if options.study not in TRAINABLE:
+        raise BadInput(f"'{options.study}' cannot be trained here; {nearest(options.study, TRAINABLE)}")
+    return f"train:{options.study}"
+
+
+def _measure_arguments(commands) -> None:
+    measure = _command(
+        commands, "measure", _measure, "the decomposition of a study's SAEs, of any SAE, or of arrays"
+    )
+    formats = listing.about("darkmatter_utils.adapters.formats").values()
+    measure.description = MEASURE + "\n".join(f"  {line}" for line in formats)
+    measure.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = measure.add_argument
+    add("study", nargs="?", help="name of a study, or the path of its YAML file")
+    add("--model", help="transformers folder, or a name on the hub (owner/name@REVISION)")
+    sae = "SAE folder of any format, or SAELens' release/id; of a study: only this id (may be repeated)"
+    add("--sae", action="append", default=[], metavar="SAE", help=sae)
+    add("--site", help="where the SAE reads, e.g. blocks.8.hook_resid_pre (what the SAE says)")
+    text = (
+        '.jsonl (a line with "text" is a document), .parquet (column text) or .txt (one document) file, '
+        "a folder of them, a dataset on the hub (owner/name), or embedded (embedded)"
+    )
+    add("--text", help=text)
+    add("--documents", type=int, help="at most so many (300)")
+    positions = (
+        "positions that count, e.g. 200:1023 (from an eighth, at most 200, of a context of at most 1024)"
+    )
+    add("--positions", metavar="FIRST:END", help=positions)
+    packed = "short documents share a context, which folds and intervals take for a document (one each)"
+    add("--packed", action="store_true", help=packed)
+    add("--dtype", help="of the model: float32 (default), bfloat16, float16, float64")
+    add("--sae-dtype", help="of the SAE; its thresholds are never below float32 (float32)")
+    add("--device", help="cpu, cuda, cuda:1 ... (cpu)")
+    add("--folds", type=int, help="of documents (5)")
+    add("--bootstrap", type=int, help="resamples of documents for an interval (1000)")
+    add("--seed", type=int, help="of folds, resamples and nulls (0)")
+    add("--x", metavar="FILE", help="activations [token, d_model] on disk")
+    add("--reconstruction", metavar="FILE", help="the SAE's reconstruction of --x, on disk")
+    add("--document", metavar="FILE", help="document of each row of --x, whole numbers [token]")
+    add("--json", metavar="FILE", help="write the numbers to FILE as well")
+    add("--html", metavar="FILE", help="write a page that opens offline to FILE as well")
+    add("--saebench", metavar="FILE", help="write the result in SAEBench's shape to FILE as well")
+    add("--dry-run", action="store_true", help="say what would be downloaded, computed and stored")
+    add("--strict", action="store_true", help="a warning is an error (exit status 2)")
+
+
+def _measure(options) -> str:
+    """Which of the three measurements is asked for; BadInput for options that do not go together."""
+    given = [name for name in PROBE + ARRAYS if getattr(options, name) is not None]
+    if options.study is not None:
+        said = [n for n in ("html", "saebench", "dry_run", "packed", *DEFAULTS) if getattr(options, n)]
+        if own := given + said:
+            raise BadInput(
+                f"a study says its model, text and window itself: leave out --{own[0].replace('_', '-')}, or "
+                "the study"
+            )
+        return "measure:study"
+    for name, value in DEFAULTS.items():
+        setattr(options, name, value if getattr(options, name) is None else getattr(options, name))
+    if any(name in ARRAYS for name in given):
+        if wrong := [name for name in given if name not in ARRAYS]:
+            raise BadInput(
+                f"--{wrong[0]} is about a model's text, but activations come from --x; leave one of them out"
+            )
+        if options.x is None:
+            raise BadInput(f"--{given[0]} needs --x, the activations [token, d_model]")
+        if (options.reconstruction is None) == (len(options.sae) != 1):
+            raise BadInput("with --x give either --reconstruction FILE or one --sae")
+        return "measure:of_arrays"
+    if options.model is None and not options.sae:
+        raise BadInput(
+            "give a study (darkmatter measure tiny), or --model and --sae, or --x; see: darkmatter measure "
+            "--help"
+        )
+    if len(options.sae) > 1:
+        raise BadInput(
+            f"--sae is given {len(options.sae)} times: one SAE is measured at a time; a study holds several "
+            "(darkmatter study new)"
+        )
+    if options.model is None or not options.sae:
+        lacks = "--model" if options.model is None else "--sae"
+        raise BadInput(f"{lacks} is missing: give --model and --sae, each a folder or a name on the hub")
+    return "measure:one_sae"
+
+
+def _study_arguments(commands) -> None:
+    about = "a study of your own: new, check, prepare; its results: export, import, verify"
+    study = _command(commands, "study", None, about)
+    actions = study.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
+    new = _command(actions, "new", "study:new", "write a study of ten lines to start from")
+    new.add_argument("file", help="the .yaml file to write")
+    new.add_argument("--model", default="gpt2", help="transformers folder or name on the hub (gpt2)")
+    new.add_argument("--sae", default="gpt2-small-res-jb/blocks.8.hook_resid_pre", help="SAE folder or name")
+    new.add_argument("--text", default="embedded", help="text file, folder, dataset, or embedded")
+    for name, about in (
+        ("check", "validate a study and say what it costs; nothing is downloaded"),
+        ("prepare", "bring a study's files here and store its tokens and SAEs"),
+    ):
+        action = _command(actions, name, f"study:{name}", about)
+        action.add_argument(
+            "study", help="a .yaml file, or one of: gpt2, gemma-2-2b, gemma-2-9b, llama-3.1-8b"
+        )
+    about = "write a study's results to one file, to be read on another machine"
+    export = _command(actions, "export", "study:export", about)
+    export.add_argument("study", help="name of a study, or the path of its YAML file")
+    export.add_argument("file", help="the .tar file to write")
+    for name, about in (
+        ("import", "put the results of such a file into the cache here"),
+        ("verify", "check such a file against its digests"),
+    ):
+        action = _command(actions, name, f"study:{name}".replace("import", "bring_in"), about)
+        action.add_argument("file", help="a .tar file of study export")
