@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,6 +23,12 @@ PROGRESS = "DARKMATTER_PROGRESS"
 """Environment variable: a file that says what a long computation is at, for whoever waits for it."""
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "transformer-lens", "sae-lens")
 """Whose versions a result depends on."""
+
+
+def tell(line: str) -> None:
+    """Say what a long computation is at, where someone asked for it."""
+    if os.environ.get(PROGRESS):
+        Path(os.environ[PROGRESS]).write_text(line, encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
