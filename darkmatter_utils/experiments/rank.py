@@ -40,8 +40,7 @@ def compute(measurement, ids: Sequence[str]) -> dict[str, pd.DataFrame]:
 
 
 def _moments(held: Collected, id: str) -> list[Moments]:
-    x = held.x.double()
-    return moments_by_fold(x, x - held.hats[id].double(), held.folds())
+    return moments_by_fold(held.x, held.x.double() - held.hats[id].double(), held.folds())
 
 
 def sweep(held: Collected, id: str, folds: list[Moments]) -> pd.DataFrame:
