@@ -68,6 +68,9 @@ class Absent:
     def __call__(self, *args, **settings) -> Absent:
         return self
 
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __call__
+    __and__ = __rand__ = __or__ = __ror__ = __invert__ = __lt__ = __le__ = __gt__ = __ge__ = __call__
+
     def __iter__(self):
         return iter(())
 
@@ -79,6 +82,15 @@ class Absent:
 
     def _repr_markdown_(self) -> str:
         return f"*{self.reason}*"
+
+
+def estimates(frame, name: str = "value") -> list[Estimate] | Absent:
+    """A column of a frame and the ends of its interval (name_low and name_high, else low and high), row by
+    row."""
+    if isinstance(frame, Absent):
+        return frame
+    low, high = (f"{name}_{end}" if f"{name}_{end}" in frame else end for end in ("low", "high"))
+    return [Estimate(*map(float, row)) for row in frame[[name, low, high]].to_numpy(float)]
 
 
 def to_json(value, *, digits: int | None = DIGITS) -> Any:

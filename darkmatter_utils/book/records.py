@@ -25,7 +25,7 @@ from ..base import provenance
 from ..base.errors import BadInput
 from ..base.ideas import Ideas
 from ..base.provenance import digest
-from ..base.values import to_json, write_atomic
+from ..base.values import Absent, to_json, write_atomic
 from ..base.words import said
 from ..charts.tables import Words
 from ..claims import claim
@@ -106,8 +106,10 @@ class Chapter:
         return []
 
     def record(self, key: str, value) -> None:
-        """Keep a value: number, text, list, dict, or estimate (value, low, high); BadInput if ``key`` is
-        taken."""
+        """Keep a value: number, text, list, dict, or estimate (value, low, high); of what is absent nothing is
+        kept. BadInput if ``key`` is taken."""
+        if isinstance(value, Absent):
+            return
         if key in self.values:
             raise BadInput(f"chapter {self.number:02d} records '{key}' twice; a key names one value")
         self.values[key] = to_json(value)
@@ -135,11 +137,13 @@ class Chapter:
         """Record what a rule takes, and the verdict that follows from the record.
 
         asked: the file of a claim or of a question (`claims.c04_flat`). evidence: its ``Evidence``; None
-        where nothing was measured. unfit: why the study cannot speak of it; by default what
+        where nothing was measured, `Absent` where the study lacks what it would be measured on. unfit: why the study cannot speak of it; by default what
         `claims.claim.unfit` says. Judged from what the record will hold (6 significant digits), so that
         chapter and report agree.
         """
         reason = claim.unfit(self.study) if unfit is None else unfit
+        if isinstance(evidence, Absent):
+            evidence, reason = None, reason or evidence.reason
         return cards.judged(self.values, _asked(asked), evidence, reason)
 
     def opening(self, *asked: ModuleType) -> Words:

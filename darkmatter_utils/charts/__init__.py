@@ -11,11 +11,12 @@ tooltips. Of a frame that is `Absent` they, and a table, show the reason.
 
 from __future__ import annotations
 
+from ..base.values import estimates
 from .curves import by_position, lines, power_law, stacked_breakdown
 from .gallery import Gallery
 from .rows import beside, forest, heat, layered, panels, scatter
 from .strip import context_strip
-from .tables import Folded, Html, Table, Words, estimates
+from .tables import Folded, Html, Table, Words, wide
 from .theme import HEIGHT, PARTS, RAMP, SEQUENCE, WIDTH, palette, theme, use
 from .vegalite import MIME, VegaLiteRenderer, html, render, write_script
 
@@ -49,5 +50,6 @@ __all__ = [
     "stacked_breakdown",
     "theme",
     "use",
+    "wide",
     "write_script",
 ]

@@ -177,7 +177,7 @@ def stacked_breakdown(
     height=HEIGHT,
 ):
     """Shares of the variance stacked by part over SAE width: NonlinearError at the foot, then the parts
-    before it in PARTS.
+    before it in PARTS, then what is no part.
 
     The measured widths are the corners of the areas. For the same axes it can be layered with ``power_law``.
     """
@@ -187,7 +187,8 @@ def stacked_breakdown(
     ).any():  # an SAE worse than the mean: the axis has to hold what lies below 0, however far
         y_domain = None
     domain, _ = palette(data["color"])
-    data["order"] = data["color"].map({name: n for n, name in enumerate(reversed(domain))})
+    order = [*reversed([name for name in domain if name in PARTS]), *(n for n in domain if n not in PARTS)]
+    data["order"] = data["color"].map({name: n for n, name in enumerate(order)})
     data = data.sort_values(["order", "x"])
     base = alt.Chart(data).encode(
         x=x_axis(data, x, x_title, x_scale),

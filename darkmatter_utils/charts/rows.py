@@ -127,6 +127,8 @@ def scatter(
     x,
     y,
     *,
+    low=None,
+    high=None,
     color=None,
     label=None,
     title="",
@@ -135,26 +137,55 @@ def scatter(
     x_scale="linear",
     y_domain=None,
     identity=False,
+    band=None,
+    connect=False,
     size=36,
     opacity=0.7,
     width=WIDTH,
     height=340,
 ):
-    """Points, coloured by a column and named by another in the tooltip; ``identity`` draws y = x."""
-    data = columns(frame, x=x, y=y, color=color, label=label)
-    along = x_axis(data, x, x_title, x_scale)
-    about = tips(data, x=x_title or x, y=y_title or y, color=color)
+    """Points, coloured by a column and named by another in the tooltip; ``identity`` draws y = x.
+
+    low, high: columns of the interval of y. band: a pair (a, b); what lies between a x and b x is shaded, and
+    y = x drawn from 0. connect: join the points of a colour in the order of ``label``, and write it at both
+    ends (beside parts of x, only at theirs).
+    """
+    data = columns(frame, x=x, y=y, low=low, high=high, color=color, label=label)
+    y_title = y_title or str(y)
+    along, up, foot = (
+        x_axis(data, x, x_title, x_scale),
+        y_axis(y_title, y_domain),
+        y_axis(y_title, y_domain, "low"),
+    )
+    about = tips(data, x=x_title or x, y=y_title, color=color)
     about += [tip("label", label)] if label is not None else []
     dots = alt.Chart(data).mark_point(size=size, opacity=opacity)
-    dots = dots.encode(x=along, y=y_axis(y_title or str(y), y_domain), tooltip=about)
-    layers = [dots.encode(color=colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"]))]
-    if identity:
-        both = data[["x", "y"]].to_numpy(dtype=float)
-        ends = [float(np.nanmin(both)), float(np.nanmax(both))]
-        line = alt.Chart(pd.DataFrame({"x": ends, "y": ends})).mark_line(
-            color=MUTED, strokeDash=[2, 3], strokeWidth=1.4
+    dots = dots.encode(x=along, y=up, tooltip=about)
+    shade = colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"])
+    layers = [dots.encode(color=shade)]
+    if low is not None:
+        layers.insert(0, dots.mark_rule(opacity=opacity).encode(y=foot, y2="high", color=shade))
+    if connect:
+        ends = data.sort_values("label", kind="stable").groupby("color", sort=False).nth([0, -1])
+        ends = ends[ends["color"].isin(PARTS)] if ends["color"].isin(PARTS).any() else ends
+        words = (
+            alt.Chart(ends).mark_text(dy=-11, fontSize=10).encode(x=along, y=up, text="label:N", color=shade)
         )
-        layers.insert(0, line.encode(x=along, y=y_axis(y_title or str(y), y_domain)))
+        layers = [
+            dots.mark_line(strokeWidth=1, opacity=0.5).encode(color=shade, order="label:Q"),
+            *layers,
+            words,
+        ]
+    if identity or band:
+        both = data[["x", "y"]].to_numpy(dtype=float)
+        ends = [0.0, float(data["x"].max())] if band else [float(np.nanmin(both)), float(np.nanmax(both))]
+        line = pd.DataFrame({"x": ends, "y": ends})
+        if band:
+            line = line.assign(low=band[0] * line["x"], high=band[1] * line["x"])
+            area = alt.Chart(line).mark_area(color="#94a3b8", opacity=0.16)
+            layers.insert(0, area.encode(x=along, y=foot, y2="high"))
+        line = alt.Chart(line).mark_line(color=MUTED, strokeDash=[2, 3], strokeWidth=1.4)
+        layers.insert(1 if band else 0, line.encode(x=along, y=up))
     return finish(alt.layer(*layers), title, width, height)
 
 

@@ -4,14 +4,15 @@ run."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import numpy as np
 import pandas as pd
 
-from ..base.values import Absent, Estimate
+from ..base.values import Absent, Estimate, estimates
 from ..base.words import interval, plain
+from .theme import builder
 
 
 class Words(str):
@@ -32,33 +33,31 @@ class Html(str):
 
 
 class Table:
-    """A frame as an HTML table; `styles` turns a column's values into text, `left` names columns set to the
-    left.
+    """A frame as an HTML table; `styles` turns a column's values into text (one style alone is that of all
+    estimates), `left` names columns set to the left.
 
     Numbers, and columns with a style, are set to the right; an `Estimate` is shown with its interval, its
-    three numbers in the column's style. `bold`: a frame of flags for some of the columns. Of a frame that is
-    absent the table is its reason.
+    three numbers in the column's style, and where a column lacks one stands a dash. `bold`: a frame of flags
+    for some of the columns. Of a frame that is absent the table is its reason.
     """
 
     def __init__(
         self,
         frame: pd.DataFrame,
-        styles: Mapping[str, Callable] | None = None,
+        styles: Mapping[str, Callable] | Callable | None = None,
         *,
         left=(),
         bold: pd.DataFrame | None = None,
     ):
         self.absent = frame if isinstance(frame, Absent) else None
         frame = pd.DataFrame() if self.absent is not None else frame
-        self.styles = dict(styles or {})
+        self.styles = {} if callable(styles) else dict(styles or {})
+        self.estimate = styles if callable(styles) else plain
         self.names = [str(name) for name in frame.columns]
-        numeric = [
-            pd.api.types.is_numeric_dtype(frame[name]) or any(isinstance(v, Estimate) for v in frame[name])
-            for name in frame.columns
-        ]
-        self.right = [
-            name not in left and (number or name in self.styles) for name, number in zip(self.names, numeric)
-        ]
+        self.estimated = {str(name) for name in frame.columns if _has_estimates(frame[name])}
+        numeric = {str(name) for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])}
+        to_the_right = (numeric | self.estimated | self.styles.keys()) - set(left)
+        self.right = [name in to_the_right for name in self.names]
         self.rows = [
             [self._text(name, value) for name, value in zip(self.names, row, strict=True)]
             for row in frame.itertuples(index=False)
@@ -70,7 +69,9 @@ class Table:
 
     def _text(self, name: str, value) -> str:
         if isinstance(value, Estimate):
-            return interval(value, self.styles.get(name, plain))
+            return interval(value, self.styles.get(name, self.estimate))
+        if name in self.estimated:
+            return "–"
         return self.styles.get(name, as_text)(value)
 
     def _repr_html_(self) -> str:
@@ -97,13 +98,18 @@ class Table:
         return "\n".join(" | ".join(row) for row in [self.names, *text])
 
 
-def estimates(frame: pd.DataFrame, name: str = "value") -> list[Estimate]:
-    """A column and the ends of its interval (name_low and name_high, else low and high) as estimates, for a
-    table."""
-    if isinstance(frame, Absent):
-        return frame
-    low, high = (f"{name}_{end}" if f"{name}_{end}" in frame else end for end in ("low", "high"))
-    return [Estimate(*map(float, row)) for row in frame[[name, low, high]].to_numpy(float)]
+def _has_estimates(column: pd.Series) -> bool:
+    return any(isinstance(value, Estimate) for value in column)
+
+
+@builder
+def wide(frame: pd.DataFrame, index: str | Sequence[str], what: str, name: str = "value") -> pd.DataFrame:
+    """The estimates of a tidy frame side by side, for a table: a row for each ``index``, a column for each
+    value of ``what``, both in order of appearance."""
+    rows = frame.assign(estimate=estimates(frame, name))
+    shape = {"index": [index] if isinstance(index, str) else list(index), "columns": what}
+    made = rows.pivot_table(**shape, values="estimate", aggfunc="first", sort=False)
+    return made.reset_index().rename_axis(columns=None)
 
 
 def as_text(value) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 
@@ -26,6 +27,8 @@ pages."""
 
 SEQUENCE = ["#3b82c4", "#dd4f3c", "#159a80", "#8b5fbf", "#d99a1c", "#64748b", "#b8336a", "#5aa9c9"]
 """Colours for anything that is not a part of x."""
+GREYS = ["#475569", "#94a3b8", "#8a6d52", "#c9a27e"]
+"""Colours of controls, whose names begin so, beside the parts of x."""
 RAMP = ["#f3f1fa", "#d6d0ee", "#b1a5de", "#8d79cb", "#6d52b1", "#4d3590", "#301d66"]
 """Low to high, for heat maps."""
 WIDTH, HEIGHT = 660, 300
@@ -133,12 +136,13 @@ def builder(build: Callable) -> Callable:
 
 
 def palette(values) -> tuple[list[str], list[str]]:
-    """Domain and range of a colour scale: parts of x keep their colours and order, anything else follows
-    SEQUENCE."""
+    """Domain and range of a colour scale: parts of x keep their colours and order, "control: ..." is grey,
+    anything else follows SEQUENCE."""
     present = list(dict.fromkeys(str(value) for value in values))
     domain = [part for part in PARTS if part in present] + [name for name in present if name not in PARTS]
-    spare = iter(SEQUENCE * (1 + len(domain) // len(SEQUENCE)))
-    return domain, [PARTS[name] if name in PARTS else next(spare) for name in domain]
+    spare, greys = itertools.cycle(SEQUENCE), itertools.cycle(GREYS)
+    other = lambda name: next(greys if name.startswith("control:") else spare)
+    return domain, [PARTS[name] if name in PARTS else other(name) for name in domain]
 
 
 def columns(frame, **names) -> pd.DataFrame:
@@ -186,7 +190,7 @@ def y_axis(title, domain=None, field="y") -> alt.Y:
 
 def colour(values, *, legend: bool = True, offset: int | None = None) -> alt.Color:
     """The colour of column ``color``: parts of x by their own, anything else in order; a legend where there
-    are several.
+    are several, in as many lines as its words need.
 
     offset: pixels between legend and view; the theme's leaves room for the vertical axis' title.
     """
@@ -194,8 +198,11 @@ def colour(values, *, legend: bool = True, offset: int | None = None) -> alt.Col
     scale = alt.Scale(domain=domain, range=colours)
     if not legend or len(domain) < 2:
         return alt.Color("color:N", title=None, scale=scale, legend=None)
-    shown = {} if offset is None else {"legend": alt.Legend(offset=offset)}
-    return alt.Color("color:N", title=None, scale=scale, **shown)
+    shown = {} if offset is None else {"offset": offset}
+    most = int(WIDTH // (34 + 6.6 * max(map(len, domain))))
+    if most < len(domain):
+        shown["columns"] = max(1, most)
+    return alt.Color("color:N", title=None, scale=scale, **({"legend": alt.Legend(**shown)} if shown else {}))
 
 
 def tip(field, title) -> alt.Tooltip:

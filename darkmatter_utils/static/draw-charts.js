@@ -35,6 +35,13 @@ function scaleMarkText(node, factor) {
   }
 }
 
+// A legend that says how many columns it has says it for a wide page.
+function narrowLegends(node) {
+  if (!node || typeof node !== "object") return;
+  if (node.legend && node.legend.columns > 2) node.legend.columns = 2;
+  for (const item of Object.values(node)) narrowLegends(item);
+}
+
 // A row of panels becomes a column of panels where a row would leave each too little.
 function stackPanels(spec) {
   if (spec.hconcat) {
@@ -49,6 +56,7 @@ function fitted(original, factor, available) {
   const meta = spec.usermeta || {};
   if (available < NARROW) {
     spec.config = spec.config || {};
+    for (const key of ["encoding", "layer", "concat", "hconcat", "vconcat", "spec"]) narrowLegends(spec[key]);
     spec.config.legend = { ...(spec.config.legend || {}), columns: 2, labelLimit: available / 2 - 40 };
     spec.config.axis = { ...(spec.config.axis || {}), labelLimit: available * 0.36 };
     if (spec.title) {

@@ -11,10 +11,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pandas as pd
 import pytest
 from browser import Browser
 from throwaway import ROOT
 
+from darkmatter_utils import charts
 from darkmatter_utils.book import chapters
 from darkmatter_utils.book import render as book
 from darkmatter_utils.charts.vegalite import MIME
@@ -128,6 +130,23 @@ def test_a_chart_keeps_the_size_of_its_text_in_a_narrow_page(site, browser):
             ".map(e => e.getBoundingClientRect().height)"
         )
         assert sizes and min(sizes) > 8
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 790])
+def test_no_legend_takes_the_room_of_what_is_drawn(browser, tmp_path, width):
+    """Panels share one legend, and a legend has as many lines as its words need."""
+    names = [f"a long name of series {n}" for n in range(5)]
+    rows = [{"x": x, "y": x, "name": name, "of": of} for x in range(3) for name in names for of in "ab"]
+    charts.use()
+    chart = charts.panels(pd.DataFrame(rows), "of", charts.lines, "x", "y", color="name")
+    charts.write_script(tmp_path / "vega-book.js")
+    page = charts.html(charts.render(chart.to_dict())[MIME]) + '<script src="vega-book.js"></script>'
+    (tmp_path / "page.html").write_text(f"<!doctype html><body style='margin:0'>{page}</body>")
+    settled(browser, tmp_path / "page.html", width=width)
+    views = "[...document.querySelectorAll('svg [class*=_group] > g > .background')]"
+    found = browser.evaluate(f"{views}.map(e => e.getBoundingClientRect().width)")
+    assert len(found) == 2 and min(found) > 0.6 * (width if width < 480 else width / 2)
 
 
 @pytest.mark.browser

@@ -227,6 +227,14 @@ def test_panels_of_one_figure_share_one_legend():
     assert charts.panels(Absent("None."), "kind", charts.lines, "width", "fvu").reason == "None."
 
 
+def test_a_tidy_frame_side_by_side_keeps_its_order_and_has_a_dash_where_it_lacks_a_number():
+    rows = frame().rename(columns={"fvu": "value"}).iloc[[4, 3, 0]]
+    shown = charts.Table(charts.wide(rows, "width", "part"), lambda value: f"{value:.1f}")
+    assert shown.names == ["width", "NonlinearError", "SaeError"] and shown.right == [True] * 3
+    assert [row[0] for row in shown.rows] == ["256", "128"] and shown.rows[1][1] == "–"
+    assert shown.rows[1][2] == "0.4 [0.3, 0.4]" and charts.wide(Absent("None."), "a", "b").reason == "None."
+
+
 def test_bold_is_a_matter_of_the_table_and_never_markup_that_a_page_shows_as_text():
     shown = pd.DataFrame({"name": ["a & b", "c"], "R²": charts.estimates(frame(), "fvu")[:2]})
     html = charts.Table(shown, bold=pd.DataFrame({"R²": [True, False]}))._repr_html_()
