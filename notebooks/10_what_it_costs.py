@@ -9,182 +9,256 @@
 # %% [markdown]
 # # What it costs the model
 #
-# An SAE's error is a distance between vectors. What does the *model* lose by it? {cite:t}`engels2025` put the reconstruction in
-# the place of the activation, let the model run on, and give back one part of the error at a time. Does a part win back a
-# share of the loss that is proportional to its share of the variance, and would any other vector of its size?
+# An SAE's error is a distance between vectors. What does the *model* lose by it? {cite:t}`engels2025` put
+# the reconstruction in the place of the activation, let the model run on, and give back one part of the
+# error at a time. Does a part win back a share of the loss that is proportional to its share of the
+# variance, and would any other vector of its size?
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
-sae = None  # the SAE of the live cell and of the adapters; None: the one of the width suite nearest to a width of 8 d_model
+sae = None  # whose adapters are made, and shown live; None: the one of the suite nearest to 8 d_model latents
 contexts = 40  # how many of the study's contexts every replacement is run on
 training = 600  # how many other contexts the adapters are made on
 steps = 150  # how many steps the trained adapter takes
 
-# %% tags=["remove-input"]
-from darkmatter_utils import measure
-from darkmatter_utils.adapters.models import token_losses
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.claims import c08_proportional
-from darkmatter_utils.experiments.cost_shares import slopes
-from darkmatter_utils.pages.cost_charts import (
-    adapter_chart,
-    against_chart,
-    l0_chart,
-    share_chart,
-    width_chart,
-)
-from darkmatter_utils.pages.cost_pages import (  # fmt: skip
-    adapters_said,
-    controls_table,
-    gather,
-    live,
-    loss_table,
-    orders_table,
-    over_a_hundred,
-    recorded,
-    shares_table,
-    what_was_run,
-)
+# %% tags=["hide-input"]
+import pandas as pd
+import torch
 
-# %% tags=["remove-input"]
+from darkmatter_utils import charts, measure, open_chapter
+from darkmatter_utils.base.words import percent, plain, span
+from darkmatter_utils.charts import Table, Words, estimates
+from darkmatter_utils.claims import c08_proportional as claim8
+from darkmatter_utils.experiments.cost_controls import KINDS
+from darkmatter_utils.experiments.cost_tables import ORDERS, costs, evidence
+from darkmatter_utils.experiments.costs import few_logits
+from darkmatter_utils.measurement.widths import reference_sae
+
 chapter = open_chapter(10, study, sae=sae, contexts=contexts, training=training, steps=steps)
 measurement = measure(chapter.study)
-found = gather(measurement, sae=sae, contexts=contexts, training=training, steps=steps)
-numbers = slopes(measurement, found.costs) if found else None
-chapter.judge(c08_proportional, numbers, unfit=None if found else c08_proportional.NO_MODEL)
-chapter.opening(c08_proportional)
-
-# %% mystnb={"figure": {"caption": "Share of what $\\mathrm{Sae}(x)$ loses (CE) that giving back one part of the error wins back, against that part's share of FVU; one point a width of the suite (mean over seeds), with 95% intervals that carry documents and training seeds. On the dotted line a share of the loss is a share of the variance; the grey band is what the rule counts as proportional. The controls stand for NonlinearError: all vectors are replaced by others of the same norm, token by token; their points are shifted sideways a little. See whether the red points keep to the line, and whether the controls do so just as well. (Paper: Fig. 9 of the first version, Fig. 8 of the second, there as bars.)", "name": "fig-cost"}} tags=["remove-input"]
-share_chart(found)
+few = few_logits(measurement, sae or reference_sae(measurement))
 
 # %% [markdown]
 # ## The idea: run the model on from something else
 #
-# The *site* is the activation that the SAE reads. `replaced` puts something else in its place, and the model computes the rest from that.
-# The *loss* (CE) is what the model pays for the next token, in nats; the *divergence* (KL) is how far its prediction
-# of all tokens moved, $\sum_t p_t \log (p_t / q_t)$ with $p$ the clean prediction and $q$ the new one. Loss can fall by luck;
+# The *site* is the activation that the SAE reads. Something else is put in its place, $x$,
+# $\mathrm{Sae}(x)$, or that with one part of the error given back, and the model computes the rest from it:
+# `logits`, what it then says of each next token. The *loss* is what it pays for these, in nats: the
+# cross-entropy (CE). Beside it stands the *divergence* (KL), how far its prediction of all tokens moved,
+# $\sum_t p_t \log (p_t / q_t)$ with $p$ the clean prediction and $q$ the new one. Loss can fall by luck;
 # divergence cannot. Below, four contexts.
 
-# %% tags=["remove-input"]
-shown = found.shown if found else None
-model, taken, patches = live(measurement, shown)
-site = measurement.study.site
 
 # %%
-def loss(patch):
-    value = taken.x.to(patch, copy=True)
-    value[:, taken.positions] = patch
-    with model.replaced(site, lambda old: value.view_as(old)):
-        logits = model.run(taken.tokens, [])[1]
-    return float(token_losses(logits, taken.tokens)[:, taken.positions].mean())
+@chapter.idea
+def loss(logits, tokens):
+    """What the model pays for each next token: minus the log of the probability that it gave it."""
+    return -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
+    # try: return (logits.argmax(-1) != tokens).double()
 
-{name: round(loss(patch), 3) for name, patch in patches.items()}
+
+{name: round(float(loss(*said).mean()), 3) for name, said in few.items()}
+
+# %% tags=["hide-input"]
+found = costs(measurement, loss=loss, sae=sae, contexts=contexts, training=training, steps=steps)
+chapter.judge(claim8, evidence(found))
+chapter.record("shares", found["shares"].to_dict("list"))
+chapter.record("claim 8 by SAE", found["by_sae"].to_dict("list"))
+chapter.opening(claim8)
+
+# %% tags=["hide-input"]
+#| label: fig-cost
+#| caption: Share of what $\mathrm{Sae}(x)$ loses that giving back one part of the error wins back, against
+#|   that part's share of FVU; a point a width of the suite (mean over seeds), 95% intervals over documents
+#|   and seeds. Grey: what the rule calls proportional. Controls stand for NonlinearError: vectors of the
+#|   same norm, token by token, shifted sideways a little. (Paper: Fig. 9 of v1, Fig. 8 of v2, as bars.)
+drawn = found["against_variance"]
+aside = {f"control: {kind}": 0.01 * (n - 1.5) for n, kind in enumerate(KINDS)}
+drawn = drawn.assign(variance=drawn["variance"] + drawn["vectors"].map(aside).fillna(0))
+charts.scatter(
+    drawn,
+    "variance",
+    "value",
+    low="low",
+    high="high",
+    color="vectors",
+    label="width",
+    connect=True,
+    band=claim8.THRESHOLDS.near,
+    x_title="share of FVU",
+    y_title="share of the loss won back",
+)
 
 # %% [markdown]
-# With $L$ the loss, and $z$ the part of the error that is given back, LinearError or NonlinearError, the share that it *wins
-# back* is
+# With $L$ the loss, and $z$ the part of the error that is given back, LinearError or NonlinearError, the
+# share that it *wins back* is
 #
 # ```{math}
 # :label: eq-won-back
 # \frac{L(\mathrm{Sae}(x)) - L(\mathrm{Sae}(x) + z)}{L(\mathrm{Sae}(x)) - L(x)}
 # ```
 #
-# and its share of FVU is $1 - \sum\|e - z\|^2 / \sum\|e\|^2$ with $e$ the whole error; its share of the norm is the same without the squares. $\mathrm{Sae}(x)$ with
-# both parts is $x$, and wins back 100%. Sums are taken over tokens and divided once; an interval resamples documents, the
-# same draw for every replacement, so that it is a paired one.
+# and its share of FVU is $1 - \sum\|e - z\|^2 / \sum\|e\|^2$ with $e$ the whole error; its share of the
+# norm is the same without the squares. $\mathrm{Sae}(x)$ with both parts is $x$, and wins back 100%. Sums
+# are taken over tokens and divided once; an interval resamples documents, the same draw for every
+# replacement, so that it is a paired one.
 
-# %% tags=["remove-input"]
-what_was_run(found)
+
+# %% tags=["hide-input"]
+def what_was_run(about):
+    run = about.iloc[0]
+    return f"""**What was run.** {run.measured:,} contexts were measured; every replacement was run on a
+fixed sample of them at equal distances, of {run.documents} documents, {run.tokens:,} tokens in all (the
+intervals say what that leaves open). x is replaced at the scored positions, {run["first"]} to
+{run["last"]}; earlier ones stay as they are. The loss is counted at the same positions, each that of
+predicting the next token. The clean model loses {plain(run.clean)} nats per token, and {plain(run["mean"])}
+with the mean of x in the place of x. The four kinds of control were run for the first seed of each width."""
+
+
+chapter.record("losses", found["about"][["clean", "mean", "mean_kl"]].iloc[0].to_dict())
+Words.of(found["about"], say=what_was_run)
 
 # %% [markdown]
-# What each replacement loses, in nats per token above the clean model, at each width of the suite; then the same as divergence.
+# What each replacement loses, in nats per token above the clean model, at each width of the suite; the same
+# as divergence (KL).
 
-# %% tags=["remove-input"]
-loss_table(found, "ce")
-
-# %% tags=["remove-input"]
-loss_table(found, "kl")
+# %% tags=["hide-input"]
+Table(charts.wide(found["lost"], ["width", "seeds"], "what"), lambda nats: plain(nats, 3))
 
 # %% [markdown]
 # ## Shares, over width and L0
-#
-# NonlinearError's shares, with intervals (*alone*: what is lost when it alone is taken from $x$); then LinearError's.
 
-# %% tags=["remove-input"]
-shares_table(found, "NonlinearError")
+# %% tags=["hide-input"]
+#| label: fig-cost-width
+#| caption: Shares of LinearError (left) and NonlinearError (right) at each width of the suite: of the loss
+#|   and the divergence that giving it back wins back, of FVU, and of the norm; 95% intervals over documents
+#|   and seeds. (Paper: Fig. 9 of the first version, left; Fig. 8 of the second.)
+names = {"ce": "of the loss", "kl": "of the divergence", "variance": "of FVU", "norm": "of the norm"}
+shares = found["shares"]
+shares = shares[shares["kind"] == ""].assign(share=shares["share"].map(names)).dropna(subset=["share"])
+charts.panels(shares, "part", charts.lines, "width", "value", color="share", y_title="share")
 
-# %% tags=["remove-input"]
-shares_table(found, "LinearError")
+# %% tags=["hide-input"]
+#| label: fig-cost-l0
+#| caption: The same over L0, for the SAEs of one width; 95% intervals over documents (one trained SAE a
+#|   point). (Paper: Fig. 9 of the first version, right, whose labels are in another order than its bars.)
+over_l0 = found["over_l0"]
+over_l0 = over_l0.assign(share=over_l0["share"].map(names)).dropna(subset=["share"])
+title = "L0 (active latents a token)"
+charts.panels(over_l0, "part", charts.lines, "l0", "value", color="share", x_title=title, y_title="share")
 
-# %% mystnb={"figure": {"caption": "Shares of LinearError (left) and NonlinearError (right) at each width of the suite: of the loss and the divergence that giving it back wins back, of FVU, and of the norm; 95% intervals over documents and seeds. See which of the lower two lines the upper two follow, and which part is worth more to the model than its variance says. (Paper: Fig. 9 of the first version, left; Fig. 8 of the second.)", "name": "fig-cost-width"}} tags=["remove-input"]
-width_chart(found)
 
-# %% mystnb={"figure": {"caption": "The same over L0, for the SAEs of one width; 95% intervals over documents (one trained SAE a point). See whether more active latents change the ratio of loss to variance. (Paper: Fig. 9 of the first version, right, whose labels are in another order than its bars.)", "name": "fig-cost-l0"}} tags=["remove-input"]
-l0_chart(found)
+# %% tags=["hide-input"]
+def together(sums):
+    return f"""Added up, the two parts win back {span(sums["value"], percent)} of what is lost, over the
+widths. Were the loss a quadratic form of what is missing and the parts independent of each other, that would
+be 100%. Where it is more, either part makes good some of what the other lacks, and a part's share depends on
+whether it is given back first or last."""
 
-# %% tags=["remove-input"]
-over_a_hundred(found)
+
+Words.of(found["together"], say=together)
 
 # %% [markdown]
 # ## Is an error worse than another vector of its size?
 #
-# Anything that is done to an activation costs something. {cite:t}`gurnee2024` found that SAE errors cost several times more
-# than random vectors of the same norm, and called them pathological; {cite:t}`lee2024` found that this fades when the other
-# vector is a likely one. So each error, and each of its parts, is held against four vectors of its norm, token by token:
-# *isotropic*, a random direction; *covariance*, a random direction drawn with the covariance of $x$; *difference*, towards the
-# activation at a token of another document; *permuted*, the same part of the error at a token of another document.
+# Anything that is done to an activation costs something. {cite:t}`gurnee2024` found that SAE errors cost
+# several times more than random vectors of the same norm, and called them pathological; {cite:t}`lee2024`
+# found that this fades when the other vector is a likely one. So each error, and each of its parts, is held
+# against four vectors of its norm, token by token: *isotropic*, a random direction; *covariance*, a random
+# direction drawn with the covariance of $x$; *difference*, towards the activation at a token of another
+# document; *permuted*, the same part of the error at a token of another document.
 
-# %% mystnb={"figure": {"caption": "What the error (left) and its nonlinear part (right) cost in loss, over what a control of equal norm costs, for the first seed of each width; 95% intervals over documents. On the dotted line the error is as bad as any vector of that kind. See for which kinds it is worse, and whether taking NonlinearError from x differs from taking all of the error. (The paper has no such control.)", "name": "fig-cost-controls"}} tags=["remove-input"]
-against_chart(found)
+# %% tags=["hide-input"]
+#| label: fig-cost-controls
+#| caption: What the error (left) and its nonlinear part (right) cost in loss, over what a control of equal
+#|   norm costs, for the first seed of each width; 95% intervals over documents. On the dotted line the
+#|   error is as bad as any vector of that kind. (The paper has no such control.)
+against = found["against"]
+against = against[against["part"] != "LinearError"]
+title = "cost / cost of the control"
+charts.panels(
+    against,
+    "part",
+    charts.lines,
+    "width",
+    "value",
+    color="kind",
+    y_title=title,
+    reference=1.0,
+    shared=("color", "y"),
+)
 
 # %% [markdown]
-# The rule asks another thing of the controls: not what they cost, but whether their *shares* are as proportional. A cost that
-# grows with the square of the norm is proportional for every direction.
+# The rule asks another thing of the controls: not what they cost, but whether their *shares* are as
+# proportional. A cost that grows with the square of the norm is proportional for every direction.
 
-# %% tags=["remove-input"]
-controls_table(found)
+# %% tags=["hide-input"]
+slopes = found["slopes"]
+slopes = slopes[(slopes["measure"] == "ce") & (slopes["order"] == ORDERS[0]) & (slopes["kind"] != "")]
+names = {"kind": "vectors", "control": "slope", "apart": "the error's minus this"}
+Table(charts.wide(slopes, "kind", "what").rename(columns=names))
 
 # %% [markdown]
 # ## Could a map of the reconstruction do what LinearError does?
 #
-# LinearError is a map of $x$: it knows what the SAE did not write down. An *adapter* is a linear map of $\mathrm{Sae}(x)$ alone.
-# One is fitted to $x$ by least squares; the other starts at the identity and is trained on the model's own loss, which
-# {cite:t}`karvonen2025` does with the model's weights. Both are made on documents that are not scored here.
+# LinearError is a map of $x$: it knows what the SAE did not write down. An *adapter* is a linear map of
+# $\mathrm{Sae}(x)$ alone. One is fitted to $x$ by least squares; the other starts at the identity and is
+# trained on the model's own cross-entropy, which {cite:t}`karvonen2025` does with the model's weights. Both
+# are made on documents that are not scored here.
 
-# %% mystnb={"figure": {"caption": "Share of the lost loss and divergence that LinearError wins back, and that two adapters win back without seeing x; 95% intervals over documents. See how much of LinearError's gain needs what only x knows. (The paper has no such baseline.)", "name": "fig-cost-adapters"}} tags=["remove-input"]
-adapter_chart(found)
-
-# %% tags=["remove-input"]
-adapters_said(found)
+# %% tags=["hide-input"]
+#| label: fig-cost-adapters
+#| caption: Share of the lost loss and divergence that LinearError wins back, and that two adapters win back
+#|   without seeing x; 95% intervals over documents. (The paper has no such baseline.)
+adapted = found["adapted"]
+chapter.record("adapters", adapted.assign(found=estimates(adapted)).set_index("name")["found"].to_dict())
+adapted = adapted.assign(measure=adapted["measure"].map({"ce": "loss (CE)", "kl": "divergence (KL)"}))
+charts.panels(adapted, "measure", charts.forest, x_title="share won back", width=220, height=None)
 
 # %% [markdown]
 # ## What could fool us
 
-# %% tags=["remove-input"]
-chapter.rules(c08_proportional)
+# %% tags=["hide-input"]
+chapter.rules(claim8)
 
 # %% [markdown]
-# - **The order.** {eq}`eq-won-back` gives a part back to $\mathrm{Sae}(x)$, as the paper does. One can as well take that part from
-#   $x$. If the loss is not quadratic the two differ. The rule takes the paper's order; the table says what it would say of the
-#   others, and of the divergence.
+# - **The order.** {eq}`eq-won-back` gives a part back to $\mathrm{Sae}(x)$, as the paper does. One can as
+#   well take that part from $x$. If the loss is not quadratic the two differ. The rule takes the paper's
+#   order; the table says what it would say of the others, and of the divergence.
 
-# %% tags=["remove-input"]
-orders_table(found)
+# %% tags=["hide-input"]
+rows = []
+for measure_, title in {"ce": "loss (CE)", "kl": "divergence (KL)"}.items():
+    for order in ORDERS if found else ():
+        taken = evidence(found, measure=measure_, order=order)
+        rows.append(
+            {
+                "measured by": title,
+                "NonlinearError is": order,
+                "slope": taken.slope,
+                "slope of the controls": span([e.value for e in taken.controls.values()]),
+                "the rule would say": claim8.CLAIM.judge(taken).word,
+            }
+        )
+Table(pd.DataFrame(rows) if found else found, {"slope of the controls": str})
 
 # %% [markdown]
-# - **A small loss.** Where $\mathrm{Sae}(x)$ hardly costs anything, a share of it is a ratio of two small numbers; its interval says so.
-# - **Other text under cached activations.** The released code pairs reconstructions with text that is streamed again, by
-#   index. Here the contexts are the study's own, and their token ids are compared with those that were measured.
-# - **Rounding.** Everything after the site is run in single precision, the clean model too; the parts are split in double.
-# - **A sample.** Not all contexts are run. The sample is fixed by their number, so a run with more `contexts` is another draw.
-# - **The part is not the cause.** That a part wins back loss shows that its direction matters at that token. It does not show
-#   that the part is one thing, or that the SAE made it.
+# - **A small loss.** Where $\mathrm{Sae}(x)$ hardly costs anything, a share of it is a ratio of two small
+#   numbers; its interval says so.
+# - **Other text under cached activations.** The released code pairs reconstructions with text that is
+#   streamed again, by index. Here the contexts are the study's own, and their token ids are compared with
+#   those that were measured.
+# - **Rounding.** Everything after the site is run in single precision, the clean model too; the parts are
+#   split in double.
+# - **A sample.** Not all contexts are run. The sample is fixed by their number, so a run with more
+#   `contexts` is another draw.
+# - **The part is not the cause.** That a part wins back loss shows that its direction matters at that
+#   token. It does not show that the part is one thing, or that the SAE made it.
 #
 # ## Exercise
 #
-# In the visible cell, give back *twice* NonlinearError (`patches["Sae(x)"]` plus two times the difference of two of the patches). If
-# the loss were quadratic in what is missing, what should happen? What does?
+# In the visible cell, let the model pay for wrong guesses only (the line after `# try:`). A guess is right
+# or wrong: does a part still win back a share that is proportional to its variance?
 
 # %% tags=["remove-input"]
-recorded(chapter, found)
 chapter.close()

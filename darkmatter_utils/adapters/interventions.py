@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float, Int
@@ -76,11 +76,19 @@ def logits_after(
     return logits if some else logits[:, positions]
 
 
+def cross_entropy(
+    logits: Float[Tensor, "context kept vocabulary"], tokens: Int[Tensor, "context kept"]
+) -> Float[Tensor, "context kept"]:
+    """Nats of each next token: −log of the probability that the model gave it."""
+    return -F.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
+
+
 class Intervention:
-    """Cross-entropy and divergence from the clean model for some contexts, whatever replaces the activation
-    at a site.
+    """Loss, and divergence from the clean model, for some contexts, whatever replaces the activation at a
+    site.
 
     At each of ``positions`` the loss is that of the *next* token, so positions must end before the last one.
+    loss: (logits [context, kept, vocabulary], next tokens [context, kept]) -> [context, kept].
     """
 
     def __init__(
@@ -90,29 +98,35 @@ class Intervention:
         tokens: Int[Tensor, "context position"],
         x: Float[Tensor, "context position d_model"],
         positions: Int[Tensor, "kept"],
+        *,
+        loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     ):
         self.model, self.site, self.tokens, self.positions = model, site, tokens, positions
-        self.x = x
-        self.target = tokens[:, positions + 1][..., None]
+        self.x, self.loss = x, loss
+        self.target = tokens[:, positions + 1]
         with torch.no_grad():
-            self.clean = F.log_softmax(logits_after(model, site, tokens, x, positions), dim=-1)
-            self.probability = self.clean.exp()
-            self.entropy = (self.probability * self.clean).sum(dim=-1)
+            logits = logits_after(model, site, tokens, x, positions)
+            self.of_clean = loss(logits, self.target)
+            """The loss [context, kept] when the site holds x itself."""
+            clean = F.log_softmax(logits, dim=-1)
+            self.probability = clean.exp()
+            self.entropy = (self.probability * clean).sum(dim=-1)
 
-    def of_clean(self) -> Float[Tensor, "context kept"]:
-        """Nats of each next token when the site holds x itself."""
-        return -self.clean.gather(-1, self.target)[..., 0]
+    @torch.no_grad()
+    def logits(
+        self, patch: Float[Tensor, "context kept d_model"]
+    ) -> Float[Tensor, "context kept vocabulary"]:
+        """What the model says when the site holds ``patch`` at the positions, and x at all others."""
+        value = self.x.clone()
+        value[:, self.positions] = patch.to(value)
+        return logits_after(self.model, self.site, self.tokens, value, self.positions)
 
     @torch.no_grad()
     def of(self, patch: Float[Tensor, "context kept d_model"]) -> tuple[Tensor, Tensor]:
-        """(CE, KL) [context, kept] in nats when the site holds ``patch`` at the positions, and x at all
-        others.
+        """(loss, KL) [context, kept] when the site holds ``patch`` at the positions, and x at all others.
 
-        CE = −log q(next token); KL = Σ p (log p − log q) over the vocabulary, p of the clean model, q of the
-        patched.
+        KL = Σ p (log p − log q) over the vocabulary, p of the clean model, q of the patched, in nats.
         """
-        value = self.x.clone()
-        value[:, self.positions] = patch.to(value)
-        log_q = F.log_softmax(logits_after(self.model, self.site, self.tokens, value, self.positions), dim=-1)
-        kl = self.entropy - (self.probability * log_q).sum(dim=-1)
-        return -log_q.gather(-1, self.target)[..., 0], kl
+        logits = self.logits(patch)
+        kl = self.entropy - (self.probability * F.log_softmax(logits, dim=-1)).sum(dim=-1)
+        return self.loss(logits, self.target), kl

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..adapters.interventions import Intervention
 from ..adapters.models import LanguageModel
 from ..base.errors import BadInput
 from ..decomposition.passes import ERRORS
@@ -35,6 +36,8 @@ class Taken:
     """Activations at the study's site, in the study's dtype."""
     positions: Int[Tensor, "kept"]
     """Positions inside the study's window that have a next token."""
+    site: str
+    """Where x is read, and replaced."""
 
     @property
     def flat(self) -> Float[Tensor, "token d_model"]:
@@ -45,6 +48,11 @@ class Taken:
     def token_document(self) -> Int[np.ndarray, "token"]:
         """The document of each row of `flat`."""
         return np.repeat(self.document, len(self.positions))
+
+    def run(self, model: LanguageModel, chunk: Int[Tensor, "context"], loss) -> Intervention:
+        """Some of the contexts, ready for their activations to be replaced."""
+        x = self.x[chunk].float()
+        return Intervention(model, self.site, self.tokens[chunk], x, self.positions, loss=loss)
 
 
 def take(measurement: Measurement, contexts: int) -> Taken:
@@ -76,7 +84,7 @@ def read(source: Activations, rows: np.ndarray) -> Taken:
         )
     tokens, x = source.whole(rows)
     positions = torch.arange(start, stop, device=study.device)
-    return Taken(rows, tokens, source.contexts.document[rows], x, positions)
+    return Taken(rows, tokens, source.contexts.document[rows], x, positions, study.site)
 
 
 def model_after(study: Study) -> LanguageModel:

@@ -3,7 +3,7 @@ else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..adapters.interventions import Intervention
+from ..adapters.interventions import cross_entropy
+from ..base.cache import kept
+from ..base.values import Absent
+from ..claims.c08_proportional import NO_MODEL
 from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement
-from ..measurement.results import Tables, kept
 from ..stats.fits import CrossFit
 from ..studies.activations import MICRO
 from ..studies.saes import load_saes
@@ -24,6 +26,10 @@ from .cost_controls import KINDS, Controls
 CLEAN, MEAN, SAE, BOTH = "x", "mean of x", "Sae", "Sae + both"
 """What is put in the place of x: itself, its mean, the reconstruction, the reconstruction with all of its
 error."""
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits [context, kept, vocabulary], next tokens [context, kept]) -> what the model pays [context,
+kept]."""
+WITHOUT_MODEL = Absent(NO_MODEL)
 CONTEXTS = 40
 """Contexts that a replacement is run on, unless said otherwise."""
 
@@ -42,23 +48,23 @@ def cost_tables(
     measurement: Measurement,
     ids: Sequence[str] = (),
     *,
+    loss: Loss = cross_entropy,
     contexts: int = CONTEXTS,
     controlled: Sequence[str] = (),
     kinds: Sequence[str] = tuple(KINDS),
     extra: Mapping[str, tuple[object, CrossFit | None]] | None = None,
     seed: int = 0,
-) -> Tables:
-    """Cross-entropy and divergence of every replacement, and the size of every part, summed for each
-    document.
+) -> dict[str, pd.DataFrame]:
+    """Loss and divergence of every replacement, and the size of every part, summed for each document.
 
     ids: SAEs of the measurement's study. ``extra``: {id: (reconstructor, its maps)} for others that read the
     same x, such as null SAEs; maps None: they are fitted out of fold on the contexts at hand. ``controlled``:
     which of them are also run with controls of equal norm, of these ``kinds``. Two tables:
 
-    losses: sae, replacement, document, tokens, ce, kl (sums over tokens, nats); sizes: sae, document, part,
-    square, norm (Σ‖z‖², Σ‖z‖). The clean model and mean ablation have no SAE (""). Raises BadInput for a
-    simulated study. Cost: (3 + 3 kinds if controlled) × SAEs runs of what follows the site, on ``contexts``
-    contexts.
+    losses: sae, replacement, document, tokens, ce (the ``loss``), kl (sums over tokens, nats); sizes: sae,
+    document, part, square, norm (Σ‖z‖², Σ‖z‖). The clean model and mean ablation have no SAE (""). Raises
+    BadInput for a simulated study. Cost: (3 + 3 kinds if controlled) × SAEs runs of what follows the site, on
+    ``contexts`` contexts.
     """
     taken = take(measurement, contexts)
     parts = parts_of(measurement, ids, taken, extra or {})
@@ -66,12 +72,10 @@ def cost_tables(
     mean = torch.from_numpy(measurement.extra["mean"]).float()
     model, rows = model_after(measurement.study), []
     for chunk in torch.arange(len(taken.rows)).split(MICRO):
-        run = Intervention(
-            model, measurement.study.site, taken.tokens[chunk], taken.x[chunk].float(), taken.positions
-        )
+        run = taken.run(model, chunk, loss)
         tokens = (chunk[:, None] * len(taken.positions) + torch.arange(len(taken.positions))).flatten()
         where, shape = taken.document[chunk.numpy()], (len(chunk), len(taken.positions), -1)
-        rows += cost_rows("", CLEAN, where, run.of_clean(), torch.zeros(run.target.shape[:2]))
+        rows += cost_rows("", CLEAN, where, run.of_clean, torch.zeros(run.target.shape[:2]))
         rows += cost_rows("", MEAN, where, *run.of(mean.expand(*shape)))
         for id, of_sae in parts.items():
             drawn = controls if id in controlled else None
@@ -80,19 +84,26 @@ def cost_tables(
     return {"losses": loss_frame(rows), "sizes": _sizes(parts, taken.token_document)}
 
 
-def kept_costs(
-    measurement: Measurement,
-    ids: Sequence[str],
-    *,
-    contexts: int = CONTEXTS,
-    controlled: Sequence[str] = (),
-    kinds: Sequence[str] = tuple(KINDS),
-) -> Tables:
+@kept
+def costs_of(
+    measurement: Measurement, *, loss: Loss, ids: list[str], contexts: int, controlled: list[str]
+) -> dict[str, pd.DataFrame]:
     """`cost_tables` of a measurement's SAEs, kept by content."""
-    settings = {"ids": list(ids), "contexts": contexts, "controlled": list(controlled), "kinds": list(kinds)}
-    return kept(
-        "costs", measurement.study, ["costs"], lambda: cost_tables(measurement, **settings), **settings
-    )
+    return cost_tables(measurement, ids, loss=loss, contexts=contexts, controlled=controlled)
+
+
+def few_logits(measurement: Measurement, id: str, *, contexts: int = 4) -> dict | Absent:
+    """{replacement: (logits [context, kept, vocabulary], next tokens [context, kept])} of one SAE on a few
+    contexts."""
+    if measurement.study.model is None:
+        return WITHOUT_MODEL
+    taken = take(measurement, contexts)
+    parts = parts_of(measurement, [id], taken, {})[id]
+    tokens, shape = torch.arange(len(taken.flat)), (len(taken.rows), len(taken.positions), -1)
+    run = taken.run(model_after(measurement.study), torch.arange(len(taken.rows)), cross_entropy)
+    x = taken.flat.float()
+    patches = {CLEAN: x, **dict(_patches(x, parts, tokens, None))}
+    return {name: (run.logits(patch.view(shape)), run.target) for name, patch in patches.items()}
 
 
 def parts_of(

@@ -16,17 +16,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..adapters.interventions import Intervention, logits_after
+from ..adapters.interventions import logits_after
 from ..adapters.models import LanguageModel
+from ..base.cache import kept
 from ..base.errors import BadInput
+from ..base.values import Absent
 from ..measurement.measure import Measurement
-from ..measurement.results import Tables, kept
 from ..stats.fits import LinearMap
 from ..stats.moments import Moments
 from ..studies.activations import MICRO, Activations, spread
 from ..studies.saes import load_saes
 from .cost_contexts import Taken, model_after, read, take
-from .costs import cost_rows, loss_frame
+from .costs import Loss, cost_rows, loss_frame
 
 LEAST_SQUARES, TRAINED = "adapter, least squares", "adapter, trained on the loss"
 """Names of the two replacements."""
@@ -104,56 +105,57 @@ def elsewhere(measurement: Measurement, scored: Int[np.ndarray, "document"], con
     source, left = left_over(measurement, scored)
     if not len(left):
         raise BadInput(
-            f"study {measurement.study.name}: every document is scored, so none is left to train on; "
-            f"give more "
-            "documents"
+            f"study {measurement.study.name}: every document is scored, so none is left to train on; give "
+            "more documents"
         )
     return read(source, left[spread(len(left), contexts)])
 
 
-def adapter_tables(
+@kept
+def adapters(
     measurement: Measurement,
-    id: str,
     *,
+    loss: Loss,
+    sae: str,
     contexts: int,
     training: int = 600,
     steps: int = 150,
     lr: float = 1e-3,
     seed: int = 0,
-) -> Tables:
+) -> dict[str, pd.DataFrame] | Absent:
     """Both adapters of an SAE on the contexts of `cost_tables`: ``losses``, as there, and ``curve`` (step,
     loss).
 
-    They are made on ``training`` other contexts. Cost: those contexts up to the site, and ``steps`` runs
-    forward and back through what follows it.
+    They are made on ``training`` other contexts; the one is trained on cross-entropy, both are scored by
+    ``loss``. Cost: those contexts up to the site, and ``steps`` runs forward and back through what follows
+    it.
     """
     study = measurement.study
     taken = take(measurement, contexts)
+    if not len(left_over(measurement, taken.document)[1]):
+        return Absent(
+            "Every document of this study is scored, so none is left to make an adapter on: it takes more "
+            "documents."
+        )
     other = elsewhere(measurement, taken.document, training)
-    sae = load_saes(replace(study, saes=(study.sae(id),)))[0]
-    x_hat, scored = (_reconstruct(sae, one) for one in (other, taken))
+    (loaded,) = load_saes(replace(study, saes=(study.sae(sae),)))
+    x_hat, scored = (_reconstruct(loaded, one) for one in (other, taken))
     d, x = x_hat.shape[-1], other.flat
     fit = LinearMap.fit(Moments(d, d).update(x_hat.flatten(0, 1), x))
     model = model_after(study)
     trained, curve = train_adapter(model, study.site, other, x_hat.float(), steps=steps, lr=lr, seed=seed)
     rows = []
     for chunk in torch.arange(len(taken.rows)).split(MICRO):
-        run = Intervention(model, study.site, taken.tokens[chunk], taken.x[chunk].float(), taken.positions)
+        run = taken.run(model, chunk, loss)
         where = taken.document[chunk.numpy()]
         rows += cost_rows(
-            id, LEAST_SQUARES, where, *run.of(fit(scored[chunk].flatten(0, 1)).view_as(scored[chunk]))
+            sae, LEAST_SQUARES, where, *run.of(fit(scored[chunk].flatten(0, 1)).view_as(scored[chunk]))
         )
-        rows += cost_rows(id, TRAINED, where, *run.of(trained(scored[chunk].float())))
+        rows += cost_rows(sae, TRAINED, where, *run.of(trained(scored[chunk].float())))
     return {
         "losses": loss_frame(rows),
         "curve": pd.DataFrame({"step": np.arange(1, steps + 1), "loss": curve}),
     }
-
-
-def kept_adapters(measurement: Measurement, id: str, **settings) -> Tables:
-    """`adapter_tables`, kept by content."""
-    compute = lambda: adapter_tables(measurement, id, **settings)
-    return kept("adapters", measurement.study, ["adapters"], compute, id=id, **settings)
 
 
 def _reconstruct(sae, taken: Taken) -> Float[Tensor, "context kept d_model"]:

@@ -4,11 +4,11 @@ answers."""
 import json
 from dataclasses import replace
 
-import jupytext
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ideas import idea, play
 from tokenizers import Tokenizer, models
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -23,8 +23,8 @@ from darkmatter_utils.adapters.models import load_model, token_losses
 from darkmatter_utils.adapters.saes import load_sae
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.book.chapters import project_root
-from darkmatter_utils.claims.c08_proportional import CLAIM, Evidence
+from darkmatter_utils.claims import c08_proportional
+from darkmatter_utils.claims.c08_proportional import CLAIM
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.decomposition.passes import ERRORS
 from darkmatter_utils.experiments.cost_contexts import take
@@ -39,9 +39,10 @@ from darkmatter_utils.experiments.cost_shares import (
     slopes,
     won_back,
 )
-from darkmatter_utils.experiments.cost_tables import claim8_table
+from darkmatter_utils.experiments.cost_tables import claim8_table, evidence
+from darkmatter_utils.experiments.cost_tables import costs as chapter10
 from darkmatter_utils.experiments.costs import BOTH, CLEAN, SAE, control, cost_tables, with_part
-from darkmatter_utils.experiments.loss_adapters import adapter_tables, elsewhere, train_adapter
+from darkmatter_utils.experiments.loss_adapters import adapters, elsewhere, train_adapter
 from darkmatter_utils.studies.activations import spread
 from darkmatter_utils.worlds.null_saes import DeadSae, ShrunkSae
 
@@ -127,7 +128,7 @@ def test_replacing_by_x_itself_costs_nothing(small, site):
     ce, kl = run.of(found[site][:, positions])
     clean = token_losses(logits, tokens)[:, positions]
     torch.testing.assert_close(ce, clean, atol=1e-5, rtol=0)
-    torch.testing.assert_close(run.of_clean(), clean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(run.of_clean, clean, atol=1e-5, rtol=0)
     assert kl.abs().max() < 1e-12
 
 
@@ -158,8 +159,8 @@ def test_a_later_token_cannot_change_an_earlier_loss(small):
     patch = x[:, 2:19].clone()
     patch[:, late - 2] += torch.randn(x.shape[-1])
     ce, _ = run.of(patch)
-    torch.testing.assert_close(ce[:, early - 2], run.of_clean()[:, early - 2], atol=1e-12, rtol=0)
-    assert (ce - run.of_clean())[:, late - 2].abs().min() > 0
+    torch.testing.assert_close(ce[:, early - 2], run.of_clean[:, early - 2], atol=1e-12, rtol=0)
+    assert (ce - run.of_clean)[:, late - 2].abs().min() > 0
 
 
 def test_x_itself_costs_nothing_on_nano_and_all_parts_together_win_back_everything(nano, costs):
@@ -329,11 +330,11 @@ def test_a_quadratic_loss_of_independent_parts_is_proportional_and_so_is_its_con
         for sae, name, d in losses[["sae", "replacement", "document"]].itertuples(index=False)
     ]
     found = slopes(nano, Costs(losses, tables["sizes"], replicates=200))
-    assert found["slope"].value == pytest.approx(1)
-    assert set(found["controls"]) == set(KINDS)
+    assert found.slope.value == pytest.approx(1)
+    assert set(found.controls) == set(KINDS)
     for kind in KINDS:
-        assert found["controls"][kind].value == pytest.approx(_control_slope(sizes), abs=1e-9)
-    assert proportional(**found).word in (FAILS, UNKNOWN)
+        assert found.controls[kind].value == pytest.approx(_control_slope(sizes), abs=1e-9)
+    assert c08_proportional.verdict(found).word in (FAILS, UNKNOWN)
 
 
 def _control_slope(sizes: pd.Series) -> float:
@@ -361,14 +362,15 @@ CASES = [
 @pytest.mark.parametrize(("slope", "apart", "word"), CASES)
 def test_the_rule_at_every_branch_and_from_a_record(slope, apart, word):
     kinds = dict(zip(KINDS, apart))
-    numbers = Evidence(slope, dict.fromkeys(kinds, Estimate(1, 0.9, 1.1)), kinds)
-    assert CLAIM.judge(numbers).word == word
-    assert CLAIM.from_record(json.loads(json.dumps(CLAIM.kept(numbers)))).word == word
+    taken = c08_proportional.Evidence(slope, dict.fromkeys(kinds, Estimate(1, 0.9, 1.1)), kinds)
+    assert c08_proportional.verdict(taken).word == word
+    kept = json.loads(json.dumps(CLAIM.kept(taken)))
+    assert CLAIM.from_record(kept).word == word
 
 
 def test_changing_the_record_changes_the_verdict_and_its_words():
     half = {"permuted": Estimate(0.5, 0.4, 0.6)}
-    kept = CLAIM.kept(Evidence(Estimate(1, 0.9, 1.1), half, half))
+    kept = CLAIM.kept(c08_proportional.Evidence(Estimate(1, 0.9, 1.1), half, half))
     assert CLAIM.from_record(kept).word == HOLDS
     kept["numbers"]["slope"] = {"value": 0.4, "low": 0.3, "high": 0.5}
     after = CLAIM.from_record(kept)
@@ -384,7 +386,7 @@ def test_an_adapter_undoes_what_is_linear_in_the_reconstruction(nano):
     adapter, losses = train_adapter(model, nano.study.site, taken, x - shift, steps=60, lr=3e-2)
     run = Intervention(model, nano.study.site, taken.tokens, taken.x.float(), taken.positions)
     clean, broken, mended = (
-        run.of_clean().mean(),
+        run.of_clean.mean(),
         run.of(x - shift)[0].mean(),
         run.of(adapter(x - shift))[0].mean(),
     )
@@ -393,7 +395,7 @@ def test_an_adapter_undoes_what_is_linear_in_the_reconstruction(nano):
 
 
 def test_adapters_are_made_on_other_documents_and_scored_on_the_same(nano, costs):
-    made = adapter_tables(nano, "w32", contexts=CONTEXTS, training=16, steps=3)
+    made = adapters.anew(nano, loss=idea(10), sae="w32", contexts=CONTEXTS, training=16, steps=3)
     assert set(made["losses"]["document"]) == set(costs.documents) and len(made["curve"]) == 3
     joined = costs.with_losses(made["losses"])
     assert np.isfinite(joined.estimate("w32", recovered("kl", "adapter, least squares")).value)
@@ -426,22 +428,40 @@ def test_one_row_an_sae_for_claim_8(costs):
 @pytest.mark.parametrize("study", ["nano", "world"])
 def test_the_chapter_says_the_same_as_its_record(study, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKMATTER_RECORDS", str(tmp_path))
-    path = project_root() / "notebooks" / "10_what_it_costs.py"
-    book, scope, shown = jupytext.read(path), {}, []
-    for cell in (cell for cell in book.cells if cell.cell_type == "code"):
-        *lines, last = cell.source.splitlines()
-        exec("\n".join([*lines, last]), scope)
-        shown.append(cell.source)
-        if "parameters" in cell.metadata.get("tags", []):
-            scope |= {"study": study, "contexts": 12, "training": 8, "steps": 2}
+    scope = play(10, study=study, contexts=12, training=8, steps=2)
     record = json.loads((tmp_path / study / "10.json").read_text())["values"]
-    verdict = CLAIM.from_record(record["evidence"]["8"])
-    assert (verdict.word, verdict.why) == (record["verdicts"]["8"]["word"], record["verdicts"]["8"]["why"])
-    assert verdict.word == UNKNOWN
+    found, verdict = scope["found"], CLAIM.from_record(record["evidence"]["8"])
+    assert record["verdicts"]["8"]["word"] == verdict.word == UNKNOWN
     if study == "world":
-        assert "no language model" in verdict.why and scope["found"] is None
+        assert "no language model" in verdict.why and not found
     else:
-        assert record["evidence"]["8"]["numbers"]["slope"]["value"] == pytest.approx(
-            slopes(scope["measurement"], scope["found"].costs).slope.value, rel=1e-5
-        )
+        slope = record["evidence"]["8"]["numbers"]["slope"]["value"]
+        assert slope == pytest.approx(evidence(found).slope.value, rel=1e-5)
         assert len(record["shares"]["value"]) == 2 * 3 * (8 + 4)
+
+
+HEAT = ("log_softmax(logits,", "log_softmax(heat * logits,")
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [("-torch.log_softmax", "-torch.softmax")],
+        [HEAT, ("tokens):", "tokens, heat=0.5):")],
+        [
+            HEAT,
+            ("heat * logits", "heated(logits)"),
+            ("@chapter", "def heated(x):\n    return x / 2\n@chapter"),
+        ],
+    ],
+    ids=["source", "default", "helper"],
+)
+def test_another_loss_changes_the_main_figure_and_what_the_rule_takes(nano, edits):
+    """Also where only a default, or a helper that the function calls, is another."""
+    settings = {"contexts": 8, "training": 4, "steps": 1}
+    found, edited = (chapter10(nano, loss=loss, **settings) for loss in (idea(10), idea(10, *edits)))
+    assert (edited["against_variance"]["value"] != found["against_variance"]["value"]).all()
+    assert evidence(edited).slope != evidence(found).slope
+    np.testing.assert_array_equal(
+        edited["against_variance"]["variance"], found["against_variance"]["variance"]
+    )
