@@ -9,134 +9,233 @@
 # %% [markdown]
 # # Can inference shrink it?
 #
-# An SAE's encoder chooses, in one pass, which latents are on at a token and how strongly. Perhaps the nonlinear error is only the
-# price of that haste. Section 6.1 of {cite:t}`engels2025` keeps the decoder, throws the encoder away, and searches for better
-# codes token by token with *gradient pursuit* {cite:p}`blumensath2008`. Here several such searches stand beside the encoder, on the
-# same tokens and with no more latents than it has, and the decomposition of {eq}`eq-split` is redone for each.
+# An SAE's encoder chooses, in one pass, which latents are on at a token and how strongly. Perhaps the
+# nonlinear error is only the price of that haste. Section 6.1 of {cite:t}`engels2025` keeps the decoder,
+# throws the encoder away, and searches for better codes token by token with *gradient pursuit*
+# {cite:p}`blumensath2008`. Here several such searches stand beside the encoder, on the same tokens and with
+# no more latents than it has, and the decomposition of {eq}`eq-split` is redone for each.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 contexts = 80  # how many contexts, spread evenly over the text, are searched
 sae = None  # the SAE of the live cell and of the long table; None: the one nearest to a width of 8 d_model
 
-# %% tags=["remove-input"]
-from darkmatter_utils import measure
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.claims import c09_inference
-from darkmatter_utils.experiments.inference_gaps import evidence, gaps
-from darkmatter_utils.experiments.inference_scores import inference_scores
+# %% tags=["hide-input"]
+from darkmatter_utils import charts, measure, open_chapter
+from darkmatter_utils.base.words import percent, plain, span
+from darkmatter_utils.charts import Table, Words
+from darkmatter_utils.claims import c09_inference as claim9
+from darkmatter_utils.experiments.inference import lengthened, warm_start
+from darkmatter_utils.experiments.inference_scores import changes, evidence, few, inference, tried
 from darkmatter_utils.measurement.widths import reference_sae
-from darkmatter_utils.pages.inference_pages import (  # fmt: skip
-    change_lines,
-    gap_chart,
-    gap_table,
-    inference_table,
-    live,
-    null_sentence,
-    sentences,
-    width_lines,
-)
 from darkmatter_utils.stats.pursuit import gradient_pursuit, omp, refit
 
-# %% tags=["remove-input"]
 chapter = open_chapter(11, study, contexts=contexts, sae=sae)
 measurement = measure(chapter.study)
-tables = inference_scores(measurement, contexts=contexts)
-null = tables if chapter.study.world else inference_scores(measure("world"), contexts=max(20, contexts // 4))
-numbers = evidence(tables)
-chapter.judge(c09_inference, numbers)
-chapter.opening(c09_inference)
-
-# %% mystnb={"figure": {"caption": "The error's share of the variance of x (left) and its nonlinear part (right) over the width of the SAE, for its own encoder and for other inferences on the same dictionary, on the same tokens, at no more active latents than the encoder has; bars are 95% intervals over documents and training seeds. See how far the lines below the encoder's are from it, and whether they are as far on the right as on the left. (Paper: Fig. 10a of v1; section 6.1 of v2.)", "name": "fig-inference"}} tags=["remove-input"]
-width_lines(tables)
+shown = sae or reference_sae(measurement)
+sample = few(measurement, shown)
 
 # %% [markdown]
 # ## The idea: other codes for the same dictionary
 #
-# A reconstruction is the decoder's bias plus a sum of rows $d_j$ of the dictionary, $\mathrm{Sae}(x) = b_\mathrm{dec} + \sum_j w_j\,d_j$. The
-# encoder gives the coefficients $w_j \ge 0$; the latents with $w_j > 0$ are its *support*. `refit` keeps the support and finds the
-# coefficients with the least error. `gradient_pursuit` starts from nothing: each step adds the latent with the largest inner
-# product with what is left, and moves all coefficients along the gradient. `omp` (orthogonal matching pursuit) refits all of them after each
-# step, of either sign. Each gets the encoder's number of latents on that token, its L0.
+# A reconstruction is the decoder's bias plus a sum of rows $d_j$ of the dictionary, $\mathrm{Sae}(x) =
+# b_\mathrm{dec} + \sum_j w_j\,d_j$. The encoder gives the coefficients $w_j \ge 0$, its own codes; the
+# latents with $w_j > 0$ are its *support*. For `x`, the activation less the bias, `refit` keeps the support
+# and finds the coefficients with the least error. `gradient_pursuit` starts from nothing: each step adds
+# the latent with the largest inner product with what is left, and moves all coefficients along the
+# gradient. `omp` (orthogonal matching pursuit) refits all of them after each step, of either sign. Each
+# gets the encoder's number of latents on that token, its L0. The *warm start* begins with the encoder's
+# support, joins as many new latents to it, refits, and keeps the largest. Below, all of them on a few
+# contexts.
 
-# %% tags=["remove-input"]
-shown = sae or reference_sae(measurement)
-few = live(measurement, shown)
-x, dictionary, own = few.signal, few.atoms, few.own
 
 # %%
-codes = {"own encoder": own}
-codes["refit on its support"] = refit(x, dictionary, own.support)
-codes["gradient pursuit"] = gradient_pursuit(x, dictionary, own.l0)
-codes["OMP, any sign"] = omp(x, dictionary, own.l0)
-for name, found in codes.items():
-    print(f"{name:22} FVU {few.fvu(found):.3f}   L0 {found.l0.double().mean():.2f}")
+@chapter.idea
+def codes(x, dictionary, own):
+    steps = gradient_pursuit(x, dictionary, own.l0)
+    equal = lengthened(x, dictionary, steps, own.l0)
+    return {
+        "refit on its support": refit(x, dictionary, own.support),
+        "warm start": warm_start(x, dictionary, own),
+        "pursuit, L0 steps": steps,
+        "pursuit, to equal L0": equal,
+        "pursuit, then refit": refit(x, dictionary, equal.support),
+        "OMP, any sign": omp(x, dictionary, own.l0),
+    }
 
-# %% tags=["remove-input"]
-said = sentences(tables)
-for key, sentence in said.items():
-    chapter.glue(key, str(sentence))
-chapter.glue("null", null_sentence(null))
+
+Table(tried(sample, codes))
+
+# %% tags=["hide-input"]
+found = inference(measurement, codes=codes, contexts=contexts)
+world = measure("world") if not chapter.study.world else None
+null = inference(world, codes=codes, contexts=max(20, contexts // 4)) if world else found
+chapter.judge(claim9, evidence(found))
+chapter.record("scores", found["scores"].drop(columns="signed").to_dict("list"))
+chapter.record("gaps", found["gaps"].to_dict("list"))
 chapter.glue("sae", shown)
-chapter.glue("paper", c09_inference.CLAIM.paper)
-chapter.record("scores", tables["scores"].to_dict("list"))
-chapter.record("gaps", gaps(tables).to_dict("list"))
+chapter.glue("paper", claim9.CLAIM.paper)
+chapter.opening(claim9)
+
+# %% tags=["hide-input"]
+#| label: fig-inference
+#| caption: The error's share of the variance of x (left) and its nonlinear part (right) over the width of
+#|   the SAE, for its own encoder and for other inferences on the same dictionary, on the same tokens, at no
+#|   more active latents than the encoder has; bars are 95% intervals over documents and training seeds.
+#|   (Paper: Fig. 10a of v1; section 6.1 of v2.)
+alike = ["pursuit, L0 steps", "pursuit, to equal L0"]  # nearly the pursuit that is refitted
+settled = "pursuit, then refit"
+over = found["by_width"]
+levels = over[~over["inference"].isin(alike) & (over["of"] == "score")]
+levels = levels.replace({"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"})
+title = "share of the variance"
+charts.panels(levels, "metric", charts.lines, "width", "value", color="inference", y_title=title)
 
 # %% [markdown]
 # ## The numbers
-#
-# All that follows is from {glue:text}`tokens`; the linear maps are fitted and scored on these, by documents. On so few tokens the maps' own
-# estimation error would pass for nonlinear error. A held-out residual is too large by it and an in-sample one too small; every number here is from the mean of
-# the two that has neither fault, as the centre of every interval in this book is. Two further inferences are in the tables. *Warm start* begins with the encoder's support, joins as many new latents to it, refits, and keeps the
-# largest. *Pursuit, then refit* takes the support that gradient pursuit found and refits its coefficients. For {glue:text}`sae`:
 
-# %% tags=["remove-input"]
-inference_table(tables, shown)
+
+# %% tags=["hide-input"]
+def tokens(about):
+    ran = about.iloc[0]
+    return f"{ran.tokens:,} tokens of {ran.contexts:,} contexts, spread evenly over the text"
+
+
+def equal_l0(scores):
+    over, others = scores["over"].max(), scores[scores["inference"] != "own encoder"]
+    short = others.groupby("inference")["short"].max()
+    allowed = "no token has more" if over == 0 else f"at most {percent(over, 2)} of the tokens have more"
+    return (
+        f"Under every inference, {allowed} active latents than under the encoder. Fewer are seen most often "
+        f"under *{short.idxmax()}*: on {percent(short.max(), 1)} of the tokens of some SAE; under "
+        f"*{settled}*, on {percent(short.get(settled, 0), 2)} at most."
+    )
+
+
+chapter.glue("tokens", Words.of(found["about"], say=tokens))
+chapter.glue("l0", Words.of(found["scores"], say=equal_l0))
 
 # %% [markdown]
-# How are the L0s made equal? The authors' rule may pick a latent again, and it drops those that turn negative, so that as many *steps*
-# as the encoder has latents may end with fewer; *to equal L0* steps on until the numbers are the same. A refit may set a coefficient to zero.
-# {glue:text}`l0`
-#
-# The paper reports for the pursuit: {glue:text}`paper`. At each width of the suite, with the best of the non-negative inferences:
+# All that follows is from {glue:text}`tokens`; the linear maps are fitted and scored on these, by
+# documents. On so few tokens the maps' own estimation error would pass for nonlinear error. A held-out
+# residual is too large by it and an in-sample one too small; every number here is from the mean of the two
+# that has neither fault, as the centre of every interval in this book is. For {glue:text}`sae`:
 
-# %% tags=["remove-input"]
-gap_table(tables)
+# %% tags=["hide-input"]
+titles = {"fvu": "FVU", "fvu_linear": "FVU_linear", "fvu_nonlinear": "FVU_nonlinear"}
+titles |= {"r2_per_dim": "R² per dimension", "r2_total": "R² total"}
+names = {"l0": "realised L0", "short": "tokens with fewer", "shared": "shared with the encoder"}
+three = lambda value: plain(value, 3)
+styles = dict.fromkeys((*names.values(), *titles.values()), three)
+styles |= {names["short"]: lambda share: percent(share, 2), names["shared"]: percent}
+rows, one = (found[name][found[name]["id"] == shown] for name in ("scores", "by_sae"))
+one = charts.wide(one, "inference", "metric").rename(columns=titles)[["inference", *titles.values()]]
+Table(rows.rename(columns=names)[["inference", *names.values()]].merge(one), styles)
+
+# %% [markdown]
+# How are the L0s made equal? The authors' rule may pick a latent again, and it drops those that turn
+# negative, so that as many *steps* as the encoder has latents may end with fewer; *to equal L0* steps on
+# until the numbers are the same. *Pursuit, then refit* takes the support that it found and refits its
+# coefficients. A refit may set a coefficient to zero. {glue:md}`l0`
+#
+# The paper reports for the pursuit: {glue:text}`paper`. At each width of the suite, with the best of the
+# non-negative inferences:
+
+# %% tags=["hide-input"]
+rows = found["compared"]
+rows = rows.assign(column=rows["metric"].map(titles) + ", " + rows["what"])
+wide = charts.wide(rows, ["width", "inference"], "column").rename(columns={"inference": "best inference"})
+percents = {name: lambda share: percent(share, 1) for name in wide.columns if "change" in name}
+Table(wide, dict.fromkeys(wide.columns[2:], three) | percents)
 
 # %% [markdown]
 # ## Encoder or dictionary?
 #
-# The *encoder gap* is what the best inference saves. What is left is the *dictionary gap*: no inference that was tried can remove it with so
-# few of these latents. {glue:text}`gap` {numref}`fig-gaps` shows both.
+# The *encoder gap* is what the best inference saves. What is left is the *dictionary gap*: no inference
+# that was tried can remove it with so few of these latents. {glue:text}`gap` {numref}`fig-gaps` shows both.
 
-# %% mystnb={"figure": {"caption": "The error's share of the variance of x over the width of the SAE. At the foot, what the best non-negative inference saves, the encoder gap; above it, what the dictionary leaves under that inference, split into what is not linear in x and what is. See which of the three grows and which shrinks with the width. (Paper: Fig. 10a of v1, its breakdown with an encoder error.)", "name": "fig-gaps"}} tags=["remove-input"]
-gap_chart(tables)
 
-# %% mystnb={"figure": {"caption": "The change of FVU_nonlinear from the encoder's, in percent, for each inference over the width of the SAE; bars are 95% intervals of the paired difference, over documents and training seeds. One line is a control: the pursuit on SAEs of a simulated world that introduce nothing. See whether any line crosses the dotted one, and whether that of the control does, too. (The paper gives no interval.)", "name": "fig-change"}} tags=["remove-input"]
-change_lines(tables, None if null is tables else null)
+# %% tags=["hide-input"]
+def encoder_gap(compared):
+    value = compared[compared["metric"] == "fvu"].pivot(index="width", columns="what", values="value")
+    share = (value["encoder"] - value["best"]) / value["encoder"]
+    return (
+        f"Of the FVU, the encoder gap is {percent(share.min())} at {share.idxmin():,} latents, where it is "
+        f"smallest, and {percent(share.max())} at {share.idxmax():,}, where it is largest; the rest is the "
+        "dictionary gap."
+    )
+
+
+chapter.glue("gap", Words.of(found["compared"], say=encoder_gap))
+
+# %% tags=["hide-input"]
+#| label: fig-gaps
+#| caption: The error's share of the variance of x over the width of the SAE. On top, what the best
+#|   non-negative inference saves, the encoder gap; below it, what the dictionary leaves under that
+#|   inference, split into what is linear in x and what is not. (Paper: Fig. 10a of v1, its breakdown with
+#|   an encoder error.)
+charts.stacked_breakdown(found["gaps"])
+
+# %% tags=["hide-input"]
+#| label: fig-change
+#| caption: The change of FVU_nonlinear from the encoder's, in percent, for each inference over the width of
+#|   the SAE; bars are 95% intervals of the paired difference, over documents and training seeds. One line
+#|   is a control: the pursuit on SAEs of a simulated world that introduce nothing. (The paper gives no
+#|   interval.)
+lines = changes(found, null if world else None, settled)
+lines = lines[~lines["inference"].isin(alike)]
+limit = {"reference": -100 * claim9.THRESHOLDS.falls, "reference_label": "a larger fall falsifies the claim"}
+title = "change of FVU_nonlinear (%)"
+charts.lines(lines, "width", "value", color="inference", y_title=title, **limit)
 
 # %% [markdown]
 # ## What could fool us
 
-# %% tags=["remove-input"]
-chapter.rules(c09_inference)
+# %% tags=["hide-input"]
+chapter.rules(claim9)
+
+
+# %% tags=["hide-input"]
+def shared(scores):
+    mine = scores[scores["inference"] == settled]["shared"]
+    return (
+        f"The pursuit that starts from nothing chooses {percent(mine.min())} to {percent(mine.max())} of its "
+        "latents among those that the encoder chose on the same token."
+    )
+
+
+def on_true_codes(over, scores):
+    change = over[(over["of"] == "change") & (over["metric"] == "fvu_nonlinear")]
+    change, mine = (rows[rows["inference"] == settled] for rows in (change, scores))
+    return (
+        "In a simulated world whose SAEs hold true features with their true coefficients, and so introduce no "
+        f"error at all, the pursuit changes FVU_nonlinear by {span(change['value'], percent)}, and "
+        f"{span(mine['shared'], percent)} of the latents that it chooses are those that are truly there."
+    )
+
+
+chapter.glue("shared", Words.of(found["scores"], say=shared))
+chapter.glue("null", Words.of(null["by_width"], null["scores"], say=on_true_codes))
 
 # %% [markdown]
-# - **Greedy is no lower bound.** Pursuits choose one latent at a time; better codes may exist at the same L0. So the encoder gap is at least what
-#   is shown, and the dictionary gap at most.
-# - **A lower FVU need not be a better code.** A search is free to use any latents that happen to fit. {glue:text}`shared` {glue:text}`null` So a
-#   fall under a pursuit does not show that the encoder had introduced what was saved.
-# - **Signs.** OMP may subtract latents, which no SAE does. It is drawn to show how much the sign costs, and the rule does not count it.
-# - **L0 on another footing.** With more latents on, every FVU falls. Realised numbers are in the table; an inference that ends with fewer is at a
-#   disadvantage, never at an advantage.
-# - **Fewer tokens.** These are not all tokens of the study: the encoder's numbers differ from those of chapters 04 and 05 by that, and by nothing else.
-# - **Precision.** Codes are searched in single precision: where two latents fit almost equally well, the pick may differ from that of double
-#   precision. The decomposition is made in double precision.
+# - **Greedy is no lower bound.** Pursuits choose one latent at a time; better codes may exist at the same
+#   L0. So the encoder gap is at least what is shown, and the dictionary gap at most.
+# - **A lower FVU need not be a better code.** A search is free to use any latents that happen to fit.
+#   {glue:text}`shared` {glue:text}`null` So a fall under a pursuit does not show that the encoder had
+#   introduced what was saved.
+# - **Signs.** OMP may subtract latents, which no SAE does. It is drawn to show how much the sign costs, and
+#   the rule does not count it.
+# - **L0 on another footing.** With more latents on, every FVU falls. Realised numbers are in the table; an
+#   inference that ends with fewer is at a disadvantage, never at an advantage.
+# - **Fewer tokens.** These are not all tokens of the study: the encoder's numbers differ from those of
+#   chapters 04 and 05 by that, and by nothing else.
+# - **Precision.** Codes are searched in single precision: where two latents fit almost equally well, the
+#   pick may differ from that of double precision. The decomposition is made in double precision.
 #
 # ## Exercise
 #
-# Give the pursuit twice as many steps as the encoder has latents: put `2 * own.l0` in the visible cell. What does a doubled L0 buy, compared with the
-# better inference?
+# Give the pursuit twice as many steps as the encoder has latents: put `2 * own.l0` in the visible cell.
+# What does a doubled L0 buy, compared with the better inference?
 
 # %% tags=["remove-input"]
 chapter.close()

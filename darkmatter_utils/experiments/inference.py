@@ -1,5 +1,4 @@
-"""Other codes for an SAE's own dictionary, on the same tokens and with no more active latents than its
-encoder."""
+"""An SAE's dictionary, and searches for codes on it that have no more active latents than its encoder's."""
 
 from __future__ import annotations
 
@@ -7,26 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..adapters.saes import Active
-from ..stats.pursuit import Codes, gradient_pursuit, omp, refit
+from ..stats.pursuit import Codes, gradient_pursuit, refit
 from ..worlds.oracle_saes import OracleSae
 
-ENCODER, REFIT, WARM, STEPS, EQUAL, SETTLED, SIGNED = (
-    "own encoder",
-    "refit on its support",
-    "warm start",
-    "pursuit, L0 steps",
-    "pursuit, to equal L0",
-    "pursuit, then refit",
-    "OMP, any sign",
-)
-INFERENCES = (ENCODER, REFIT, WARM, STEPS, EQUAL, SETTLED, SIGNED)
-"""The inferences that chapter 11 compares, in the order in which it shows them."""
-NON_NEGATIVE = (REFIT, WARM, STEPS, EQUAL, SETTLED)
-"""Those that write with coefficients of 0 or more, as an SAE does; the encoder itself apart."""
+ENCODER = "own encoder"
+"""Name of the SAE's own inference, beside those that a chapter compares with it."""
 EXTRA = 32
 """Further steps that a pursuit may take on a token whose realised L0 is short."""
 ROUNDS = 1
@@ -42,14 +30,16 @@ class Dictionary:
     encode: Callable[[object], Codes]
     """A batch to the codes that the SAE's own encoder gives its tokens."""
 
+    def decode(self, codes: Codes) -> Float[Tensor, "token d_model"]:
+        """The reconstruction from codes, made in their precision."""
+        return codes.decode(self.atoms.to(codes.values)).double() + self.bias.double()
+
 
 def dictionary_of(sae) -> Dictionary | None:
     """The dictionary of a loaded SAE; None where it has none, or normalises each token so that its codes
     speak of another x."""
     if isinstance(sae, OracleSae):
-        mean = sae.world.document(0).parts["mean"][
-            0
-        ]  # the part that every token has, not the expected activation
+        mean = sae.world.document(0).parts["mean"][0]  # what every token has, not the expected activation
         return Dictionary(sae.world.directions[: sae.width], mean, lambda batch: _oracle_codes(sae, batch))
     if getattr(sae, "needs_x", True):
         return None
@@ -72,34 +62,16 @@ def _oracle_codes(sae: OracleSae, batch) -> Codes:
     return Codes(*Active(key % sae.width, summed, l0).padded())
 
 
-def other_codes(
+def lengthened(
     signal: Float[Tensor, "token d_model"],
     atoms: Float[Tensor, "d_sae d_model"],
-    own: Codes,
+    steps: Codes,
+    l0: Int[Tensor, " token"],
     *,
     batch: int = 1024,
-) -> dict[str, Codes]:
-    """The codes of each of `INFERENCES` but the encoder's, for ``signal`` = x − bias.
-
-    No token gets more active latents than ``own`` gives it. Cost: about three times the mean L0 products of
-    token × d_sae × d_model; worked in the dtype of ``signal``.
-    """
-    l0 = own.l0
-    steps = gradient_pursuit(signal, atoms, l0, batch=batch)
-    equal = _lengthened(signal, atoms, steps, l0, batch)
-    return {
-        REFIT: refit(signal, atoms, own.support, batch=batch),
-        WARM: warm_start(signal, atoms, own, batch=batch),
-        STEPS: steps,
-        EQUAL: equal,
-        SETTLED: refit(signal, atoms, equal.support, batch=batch),
-        SIGNED: omp(signal, atoms, l0, batch=batch),
-    }
-
-
-def _lengthened(signal, atoms, steps: Codes, l0, batch: int) -> Codes:
-    """The same pursuit with further steps where its realised L0 is short; only those tokens are pursued
-    again."""
+) -> Codes:
+    """The gradient pursuit ``steps``, with further steps where its realised L0 is short of ``l0``; only those
+    tokens are pursued again."""
     short = (steps.l0 < l0).nonzero().squeeze(1)
     if not len(short):
         return steps

@@ -6,39 +6,38 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ideas import idea
 
 from darkmatter_utils import Study, measure
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims.c09_inference import Evidence, verdict
-from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
-from darkmatter_utils.experiments.inference import (
-    ENCODER,
-    EQUAL,
-    INFERENCES,
-    NON_NEGATIVE,
-    REFIT,
-    SETTLED,
-    SIGNED,
-    WARM,
-    dictionary_of,
-    other_codes,
-    warm_start,
-)
-from darkmatter_utils.experiments.inference_gaps import best_at, by_width, evidence, gaps
-from darkmatter_utils.experiments.inference_scores import inference_scores, joined, overlap, reconstruct
-from darkmatter_utils.pages.inference_pages import (
-    NULL,
-    change_lines,
-    gap_chart,
-    gap_table,
-    inference_table,
-    null_sentence,
-    sentences,
-    width_lines,
+from darkmatter_utils.claims import c09_inference
+from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY
+from darkmatter_utils.experiments import inference_scores
+from darkmatter_utils.experiments.inference import ENCODER, dictionary_of, warm_start
+from darkmatter_utils.experiments.inference_scores import (
+    all_codes,
+    changes,
+    evidence,
+    few,
+    inference,
+    joined,
+    overlap,
+    tried,
 )
 from darkmatter_utils.stats.pursuit import Codes, gradient_pursuit, refit
 from darkmatter_utils.studies.activations import Activations
 from darkmatter_utils.studies.saes import load_saes
+
+REFIT, WARM, STEPS, EQUAL, SETTLED, SIGNED = (
+    "refit on its support",
+    "warm start",
+    "pursuit, L0 steps",
+    "pursuit, to equal L0",
+    "pursuit, then refit",
+    "OMP, any sign",
+)
+INFERENCES = (ENCODER, REFIT, WARM, STEPS, EQUAL, SETTLED, SIGNED)
+CODES = idea(11)
 
 
 def case(seed=0, d_sae=80, d_model=16, tokens=200, l0=5):
@@ -63,15 +62,15 @@ def left(x, codes, atoms):
 def test_no_inference_has_more_latents_than_the_encoder_on_any_token():
     x, atoms, own = case()
     assert int((own.l0 == 0).sum()) > 5
-    for name, codes in other_codes(x, atoms, own, batch=64).items():
+    for name, codes in CODES(x, atoms, own).items():
         assert bool((codes.l0 <= own.l0).all()), name
-        if name in NON_NEGATIVE:
+        if name != SIGNED:
             assert bool((codes.values >= 0).all()), name
 
 
 def test_each_inference_leaves_no_more_than_the_one_it_starts_from():
     x, atoms, own = case(1)
-    codes = other_codes(x, atoms, own)
+    codes = CODES(x, atoms, own)
     for better, worse in ((REFIT, own), (WARM, codes[REFIT]), (SETTLED, codes[EQUAL])):
         worse = worse if isinstance(worse, Codes) else codes[worse]
         assert bool((left(x, codes[better], atoms) <= left(x, worse, atoms) + 1e-12).all()), better
@@ -93,7 +92,7 @@ def test_on_an_orthonormal_dictionary_every_inference_finds_the_same_codes():
     dense = torch.where(weight > 0.6, weight, 0)
     value, latent = dense.sort(dim=1, descending=True)
     x, own = dense @ atoms, Codes(latent, value)
-    for name, codes in other_codes(x, atoms, own).items():
+    for name, codes in CODES(x, atoms, own).items():
         assert torch.allclose(codes.decode(torch.eye(12)), dense, atol=1e-9), name
         assert overlap(codes, own) == 1.0
 
@@ -106,7 +105,7 @@ def test_further_steps_bring_the_realised_l0_to_the_target_and_touch_no_other_to
     assert int(short.sum()) > 10 and bool((longer.l0 <= own.l0).all())
     assert float((longer.l0 == own.l0).double().mean()) > float((plain.l0 == own.l0).double().mean())
     assert torch.equal(longer.decode(torch.eye(30))[~short], plain.decode(torch.eye(30))[~short])
-    equal = other_codes(x, atoms, own)[EQUAL]
+    equal = CODES(x, atoms, own)[EQUAL]
     assert torch.allclose(
         equal.decode(atoms), gradient_pursuit(x, atoms, own.l0, extra=32).decode(atoms), atol=1e-9
     )
@@ -150,7 +149,7 @@ def test_the_encoders_codes_give_the_saes_own_reconstruction(study):
 @pytest.fixture(scope="module")
 def nano():
     measurement = measure("nano")
-    return measurement, inference_scores(measurement, contexts=120, precision="float64")
+    return measurement, inference(measurement, codes=CODES, contexts=120, precision="float64")
 
 
 def test_on_all_contexts_the_encoder_has_the_measurements_own_scores(nano):
@@ -167,41 +166,56 @@ def test_the_scores_add_up_and_the_gaps_are_differences(nano):
     scores = tables["scores"]
     assert list(dict.fromkeys(scores["inference"])) == list(INFERENCES) and (scores["over"] == 0).all()
     np.testing.assert_allclose(scores["fvu"], scores["fvu_linear"] + scores["fvu_nonlinear"])
-    best, shares = best_at(tables), gaps(tables)
-    for width, name in best.items():
-        of = shares[shares["width"] == width].set_index("part")["share"]
-        assert of.sum() == pytest.approx(by_width(tables, ENCODER, "fvu")[width].value)
-        assert of["encoder gap"] > 0 and name in NON_NEGATIVE
-    assert all(
-        e.value == 0 == e.low == e.high for e in by_width(tables, ENCODER, "fvu", change=True).values()
-    )
-    for e in by_width(tables, SETTLED, "fvu", change=True).values():
-        assert e.low <= e.value <= e.high < 0
+    over = tables["by_width"].set_index(["inference", "metric", "of", "width"])
+    for width, name in tables["best"].itertuples(index=False):
+        of = tables["gaps"][tables["gaps"]["width"] == width].set_index("part")["share"]
+        assert of.sum() == pytest.approx(over.loc[(ENCODER, "fvu", "score", width), "value"])
+        assert of["encoder gap"] > 0 and name not in (ENCODER, SIGNED)
+    assert (over.loc[(ENCODER, "fvu", "change"), ["value", "low", "high"]] == 0).all(axis=None)
+    settled = over.loc[(SETTLED, "fvu", "change")]
+    assert ((settled["low"] <= settled["value"]) & (settled["value"] <= settled["high"])).all()
+    assert (settled["high"] < 0).all()
 
 
-def test_the_page_speaks_of_what_the_tables_hold(nano):
+def test_what_the_rule_takes_is_the_best_of_those_that_subtract_nothing(nano):
     _, tables = nano
-    assert "no token has more" in sentences(tables)["l0"]
-    for shown in (width_lines(tables), change_lines(tables), gap_chart(tables)):
-        assert shown.to_dict()
-    assert repr(inference_table(tables, "w64")).count("\n") == len(INFERENCES) and "best inference" in repr(
-        gap_table(tables)
-    )
+    taken, over = evidence(tables), tables["by_width"]
+    scores = over[
+        (over["of"] == "score") & (over["metric"] == "fvu_nonlinear") & (over["inference"] != ENCODER)
+    ]
+    for width, name in taken.best.items():
+        here = scores[(scores["width"] == width) & (scores["inference"] != SIGNED)].set_index("inference")[
+            "value"
+        ]
+        assert here.idxmin() == name and taken.change[width].value < 0
 
 
-def test_a_study_without_a_dictionary_is_told_so_and_not_judged(nano):
-    _, tables = nano
-    none = {name: table.iloc[:0] for name, table in tables.items()} | {"about": tables["about"]}
-    assert verdict(evidence(none)).word == UNKNOWN
-    for shown in (
-        width_lines(none),
-        change_lines(none),
-        gap_chart(none),
-        gap_table(none),
-        inference_table(none, "w64"),
-    ):
-        assert "No SAE of this study has a dictionary" in shown
-    assert "No SAE" in sentences(none)["gap"]
+def test_a_study_without_a_dictionary_is_told_so_and_not_judged(nano, monkeypatch):
+    monkeypatch.setattr(inference_scores, "dictionary_of", lambda sae: None)
+    found = inference.anew(nano[0], codes=CODES, contexts=8)
+    assert "No SAE of this study has a dictionary" in found.reason and evidence(found) is found
+    assert tried(few(nano[0], "w64"), CODES) is few(nano[0], "w64") is changes(found, None, SETTLED) is found
+
+
+FINAL = "refit(x, dictionary, equal.support)"
+WARMER = "warm_start(x, dictionary, equal, rounds=rounds)"
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [(FINAL, WARMER.replace("=rounds", "=3"))],
+        [(FINAL, WARMER), ("own):", "own, rounds=3):")],
+        [(FINAL, WARMER), ("=rounds", "=many()"), ("@chapter", "def many():\n    return 3\n@chapter")],
+    ],
+    ids=["source", "default", "helper"],
+)
+def test_another_inference_changes_the_main_figure_and_what_the_rule_takes(nano, edits):
+    measurement, found = nano
+    edited = inference(measurement, codes=idea(11, *edits), contexts=120, precision="float64")
+    rows = "inference == @SETTLED and metric == 'fvu' and of == 'score'"
+    after, before = (made["by_width"].query(rows)["value"] for made in (edited, found))
+    assert (after < before).all() and evidence(edited) != evidence(found)
 
 
 def test_two_batches_of_codes_join_at_the_longer_width():
@@ -217,7 +231,13 @@ def test_single_and_double_precision_agree_to_rounding_in_what_they_leave():
     source = Activations(study)
     batch, dictionary = next(source.batches()), dictionary_of(load_saes(study, source)[2])
     x, own = batch.x.double(), dictionary.encode(batch.source)
-    fine, coarse = (reconstruct(dictionary, x, own, dtype)[0] for dtype in (torch.float64, torch.float32))
+    fine, coarse = (
+        {
+            name: dictionary.decode(codes)
+            for name, codes in all_codes(dictionary, x, own, CODES, dtype).items()
+        }
+        for dtype in (torch.float64, torch.float32)
+    )
     for name in INFERENCES:
         sums = [float((x - made[name]).square().sum()) for made in (fine, coarse)]
         assert sums[0] == pytest.approx(sums[1], rel=1e-3), name
@@ -234,15 +254,18 @@ def test_single_and_double_precision_agree_to_rounding_in_what_they_leave():
 )
 def test_the_rule_of_claim_9(changes, word):
     change = {128 * (i + 1): Estimate(*e) for i, e in enumerate(changes)}
-    judged = verdict(Evidence(change=change, total=change, best=dict.fromkeys(change, "refit")))
-    assert judged.word == word and "widths" in judged.why and judged.numbers["widths"] == 2
+    verdict = c09_inference.verdict(c09_inference.Evidence(change, change, dict.fromkeys(change, "refit")))
+    assert verdict.word == word and "widths" in verdict.why and verdict.numbers["widths"] == 2
 
 
 def test_a_pursuit_saves_error_even_where_the_codes_are_true():
     """The control of the chapter: SAEs that introduce nothing have an encoder gap, and the pursuit leaves
     true latents."""
-    null = inference_scores(measure("world"), contexts=20)
+    null = inference(measure("world"), codes=CODES, contexts=20)
     pursued = null["scores"][null["scores"]["inference"] == SETTLED]
     assert (pursued["shared"] < 0.9).all()
-    assert all(e.high < 0 for e in by_width(null, SETTLED, "fvu", change=True).values())
-    assert "true coefficients" in null_sentence(null) and NULL in str(change_lines(null, null).to_dict())
+    over = null["by_width"]
+    change = over[(over["inference"] == SETTLED) & (over["metric"] == "fvu") & (over["of"] == "change")]
+    assert len(change) and (change["high"] < 0).all()
+    drawn = changes(null, null, SETTLED)
+    assert f"true codes: {SETTLED}" in set(drawn["inference"])
