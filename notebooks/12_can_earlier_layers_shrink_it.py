@@ -9,121 +9,205 @@
 # %% [markdown]
 # # Can earlier layers shrink it?
 #
-# NonlinearError is what no linear map of $x$ predicts. Does something that the model computed *before* $x$ predict it? Section 6.2 of
-# {cite:t}`engels2025` regresses it on the SAE reconstructions of the layer before, of the attention and of the MLP, and finds much
-# of it there. But an SAE's reconstruction is a nonlinear function of an activation that is mostly $x$ itself, a block earlier. So each one
-# stands here beside the raw activation of the same site, and beside tokens that were shuffled.
+# NonlinearError is what no linear map of $x$ predicts. Does something that the model computed *before* $x$
+# predict it? Section 6.2 of {cite:t}`engels2025` regresses it on the SAE reconstructions of the layer
+# before, of the attention and of the MLP, and finds much of it there. But an SAE's reconstruction is a
+# nonlinear function of an activation that is mostly $x$ itself, a block earlier. So each one stands here
+# beside the raw activation of the same site, and beside tokens that were shuffled.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 contexts = 160  # how many contexts, spread evenly over the text, are read
 
-# %% tags=["remove-input"]
-import numpy as np
+# %% tags=["hide-input"]
+from darkmatter_utils import charts, measure, open_chapter
+from darkmatter_utils.base.words import interval, plain
+from darkmatter_utils.charts import Table, Words, estimates
+from darkmatter_utils.claims import c10_earlier as claim10
+from darkmatter_utils.experiments.earlier_scores import earlier, evidence, few, targets_of, tried
 
-from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts.tables import Words
-from darkmatter_utils.claims import c10_earlier
-from darkmatter_utils.experiments.earlier_scores import earlier_scores, evidence, targets_of
-from darkmatter_utils.pages.earlier_pages import (  # fmt: skip
-    gain_table,
-    lead_table,
-    live,
-    part_heat,
-    rank_lines,
-    sentences,
-    site_bars,
-)
-from darkmatter_utils.stats.metrics import r2_per_dim
-
-# %% tags=["remove-input"]
 chapter = open_chapter(12, study, contexts=contexts)
 measurement = measure(chapter.study)
-tables = earlier_scores(measurement, contexts=contexts)
-first, second = (targets_of(measurement) * 2)[:2]
-chapter.judge(c10_earlier, evidence(tables, first))
-chapter.opening(c10_earlier)
-
-# %% mystnb={"figure": {"caption": "$R^2$ per dimension of NonlinearError, on held-out documents, from the sites that are computed before x: from the site's SAE output, from as many directions of its raw activation, and from each with the tokens of another document. Bars are 95% intervals over documents. See whether the SAE output is to the right of the raw activation of its own site. (Paper: Fig. 10b of v1; section 6.2 of v2.)", "name": "fig-earlier"}} tags=["remove-input"]
-site_bars(tables, first)
+first = targets_of(measurement)[0]
+sample = few(measurement)
 
 # %% [markdown]
 # ## The idea: regress NonlinearError on what came before
 #
-# The same fit as in chapter 04, with other inputs: what an earlier site held at the same token. It is fitted on half of the documents of a
-# few contexts and scored on the other half; `shuffled` gives each token the inputs of another one.
+# The same fit as in chapter 04, with other inputs: what an earlier site held at the same token, `raw` its
+# activation and `output` what the SAE there makes of it (`None` where there is none). The last of them is
+# what the paper regresses on, the first what it has to beat. Below, each is fitted on half of the documents
+# of a few contexts, at the latest residual stream before $x$, and scored on the other half; *shuffled*
+# gives each token the last one's inputs of another token.
 
-# %% tags=["remove-input"]
-few = live(measurement)
 
 # %%
-if few is not None:
-    train, target = few.document % 2 == 0, few.nonlinear
-    order = np.random.default_rng(0).permutation(len(target))
-    for name, z in {few.site: few.earlier, "shuffled": few.earlier[order]}.items():
-        fit = LinearMap.fit(Moments(z.shape[1], target.shape[1]).update(z[train], target[train]))
-        print(f"{name}: R² {r2_per_dim(target[~train], fit(z[~train])):.3f}")
+@chapter.idea
+def predictors(raw, output):
+    return {"raw": raw, "SAE output": output}
+    # try: return {"raw": raw, "SAE output": raw.clamp(min=0)}
 
-# %% tags=["remove-input"]
-for key, sentence in sentences(tables, first).items():
-    chapter.glue(key, sentence)
+
+Table(tried(sample, predictors))
+
+# %% tags=["hide-input"]
+found = earlier(measurement, predictors=predictors, contexts=contexts)
+chapter.judge(claim10, evidence(found))
+chapter.record("r2", found["r2"].to_dict("list"))
+chapter.record("leads", found["leads"].to_dict("list"))
 chapter.glue("sae", first)
-chapter.glue("paper", c10_earlier.CLAIM.paper)
-chapter.record("r2", tables["r2"].to_dict("list"))
-chapter.record("leads", tables["leads"].to_dict("list"))
-Words(lacking) if (lacking := sentences(tables, first)["saes"]) else None
+chapter.glue("paper", claim10.CLAIM.paper)
+chapter.opening(claim10)
+
+# %% tags=["hide-input"]
+#| label: fig-earlier
+#| caption: $R^2$ per dimension of NonlinearError, on held-out documents, from the sites that are computed
+#|   before x: from the site's SAE output, from as many directions of its raw activation, and from each with
+#|   the tokens of another document. Bars are 95% intervals over documents. (Paper: Fig. 10b of v1; section
+#|   6.2 of v2.)
+short = lambda site: site.removeprefix("blocks.").replace("hook_", "")  # blocks.1.hook_mlp_out: 1.mlp_out
+whole = found["whole"][(found["whole"]["sae"] == first) & (found["whole"]["metric"] == "r2_per_dim")]
+whole = whole.assign(place=whole["site"].map(short))
+end = {"own": "", "other document": ", shuffled"}
+rows = whole.merge(found["kinds"])
+rows = rows[(rows["part"] == "NonlinearError") & rows["tokens"].isin(end)]
+rows = rows.assign(inputs=rows["kind"] + rows["tokens"].map(end))
+charts.forest(rows, label="place", color="inputs", x_title="R² per dimension of NonlinearError", height=200)
 
 # %% [markdown]
 # ## The numbers
-#
-# From {glue:text}`tokens`. A fold of documents is scored by maps fitted on the others, and LinearError and NonlinearError are those of the map
-# that did not see it. The paper reports: {glue:text}`paper`. An SAE output and a raw activation are compared *rank-matched*: as many principal
-# components of the raw activation as the SAE output has directions in which it varies at all. Tokens are shuffled for the first SAE only.
 
-# %% tags=["remove-input"]
-lead_table(tables)
+
+# %% tags=["hide-input"]
+def all_tokens(about):
+    return f"{about['tokens'].iloc[0]:,} tokens of {about['documents'].iloc[0]:,} documents"
+
+
+def lacking(sites):
+    none = "No site before the one that is decomposed has an SAE in this study: only raw activations can be "
+    return "" if sites["id"].any() else f"{none}shown. "
+
+
+chapter.glue("tokens", Words.of(found["about"], say=all_tokens))
+chapter.glue("saes", Words.of(found["sites"], say=lacking))
 
 # %% [markdown]
-# With fewer directions of each, {numref}`fig-earlier-rank`: the principal components of the SAE output beside as many of the raw activation.
+# From {glue:text}`tokens`. A fold of documents is scored by maps fitted on the others, and LinearError and
+# NonlinearError are those of the map that did not see it. The paper reports: {glue:text}`paper`.
+# {glue:text}`saes` An SAE output and a raw activation are compared *rank-matched*: as many principal
+# components of the raw activation as the SAE output has directions in which it varies at all. Tokens are
+# shuffled for the first SAE only.
 
-# %% mystnb={"figure": {"caption": "$R^2$ per dimension of NonlinearError over the number of principal components that may be used, for the SAE output of an earlier site and for its raw activation; bars are 95% intervals over documents. See whether one line stays above the other at every number of directions. (The paper shows all directions of the SAE outputs only.)", "name": "fig-earlier-rank"}} tags=["remove-input"]
-rank_lines(tables)
+# %% tags=["hide-input"]
+rows = found["numbers"].assign(site=found["numbers"]["site"].map(short))
+rows = charts.wide(rows, ["sae", "site", "rank"], "what")
+three = lambda value: plain(value, 3)
+Table(rows.rename(columns={"sae": "SAE", "site": "from", "rank": "directions"}), three)
+
+# %% [markdown]
+# With fewer directions of each, {numref}`fig-earlier-rank`: the principal components of the SAE output
+# beside as many of the raw activation.
+
+# %% tags=["hide-input"]
+#| label: fig-earlier-rank
+#| caption: $R^2$ per dimension of NonlinearError over the number of principal components that may be used,
+#|   for the SAE output of an earlier site and for its raw activation; bars are 95% intervals over
+#|   documents. (The paper shows all directions of the SAE outputs only.)
+rows = found["r2"].merge(found["kinds"])
+rows = rows[(rows["part"] == "NonlinearError") & (rows["metric"] == "r2_per_dim") & (rows["tokens"] == "own")]
+rows = rows[rows["sae"] == first].sort_values("rank", kind="stable").assign(site=rows["site"].map(short))
+charts.panels(
+    rows.sort_values("site", kind="stable"),
+    "site",
+    charts.lines,
+    "rank",
+    "value",
+    color="kind",
+    x_scale="log2",
+    x_title="directions",
+    y_title="R²",
+    shared=("color", "y"),
+    width=290,
+    height=200,
+)
 
 # %% [markdown]
 # ## What does it add to x?
 #
-# A prediction of NonlinearError shrinks the error only as far as it adds to $x$, which already gives LinearError. Two nested fits tell: the
-# error from $x$ alone, and from $x$ and the earlier site together. Joined to $x$, a site may predict more of NonlinearError than by itself: what it shares with
-# $x$ is then no longer in the way. {glue:text}`gain`
+# A prediction of NonlinearError shrinks the error only as far as it adds to $x$, which already gives
+# LinearError. Two nested fits tell: the error from $x$ alone, and from $x$ and the earlier site together.
+# Joined to $x$, a site may predict more of NonlinearError than by itself: what it shares with $x$ is then
+# no longer in the way. {glue:md}`gain`
 
-# %% tags=["remove-input"]
-gain_table(tables, first)
+# %% tags=["hide-input"]
+gains = found["gains"][(found["gains"]["sae"] == first) & (found["gains"]["part"] != "LinearError")]
+rows = charts.wide(gains.assign(site=gains["site"].map(short)), ["part", "site"], "what")
+Table(rows.rename(columns={"site": "joined to x"}), three)
 
-# %% mystnb={"figure": {"caption": "$R^2$ per dimension of each part of the error, on held-out documents, from every set of inputs. The rows of the same site are algebra: Sae(x) = x \u2212 SaeError, so that both together give the error exactly. See what the earlier sites know of LinearError, and what of NonlinearError. (Paper: Fig. 10b of v1, with all three targets.)", "name": "fig-earlier-parts"}} tags=["remove-input"]
-part_heat(tables, first)
+# %% tags=["hide-input"]
+#| label: fig-earlier-parts
+#| caption: $R^2$ per dimension of each part of the error, on held-out documents, from every set of inputs.
+#|   The rows of the same site are algebra: $\mathrm{Sae}(x) = x - \mathrm{SaeError}(x)$, so that both
+#|   together give the error exactly. (Paper: Fig. 10b of v1, with all three targets.)
+rows = whole[whole["tokens"] == "own"]
+same = rows["kind"].isin(["x", "Sae(x)", "x and Sae(x)"])
+place = rows["place"].where(rows["place"] == "", ": " + rows["place"]).where(~same, " (same site)")
+titles = {"x_title": "part that is predicted", "y_title": "from", "value_title": "R² per dimension"}
+charts.heat(rows.assign(inputs=rows["kind"] + place), "part", "inputs", "value", width=420, **titles)
+
+
+# %% tags=["hide-input"]
+def poles(whole):
+    own = whole[(whole["site"] == "") & (whole["part"] == "NonlinearError")].set_index("kind")["value"]
+    x, hat, both = (plain(own[kind], 3) for kind in ("x", "Sae(x)", "x and Sae(x)"))
+    return f"x alone predicts {x} of NonlinearError, Sae(x) alone {hat}, and both together {both}."
+
+
+def gain(whole, gains):
+    own = whole[(whole["site"] == "") & (whole["part"] == "SaeError")].set_index("kind")["value"]
+    lead = gains[(gains["site"] == "all of them") & (gains["part"] == "SaeError")]
+    return (
+        f"Of the whole error of {first}, *{own.index[-1]}* predict {plain(own.iloc[-1])} where x alone "
+        f"predicts {plain(own['x'])}: a gain of {interval(estimates(lead)[-1], three)}."
+    )
+
+
+def in_context(whole):
+    near = whole[(whole["tokens"] == "same context") & (whole["part"] == "NonlinearError")]["value"].max()
+    return (
+        f"From tokens shuffled inside their own context, the R² of NonlinearError is at most {three(near)}."
+    )
+
+
+chapter.glue("poles", Words.of(whole, say=poles))
+chapter.glue("gain", Words.of(whole, gains, say=gain))
+chapter.glue("context", Words.of(whole, say=in_context))
 
 # %% [markdown]
 # ## What could fool us
 
-# %% tags=["remove-input"]
-chapter.rules(c10_earlier)
+# %% tags=["hide-input"]
+chapter.rules(claim10)
 
 # %% [markdown]
-# - **Algebra.** At the same site, {glue:text}`poles` These are poles, not findings: the first is 0, but for what a fit
-#   loses to chance, by the definition of NonlinearError, and the last 1, because $\mathrm{SaeError}(x) = x - \mathrm{Sae}(x)$.
-# - **The stream carries x along.** An earlier residual stream is $x$ without what the blocks between have added. A nonlinear function of it, such as an SAE's
-#   output, predicts a nonlinear function of $x$ for that reason alone; no circuit need be behind it.
-# - **More inputs.** A fit with more inputs loses more to chance on held-out tokens, about inputs over tokens of what is left: the shuffled rows show how much,
-#   below 0. Raw activation and SAE output of a site have equally many.
-# - **Shuffled within a context.** Tokens of the same context share its subject, and so may their errors. {glue:text}`context`
-# - **Which map?** Were each token split by the map of its own fold, the maps' errors would enter fits and scores with opposite signs. Here one map
-#   splits both, for each fold that is scored.
+# - **Algebra.** At the same site, {glue:text}`poles` These are algebra: the first is 0, but for what a fit
+#   loses to chance, by the definition of NonlinearError, and the last 1, because $\mathrm{SaeError}(x) = x
+#   - \mathrm{Sae}(x)$.
+# - **The stream carries x along.** An earlier residual stream is $x$ without what the blocks between have
+#   added. A nonlinear function of it, such as an SAE's output, predicts a nonlinear function of $x$ for
+#   that reason alone; no circuit need be behind it.
+# - **More inputs.** A fit with more inputs loses more to chance on held-out tokens, about inputs over
+#   tokens of what is left: the shuffled rows show how much, below 0. Raw activation and SAE output of a
+#   site have equally many.
+# - **Shuffled within a context.** Tokens of the same context share its subject, and so may their errors.
+#   {glue:text}`context`
+# - **Which map?** Were each token split by the map of its own fold, the maps' errors would enter fits and
+#   scores with opposite signs. Here one map splits both, for each fold that is scored.
 #
 # ## Exercise
 #
-# In the visible cell, replace `few.earlier` by its absolute value, or by `few.earlier ** 2`: nonlinear functions that nobody trained. How much of the lead of an SAE output do
-# they have?
+# In the visible cell, replace `output` by `raw.clamp(min=0)`, or by `raw**2`: nonlinear functions that
+# nobody trained. How much of the lead of an SAE output do they have?
 
 # %% tags=["remove-input"]
 chapter.close()

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from ..base.values import Estimate
-from ..claims import c10_earlier
+from ..base.cache import kept
+from ..base.values import Absent, estimates, in_columns
+from ..claims.c10_earlier import Evidence
 from ..decomposition.passes import ERRORS
-from ..measurement.results import Tables, kept
+from ..measurement.measure import manifest
 from ..measurement.widths import reference_sae
-from ..stats.fits import merged
+from ..stats.fits import LinearMap, merged
+from ..stats.metrics import r2_per_dim
+from ..stats.moments import Moments
 from .earlier import METRICS, SHUFFLES, Model, Predictions, rank_of
-from .earlier_sites import Inputs, earlier_sites
+from .earlier_sites import Earlier, Inputs, Predictors, earlier_sites
 
 SWEEP = (4, 8, 16, 32, 64)
 """Numbers of directions tried, beside all of them."""
 COLUMNS = ["kind", "site", "rank", "sae", "part", "tokens", "metric", "value", "low", "high"]
 LEADS = ["kind", "over", "site", "sae", "part", "metric", "value", "low", "high"]
+NONLINEAR = ERRORS[2]
+NO_SITES = Absent(
+    "This study has no site before the one that is decomposed: its activations are simulated, or its first "
+    "block is read before anything was computed."
+)
 
 
 def targets_of(measurement) -> tuple[str, ...]:
@@ -26,44 +38,29 @@ def targets_of(measurement) -> tuple[str, ...]:
     return tuple(dict.fromkeys(reference_sae(measurement, factor=factor) for factor in (8, 2)))
 
 
-def earlier_scores(measurement, *, contexts: int) -> Tables:
-    """Every prediction of the error's parts from earlier sites (kept by content); empty tables where there is
-    no site.
+def sites_of(measurement) -> list[Earlier]:
+    """The sites that predict the first target's error."""
+    return earlier_sites(measurement.study, int(measurement.sae(targets_of(measurement)[0])["width"]))
 
-    ``r2``: `COLUMNS`; kind is "SAE output", "raw", "x", "Sae(x)", "x and Sae(x)", "x and SAE output", "x and
-    raw", "x and all SAE outputs", "x and all raw"; tokens is "own" or one of `SHUFFLES`. ``leads``: `LEADS`,
-    differences of R² with paired intervals. ``sites``: site, id of its SAE ("" where there is none), width,
-    rank. ``about``: tokens, documents.
-    """
-    targets = targets_of(measurement)
-    width = int(measurement.sae(targets[0])["width"])
-    sites = tuple(earlier_sites(measurement.study, width))
+
+def earlier(measurement, *, predictors: Predictors, contexts: int) -> dict[str, pd.DataFrame] | Absent:
+    """`scores` of the targets and sites of a study."""
+    sites = sites_of(measurement)
     if not sites:
-        empty = lambda names: pd.DataFrame({name: pd.Series(dtype=object) for name in names})
-        return {
-            "r2": empty(COLUMNS),
-            "leads": empty(LEADS),
-            "sites": empty(["site", "id", "width", "rank"]),
-            "about": pd.DataFrame([{"tokens": 0, "documents": 0}]),
-        }
-    others = [entry.sae.id for entry in sites if entry.sae]
-    return kept(
-        "earlier",
-        measurement.study,
-        ["earlier_scores"],
-        lambda: _compute(Inputs(measurement, targets, sites, contexts)),
+        return NO_SITES
+    others = [one.sae.id for one in sites if one.sae]
+    return scores(
+        measurement,
+        predictors=predictors,
         contexts=contexts,
-        targets=list(targets),
-        sites=[entry.site for entry in sites],
-        others=others,
+        targets=list(targets_of(measurement)),
+        sites=[[one.site, one.sae.id if one.sae else ""] for one in sites],
         files=_files(measurement.study, others),
     )
 
 
 def _files(study, ids) -> dict[str, str]:
     """sha256 of the weights of SAEs that the study does not select."""
-    from ..measurement.measure import manifest
-
     paths = tuple(f"{study.sae(id).path}/" for id in ids)
     return {
         name: about["sha256"]
@@ -72,14 +69,33 @@ def _files(study, ids) -> dict[str, str]:
     }
 
 
-def _compute(inputs: Inputs) -> Tables:
+@kept
+def scores(
+    measurement,
+    *,
+    predictors: Predictors,
+    contexts: int,
+    targets: list[str],
+    sites: list[list[str]],
+    files: dict[str, str],
+) -> dict[str, pd.DataFrame]:
+    """Every prediction of the error's parts from earlier sites; ``sites``: [site, id of its SAE or ""];
+    ``files``: what of their weights the measurement's key does not name.
+
+    ``r2``: `COLUMNS`; kind is one of `predictors`, "x", "Sae(x)", "x and Sae(x)", "x and <kind>", "x and all
+    <kind>"; tokens is "own" or one of `SHUFFLES`. ``leads``: `LEADS`, differences of R² with paired
+    intervals. ``whole``: `full_rank`. ``numbers``: `numbers`, ``gains``: `gains`. ``sites``: site, id of its
+    SAE, width, rank. ``kinds``: kind. ``about``: tokens, documents.
+    """
+    study = measurement.study
+    found = tuple(Earlier(site, study.sae(id) if id else None) for site, id in sites)
+    inputs = Inputs(measurement, tuple(targets), found, contexts, predictors)
     ranks: dict[str, int] = {}
 
     def plan(made: Predictions) -> list[Model]:
         total = merged(made.folds)
-        for earlier in inputs.sites:
-            block = f"{'sae' if earlier.sae else 'raw'} {earlier.site}"
-            ranks[earlier.site] = rank_of(total.select(made.inputs_of([block])))
+        for site, kinds in inputs.sizes.items():
+            ranks[site] = min(rank_of(total.select(made.inputs_of([f"{kind} {site}"]))) for kind in kinds)
         return models(made, ranks)
 
     made = Predictions(inputs, plan)
@@ -88,69 +104,62 @@ def _compute(inputs: Inputs) -> Tables:
         kind, site, rank = _named(name)
         for target in made.predicted(name):
             for metric in METRICS:
-                e = made.r2(name, target, metric)
-                rows.append(
-                    [
-                        kind,
-                        site,
-                        rank or ranks.get(site),
-                        *target[:2],
-                        (*target, "own")[2],
-                        metric,
-                        e.value,
-                        e.low,
-                        e.high,
-                    ]
-                )
-    sites = [
-        {
-            "site": e.site,
-            "id": e.sae.id if e.sae else "",
-            "width": e.sae.width if e.sae else 0,
-            "rank": ranks[e.site],
-        }
-        for e in inputs.sites
-    ]
+                about = [kind, site, rank or ranks.get(site), *target[:2], (*target, "own")[2], metric]
+                rows.append([*about, *in_columns(made.r2(name, target, metric)).values()])
     r2 = pd.DataFrame(rows, columns=COLUMNS).astype({"rank": float})
+    leads, whole = _leads(made, inputs), full_rank(r2, ranks)
     return {
         "r2": r2,
-        "leads": _leads(made, inputs),
-        "sites": pd.DataFrame(sites),
+        "leads": leads,
+        "whole": whole,
+        "numbers": numbers(whole, leads, inputs.kinds),
+        "gains": gains(leads, inputs.kinds),
+        "sites": pd.DataFrame(
+            [
+                {"site": e.site, "id": e.sae.id if e.sae else "", "width": e.sae.width if e.sae else 0}
+                | {"rank": ranks[e.site]}
+                for e in found
+            ]
+        ),
+        "kinds": pd.DataFrame({"kind": inputs.kinds}),
         "about": pd.DataFrame([{"tokens": made.tokens, "documents": len(made.sums.documents)}]),
     }
 
 
 def models(made: Predictions, ranks: dict[str, int]) -> list[Model]:
-    """What is fitted: poles, each site's SAE output and as many directions of its raw activation, the same
-    joined to x, and the sweep over numbers of directions, of NonlinearError of the first SAE."""
+    """What is fitted: poles, each kind of input of each site with as many directions, the same joined to x,
+    and the sweep over numbers of directions, of NonlinearError of the first SAE."""
     inputs = made.inputs
     first, everything = slice(0, len(ERRORS) * inputs.d_model), slice(0, len(made.targets) * inputs.d_model)
     own = slice(0, len(ERRORS) * inputs.d_model * len(inputs.targets))
-    nonlinear = made.targets[inputs.targets[0], ERRORS[2]]
+    nonlinear = made.targets[inputs.targets[0], NONLINEAR]
     found = [
         Model("x", ("x",), own),
         Model("Sae(x)", ("Sae(x)",), first),
         Model("x and Sae(x)", ("x", "Sae(x)"), first),
     ]
-    for earlier in inputs.sites:
-        site, rank = earlier.site, ranks[earlier.site]
-        raw, sae = f"raw {site}", f"sae {site}"
-        found += [
-            Model(f"raw | {site}", (raw,), everything, rank),
-            Model(f"x and raw | {site}", ("x", raw), own),
-        ]
-        if earlier.sae:
+    for site, kinds in inputs.sizes.items():
+        blocks = {kind: f"{kind} {site}" for kind in kinds}
+        for kind, block in blocks.items():
             found += [
-                Model(f"SAE output | {site}", (sae,), everything, rank),
-                Model(f"x and SAE output | {site}", ("x", sae), own),
+                Model(f"{kind} | {site}", (block,), everything, ranks[site]),
+                Model(f"x and {kind} | {site}", ("x", block), own),
             ]
-        for r in (r for r in SWEEP if r < rank):
-            found.append(Model(f"raw | {site} | {r}", (raw,), nonlinear, r))
-            if earlier.sae:
-                found.append(Model(f"SAE output | {site} | {r}", (sae,), nonlinear, r))
-    saes = [f"sae {e.site}" for e in inputs.sites if e.sae]
-    found.append(Model("x and all raw", ("x", *(f"raw {e.site}" for e in inputs.sites)), own))
-    return found + ([Model("x and all SAE outputs", ("x", *saes), own)] if saes else [])
+        found += [
+            Model(f"{kind} | {site} | {r}", (block,), nonlinear, r)
+            for r in SWEEP
+            if r < ranks[site]
+            for kind, block in blocks.items()
+        ]
+    for kind in inputs.kinds:
+        blocks = [f"{kind} {site}" for site, kinds in inputs.sizes.items() if kind in kinds]
+        found.append(Model(all_of(kind), ("x", *blocks), own))
+    return found
+
+
+def all_of(kind: str) -> str:
+    """The name of the prediction from x and a kind of input of all sites."""
+    return f"x and all {kind}s" if kind.endswith("output") else f"x and all {kind}"
 
 
 def _named(name: str) -> tuple[str, str, int | None]:
@@ -159,56 +168,124 @@ def _named(name: str) -> tuple[str, str, int | None]:
 
 
 def _leads(made: Predictions, inputs: Inputs) -> pd.DataFrame:
-    first = inputs.targets[0]
     pairs = []
-    for e in inputs.sites:
-        raw, sae = f"raw | {e.site}", f"SAE output | {e.site}"
-        pairs += [(f"x and {raw}", "x")] + (
-            [(sae, raw), (f"x and {sae}", "x"), (f"x and {sae}", f"x and {raw}")] if e.sae else []
-        )
-        pairs += [(name, f"{name} | {SHUFFLES[0]}") for name in ([raw, sae] if e.sae else [raw])]
-    pairs += [(name, "x") for name in ("x and all raw", "x and all SAE outputs") if name in made.models]
+    for site, kinds in inputs.sizes.items():
+        least, *others = [f"{kind} | {site}" for kind in kinds]
+        pairs.append((f"x and {least}", "x"))
+        for name in others:
+            pairs += [(name, least), (f"x and {name}", "x"), (f"x and {name}", f"x and {least}")]
+        pairs += [(name, f"{name} | {SHUFFLES[0]}") for name in (least, *others)]
+    pairs += [(all_of(kind), "x") for kind in inputs.kinds]
     rows = []
     for name, over in pairs:
         shuffled = over.endswith(SHUFFLES[0])
         for target in made.predicted(name):
-            if len(target) > 2 or (shuffled and target[0] != first):
+            if len(target) > 2 or (shuffled and target[0] != inputs.targets[0]):
                 continue
             theirs = (name, (*target, SHUFFLES[0])) if shuffled else (over, target)
             for metric in METRICS:
-                lead = made.lead(name, target, *theirs, metric)
                 kind, site, _ = _named(name)
                 label = "shuffled" if shuffled else _named(over)[0]
-                rows.append([kind, label, site, *target, metric, lead.value, lead.low, lead.high])
+                lead = in_columns(made.lead(name, target, *theirs, metric)).values()
+                rows.append([kind, label, site, *target, metric, *lead])
     return pd.DataFrame(rows, columns=LEADS)
 
 
-def estimates(table: pd.DataFrame, **where) -> dict[str, Estimate]:
-    """The estimates of the rows with these values, by site, in the order of the table."""
-    keep = np.logical_and.reduce([table[name] == value for name, value in where.items()])
-    return {row.site: Estimate(row.value, row.low, row.high) for row in table[keep].itertuples()}
-
-
-def full_rank(tables: Tables) -> pd.DataFrame:
+def full_rank(r2: pd.DataFrame, ranks: dict[str, int]) -> pd.DataFrame:
     """The rows of ``r2`` without the sweep."""
-    ranks = dict(zip(tables["sites"]["site"], tables["sites"]["rank"]))
-    table = tables["r2"]
-    return table[
-        [site not in ranks or rank == ranks[site] for site, rank in zip(table["site"], table["rank"])]
+    keep = [site not in ranks or rank == ranks[site] for site, rank in zip(r2["site"], r2["rank"])]
+    return r2[keep].reset_index(drop=True)
+
+
+def numbers(whole: pd.DataFrame, leads: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
+    """R² of NonlinearError from each site, and how far the last kind of input leads: sae, site, rank, what,
+    value, low, high."""
+    words = {"r2_per_dim": "per dimension", "r2_total": "total"}
+    r2 = whole[(whole["part"] == NONLINEAR) & (whole["tokens"] == "own") & whole["kind"].isin(kinds)]
+    r2 = r2.assign(what=r2["kind"] + ", " + r2["metric"].map(words))
+    rows = leads[
+        (leads["part"] == NONLINEAR) & (leads["metric"] == METRICS[0]) & (leads["kind"] == kinds[-1])
     ]
+    rows = rows.assign(what="lead over " + rows["over"]).merge(r2[["site", "rank"]].drop_duplicates())
+    columns = ["sae", "site", "rank", "what", "value", "low", "high"]
+    return pd.concat([r2, rows], ignore_index=True)[columns].astype({"rank": int})
 
 
-def evidence(tables: Tables, sae: str) -> c10_earlier.Evidence:
-    """What the rule of claim 10 takes: the sites that have an SAE."""
-    if tables["r2"].empty:
-        return c10_earlier.Evidence({}, {}, {}, {})
-    where = {"sae": sae, "part": "NonlinearError", "metric": "r2_per_dim"}
-    whole, leads = full_rank(tables), tables["leads"]
-    found = {
-        "sae": estimates(whole, kind="SAE output", tokens="own", **where),
-        "raw": estimates(whole, kind="raw", tokens="own", **where),
-        "over_raw": estimates(leads, kind="SAE output", over="raw", **where),
-        "over_shuffled": estimates(leads, kind="SAE output", over="shuffled", **where),
-    }
-    there = {n: {site: e for site, e in v.items() if site in found["sae"]} for n, v in found.items()}
-    return c10_earlier.Evidence(**there)
+def gains(leads: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
+    """What each site adds to x: sae, part, site ("all of them"), what, value, low, high; what is "gain by
+    <kind>", or "difference", of the last kind's and the first's."""
+    names = {f"x and {kind}": kind for kind in kinds} | {all_of(kind): kind for kind in kinds}
+    rows = leads[leads["kind"].isin(names) & (leads["metric"] == METRICS[0])]
+    rows = rows.assign(what=("gain by " + rows["kind"].map(names)).where(rows["over"] == "x", "difference"))
+    rows = rows.assign(site=rows["site"].replace("", "all of them"))
+    rows = rows[(rows["over"] == "x") | (rows["kind"] == f"x and {kinds[-1]}")]
+    return rows[["sae", "part", "site", "what", "value", "low", "high"]].reset_index(drop=True)
+
+
+def evidence(found) -> Evidence:
+    """What the rule of claim 10 takes, of the first SAE: the sites that have an SAE."""
+    if isinstance(found, Absent):
+        return Evidence({}, {}, {}, {})
+    control, *_, kind = [found["kinds"]["kind"].iloc[0], *found["kinds"]["kind"]]
+    pick = lambda rows, **where: _by_site(rows, first, part=NONLINEAR, metric=METRICS[0], **where)
+    whole, leads, first = found["whole"], found["leads"], found["r2"]["sae"].iloc[0]
+    taken = (
+        pick(whole, kind=kind, tokens="own"),
+        pick(whole, kind=control, tokens="own"),
+        pick(leads, kind=kind, over=control),
+        pick(leads, kind=kind, over="shuffled"),
+    )
+    sites = taken[2].keys()
+    return Evidence(*({site: e for site, e in values.items() if site in sites} for values in taken))
+
+
+def _by_site(rows: pd.DataFrame, sae: str, **where) -> dict:
+    rows = rows[np.logical_and.reduce([rows[name] == value for name, value in {"sae": sae, **where}.items()])]
+    return dict(zip(rows["site"], estimates(rows)))
+
+
+class Few(NamedTuple):
+    """Tokens of a few contexts at one earlier site, for the cell that shows the idea."""
+
+    raw: Tensor
+    """The site's activations [token, d]."""
+    output: Tensor | None
+    """What its SAE makes of them [token, d]; None where it has none."""
+    nonlinear: Tensor
+    """NonlinearError at the study's own site [token, d_model]."""
+    document: np.ndarray
+    """[token]"""
+
+
+def few(measurement, *, contexts: int = 80) -> Few | Absent:
+    """The latest residual stream before the site, or failing that the latest site."""
+    sites, target = sites_of(measurement), targets_of(measurement)[0]
+    if not sites:
+        return NO_SITES
+    one = ([e for e in sites if e.site.endswith("hook_resid_post")] or sites)[-1]
+    whole = lambda raw, output: {"raw": raw, "output": output}
+    inputs = Inputs(measurement, (target,), (one,), contexts, whole)
+    columns, split, tokens = inputs.columns(), measurement.maps(target).overall, list(inputs.stream())
+    block = {name: torch.cat([t.inputs[:, at] for t in tokens]) for name, at in columns.items()}
+    errors = torch.cat([t.errors for t in tokens])
+    return Few(
+        block[f"raw {one.site}"],
+        block.get(f"output {one.site}"),
+        errors - split(block["x"]),
+        np.concatenate([np.full(len(t.errors), t.document) for t in tokens]),
+    )
+
+
+def tried(sample: Few | Absent, predictors: Predictors) -> pd.DataFrame | Absent:
+    """R² per dimension of NonlinearError from each kind of input, and from the last with the tokens shuffled;
+    fitted on half of the documents, scored on the others."""
+    if isinstance(sample, Absent):
+        return sample
+    made = {k: z for k, z in predictors(sample.raw, sample.output).items() if z is not None}
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(sample.raw)))
+    made["shuffled"] = list(made.values())[-1][order]
+    train, y, rows = torch.from_numpy(sample.document % 2 == 0), sample.nonlinear, []
+    for kind, z in made.items():
+        fit = LinearMap.fit(Moments(z.shape[1], y.shape[1]).update(z[train], y[train]))
+        rows.append({"inputs": kind, "R² per dimension": r2_per_dim(y[~train], fit(z[~train]))})
+    return pd.DataFrame(rows)

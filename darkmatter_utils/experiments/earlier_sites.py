@@ -3,7 +3,7 @@ error's parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,6 +23,11 @@ from ..studies.study import SaeEntry, Study
 BLOCKS, MOST = 2, 6
 """Streams of so many blocks before the target's are read, and no more than so many sites in all, the latest
 ones."""
+
+
+Predictors = Callable[[Tensor, Tensor | None], dict[str, Tensor | None]]
+"""(activations of a site [token, d], what its SAE makes of them [token, d] or None) -> inputs by kind [token,
+inputs]; the last kind is what a claim is about, the first what it has to beat; None: the site lacks it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What predicts: x and Sae(x) at the study's own site, and raw activation and SAE output of each earlier
+    """What predicts: x and Sae(x) at the study's own site, and what ``predictors`` takes from each earlier
     one."""
 
     measurement: Measurement
@@ -77,19 +82,37 @@ class Inputs:
     """Ids of the SAEs whose error parts are predicted; the first one's Sae(x) is an input, for the pole."""
     sites: tuple[Earlier, ...]
     contexts: int
+    predictors: Predictors
 
     @property
     def d_model(self) -> int:
         """Dimensions of the activation that is decomposed."""
         return int(self.measurement.card["d_model"])
 
+    def of(self, raw: Tensor, output: Tensor | None) -> dict[str, Tensor]:
+        """The inputs that a site gives, by kind."""
+        return {kind: made for kind, made in self.predictors(raw, output).items() if made is not None}
+
+    @cached_property
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """How many inputs of each kind each site gives."""
+        found = {}
+        for one in self.sites:
+            x = torch.zeros(1, self.source.width(one.site), dtype=torch.float64)
+            made = self.of(x, x if one.sae else None)
+            found[one.site] = {kind: inputs.shape[1] for kind, inputs in made.items()}
+        return found
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """The kinds of input, of all sites."""
+        return list(dict.fromkeys(kind for kinds in self.sizes.values() for kind in kinds))
+
     def columns(self) -> dict[str, slice]:
-        """Columns of each block of `Tokens.inputs`: "x", "Sae(x)", then "raw <site>" and, with an SAE, "sae
-        <site>"."""
+        """Columns of each block of `Tokens.inputs`: "x", "Sae(x)", then "<kind> <site>"."""
         sizes = {"x": self.d_model, "Sae(x)": self.d_model}
-        for earlier in self.sites:
-            size = self.source.width(earlier.site)
-            sizes |= {f"raw {earlier.site}": size} | ({f"sae {earlier.site}": size} if earlier.sae else {})
+        for site, kinds in self.sizes.items():
+            sizes |= {f"{kind} {site}": size for kind, size in kinds.items()}
         edges = np.cumsum([0, *sizes.values()])
         return {name: slice(int(a), int(b)) for name, a, b in zip(sizes, edges, edges[1:])}
 
@@ -112,9 +135,8 @@ class Inputs:
             blocks = [batch.x.double(), made[0]]
             for earlier in self.sites:
                 x = batch.sites[earlier.site]
-                blocks += [x.double()] + (
-                    [saes[earlier.site].reconstruct(x)[0].double()] if earlier.sae else []
-                )
+                output = saes[earlier.site].reconstruct(x)[0].double() if earlier.sae else None
+                blocks += self.of(x.double(), output).values()
             inputs = torch.cat(blocks, dim=1)
             for context in np.unique(batch.context):
                 rows = torch.from_numpy(np.flatnonzero((batch.context == context) & batch.scored))

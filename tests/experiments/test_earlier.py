@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ideas import idea, play
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
@@ -12,23 +13,15 @@ from sklearn.metrics import r2_score
 from darkmatter_utils import Moments, Study, measure
 from darkmatter_utils.adapters.models import SITES
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims.c10_earlier import Evidence, verdict
+from darkmatter_utils.claims import c10_earlier
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.experiments.earlier import Model, Predictions, components, fit, rank_of
-from darkmatter_utils.experiments.earlier_scores import earlier_scores, evidence, full_rank
+from darkmatter_utils.experiments.earlier_scores import earlier, evidence, few, tried
 from darkmatter_utils.experiments.earlier_sites import Inputs, Tokens, earlier_sites, with_others
-from darkmatter_utils.pages.earlier_pages import (
-    gain_table,
-    lead_table,
-    live,
-    part_heat,
-    rank_lines,
-    sentences,
-    site_bars,
-)
 from darkmatter_utils.studies.study import SaeEntry
 
 MLP = "blocks.0.hook_mlp_out"
+PREDICTORS = idea(12)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +35,7 @@ def measurement():
 
 @pytest.fixture(scope="module")
 def tables(measurement):
-    return earlier_scores(measurement, contexts=120)
+    return earlier(measurement, predictors=PREDICTORS, contexts=120)
 
 
 def test_sites_are_ordered_as_the_model_computes_them():
@@ -103,7 +96,7 @@ def test_shuffled_targets_are_of_another_document_of_the_same_fold_or_of_the_sam
 
 
 def test_the_poles_of_the_same_site_are_what_algebra_says(tables):
-    table = full_rank(tables)
+    table = tables["whole"]
     own = table[(table["tokens"] == "own") & (table["site"] == "")].set_index(
         ["kind", "sae", "part", "metric"]
     )["value"]
@@ -117,15 +110,15 @@ def test_the_poles_of_the_same_site_are_what_algebra_says(tables):
 def test_r2_is_that_of_a_plain_regression_out_of_fold(measurement, tables):
     """The same numbers from arrays: for each fold, the parts under its map, fitted on the others by
     scikit-learn."""
-    inputs = Inputs(measurement, ("w64",), tuple(earlier_sites(measurement.study, 64)), 120)
+    inputs = Inputs(measurement, ("w64",), tuple(earlier_sites(measurement.study, 64)), 120, PREDICTORS)
     tokens = list(inputs.stream())
     columns = inputs.columns()
     z, e = (torch.cat([getattr(t, name) for t in tokens]).numpy() for name in ("inputs", "errors"))
     fold = np.concatenate([np.full(len(t.inputs), t.fold) for t in tokens])
     maps = measurement.maps("w64").maps
     for kind, blocks in {
-        "SAE output": [f"sae {MLP}"],
-        "x and SAE output": ["x", f"sae {MLP}"],
+        "SAE output": [f"SAE output {MLP}"],
+        "x and SAE output": ["x", f"SAE output {MLP}"],
         "raw": [f"raw {MLP}"],
     }.items():
         used = np.concatenate([z[:, columns[block]] for block in blocks], axis=1)
@@ -135,7 +128,7 @@ def test_r2_is_that_of_a_plain_regression_out_of_fold(measurement, tables):
             truth[fold == k] = nonlinear[fold == k]
             model = LinearRegression().fit(used[fold != k], nonlinear[fold != k])
             left[fold == k] = truth[fold == k] - model.predict(used[fold == k])
-        table = full_rank(tables)
+        table = tables["whole"]
         row = table[
             (table["kind"] == kind)
             & (table["site"] == MLP)
@@ -152,7 +145,7 @@ def test_r2_is_that_of_a_plain_regression_out_of_fold(measurement, tables):
 
 
 def test_leads_are_differences_with_intervals_and_shuffled_tokens_predict_nothing(tables):
-    table, leads = full_rank(tables), tables["leads"]
+    table, leads = tables["whole"], tables["leads"]
     where = {"site": MLP, "sae": "w64", "part": "NonlinearError", "metric": "r2_per_dim"}
     pick = lambda frame, **more: frame[
         np.logical_and.reduce([frame[k] == v for k, v in (where | more).items()])
@@ -169,10 +162,10 @@ def test_leads_are_differences_with_intervals_and_shuffled_tokens_predict_nothin
 
 def test_tokens_beyond_the_memory_are_read_twice_to_the_same_numbers(measurement, tables, monkeypatch):
     monkeypatch.setattr("darkmatter_utils.experiments.earlier.MEMORY", 0)
-    inputs = Inputs(measurement, ("w64", "w32"), tuple(earlier_sites(measurement.study, 64)), 120)
+    inputs = Inputs(measurement, ("w64", "w32"), tuple(earlier_sites(measurement.study, 64)), 120, PREDICTORS)
     model = Model("raw", (f"raw {MLP}",), slice(0, 48))
     made = Predictions(inputs, lambda made: [model])
-    table = full_rank(tables)
+    table = tables["whole"]
     row = table[
         (table["kind"] == "raw")
         & (table["site"] == MLP)
@@ -184,36 +177,46 @@ def test_tokens_beyond_the_memory_are_read_twice_to_the_same_numbers(measurement
     assert made.r2("raw", ("w64", "SaeError"), "r2_total").value == pytest.approx(row["value"])
 
 
-def test_the_page_speaks_of_what_the_tables_hold(measurement, tables):
-    for shown in (site_bars(tables, "w64"), part_heat(tables, "w64"), rank_lines(tables)):
-        assert shown.to_dict()
-    assert "SAE output" in repr(gain_table(tables, "w64")) and "lead over raw" in repr(lead_table(tables))
-    assert "1.000" in sentences(tables, "w64")["poles"] and live(measurement).site.startswith(
-        "the SAE output"
+def test_what_the_rule_and_the_tables_take_are_the_numbers_of_the_sites_that_have_an_sae(measurement, tables):
+    taken = evidence(tables)
+    assert all(set(by_site) == {MLP} for by_site in taken)
+    numbers = tables["numbers"].set_index(["sae", "site", "what"])["value"]
+    assert numbers["w64", MLP, "SAE output, per dimension"] == taken.sae[MLP].value
+    assert numbers["w64", MLP, "lead over raw"] == pytest.approx(taken.sae[MLP].value - taken.raw[MLP].value)
+    gains = tables["gains"].query("sae == 'w64' and part == 'SaeError'").set_index(["site", "what"])["value"]
+    by_sae, by_raw = (gains[MLP, f"gain by {kind}"] for kind in ("SAE output", "raw"))
+    assert gains[MLP, "difference"] == pytest.approx(by_sae - by_raw)
+    assert gains["all of them", "gain by raw"] > by_raw - 5e-3  # more inputs lose more to chance
+    assert tried(few(measurement), PREDICTORS)["inputs"].tolist() == ["raw", "SAE output", "shuffled"]
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [("output}", "raw.clamp(min=0)}")],
+        [("output}", "raw[:, :width]}"), ("output):", "output, width=8):")],
+        [("output}", "bent(raw)}"), ("@chapter", "def bent(x):\n    return x.clamp(min=0)\n@chapter")],
+    ],
+    ids=["source", "default", "helper"],
+)
+def test_other_predictors_change_the_main_figure_and_what_the_rule_takes(measurement, tables, edits):
+    """Inputs that no SAE made are there at every site, and as many directions of the raw activation beside
+    them."""
+    edited = earlier(measurement, predictors=idea(12, *edits), contexts=120)
+    rows = "kind == 'SAE output' and tokens == 'own' and sae == 'w64'"
+    after, before = (
+        made["whole"].query(rows).query("site == @MLP")["value"].to_numpy() for made in (edited, tables)
     )
-    found = evidence(tables, "w64")
-    assert set(found["sae"]) == {MLP} == set(found["over_raw"]) == set(found["over_shuffled"])
+    assert (after != before).all() and evidence(edited) != evidence(tables)
+    assert len(evidence(edited).sae) == len(edited["sites"])
 
 
-def test_a_world_has_no_earlier_site_and_no_verdict():
-    world = measure("world")
-    tables = earlier_scores(world, contexts=20)
-    assert live(world) is None and verdict(evidence(tables, "x")).word == UNKNOWN
-    for shown in (
-        site_bars(tables, "x"),
-        part_heat(tables, "x"),
-        rank_lines(tables),
-        gain_table(tables, "x"),
-        lead_table(tables),
-    ):
-        assert "no site before" in shown
-
-
-def test_two_sites_without_an_sae_cannot_be_judged():
-    plain = measure("nano")
-    tables = earlier_scores(plain, contexts=120)
-    assert len(tables["sites"]) == 2 and verdict(evidence(tables, "w64")).word == UNKNOWN
-    assert "only raw activations" in sentences(tables, "w64")["saes"]
+@pytest.mark.parametrize("study", ["world", "nano"])
+def test_the_chapter_runs_where_no_earlier_site_has_an_sae(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("DARKMATTER_RECORDS", str(tmp_path))
+    found = play(12, study=study, contexts=40)["found"]
+    assert c10_earlier.verdict(evidence(found)).word == UNKNOWN
+    assert "no site before" in found.reason if study == "world" else len(found["sites"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -228,5 +231,6 @@ def test_two_sites_without_an_sae_cannot_be_judged():
 def test_the_rule_of_claim_10(raw, shuffled, word):
     by_site = lambda values: {f"site {i}": Estimate(*value) for i, value in enumerate(values)}
     found = by_site([(0.3, 0.2, 0.4)] * 2)
-    judged = verdict(Evidence(sae=found, raw=found, over_raw=by_site(raw), over_shuffled=by_site(shuffled)))
-    assert judged.word == word and judged.numbers["sites"] == 2
+    taken = c10_earlier.Evidence(found, found, by_site(raw), by_site(shuffled))
+    verdict = c10_earlier.verdict(taken)
+    assert verdict.word == word and verdict.numbers["sites"] == 2
