@@ -21,12 +21,11 @@ study = "tiny"
 
 # %% tags=["hide-input", "reads-records"]
 from darkmatter_utils import charts, measure, open_chapter
-from darkmatter_utils.charts.tables import Table, Words
-from darkmatter_utils.claims.report import recorded
+from darkmatter_utils.charts.tables import Table, Words, badge, link
+from darkmatter_utils.claims.report import ledger, opening, recorded, tally
 from darkmatter_utils.experiments.left_behind import breakdown
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import width_suite
-from darkmatter_utils.pages.report_pages import ledger, opening, tally
 
 chapter = open_chapter(0, study)
 measurement = measure(chapter.study)
@@ -105,7 +104,7 @@ for number, one in found.items():
 
 # %% tags=["hide-input"]
 chapter.record("tally", tally(found))
-ledger(found)
+Table(ledger(found), {"verdict": badge, "chapter": link}, left=("verdict", "chapter"))
 
 # %% [markdown]
 # ## What is studied

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from html import escape, unescape
 
 import numpy as np
 import pandas as pd
@@ -134,3 +134,51 @@ class Folded:
 
     def __repr__(self) -> str:
         return f"{self.summary}\n{self.table!r}"
+
+
+VERDICTS = {"holds": "holds", "partly": "partly", "does not hold": "fails", "cannot be told here": "unknown"}
+"""The page's class of a verdict's word."""
+
+
+def badge(word: str) -> Html:
+    """A verdict's word in its colour."""
+    return Html(f'<span class="verdict verdict-{VERDICTS[word]}">{word}</span>')
+
+
+def link(chapter: str, anchor: str = "", words: str = "") -> Html:
+    """A link to a chapter's page, or to a figure on it."""
+    target = f"{chapter}.html{'#' + anchor if anchor else ''}"
+    return Html(f'<a href="{target}">{escape(words or chapter[:2])}</a>')
+
+
+class Cards:
+    """One small table under another, each with a heading: what is told of every claim."""
+
+    def __init__(self, cards: Mapping[str, Mapping[str, str]]):
+        self.cards = cards
+
+    def _repr_html_(self) -> str:
+        return "\n".join(_card(heading, lines) for heading, lines in self.cards.items())
+
+    def __repr__(self) -> str:
+        return "\n\n".join(
+            "\n".join(
+                [
+                    heading,
+                    *(f"{name}: {unescape(re.sub('<[^>]+>', '', text))}" for name, text in lines.items()),
+                ]
+            )
+            for heading, lines in self.cards.items()
+        )
+
+
+def _card(heading: str, lines: Mapping[str, str]) -> str:
+    row = '<tr><th class="text-left" scope="row">{}</th><td class="text-left">{}</td></tr>'
+    rows = "".join(row.format(escape(name), _emphasis(text)) for name, text in lines.items())
+    head = f'<table class="table dark-table claim-card">\n<caption>{escape(heading)}</caption>'
+    return f"{head}\n<tbody>\n{rows}\n</tbody>\n</table>"
+
+
+def _emphasis(text: str) -> str:
+    """Text as HTML, its *stressed* words in italics; markup that is markup already stays."""
+    return text if isinstance(text, Html) else re.sub(r"\*([^*]+)\*", r"<em>\1</em>", escape(text))

@@ -31,6 +31,13 @@ GREYS = ["#475569", "#94a3b8", "#8a6d52", "#c9a27e"]
 """Colours of controls, whose names begin so, beside the parts of x."""
 RAMP = ["#f3f1fa", "#d6d0ee", "#b1a5de", "#8d79cb", "#6d52b1", "#4d3590", "#301d66"]
 """Low to high, for heat maps."""
+VERDICTS = {
+    "holds": ("#159a80", "holds"),
+    "partly": ("#d99a1c", "partly"),
+    "does not hold": ("#dd4f3c", "fails"),
+    "cannot be told here": ("#94a3b8", "?"),
+}
+"""A verdict's word: its colour, and a shorter word where there is little room."""
 WIDTH, HEIGHT = 660, 300
 """Pixels of a single view in a wide page; in a narrower page the book's script makes views narrower, text
 stays."""

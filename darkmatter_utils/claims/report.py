@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from ..base.listing import modules, names
 from ..base.values import Estimate
 from ..base.words import spelled
@@ -111,6 +113,69 @@ def summary(found: Mapping[int, Finding], study: str) -> str:
         parts.append(f"{spelled(missing)} {'has' if missing == 1 else 'have'} no record")
     joined = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
     return f"Of the paper's {spelled(total)} claims, on the study {study}, {joined}."
+
+
+def tally(found: Mapping[int, Finding]) -> str:
+    """How many claims have each verdict, in the order of the words."""
+    return ", ".join(f"{len(numbers)} {word}" for word, numbers in counts(found).items())
+
+
+def opening(found: Mapping[int, Finding], study: str, records: Records) -> str:
+    """The first words of index and report: how many claims hold, or that there is nothing to judge."""
+    if records:
+        return f"> {summary(found, study)}"
+    return (
+        f"> No chapter has a record of the study {study} here. Run its chapters first: `darkmatter run --all "
+        f"--study {study}`. Until then no claim can be told."
+    )
+
+
+def ledger(found: Mapping[int, Finding]) -> pd.DataFrame:
+    """A row a claim: claim, in words, the paper, here (with its interval), verdict (its word), chapter."""
+    rows = [
+        (str(number), one.short, one.paper, one.here, one.verdict.word, one.chapter)
+        for number, one in found.items()
+    ]
+    return pd.DataFrame(rows, columns=["claim", "in words", "the paper", "here", "verdict", "chapter"])
+
+
+def by_study(every: Mapping[str, Records]) -> pd.DataFrame:
+    """A row a study and claim, judged from the study's records: study, claim (number and topic), verdict (its
+    word), here (our number with its interval), measured (the same in a few words)."""
+    rows = [
+        (
+            study,
+            f"{n}. {one.claim.topic}",
+            one.verdict.word,
+            one.here,
+            one.verdict.measured if one.verdict.numbers else "",
+        )
+        for study, records in every.items()
+        for n, one in findings(records).items()
+    ]
+    return pd.DataFrame(rows, columns=["study", "claim", "verdict", "here", "measured"])
+
+
+def card(one: Finding) -> dict[str, str]:
+    """What is known of a claim: the paper's number and its source, ours, the controls, verdict, rule,
+    falsifier."""
+    claim = one.claim
+    name = f" ({claim.here.name})" if claim.here and one.here != "–" else ""
+    return {
+        "the paper": paper_number(claim),
+        "here": f"{one.here}{name}",
+        "the controls beside it": "; ".join(f"{what}: {text}" for what, text in one.beside().items()) or "–",
+        "verdict": f"{one.verdict.word}. {one.verdict.why}",
+        "the rule": f"{claim.rule} {claim.written}",
+        "what would show it wrong": f"{claim.falsifier}.",
+        "chapter": claim.chapter,
+    }
+
+
+def paper_number(claim: Claim) -> str:
+    """The paper's number for a claim, where it was read, and what could not be found."""
+    text = f"{claim.paper}; source: {claim.paper_place}."
+    return f"{text} Not found: {claim.missing}." if claim.missing else text
 
 
 def scaled(claim: Claim, evidence, factor: float):
