@@ -1,4 +1,4 @@
-"""What simple facts about a token predict of its error's norm: ‖x‖, position, token, loss, L0.
+"""What simple facts about a token say of a number: its ‖x‖, position, token, loss.
 
 Everything is out of fold: the means of a token or of a position, too, come from other folds than the one
 scored.
@@ -8,37 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-
-ALL = "all of them"
-"""Name of the model that has all the predictors there are."""
-
-
-def simple_predictors(target: np.ndarray, tokens: pd.DataFrame) -> dict[str, float]:
-    """Out-of-fold R² of ‖SaeError‖² [token] from each simple predictor, and from `ALL` of them.
-
-    ‖x‖ stands for the pair ‖x‖, ‖x‖²; position and token for their mean in the training folds, shrunk to the
-    mean of all; loss is that of the token which follows, in nats; L0 the number of active latents. A
-    predictor that ``tokens`` has not (a world has no loss) is left out. Cost: a few passes over the table, no
-    activation.
-    """
-    norm2, loss = (tokens[name].to_numpy(float) for name in ("norm2", "loss"))
-    facts = {"‖x‖": [np.sqrt(norm2), norm2]}
-    if np.isfinite(loss).any():
-        facts["loss"] = [np.where(np.isfinite(loss), loss, np.nanmean(loss))]
-    if "l0" in tokens:
-        facts["L0"] = [tokens["l0"].to_numpy(float)]
-    _, fold = np.unique(tokens["fold"], return_inverse=True)
-    labels = {name: LabelMeans(target, tokens[name], fold) for name in ("position", "token")}
-    models = {name: [name] for name in (*facts, *labels)} | {ALL: [*facts, *labels]}
-    left = dict.fromkeys(models, 0.0)
-    for out in range(fold.max() + 1):
-        columns = facts | {name: [means.without(out)] for name, means in labels.items()}
-        test = fold == out
-        for name, parts in models.items():
-            regressors = np.column_stack([column for part in parts for column in columns[part]])
-            left[name] += float(((target[test] - least_squares(regressors, target, test)) ** 2).sum())
-    spread = float(((target - target.mean()) ** 2).sum())
-    return {name: 1 - value / spread for name, value in left.items()}
 
 
 def least_squares(regressors, target, test) -> np.ndarray:

@@ -5,23 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..base.values import Estimate
 from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.measure import files_of
-from ..stats.intervals import bootstrap, bootstrap_ratio, percentile
+from ..stats.fits import CrossFit
+from ..stats.intervals import bootstrap_ratio, percentile
+from ..stats.metrics import r2_total
 from ..studies.saes import Collected, collect, collect_anew
 from ..studies.study import Study
 from ..worlds.null_saes import null_sae
-from .baselines import ALL, LabelMeans, simple_predictors
-from .control_costs import Losses
+from .baselines import out_of_fold
+from .cost_contexts import take
+from .cost_shares import Costs, relative
+from .costs import CONTEXTS, cost_tables
 from .gains import one_gain_a_latent, rescaled
+from .same_tokens import partial
 
 TRAINED = "the trained SAE"
 KINDS = {"kind-topk": "TopK SAE", "kind-l1": "L1 SAE", "kind-frozen": "frozen random decoder"}
@@ -63,41 +68,54 @@ def reconstructions(held: Collected, id: str, *, fvu: float) -> Iterator[tuple[s
     yield "dead SAE", mean.expand_as(held.x), 0.0
 
 
+class Given(NamedTuple):
+    """A reconstruction that is known already, where one is asked for."""
+
+    x_hat: Tensor
+
+    def reconstruct(self, x: Tensor) -> tuple[Tensor, None]:
+        """The reconstruction, whatever x."""
+        return self.x_hat.to(x), None
+
+
 def compute(measurement, id: str, wide: str | None, *, more=()) -> dict[str, pd.DataFrame]:
     """Tables "scores" and "again" for the trained SAE ``id`` and its controls.
 
-    ``wide``: the SAE whose error norm claim 3 predicts; ``more``: SAEs that `collect` shall keep for later.
-    scores: one row a control and claim: name, l0, fvu, simple (R² of the error's norm from simple
-    predictors), claim, value, low, high, and difference with its ends (control − trained, on the same
-    documents). again: see `again`. Cost: two passes of the model, a decomposition each.
+    ``wide``: the SAE whose error norm claim 3 predicts, as chapter 06 does (`partial`); claim 8 is chapter
+    10's (`cost_tables`); ``more``: SAEs that `collect` shall keep for later. scores: one row a control and
+    claim: name, l0, fvu, simple (R² of the error's norm from simple predictors), claim, value, low, high, and
+    difference with its ends (control − trained, on the same documents). again: see `again`. Cost: two passes
+    of the model, a decomposition each.
     """
     study = measurement.study
-    held = collect(study, list(dict.fromkeys([id, *([wide] if wide else []), *more])))
+    held = collect(study, list(dict.fromkeys([id, *more])))
     table = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
-    same = SameTokens(held, table, wide) if wide else None
-    losses = Losses(study, held) if study.model is not None else None
+    target = np.sqrt(table[f"{wide}:error"].to_numpy(float)) if wide else None
+    taken = take(measurement, CONTEXTS) if study.model is not None else None
     trained_fvu = float(held.squares(held.hats[id]).sum() / held.squares(held.mean.expand_as(held.x)).sum())
-    rows: list[dict] = []
-    trained: dict = {}
+    abouts, scored, others = [], {}, {}
     for name, hat, l0 in reconstructions(held, id, fvu=trained_fvu):
         found, scores = _scores(study, held, hat)
-        error2 = held.squares(hat)
-        if same:
-            scores[3] = same.partial(np.sqrt(error2))
-        if losses and 6 in scores:
-            scores[8] = losses.ratio(hat, found)
-        trained = trained or scores
-        about = {
-            "name": name,
-            "l0": l0,
-            "fvu": found.fvu.value,
-            "simple": simple_predictors(error2, table)[ALL],
-        }
-        rows += [
-            about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in sorted(scores)
-        ]
+        error2 = table[f"{id}:error"].to_numpy(float) if name == TRAINED else held.squares(hat)
+        if wide:
+            scores[3] = partial(measurement, np.sqrt(error2), target, rest)
+        if taken and 6 in scores and name != TRAINED:
+            maps = CrossFit(found.maps, found.linear_map)
+            others[name] = Given(hat[torch.from_numpy(taken.among(table))]), maps
+        scored[name] = scores
+        abouts.append({"name": name, "l0": l0, "fvu": found.fvu.value, "simple": simple(error2, table)})
+    if taken:
+        made = cost_tables(measurement, [id], contexts=CONTEXTS, extra=others)
+        costs = Costs(**made, replicates=study.bootstrap, seed=study.seed)
+        for name, sae in {TRAINED: id, **{name: name for name in others}}.items():
+            scored[name][8] = costs.score(sae, relative("ce", "NonlinearError"))
+    rows = [
+        about | {"claim": claim} | _row(claim, scored[about["name"]][claim], scored[TRAINED][claim])
+        for about in abouts
+        for claim in sorted(scored[about["name"]])
+    ]
     return {
-        "scores": pd.DataFrame(rows + twin(study, trained)),
+        "scores": pd.DataFrame(rows + twin(study, scored[TRAINED])),
         "again": again(held, [id, *(k for k in KINDS if k in held.hats)]),
     }
 
@@ -167,51 +185,23 @@ def _row(claim: int, mine: tuple, trained: tuple) -> dict[str, float]:
     }
 
 
-class SameTokens:
-    """Claim 3 for one target: how much of a wide SAE's error norm another's error norm predicts.
-
-    ‖x‖, ‖x‖², the token's and the position's mean (out of fold) are taken out of both norms by least squares
-    on the other folds; the number is the squared correlation of what is left, with an interval over
-    documents.
-    """
-
-    def __init__(self, held: Collected, table: pd.DataFrame, wide: str):
-        self.held, self.table, self.fold = held, table, held.folds()
-        self.target = self.left(np.sqrt(held.squares(held.hats[wide])))
-
-    def left(self, norm: np.ndarray) -> np.ndarray:
-        """What the simple facts leave of an error norm, out of fold [token]."""
-        norm2 = self.table["norm2"].to_numpy(float)
-        means = [LabelMeans(norm, self.table[name], self.fold) for name in ("token", "position")]
-        out = np.empty_like(norm)
-        for k in np.unique(self.fold):
-            facts = np.column_stack(
-                [np.ones_like(norm), np.sqrt(norm2), norm2, *(m.without(k) for m in means)]
-            )
-            facts /= np.abs(facts).max(axis=0).clip(min=1e-300)
-            rest = self.fold != k
-            weight = np.linalg.lstsq(facts[rest].T @ facts[rest], facts[rest].T @ norm[rest], rcond=1e-12)[0]
-            out[~rest] = norm[~rest] - facts[~rest] @ weight
-        return out
-
-    def partial(self, norm: np.ndarray) -> tuple[Estimate, np.ndarray]:
-        """The squared partial correlation with its interval, and its replicates."""
-        mine = self.left(norm)
-        columns = {
-            "n": np.ones_like(mine),
-            "a": mine,
-            "b": self.target,
-            "aa": mine**2,
-            "bb": self.target**2,
-            "ab": mine * self.target,
-        }
-        sums = {name: self.held.per_document(values) for name, values in columns.items()}
-        return bootstrap(_squared_correlation, sums, replicates=self.held.replicates, seed=self.held.seed)
+def rest(norm: np.ndarray, tokens: pd.DataFrame) -> np.ndarray:
+    """What ‖x‖, ‖x‖², position and token leave of an error norm out of fold [token]: chapter 06's."""
+    return norm - out_of_fold(norm, tokens["fold"], **_facts(tokens))
 
 
-def _squared_correlation(s):
-    covariance = s["ab"] - s["a"] * s["b"] / s["n"]
-    return covariance**2 / ((s["aa"] - s["a"] ** 2 / s["n"]) * (s["bb"] - s["b"] ** 2 / s["n"]))
+def simple(error2: np.ndarray, tokens: pd.DataFrame) -> float:
+    """R² of ‖SaeError‖² out of fold from all simple predictors of chapter 03 but L0, which not every control
+    has."""
+    facts, loss = _facts(tokens), tokens["loss"].to_numpy(float)
+    if np.isfinite(loss).any():
+        facts["numbers"].append(np.where(np.isfinite(loss), loss, np.nanmean(loss)))
+    return r2_total(error2[:, None], out_of_fold(error2, tokens["fold"], **facts)[:, None])
+
+
+def _facts(tokens: pd.DataFrame) -> dict[str, list]:
+    norm2 = tokens["norm2"].to_numpy(float)
+    return {"numbers": [np.sqrt(norm2), norm2], "labels": [tokens["position"], tokens["token"]]}
 
 
 def again(held: Collected, ids: list[str], *, every: int = 3) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..adapters.interventions import Intervention
@@ -53,6 +53,11 @@ class Taken:
         """Some of the contexts, ready for their activations to be replaced."""
         x = self.x[chunk].float()
         return Intervention(model, self.site, self.tokens[chunk], x, self.positions, loss=loss)
+
+    def among(self, tokens: pd.DataFrame) -> Bool[np.ndarray, "row"]:
+        """Which rows of a measurement's table of tokens `flat` has, in the same order."""
+        here = tokens["context"].isin(self.rows) & tokens["position"].isin(self.positions.tolist())
+        return np.array(here)
 
 
 def take(measurement: Measurement, contexts: int) -> Taken:

@@ -172,10 +172,8 @@ def pairs(measurement, ids: Sequence[str], rest: Rest) -> tuple[pd.DataFrame, np
     and SS₂ those left by a's norm and a's ‖NonlinearError‖, 1 − SS₂/SS₁; "added square" has a's squared norm
     in its place.
     """
-    tokens = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
-    document, study = tokens["document"].to_numpy(), measurement.study
-    _, fold = np.unique(tokens["fold"].to_numpy(), return_inverse=True)
-    order = shuffled_within(document, seed=study.seed)
+    tokens, document, fold, weights = _scored(measurement)
+    order = shuffled_within(document, seed=measurement.study.seed)
     raw, left, rank, left_rank = {}, {}, {}, {}
     for id in ids:
         for part in ("error", "linear", "nonlinear"):
@@ -186,13 +184,29 @@ def pairs(measurement, ids: Sequence[str], rest: Rest) -> tuple[pd.DataFrame, np
         rank[id], left_rank[id] = rankdata(error), rankdata(its_rest)
     grams = {"raw": Grams(raw, document, fold), "left": Grams(left, document, fold)}
     ranks = {"rank": Grams(rank, document, fold), "partial rank": Grams(left_rank, document, fold)}
-    weights = multinomial_weights(len(np.unique(document)), study.bootstrap, seed=study.seed)
     rows, drawn = [], []
     for a, b in combinations(ids, 2):
         for kind, (statistic, sums) in _statistics(a, b, grams, ranks).items():
             rows.append({"a": a, "b": b, "kind": kind, "value": float(statistic(sums.sum(axis=-1)))})
             drawn.append(statistic(sums @ weights.T))
     return pd.DataFrame(rows), np.array(drawn)
+
+
+def partial(measurement, a: np.ndarray, b: np.ndarray, rest: Rest) -> tuple[Estimate, np.ndarray]:
+    """The kind "partial" of `pairs` for any two error norms [scored token], a predicting b; with its
+    replicates."""
+    tokens, document, fold, weights = _scored(measurement)
+    sums = Grams({"a": rest(a, tokens), "b": rest(b, tokens)}, document, fold).fitted("b", "a")
+    drawn = r2(sums @ weights.T)
+    return percentile(r2(sums.sum(axis=-1)), drawn), drawn
+
+
+def _scored(measurement) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
+    """(scored tokens, their document, their fold from 0, weights of the bootstrap)."""
+    tokens, study = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True), measurement.study
+    ids, document = np.unique(tokens["document"].to_numpy(), return_inverse=True)
+    _, fold = np.unique(tokens["fold"].to_numpy(), return_inverse=True)
+    return tokens, document, fold, multinomial_weights(len(ids), study.bootstrap, seed=study.seed)
 
 
 def shuffled_within(document: np.ndarray, *, seed: int) -> np.ndarray:
@@ -231,10 +245,21 @@ class Grams:
         )
         return np.maximum(self.sums[:, y, y] + fitted, 0)
 
+    def fitted(self, target: str, *regressors: str) -> np.ndarray:
+        """Σ(y − ŷ)², n, Σy, Σyy of each document [4, document]: what `r2` takes."""
+        y, s = self.names[target], self.sums
+        return np.stack([self.residual(target, *regressors), s[:, 0, 0], s[:, 0, y], s[:, y, y]])
+
     def moments(self, a: str, b: str) -> np.ndarray:
         """n, Σa, Σb, Σaa, Σbb, Σab of each document [6, document]."""
         i, j, s = self.names[a], self.names[b], self.sums
         return np.stack([s[:, 0, 0], s[:, 0, i], s[:, 0, j], s[:, i, i], s[:, j, j], s[:, i, j]])
+
+
+def r2(fitted) -> np.ndarray:
+    """1 − Σ(y − ŷ)² / Σ(y − ȳ)² from `Grams.fitted`, summed over documents [4, ...]."""
+    left, n, y, yy = fitted
+    return 1 - left / (yy - y**2 / n)
 
 
 def correlation(moments) -> np.ndarray:
@@ -252,34 +277,24 @@ def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(s[1] > 1e-12 * s[2], 1 - s[0] / s[1], np.nan)
 
-    r2 = lambda s: 1 - s[0] / (s[2] - s[1] ** 2 / s[3])
-
-    def fitted(gram: Grams, target: str, regressor: str):
-        at = gram.names[target]
-        return r2, np.stack(
-            [gram.residual(target, regressor), gram.sums[:, 0, at], gram.sums[:, at, at], gram.sums[:, 0, 0]]
-        )
-
     def added(gram: Grams, extra: str):
-        less, more = (
-            gram.residual(f"{b}:error", f"{a}:error"),
-            gram.residual(f"{b}:error", f"{a}:error", f"{a}:{extra}"),
-        )
-        at = gram.names[f"{b}:error"]
+        target, other = f"{b}:error", f"{a}:error"
+        less, more = gram.residual(target, other), gram.residual(target, other, f"{a}:{extra}")
+        at = gram.names[target]
         return share, np.stack([more, less, gram.sums[:, at, at]])
 
     count = raw.sums[:, 0, 0]
     means = [raw.sums[:, 0, raw.names[f"{id}:error"]] / count for id in (a, b)]
     products = (np.ones_like(count), *means, means[0] ** 2, means[1] ** 2, means[0] * means[1])
     return {
-        "raw": fitted(raw, f"{b}:error", f"{a}:error"),
-        "partial": fitted(left, f"{b}:error", f"{a}:error"),
-        "shuffled": fitted(left, f"{b}:error", f"{a}:shuffled"),
+        "raw": (r2, raw.fitted(f"{b}:error", f"{a}:error")),
+        "partial": (r2, left.fitted(f"{b}:error", f"{a}:error")),
+        "shuffled": (r2, left.fitted(f"{b}:error", f"{a}:shuffled")),
         "rank": (correlation, ranks["rank"].moments(a, b)),
         "partial rank": (correlation, ranks["partial rank"].moments(a, b)),
         "document": (lambda s: correlation(s) ** 2, np.stack(products)),
-        "linear": fitted(left, f"{b}:linear", f"{a}:linear"),
-        "nonlinear": fitted(left, f"{b}:nonlinear", f"{a}:nonlinear"),
+        "linear": (r2, left.fitted(f"{b}:linear", f"{a}:linear")),
+        "nonlinear": (r2, left.fitted(f"{b}:nonlinear", f"{a}:nonlinear")),
         "added": added(raw, "nonlinear"),
         "added partial": added(left, "nonlinear"),
         "added square": added(raw, "square"),

@@ -13,7 +13,11 @@ from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import controls, rank, readers
+from darkmatter_utils.experiments.cost_contexts import take
+from darkmatter_utils.experiments.cost_shares import Costs, relative
+from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables
 from darkmatter_utils.experiments.gains import one_gain_a_latent, rescaled
+from darkmatter_utils.experiments.same_tokens import pairs, partial
 from darkmatter_utils.stats.fits import leave_out
 from darkmatter_utils.stats.metrics import r2_total
 from darkmatter_utils.studies.saes import Collected, collect
@@ -174,15 +178,36 @@ def test_the_trained_row_is_the_measurement_and_the_poles_are_poles(nano):
     assert 0 < nano["again"]["error"].iloc[0] < 1
 
 
+def test_claim_3_is_the_number_of_chapter_06(nano):
+    table, drawn = pairs(measure("nano"), ["w32", "w64"], controls.rest)
+    here = nano["scores"].set_index(["name", "claim"]).loc[(controls.TRAINED, 3)]
+    at = table["kind"].eq("partial").argmax()
+    assert here["value"] == pytest.approx(table["value"][at], rel=1e-9)
+    assert here[["low", "high"]].tolist() == pytest.approx(np.percentile(drawn[at], [2.5, 97.5]), rel=1e-9)
+
+
+def test_claim_8_is_the_number_of_chapter_10(nano):
+    measurement, statistic = measure("nano"), relative("ce", "NonlinearError")
+    held, taken = collect(measurement.study, ["w32"], kinds=False), take(measurement, CONTEXTS)
+    table = measurement.tokens[measurement.tokens["scored"]]
+    given = controls.Given(held.hats["w32"][torch.from_numpy(taken.among(table))])
+    made = cost_tables(
+        measurement, ["w32"], contexts=CONTEXTS, extra={"again": (given, measurement.maps("w32"))}
+    )
+    costs = Costs(**made, replicates=measurement.study.bootstrap, seed=measurement.study.seed)
+    theirs, again = (costs.estimate(sae, statistic) for sae in ("w32", "again"))
+    here = nano["scores"].set_index(["name", "claim"]).loc[(controls.TRAINED, 8)]
+    assert here[["value", "low", "high"]].tolist() == [theirs.value, theirs.low, theirs.high]
+    assert again.value == pytest.approx(theirs.value, rel=1e-4)  # the rows of a control are its own
+
+
 def test_same_tokens_is_one_for_itself_and_near_zero_for_noise():
     measurement = measure("nano")
-    held = collect(measurement.study, ["w32", "w64"], kinds=False)
-    table = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
-    same = controls.SameTokens(held, table, "w64")
-    own = ((held.x - held.hats["w64"]) ** 2).sum(dim=1).sqrt().numpy()
+    tokens = measurement.tokens[measurement.tokens["scored"]]
+    own = np.sqrt(tokens["w64:error"].to_numpy())
     noise = np.random.default_rng(0).exponential(size=len(own))
-    assert same.partial(own)[0].value == pytest.approx(1.0)
-    assert same.partial(noise)[0].value < 0.01
+    assert partial(measurement, own, own, controls.rest)[0].value == pytest.approx(1.0)
+    assert partial(measurement, noise, own, controls.rest)[0].value < 0.01
 
 
 def test_the_rule_counts_only_controls_that_learned_nothing():

@@ -1,5 +1,4 @@
-"""The width suite: intervals that carry seeds, trends with a known answer, simple predictors with a known
-R²."""
+"""The width suite: intervals that carry seeds, trends with a known answer."""
 
 from types import SimpleNamespace
 
@@ -8,7 +7,6 @@ import pandas as pd
 import pytest
 
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.experiments.baselines import ALL, LabelMeans, simple_predictors
 from darkmatter_utils.experiments.scaling import fit_floor, left_out, per_doubling
 from darkmatter_utils.measurement.widths import WIDTHS, one_l0, suite_l0, width_suite
 
@@ -85,61 +83,6 @@ def test_too_few_widths_give_no_fit():
     for width in suite.widths[: 7 - WIDTHS]:
         suite = suite.without(width)
     assert not fit_floor(suite) and not left_out(suite)
-
-
-def tokens(n=6000, seed=0, loss=True):
-    """(error, tokens): an error that depends on the token (half of its variance) and on ‖x‖ (a quarter)."""
-    rng = np.random.default_rng(seed)
-    token, norm = rng.integers(0, 20, n), rng.uniform(1, 2, n)
-    effect = rng.standard_normal(20)
-    part = lambda v: (v - v.mean()) / v.std()
-    error = 10 + np.sqrt(2) * part(effect[token]) + part(norm) + rng.standard_normal(n)
-    columns = {
-        "token": token,
-        "position": rng.integers(0, 100, n),
-        "fold": np.repeat(np.arange(n // 50), 50) % 5,
-        "loss": rng.standard_normal(n) if loss else np.nan,
-        "norm2": norm**2,
-        "l0": rng.poisson(8, n),
-    }
-    return error, pd.DataFrame(columns)
-
-
-def test_simple_predictors_find_what_was_put_in():
-    found = simple_predictors(*tokens())
-    assert found["token"] == pytest.approx(0.5, abs=0.04) and found["‖x‖"] == pytest.approx(0.25, abs=0.04)
-    assert found[ALL] == pytest.approx(0.75, abs=0.03)
-    assert max(abs(found[name]) for name in ("position", "loss", "L0")) < 0.02
-
-
-def test_what_a_study_has_not_is_left_out():
-    error, table = tokens(loss=False)
-    assert list(simple_predictors(error, table)) == ["‖x‖", "L0", "position", "token", ALL]
-    assert "L0" not in simple_predictors(error, table.drop(columns="l0"))
-
-
-def test_simple_predictors_at_their_pole():
-    error, table = tokens()
-    assert simple_predictors(table["norm2"].to_numpy(), table)["‖x‖"] == pytest.approx(1)
-    assert simple_predictors(table["norm2"].to_numpy(), table)[ALL] == pytest.approx(1)
-
-
-def test_the_mean_of_a_label_never_contains_its_own_fold():
-    rng = np.random.default_rng(0)
-    target, label, fold = rng.standard_normal(1000), rng.integers(0, 5, 1000), rng.integers(0, 4, 1000)
-    before = LabelMeans(target, label, fold).without(1)
-    for own in range(4):
-        changed = np.where((fold == own) | (fold == 1), 99.0, target)
-        after = LabelMeans(changed, label, fold).without(1)
-        assert np.allclose(before[fold == own], after[fold == own])
-
-
-def test_rare_labels_are_shrunk_and_noise_is_not_learned():
-    rng = np.random.default_rng(0)
-    target, label = rng.standard_normal(4000), np.arange(4000) % 2000
-    fold = rng.integers(0, 5, 4000)
-    means = LabelMeans(target, label, fold)
-    assert max(np.abs(means.without(k)).max() for k in range(5)) < 0.5 * np.abs(target).max()
 
 
 def grid(l0s, *, error=0.01, replicates=500):
