@@ -193,8 +193,7 @@ def pairs(measurement, ids: Sequence[str], rest: Rest) -> tuple[pd.DataFrame, np
 
 
 def partial(measurement, a: np.ndarray, b: np.ndarray, rest: Rest) -> tuple[Estimate, np.ndarray]:
-    """The kind "partial" of `pairs` for any two error norms [scored token], a predicting b; with its
-    replicates."""
+    """The kind "partial" of `pairs`, and its replicates, for any two error norms [scored token]."""
     tokens, document, fold, weights = _scored(measurement)
     sums = Grams({"a": rest(a, tokens), "b": rest(b, tokens)}, document, fold).fitted("b", "a")
     drawn = r2(sums @ weights.T)
