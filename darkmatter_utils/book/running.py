@@ -100,6 +100,7 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
     import logging
 
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)
@@ -139,6 +140,10 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
                 f"chapter {chapter.name}, cell {error.cell_index + 1}: {error.ename}: {line[:500]} (as it "
                 f"failed: {kept})"
             )
+        ) from None
+    except DeadKernelError:
+        raise ChapterFailed(
+            f"chapter {chapter.name}: its process was ended from outside, as happens when the memory is full"
         ) from None
     finally:
         for name, value in before.items():

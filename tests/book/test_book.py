@@ -5,8 +5,11 @@ What is rendered are the executed chapters that the repository holds; running th
 """
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -205,6 +208,37 @@ def test_every_file_and_anchor_that_a_page_names_is_there(site):
             assert there.exists(), f"{name}: {address}"
             if anchor and there.suffix == ".html" and not anchor.startswith("/"):
                 assert anchor in parsed(there).anchors, f"{name}: {address}"
+
+
+DRAW = """
+import hashlib, json, re, sys
+from pathlib import Path
+from darkmatter_utils.charts import MIME, render
+from darkmatter_utils.charts.theme import FONT, MONO
+for path in sorted(Path(sys.argv[1]).glob("[0-9]*.ipynb")):
+    cells = json.loads(path.read_text())["cells"]
+    for spec in (o["data"][MIME] for c in cells for o in c.get("outputs", []) if MIME in o.get("data", {})):
+        text = json.dumps(spec)
+        family = lambda found: MONO if "mono" in found[1].lower() else FONT
+        text = re.sub('"font": "([^"]*)"', lambda found: f'"font": "{family(found)}"', text)
+        print(path.stem, hashlib.sha256(render(json.loads(text))["image/png"].encode()).hexdigest())
+"""
+
+
+def test_no_chart_of_the_book_needs_a_font_of_the_machine(tmp_path):
+    config = tmp_path / "fonts.conf"
+    config.write_text(f"<fontconfig><dir>{tmp_path / 'none'}</dir></fontconfig>")
+    drawn = [
+        subprocess.run(
+            [sys.executable, "-c", DRAW, str(ROOT / "book")],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | fonts,
+        ).stdout
+        for fonts in ({}, {"FONTCONFIG_FILE": str(config), "HOME": str(tmp_path)})
+    ]
+    assert drawn[0] == drawn[1] and drawn[0].count("\n") == sum(map(charts_of, NAMES))
 
 
 def test_the_first_page_leads_to_the_index(site):

@@ -177,6 +177,13 @@ def test_bad_input_inside_a_chapter_is_one_line_too(chapter):
         running.run(chapter, study="world", log=str)
 
 
+def test_a_process_that_is_ended_from_outside_is_one_line(tmp_path):
+    root = project(tmp_path / "p", extra="\n# %%\nimport os\nos.kill(os.getpid(), 9)\n")
+    done = command("run", "1", *STUDY, folder=root)
+    assert done.returncode == 2 and not (root / "build" / "world").exists()
+    assert done.stderr.splitlines()[-1].startswith("darkmatter: chapter 01_probe: its process was ended")
+
+
 def test_a_full_disk_under_a_cell_is_one_line(tmp_path):
     root = project(
         tmp_path / "p", extra='\n# %%\nwith open("/dev/full", "w") as full:\n    full.write("x" * 100)\n'
@@ -496,7 +503,8 @@ def test_every_chapter_runs_on_nano_twice_to_the_same_bytes(number, tmp_path):
 def test_a_figures_name_and_caption_stand_in_its_cell_as_text(tmp_path):
     source = (
         "# %% [markdown]\n# # A\n\n"
-        '# %% tags=["hide-input"]\n#| label: fig-a\n#| caption: One $x$ a width:\n#|   two lines. (Paper: Fig. 2.)\nchart()\n'
+        '# %% tags=["hide-input"]\n#| label: fig-a\n#| caption: One $x$ a width:\n#|   two lines. '
+        "(Paper: Fig. 2.)\nchart()\n"
     )
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "01_a.py").write_text(source)

@@ -73,7 +73,9 @@ def test_the_first_screen_and_the_rule_are_the_claims_own_words(chapter):
     chapter.judge(c03_same_tokens, HALF)
     opening, rule = chapter.opening(c03_same_tokens), chapter.rules(c03_same_tokens)
     claim = c03_same_tokens.CLAIM
-    assert opening.startswith(f"> **Claim 3 of the paper.** {claim.short} The paper: {claim.paper} (abstract).")
+    assert opening.startswith(
+        f"> **Claim 3 of the paper.** {claim.short} The paper: {claim.paper} (abstract)."
+    )
     assert opening.endswith(f"**Verdict on the study tiny: holds.** {chapter.values['verdicts']['3']['why']}")
     assert claim.rule in rule and claim.written in rule and rule.endswith(f"{claim.falsifier}.")
     told = chapter.values["claims"]["3"]
@@ -88,7 +90,9 @@ def test_a_question_is_kept_beside_the_claims(chapter):
     assert chapter.rules(q02_protocols).startswith("**The rule of this chapter.**")
 
 
-@pytest.mark.parametrize("module", modules("darkmatter_utils.claims", "[cq][0-9][0-9]_*"), ids=lambda m: m.__name__[-20:])
+@pytest.mark.parametrize(
+    "module", modules("darkmatter_utils.claims", "[cq][0-9][0-9]_*"), ids=lambda m: m.__name__[-20:]
+)
 def test_every_file_has_what_a_chapter_asks_of_it(module):
     asked = getattr(module, "CLAIM", None) or module.QUESTION
     assert asked.evidence is module.Evidence and asked.verdict is module.verdict
