@@ -9,141 +9,208 @@
 # %% [markdown]
 # # Can error norms be predicted?
 #
-# How large is the error at a token? {cite:t}`engels2025` predict the squared norm of the error, $\lVert \mathrm{SaeError}(x)
-# \rVert^2$, a single number a token, by a linear function of the activation $x$: they call it the *norm test*. Its R² says
-# how much of the variation of the norm over tokens the prediction explains, on documents that were not fitted.
+# How large is the error at a token? {cite:t}`engels2025` predict the squared norm of the error,
+# $\lVert \mathrm{SaeError}(x) \rVert^2$, a single number a token, by a linear function of the activation
+# $x$: they call it the *norm test*. Its R² says how much of the variation of the norm over tokens the
+# prediction explains, on documents that were not fitted.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 sae = None  # the SAE of the live cell; None: the one of the width suite nearest to a width of 8 d_model
-power = 2  # which power of the norm the live cell predicts
+power = 2  # which power of the norm is predicted
 
-# %% tags=["remove-input"]
-import numpy as np
+# %% tags=["hide-input"]
+import pandas as pd
+import torch
 
-from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils.book.chapters import open_chapter
+from darkmatter_utils import LinearMap, Moments, charts, measure, open_chapter
+from darkmatter_utils.base.words import interval, plain
+from darkmatter_utils.charts import Folded, Table, Words, estimates
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
-from darkmatter_utils.measurement.widths import reference_sae, width_suite
-from darkmatter_utils.pages import depth
-from darkmatter_utils.pages.common import suite_table
-from darkmatter_utils.pages.figures import by_l0
+from darkmatter_utils.experiments.error_norms import ADDS, beyond_simple, error_norms, norm_linear, places
+from darkmatter_utils.experiments.nested import ALL, ALONE, SIMPLE, TEN, THREE, X
+from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.metrics import r2_total
 from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(3, study, sae=sae, power=power)
 measurement = measure(chapter.study)
-models = depth.norm_models(measurement)
-chapter.judge(c02_norm_linear, depth.norm_evidence(measurement, models))
-chapter.judge(c13_beyond_simple, depth.beyond_evidence(measurement, models))
-chapter.opening(c02_norm_linear, c13_beyond_simple)
-
-# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at each width of the suite: predicted from the activation x; from all simple predictors together (the norm of x, the position, the loss of the next token, the L0 at the token, and the token); and from both. Bars are 95% intervals that carry documents and training seeds. The dotted line is the paper's claim. See how near the line from x comes to it, whether x does better than the simple predictors, and how much more both know than either. (Paper: Figs. 2 and 13 of its first version.)", "name": "fig-norms"}} tags=["remove-input"]
-depth.width_lines(measurement, models, c02_norm_linear.THRESHOLDS.norm)
+shown = sae or reference_sae(measurement)
+held = sample(chapter.study, shown)
+x, reconstruction, document = torch.from_numpy(held.x), torch.from_numpy(held.reconstruction), held.document
+d = x.shape[1]
 
 # %% [markdown]
 # ## The idea: regress a norm on the activation
 #
-# `x` holds activations of a few contexts, `reconstruction` the SAE's version of them. The target is one number a token, the norm to the power 2.
-# `LinearMap` is fitted on half of the documents and scored on the other half by R², the share of the target's variance that
-# it explains.
+# `target` says what is predicted: one number a token, here a power of the norm of the error. `x` holds
+# activations of a few contexts, `reconstruction` the SAE's version of them. `LinearMap` is fitted on half of
+# the documents and scored on the other half by R², the share of the target's variance that it explains.
+# Everything on this page predicts this same target, on all documents.
 
-# %% tags=["remove-input"]
-shown = sae or reference_sae(measurement)
-x, reconstruction, document, _ = sample(chapter.study, shown)
-d = x.shape[1]
 
 # %%
-norm = np.linalg.norm(x - reconstruction, axis=1, keepdims=True) ** power
-train = document % 2 == 0
-a = LinearMap.fit(Moments(d, 1).update(x[train], norm[train]))
-round(r2_total(norm[~train], a(x[~train])), 3)
+@chapter.idea
+def target(x, reconstruction, power=power):
+    error = x - reconstruction  # try: error = x
+    return error.norm(dim=1, keepdim=True) ** power  # try: power=1
 
-# %% tags=["remove-input"]
-row = measurement.saes.set_index("id").loc[shown]
+
+value, train = target(x, reconstruction), document % 2 == 0
+a = LinearMap.fit(Moments(d, 1).update(x[train], value[train]))
+round(r2_total(value[~train], a(x[~train])), 3)
+
+# %% tags=["hide-input"]
+found = error_norms(measurement, target=target)
+chapter.judge(c02_norm_linear, norm_linear(found))
+chapter.judge(c13_beyond_simple, beyond_simple(found))
+chapter.opening(c02_norm_linear, c13_beyond_simple)
+
+# %% tags=["hide-input"]
+#| label: fig-norms
+#| caption: $R^2$ of the squared error norm at each width of the suite: from the activation x; from all simple
+#|   predictors together (the norm of x, position, the loss of the next token, L0, the token); and from both.
+#|   Bars are 95% intervals that carry documents and training seeds. The dotted line is the paper's claim.
+#|   (Paper: Figs. 2 and 13 of its first version.)
+R2 = "R² of the squared error norm"
+said = {SIMPLE: "all simple predictors", ALL: "both together"}
+rows = [found["widths"].query("model == @model").assign(model=name) for model, name in said.items()]
+rows = pd.concat([found["suite"].assign(model="from x"), *rows])
+domain = (min(0.0, rows["low"].min()), 1)
+paper = {"reference": c02_norm_linear.THRESHOLDS.norm, "reference_label": "the paper: above this"}
+charts.lines(rows, "width", "value", color="model", y_title=R2, y_domain=domain, **paper)
+
+# %% tags=["hide-input"]
+row = found["saes"].set_index("id").loc[shown]
 chapter.glue("sae", shown)
-chapter.glue("r2", f"{row['norm_error']:.3f} [{row['norm_error_low']:.3f}, {row['norm_error_high']:.3f}]")
+chapter.glue("r2", interval(*estimates(row.to_frame().T), lambda value: f"{value:.3f}"))
 chapter.glue("paper", c02_norm_linear.CLAIM.paper)
-suite = width_suite(measurement, "norm_error")
-chapter.record("norm R2", suite.frame().to_dict("list"))
+chapter.record("norm R2", found["suite"].to_dict("list"))
 
 # %% [markdown]
-# Over the whole study, with every document held out once, the same number for {glue:text}`sae` is {glue:text}`r2`. The
-# paper says {glue:text}`paper`, for much larger models. At each width of the suite:
+# Over the whole study, with every document held out once, the same number for {glue:text}`sae` is
+# {glue:text}`r2`. The paper says {glue:text}`paper`, for much larger models. At each width of the suite:
 
-# %% tags=["remove-input"]
-suite_table(suite, names={"norm_error": "R² of ‖SaeError‖² from x"})
+# %% tags=["hide-input"]
+suite = found["suite"]
+columns = {"width": suite["width"], "seeds": suite["seeds"], "R² of ‖SaeError‖² from x": estimates(suite)}
+Table(pd.DataFrame(columns))
 
 # %% [markdown]
 # ## Over L0
 #
-# L0 is the number of latents that are active on a token, on average. {numref}`fig-norm-l0` varies it at fixed widths.
+# L0 is the number of latents that are active on a token, on average. {numref}`fig-norm-l0` varies it at fixed
+# widths.
 
-# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm from x, against L0, one line a width. Bars are 95% intervals over documents (one trained SAE a point). See whether denser SAEs leave errors that are easier or harder to foresee. (Paper: Fig. 2, the contour map of the norm test.)", "name": "fig-norm-l0"}} tags=["remove-input"]
-by_l0(measurement, "norm_error", "R² of the squared error norm")
+# %% tags=["hide-input"]
+#| label: fig-norm-l0
+#| caption: $R^2$ of the squared error norm from x, against L0, one line a width. Bars are 95% intervals over
+#|   documents (one trained SAE a point). (Paper: Fig. 2, the contour map of the norm test.)
+names = {"x_title": "L0 (active latents a token)", "y_title": R2}
+charts.lines(found["grid"], "l0", "value", color="latents", **names)
 
 # %% [markdown]
 # ## Over depth
 #
-# The width suite reads one layer. {numref}`fig-depth` repeats the test on SAEs of the residual stream after every layer, at
-# two widths.
+# The width suite reads one layer. {numref}`fig-depth` repeats the test on SAEs of the residual stream after
+# every layer, at two widths.
 
-# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm at every layer, from x and from all simple predictors together, at two widths. Bars are 95% intervals over documents; each point is one trained SAE (at the layer of the width suite, its first seed). Nothing is cut off or left out: a layer where the test fails is drawn where it falls, below zero if need be. See whether the layers agree, and at which of them x does better than the simple predictors. (Paper: its figure of the norm test over depth, where failures are cut off at 0 and the axis starts at 0.4.)", "name": "fig-depth"}} tags=["remove-input"]
-depth.depth_lines(measurement, models)
+# %% tags=["hide-input"]
+#| label: fig-depth
+#| caption: $R^2$ of the squared error norm at every layer, from x and from all simple predictors together, at
+#|   two widths. Bars are 95% intervals over documents; each point is one trained SAE. Nothing is cut off or
+#|   left out: a layer where the test fails is drawn where it falls, below zero if need be. (Paper: its figure
+#|   of the norm test over depth, where failures are cut off at 0 and the axis starts at 0.4.)
+said = {X: "from x", SIMPLE: "simple predictors"}
+order = {"by": ["width", "layer", "model"], "ascending": [True, True, False]}
+depth = found["layers"].query("model in @said").sort_values(**order)
+what = [f"{said[row.model]}, {row.width:,} latents" for row in depth.itertuples()]
+depth = depth.assign(what=what, at=[f"layer {layer}" for layer in depth["layer"]])
+domain = (min(0.0, depth["low"].min()), 1) if len(depth) else None
+names = {"x_scale": "names", "x_title": "after", "y_title": R2, "y_domain": domain}
+charts.lines(depth, "at", "value", color="what", **names)
 
-# %% tags=["remove-input"]
-chapter.record("depth", depth.depth_frame(measurement, models).to_dict("list"))
-depth.seed_words(measurement)
+# %% tags=["hide-input"]
+columns = ["layer", "width", "what", "value", "low", "high"]
+chapter.record("depth", depth[columns].to_dict("list"))
+left_out = "between seeds of one width, at the layer of the width suite, this R² has a standard deviation of"
+say = lambda seeds: f"These intervals leave out the chance of training: {left_out} {plain(seeds['sd'][0], 3)}."
+Words.of(found["seeds"], say=say) if len(depth) else None
 
 # %% [markdown]
 # ## What does x add?
 #
-# Much may be known about an error's size without the activation: loud activations ($\lVert x \rVert$ large) may have large
-# errors, and some tokens may be hard wherever they stand. The models of {numref}`fig-steps` are *nested*: each has all
-# that the one before it has, and one thing more. In order: a constant; $\lVert x \rVert$ with its square; the position; the
-# loss of the next token (a simulated world has none); the L0 at the token; the token; the ten principal components of $x$ with the largest variance; and
-# all of $x$. Position and token enter as the mean error that they have in *other* documents, shrunk towards the general mean
-# where they are rare.
+# Much may be known about an error's size without the activation: loud activations ($\lVert x \rVert$ large)
+# may have large errors, and some tokens may be hard wherever they stand. {numref}`fig-alone` has each
+# predictor by itself. $\lVert x \rVert$ stands for itself and its square; position and token enter as the
+# mean error that they have in *other* documents, shrunk towards the general mean where they are rare.
 
-# %% mystnb={"figure": {"caption": "Nested models at each width of the suite: $R^2$ of the squared error norm as predictors are added from left to right, on held-out documents. Bars are 95% intervals that carry documents and training seeds. See which step rises most, and how much the last one, x, still adds to everything before it. (Paper: Fig. 13 of its first version, which has each predictor alone.)", "name": "fig-steps"}} tags=["remove-input"]
-depth.step_chart(measurement, models)
+# %% tags=["hide-input"]
+#| label: fig-alone
+#| caption: $R^2$ of the squared error norm from one predictor alone, at each width of the suite; 95% intervals
+#|   carry documents and training seeds. (Paper: Fig. 13 of its first version.)
+alone = found["widths"][found["widths"]["model"].str.endswith(ALONE)]
+alone = alone.assign(model=alone["model"].str.removesuffix(ALONE).replace("x", "all of x"))
+domain = (min(0.0, alone["low"].min()), max(0.1, alone["high"].max()))
+charts.lines(alone, "width", "value", color="model", y_title=R2, y_domain=domain)
 
 # %% [markdown]
-# {numref}`fig-alone` shows each predictor by itself. The table has the numbers at every place that was tried. Its last column is the
-# gain of $x$: the R² of the model with everything minus that of the model with everything but $x$, on the same resampled
-# documents.
+# The models of {numref}`fig-steps` are *nested*: each has all that the one before it has, and one thing more.
+# In order: a constant; $\lVert x \rVert$; the position; the loss of the next token (a simulated world has
+# none); the L0 at the token; the token; the ten principal components of $x$ with the largest variance; and
+# all of $x$.
 
-# %% mystnb={"figure": {"caption": "$R^2$ of the squared error norm from one predictor alone, at each width of the suite; intervals carry documents and training seeds. See which simple predictor comes nearest to x. (Paper: Fig. 13 of its first version.)", "name": "fig-alone"}} tags=["remove-input"]
-depth.alone_lines(measurement, models)
+# %% tags=["hide-input"]
+#| label: fig-steps
+#| caption: Nested models at each width of the suite: $R^2$ of the squared error norm as predictors are added
+#|   from left to right, on held-out documents. Bars are 95% intervals that carry documents and training seeds.
+#|   (Paper: Fig. 13 of its first version, which has each predictor alone.)
+steps = list(found["steps"]["step"])
+short = {step: "+ " * (n > 0) + step for n, step in enumerate(steps)}
+short |= {steps[0]: "constant", TEN: "+ 10 components"}
+nested = found["widths"].query("model in @steps")
+latents = [f"{width:,} latents" for width in nested["width"]]
+drawn = nested.assign(at=nested["model"].map(short), latents=latents)
+domain = (min(0.0, nested["low"].min()), 1)
+names = {"x_scale": "names", "x_title": "after adding", "y_title": R2, "y_domain": domain}
+charts.lines(drawn, "at", "value", color="latents", **names)
 
-# %% tags=["remove-input"]
-chapter.record("nested", depth.step_frame(measurement, models).to_dict("list"))
-depth.place_table(measurement, models)
+# %% [markdown]
+# The last column of the table is the gain of $x$: the R² of the model with everything minus that of the model
+# with everything but $x$, on the same resampled documents.
+
+# %% tags=["hide-input"]
+chapter.record("nested", nested.rename(columns={"model": "step"}).to_dict("list"))
+wanted = {"from x": X, "from ‖x‖, position, token": THREE, "from all simple predictors": SIMPLE}
+wanted |= {"with 10 components of x": TEN, ADDS: ADDS}
+numbers = {name: list(places(found, model).values()) for name, model in wanted.items()}
+table = pd.DataFrame({"": list(places(found, X))} | numbers)
+Folded("Every width and layer that was tried", Table(table, {ADDS: lambda value: plain(value, 3)}))
 
 # %% [markdown]
 # ## What could fool us
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.rules(c02_norm_linear, c13_beyond_simple)
 
 # %% [markdown]
-# - **The norm of x.** If $\lVert x \rVert$ alone reaches nearly the same R², the norm test says that errors scale with
-#   activations, not that the SAE fails in a foreseeable way.
-# - **The token.** In the paper's baseline, the mean of a token is scored on the rows that made it, so a rare token predicts
-#   itself. Here it comes from other folds of documents.
-# - **Two comparisons.** Claim 2 asks whether $x$ *instead of* the simple predictors knows more, claim 13 also what $x$ *on
-#   top of* them adds. Neither implies the other: what each knows may overlap, or not.
-# - **The L0 is the SAE's answer**, not a fact about the text. It counts the latents that the SAE itself found active; so
-#   claim 13 compares $x$ with $\lVert x \rVert$, position and token only.
-# - **Squared norms have heavy tails.** A few very large errors can decide an R². The intervals resample documents, so a
-#   single decisive document widens them.
-# - **x contains the token.** A linear function of $x$ can read the token off the activation. Where $x$ does no better than the
-#   token's mean, that may be all it does.
+# - **The norm of x.** If $\lVert x \rVert$ alone reaches nearly the same R², the norm test says that errors
+#   scale with activations, not that the SAE fails in a foreseeable way.
+# - **The token.** In the paper's baseline, the mean of a token is scored on the rows that made it, so a rare
+#   token predicts itself. Here it comes from other folds of documents.
+# - **Two comparisons.** Claim 2 asks whether $x$ *instead of* the simple predictors knows more, claim 13 also
+#   what $x$ *on top of* them adds. Neither implies the other: what each knows may overlap, or not.
+# - **The L0 is the SAE's answer**, not a fact about the text. It counts the latents that the SAE itself found
+#   active; so claim 13 compares $x$ with $\lVert x \rVert$, position and token only.
+# - **Squared norms have heavy tails.** A few very large errors can decide an R². The intervals resample
+#   documents, so a single decisive document widens them.
+# - **x contains the token.** A linear function of $x$ can read the token off the activation. Where $x$ does no
+#   better than the token's mean, that may be all it does.
 #
 # ## Exercise
 #
-# Run this chapter with `power` 1: the visible cell then predicts the norm instead of its square. Does R² rise or fall, and
-# why? With `sae`, try the narrowest and the widest SAE.
+# Run this chapter with `power` 1: everything then predicts the norm instead of its square. Does R² rise or
+# fall, and why? With `sae`, try the narrowest and the widest SAE in the visible cell.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

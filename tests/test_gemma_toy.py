@@ -20,10 +20,10 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.book import chapters
 from darkmatter_utils.cli import command as cli
 from darkmatter_utils.experiments.earlier_sites import earlier_sites
+from darkmatter_utils.experiments.error_norms import layers
 from darkmatter_utils.measurement import prepare
 from darkmatter_utils.measurement.about import of_study
 from darkmatter_utils.measurement.widths import one_l0
-from darkmatter_utils.pages.depth import layers
 from darkmatter_utils.studies import recipes
 
 

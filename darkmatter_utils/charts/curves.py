@@ -58,7 +58,8 @@ def lines(
     colours) and of ``dash`` (the first is solid).
 
     low, high: columns of the interval; by default y_low and y_high, or low and high, where the frame has
-    them. x_scale: "linear", "log2" or "log10"; by default log2 for columns called width, l0 or d_sae. band:
+    them. x_scale: "linear", "log2", "log10" or "names" (in order of appearance); by default log2 for columns
+    called width, l0 or d_sae. band:
     shade the interval (default when a line has more than 30 points) instead of drawing bars. reference: a y
     value to compare with, named by reference_label. broad: a column of flags; where it is true the line lies
     on a broad one. allowed: what a rule allows, shaded behind the lines and named by allowed_label: (low,

@@ -170,14 +170,17 @@ def if_there(frame, name):
 
 
 def x_axis(data, name, title, kind=None) -> alt.X:
-    """The horizontal axis of column ``x``: powers of two are labelled at the measured values, 16384 as
-    16k."""
+    """The horizontal axis of column ``x``: powers of two are labelled at the measured values, 16384 as 16k;
+    "names" keep their order."""
     kind = kind or ("log2" if name in POWERS_OF_TWO else "linear")
     title = title or (WIDTH_TITLE if name in ("width", "d_sae") else str(name))
     if kind == "linear":
         return alt.X("x:Q", title=title, scale=alt.Scale(zero=False, nice=False))
+    if kind == "names":
+        axis = alt.Axis(labelAngle=0, labelOverlap=False, labelLimit=160)
+        return alt.X("x:N", title=title, sort=list(dict.fromkeys(data["x"])), axis=axis)
     if kind not in ("log2", "log10"):
-        raise ValueError(f"x_scale is {kind!r}; it can be linear, log2 or log10")
+        raise ValueError(f"x_scale is {kind!r}; it can be linear, log2, log10 or names")
     if kind == "log10":
         return alt.X("x:Q", title=title, scale=alt.Scale(type="log", base=10))
     # No domain of its own, so that charts over different widths can be layered.
@@ -222,7 +225,8 @@ def tip(field, title) -> alt.Tooltip:
 def tips(data, *, x, y, color=None) -> list[alt.Tooltip]:
     """The tooltip of a point: its series, x, y and interval."""
     found = [alt.Tooltip("color:N", title=str(color))] if color is not None else []
-    found += [alt.Tooltip("x:Q", title=str(x), format=",~f"), tip("y", y)]
+    number = pd.api.types.is_numeric_dtype(data["x"])
+    found += [alt.Tooltip("x:Q", title=str(x), format=",~f") if number else tip("x", x), tip("y", y)]
     return found + [tip(edge, f"95% {edge}") for edge in ("low", "high") if edge in data]
 
 

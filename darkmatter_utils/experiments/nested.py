@@ -1,23 +1,23 @@
-"""Nested models of an error's size: what each fact about a token adds to the ones before it, and x to all of
-them.
+"""Nested models of a number a token: what each simple fact adds to the ones before it, and x to all of them.
 
-Least squares for the squared norm ‖SaeError‖², out of fold by document, from running sums of [x, facts]:
-every model is a choice of columns of the same sums, and principal components are a turn of the columns of x.
+Least squares out of fold by document, from running sums of [x, facts]: every model is a choice of columns of
+the same sums, and principal components are a turn of the columns of x.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..base.errors import BadInput
 from ..base.values import Estimate
-from ..measurement.measure import files_of
-from ..measurement.results import kept
+from ..measurement.measure import Measurement
 from ..stats.documents import DocumentSums
 from ..stats.fits import LinearMap, leave_out
 from ..stats.intervals import bootstrap, multinomial_weights
@@ -26,18 +26,23 @@ from ..studies.activations import Activations, Batch
 from ..studies.saes import load_saes
 from ..studies.study import Study
 from .baselines import LabelMeans
+from .regress import Regression, columns
 
+MEMORY = 1_500_000_000
+"""Bytes of activations that are kept between the passes."""
 COMPONENTS = 10
 """Principal components of x that stand before x itself."""
-MEMORY = 1_500_000_000
-"""Bytes in which activations are kept between passes; beyond it the model runs again."""
-STEPS = ("a constant", "‖x‖", "position", "loss", "L0", "token", f"{COMPONENTS} components of x", "x")
-"""What is added, in this order. ‖x‖ stands for the pair ‖x‖, ‖x‖²."""
-X, THREE, SIMPLE, ALL = "x alone", "‖x‖, position and token", "up to the token", "up to x"
-"""Models that are compared: x with nothing else, the three of claim 13, the facts together, and
-everything."""
+TEN = f"{COMPONENTS} components of x"
+STEPS = ("a constant", "‖x‖", "position", "loss", "L0", "token", TEN, "x")
+"""What is added, in this order; a model is named by its last step. ‖x‖ stands for the pair ‖x‖, ‖x‖²."""
 ALONE = " alone"
 """What the name of a model of one step ends with."""
+SIMPLE, ALL, X = "token", "x", "x" + ALONE
+"""The models that have all simple facts, everything, and x with nothing else."""
+THREE = "‖x‖, position and token"
+"""The model that claim 13 holds against x."""
+Target = Callable[[Tensor, Tensor], Tensor]
+"""(x, Sae(x)), both [token, d_model], to one number a token."""
 
 
 @dataclass(frozen=True)
@@ -56,30 +61,23 @@ class Nested:
     seed: int
     replicates: int
 
-    def column(self, model: str) -> int:
-        """Where a model stands; `SIMPLE` and `ALL` name the models that end with the token and with x."""
-        return self.models.index({SIMPLE: "token", ALL: "x"}.get(model, model))
-
-    def r2(self, id: str, model: str) -> Estimate:
-        """R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² out of fold, with its interval over documents."""
-        return self.gain(id, model, None)
-
-    def gain(self, id: str, model: str, over: str | None) -> Estimate:
-        """R² of one model minus that of another on the same documents; both are resampled together."""
+    def gain(self, id: str, model: str, over: str | None = None) -> Estimate:
+        """R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² out of fold, with its interval over documents; or R² of one model
+        minus that ``over`` another, both resampled together."""
         at = self.ids.index(id)
-        less = self.moments[2, :, at] if over is None else self.residual[:, at, self.column(over)]
+        n, y, yy = self.moments[:, :, at]
+        less = yy if over is None else self.residual[:, at, self.models.index(over)]
         sums = {
             "less": less,
-            "more": self.residual[:, at, self.column(model)],
-            "n": self.moments[0, :, at],
-            "y": self.moments[1, :, at],
-            "yy": self.moments[2, :, at],
+            "more": self.residual[:, at, self.models.index(model)],
+            "n": n,
+            "y": y,
+            "yy": yy,
         }
-        centre = over is None
 
         def statistic(s):
             spread = s["yy"] - s["y"] ** 2 / s["n"]
-            return ((spread if centre else s["less"]) - s["more"]) / spread
+            return ((spread if over is None else s["less"]) - s["more"]) / spread
 
         return bootstrap(statistic, sums, replicates=self.replicates, seed=self.seed)[0]
 
@@ -90,58 +88,106 @@ class Nested:
         def of(weigh):
             n, y, yy = (weigh(sums) for sums in self.moments)
             spread = yy - y**2 / n
-            less = spread if over is None else weigh(self.residual[:, :, self.column(over)])
-            return (less - weigh(self.residual[:, :, self.column(model)])) / spread
+            less = spread if over is None else weigh(self.residual[:, :, self.models.index(over)])
+            return (less - weigh(self.residual[:, :, self.models.index(model)])) / spread
 
         return of(lambda sums: sums.sum(axis=0)), of(lambda sums: draws @ sums)
 
 
-def nested(measurement, ids: Sequence[str], *, suite: str = "") -> Nested:
+def nested(
+    measurement: Measurement, fit: Regression, target: Target, ids: Sequence[str], *, suite: str = ""
+) -> Nested:
     """The nested models of some SAEs of a measurement, and of all SAEs of another ``suite`` of its study at
-    whatever sites.
-
-    Kept by content. Cost: the blocks of the model up to the last site, once (more often where activations do
-    not fit into 1.5 GB); memory of 8 bytes × tokens × (12 SAEs of a site + 3), sums of (d_model + 12 SAEs +
-    3)² a fold. Raises BadInput for an unknown SAE.
-    """
+    whatever sites; ``fit``: the target of the former, regressed on x."""
     study = measurement.study
-    places = {study.site: [study.sae(id).id for id in ids]}
-    for site in study.sites(suite) if suite else []:
-        others = [entry.id for entry in study.at(site, suite=suite).selected()]
-        places[site] = places.get(site, []) + others
-    ids = [id for at in places.values() for id in at]
-    files = {site: files_of(study.at(site, suite=suite)) for site in study.sites(suite)} if suite else {}
-    tables = kept(
-        "nested", study, ["nested"], lambda: _compute(measurement, places, suite), places=places, files=files
+    others = [study.at(site, suite=suite) for site in study.sites(suite)] if suite else []
+    table = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
+    stream = _Stream(study, [at.site for at in others], table)
+    places = [(study.site, _here(table, fit, ids)), *((at.site, _there(stream, at, target)) for at in others)]
+    made = [_fitted(stream, site, table, facts) for site, facts in places]
+    tables = [
+        np.concatenate([sums.tables[name] for sums, _ in made], axis=1)
+        for name in ("n", "y", "yy", "residual")
+    ]
+    known = made[0][1]
+    return Nested(
+        ids=[id for _, facts in places for id in facts.ids],
+        steps=known.steps,
+        models=list(known.models),
+        residual=tables[3],
+        moments=np.stack(tables[:3]),
+        seed=study.seed,
+        replicates=study.bootstrap,
     )
-    long, facts = tables["residual"], tables["moments"]
-    models = list(dict.fromkeys(long["model"]))
-    shape = (facts["document"].nunique(), len(ids))
-    moments = facts[["n", "y", "yy"]].to_numpy().T.reshape(3, *shape)
-    residual = long["residual"].to_numpy().reshape(*shape, len(models))
-    steps = [name for name in models if name in STEPS]
-    return Nested(ids, steps, models, residual, moments, study.seed, study.bootstrap)
+
+
+class _Stream:
+    """The study's scored tokens at several sites, kept in memory where they fit."""
+
+    def __init__(self, study: Study, sites: Sequence[str], table: pd.DataFrame):
+        self.source, self.sites, self.token = Activations(study), sites, table["token"].to_numpy()
+
+    def __iter__(self) -> Iterator[tuple[slice, Batch]]:
+        """(rows among the scored tokens, batch)."""
+        done = 0
+        for batch in self.source.batches(sites=self.sites, scored=True, keep=MEMORY):
+            rows = slice(done, done := done + len(batch.x))
+            if not np.array_equal(batch.token, self.token[rows]):
+                raise BadInput("the measurement's tokens are not those of the study's text; measure it again")
+            yield rows, batch
+
+
+class _Facts(NamedTuple):
+    """What is known of every scored token at a site, and the targets of its SAEs."""
+
+    ids: list[str]
+    y: np.ndarray
+    """The targets [token, SAE]."""
+    l0: np.ndarray
+    """Active latents [token, SAE]."""
+    norm2: np.ndarray
+    """‖x‖² [token]."""
+
+
+def _here(table: pd.DataFrame, fit: Regression, ids: Sequence[str]) -> _Facts:
+    # Rounded as a measurement rounds what it keeps of every token.
+    y = fit.targets[:, [fit.columns(id).start for id in ids]].astype(np.float32).astype(float)
+    l0 = np.column_stack([table[f"{id}:l0"].to_numpy(float) for id in ids])
+    return _Facts(list(ids), y, l0, table["norm2"].to_numpy(float))
+
+
+def _there(stream: _Stream, at: Study, target: Target) -> _Facts:
+    saes = load_saes(at)
+    y, l0 = np.empty((2, len(stream.token), len(saes)))
+    norm2 = np.empty(len(stream.token))
+    for rows, batch in stream:
+        x = batch.sites[at.site].double()
+        norm2[rows] = x.square().sum(dim=1).cpu()
+        for s, sae in enumerate(saes):
+            hat, active = sae.reconstruct(batch.sites[at.site])
+            y[rows, s] = columns(target(x, hat.double()), len(x), x.device)[:, 0].cpu()
+            l0[rows, s] = active.cpu()
+    return _Facts([sae.id for sae in saes], y, l0, norm2)
 
 
 class _Columns:
     """The scalar regressors of every scored token, and which of them each model of each SAE takes."""
 
-    def __init__(self, tokens: pd.DataFrame, ids: Sequence[str], d_model: int):
-        self.d_model, self.ids = d_model, list(ids)
-        self.folds, self.fold = np.unique(tokens["fold"].to_numpy(), return_inverse=True)
-        self.y = np.column_stack([tokens[f"{id}:error"].to_numpy(float) for id in ids])
-        norm2, loss = tokens["norm2"].to_numpy(float), tokens["loss"].to_numpy(float)
-        columns, self.places = [], {}
-        self._add(columns, ("‖x‖",), [np.sqrt(norm2), norm2])
+    def __init__(self, table: pd.DataFrame, facts: _Facts, d_model: int):
+        self.d_model, self.ids, self.y = d_model, facts.ids, facts.y
+        self.folds, self.fold = np.unique(table["fold"].to_numpy(), return_inverse=True)
+        loss = table["loss"].to_numpy(float)
+        values, self.places = [], {}
+        self._add(values, ("‖x‖",), [np.sqrt(facts.norm2), facts.norm2])
         if np.isfinite(loss).any():
-            self._add(columns, ("loss",), [np.where(np.isfinite(loss), loss, np.nanmean(loss))])
-        for s, id in enumerate(ids):
-            self._add(columns, ("L0", s), [tokens[f"{id}:l0"].to_numpy(float)])
+            self._add(values, ("loss",), [np.where(np.isfinite(loss), loss, np.nanmean(loss))])
+        for s in range(len(self.ids)):
+            self._add(values, ("L0", s), [facts.l0[:, s]])
             for name in ("position", "token"):
-                means = LabelMeans(self.y[:, s], tokens[name], self.fold)
+                means = LabelMeans(self.y[:, s], table[name], self.fold)
                 for out in range(len(self.folds)):
-                    self._add(columns, (name, s, out), [means.without(out)])
-        self.values = np.column_stack(columns)
+                    self._add(values, (name, s, out), [means.without(out)])
+        self.values = np.column_stack(values)
         self.size = d_model + self.values.shape[1]
         self.steps = [step for step in STEPS if step != "loss" or ("loss",) in self.places]
         cumulative = {step: self.steps[: n + 1] for n, step in enumerate(self.steps)}
@@ -159,7 +205,7 @@ class _Columns:
             if len(mine := np.flatnonzero(self.fold[rows] == k)):
                 yield k, mine
 
-    def beside(self, x: torch.Tensor, rows: slice, mine: np.ndarray) -> torch.Tensor:
+    def beside(self, x: Tensor, rows: slice, mine: np.ndarray) -> Tensor:
         """[x, scalars] of some of these rows."""
         return torch.cat([x[mine], torch.from_numpy(self.values[rows][mine])], dim=1)
 
@@ -169,7 +215,7 @@ class _Columns:
         for name in names:
             if name == "x":
                 chosen += range(self.d_model)
-            elif name == STEPS[6]:
+            elif name == TEN:
                 chosen += [] if "x" in names else range(min(COMPONENTS, self.d_model))
             elif name != STEPS[0]:
                 keys = ((name,), (name, sae), (name, sae, out))
@@ -177,98 +223,40 @@ class _Columns:
         return chosen
 
 
-def _compute(measurement, places: dict[str, list[str]], suite: str) -> dict[str, pd.DataFrame]:
-    tokens = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True)
-    stream = _Stream(measurement.study, list(places))
-    made = [
-        _at(stream, site, _with_errors(stream, site, ids, suite, tokens), ids) for site, ids in places.items()
-    ]
-    ids, models = [id for at in places.values() for id in at], made[0][1]
-    sums = made[0][0]
-    tables = {name: np.concatenate([one.tables[name] for one, _ in made], axis=1) for name in sums.tables}
-    index = pd.MultiIndex.from_product([sums.documents, ids], names=["document", "id"])
-    facts = pd.DataFrame({name: tables[name].ravel() for name in ("n", "y", "yy")}, index=index)
-    index = pd.MultiIndex.from_product([sums.documents, ids, models], names=["document", "id", "model"])
-    residual = pd.DataFrame({"residual": tables["residual"].ravel()}, index=index)
-    return {"moments": facts.reset_index(), "residual": residual.reset_index()}
-
-
-class _Stream:
-    """The study's scored tokens at several sites, kept in memory where they fit."""
-
-    def __init__(self, study: Study, sites: list[str]):
-        self.study, self.sites, self.source = study, sites, Activations(study)
-
-    def __iter__(self) -> Iterator[tuple[slice, Batch]]:
-        """(rows among the scored tokens, batch)."""
-        done = 0
-        for batch in self.source.batches(sites=self.sites, scored=True, keep=MEMORY):
-            yield slice(done, done := done + len(batch.x)), batch
-
-
-def _with_errors(
-    stream: _Stream, site: str, ids: list[str], suite: str, tokens: pd.DataFrame
-) -> pd.DataFrame:
-    """The table of scored tokens with ‖x‖² of the site, and the columns of those SAEs that it has not."""
-    lacking = [id for id in ids if f"{id}:error" not in tokens]
-    if not lacking:
-        return tokens
-    entries = tuple(stream.study.sae(id) for id in lacking)
-    study = replace(stream.study, site=site, suite=suite, saes=entries)
-    saes = load_saes(study)
-    new = {name: np.empty(len(tokens)) for id in lacking for name in (f"{id}:error", f"{id}:l0")}
-    new["norm2"] = np.empty(len(tokens))
+def _fitted(stream: _Stream, site: str, table: pd.DataFrame, facts: _Facts) -> tuple[DocumentSums, _Columns]:
+    """The per-document sums of every model of the SAEs of a site, and the models."""
+    known, document = None, table["document"].to_numpy()
     for rows, batch in stream:
-        x = batch.sites[site]
-        new["norm2"][rows] = x.double().square().sum(dim=1).cpu()
-        for sae in saes:
-            x_hat, l0 = sae.reconstruct(x)
-            new[f"{sae.id}:error"][rows] = (x.double() - x_hat.double()).square().sum(dim=1).cpu()
-            new[f"{sae.id}:l0"][rows] = l0.cpu()
-    return tokens.assign(**new)
-
-
-def _at(stream: _Stream, site: str, tokens: pd.DataFrame, ids: list[str]) -> tuple[DocumentSums, list[str]]:
-    """The per-document sums of every model of the SAEs of a site, and the models' names."""
-    columns, document = None, tokens["document"].to_numpy()
-    for rows, z in _rows(stream, site, tokens):
-        if columns is None:
-            columns = _Columns(tokens, ids, z.shape[1])
-            folds = [Moments(columns.size, len(ids)) for _ in columns.folds]
-        for k, mine in columns.by_fold(rows):
-            folds[k].update(columns.beside(z, rows, mine), columns.y[rows][mine])
-    fits = [_weights(rest, columns, out) for out, rest in enumerate(leave_out(folds))]
-    sums, y = DocumentSums(document), torch.from_numpy(columns.y)
-    for rows, z in _rows(stream, site, tokens):
-        for k, mine in columns.by_fold(rows):
+        z = batch.sites[site].double().cpu()
+        if known is None:
+            known = _Columns(table, facts, z.shape[1])
+            folds = [Moments(known.size, len(known.ids)) for _ in known.folds]
+        for k, mine in known.by_fold(rows):
+            folds[k].update(known.beside(z, rows, mine), known.y[rows][mine])
+    fits = [_weights(rest, known, out) for out, rest in enumerate(leave_out(folds))]
+    sums, y = DocumentSums(document), torch.from_numpy(known.y)
+    for rows, batch in stream:
+        z = batch.sites[site].double().cpu()
+        for k, mine in known.by_fold(rows):
             weight, level = fits[k]
-            predicted = (columns.beside(z, rows, mine) @ weight + level).view(len(mine), len(ids), -1)
+            predicted = (known.beside(z, rows, mine) @ weight + level).view(len(mine), len(known.ids), -1)
             sums.add(document[rows][mine], residual=(y[rows][mine][:, :, None] - predicted) ** 2)
     sums.add(document, n=torch.ones_like(y), y=y, yy=y**2)
-    return sums, list(columns.models)
+    return sums, known
 
 
-def _rows(stream: _Stream, site: str, tokens: pd.DataFrame) -> Iterator[tuple[slice, torch.Tensor]]:
-    """(rows of the table of scored tokens, x in float64) batch by batch."""
-    known = tokens["token"].to_numpy()
-    for rows, batch in stream:
-        if not np.array_equal(batch.token, known[rows]):
-            raise BadInput("the measurement's tokens are not those of the study's text; measure it again")
-        yield rows, batch.sites[site].double().cpu()
-
-
-def _weights(rest: Moments, columns: _Columns, out: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _weights(rest: Moments, known: _Columns, out: int) -> tuple[Tensor, Tensor]:
     """Weights [columns, SAE × model] and levels [SAE × model] of every model, for [x, scalars] of fold
     `out`."""
-    d = columns.d_model
+    d = known.d_model
     turn = torch.eye(rest.d_in, dtype=torch.float64)
     turn[:d, :d] = torch.linalg.eigh(rest.xx[:d, :d]).eigenvectors.flip(1)
     turned = rest.turn(turn)
-    weight = torch.zeros(rest.d_in, len(columns.ids), len(columns.models), dtype=torch.float64)
-    for s in range(len(columns.ids)):
+    weight = torch.zeros(rest.d_in, len(known.ids), len(known.models), dtype=torch.float64)
+    for s in range(len(known.ids)):
         mine = turned.targets(slice(s, s + 1))
-        for m, model in enumerate(columns.models):
-            if chosen := columns.of(model, s, out):
+        for m, model in enumerate(known.models):
+            if chosen := known.of(model, s, out):
                 weight[chosen, s, m] = LinearMap.fit(mine.select(chosen)).weight[:, 0]
     weight = (turn @ weight.flatten(1)).view_as(weight)
     level = rest.y_mean[:, None] - torch.einsum("i,ism->sm", rest.x_mean, weight)

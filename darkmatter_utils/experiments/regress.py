@@ -51,7 +51,7 @@ def of_each(measurement: Measurement, idea: Callable[[Tensor], Tensor], ids: Seq
         error = x - reconstruction
         linear = maps[sae][fold](x)
         parts = (x, reconstruction, error, linear, error - linear)
-        return torch.cat([_columns(idea(z), len(x), x.device) for z in parts], dim=1)
+        return torch.cat([columns(idea(z), len(x), x.device) for z in parts], dim=1)
 
     return targets
 
@@ -127,11 +127,12 @@ def regress(
     apart: bools [scored token], a division of the tokens whose sums are kept, too. Cost: one pass of the
     model and the SAEs if their codes fit `MEMORY`, two if not; sums of d_model × (d_model + SAEs × k) a fold
     (twice that with ``apart``), and documents × SAEs × k. Raises BadInput for a target that is not one row a
-    token, or is NaN or infinite.
+    token, or is NaN or infinite, and an unknown SAE.
     """
     study = measurement.study
     source = Activations(study)
-    saes = [sae for sae in load_saes(study, source) if ids is None or sae.id in ids]
+    wanted = None if ids is None else {study.sae(id).id for id in ids}
+    saes = [sae for sae in load_saes(study, source) if wanted is None or sae.id in wanted]
     stream = _Targets(Kept(source, saes, memory=MEMORY), target, measurement)
     cells: list[list[Moments]] = []
     for fold, tokens, _, x, y in stream:
@@ -208,7 +209,7 @@ class _Targets:
         self.whole = self.known is not None
 
     def _made(self, id: str, fold: int, x: Tensor, hat: Tensor) -> Tensor:
-        return _columns(self.target(id, fold, x, as_float64(hat, device=self.device)), len(x), self.device)
+        return columns(self.target(id, fold, x, as_float64(hat, device=self.device)), len(x), self.device)
 
     def _keep(self, tokens: np.ndarray, y: Tensor) -> Tensor:
         if self.known is None and 8 * self.tokens * y.shape[1] <= TARGETS:
@@ -218,7 +219,7 @@ class _Targets:
         return y
 
 
-def _columns(made, tokens: int, device) -> Tensor:
+def columns(made, tokens: int, device) -> Tensor:
     """What an idea returned, as columns [token, k]."""
     shape = list(getattr(made, "shape", []))
     if len(shape) not in (1, 2) or shape[0] != tokens:

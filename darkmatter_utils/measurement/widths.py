@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.errors import BadInput
-from ..base.values import Estimate
+from ..base.values import Absent, Estimate
 from ..stats.intervals import Joined, join
 
 WIDTHS = 4
@@ -60,6 +60,18 @@ def suite_rows(measurement, saes: pd.DataFrame | None = None) -> pd.DataFrame:
     saes = measurement.saes if saes is None else saes
     main = saes[saes["main"].astype(bool)]
     return main if len(main) else saes[saes["width"] > 0]
+
+
+def over_l0(saes: pd.DataFrame) -> pd.DataFrame | Absent:
+    """SAEs of the widths that have several target L0s, one row a width and target L0: the mean over seeds of
+    the columns that are numbers, and ``latents``, the width in words."""
+    saes = saes[saes["l0_target"].notna() & (saes["width"] > 0)]
+    several = saes.groupby("width")["l0_target"].nunique()
+    cells = saes[saes["width"].isin(several[several > 1].index)]
+    if not len(cells):
+        return Absent("This study has no SAEs of one width and different L0.")
+    cells = cells.groupby(["width", "l0_target"], as_index=False).mean(numeric_only=True)
+    return cells.assign(latents=[f"{width:,} latents" for width in cells["width"]])
 
 
 def one_l0(measurement) -> float | None:

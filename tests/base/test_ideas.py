@@ -1,30 +1,18 @@
 """A chapter's idea as an argument: what its digest follows, and what it refuses; results that are keyed by
 it."""
 
-import inspect
-import linecache
-
 import numpy as np
 import pandas as pd
 import pytest
+from cells import cell
 
 from darkmatter_utils.base import ideas
 from darkmatter_utils.base.cache import kept
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Absent
 
-COUNT = iter(range(1000))
 TARGET = "def target(x, power=2):\n    return norm(x) ** power\n"
 NORM = "def norm(x):\n    return np.linalg.norm(x, axis=1)\n"
-
-
-def cell(source: str, **names):
-    """The last function that a cell defines, as a notebook's kernel makes it."""
-    name = f"<cell {next(COUNT)}>"
-    linecache.cache[name] = (len(source), None, source.splitlines(True), name)
-    there = {"np": np, "__name__": "__main__", **names}
-    exec(compile(source, name, "exec"), there)
-    return [value for value in there.values() if inspect.isfunction(value)][-1]
 
 
 def test_comments_docstrings_and_layout_do_not_count():

@@ -1,0 +1,125 @@
+"""How large is the error at a token? Its size, as the notebook defines it, from x and from simple facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from ..base.cache import kept
+from ..base.errors import BadInput
+from ..base.values import Absent, Estimate
+from ..claims import c02_norm_linear, c13_beyond_simple
+from ..measurement.measure import Measurement
+from ..measurement.widths import Suite, over_l0, over_widths, suite_rows
+from .nested import ALL, SIMPLE, THREE, Nested, Target, X, nested
+from .regress import of, regress
+
+ONE_SEED = Absent("No width of this study was trained from several seeds.")
+NO_DEPTH = Absent("This study has no SAEs of the same widths at other layers.")
+DEPTH = "depth"
+"""Name of the suite that has the same widths at every layer."""
+LEAD, ADDS = "x over the three", "x adds"
+"""Gains: R² of `X` minus that of `THREE`; of `ALL` minus that of the model before it."""
+
+
+@kept
+def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.DataFrame | Absent]:
+    """R² of the target of every SAE, from x and from every nested model.
+
+    ``saes``: the measurement's table of SAEs with ``value``, ``low`` and ``high``, R² from x with its
+    interval over documents; ``grid``: its means by width and L0. ``suite``: R² from x by width, joined over
+    seeds; ``widths``: model, width, value, low, high, seeds, the nested models; ``seeds``: sd, between seeds
+    of one width. ``layers``: id, layer, width, own (of the suite's site), model, value, low, high, at every
+    layer that has SAEs of the same widths, single SAEs. ``steps``: the steps that the study has, in order.
+
+    Cost: two passes of the model, one of the SAEs; memory of 8 bytes × tokens × (12 SAEs of a site + 3), sums
+    of (d_model + 12 SAEs + 3)² a fold. Raises BadInput for a target that is not one number a token.
+    """
+    fit = regress(measurement, of(target))
+    if len(fit.floor) != len(fit.ids):
+        raise BadInput("the target must be one number a token, [token] or [token, 1]")
+    r2, replicates = fit.r2()
+    saes = measurement.saes.merge(r2, on="id")
+    rows = suite_rows(measurement)
+    mine = [fit.ids.index(id) for id in rows["id"]]
+    suite = over_widths(rows, r2["value"].to_numpy()[mine], replicates[:, mine], "r2")
+    others = measurement.study.sites(DEPTH)
+    models = nested(measurement, fit, target, list(rows["id"]), suite=DEPTH if others else "")
+    named = {model: (model, None) for model in models.models}
+    named |= {LEAD: (X, THREE), ADDS: (ALL, models.steps[-2])}
+    widths = [suite_of(rows, models, *pair).frame().assign(model=name) for name, pair in named.items()]
+    return {
+        "saes": saes,
+        "grid": over_l0(saes),
+        "suite": suite.frame(),
+        "seeds": ONE_SEED if np.isnan(suite.seed_sd) else pd.DataFrame({"sd": [suite.seed_sd]}),
+        "widths": pd.concat(widths, ignore_index=True),
+        "layers": _over_layers(measurement, models, named) if others else NO_DEPTH,
+        "steps": pd.DataFrame({"step": models.steps}),
+    }
+
+
+def suite_of(rows: pd.DataFrame, models: Nested, model: str, over: str | None = None) -> Suite:
+    """R² of a model (or its gain over another) at each width of the suite; intervals carry documents and
+    seeds. rows: the suite's SAEs."""
+    values, replicates = models.replicated(model, over)
+    mine = [models.ids.index(id) for id in rows["id"]]
+    return over_widths(rows, values[mine], replicates[:, mine], "r2")
+
+
+def layers(measurement: Measurement) -> pd.DataFrame:
+    """One row an SAE of the depth suite, and of the width suite at the same widths (first seed): id, layer,
+    width, own."""
+    study = measurement.study
+    depth = [(site, entry) for site in study.sites(DEPTH) for entry in study.at(site, suite=DEPTH).selected()]
+    rows = [(entry.id, _layer(site), entry.width, False) for site, entry in depth]
+    widths = {width for _, _, width, _ in rows}
+    first = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
+    rows += [
+        (row.id, _layer(study.site), int(row.width), True)
+        for row in first.itertuples()
+        if row.width in widths
+    ]
+    table = pd.DataFrame(rows, columns=["id", "layer", "width", "own"])
+    return table.sort_values(["width", "layer"], ignore_index=True)
+
+
+def _layer(site: str) -> int:
+    return int(re.search(r"\d+", site)[0])
+
+
+def _over_layers(measurement: Measurement, models: Nested, named: Mapping[str, tuple]) -> pd.DataFrame:
+    table = layers(measurement)
+    rows = [
+        {"id": id, "model": name} | models.gain(id, *pair).to_dict()
+        for id in table["id"]
+        for name, pair in named.items()
+    ]
+    return table.merge(pd.DataFrame(rows), on="id")
+
+
+def places(found: Mapping[str, pd.DataFrame], model: str) -> dict[str, Estimate]:
+    """R² of a model (or a gain) at each width of the suite, then at each other layer and width, by name."""
+    here = found["widths"].query("model == @model")
+    named = {f"{row.width:,} latents": Estimate(row.value, row.low, row.high) for row in here.itertuples()}
+    for row in found["layers"].query("model == @model and not own").itertuples():
+        named[f"layer {row.layer}, {row.width:,} latents"] = Estimate(row.value, row.low, row.high)
+    return named
+
+
+def norm_linear(found: Mapping[str, pd.DataFrame]) -> c02_norm_linear.Evidence:
+    """Claim 2: R² from x and from the simple facts by width, and from x at other layers."""
+    simple = found["widths"].query(f"model == '{SIMPLE}'")
+    return c02_norm_linear.Evidence(
+        r2={row.width: Estimate(row.value, row.low, row.high) for row in found["suite"].itertuples()},
+        simple=dict(zip(simple["width"], simple["value"])),
+        layers={name: e for name, e in places(found, X).items() if name.startswith("layer")},
+    )
+
+
+def beyond_simple(found: Mapping[str, pd.DataFrame]) -> c13_beyond_simple.Evidence:
+    """Claim 13: by place, R² from x minus that from three facts, and the gain of x over all."""
+    return c13_beyond_simple.Evidence(lead=places(found, LEAD), gain=places(found, ADDS))
