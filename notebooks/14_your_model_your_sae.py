@@ -9,22 +9,23 @@
 # %% [markdown]
 # # Your model, your SAE
 #
-# Every number of this book can be had for another model and another SAE: from arrays that are already on disk, from an SAE in
-# the format it was published in, or from a study of ten lines that runs every chapter. This page does the three live, on the
-# study that it is run on. Nothing here is a claim of {cite:t}`engels2025`; the nulls beside a number are the reviewers' wish.
+# Every number of this book can be had for another model and another SAE: from arrays that are already on
+# disk, from an SAE in the format it was published in, or from a study of ten lines that runs every chapter.
+# This page does the three live, on the study that it is run on. Nothing here is a claim of
+# {cite:t}`engels2025`; the nulls beside a number are the reviewers' wish.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 sae = None  # the SAE that stands for yours; None: the one of the width suite nearest to a width of 8 d_model
 contexts = 48  # how many contexts the live arrays hold
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
-from darkmatter_utils import decompose, measure
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts import forest
+from darkmatter_utils import charts, decompose, measure, open_chapter
 from darkmatter_utils.charts.tables import Table, Words
 from darkmatter_utils.measurement import arrays
 from darkmatter_utils.measurement.widths import reference_sae
@@ -35,27 +36,34 @@ chapter = open_chapter(14, study, sae=sae, contexts=contexts)
 shown = sae or reference_sae(measure(chapter.study))
 x, reconstruction, document, _ = sample(chapter.study, shown, contexts=contexts)
 answer = arrays.measure(x, reconstruction, document=document, bootstrap=300)
-found = {"this SAE": answer.result, "the same, as the paper's code": answer.paper,
-         **{f"null: {name}": null for name, null in answer.nulls.items()}}  # fmt: skip
+found = {"this SAE": answer.result, "the same, as the paper's code": answer.paper}
+found |= {f"null: {name}": null for name, null in answer.nulls.items()}
 chapter.glue("sae", shown)
 chapter.glue("tokens", f"{len(x):,}")
 
-# %% mystnb={"figure": {"caption": "Share of the error vector that a linear map of x predicts, for the SAE of this page on the live arrays, and for two nulls that know nothing: the mean in place of every activation (dead), and the activation drawn to its mean until it misses as much as the SAE does (shrunk). Both nulls are at 1. See that a high share is no praise. (The paper has no such figure.)", "name": "fig-yours"}} tags=["remove-input"]
-forest(pd.DataFrame([{"label": name, "value": d.r2_total.value, "low": d.r2_total.low, "high": d.r2_total.high}
-                     for name, d in found.items()]), x_title="R² of the error vector, total", x_domain=[0, 1.02])
+# %% tags=["hide-input"]
+#| label: fig-yours
+#| caption: Share of the error vector that a linear map of x predicts, for the SAE of this page on the live
+#|   arrays, and for two nulls that know nothing: the mean in place of every activation (dead), and the
+#|   activation drawn to its mean until it misses as much as the SAE does (shrunk). Both nulls are at 1: a
+#|   high share is no praise. (The paper has no such figure.)
+rows = pd.DataFrame([{"label": name} | d.r2_total.to_dict() for name, d in found.items()])
+charts.forest(rows, x_title="R² of the error vector, total", x_domain=[0, 1.02])
 
 # %% [markdown]
 # ## The idea: arrays are enough
 #
-# `x` holds activations, one row a token; `reconstruction` what an SAE, or anything else, makes of them; `document` says which
-# text a row is from, since folds and intervals are over documents. No model and no SAE library is needed. Here the arrays are
-# {glue:text}`tokens` tokens of this study and the SAE {glue:text}`sae`; put your own in their place.
+# `x` holds activations, one row a token; `reconstruction` what an SAE, or anything else, makes of them;
+# `document` says which text a row is from, since folds and intervals are over documents. No model and no SAE
+# library is needed. Here the arrays are {glue:text}`tokens` tokens of this study and the SAE
+# {glue:text}`sae`; put your own in their place.
 
 # %%
 result = decompose(x, reconstruction, document=document, bootstrap=300)
-{name: f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for name, e in result.estimates().items() if " " not in name}
+named = {name: e for name, e in result.estimates().items() if " " not in name}
+{name: f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for name, e in named.items()}
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 for name in ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim"):
     chapter.record(name, getattr(result, name).to_dict())
 chapter.sentence("reading", " ".join(answer.reading()))
@@ -70,8 +78,8 @@ chapter.sentence("reading", " ".join(answer.reading()))
 #
 # ## Any reconstruction
 #
-# A function of rows will do. Keeping the top principal components of $x$ is a reconstruction that has learned nothing of
-# features; its error is linear in $x$ by construction, and the table says so.
+# A function of rows will do. Keeping the top principal components of $x$ is a reconstruction that has learned
+# nothing of features; its error is linear in $x$ by construction, and the table says so.
 
 # %%
 centre = x.mean(axis=0)
@@ -84,38 +92,51 @@ def components(rows):
 
 by_function = arrays.measure(x, components, document=document, bootstrap=300)
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 rows = {"this SAE": answer.result, "8 principal components": by_function.result}
-chapter.record("components", {name: by_function.result.estimates()[name].to_dict() for name in ("fvu", "r2_total")})
-Table(pd.DataFrame([{"reconstruction": name, "FVU": d.fvu.value, "FVU, linear": d.fvu_linear.value,
-                     "FVU, nonlinear": d.fvu_nonlinear.value, "R² total": d.r2_total.value} for name, d in rows.items()]),
-      dict.fromkeys(("FVU", "FVU, linear", "FVU, nonlinear", "R² total"), "{:.3f}".format))  # fmt: skip
+components = by_function.result.estimates()
+chapter.record("components", {name: components[name].to_dict() for name in ("fvu", "r2_total")})
+names = {
+    "fvu": "FVU",
+    "fvu_linear": "FVU, linear",
+    "fvu_nonlinear": "FVU, nonlinear",
+    "r2_total": "R² total",
+}
+table = [[name, *(getattr(d, key).value for key in names)] for name, d in rows.items()]
+frame = pd.DataFrame(table, columns=["reconstruction", *names.values()])
+Table(frame, dict.fromkeys(names.values(), "{:.3f}".format))
 
 # %% [markdown]
 # ## Your SAE
 #
 # A folder of an SAE is recognised by its files: SAELens (`cfg.json`), Gemma Scope (`params.npz`), Llama Scope
-# (`hyperparams.json`). A name of SAELens' list, `release/id`, is downloaded, checked against the hub's digest, and kept.
+# (`hyperparams.json`). A name of SAELens' list, `release/id`, is downloaded, checked against the hub's
+# digest, and kept.
 #
 #     darkmatter measure --model gpt2 --sae gpt2-small-res-jb/blocks.8.hook_resid_pre
-#     darkmatter measure --model FOLDER --sae FOLDER --site blocks.2.hook_resid_post --text mine.jsonl --positions 200:1023
+#     darkmatter measure --model FOLDER --sae FOLDER --site blocks.2.hook_resid_post --text mine.jsonl
+#     --positions 200:1023
 #
-# `--dry-run` says first what would be downloaded, computed and stored. An SAE at the wrong site, of another width, with NaN, or
-# with weights that overflowed stops with one line; an SAE that fits but does badly (worse than the mean, far from its published
-# L0, scaled wrongly) is measured with a warning, which `--strict` makes an error.
+# `--dry-run` says first what would be downloaded, computed and stored. An SAE at the wrong site, of another
+# width, with NaN, or with weights that overflowed stops with one line; an SAE that fits but does badly (worse
+# than the mean, far from its published L0, scaled wrongly) is measured with a warning, which `--strict` makes
+# an error.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 entry = chapter.study.sae(shown)
 if entry.path:
     folder = chapter.study.data_folder() / entry.path
     by_folder = arrays.measure(x.astype(np.float32), sae=folder, document=document, bootstrap=300)
-    agree = abs(by_folder.result.fvu.value - result.fvu.value) < 1e-4
-    said = (f"The folder of {shown} is of the format *{by_folder.about['sae']['format']}*, a {by_folder.about['sae']['architecture']} "
-            f"SAE of {by_folder.about['sae']['d_sae']:,} latents. Read from it, on the same activations, the SAE uses "
-            f"{by_folder.l0:.1f} latents a token and leaves {by_folder.result.fvu.value:.3f} of the variance"
-            f"{', the number above' if agree else ', which is not the number above'}. An untrained dictionary of its width and L0 "
-            f"leaves {by_folder.nulls['random'].fvu.value:.3f}.")  # fmt: skip
-    chapter.record("folder", {"fvu": by_folder.result.fvu.to_dict(), "l0": by_folder.l0, "random": by_folder.nulls["random"].fvu.to_dict()})
+    about, left, random = by_folder.about["sae"], by_folder.result.fvu, by_folder.nulls["random"].fvu
+    same = abs(left.value - result.fvu.value) < 1e-4
+    told = "the number above" if same else "which is not the number above"
+    said = (
+        f"The folder of {shown} is of the format *{about['format']}*, a {about['architecture']} SAE of "
+        f"{about['d_sae']:,} latents. Read from it, on the same activations, the SAE uses {by_folder.l0:.1f} "
+        f"latents a token and leaves {left.value:.3f} of the variance, {told}. An untrained dictionary of its "
+        f"width and L0 leaves {random.value:.3f}."
+    )
+    chapter.record("folder", {"fvu": left.to_dict(), "l0": by_folder.l0, "random": random.to_dict()})
 else:
     said = "The SAEs of this study are made by a formula, not read from a folder: there is none to show here."
 Words(said)
@@ -123,27 +144,31 @@ Words(said)
 # %% [markdown]
 # ## Your study
 #
-# Ten lines name a model, SAEs and a text. `darkmatter study new mine.yaml` writes them, `study check` validates them and says
-# what they cost, `study prepare` brings files here and stores token ids, and `darkmatter build --study mine.yaml` runs every
-# chapter.
+# Ten lines name a model, SAEs and a text. `darkmatter study new mine.yaml` writes them, `study check`
+# validates them and says what they cost, `study prepare` brings files here and stores token ids, and
+# `darkmatter build --study mine.yaml` runs every chapter.
 
 # %% tags=["hide-input"]
-from pathlib import Path
-
 print(recipes.new(Path("mine.yaml")), end="")
 mine = recipes.load("mine.yaml")
 
 # %% [markdown]
-# The studies `gpt2`, `gemma-2-2b`, `gemma-2-9b` and `llama-3.1-8b` come as such files. Some of the paper's SAEs were withdrawn
-# by their makers. Where the one nearest to L0 60 is gone, the next is taken, and both are named. No width is at 60 exactly, so
-# its neighbour on the other side of 60 is taken too: widths are compared at one L0, linear in log L0 between the two
-# (chapter {doc}`05_scaling`).
+# The studies `gpt2`, `gemma-2-2b`, `gemma-2-9b` and `llama-3.1-8b` come as such files. Some of the paper's
+# SAEs were withdrawn by their makers. Where the one nearest to L0 60 is gone, the next is taken, and both are
+# named. No width is at 60 exactly, so its neighbour on the other side of 60 is taken too: widths are compared
+# at one L0, linear in log L0 between the two (chapter {doc}`05_scaling`).
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 taken = recipes.load("gemma-2-9b").choices()
 chapter.record("withdrawn", sum(choice.taken != choice.paper for choice in taken))
-Table(pd.DataFrame([{"width": choice.taken.width, "L0 of the SAE taken": choice.taken.l0, "and beside it": ", ".join(str(sae.l0) for sae in choice.beside),
-                     "L0 of the paper's": choice.paper.l0, "": "" if choice.taken == choice.paper else "withdrawn since"} for choice in taken]))
+rows = {
+    "width": [choice.taken.width for choice in taken],
+    "L0 of the SAE taken": [choice.taken.l0 for choice in taken],
+    "and beside it": [", ".join(str(sae.l0) for sae in choice.beside) for choice in taken],
+    "L0 of the paper's": [choice.paper.l0 for choice in taken],
+    "": ["" if choice.taken == choice.paper else "withdrawn since" for choice in taken],
+}
+Table(pd.DataFrame(rows))
 
 # %% [markdown]
 # Further lines are for what else a study can hold:
@@ -154,22 +179,24 @@ Table(pd.DataFrame([{"width": choice.taken.width, "L0 of the SAE taken": choice.
 #     packed: true                  short documents share a context, which then stands for a document
 #     model_dtype: bfloat16         the model's precision; the SAEs and all that is reckoned stay at dtype
 #
-# What was prepared and measured on one machine is read on another: `darkmatter study export mine.yaml mine.tar` there,
-# `darkmatter study import mine.tar` here.
+# What was prepared and measured on one machine is read on another:
+# `darkmatter study export mine.yaml mine.tar` there, `darkmatter study import mine.tar` here.
 #
 # ## What could fool us
 #
-# - **A number without its null.** The mean leaves an error that is linear without a rest. So does any reconstruction that
-#   only shrinks. Compare FVU and the share together.
-# - **Too few tokens.** The map has $d^2$ numbers. With fewer than about $3 d$ tokens the commands warn; the share is then too low.
-# - **Another text, another scale.** An SAE sees what it was trained on: `<bos>` or none, norms folded or not. A best factor on
-#   Sae(x) far from 1, or an L0 far from the published one, is the sign.
-# - **Documents that are none.** Rows that come in one block of text, given as many documents, make intervals too narrow.
+# - **A number without its null.** The mean leaves an error that is linear without a rest. So does any
+#   reconstruction that only shrinks. Compare FVU and the share together.
+# - **Too few tokens.** The map has $d^2$ numbers. With fewer than about $3 d$ tokens the commands warn; the
+#   share is then too low.
+# - **Another text, another scale.** An SAE sees what it was trained on: `<bos>` or none, norms folded or not.
+#   A best factor on Sae(x) far from 1, or an L0 far from the published one, is the sign.
+# - **Documents that are none.** Rows that come in one block of text, given as many documents, make intervals
+#   too narrow.
 #
 # ## Exercise
 #
-# Write a function that rounds $x$ to a grid and give it to `arrays.measure`. How much of its error is linear, and why does the
-# answer change with the width of the grid?
+# Write a function that rounds $x$ to a grid and give it to `arrays.measure`. How much of its error is linear,
+# and why does the answer change with the width of the grid?
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()
