@@ -9,49 +9,114 @@
 # %% [markdown]
 # # Is the nonlinear error a different kind of thing?
 #
-# If a vector is a sparse sum of features, its squared norm is almost a linear function of it, says {cite:t}`engels2025`. So a part of
-# the activation whose squared norm no linear map predicts is not such a sum. By that *norm test* NonlinearError stands out. This
-# chapter makes the test for every part and every SAE, asks when the argument is true, and gives the test to an SAE that introduces nothing.
+# If a vector is a sparse sum of features, its squared norm is almost a linear function of it, says
+# {cite:t}`engels2025`. So a part of the activation whose squared norm no linear map predicts is not such a
+# sum. By that *norm test* NonlinearError stands out. This chapter makes the test for every part and every
+# SAE, asks when the argument is true, and gives the test to an SAE that introduces nothing.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 contexts = 200  # contexts, spread over the text, on which the test from the part itself is made
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
+import altair as alt
+import pandas as pd
 import torch
 
-from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts.tables import Words
+from darkmatter_utils import LinearMap, Moments, Study, charts, measure, open_chapter
+from darkmatter_utils.base.words import plain, span
+from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c06_norm_lowest
-from darkmatter_utils.experiments.norm_results import lowest, norms, null, numbers, probes, theory
-from darkmatter_utils.experiments.norm_theory import sparse_sum
-from darkmatter_utils.pages.norm_charts import (  # fmt: skip
-    agreement_table,
-    null_lines,
-    null_table,
-    parts_chart,
-    probe_scatter,
-    theory_chart,
-    theory_table,
+from darkmatter_utils.experiments.norm_argument import probes, sparse_sum, theory
+from darkmatter_utils.experiments.norm_test import (
+    NOT_SAES,
+    NULLS,
+    evidence,
+    lowest,
+    norm_test,
+    null,
+    over_width,
 )
 from darkmatter_utils.stats.metrics import r2_total
 
-# %% tags=["remove-input"]
 chapter = open_chapter(8, study, contexts=contexts)
 measurement = measure(chapter.study)
-found = norms(measurement, contexts=contexts)
-nothing = null(measurement, found)
-chapter.judge(c06_norm_lowest, numbers(measurement, found, nothing))
-chapter.opening(c06_norm_lowest)
-
-# %% mystnb={"figure": {"caption": "R\u00b2 of the squared norm of each part, predicted from x (left) and from the part itself (right), on held-out documents; one point is one SAE, none is left out and no axis is cut. Yellow: NonlinearError of SAEs that introduce nothing, at the suite's FVU and L0, one point a width. Grey: poles, which are 0 or NonlinearError's own number by construction. See whether NonlinearError lies left of the other parts, and left of the yellow points. (Paper: v1 Fig. 7, v2 Fig. 6.)", "name": "fig-norm-parts"}} tags=["remove-input"]
-parts_chart(found["tests"], nothing, found["poles"])
 
 # %% [markdown]
 # ## The idea: when is a squared norm linear?
 #
-# Let $z = \sum_i w_i y_i$ with unit directions $y_i$ and coefficients $w_i$ that are mostly 0. If the directions are orthogonal,
+# `size` is what is predicted of a part, by a least-squares map of the part itself, or of $x$. The cell
+# tries it on sparse sums of `n` features in `d` dimensions, where the answer is known.
+
+# %%
+@chapter.idea
+def size(z):
+    return (z**2).sum(dim=1)
+
+d = 64
+train = torch.arange(6000) < 4000
+for n in (32, 64, 128, 1024):
+    z = sparse_sum(n, d=d, l0=4, spread=0.5, tokens=6000)
+    norm = size(z)[:, None]
+    a = LinearMap.fit(Moments(d, 1).update(z[train], norm[train]))
+    print(f"{n:5} features in {d} dimensions: R² {r2_total(norm[~train], a(z[~train])):.2f}")
+
+# %% tags=["hide-input"]
+found = norm_test(measurement, size=size, contexts=contexts)
+nothing = null(measurement, found, size=size)
+chapter.judge(c06_norm_lowest, evidence(measurement, found, nothing))
+chapter.opening(c06_norm_lowest)
+
+# %% tags=["hide-input"]
+#| label: fig-norm-parts
+#| caption: R² of the squared norm of each part, predicted from x (left) and from the part itself (right),
+#|   on held-out documents; one point is one SAE, none is left out and no axis is cut. Yellow:
+#|   NonlinearError of SAEs that introduce nothing, at the suite's FVU and L0, one point a width. Grey:
+#|   controls, which are 0 or NonlinearError's own number by construction. (Paper: v1 Fig. 7, v2 Fig. 6.)
+own = found["tests"][~found["tests"]["kind"].isin(NOT_SAES)]
+controls = found["poles"].query("pole != 'NonlinearError'")
+controls = controls.assign(row="control: " + controls["pole"], part="x", id="control")
+points = [own.assign(row=own["part"]), controls]
+if len(nothing):
+    rows = nothing.query("part == 'NonlinearError' and null == 'matched'")
+    rows = rows.assign(row="NonlinearError, introduces nothing", part="absent")
+    points.insert(1, rows.assign(id=rows["width"].map("{:,} latents".format)))
+points = pd.concat(points)[["row", "part", "id", "source", "value"]]
+domain, colours = charts.palette(points["part"])
+alt.Chart(points).mark_point(size=45, opacity=0.7).encode(
+    x=alt.X("value:Q", title="R² of the squared norm", axis=alt.Axis(grid=True)),
+    y=alt.Y("row:N", sort=points["row"].unique().tolist(), title=None, axis=alt.Axis(labelLimit=250)),
+    color=alt.Color("part:N", scale=alt.Scale(domain=domain, range=colours), legend=None),
+    column=alt.Column("source:N", sort=["from x", "from itself"], title=None),
+    tooltip=["row", "id", alt.Tooltip("value:Q", title="R²", format=".3f")],
+).properties(width=215)
+
+# %% tags=["hide-input"]
+counts = {source: lowest(found["tests"], source) for source in ("from x", "from itself")}
+for source, (low, saes) in counts.items():
+    chapter.glue(source, f"{low} of {saes}")
+chapter.glue("paper", c06_norm_lowest.CLAIM.paper)
+chapter.glue("tokens", f"{int(found['tokens']['tokens'].iloc[0]):,}")
+columns = ["id", "part", "source", "value", "low", "high"]
+chapter.record("tests", found["tests"][columns].to_dict("list"))
+chapter.record("poles", found["poles"].to_dict("list"))
+mine = found["tests"].query("part == 'NonlinearError' and source == 'from x'")["value"]
+low = f"{(mine <= 0.5).sum()} of {len(mine)} SAEs have a NonlinearError at 0.5 or below"
+of_x, itself = (f"{low} of {saes}" for low, saes in counts.values())
+lowest_at = f"NonlinearError is the lowest part at {of_x} SAEs from x, at {itself} from the part itself"
+chapter.protocol({"low R² over parts": f"{low}: that figure would lose them", "from itself": lowest_at})
+
+# %% [markdown]
+# NonlinearError has the lowest R² of the five parts at {glue:text}`from x` SAEs when the norm is predicted
+# from $x$, and at {glue:text}`from itself` when it is predicted from the part itself; the paper says
+# {glue:text}`paper`. The first number is over all of the study's tokens, the second over
+# {glue:text}`tokens` of them. An R² below 0 is a prediction worse than the mean, on documents that were not
+# fitted.
+#
+# ## When the argument is true
+#
+# Let $z = \sum_i w_i y_i$ with unit directions $y_i$ and coefficients $w_i$ that are mostly 0. If the
+# directions are orthogonal,
 #
 # ```{math}
 # :label: eq-norm
@@ -59,119 +124,146 @@ parts_chart(found["tests"], nothing, found["poles"])
 # R^2\;\text{of}\;w^2\;\text{from}\;w \;\to\; \frac{m_3^2}{m_2\,m_4} \quad\text{as}\; w\; \text{becomes rare}
 # ```
 #
-# with $m_k$ the mean of $w^k$ where $w$ is on. For a coefficient that is on or off, $w^2$ is proportional to $w$ and R² is 1; for a lognormal one whose standard
-# deviation is $\sigma$ times its mean, it is $1/(1+\sigma^2)$. The probe then needs $a^\top y_i = c_i$ with $c_i = \mathrm{Cov}(w_i, w_i^2)/\mathrm{Var}(w_i)$, for all features at
-# once. So the argument has conditions: coefficients of *one sign* (for either sign, $\mathrm{Cov}(w, w^2)=0$) that *vary little*; few active at a time,
-# so that the cross terms $2\sum_{i<j} w_i w_j\,y_i^\top y_j$ stay small; and *no more features than dimensions*, since $a$ has only $d$ numbers.
+# with $m_k$ the mean of $w^k$ where $w$ is on. For a coefficient that is on or off, $w^2$ is proportional
+# to $w$ and R² is 1; for a lognormal one whose standard deviation is $\sigma$ times its mean, it is
+# $1/(1+\sigma^2)$. The probe then needs $a^\top y_i = c_i$ with $c_i = \mathrm{Cov}(w_i,
+# w_i^2)/\mathrm{Var}(w_i)$, for all features at once. So the argument has conditions: coefficients of *one
+# sign* (for either sign, $\mathrm{Cov}(w, w^2)=0$) that *vary little*; few active at a time, so that the
+# cross terms $2\sum_{i<j} w_i w_j\,y_i^\top y_j$ stay small; and *no more features than dimensions*, since
+# $a$ has only $d$ numbers.
 
-# %%
-d = 64
-for n in (32, 64, 128, 1024):
-    z = sparse_sum(n, d=d, l0=4, spread=0.5, tokens=6000)
-    norm = (z**2).sum(dim=1, keepdim=True)
-    train = torch.arange(len(z)) < 4000
-    a = LinearMap.fit(Moments(d, 1).update(z[train], norm[train]))
-    print(f"{n:5} features in {d} dimensions: R² {r2_total(norm[~train], a(z[~train])):.2f}")
-
-# %% mystnb={"figure": {"caption": "The norm test of sparse sums of features with random directions: R\u00b2 from the sum itself over the number of features, one line a spread of the coefficients (standard deviation over mean); 95% intervals over draws. All of them are sparse linear codes. See what becomes of the R\u00b2 where there are more features than dimensions. (Paper: App. A has the argument without this condition.)", "name": "fig-norm-theory"}} tags=["remove-input"]
-checks = theory(chapter.study)
+# %% tags=["hide-input"]
+#| label: fig-norm-theory
+#| caption: The norm test of sparse sums of features with random directions: R² from the sum itself over the
+#|   number of features, one line a spread of the coefficients (standard deviation over mean); 95% intervals
+#|   over draws. All of them are sparse linear codes. (Paper: App. A has the argument without this
+#|   condition.)
+small = {"rows": 2000, "seeds": 2} if chapter.study.name == "nano" else {}
+checks = theory(Study.load("world"), size=size, **small)["checks"]
 chapter.record("theory", checks.to_dict("list"))
-theory_chart(checks)
+swept = checks.query("case == 'random directions'")
+charts.lines(
+    swept.assign(spread=swept["spread"].map("spread {:g}".format)), "ratio", "value", color="spread",
+    x_scale="log2", x_title="features / dimensions (n / d)", y_title="R² of ‖z‖² from z",
+)
 
 # %% [markdown]
 # Where it must hold, and where it must fail:
 
-# %% tags=["remove-input"]
-theory_table(checks)
+# %% tags=["hide-input"]
+rows = checks.query("case != 'random directions'")
+columns = {"case": rows["case"], "spread of coefficients": rows["spread"], "by the formula": rows["theory"]}
+styles = {"spread of coefficients": lambda v: "–" if pd.isna(v) else f"{v:g}", "by the formula": plain}
+Table(pd.DataFrame(columns | {"measured": estimates(rows)}), styles)
 
 # %% [markdown]
-# So a high R² is what few features, or features with something in common (a token's overall size, say), give. A low R² can mean "not a sparse sum". It can also
-# mean a sparse sum of more features than dimensions.
-
-# %% [markdown]
-# ## Every part, every SAE
-
-# %% tags=["remove-input"]
-counts = {source: lowest(found["tests"], source) for source in ("from x", "from itself")}
-for source, (low, saes) in counts.items():
-    chapter.glue(source, f"{low} of {saes}")
-chapter.glue("paper", c06_norm_lowest.CLAIM.paper)
-chapter.glue("tokens", f"{int(found['size']['tokens'].iloc[0]):,}")
-columns = ["id", "part", "source", "value", "low", "high"]
-chapter.record("tests", found["tests"][columns].to_dict("list"))
-mine = found["tests"].query("part == 'NonlinearError' and source == 'from x'")["value"]
-low = f"{(mine <= 0.5).sum()} of {len(mine)} SAEs have a NonlinearError at 0.5 or below"
-of_x, itself = (f"{lowest} of {saes}" for lowest, saes in counts.values())
-chapter.protocol({
-    "low R² over parts": f"{low}: that figure would lose them",
-    "from itself": f"NonlinearError is the lowest part at {of_x} SAEs from x, at {itself} from the part itself",
-})  # fmt: skip
-chapter.record("poles", found["poles"].to_dict("list"))
-
-# %% [markdown]
-# NonlinearError has the lowest R² of the five parts at {glue:text}`from x` SAEs when the norm is predicted from $x$, and at {glue:text}`from itself` when it is
-# predicted from the part itself; the paper says {glue:text}`paper`. The first number is over all of the study's tokens, the second over {glue:text}`tokens` of them. An R² below 0
-# is a prediction worse than the mean, on documents that were not fitted.
+# So a high R² is what few features, or features with something in common (a token's overall size, say),
+# give. A low R² can mean "not a sparse sum". It can also mean a sparse sum of more features than
+# dimensions.
 #
 # ## The same test on an SAE that introduces nothing
 #
-# Chapter 07 matched a world to the study: features only, and SAEs that hold the most frequent of them with their true coefficients and
-# keep the largest few, at the suite's FVU and L0. What they leave out is a sparse sum of features, all of it. Their NonlinearError is the least-squares
-# residual of that sum. One thing the norm test sees is how unequal the tokens are. Where $\lVert x - \bar x\rVert^2$ varies less in the null's world than in the study,
-# there are two nulls, one with tokens scaled until it varies as much, and the rule takes that one, the claim's better chance.
+# Chapter 07 matched a world to the study: features only, and SAEs that hold the most frequent of them with
+# their true coefficients and keep the largest few, at the suite's FVU and L0. What they leave out is a
+# sparse sum of features, all of it. Their NonlinearError is the least-squares residual of that sum. One
+# thing the norm test sees is how unequal the tokens are. Where $\lVert x - \bar x\rVert^2$ varies less in
+# the null's world than in the study, there are two nulls, one with tokens scaled until it varies as much,
+# and the rule takes that one, the claim's better chance.
 
-# %% tags=["remove-input"]
-sigma = float(nothing["sigma"].iloc[0]) if "sigma" in nothing and len(nothing) else None
-of_x = {name: t[(t["part"] == "x") & (t["source"] == "from x")]["value"].mean() for name, t in (("study", found["tests"]), ("null", nothing))}
+# %% tags=["hide-input"]
+sigma = float(nothing["sigma"].iloc[0]) if "sigma" in nothing else None
+tables = {"study": found["tests"], "null": nothing}
+of_x = {k: t.query("part == 'x' and source == 'from x'")["value"].mean() for k, t in tables.items()}
 chapter.record("token scale of the null", sigma)
 chapter.record("norm of x", of_x)
-None if sigma is None else Words(f"{'The tokens of the matched world are unequal enough as they are' if sigma == 0 else f'The scale has a log-deviation of {sigma:.2f}'}. "
-      f"The worlds differ from the study in more than this: the squared norm of $x$ itself has an R² of {of_x['study']:.2f} in the study and {of_x['null']:.2f} in the null, "
-      "whose $x$ is a sparse sum of features and nothing else.")
+enough = "The tokens of the matched world are unequal enough as they are"
+Words(
+    f"f'The scale has a log-deviation of {sigma:.2f}' if sigma else enough. The worlds differ from the study "
+    f"in more than this: the squared norm of x itself has an R² of {of_x['study']:.2f} in the study and "
+    f"{of_x['null']:.2f} in the null, whose x is a sparse sum of features and nothing else."
+) if sigma is not None else None
 
-# %% mystnb={"figure": {"caption": "R\u00b2 of the squared norm of NonlinearError from NonlinearError itself, over width, on held-out documents: this study's SAEs, and SAEs that introduce nothing; 95% intervals over documents, for the null over worlds drawn anew. If the null lies as low, a low R\u00b2 is no sign of introduced error. (The paper has no such null.)", "name": "fig-norm-null"}} tags=["remove-input"]
-null_lines(measurement, found["tests"], nothing)
+# %% tags=["hide-input"]
+#| label: fig-norm-null
+#| caption: R² of the squared norm of NonlinearError from NonlinearError itself, over width, on held-out
+#|   documents: this study's SAEs, and SAEs that introduce nothing; 95% intervals over documents, for the
+#|   null over worlds drawn anew. (The paper has no such null.)
+lines = over_width(measurement, found, nothing)
+scaled = {name: f"introduces nothing: {words}" for name, words in NULLS.items()}
+names = scaled if sigma else {"matched": "introduces nothing"}
+lines = lines.assign(line=lines["line"].map({"study": "this study's SAEs"} | names))
+charts.lines(
+    lines if len(nothing) else nothing, "width", "value", color="line",
+    y_title="R² of ‖NonlinearError‖² from NonlinearError", y_domain=(min(0.0, lines["low"].min()), 1),
+)
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.record("null", nothing.to_dict("list"))
-null_table(found["tests"], nothing)
+ranges = lambda t: t.groupby(["part", "source"], sort=False)["value"].agg(span)
+columns = {"the study's SAEs": ranges(own)}
+for name in names:
+    columns[names[name]] = ranges(nothing[nothing["null"] == name])
+table = nothing and pd.DataFrame(columns).reset_index().rename(columns={"source": "predicted"})
+Table(table, dict.fromkeys(columns, str))
 
 # %% [markdown]
 # ## What the probe weighs
 #
-# If the norm of $\mathrm{Sae}(x)$ less its constant is a sum over latents, its probe $a^*$ must read each latent's direction $d_i$ by about the latent's activation when it is on; more exactly, by $c_i$ of
-# {eq}`eq-norm`. {numref}`fig-probe` draws $a^{*\top} d_i$ against the mean activation, for all latents that fire on these tokens.
+# If the norm of $\mathrm{Sae}(x)$ less its constant is a sum over latents, its probe $a^*$ must read each
+# latent's direction $d_i$ by about the latent's activation when it is on; more exactly, by $c_i$ of
+# {eq}`eq-norm`. {numref}`fig-probe` draws $a^{*\top} d_i$ against the mean activation, for all latents that
+# fire on these tokens.
 
-# %% mystnb={"figure": {"caption": "Weight of the norm's probe on each latent's direction against the latent's mean activation when it is on (logarithmic), for a narrow, a middle and the widest SAE; every alive latent is a point. See whether the points follow a rising line. (Paper: v1 Fig. 14, as a smoothed curve.)", "name": "fig-probe"}} tags=["remove-input"]
-read = probes(measurement, contexts=contexts)
+# %% tags=["hide-input"]
+#| label: fig-probe
+#| caption: Weight of the norm's probe on each latent's direction against the latent's mean activation when
+#|   it is on (logarithmic): means over bins of equally many latents, bars one standard deviation of the
+#|   latents; one line an SAE. (Paper: v1 Fig. 14, as a smoothed curve.)
+read = probes(measurement, size=size, contexts=contexts)
 chapter.record("probe agreement", read["agreement"].to_dict("list"))
-probe_scatter(read["latents"])
+widths = sorted(read["curve"]["width"].unique())
+shown = read["curve"].query("width in @widths[0::2]") if len(widths) > 4 else read["curve"]
+charts.lines(
+    shown.assign(latents=shown["width"].map("{:,} latents".format)), "active", "weight", color="latents",
+    x_scale="log10", x_title="mean activation when on", y_title="weight a*·d",
+)
 
 # %% [markdown]
-# Rank correlation and correlation are both free of scale; intervals resample latents. *Slope of the square* is $c_i$.
+# Rank correlation and correlation are both free of scale; intervals resample latents. *Slope of the square*
+# is $c_i$.
 
-# %% tags=["remove-input"]
-agreement_table(read["agreement"])
+# %% tags=["hide-input"]
+words = {"active": "mean activation", "slope": "slope of the square"}
+agreed = read["agreement"]
+named = agreed.assign(said=estimates(agreed), column=agreed["statistic"] + ", " + agreed["against"].map(words))
+wide = named.pivot(index=["width", "latents"], columns="column", values="said").reset_index()
+Table(wide.rename(columns={"latents": "alive latents"}))
 
 # %% [markdown]
 # ## What could fool us
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.rules(c06_norm_lowest)
 
 # %% [markdown]
-# - **The poles.** Gaussian rows of NonlinearError's covariance have an R² of 0 from themselves, because $\lVert z\rVert^2$ is even in $z$; rows moved to other tokens
-#   keep their number from themselves (nearly: the folds of documents are mixed) and lose it from $x$; rows of the same norms in random directions keep it from $x$ and lose it from themselves. That a part lies above or below these says
-#   nothing about the claim.
-# - **From x is not the argument's test.** The argument is about predicting $\lVert z\rVert^2$ from $z$. Predicting it from $x$, as the paper's figure does, asks whether something in $x$ says how large $z$ is.
-# - **A residual of a regression.** NonlinearError is what a linear map of $x$ leaves, so it is uncorrelated with $x$. That alone takes away what $x$ says linearly, in the null as
-#   in the study.
-# - **Cut axes.** The released code drops every SAE with an R² of at most 0.5 before it draws, on an axis that starts at 0.55. Here nothing is dropped.
-# - **One null.** The matched world has independent features; real ones share more. A world with more structure can have a higher R².
+# - **The controls.** Gaussian rows of NonlinearError's covariance have an R² of 0 from themselves, because
+#   $\lVert z\rVert^2$ is even in $z$; rows moved to other tokens keep their number from themselves (nearly:
+#   the folds of documents are mixed) and lose it from $x$; rows of the same norms in random directions keep
+#   it from $x$ and lose it from themselves. That a part lies above or below these says nothing about the
+#   claim.
+# - **From x is not the argument's test.** The argument is about predicting $\lVert z\rVert^2$ from $z$.
+#   Predicting it from $x$, as the paper's figure does, asks whether something in $x$ says how large $z$ is.
+# - **A residual of a regression.** NonlinearError is what a linear map of $x$ leaves, so it is uncorrelated
+#   with $x$. That alone takes away what $x$ says linearly, in the null as in the study.
+# - **Cut axes.** The released code drops every SAE with an R² of at most 0.5 before it draws, on an axis
+#   that starts at 0.55. Here nothing is dropped.
+# - **One null.** The matched world has independent features; real ones share more. A world with more
+#   structure can have a higher R².
 #
 # ## Exercise
 #
-# In the visible cell, give the coefficients either sign (`signs="symmetric"`), then make all of them equal (`spread=0`). Which of the conditions matters more?
+# In the visible cell, give the coefficients either sign (`signs="symmetric"`), then make all of them equal
+# (`spread=0`). Which of the conditions matters more?
 
 # %% tags=["remove-input"]
 chapter.close()

@@ -7,21 +7,38 @@ import torch
 from sklearn.linear_model import LinearRegression
 
 from darkmatter_utils import measure
+from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import c06_norm_lowest
 from darkmatter_utils.decomposition.decompose import score
 from darkmatter_utils.decomposition.passes import PARTS, FirstPass, SecondPass, ThirdPass
-from darkmatter_utils.experiments import norm_tests
-from darkmatter_utils.experiments.norm_results import lowest, norms, null, numbers
-from darkmatter_utils.experiments.norm_tests import COLUMNS, Folds, map_of_norm, parts_of, poles
-from darkmatter_utils.experiments.norm_theory import one_feature, sparse_sum
-from darkmatter_utils.experiments.probe_weights import agreement, weights
+from darkmatter_utils.experiments import norm_test as tested
+from darkmatter_utils.experiments.norm_argument import (
+    agreement,
+    binned,
+    map_of_size,
+    one_feature,
+    probes,
+    sparse_sum,
+    theory,
+)
+from darkmatter_utils.experiments.norm_test import Folds, evidence, lowest, norm_test, null, parts_of, poles
+from darkmatter_utils.measurement.harvest import NORMS
 from darkmatter_utils.studies.study import Study
 from darkmatter_utils.worlds.oracle_saes import OracleSae
 from darkmatter_utils.worlds.world import World
 from darkmatter_utils.worlds.world_batch import tokens_of
 
 DOCUMENT = np.arange(4000) // 50
+
+
+def size(z):
+    """What chapter 08 predicts of a part."""
+    return (z**2).sum(dim=1)
+
+
+def r2_of(z):
+    return Folds(DOCUMENT, folds=5).r2(z, z, size, replicates=0).value
 
 
 def test_both_tests_are_those_of_the_passes():
@@ -34,7 +51,7 @@ def test_both_tests_are_those_of_the_passes():
     second = SecondPass(sums).update(batch.x, {"a": x_hat}, document)
     known = score(ThirdPass(second).update(batch.x, {"a": x_hat}, document), "a", replicates=0)
     linear = folds.predict(batch.x, batch.x - x_hat)
-    for row in norm_tests.tests(batch.x, x_hat, linear, folds, replicates=0):
+    for row in tested.tests(batch.x, x_hat, linear, size, folds, replicates=0):
         table = known.norm_r2 if row["source"] == "from x" else known.norm_r2_self
         assert row["value"] == pytest.approx(table[row["part"]].value, abs=1e-8), row
 
@@ -42,16 +59,14 @@ def test_both_tests_are_those_of_the_passes():
 def test_the_parts_add_up():
     x, x_hat, linear = (torch.randn(5, 3, dtype=torch.float64) for _ in range(3))
     parts = parts_of(x, x_hat, linear)
-    assert tuple(parts) == PARTS == tuple(COLUMNS)
+    assert tuple(parts) == PARTS == tuple(NORMS.values())
     assert torch.allclose(parts["Sae(x)"] + parts["LinearError"] + parts["NonlinearError"], x)
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.5])
 def test_a_sparse_sum_of_orthonormal_features_has_the_r2_of_one_of_them(spread):
     z = sparse_sum(16, d=16, l0=2, spread=spread, tokens=4000, orthonormal=True)
-    assert Folds(DOCUMENT, folds=5).norm_r2(z, z, replicates=0).value == pytest.approx(
-        one_feature(2 / 16, spread), abs=0.05
-    )
+    assert r2_of(z) == pytest.approx(one_feature(2 / 16, spread), abs=0.05)
 
 
 def test_the_formula_of_one_feature():
@@ -65,17 +80,18 @@ def test_the_formula_of_one_feature():
 
 
 def test_the_argument_fails_where_its_conditions_do():
-    r2 = lambda z: Folds(DOCUMENT, folds=5).norm_r2(z, z, replicates=0).value
     crowded = sparse_sum(16 * 16, d=16, l0=2, spread=0.0, tokens=4000)
     signed = sparse_sum(16, d=16, l0=2, spread=0.0, tokens=4000, orthonormal=True, signs="symmetric")
-    assert r2(crowded) < 0.4 and r2(signed) < 0.05
+    assert r2_of(crowded) < 0.4 and r2_of(signed) < 0.05
 
 
 def test_the_poles_are_where_construction_puts_them():
     rng = np.random.default_rng(1)
-    size = torch.from_numpy(np.exp(0.3 * rng.standard_normal((4000, 1))))
-    x = size * torch.from_numpy(1 + 0.3 * rng.standard_normal((4000, 6)))
-    found = {(row["pole"], row["source"]): row["value"] for row in poles(x, x, Folds(DOCUMENT, folds=5))}
+    scale = torch.from_numpy(np.exp(0.3 * rng.standard_normal((4000, 1))))
+    x = scale * torch.from_numpy(1 + 0.3 * rng.standard_normal((4000, 6)))
+    found = {
+        (row["pole"], row["source"]): row["value"] for row in poles(x, x, size, Folds(DOCUMENT, folds=5))
+    }
     own = found["NonlinearError", "from itself"]
     assert own > 0.5
     assert (
@@ -91,7 +107,7 @@ def test_the_poles_are_where_construction_puts_them():
 def test_the_probe_of_the_norm_is_scikit_learns():
     z = sparse_sum(8, d=12, l0=2, spread=0.5, tokens=500)
     fitted = LinearRegression().fit(z.numpy(), (z.numpy() ** 2).sum(1))
-    assert map_of_norm(z).numpy() == pytest.approx(fitted.coef_, rel=1e-6)
+    assert map_of_size(z, size).numpy() == pytest.approx(fitted.coef_, rel=1e-6)
 
 
 def test_agreement_is_free_of_scale_and_takes_every_latent():
@@ -105,31 +121,65 @@ def test_agreement_is_free_of_scale_and_takes_every_latent():
     assert abs(table.loc[("slope", "correlation"), "value"]) < 0.25 and (table["latents"] == 200).all()
 
 
-def test_every_sae_of_a_study_is_tested_and_counted():
-    measurement = measure("nano")
-    found = norms(measurement, contexts=12)
+@pytest.fixture(scope="module")
+def nano():
+    return measure("nano")
+
+
+def test_every_sae_of_a_study_is_tested_and_counted(nano):
+    found = norm_test(nano, size=size, contexts=12)
     table = found["tests"].pivot_table(index="id", columns=["source", "part"], values="value")
-    assert len(table) == len(measurement.saes) and not table.isna().any().any()
-    known = measurement.saes.set_index("id")
-    for part, column in COLUMNS.items():
-        assert table["from x", part].to_dict() == pytest.approx(known[column].to_dict())
-    assert lowest(found["tests"], "from itself")[1] == len(measurement.saes)
-    nothing = null(measurement, found)
-    assert (
-        nothing.empty
-        and c06_norm_lowest.verdict(numbers(measurement, found, nothing)).word == "cannot be told here"
-    )
+    assert len(table) == len(nano.saes) and not table.isna().any().any()
+    known = nano.saes.set_index("id")
+    for metric, part in NORMS.items():
+        assert table["from x", part].to_dict() == pytest.approx(known[metric].to_dict(), rel=1e-6)
+    assert lowest(found["tests"], "from itself")[1] == len(nano.saes)
+    nothing = null(nano, found, size=size)
+    assert not nothing and "too few widths" in nothing.reason
+    assert c06_norm_lowest.verdict(evidence(nano, found, nothing)).word == "cannot be told here"
 
 
-def test_every_alive_latent_has_a_weight():
-    latents = weights(measure("nano"), contexts=12)
+def test_the_size_of_a_part_is_the_chapters_to_say(nano):
+    """Editing the idea changes the test of every part, from x and from itself, and what the rule takes."""
+    squared, plain = (norm_test(nano, size=one, contexts=12) for one in (size, lambda z: z.norm(dim=1)))
+    numbers = [evidence(nano, found, None).nonlinear for found in (squared, plain)]
+    assert all(numbers[0][width].value != numbers[1][width].value for width in numbers[0])
+    both = squared["tests"].merge(plain["tests"], on=["id", "part", "source"])
+    assert (both["value_x"] != both["value_y"]).all() and (
+        plain["poles"]["value"] != squared["poles"]["value"]
+    ).all()
+    with pytest.raises(BadInput, match=r"one number a token, \d+, got shape"):
+        norm_test(nano, size=lambda z: z, contexts=12)
+
+
+def test_the_theory_and_the_probe_follow_the_size(nano):
+    small = dict(rows=500, seeds=2, ratios=(0.5,), spreads=(0.0,))
+    found = {s: theory(Study.load("world"), size=s, **small)["checks"] for s in (size, one_norm)}
+    assert list(found[size]["case"]) == [
+        "random directions",
+        "orthonormal directions",
+        "either sign, orthonormal",
+        "dense Gaussian",
+    ]
+    assert (found[one_norm]["value"] != found[size]["value"]).all() and found[size]["value"][1] > 0.9
+    read = probes(nano, size=size, contexts=12)
+    latents = read["latents"]
     assert (latents["fires"] > 0).all() and latents["weight"].notna().all()
-    assert (
-        latents.groupby("width")
-        .size()
-        .le(latents["width"].drop_duplicates().set_axis(latents["width"].unique()))
-        .all()
-    )
+    alive = latents.groupby("width").size()
+    assert (alive <= alive.index).all() and set(read["curve"]["width"]) == set(alive.index)
+    assert not np.allclose(latents["weight"], probes(nano, size=one_norm, contexts=12)["latents"]["weight"])
+
+
+def one_norm(z):
+    return z.abs().sum(dim=1)
+
+
+def test_bins_hold_equally_many_latents():
+    frame = pd.DataFrame({"width": 8, "active": np.arange(24.0), "weight": 2 * np.arange(24.0)})
+    curve = binned(frame, bins=6)
+    assert curve["active"].tolist() == [1.5 + 4 * k for k in range(6)]
+    assert (curve["weight"] == 2 * curve["active"]).all()
+    assert curve["weight_high"][0] - curve["weight"][0] == pytest.approx(np.std([0, 2, 4, 6]))
 
 
 @pytest.mark.parametrize(
