@@ -203,7 +203,7 @@ table = check and table_one(check["cells"])
 chapter.record("table 1", table.to_dict("list"))
 chapter.record("ablation shares", check["shares"].to_dict("list"))
 wide = table.pivot(index=["kind", "true"], columns="estimated", values=["correlation", "slope"])
-wide.columns = [f"{value}, {part} part" for value, part in wide.columns]
+wide = wide.set_axis([f"{value}, {part} part" for value, part in wide.columns], axis=1)
 Table(wide.reset_index().rename(columns={"kind": "noise", "true": "true level"}), dict.fromkeys(wide, plain))
 
 # %% [markdown]
