@@ -11,6 +11,7 @@ from ..adapters import hub
 from ..adapters.contexts import DEFAULT_CONTEXT
 from ..adapters.models import DTYPES
 from ..base.words import readable
+from .shards import folder_of
 
 PASSES = 30
 """Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls' beside
@@ -24,29 +25,25 @@ def lines(plan) -> list[str]:
 
 def facts(plan) -> dict[str, str]:
     """What a plan reads, computes and stores, in words."""
-    request, card, about = plan.request, plan.sae.card, plan.facts()
+    request, card, (start, stop) = plan.request, plan.sae.card, plan.reading.window
     unit = "packed contexts" if request.packed else "documents"
     return {
-        "model": f"{request.model}, {about['parameters']:,} parameters",
+        "model": f"{request.model}, {plan.model.parameters:,} parameters",
         "SAE": f"{request.sae}, {card.format}, {card.architecture}, {card.d_sae:,} latents",
-        "site": plan.reads if plan.reads == plan.writes else f"{plan.reads} → {plan.writes}",
-        "text": f"{request.text}, {about['documents']:,} {unit}, {plan.tokens:,} tokens that count, "
-        f"positions "
-        f"{plan.reading.window[0]}:{plan.reading.window[1]}",
+        "site": plan.where,
+        "text": f"{request.text}, {len(plan.reading.length):,} {unit}, {plan.tokens:,} tokens that count, "
+        f"positions {start}:{stop}",
         "download": "nothing",
-        "compute": f"{about['operations']:.2g} operations in {plan.shards} shards on {request.device}; with "
-        f"the "
-        f"decomposition and its nulls about {time_of(seconds(plan))}",
-        "store": (
-            f"{readable(about['stored while it runs, bytes'])} in {about['folder']} while it runs; nothing "
-            f"at the end"
-        ),
+        "compute": f"{plan.operations:.2g} operations in {plan.shards} shards on {request.device}; with "
+        f"the decomposition and its nulls about {time_of(seconds(plan))}",
+        "store": f"{readable(plan.tokens * (8 * card.d_out + 4))} in {folder_of(plan)} while it runs; "
+        "nothing at the end",
     }
 
 
 def seconds(plan) -> float:
     """About how long a plan takes: the model and the SAE on their device, the decomposition on the CPU."""
-    made = plan.facts()["operations"] / speed(plan.request.device, plan.request.dtype)
+    made = plan.operations / speed(plan.request.device, plan.request.dtype)
     return made + PASSES * plan.tokens * plan.sae.card.d_out**2 / speed("cpu", "float64")
 
 

@@ -64,27 +64,16 @@ class Plan:
         """Points that a killed probe can go on from."""
         return -(-len(self.reading.length) // SHARD)
 
-    def facts(self) -> dict:
-        """For ``--dry-run``: what is read, computed and stored."""
-        passed = int(self.reading.length.sum())
-        parameters = self.model.parameters
+    @property
+    def where(self) -> str:
+        """The site, or the two of a transcoder."""
+        return self.reads if self.reads == self.writes else f"{self.reads} → {self.writes}"
+
+    @property
+    def operations(self) -> float:
+        """Of the model and the SAE, without the decomposition."""
         weights = sum(w.numel() for w in self.sae.weights)
-        return {
-            "model": self.request.model,
-            "sae": self.request.sae,
-            "format": self.sae.card.format,
-            "reads": self.reads,
-            "writes": self.writes,
-            "documents": len(self.reading.length),
-            "tokens": self.tokens,
-            "positions": list(self.reading.window),
-            "download": "nothing",
-            "parameters": parameters,
-            "operations": 2.0 * (passed * parameters + self.tokens * weights),
-            "stored while it runs, bytes": self.tokens * (8 * self.sae.card.d_out + 4),
-            "stored at the end": "nothing",
-            "folder": str(folder_of(self)),
-        }
+        return 2.0 * (int(self.reading.length.sum()) * self.model.parameters + self.tokens * weights)
 
     def warnings(self) -> list[str]:
         """What can be said before anything is measured."""
@@ -142,8 +131,7 @@ def plan(
         if "ignore_mismatched_sizes" in str(error):
             raise BadInput(
                 f"model {request.model}: its weights have other shapes than its config.json says "
-                f"(hidden_size, vocab_size, "
-                "intermediate_size, heads)"
+                "(hidden_size, vocab_size, intermediate_size, heads)"
             ) from None
         raise BadInput(
             f"model {request.model} cannot be loaded ({' '.join(str(error).split())[:200]})"
@@ -238,7 +226,6 @@ def probe(
 def _answer(planned: Plan, folder: Path, tell) -> Answer:
     request, sae, read = planned.request, planned.sae, planned.reading
     x, x_hat, l0 = activations(planned, folder, tell)
-    where = planned.reads if planned.reads == planned.writes else f"{planned.reads} → {planned.writes}"
     about = {
         "sae": sae.card.to_dict() | {"id": sae.id, "reads": planned.reads, "writes": planned.writes},
         "request": asdict(request),
@@ -246,14 +233,11 @@ def _answer(planned: Plan, folder: Path, tell) -> Answer:
         "token_sha256": read.sha256,
     }
     text = f"{request.text} (packed: a context stands for a document)" if request.packed else request.text
-    said = {
-        {"model": "the SAE says it is of", "l0": "L0 as published"}.get(k, k): v
-        for k, v in sae.card.to_dict().items()
-    }
+    named = {"model": "the SAE says it is of", "l0": "L0 as published"}
     facts = {
         "model": request.model,
         "SAE": request.sae,
-        **said,
+        **{named.get(name, name): value for name, value in sae.card.to_dict().items()},
         "text": text,
         "positions": "{}:{}".format(*read.window),
         "sha256 of the token ids": read.sha256,
@@ -274,7 +258,7 @@ def _answer(planned: Plan, folder: Path, tell) -> Answer:
         plan=planned,
         tell=tell,
         title=f"{sae.id} ({sae.card.format}, {sae.card.architecture}, {sae.card.d_sae:,} latents) · "
-        f"{planned.model.name} · {where}",
+        f"{planned.model.name} · {planned.where}",
     )
 
 

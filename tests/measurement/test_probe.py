@@ -297,6 +297,8 @@ def test_texts(tmp_path):
 
 
 def test_a_dry_run_says_what_it_costs(ask, nano_sae):
-    facts = plan(ask(nano_sae)).facts()
-    assert facts["tokens"] == 60 * 28 and facts["format"] == "saelens" and facts["operations"] > 0
+    planned = plan(ask(nano_sae))
+    said = forecast.facts(planned)
+    assert planned.tokens == 60 * 28 and planned.operations > 0
+    assert " saelens, " in said["SAE"] and "1,680 tokens that count" in said["text"]
     assert any(line.startswith("store: ") for line in forecast.lines(plan(ask(nano_sae))))
