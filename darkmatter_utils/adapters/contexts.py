@@ -111,8 +111,7 @@ def read(
     if highest >= model.vocabulary:
         raise BadInput(
             f"the tokenizer does not fit {model.name}: it gives token id {highest}, but the model's "
-            f"vocabulary "
-            f"has {model.vocabulary}"
+            f"vocabulary has {model.vocabulary}"
         )
     length = np.array([len(rows[i]) for i in kept])
     tokens = np.zeros((len(kept), int(length.max())), dtype=np.int64)

@@ -185,16 +185,14 @@ def _beside(result: Decomposition, nulls: dict[str, Decomposition]) -> list[str]
     found = []
     if "random" in nulls and 1 > result.fvu.value >= nulls["random"].fvu.value:
         found.append(
-            f"the SAE leaves {result.fvu.value:.3g} of the variance, an untrained dictionary of its "
-            f"width and L0 "
-            f"{nulls['random'].fvu.value:.3g}: is it this model's, are its weights transposed?"
+            f"the SAE leaves {result.fvu.value:.3g} of the variance, an untrained dictionary of its width "
+            f"and L0 {nulls['random'].fvu.value:.3g}: is it this model's, are its weights transposed?"
         )
     rest = result.fvu_nonlinear
     if rest.value == rest.high and rest.high > rest.low:
         found.append(
-            "FVU_nonlinear, held out, is the end of its interval, which is about the best linear map: "
-            "with so few or such "
-            "unequal tokens the fitted map is not near it; give more documents"
+            "FVU_nonlinear, held out, is the end of its interval, which is about the best linear map: with "
+            "so few or such unequal tokens the fitted map is not near it; give more documents"
         )
     return found
 

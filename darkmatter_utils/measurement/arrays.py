@@ -18,17 +18,6 @@ from .answers import Answer, answer
 
 LARGEST = 1e100
 """Values beyond this would overflow when they are squared and summed."""
-NUMPY = (
-    torch.float64,
-    torch.float32,
-    torch.float16,
-    torch.int64,
-    torch.int32,
-    torch.int16,
-    torch.int8,
-    torch.uint8,
-)
-"""Types that numpy has too."""
 
 
 def read(source: str | Path) -> np.ndarray:
@@ -99,19 +88,14 @@ def measure(
     else:
         names["reconstruction"] = _name(reconstruction)
         x_hat = _loaded(reconstruction, "reconstruction")
-        if x_hat.shape != x.shape:
-            raise BadInput(
-                f"x is {list(x.shape)} and the reconstruction {list(x_hat.shape)}: they must have one shape"
-                + (": it is transposed" if x_hat.shape == x.shape[::-1] else "")
-            )
+        _alike(x, x_hat)
     if document is None:
         document = np.arange(len(x)) // 1024
         if len(x) < 1024 * folds:
             document = np.arange(len(x)) * 2 * folds // max(len(x), 1)
         warnings.append(
-            f"no documents given: {len(np.unique(document))} blocks of rows stand for them, and "
-            f"intervals may be "
-            "too narrow if texts are longer"
+            f"no documents given: {len(np.unique(document))} blocks of rows stand for them, and intervals "
+            "may be too narrow if texts are longer"
         )
     else:
         names["document"] = _name(document)
@@ -154,21 +138,14 @@ def facts(x: str, reconstruction: str | None) -> list[str]:
     _check(found, "x")
     if reconstruction is not None:
         _check(other := read(reconstruction), "reconstruction")
-        if other.shape != found.shape:
-            raise BadInput(
-                f"x is {list(found.shape)} and the reconstruction {list(other.shape)}: they must have "
-                f"one shape"
-            )
-    size = f"{readable(found.nbytes)}, {found.dtype} {list(found.shape)}"
+        _alike(found, other)
+    size, (tokens, d) = f"{readable(found.nbytes)}, {found.dtype} {list(found.shape)}", found.shape
     made = readable(4 * found.size) if reconstruction is None else "nothing"
     return [
         f"x: {x}, {size}",
         f"reconstruction: {reconstruction or 'made by the SAE'}",
         "download: nothing",
-        (
-            f"compute: a decomposition and its nulls, about {60 * len(found) * found.shape[-1] ** 2:.2g} "
-            f"operations"
-        ),
+        f"compute: a decomposition and its nulls, about {60 * tokens * d**2:.2g} operations",
         f"store: {made}{' in memory' if reconstruction is None else ''}",
     ]
 
@@ -176,21 +153,15 @@ def facts(x: str, reconstruction: str | None) -> list[str]:
 def _loaded(array, name: str):
     found = read(array) if isinstance(array, (str, Path)) else array
     if isinstance(found, torch.Tensor):
-        found = (
-            found.detach().cpu().numpy()
-            if found.dtype != torch.bfloat16
-            else found.detach().cpu().float().numpy()
-        )
+        found = _numpy(found)
     _check(found, name)
     for at in range(0, len(found), 65536):
         if not np.isfinite(part := found[at : at + 65536]).all():
             row = at + int(np.flatnonzero(~np.isfinite(part).all(axis=1))[0])
-            why = (
-                "overflowed float16?"
-                if found.dtype == np.float16
-                else "the file is damaged, or the model overflowed"
+            half, why = found.dtype == np.float16, "the file is damaged, or the model overflowed"
+            raise BadInput(
+                f"{name} holds NaN or infinity in row {row}: {'overflowed float16?' if half else why}"
             )
-            raise BadInput(f"{name} holds NaN or infinity in row {row}: {why}")
         if found.dtype.itemsize > 4 and (most := float(np.abs(part).max())) > LARGEST:
             raise BadInput(f"{name} holds values up to {most:.1e}, whose squares overflow; scale the array")
     return found
@@ -211,14 +182,12 @@ def _through_sae(x, sae, sae_dtype: str, device: str, tell):
     if loaded.d_model != x.shape[1]:
         raise BadInput(
             f"SAE {loaded.id} reads {loaded.d_model} dimensions, but x has {x.shape[1]}; it belongs to "
-            f"another "
-            "model or site"
+            "another model or site"
         )
     if loaded.card.d_out != x.shape[1] or "transcoder" in loaded.card.architecture:
         raise BadInput(
-            f"SAE {loaded.id} is a transcoder: it writes elsewhere than it reads, so x alone does not "
-            f"do; give "
-            "--model, or its output as --reconstruction beside what it should be as --x"
+            f"SAE {loaded.id} is a transcoder: it writes elsewhere than it reads, so x alone does not do; "
+            "give --model, or its output as --reconstruction beside what it should be as --x"
         )
     actives = []
 
@@ -236,8 +205,7 @@ def _through(x, function, tell) -> np.ndarray:
     made = np.empty(x.shape, np.float32)
     for at in range(0, len(x), 8192):
         rows = slice(at, min(at + 8192, len(x)))
-        value = function(x[rows])
-        value = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        value = _numpy(function(x[rows]))
         if value.shape != x[rows].shape:
             raise BadInput(
                 f"the reconstruction of {list(x[rows].shape)} has shape {list(value.shape)}; it must "
@@ -261,7 +229,24 @@ def _tensor(path: Path, name: str | None) -> np.ndarray:
         if (name := name or names[0]) not in names:
             raise BadInput(f"{path.name} has no '{name}'; it holds {', '.join(names)}")
         found = file.get_tensor(name)
-    return (found if found.dtype in NUMPY else found.float()).numpy()
+    return _numpy(found)
+
+
+def _numpy(value) -> np.ndarray:
+    """A tensor or whatever else as an array; a tensor of a type that numpy lacks as float32."""
+    if not isinstance(value, torch.Tensor):
+        return np.asarray(value)
+    half = value.is_floating_point() and value.dtype not in (torch.float64, torch.float32, torch.float16)
+    return (value.float() if half else value).detach().cpu().numpy()
+
+
+def _alike(x, reconstruction) -> None:
+    """BadInput unless both have one shape."""
+    if reconstruction.shape != x.shape:
+        raise BadInput(
+            f"x is {list(x.shape)} and the reconstruction {list(reconstruction.shape)}: they must have one "
+            f"shape{': it is transposed' if reconstruction.shape == x.shape[::-1] else ''}"
+        )
 
 
 def _name(array) -> str | None:

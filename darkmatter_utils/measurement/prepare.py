@@ -113,9 +113,8 @@ class _Study:
         sites = sorted({entry["site"] for entry in self.entries if not entry["suite"]})
         if len(sites) > 1:
             raise BadInput(
-                f"study {name}: its SAEs are at {', '.join(sites)}; a study has one site, those of "
-                f"other sites belong "
-                "into its suites"
+                f"study {name}: its SAEs are at {', '.join(sites)}; a study has one site, those of other "
+                "sites belong into its suites"
             )
         if again := [entry["id"] for entry in self.entries if entry["suite"] and entry["site"] == sites[0]]:
             raise BadInput(
@@ -124,8 +123,7 @@ class _Study:
         if (count := int(self.full.sum())) < self.recipe.folds:
             raise BadInput(
                 f"study {name}: {count} documents reach position {self.recipe.window[1]}, too few for "
-                f"{self.recipe.folds} "
-                "folds; end the window earlier or give longer documents"
+                f"{self.recipe.folds} folds; end the window earlier or give longer documents"
             )
         return sites[0]
 
