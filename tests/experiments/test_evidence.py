@@ -3,18 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+from ideas import idea
 
 from darkmatter_utils import measure
 from darkmatter_utils.base.words import plain
-from darkmatter_utils.charts.tables import Folded, Html, Table, Words
+from darkmatter_utils.charts.tables import Folded, Html, Table
 from darkmatter_utils.claims import c01_half_linear, c04_flat, c05_floor, q01_setting, q02_protocols
 from darkmatter_utils.claims.claim import UNKNOWN, WORDS, unfit
 from darkmatter_utils.experiments import evidence, left_behind
+from darkmatter_utils.experiments.error_vectors import error_vectors, half_linear
 from darkmatter_utils.experiments.scaling import TOO_FEW, flat, floor, training_curves
 from darkmatter_utils.experiments.scaling import breakdown as breakdown_with_floor
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import reference_sae, width_suite
-from darkmatter_utils.pages import figures
 from darkmatter_utils.stats.metrics import fvu
 from darkmatter_utils.studies.saes import sample
 
@@ -22,6 +23,11 @@ from darkmatter_utils.studies.saes import sample
 @pytest.fixture(scope="module")
 def nano():
     return measure("nano")
+
+
+@pytest.fixture(scope="module")
+def vectors(nano):
+    return error_vectors.anew(nano, error=idea(4))
 
 
 def test_a_sample_of_all_contexts_has_the_measured_fvu(nano):
@@ -81,7 +87,7 @@ def test_errors_by_position_average_to_the_table(nano):
 @pytest.mark.parametrize(
     ("asked", "gather"),
     [
-        (c01_half_linear.CLAIM, evidence.half_linear),
+        (c01_half_linear.CLAIM, lambda nano: half_linear(error_vectors(nano, error=idea(4)))),
         (c04_flat.CLAIM, lambda nano: flat(nano, None)),
         (c05_floor.CLAIM, floor),
         (q01_setting.QUESTION, evidence.setting),
@@ -95,8 +101,17 @@ def test_what_a_measurement_says_can_be_judged(nano, asked, gather):
     assert verdict.word in WORDS and verdict.why
 
 
-def test_the_evidence_for_half_linear_is_the_table(nano):
-    found = evidence.half_linear(nano)
+def test_the_error_as_published_has_the_numbers_of_the_measurement(nano, vectors):
+    columns = [f"{metric}{end}" for metric in ("r2_per_dim", "r2_total") for end in ("", "_low", "_high")]
+    np.testing.assert_allclose(vectors["saes"][columns], nano.saes[columns], rtol=1e-9)
+    np.testing.assert_allclose(vectors["saes"]["paper"], nano.paper["r2_per_dim"], rtol=1e-9)
+    shares = nano.linear_shares.columns.drop("id")
+    np.testing.assert_allclose(vectors["shares"][shares], nano.linear_shares[shares], rtol=1e-9)
+    np.testing.assert_allclose(vectors["shares"]["fvu"], nano.saes["fvu"], rtol=1e-9)
+
+
+def test_the_evidence_for_half_linear_is_the_table(nano, vectors):
+    found = half_linear(vectors)
     rows = nano.saes.set_index("width")
     for width, estimate in found.r2.items():
         assert estimate.value == pytest.approx(rows.loc[width, "r2_per_dim"])
@@ -104,8 +119,16 @@ def test_the_evidence_for_half_linear_is_the_table(nano):
     assert list(found.split.values()) == pytest.approx(list(strict_minus_paper))
 
 
-def test_a_study_without_a_grid_says_so(nano):
-    assert isinstance(figures.by_l0(nano, "r2_per_dim", "R²"), Words)
+def test_an_edited_error_changes_the_figure_the_table_and_what_the_rule_takes(nano, vectors):
+    edited = error_vectors.anew(nano, error=idea(4, ("x - reconstruction", "x - 0.9 * reconstruction")))
+    assert not edited["suite"].equals(vectors["suite"]) and not edited["by_width"].equals(vectors["by_width"])
+    first, then = half_linear(vectors), half_linear(edited)
+    assert all(then.r2[width].value > first.r2[width].value for width in first.r2)
+    assert first.kept != then.kept and first.split != then.split
+
+
+def test_a_study_without_a_grid_says_so(nano, vectors):
+    assert vectors["grid"].reason == "This study has no SAEs of one width and different L0."
     assert not training_curves(nano)
 
 
