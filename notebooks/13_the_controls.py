@@ -9,73 +9,78 @@
 # %% [markdown]
 # # The controls
 #
-# A number says something about SAEs only if it differs for what is not an SAE. The reviewers of {cite:t}`engels2025` asked for
-# a dead SAE and for one that only shrinks; later work found that SAEs with a frozen random decoder (arXiv 2602.14111) and
-# SAEs of random transformers {cite:p}`heap2025` pass tests that were meant for trained ones. This chapter puts all of them
-# through the claims of the earlier chapters, takes the linear part of the error apart, and asks what "nonlinear" excludes.
+# A number says something about SAEs only if it differs for what is not an SAE. The reviewers of
+# {cite:t}`engels2025` asked for a dead SAE and for one that only shrinks; later work found that SAEs with a
+# frozen random decoder (arXiv 2602.14111) and SAEs of random transformers {cite:p}`heap2025` pass tests that
+# were meant for trained ones. This chapter puts all of them through the claims of the earlier chapters, takes
+# the linear part of the error apart, and asks what "nonlinear" excludes.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 sae = None  # the trained SAE that the controls are held against; None: the one of width nearest to 8 d_model
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 import numpy as np
+import pandas as pd
 
-from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.base.words import percent
-from darkmatter_utils.book.chapters import open_chapter
-from darkmatter_utils.charts.tables import Words
+from darkmatter_utils import LinearMap, Moments, charts, measure, open_chapter
+from darkmatter_utils.base.values import Absent, Estimate
+from darkmatter_utils.base.words import interval, percent, plain
+from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import controls, rank, readers
 from darkmatter_utils.measurement.results import kept
 from darkmatter_utils.measurement.widths import ends, reference_sae
-from darkmatter_utils.pages.control_pages import (  # fmt: skip
-    again_table,
-    best_reader,
-    differences,
-    ladder_forest,
-    ladder_table,
-    missing,
-    numbers,
-    panels,
-    plainly,
-    rank_for,
-    shape_table,
-    sweep_lines,
-    table,
-)
 from darkmatter_utils.stats.metrics import r2_per_dim
 from darkmatter_utils.studies.saes import sample
 from darkmatter_utils.worlds.null_saes import null_sae
 
-# %% tags=["remove-input"]
 chapter = open_chapter(13, study, sae=sae)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
 narrow, wide = ends(measurement)
 other = wide if wide != shown else narrow if narrow != shown else None
 
-# %% tags=["remove-input"]
-scored = kept("controls", chapter.study, ["controls"], lambda: controls.compute(measurement, shown, other, more=(narrow, wide)),
-              sae=shown, other=other, files=controls.files(chapter.study))  # fmt: skip
-scores = scored["scores"]
-chapter.record("scores", scores.to_dict("list"))
-chapter.judge(q13_controls, numbers(scores))
+# %% tags=["hide-input"]
+scored = kept(
+    "controls",
+    chapter.study,
+    ["controls"],
+    lambda: controls.compute(measurement, shown, other, more=(narrow, wide)),
+    sae=shown,
+    other=other,
+    files=controls.files(chapter.study),
+)
+chapter.record("scores", scored["scores"].to_dict("list"))
+chapter.judge(q13_controls, controls.evidence(scored["scores"]))
 chapter.opening(q13_controls)
 
-# %% mystnb={"figure": {"caption": "The number behind each claim for the trained SAE (first row, and the diamond in every row), for other kinds of trained SAE, for the same SAE rescaled, for an SAE whose decoder was frozen at random, and for controls that learned nothing (the last rows). Bars are 95% intervals over documents. See at which claims the last rows differ from the diamond. (The paper has no such figure; its reviewers asked.)", "name": "fig-controls"}} tags=["remove-input"]
-panels(scores)
+# %% tags=["hide-input"]
+#| label: fig-controls
+#| caption: The number behind each claim for the trained SAE (first row, and the diamond in every row), for
+#|   other kinds of trained SAE, for the same SAE rescaled, for one whose decoder was frozen at random, and
+#|   for controls that learned nothing (the last rows). Bars are 95% intervals over documents. (The paper has
+#|   no such figure; its reviewers asked.)
+scores = controls.told(scored["scores"])
+charts.panels(
+    scores,
+    "panel",
+    charts.forest,
+    label="name",
+    reference="trained",
+    reference_title=controls.TRAINED,
+    width=200,
+)
 
 # %% [markdown]
 # ## The idea: what needs no SAE
 #
-# Three reconstructions that learned nothing, on a few contexts of the study. The *dead* SAE answers with the mean of $x$. The
-# *shrunk* one takes $x$ and moves it towards the mean. The *random dictionary* keeps, for each token, the few of many random
-# directions that point most along $x$. The cell prints how much of each one's error a linear map of $x$ predicts on held-out
-# documents, per dimension, {eq}`eq-r2`.
+# Three reconstructions that learned nothing, on a few contexts of the study. The *dead* SAE answers with the
+# mean of $x$. The *shrunk* one takes $x$ and moves it towards the mean. The *random dictionary* keeps, for
+# each token, the few of many random directions that point most along $x$. The cell prints how much of each
+# one's error a linear map of $x$ predicts on held-out documents, per dimension, {eq}`eq-r2`.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 x, reconstruction, document, _ = sample(chapter.study, shown)
 d = x.shape[1]
 
@@ -96,125 +101,217 @@ for name, x_hat in reconstructions.items():
 # %% [markdown]
 # Over the whole study, with every control and every claim:
 
-# %% tags=["remove-input"]
-Words(f"{missing(scores)} Numbers in bold support their claim as well as the trained SAE's do, by the rule below.".strip())
 
-# %% tags=["remove-input"]
-table(scores)
+# %% tags=["hide-input"]
+def listed(names):
+    names = [controls.IN_A_LIST.get(name, name) for name in names]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
-# %% tags=["remove-input"]
-first = scores.drop_duplicates("name").set_index("name")
+
+def missing(scores):
+    lacks = [name for name in controls.WANTED if name not in set(scores["name"])]
+    return f"This study has no {', no '.join(lacks)}, so those rows are absent. " if lacks else ""
+
+
+bold = "Numbers in bold support their claim as well as the trained SAE's do, by the rule below."
+Words(missing(scores) + bold)
+
+# %% tags=["hide-input"]
+first = scores.drop_duplicates("name")
+table = first[["name", "l0", "fvu"]].merge(charts.wide(scores, "name", "column"))
+table["claim 2, simple predictors"] = first["simple"].to_numpy()
+bold = scores.pivot_table("good", "name", "column", "first", fill_value=False, sort=False)
+styles = {"L0": lambda v: plain(v, 1), "FVU": lambda v: plain(v, 3)}
+styles["claim 2, simple predictors"] = lambda v: plain(v) if v == v else "–"
+table = Table(table.rename(columns={"name": "reconstruction", "l0": "L0", "fvu": "FVU"}), styles, bold=bold)
+table
+
+# %% tags=["hide-input"]
+apart = scores[(scores["claim"] == 1) & (scores["name"] != controls.TRAINED)]
+apart = zip(apart["name"], estimates(apart, "difference"))
 chapter.glue("sae", shown)
 chapter.glue("wide", other or "none")
-chapter.glue("trained fvu", float(first.loc[controls.TRAINED, "fvu"]), ".3f")
-chapter.glue("edge", differences(scores, 1))
+chapter.glue("trained fvu", float(first["fvu"].iloc[0]), ".3f")
+chapter.glue("edge", "; ".join(f"{name} {interval(e, lambda v: plain(v, 3))}" for name, e in apart))
 
 # %% [markdown]
-# The trained SAE is {glue:text}`sae`, with an FVU of {glue:text}`trained fvu`; the shrunk activation was given the same FVU, the
-# random dictionary and the frozen decoder the same width and L0. *Rescaled* is the trained SAE times the scalar that fits $x$
-# best, and *one gain a latent* gives each latent its own best factor: both undo shrinkage. Claim 3 asks how much of the error
-# norm of another SAE, {glue:text}`wide`, each control's error norm predicts once ‖x‖, position and token are taken out. Claim 8 is
-# the share of the lost cross-entropy that NonlinearError wins back, divided by its share of the squared error. The last column
-# is what ‖x‖, position, token and loss predict of the error's norm without $x$: a high claim 2 beside an equally high last column
-# is a property of tokens. Where an error is wholly linear, claims 6 and 8 have nothing to test. Claim by claim:
+# The trained SAE is {glue:text}`sae`, with an FVU of {glue:text}`trained fvu`; the shrunk activation was
+# given the same FVU, the random dictionary and the frozen decoder the same width and L0. *Rescaled* is the
+# trained SAE times the scalar that fits $x$ best, and *one gain a latent* gives each latent its own best
+# factor: both undo shrinkage. Claim 3 asks how much of the error norm of another SAE, {glue:text}`wide`, each
+# control's error norm predicts once ‖x‖, position and token are taken out. Claim 8 is the share of the lost
+# cross-entropy that NonlinearError wins back, divided by its share of the squared error. The last column is
+# what ‖x‖, position, token and loss predict of the error's norm without $x$: a high claim 2 beside an equally
+# high last column is a property of tokens. Where an error is wholly linear, claims 6 and 8 have nothing to
+# test. Claim by claim:
 
-# %% tags=["remove-input"]
+
+# %% tags=["hide-input"]
+def plainly(scores):
+    lines = []
+    for claim, mine in scores[scores["name"] != controls.TRAINED].groupby("claim"):
+        null = mine["name"].isin(q13_controls.NULLS)
+        good, others = (list(mine.loc[mine["good"] & kind, "name"]) for kind in (null, ~null))
+        none = f"no control that learned nothing {'is as good' if null.any() else 'can be tested'}."
+        text = f"as good without having learned anything: {listed(good)}." if good else none
+        text += f" As good, and trained in whole or in part: {listed(others)}." if others else ""
+        lines.append(f"- **Claim {claim}**, {q13_controls.CLAIMS[claim].what}: {text}")
+    return Words("\n".join(lines))
+
+
 plainly(scores)
 
 # %% [markdown]
 # ## Is an SAE at rest on what it writes?
 #
-# If the error were noise that the SAE removes, a second pass would change nothing: Sae(Sae(x)) = Sae(x). The synthetic check of
-# the paper takes that for granted (chapter 07). The size of the difference, in units of the first error and of $x$:
+# If the error were noise that the SAE removes, a second pass would change nothing: Sae(Sae(x)) = Sae(x). The
+# synthetic check of the paper takes that for granted (chapter 07). The size of the difference, in units of
+# the first error and of $x$:
 
-# %% tags=["remove-input"]
-chapter.record("again", scored["again"].to_dict("list"))
-again_table(scored["again"])
+# %% tags=["hide-input"]
+again = scored["again"]
+chapter.record("again", again.to_dict("list"))
+none = Absent(
+    "The SAEs of this study read simulated features, not activations: they cannot be applied twice."
+)
+names = {"error": "share of Σ‖SaeError‖²", "x": "share of the variance of x"}
+told = {words: estimates(again, name) for name, words in names.items()}
+Table(pd.DataFrame({"SAE": again["name"]} | told) if len(again) else none, lambda v: percent(v, 1))
 
 # %% [markdown]
 # ## What is in b?
 #
-# LinearError is $b\,x + c$. Chapter 04 showed that a scalar gain $g$ explains only part of it. Here is the rest of $b$. Its
-# trace over $d$ says how much of $x$'s own direction the error takes, every direction counted alike; $g$ counts loud ones more.
-# The *effective rank* is that of LinearError's covariance $b^\top \mathrm{cov}(x)\, b$ with eigenvalues $\lambda_i$:
+# LinearError is $b\,x + c$. Chapter 04 showed that a scalar gain $g$ explains only part of it. Here is the
+# rest of $b$. Its trace over $d$ says how much of $x$'s own direction the error takes, every direction
+# counted alike; $g$ counts loud ones more. The *effective rank* is that of LinearError's covariance
+# $b^\top \mathrm{cov}(x)\, b$ with eigenvalues $\lambda_i$:
 #
 # ```{math}
 # :label: eq-effective-rank
 # \frac{(\sum_i \lambda_i)^2}{\sum_i \lambda_i^2}
 # ```
 #
-# It is $d$ if all directions carry as much, and 1 if one carries all. The last column is the share of LinearError's variance
-# that the first ten principal components of $x$ predict. Intervals are jackknife intervals over folds of documents.
+# It is $d$ if all directions carry as much, and 1 if one carries all. The last column is the share of
+# LinearError's variance that the first ten principal components of $x$ predict. Intervals are jackknife
+# intervals over folds of documents.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 shapes = list(dict.fromkeys([narrow, shown, wide]))
 found = kept("rank", chapter.study, ["rank"], lambda: rank.compute(measurement, shapes), saes=shapes)
 chapter.record("shape", found["shape"].to_dict("list"))
-shape_table(found["shape"], measurement.saes)
+shape = found["shape"].merge(measurement.saes[["id", "fvu"]])
+names = {
+    "gain": "scalar gain g",
+    "trace": "trace(b) / d",
+    "rank": "effective rank",
+    "top": "share in 10 components of x",
+}
+told = {words: estimates(shape, name) for name, words in names.items()}
+three = lambda v: plain(v, 3)
+styles = {"FVU": three, names["gain"]: three, names["trace"]: three}
+styles |= {names["rank"]: lambda v: plain(v, 1), names["top"]: percent}
+Table(pd.DataFrame({"width": shape["width"], "FVU": shape["fvu"]} | told), styles)
 
-# %% mystnb={"figure": {"caption": "$R^2$ total of the error on held-out documents, from the best linear map of each rank and from the first principal components of $x$; bars are 95% intervals over documents. See at which rank each line begins to flatten, and how far the line of principal components lies below that of the best map. (The paper has no such figure.)", "name": "fig-sweep"}} tags=["remove-input"]
-sweep_lines(found["sweep"], shown)
+# %% tags=["hide-input"]
+#| label: fig-sweep
+#| caption: $R^2$ total of the error on held-out documents, from the best linear map of each rank for each
+#|   SAE, and from the first principal components of $x$ for one; bars are 95% intervals over documents.
+#|   (The paper has no such figure.)
+sweep = found["sweep"]
+chapter.record("sweep", sweep.to_dict("list"))
+drawn = sweep[(sweep["kind"] == rank.BEST) | (sweep["id"] == shown)].sort_values("kind", kind="stable")
+short = drawn["kind"].map({rank.BEST: "best map", rank.COMPONENTS: "top components of x"})
+drawn = drawn.assign(line=short + drawn["width"].map(", width {:,}".format))
+charts.lines(drawn, "rank", "r2", color="line", x_scale="log2", y_title="R² total of the error")
 
-# %% tags=["remove-input"]
-chapter.record("sweep", found["sweep"].to_dict("list"))
-chapter.glue("half rank", rank_for(found["sweep"], shown, 0.5))
-chapter.glue("most rank", rank_for(found["sweep"], shown, 0.9))
+# %% tags=["hide-input"]
+best = sweep[(sweep["kind"] == rank.BEST) & (sweep["id"] == shown)].sort_values("rank")
+reaches = lambda share: int(best.loc[best["r2"] >= share * best["r2"].iloc[-1], "rank"].iloc[0])
+chapter.glue("half rank", reaches(0.5))
+chapter.glue("most rank", reaches(0.9))
 chapter.glue("d", d)
 
 # %% [markdown]
-# For {glue:text}`sae`, half of the linear R² needs a map of rank {glue:text}`half rank`, and nine tenths of it one of rank
-# {glue:text}`most rank`, of {glue:text}`d` (the ranks tried are powers of two). The mean is not in these curves: R² is about it.
+# For {glue:text}`sae`, half of the linear R² needs a map of rank {glue:text}`half rank`, and nine tenths of
+# it one of rank {glue:text}`most rank`, of {glue:text}`d` (the ranks tried are powers of two). The mean is
+# not in these curves: R² is about it.
 #
 # ## Nonlinear in what sense?
 #
-# NonlinearError is what one reader, least squares, does not read from $x$. Other readers may. All of these see $x$ and
-# nothing else, are fitted on documents that no number is scored on, and are chosen on a further part of them: a scalar gain, the
-# best map of low rank, least squares, ridge, $x$ with all products of its first principal components (*quadratic*), and a network
-# with one hidden layer on top of the linear map (*MLP*), stopped where held-out documents are read best.
+# NonlinearError is what one reader, least squares, does not read from $x$. Other readers may. All of these
+# see $x$ and nothing else, are fitted on documents that no number is scored on, and are chosen on a further
+# part of them: a scalar gain, the best map of low rank, least squares, ridge, $x$ with all products of its
+# first principal components (*quadratic*), and a network with one hidden layer on top of the linear map
+# (*MLP*), stopped where held-out documents are read best.
 
-# %% tags=["remove-input"]
-ladder = kept("readers", chapter.study, ["readers"], lambda: readers.compute(measurement, shown), sae=shown)["ladder"]
+# %% tags=["hide-input"]
+found = kept("readers", chapter.study, ["readers"], lambda: readers.compute(measurement, shown), sae=shown)
+ladder = found["ladder"]
 chapter.record("ladder", ladder.to_dict("list"))
-best = best_reader(ladder)
+best = ladder.loc[ladder["r2"].idxmax()]
+linear = float(ladder.loc[ladder["reader"] == "linear (OLS)", "r2"].iloc[0])
 chapter.glue("best reader", best["reader"])
 chapter.estimate("best gain", Estimate(best["gain"], best["gain_low"], best["gain_high"]), ".3f")
 chapter.glue("unread", percent(1 - best["r2"]))
-linear = float(ladder.loc[ladder["reader"] == "linear (OLS)", "r2"].iloc[0])
 chapter.glue("read of nonlinear", percent(best["gain"] / (1 - linear)))
 
-# %% mystnb={"figure": {"caption": "How much of the error each reader predicts from $x$ on held-out documents, $R^2$ total with 95% intervals over documents; the diamond is the linear reader. See how far the last rows go beyond it. (The paper has no such figure; its reviewers asked.)", "name": "fig-readers"}} tags=["remove-input"]
-ladder_forest(ladder)
+# %% tags=["hide-input"]
+#| label: fig-readers
+#| caption: How much of the error each reader predicts from $x$ on held-out documents, $R^2$ total with 95%
+#|   intervals over documents; the diamond is the linear reader. (The paper has no such figure; its reviewers
+#|   asked.)
+charts.forest(
+    ladder.assign(reference=linear),
+    label="reader",
+    value="r2",
+    low="r2_low",
+    high="r2_high",
+    reference_title="linear (OLS)",
+    x_title="R² total of the error, held-out documents",
+)
 
-# %% tags=["remove-input"]
-ladder_table(ladder)
+# %% tags=["hide-input"]
+told = {
+    "reader": ladder["reader"],
+    "chosen on held-out documents": ladder["chosen"].replace("", "–"),
+    "R² total": estimates(ladder, "r2"),
+    "R² per dimension": ladder["per_dim"],
+    "gain over linear": estimates(ladder, "gain"),
+}
+Table(pd.DataFrame(told), dict.fromkeys(list(told)[2:], three))
 
 # %% [markdown]
-# The best reader is {glue:text}`best reader`; it reads {glue:text}`best gain` more of the error's variance than the linear one: of
-# what the linear reader calls nonlinear, {glue:text}`read of nonlinear`. It leaves {glue:text}`unread` of the error. That part is *not read from x in any way we tried*, which is all that "nonlinear" should be taken to say.
-# It is not unreadable: the error is $x - \mathrm{Sae}(x)$, a function of $x$, so a reader that computes the SAE reads all of it.
+# The best reader is {glue:text}`best reader`; it reads {glue:text}`best gain` more of the error's variance
+# than the linear one: of what the linear reader calls nonlinear, {glue:text}`read of nonlinear`. It leaves
+# {glue:text}`unread` of the error. That part is *not read from x in any way we tried*, which is all that
+# "nonlinear" should be taken to say. It is not unreadable: the error is $x - \mathrm{Sae}(x)$, a function of
+# $x$, so a reader that computes the SAE reads all of it.
 #
 # ## What could fool us
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.rules(q13_controls)
 
 # %% [markdown]
-# - **An edge.** A rule with edges can part two numbers that are alike, claim 1's most of all: the trained SAE may lie just inside
-#   its band and a control just outside. The differences between each control and the trained SAE:
-#   {glue:text}`edge`.
-# - **As good is not the same.** A control can reach a claim's number for another reason than the trained SAE. The rule says that
-#   the number alone does not tell them apart, not that they are alike.
-# - **FVU differs.** A frozen decoder and a random dictionary at this L0 leave far more of $x$ unexplained than a trained one.
-#   Claim 1's R² rises with the FVU by algebra ({eq}`eq-gain` in chapter 04), so a high number there is cheap.
-# - **Other activations.** The SAE of the random-weights model reads another distribution. Its row shares tokens and documents with
-#   the others, not activations, and its loss would be that of a model that predicts nothing, so claim 8 leaves it out.
+# - **An edge.** A rule with edges can part two numbers that are alike, claim 1's most of all: the trained SAE
+#   may lie just inside its band and a control just outside. The differences between each control and the
+#   trained SAE: {glue:text}`edge`.
+# - **As good is not the same.** A control can reach a claim's number for another reason than the trained SAE.
+#   The rule says that the number alone does not tell them apart, not that they are alike.
+# - **FVU differs.** A frozen decoder and a random dictionary at this L0 leave far more of $x$ unexplained
+#   than a trained one. Claim 1's R² rises with the FVU by algebra ({eq}`eq-gain` in chapter 04), so a high
+#   number there is cheap.
+# - **Other activations.** The SAE of the random-weights model reads another distribution. Its row shares
+#   tokens and documents with the others, not activations, and its loss would be that of a model that predicts
+#   nothing, so claim 8 leaves it out.
 # - **One seed.** Each control was trained once; its interval carries documents, not seeds.
-# - **A short ladder.** A larger network, more tokens or more steps might read more: the gain is a lower bound.
+# - **A short ladder.** A larger network, more tokens or more steps might read more: the gain is a lower
+#   bound.
 #
 # ## Exercise
 #
-# Run this chapter with `sae` set to the narrowest and to the widest SAE of the suite. Which controls come closer to the trained
-# one, and does the MLP read more or less of the error?
+# Run this chapter with `sae` set to the narrowest and to the widest SAE of the suite. Which controls come
+# closer to the trained one, and does the MLP read more or less of the error?
 
 # %% tags=["remove-input"]
 chapter.close()

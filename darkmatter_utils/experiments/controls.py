@@ -12,6 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..base.values import estimates
+from ..claims.q13_controls import CLAIMS, Evidence, as_good
 from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.measure import files_of
@@ -31,6 +33,13 @@ from .same_tokens import partial
 TRAINED = "the trained SAE"
 KINDS = {"kind-topk": "TopK SAE", "kind-l1": "L1 SAE", "kind-frozen": "frozen random decoder"}
 """The SAEs of the suite "kinds", in words."""
+WANTED = (*KINDS.values(), "random-weights model")
+"""Controls that a study has or has not."""
+IN_A_LIST = {
+    "trained, rescaled": "the rescaled SAE",
+    "trained, one gain a latent": "the SAE with one gain a latent",
+}
+"""Names whose comma would part them."""
 SCORES = {1: "r2_per_dim", 2: "norm_r2 SaeError", 6: "norm_r2 NonlinearError"}
 """Claim → the decomposition's score that it is about."""
 NOTHING = 1e-9
@@ -148,6 +157,30 @@ def twin(study: Study, trained: dict) -> list[dict]:
         "simple": np.nan,
     }
     return [about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in scores]
+
+
+def evidence(scores: pd.DataFrame) -> Evidence:
+    """What the chapter's rule takes: by claim, by control, the value and the difference to the trained
+    SAE."""
+    told: dict[str, dict] = {}
+    rows = scores.assign(of=estimates(scores), apart=estimates(scores, "difference"))
+    for row in rows[rows["name"] != TRAINED].itertuples(index=False):
+        told.setdefault(str(row.claim), {})[row.name] = {"value": row.of, "difference": row.apart}
+    return Evidence(told)
+
+
+def told(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores, ordered by claim, with the claim's names on a page (panel, column), the trained SAE's value
+    (trained), and whether a control's number is as good as that, by the chapter's rule (good)."""
+    rows = scores.sort_values("claim", kind="stable")
+    trained = rows[rows["name"] == TRAINED].set_index("claim")["value"]
+    pairs = zip(rows["claim"], rows["name"], estimates(rows), estimates(rows, "difference"), strict=True)
+    return rows.assign(
+        panel=[f"claim {n}: {CLAIMS[n].axis} (claimed: {CLAIMS[n].wanted})" for n in rows["claim"]],
+        column=[f"claim {n}" for n in rows["claim"]],
+        trained=rows["claim"].map(trained),
+        good=[name != TRAINED and as_good(n, value, apart) for n, name, value, apart in pairs],
+    )
 
 
 def _scores(study: Study, held: Collected, hat: Tensor):

@@ -1,13 +1,12 @@
 """The controls, the shape of b and the reader ladder: known answers, and someone else's code."""
 
 import json
-from pathlib import Path
 
-import jupytext
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ideas import play
 
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.base.values import Estimate
@@ -22,8 +21,6 @@ from darkmatter_utils.stats.fits import leave_out
 from darkmatter_utils.stats.metrics import r2_total
 from darkmatter_utils.studies.saes import Collected, collect
 from darkmatter_utils.studies.study import Study
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def arrays(x, hats, saes=None, documents=40):
@@ -228,12 +225,7 @@ def test_the_rule_counts_only_controls_that_learned_nothing():
 
 def test_the_chapter_on_nano_records_what_it_shows(tmp_path, monkeypatch, nano):
     monkeypatch.setenv("DARKMATTER_RECORDS", str(tmp_path))
-    names: dict = {}
-    for cell in jupytext.read(ROOT / "notebooks" / "13_the_controls.py").cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
-            if "parameters" in cell.metadata.get("tags", []):
-                names |= {"study": "nano", "sae": "w32"}
+    names = play(13, study="nano", sae="w32")
     values = json.loads((tmp_path / "nano" / "13.json").read_text())["values"]
     scores = pd.DataFrame(values["scores"])
     assert values["verdict"]["word"] == "cannot be told here"  # nano speaks of no claim
@@ -243,5 +235,6 @@ def test_the_chapter_on_nano_records_what_it_shows(tmp_path, monkeypatch, nano):
     assert ladder.loc["MLP", "r2"] > ladder.loc["linear (OLS)", "r2"]
     page = f"{names['plainly'](names['scores'])} {names['missing'](names['scores'])}"
     assert "This study has no TopK SAE" in page and "Claim 3" in page
+    assert "&lt;" not in names["table"]._repr_html_() and "<strong>" in names["table"]._repr_html_()
     shape = pd.DataFrame(values["shape"])
     assert ((shape["rank"] >= 1) & (shape["rank"] <= 16)).all() and (shape["trace"] > 0).all()
