@@ -30,4 +30,5 @@ def about(package: str) -> dict[str, str]:
 
 def _files(package: str) -> list[Path]:
     folders = importlib.util.find_spec(package).submodule_search_locations
-    return sorted(path for folder in folders for path in Path(folder).glob("[!_]*.py"))
+    paths = [path for folder in folders for path in Path(folder).glob("[!_]*.py")]
+    return sorted(paths, key=lambda path: path.stem)

@@ -476,7 +476,9 @@ def read(folder):
 def test_a_format_is_added_by_adding_its_file(tmp_path, monkeypatch):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "my_own.py").write_text(MINE)
-    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path / "more")])
+    folders = [*formats.__path__, str(tmp_path / "more")]
+    monkeypatch.setattr(formats, "__path__", folders)
+    monkeypatch.setattr(formats.__spec__, "submodule_search_locations", folders)
     gemma_scope(tmp_path / "sae")
     (tmp_path / "sae" / "mine.json").write_text("{}")
     with pytest.raises(BadInput, match="in 2 formats .gemma-scope, my-own."):

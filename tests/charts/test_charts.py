@@ -187,7 +187,7 @@ def test_strip_shows_every_token_and_breaks_lines_where_the_text_does():
 def test_errors_name_what_there_is():
     with pytest.raises(KeyError, match="no column 'fv'; the frame has: width, part, fvu"):
         charts.lines(frame(), "width", "fv")
-    with pytest.raises(ValueError, match="linear, log2 or log10"):
+    with pytest.raises(ValueError, match="linear, log2, log10 or names"):
         charts.lines(frame(), "width", "fvu", x_scale="log")
     with pytest.raises(ValueError, match="'Absent' is not a part of x; the parts are x, Sae"):
         charts.context_strip(pd.DataFrame({"text": ["a"], "v": [1.0]}), {"Absent": "v"})
