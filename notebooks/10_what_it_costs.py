@@ -28,7 +28,7 @@ import torch
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Table, Words, estimates
-from darkmatter_utils.claims import c08_proportional as claim8
+from darkmatter_utils.claims import c08_proportional
 from darkmatter_utils.experiments.cost_controls import KINDS
 from darkmatter_utils.experiments.cost_tables import ORDERS, costs, evidence
 from darkmatter_utils.experiments.costs import few_logits
@@ -61,10 +61,10 @@ def loss(logits, tokens):
 
 # %% tags=["hide-input"]
 found = costs(measurement, loss=loss, sae=sae, contexts=contexts, training=training, steps=steps)
-chapter.judge(claim8, evidence(found))
+chapter.judge(c08_proportional, evidence(found))
 chapter.record("shares", found["shares"].to_dict("list"))
 chapter.record("claim 8 by SAE", found["by_sae"].to_dict("list"))
-chapter.opening(claim8)
+chapter.opening(c08_proportional)
 
 # %% tags=["hide-input"]
 #| label: fig-cost
@@ -84,7 +84,7 @@ charts.scatter(
     color="vectors",
     label="width",
     connect=True,
-    band=claim8.THRESHOLDS.near,
+    band=c08_proportional.THRESHOLDS.near,
     x_title="share of FVU",
     y_title="share of the loss won back",
 )
@@ -219,7 +219,7 @@ charts.panels(adapted, "measure", charts.forest, x_title="share won back", width
 # ## What could fool us
 
 # %% tags=["hide-input"]
-chapter.rules(claim8)
+chapter.rules(c08_proportional)
 
 # %% [markdown]
 # - **The order.** {eq}`eq-won-back` gives a part back to $\mathrm{Sae}(x)$, as the paper does. One can as
@@ -237,7 +237,7 @@ for measure_, title in {"ce": "loss (CE)", "kl": "divergence (KL)"}.items():
                 "NonlinearError is": order,
                 "slope": taken.slope,
                 "slope of the controls": span([e.value for e in taken.controls.values()]),
-                "the rule would say": claim8.CLAIM.judge(taken).word,
+                "the rule would say": c08_proportional.CLAIM.judge(taken).word,
             }
         )
 Table(pd.DataFrame(rows) if found else found, {"slope of the controls": str})

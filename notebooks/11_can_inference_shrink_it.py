@@ -24,7 +24,7 @@ sae = None  # the SAE of the live cell and of the long table; None: the one near
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Table, Words
-from darkmatter_utils.claims import c09_inference as claim9
+from darkmatter_utils.claims import c09_inference
 from darkmatter_utils.experiments.inference import lengthened, warm_start
 from darkmatter_utils.experiments.inference_scores import changes, evidence, few, inference, tried
 from darkmatter_utils.measurement.widths import reference_sae
@@ -70,12 +70,12 @@ Table(tried(sample, codes))
 found = inference(measurement, codes=codes, contexts=contexts)
 world = measure("world") if not chapter.study.world else None
 null = inference(world, codes=codes, contexts=max(20, contexts // 4)) if world else found
-chapter.judge(claim9, evidence(found))
+chapter.judge(c09_inference, evidence(found))
 chapter.record("scores", found["scores"].drop(columns="signed").to_dict("list"))
 chapter.record("gaps", found["gaps"].to_dict("list"))
 chapter.glue("sae", shown)
-chapter.glue("paper", claim9.CLAIM.paper)
-chapter.opening(claim9)
+chapter.glue("paper", c09_inference.CLAIM.paper)
+chapter.opening(c09_inference)
 
 # %% tags=["hide-input"]
 #| label: fig-inference
@@ -184,7 +184,8 @@ charts.stacked_breakdown(found["gaps"])
 #|   interval.)
 lines = changes(found, null if world else None, settled)
 lines = lines[~lines["inference"].isin(alike)]
-limit = {"reference": -100 * claim9.THRESHOLDS.falls, "reference_label": "a larger fall falsifies the claim"}
+fall = -100 * c09_inference.THRESHOLDS.falls
+limit = {"reference": fall, "reference_label": "a larger fall falsifies the claim"}
 title = "change of FVU_nonlinear (%)"
 charts.lines(lines, "width", "value", color="inference", y_title=title, **limit)
 
@@ -192,7 +193,7 @@ charts.lines(lines, "width", "value", color="inference", y_title=title, **limit)
 # ## What could fool us
 
 # %% tags=["hide-input"]
-chapter.rules(claim9)
+chapter.rules(c09_inference)
 
 
 # %% tags=["hide-input"]

@@ -23,7 +23,7 @@ contexts = 160  # how many contexts, spread evenly over the text, are read
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import interval, plain
 from darkmatter_utils.charts import Table, Words, estimates
-from darkmatter_utils.claims import c10_earlier as claim10
+from darkmatter_utils.claims import c10_earlier
 from darkmatter_utils.experiments.earlier_scores import earlier, evidence, few, targets_of, tried
 
 chapter = open_chapter(12, study, contexts=contexts)
@@ -52,12 +52,12 @@ Table(tried(sample, predictors))
 
 # %% tags=["hide-input"]
 found = earlier(measurement, predictors=predictors, contexts=contexts)
-chapter.judge(claim10, evidence(found))
+chapter.judge(c10_earlier, evidence(found))
 chapter.record("r2", found["r2"].to_dict("list"))
 chapter.record("leads", found["leads"].to_dict("list"))
 chapter.glue("sae", first)
-chapter.glue("paper", claim10.CLAIM.paper)
-chapter.opening(claim10)
+chapter.glue("paper", c10_earlier.CLAIM.paper)
+chapter.opening(c10_earlier)
 
 # %% tags=["hide-input"]
 #| label: fig-earlier
@@ -187,7 +187,7 @@ chapter.glue("context", Words.of(whole, say=in_context))
 # ## What could fool us
 
 # %% tags=["hide-input"]
-chapter.rules(claim10)
+chapter.rules(c10_earlier)
 
 # %% [markdown]
 # - **Algebra.** At the same site, {glue:text}`poles` These are algebra: the first is 0, but for what a fit
