@@ -20,39 +20,54 @@ study = "tiny"
 sae = None  # the trained SAE that the controls are held against; None: the one of width nearest to 8 d_model
 
 # %% tags=["hide-input"]
-import numpy as np
 import pandas as pd
 
-from darkmatter_utils import LinearMap, Moments, charts, measure, open_chapter
+from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.base.words import interval, percent, plain
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import controls, rank, readers
-from darkmatter_utils.measurement.results import kept
 from darkmatter_utils.measurement.widths import ends, reference_sae
-from darkmatter_utils.stats.metrics import r2_per_dim
-from darkmatter_utils.studies.saes import sample
-from darkmatter_utils.worlds.null_saes import null_sae
+from darkmatter_utils.worlds.null_saes import RandomSae
 
 chapter = open_chapter(13, study, sae=sae)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
 narrow, wide = ends(measurement)
 other = wide if wide != shown else narrow if narrow != shown else None
+sample = controls.few(measurement, shown)
+
+# %% [markdown]
+# ## The idea: what needs no SAE
+#
+# Three reconstructions that learned nothing; of the trained SAE they are told its width, L0 and FVU. The
+# *random dictionary* keeps, for each token, the few of many random directions that point most along $x$. The
+# *shrunk* activation is $x$ moved towards its mean. The *dead* SAE answers with the mean. Each stands with
+# its L0. The table says how much of each one's error a linear map of $x$ predicts on held-out documents of a
+# few contexts, per dimension, {eq}`eq-r2`.
+
+
+# %%
+@chapter.idea
+def reconstructions(x, mean, trained):
+    random = RandomSae("random", mean, trained.width, l0=trained.l0)
+    # try: random = RandomSae("random", mean, trained.width, l0=1)
+    return {
+        "random dictionary": random.reconstruct(x),
+        "shrunk activation": (mean + (1 - trained.fvu**0.5) * (x - mean), x.shape[1]),
+        "dead SAE": (mean.expand_as(x), 0),
+    }
+
+
+Table(controls.tried(sample, reconstructions))
 
 # %% tags=["hide-input"]
-scored = kept(
-    "controls",
-    chapter.study,
-    ["controls"],
-    lambda: controls.compute(measurement, shown, other, more=(narrow, wide)),
-    sae=shown,
-    other=other,
-    files=controls.files(chapter.study),
+compared = controls.compared(
+    measurement, reconstructions=reconstructions, id=shown, wide=other, more=[narrow, wide]
 )
-chapter.record("scores", scored["scores"].to_dict("list"))
-chapter.judge(q13_controls, controls.evidence(scored["scores"]))
+chapter.record("scores", compared["scores"].to_dict("list"))
+chapter.judge(q13_controls, controls.evidence(compared["scores"]))
 chapter.opening(q13_controls)
 
 # %% tags=["hide-input"]
@@ -61,7 +76,7 @@ chapter.opening(q13_controls)
 #|   other kinds of trained SAE, for the same SAE rescaled, for one whose decoder was frozen at random, and
 #|   for controls that learned nothing (the last rows). Bars are 95% intervals over documents. (The paper has
 #|   no such figure; its reviewers asked.)
-scores = controls.told(scored["scores"])
+scores = controls.told(compared["scores"])
 charts.panels(
     scores,
     "panel",
@@ -71,32 +86,6 @@ charts.panels(
     reference_title=controls.TRAINED,
     width=200,
 )
-
-# %% [markdown]
-# ## The idea: what needs no SAE
-#
-# Three reconstructions that learned nothing, on a few contexts of the study. The *dead* SAE answers with the
-# mean of $x$. The *shrunk* one takes $x$ and moves it towards the mean. The *random dictionary* keeps, for
-# each token, the few of many random directions that point most along $x$. The cell prints how much of each
-# one's error a linear map of $x$ predicts on held-out documents, per dimension, {eq}`eq-r2`.
-
-# %% tags=["hide-input"]
-x, reconstruction, document, _ = sample(chapter.study, shown)
-d = x.shape[1]
-
-# %%
-mean, train = x.mean(axis=0), document % 2 == 0
-random = null_sae("random", id="random", width=8 * d, mean=mean, l0=8)
-reconstructions = {
-    "dead": np.broadcast_to(mean, x.shape),
-    "shrunk": mean + 0.6 * (x - mean),
-    "random dictionary": random.reconstruct(x)[0].numpy(),
-    "trained": reconstruction,
-}
-for name, x_hat in reconstructions.items():
-    error = x - x_hat
-    b = LinearMap.fit(Moments(d, d).update(x[train], error[train]))
-    print(f"{name}: {r2_per_dim(error[~train], b(x[~train])):.3f}")
 
 # %% [markdown]
 # Over the whole study, with every control and every claim:
@@ -169,7 +158,7 @@ plainly(scores)
 # the first error and of $x$:
 
 # %% tags=["hide-input"]
-again = scored["again"]
+again = compared["again"]
 chapter.record("again", again.to_dict("list"))
 none = Absent(
     "The SAEs of this study read simulated features, not activations: they cannot be applied twice."
@@ -196,8 +185,7 @@ Table(pd.DataFrame({"SAE": again["name"]} | told) if len(again) else none, lambd
 # intervals over folds of documents.
 
 # %% tags=["hide-input"]
-shapes = list(dict.fromkeys([narrow, shown, wide]))
-found = kept("rank", chapter.study, ["rank"], lambda: rank.compute(measurement, shapes), saes=shapes)
+found = rank.ranks_of_b(measurement, ids=list(dict.fromkeys([narrow, shown, wide])))
 chapter.record("shape", found["shape"].to_dict("list"))
 shape = found["shape"].merge(measurement.saes[["id", "fvu"]])
 names = {
@@ -229,7 +217,7 @@ best = sweep[(sweep["kind"] == rank.BEST) & (sweep["id"] == shown)].sort_values(
 reaches = lambda share: int(best.loc[best["r2"] >= share * best["r2"].iloc[-1], "rank"].iloc[0])
 chapter.glue("half rank", reaches(0.5))
 chapter.glue("most rank", reaches(0.9))
-chapter.glue("d", d)
+chapter.glue("d", int(measurement.card["d_model"]))
 
 # %% [markdown]
 # For {glue:text}`sae`, half of the linear R² needs a map of rank {glue:text}`half rank`, and nine tenths of
@@ -245,8 +233,7 @@ chapter.glue("d", d)
 # (*MLP*), stopped where held-out documents are read best.
 
 # %% tags=["hide-input"]
-found = kept("readers", chapter.study, ["readers"], lambda: readers.compute(measurement, shown), sae=shown)
-ladder = found["ladder"]
+ladder = readers.reader_ladder(measurement, id=shown)["ladder"]
 chapter.record("ladder", ladder.to_dict("list"))
 best = ladder.loc[ladder["r2"].idxmax()]
 linear = float(ladder.loc[ladder["reader"] == "linear (OLS)", "r2"].iloc[0])
@@ -310,8 +297,10 @@ chapter.rules(q13_controls)
 #
 # ## Exercise
 #
-# Run this chapter with `sae` set to the narrowest and to the widest SAE of the suite. Which controls come
-# closer to the trained one, and does the MLP read more or less of the error?
+# In the visible cell, let the random dictionary keep one direction a token (the line after `# try:`): it
+# leaves more of $x$, and a linear map predicts more of what it leaves. Then run this chapter with `sae` set
+# to the narrowest and to the widest SAE of the suite. Which controls come closer to the trained one, and does
+# the MLP read more or less of the error?
 
 # %% tags=["remove-input"]
 chapter.close()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..stats.metrics import r2_total
+
 
 def least_squares(regressors, target, test) -> np.ndarray:
     """Predictions for the rows of `test` by a fit, with intercept, to the other rows."""
@@ -72,3 +74,22 @@ class LabelMeans:
         spread = (n * (own - mean) ** 2).sum() - (seen.sum() - 1) * within
         between = max(spread / max(tokens, 1.0), 0.0)
         return mean + (own - mean) * n * between / np.maximum(n * between + within, 1e-300)
+
+
+def rest(norm: np.ndarray, tokens: pd.DataFrame) -> np.ndarray:
+    """What ‖x‖, ‖x‖², position and token leave of an error norm out of fold [token]: chapter 06's."""
+    return norm - out_of_fold(norm, tokens["fold"], **_facts(tokens))
+
+
+def simple(error2: np.ndarray, tokens: pd.DataFrame) -> float:
+    """R² of ‖SaeError‖² out of fold from all simple predictors of chapter 03 but L0, which not every control
+    has."""
+    facts, loss = _facts(tokens), tokens["loss"].to_numpy(float)
+    if np.isfinite(loss).any():
+        facts["numbers"].append(np.where(np.isfinite(loss), loss, np.nanmean(loss)))
+    return r2_total(error2[:, None], out_of_fold(error2, tokens["fold"], **facts)[:, None])
+
+
+def _facts(tokens: pd.DataFrame) -> dict[str, list]:
+    norm2 = tokens["norm2"].to_numpy(float)
+    return {"numbers": [np.sqrt(norm2), norm2], "labels": [tokens["position"], tokens["token"]]}

@@ -3,7 +3,7 @@ is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,18 +12,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..base.cache import kept
 from ..base.values import estimates
 from ..claims.q13_controls import CLAIMS, Evidence, as_good
 from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.measure import files_of
-from ..stats.fits import CrossFit
+from ..stats.fits import CrossFit, LinearMap
 from ..stats.intervals import bootstrap_ratio, percentile
-from ..stats.metrics import r2_total
-from ..studies.saes import Collected, collect, collect_anew
+from ..stats.metrics import r2_per_dim
+from ..stats.moments import Moments
+from ..studies.saes import Collected, Sample, collect, collect_anew, sample
 from ..studies.study import Study
-from ..worlds.null_saes import null_sae
-from .baselines import out_of_fold
+from .baselines import rest, simple
 from .cost_contexts import take
 from .cost_shares import Costs, relative
 from .costs import CONTEXTS, cost_tables
@@ -46,17 +47,33 @@ NOTHING = 1e-9
 """A NonlinearError of a smaller share of the variance of x is rounding: there is nothing to test."""
 
 
-def reconstructions(held: Collected, id: str, *, fvu: float) -> Iterator[tuple[str, Tensor, float]]:
-    """(name, reconstruction [token, d_model], L0) of the trained SAE and of every control of the same
-    activations.
+class Trained(NamedTuple):
+    """What a control may know of the trained SAE."""
 
-    The shrunk activation is given the trained SAE's FVU: x̄ + g (x − x̄) with (1 − g)² = ``fvu``. The random
-    dictionary has its width and, if it is below d_model, its L0.
-    """
-    sae, d = held.saes[id], held.x.shape[1]
+    width: int
+    l0: int
+    """Active latents of a token, rounded; at least one, and fewer than d_model."""
+    fvu: float
+
+    @classmethod
+    def of(cls, width: int, l0: float, fvu: float, d: int) -> Trained:
+        """That of an SAE of so many latents on x of ``d`` dimensions."""
+        return cls(width, max(1, min(round(l0), d - 1)), fvu)
+
+
+Reconstructions = Callable[[Tensor, Tensor, Trained], dict[str, tuple[Tensor, Tensor | int]]]
+"""(some x [token, d_model], the mean of all, facts) → by control: its reconstruction, and its L0 (a number,
+or one a token)."""
+
+
+def every_reconstruction(
+    held: Collected, id: str, given: Reconstructions, *, fvu: float
+) -> Iterator[tuple[str, Tensor, float]]:
+    """(name, reconstruction [token, d_model], L0) of the trained SAE, of other trained ones, and of every
+    control that is ``given``."""
     yield TRAINED, held.hats[id], held.l0[id]
     for other, name in KINDS.items():
-        if other in held.hats and name != "frozen random decoder":
+        if other in held.hats and other != "kind-frozen":
             yield name, held.hats[other], held.l0[other]
     yield "trained, rescaled", rescaled(held, id), held.l0[id]
     gained = one_gain_a_latent(held, id)
@@ -64,17 +81,42 @@ def reconstructions(held: Collected, id: str, *, fvu: float) -> Iterator[tuple[s
         yield "trained, one gain a latent", gained, held.l0[id]
     if "kind-frozen" in held.hats:
         yield KINDS["kind-frozen"], held.hats["kind-frozen"], held.l0["kind-frozen"]
-    l0 = max(1, min(round(held.l0[id]), d - 1))
-    random = null_sae("random", id="random", width=sae.width, mean=held.mean.numpy(), l0=l0)
-    parts = [random.reconstruct(part) for part in held.x.split(4096)]
-    yield (
-        "random dictionary",
-        torch.cat([p[0] for p in parts]).float(),
-        float(torch.cat([p[1] for p in parts]).double().mean()),
-    )
-    mean = held.mean.float()
-    yield "shrunk activation", mean + (1 - fvu**0.5) * (held.x - mean), float(d)
-    yield "dead SAE", mean.expand_as(held.x), 0.0
+    trained = Trained.of(held.saes[id].width, held.l0[id], fvu, held.x.shape[1])
+    made = [given(part, held.mean.float(), trained) for part in held.x.split(4096)]
+    for name in made[0]:
+        hat = torch.cat([part[name][0] for part in made]).float()
+        counts = [_each(part[name][1], part[name][0]) for part in made]
+        yield name, hat, float(torch.cat(counts).mean())
+
+
+def _each(l0, hat: Tensor) -> Tensor:
+    return torch.as_tensor(l0).double().expand(len(hat))
+
+
+class Few(NamedTuple):
+    """A few contexts of a study, with what is known of its trained SAE."""
+
+    tokens: Sample
+    trained: Trained
+
+
+def few(measurement, id: str) -> Few:
+    """Those of one SAE. Cost: the model on 64 contexts."""
+    tokens, row = sample(measurement.study, id), measurement.sae(id)
+    return Few(tokens, Trained.of(int(row["width"]), row["l0"], row["fvu"], tokens.x.shape[1]))
+
+
+def tried(few: Few, given: Reconstructions) -> pd.DataFrame:
+    """R² per dimension of each control's error, and of the trained SAE's, from x: fitted on every other
+    document, scored on the rest."""
+    x, hat = torch.from_numpy(few.tokens.x), torch.from_numpy(few.tokens.reconstruction)
+    made = {name: found[0] for name, found in given(x, x.mean(dim=0), few.trained).items()} | {TRAINED: hat}
+    train, rows = torch.from_numpy(few.tokens.document % 2 == 0), []
+    for name, hat in made.items():
+        error = x - hat
+        b = LinearMap.fit(Moments(x.shape[1], x.shape[1]).update(x[train], error[train]))
+        rows.append({"reconstruction": name, "R² of its error": r2_per_dim(error[~train], b(x[~train]))})
+    return pd.DataFrame(rows)
 
 
 class Given(NamedTuple):
@@ -87,14 +129,37 @@ class Given(NamedTuple):
         return self.x_hat.to(x), None
 
 
-def compute(measurement, id: str, wide: str | None, *, more=()) -> dict[str, pd.DataFrame]:
-    """Tables "scores" and "again" for the trained SAE ``id`` and its controls.
+def compared(
+    measurement, *, reconstructions: Reconstructions, id: str, wide: str | None, more=()
+) -> dict[str, pd.DataFrame]:
+    """`scored` with the SAEs of the suites "kinds" and "twin", where a study has them."""
+    study = measurement.study
+    files = {
+        suite: files_of(study.at(suite=suite))
+        for suite in ("kinds", "twin")
+        if study.site in study.sites(suite)
+    }
+    settings = {"id": id, "wide": wide, "more": list(more), "files": files}
+    return scored(measurement, reconstructions=reconstructions, **settings)
+
+
+@kept
+def scored(
+    measurement,
+    *,
+    reconstructions: Reconstructions,
+    id: str,
+    wide: str | None,
+    more: list[str],
+    files: dict[str, dict[str, str]],
+) -> dict[str, pd.DataFrame]:
+    """Tables "scores" and "again" for the trained SAE and its controls.
 
     ``wide``: the SAE whose error norm claim 3 predicts, as chapter 06 does (`partial`); claim 8 is chapter
-    10's (`cost_tables`); ``more``: SAEs that `collect` shall keep for later. scores: one row a control and
-    claim: name, l0, fvu, simple (R² of the error's norm from simple predictors), claim, value, low, high, and
-    difference with its ends (control − trained, on the same documents). again: see `again`. Cost: two passes
-    of the model, a decomposition each.
+    10's (`cost_tables`); ``more``: SAEs that `collect` shall keep for later; ``files``: of SAEs that the
+    measurement's key does not name. scores: one row a control and claim: name, l0, fvu, simple (R² of the
+    error's norm from simple predictors), claim, value, low, high, and difference with its ends (control −
+    trained, on the same documents). again: see `again`. Cost: two passes of the model, a decomposition each.
     """
     study = measurement.study
     held = collect(study, list(dict.fromkeys([id, *more])))
@@ -102,8 +167,8 @@ def compute(measurement, id: str, wide: str | None, *, more=()) -> dict[str, pd.
     target = np.sqrt(table[f"{wide}:error"].to_numpy(float)) if wide else None
     taken = take(measurement, CONTEXTS) if study.model is not None else None
     trained_fvu = float(held.squares(held.hats[id]).sum() / held.squares(held.mean.expand_as(held.x)).sum())
-    abouts, scored, others = [], {}, {}
-    for name, hat, l0 in reconstructions(held, id, fvu=trained_fvu):
+    abouts, by_name, others = [], {}, {}
+    for name, hat, l0 in every_reconstruction(held, id, reconstructions, fvu=trained_fvu):
         found, scores = _scores(study, held, hat)
         error2 = table[f"{id}:error"].to_numpy(float) if name == TRAINED else held.squares(hat)
         if wide:
@@ -111,31 +176,21 @@ def compute(measurement, id: str, wide: str | None, *, more=()) -> dict[str, pd.
         if taken and 6 in scores and name != TRAINED:
             maps = CrossFit(found.maps, found.linear_map)
             others[name] = Given(hat[torch.from_numpy(taken.among(table))]), maps
-        scored[name] = scores
+        by_name[name] = scores
         abouts.append({"name": name, "l0": l0, "fvu": found.fvu.value, "simple": simple(error2, table)})
     if taken:
         made = cost_tables(measurement, [id], contexts=CONTEXTS, extra=others)
         costs = Costs(**made, replicates=study.bootstrap, seed=study.seed)
         for name, sae in {TRAINED: id, **{name: name for name in others}}.items():
-            scored[name][8] = costs.score(sae, relative("ce", "NonlinearError"))
+            by_name[name][8] = costs.score(sae, relative("ce", "NonlinearError"))
     rows = [
-        about | {"claim": claim} | _row(claim, scored[about["name"]][claim], scored[TRAINED][claim])
+        about | {"claim": claim} | _row(claim, by_name[about["name"]][claim], by_name[TRAINED][claim])
         for about in abouts
-        for claim in sorted(scored[about["name"]])
+        for claim in sorted(by_name[about["name"]])
     ]
     return {
-        "scores": pd.DataFrame(rows + twin(study, scored[TRAINED])),
+        "scores": pd.DataFrame(rows + twin(study, by_name[TRAINED])),
         "again": again(held, [id, *(k for k in KINDS if k in held.hats)]),
-    }
-
-
-def files(study: Study) -> dict[str, dict[str, str]]:
-    """The files of the suites that `compute` reads beside the study's own: part of what its result follows
-    from."""
-    return {
-        suite: files_of(study.at(suite=suite))
-        for suite in ("kinds", "twin")
-        if study.site in study.sites(suite)
     }
 
 
@@ -216,25 +271,6 @@ def _row(claim: int, mine: tuple, trained: tuple) -> dict[str, float]:
         "difference_low": difference.low,
         "difference_high": difference.high,
     }
-
-
-def rest(norm: np.ndarray, tokens: pd.DataFrame) -> np.ndarray:
-    """What ‖x‖, ‖x‖², position and token leave of an error norm out of fold [token]: chapter 06's."""
-    return norm - out_of_fold(norm, tokens["fold"], **_facts(tokens))
-
-
-def simple(error2: np.ndarray, tokens: pd.DataFrame) -> float:
-    """R² of ‖SaeError‖² out of fold from all simple predictors of chapter 03 but L0, which not every control
-    has."""
-    facts, loss = _facts(tokens), tokens["loss"].to_numpy(float)
-    if np.isfinite(loss).any():
-        facts["numbers"].append(np.where(np.isfinite(loss), loss, np.nanmean(loss)))
-    return r2_total(error2[:, None], out_of_fold(error2, tokens["fold"], **facts)[:, None])
-
-
-def _facts(tokens: pd.DataFrame) -> dict[str, list]:
-    norm2 = tokens["norm2"].to_numpy(float)
-    return {"numbers": [np.sqrt(norm2), norm2], "labels": [tokens["position"], tokens["token"]]}
 
 
 def again(held: Collected, ids: list[str], *, every: int = 3) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..base.cache import kept
 from ..base.values import Estimate
 from ..stats.fits import LinearMap, leave_out, merged, moments_by_fold
 from ..stats.intervals import bootstrap, over_folds
@@ -24,7 +25,8 @@ def ranks(d: int) -> list[int]:
     return sorted({2**k for k in range(d.bit_length()) if 2**k <= d} | {d})
 
 
-def compute(measurement, ids: Sequence[str]) -> dict[str, pd.DataFrame]:
+@kept
+def ranks_of_b(measurement, *, ids: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Tables "sweep" and "shape", a row an SAE and rank, and an SAE.
 
     Cost: a pass of the model, and for each SAE and rank one product of tokens × d_model².

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..base.cache import kept
 from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..stats.documents import sum_by
@@ -49,7 +50,8 @@ class Rows:
         return Rows(self.x[mask], self.error[mask], self.document[keep])
 
 
-def compute(measurement, id: str) -> dict[str, pd.DataFrame]:
+@kept
+def reader_ladder(measurement, *, id: str) -> dict[str, pd.DataFrame]:
     """Table "ladder": reader, r2 (total) with its ends, per_dim, gain over OLS with its ends, and what was
     chosen.
 

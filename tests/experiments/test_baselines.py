@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from ideas import idea
 
-from darkmatter_utils.experiments.baselines import LabelMeans, out_of_fold
-from darkmatter_utils.experiments.controls import rest, simple
+from darkmatter_utils.experiments.baselines import LabelMeans, out_of_fold, rest, simple
 from darkmatter_utils.stats.metrics import r2_total
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ideas import play
+from ideas import idea, play
 
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import q13_controls
-from darkmatter_utils.experiments import controls, rank, readers
+from darkmatter_utils.experiments import baselines, controls, rank, readers
 from darkmatter_utils.experiments.cost_contexts import take
 from darkmatter_utils.experiments.cost_shares import Costs, relative
 from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables
@@ -154,7 +154,7 @@ def test_a_mlp_that_cannot_help_is_stopped_at_the_linear_map():
 
 @pytest.fixture(scope="module")
 def nano():
-    return controls.compute(measure("nano"), "w32", "w64")
+    return controls.compared(measure("nano"), reconstructions=idea(13), id="w32", wide="w64")
 
 
 def test_the_trained_row_is_the_measurement_and_the_poles_are_poles(nano):
@@ -175,8 +175,19 @@ def test_the_trained_row_is_the_measurement_and_the_poles_are_poles(nano):
     assert 0 < nano["again"]["error"].iloc[0] < 1
 
 
+def test_other_reconstructions_change_the_main_figure_and_what_the_rule_takes(nano):
+    measurement, edit = measure("nano"), ("l0=trained.l0", "l0=1")
+    edited = controls.compared(measurement, reconstructions=idea(13, edit), id="w32", wide="w64")
+    after, before = (controls.told(made["scores"]).set_index(["name", "claim"]) for made in (edited, nano))
+    changed = (after["value"] != before["value"]).groupby("name").all()
+    assert list(changed[changed].index) == ["random dictionary"]
+    assert after.loc[("random dictionary", 1), "value"] > before.loc[("random dictionary", 1), "value"]
+    assert after.loc[("random dictionary", 1), "fvu"] > before.loc[("random dictionary", 1), "fvu"]
+    assert controls.evidence(edited["scores"]) != controls.evidence(nano["scores"])
+
+
 def test_claim_3_is_the_number_of_chapter_06(nano):
-    table, drawn = pairs(measure("nano"), ["w32", "w64"], controls.rest)
+    table, drawn = pairs(measure("nano"), ["w32", "w64"], baselines.rest)
     here = nano["scores"].set_index(["name", "claim"]).loc[(controls.TRAINED, 3)]
     at = table["kind"].eq("partial").argmax()
     assert here["value"] == pytest.approx(table["value"][at], rel=1e-9)
@@ -203,8 +214,8 @@ def test_same_tokens_is_one_for_itself_and_near_zero_for_noise():
     tokens = measurement.tokens[measurement.tokens["scored"]]
     own = np.sqrt(tokens["w64:error"].to_numpy())
     noise = np.random.default_rng(0).exponential(size=len(own))
-    assert partial(measurement, own, own, controls.rest)[0].value == pytest.approx(1.0)
-    assert partial(measurement, noise, own, controls.rest)[0].value < 0.01
+    assert partial(measurement, own, own, baselines.rest)[0].value == pytest.approx(1.0)
+    assert partial(measurement, noise, own, baselines.rest)[0].value < 0.01
 
 
 def test_the_rule_counts_only_controls_that_learned_nothing():

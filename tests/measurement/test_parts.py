@@ -7,8 +7,8 @@ import torch
 
 from darkmatter_utils import measure
 from darkmatter_utils.adapters.models import load_model
+from darkmatter_utils.base.cache import kept
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.measurement import results
 from darkmatter_utils.measurement.parts import stream_parts
 from darkmatter_utils.studies.study import SaeEntry, Study
 
@@ -53,20 +53,18 @@ def test_the_tokens_of_a_batch_that_are_kept(measured):
     assert torch.equal(some.source, some.x)
 
 
-def test_a_result_is_computed_once_for_the_same_question(measured, tmp_path, monkeypatch):
+@kept
+def with_gaps(measured, *, width):
+    return {"rows": pd.DataFrame({"a": [1.0, np.nan] * width, "b": ["x", None] * width})}
+
+
+def test_a_kept_result_is_what_a_fresh_one_is_gaps_and_all(measured, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path))
-    asked = []
-
-    def compute():
-        asked.append(1)
-        return {"rows": pd.DataFrame({"a": [1.0, np.nan], "b": ["x", None]})}
-
-    first = results.kept("demo", measured.study, ["parts"], compute, width=3)
-    again = results.kept("demo", measured.study, ["parts"], compute, width=3)
-    pd.testing.assert_frame_equal(first["rows"], again["rows"])
-    assert len(asked) == 1
-    results.kept("demo", measured.study, ["parts"], compute, width=4)
-    assert len(asked) == 2
+    first, again = (with_gaps(measured, width=3)["rows"] for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
+    assert len(list(tmp_path.glob("with-gaps-nano-*"))) == 1
+    assert len(with_gaps(measured, width=4)["rows"]) == 8
+    assert len(list(tmp_path.glob("with-gaps-nano-*"))) == 2
 
 
 def test_a_study_at_another_site_measures_the_saes_that_are_there():
