@@ -229,5 +229,5 @@ oracles and Words(f"With everything taken out, the oracles' pairs of widths have
 # How much of the visible cell's R² is left in the rest? Then open the last context of the gallery: what are
 # the tokens on which every width fails?
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

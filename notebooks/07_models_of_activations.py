@@ -366,5 +366,5 @@ chapter.rules(c11_parts_land)
 # `darkmatter_utils`, and an oracle of 32 features. Where do the absent features go now? Then let `land`
 # take a part that is a function of $x$ but not a linear one, such as `batch.x ** 2`.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

@@ -265,5 +265,5 @@ chapter.rules(c06_norm_lowest)
 # In the visible cell, give the coefficients either sign (`signs="symmetric"`), then make all of them equal
 # (`spread=0`). Which of the conditions matters more?
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

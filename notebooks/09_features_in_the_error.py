@@ -300,5 +300,5 @@ chapter.rules(c07_fewer_features)
 # become shorter (how many are scored was set for the chapter's cost, before any was). Does the verdict
 # stay? Or give `explainer` and `endpoint` a language model of your own: does the order of the parts stay?
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

@@ -260,5 +260,5 @@ Table(pd.DataFrame(rows) if found else found, {"slope of the controls": str})
 # In the visible cell, let the model pay for wrong guesses only (the line after `# try:`). A guess is right
 # or wrong: does a part still win back a share that is proportional to its variance?
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

@@ -238,5 +238,5 @@ chapter.glue("null", Words.of(null["by_width"], null["scores"], say=on_true_code
 # Give the pursuit twice as many steps as the encoder has latents: put `2 * own.l0` in the visible cell.
 # What does a doubled L0 buy, compared with the better inference?
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

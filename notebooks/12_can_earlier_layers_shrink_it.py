@@ -209,5 +209,5 @@ chapter.rules(c10_earlier)
 # In the visible cell, replace `output` by `raw.clamp(min=0)`, or by `raw**2`: nonlinear functions that
 # nobody trained. How much of the lead of an SAE output do they have?
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

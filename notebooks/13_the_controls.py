@@ -302,5 +302,5 @@ chapter.rules(q13_controls)
 # to the narrowest and to the widest SAE of the suite. Which controls come closer to the trained one, and does
 # the MLP read more or less of the error?
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
 chapter.close()

@@ -17,13 +17,11 @@
 study = "tiny"
 
 # %% tags=["hide-input"]
-from html import escape
-
 import altair as alt
 import pandas as pd
 
 from darkmatter_utils import open_chapter
-from darkmatter_utils.charts.tables import Cards, Html, Table, Words, badge, link
+from darkmatter_utils.charts.tables import Cards, Html, Table, Words, badge, escape, link
 from darkmatter_utils.charts.theme import VERDICTS, WIDTH, finish
 from darkmatter_utils.claims import c12_everywhere, everywhere, report
 from darkmatter_utils.claims.paper_figures import PAPER_FIGURES
