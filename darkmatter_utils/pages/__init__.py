@@ -1,1 +1,0 @@
-"""Figures and tables that have not yet gone home to their chapters."""
