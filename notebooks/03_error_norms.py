@@ -147,8 +147,8 @@ Words.of(found["seeds"], say=say) if len(depth) else None
 
 # %% tags=["hide-input"]
 #| label: fig-alone
-#| caption: $R^2$ of the squared error norm from one predictor alone, at each width of the suite; 95% intervals
-#|   carry documents and training seeds. (Paper: Fig. 13 of its first version.)
+#| caption: $R^2$ of the squared error norm from one predictor alone, at each width of the suite; 95%
+#|   intervals carry documents and training seeds. (Paper: Fig. 13 of its first version.)
 alone = found["widths"][found["widths"]["model"].str.endswith(ALONE)]
 alone = alone.assign(model=alone["model"].str.removesuffix(ALONE).replace("x", "all of x"))
 domain = (min(0.0, alone["low"].min()), max(0.1, alone["high"].max()))
@@ -163,8 +163,8 @@ charts.lines(alone, "width", "value", color="model", y_title=R2, y_domain=domain
 # %% tags=["hide-input"]
 #| label: fig-steps
 #| caption: Nested models at each width of the suite: $R^2$ of the squared error norm as predictors are added
-#|   from left to right, on held-out documents. Bars are 95% intervals that carry documents and training seeds.
-#|   (Paper: Fig. 13 of its first version, which has each predictor alone.)
+#|   from left to right, on held-out documents. Bars are 95% intervals that carry documents and training
+#|   seeds. (Paper: Fig. 13 of its first version, which has each predictor alone.)
 steps = list(found["steps"]["step"])
 short = {step: "+ " * (n > 0) + step for n, step in enumerate(steps)}
 short |= {steps[0]: "constant", TEN: "+ 10 components"}
@@ -204,8 +204,8 @@ chapter.rules(c02_norm_linear, c13_beyond_simple)
 #   active; so claim 13 compares $x$ with $\lVert x \rVert$, position and token only.
 # - **Squared norms have heavy tails.** A few very large errors can decide an R². The intervals resample
 #   documents, so a single decisive document widens them.
-# - **x contains the token.** A linear function of $x$ can read the token off the activation. Where $x$ does no
-#   better than the token's mean, that may be all it does.
+# - **x contains the token.** A linear function of $x$ can read the token off the activation. Where $x$ does
+#   no better than the token's mean, that may be all it does.
 #
 # ## Exercise
 #

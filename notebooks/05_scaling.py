@@ -46,9 +46,9 @@ chapter.opening(c04_flat, c05_floor)
 # %% tags=["hide-input"]
 #| label: fig-scaling
 #| caption: The error's share of the variance of x over the SAE's width, at one L0. Points: measured FVU.
-#|   Line: the fitted curve with its band, dashed beyond the measured widths. Dotted: the floor c. Areas: red is
-#|   nonlinear, green what the floor holds above that, yellow what lies above the floor. Intervals are 95% and
-#|   carry documents and training seeds. (Paper: Fig. 1.)
+#|   Line: the fitted curve with its band, dashed beyond the measured widths. Dotted: the floor c. Areas: red
+#|   is nonlinear, green what the floor holds above that, yellow what lies above the floor. Intervals are 95%
+#|   and carry documents and training seeds. (Paper: Fig. 1.)
 l0 = one_l0(measurement)
 total, nonlinear = (width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))
 for width in total.widths[:skip]:
@@ -131,8 +131,8 @@ Table(pd.DataFrame({"": list(numbers), "value": list(numbers.values())}) if fit 
 # %% tags=["hide-input"]
 #| label: fig-left-out
 #| caption: FVU at each width (points, with 95% intervals that carry documents and training seeds) and what
-#|   the curve fitted to the other widths says of it (diamonds). The first and the last width are extrapolations.
-#|   (The paper has no such test.)
+#|   the curve fitted to the other widths says of it (diamonds). The first and the last width are
+#|   extrapolations. (The paper has no such test.)
 missed = scaling.left_out(total)
 label = [f"{width:,} latents" for width in total.widths]
 beside = total.frame().assign(label=label, reference=missed["predicted"]) if fit else fit
@@ -197,9 +197,9 @@ chapter.glue("paper widths", PAPER["widths"])
 chapter.glue("paper off", PAPER["off L0"])
 
 # %% [markdown]
-# - **A flat line need not mean introduced error.** An SAE that introduces no error and only lacks features can
-#   leave a nonlinear part that is flat over a range of widths. Run this chapter with `-p study world`: its
-#   suite consists of such SAEs.
+# - **A flat line need not mean introduced error.** An SAE that introduces no error and only lacks features
+#   can leave a nonlinear part that is flat over a range of widths. Run this chapter with `-p study world`:
+#   its suite consists of such SAEs.
 # - **A slope is a summary.** The interval of the change per doubling takes the trend as a straight line of
 #   logarithms. A part that first rises and then falls can have a small slope: the table of single doublings
 #   shows what the slope hides.
@@ -208,8 +208,8 @@ chapter.glue("paper off", PAPER["off L0"])
 # - **Few widths.** A floor is an extrapolation: it lies beyond every width that was trained. Three numbers
 #   from a handful of widths leave it loose, and a curve that bends for another reason looks like one with a
 #   floor.
-# - **L0 drifts with width.** The paper picks, at every width, the SAE whose L0 comes nearest to a target; some
-#   of its widest miss it {glue:text}`paper off`. {glue:text}`one L0`
+# - **L0 drifts with width.** The paper picks, at every width, the SAE whose L0 comes nearest to a target;
+#   some of its widest miss it {glue:text}`paper off`. {glue:text}`one L0`
 # - **Training.** A wider SAE needs more training, and here all widths got the same number of tokens. One that
 #   is not trained to the end raises the right end of the curve, and with it the floor. {numref}`fig-training`
 #   shows how FVU fell while they were trained.

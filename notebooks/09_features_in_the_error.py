@@ -30,7 +30,15 @@ from darkmatter_utils.base.words import interval, percent, plain
 from darkmatter_utils.charts import Gallery, Table, Words, estimates
 from darkmatter_utils.claims import c07_fewer_features
 from darkmatter_utils.experiments.components import (
-    MATCHED, NOISE, OWN, PARTS, SHUFFLED, base_sae, entries, matched_noise, rows,
+    MATCHED,
+    NOISE,
+    OWN,
+    PARTS,
+    SHUFFLED,
+    base_sae,
+    entries,
+    matched_noise,
+    rows,
 )
 from darkmatter_utils.experiments.explainers import named
 from darkmatter_utils.experiments.features import features, load
@@ -45,6 +53,7 @@ found = features(measurement, latents=latents, explainer=asked)
 chapter.judge(c07_fewer_features, evidence(found))
 chapter.opening(c07_fewer_features)
 
+
 # %% tags=["hide-input"]
 #| label: fig-features
 #| caption: The share of each part's variance that SAEs trained on it leave (FVU), on held-out documents,
@@ -53,8 +62,9 @@ chapter.opening(c07_fewer_features)
 def of(table, quantity, by):
     return table.query("quantity == @quantity and by == @by").set_index("reads")
 
+
 own, scored = of(found["numbers"], "FVU", OWN), of(found["numbers"], "accuracy", OWN)
-noise = own["value"].rename(index=NOISE).iloc[-len(NOISE):].reindex(PARTS)
+noise = own["value"].rename(index=NOISE).iloc[-len(NOISE) :].reindex(PARTS)
 parts = own.reindex(PARTS).assign(label=PARTS, reference=noise.to_list())
 name = "noise of its spectrum"
 charts.forest(parts, color="label", x_title="FVU on held-out documents", reference_title=name)
@@ -69,8 +79,15 @@ KINDS = {OWN: "its own SAE", MATCHED: "an SAE trained on its noise", SHUFFLED: "
 curves = found["numbers"].query("quantity.str.startswith('accuracy ')")
 decile = curves["quantity"].str.removeprefix("accuracy ").astype(int)
 charts.lines(
-    curves.assign(decile=decile, read=curves["by"].map(KINDS)), "decile", "value", color="reads", dash="read",
-    x_title="decile of activation", y_title="detection accuracy", y_domain=(0.4, 1), reference=0.5,
+    curves.assign(decile=decile, read=curves["by"].map(KINDS)),
+    "decile",
+    "value",
+    color="reads",
+    dash="read",
+    x_title="decile of activation",
+    y_title="detection accuracy",
+    y_domain=(0.4, 1),
+    reference=0.5,
 )
 
 # %% [markdown]
@@ -102,6 +119,7 @@ left
 # One recipe for all targets, that of the book's other SAEs {cite:p}`bussmann2024`; nothing was chosen for
 # one target.
 
+
 # %% tags=["hide-input"]
 def made():
     mine, base = entries(chapter.study), chapter.study.sae(base_sae(chapter.study))
@@ -118,6 +136,7 @@ def made():
         "documents of all other chapters, each split by maps that were fitted on other documents, at the "
         f"same positions as in training ({start} to {stop - 1} of a context)."
     )
+
 
 found and Words(made())
 
@@ -164,10 +183,12 @@ for gap, (words, style) in named.items():
 lines = found and pd.DataFrame(lines)[["gap", "of the parts", "of matched noise", "excess"]]
 Table(lines, dict.fromkeys(["of the parts", "of matched noise", "excess"], str))
 
+
 # %% tags=["hide-input"]
 def said(quantity, by):
     rows, seeds = of(found["numbers"], quantity, by), of(found["seeds"], quantity, by)["value"]
     return {n: {"estimate": e, "seeds": seeds[[n]].to_list()} for n, e in zip(rows.index, estimates(rows))}
+
 
 if found:
     chapter.record("FVU", said("FVU", OWN))
@@ -187,6 +208,7 @@ if found:
 # *detection*, that of the paper and of {cite:t}`paulo2024`: one who has the description says on which
 # pieces of text the latent is active.
 
+
 # %% tags=["hide-input"]
 def told():
     each = found["latents"].groupby(["by", "reads", "seed"]).size().max()
@@ -199,6 +221,7 @@ def told():
         "and of silent windows that are left alone: one half is chance."
     )
 
+
 found and Words(told())
 
 # %% tags=["hide-input"]
@@ -209,6 +232,7 @@ lexical = (
     "language model, and its explanations are counts."
 )
 
+
 def model():
     lost = percent(found["latents"]["coins"].mean(), 1)
     return (
@@ -216,6 +240,7 @@ def model():
         f"{asked.counts['unreadable']:,} could not be read and {asked.counts['unanswered']:,} never came; "
         f"the windows behind them ({lost} of all) count as tossed coins."
     )
+
 
 found and Words(lexical if asked is None else model())
 
