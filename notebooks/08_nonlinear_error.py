@@ -48,10 +48,12 @@ measurement = measure(chapter.study)
 # `size` is what is predicted of a part, by a least-squares map of the part itself, or of $x$. The cell
 # tries it on sparse sums of `n` features in `d` dimensions, where the answer is known.
 
+
 # %%
 @chapter.idea
 def size(z):
     return (z**2).sum(dim=1)
+
 
 d = 64
 train = torch.arange(6000) < 4000
@@ -143,8 +145,13 @@ checks = theory(Study.load("world"), size=size, **small)["checks"]
 chapter.record("theory", checks.to_dict("list"))
 swept = checks.query("case == 'random directions'")
 charts.lines(
-    swept.assign(spread=swept["spread"].map("spread {:g}".format)), "ratio", "value", color="spread",
-    x_scale="log2", x_title="features / dimensions (n / d)", y_title="R² of ‖z‖² from z",
+    swept.assign(spread=swept["spread"].map("spread {:g}".format)),
+    "ratio",
+    "value",
+    color="spread",
+    x_scale="log2",
+    x_title="features / dimensions (n / d)",
+    y_title="R² of ‖z‖² from z",
 )
 
 # %% [markdown]
@@ -193,8 +200,12 @@ scaled = {name: f"introduces nothing: {words}" for name, words in NULLS.items()}
 names = scaled if sigma else {"matched": "introduces nothing"}
 lines = lines.assign(line=lines["line"].map({"study": "this study's SAEs"} | names))
 charts.lines(
-    lines if len(nothing) else nothing, "width", "value", color="line",
-    y_title="R² of ‖NonlinearError‖² from NonlinearError", y_domain=(min(0.0, lines["low"].min()), 1),
+    lines if len(nothing) else nothing,
+    "width",
+    "value",
+    color="line",
+    y_title="R² of ‖NonlinearError‖² from NonlinearError",
+    y_domain=(min(0.0, lines["low"].min()), 1),
 )
 
 # %% tags=["hide-input"]
@@ -224,8 +235,13 @@ chapter.record("probe agreement", read["agreement"].to_dict("list"))
 widths = sorted(read["curve"]["width"].unique())
 shown = read["curve"].query("width in @widths[0::2]") if len(widths) > 4 else read["curve"]
 charts.lines(
-    shown.assign(latents=shown["width"].map("{:,} latents".format)), "active", "weight", color="latents",
-    x_scale="log10", x_title="mean activation when on", y_title="weight a*·d",
+    shown.assign(latents=shown["width"].map("{:,} latents".format)),
+    "active",
+    "weight",
+    color="latents",
+    x_scale="log10",
+    x_title="mean activation when on",
+    y_title="weight a*·d",
 )
 
 # %% [markdown]
@@ -235,7 +251,8 @@ charts.lines(
 # %% tags=["hide-input"]
 words = {"active": "mean activation", "slope": "slope of the square"}
 agreed = read["agreement"]
-named = agreed.assign(said=estimates(agreed), column=agreed["statistic"] + ", " + agreed["against"].map(words))
+columns = agreed["statistic"] + ", " + agreed["against"].map(words)
+named = agreed.assign(said=estimates(agreed), column=columns)
 wide = named.pivot(index=["width", "latents"], columns="column", values="said").reset_index()
 Table(wide.rename(columns={"latents": "alive latents"}))
 

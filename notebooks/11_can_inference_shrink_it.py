@@ -209,8 +209,8 @@ def on_true_codes(over, scores):
     change = over[(over["of"] == "change") & (over["metric"] == "fvu_nonlinear")]
     change, mine = (rows[rows["inference"] == settled] for rows in (change, scores))
     return (
-        "In a simulated world whose SAEs hold true features with their true coefficients, and so introduce no "
-        f"error at all, the pursuit changes FVU_nonlinear by {span(change['value'], percent)}, and "
+        "In a simulated world whose SAEs hold true features with their true coefficients, and so introduce "
+        f"no error at all, the pursuit changes FVU_nonlinear by {span(change['value'], percent)}, and "
         f"{span(mine['shared'], percent)} of the latents that it chooses are those that are truly there."
     )
 

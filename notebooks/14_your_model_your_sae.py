@@ -133,8 +133,8 @@ if entry.path:
     said = (
         f"The folder of {shown} is of the format *{about['format']}*, a {about['architecture']} SAE of "
         f"{about['d_sae']:,} latents. Read from it, on the same activations, the SAE uses {by_folder.l0:.1f} "
-        f"latents a token and leaves {left.value:.3f} of the variance, {told}. An untrained dictionary of its "
-        f"width and L0 leaves {random.value:.3f}."
+        f"latents a token and leaves {left.value:.3f} of the variance, {told}. An untrained dictionary of "
+        f"its width and L0 leaves {random.value:.3f}."
     )
     chapter.record("folder", {"fvu": left.to_dict(), "l0": by_folder.l0, "random": random.to_dict()})
 else:
