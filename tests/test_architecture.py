@@ -1,4 +1,4 @@
-"""The house: which storey may use which, and how large a room may be."""
+"""The house: which storey may use which, how large a room may be, and what a chapter may take from it."""
 
 import ast
 import re
@@ -6,7 +6,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted((ROOT / "darkmatter_utils").rglob("*.py"))
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+LINES = 300
+"""Of a module."""
+OF_A_CHAPTER = ("darkmatter_utils", "numpy", "pandas", "torch", "altair", "pathlib")
+"""What a chapter may import."""
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(tree: ast.AST) -> list[tuple[ast.AST, str, list[str]]]:
+    """(statement, module, names) of every import."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node, alias.name, []) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node, "." * node.level + (node.module or ""), [alias.name for alias in node.names]))
+    return found
 
 
 def test_the_import_law_is_kept():
@@ -46,3 +69,67 @@ def test_an_interval_is_made_in_one_module():
         if made.search(line)
     ]
     assert not elsewhere
+
+
+def test_every_folder_says_in_a_line_what_it_owns():
+    for path in (ROOT / "darkmatter_utils").iterdir():
+        if (path / "__init__.py").is_file():
+            assert ast.get_docstring(ast.parse((path / "__init__.py").read_text())), path.name
+
+
+def test_no_module_has_outgrown_its_idea():
+    sizes = {named(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: size for name, size in sizes.items() if size > LINES} == {}
+
+
+def test_modules_import_each_other_at_the_top():
+    """A heavy library may wait inside a function; a module of this package that has to is misplaced."""
+    inside = []
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        top = {id(n) for node in tree.body for n in (node, *(node.body if isinstance(node, ast.If) else ()))}
+        ours = [n for n, name, _ in imports(tree) if name.startswith((".", "darkmatter_utils"))]
+        inside += [f"{named(path)}:{node.lineno}" for node in ours if id(node) not in top]
+    assert inside == []
+
+
+def test_the_formatter_is_held_off_in_tables_of_data_only():
+    """What it would take apart, one entry a line, must be entries: a literal without a call."""
+    for path in [*MODULES, *CHAPTERS, *sorted((ROOT / "tests").rglob("*.py"))]:
+        text = path.read_text()
+        ends = [n for n, line in enumerate(text.splitlines(), 1) if line.endswith("# fmt: " + "skip")]
+        for node in ast.parse(text).body if ends else []:
+            if node.end_lineno in ends:
+                ends.remove(node.end_lineno)
+                assert isinstance(node, ast.Assign | ast.AnnAssign), f"{named(path)}:{node.end_lineno}"
+        assert not ends, f"{named(path)}: {ends}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_takes_little_and_nothing_from_the_machinery(path):
+    for node, name, names in imports(ast.parse(path.read_text())):
+        head, _, rest = name.partition(".")
+        assert head in OF_A_CHAPTER, f"{path.name}:{node.lineno} imports {name}"
+        assert rest.partition(".")[0] not in ("book", "cli", "training"), f"{path.name}:{node.lineno}"
+        assert not {"book", "cli", "training"} & set(names), f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_cell_of_a_chapter_is_one_idea(path):
+    for cell in re.split(r"^# %%", path.read_text(), flags=re.M)[1:]:
+        head, _, body = cell.partition("\n")
+        lines = [line for line in body.splitlines() if line.strip() and not line.startswith("#|")]
+        code = "[markdown]" not in head and not lines[0].startswith(("import ", "from ")) if lines else False
+        assert not code or len(lines) <= 20, f"{path.name}: a cell of {len(lines)} lines: {lines[0]}"
+        assert "remove-input" not in head or "parameters" in head, (
+            f"{path.name}: a cell is removed, not folded"
+        )
+
+
+def test_every_public_name_of_an_experiment_is_used_by_a_chapter_or_another_module():
+    texts = {path: path.read_text() for path in [*MODULES, *CHAPTERS]}
+    for path in sorted((ROOT / "darkmatter_utils" / "experiments").glob("[!_]*.py")):
+        for node in ast.parse(texts[path]).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                used = sum(len(re.findall(rf"\b{node.name}\b", text)) for text in texts.values())
+                assert used > 1, f"{named(path)}: {node.name} is used by nobody"

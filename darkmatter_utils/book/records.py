@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .. import charts
 from ..base import provenance
 from ..base.errors import BadInput
 from ..base.ideas import Ideas
@@ -55,8 +56,6 @@ def open_chapter(number: int, study: str | Path | Study, **parameters) -> Chapte
 
     parameters: the chapter's other parameters, for the record. Raises BadInput for an unknown study.
     """
-    from .. import charts
-
     charts.use()
     return Chapter(number, Study.load(study), {"study": _name(study), **parameters})
 
@@ -83,8 +82,7 @@ class Chapter:
     def idea(self, function: Callable) -> Callable:
         """The decorator of a chapter's visible function: notes what it says, and says so where it was edited.
 
-        The function goes to the experiment as it stands. Raises BadInput where it uses a variable of the
-        notebook.
+        It goes to the experiment as it stands. Raises BadInput where it uses a variable of the notebook.
         """
         self.ideas.add(function)
         if function.__name__ in self.edited():
@@ -137,9 +135,9 @@ class Chapter:
         """Record what a rule takes, and the verdict that follows from the record.
 
         asked: the file of a claim or of a question (`claims.c04_flat`). evidence: its ``Evidence``; None
-        where nothing was measured, `Absent` where the study lacks what it would be measured on. unfit: why the study cannot speak of it; by default what
-        `claims.claim.unfit` says. Judged from what the record will hold (6 significant digits), so that
-        chapter and report agree.
+        where nothing was measured, `Absent` where the study lacks what it would be measured on. unfit: why
+        the study cannot speak of it; by default what `claims.claim.unfit` says. Judged from what the record
+        will hold (6 significant digits), so that chapter and report agree.
         """
         reason = claim.unfit(self.study) if unfit is None else unfit
         if isinstance(evidence, Absent):
@@ -223,8 +221,7 @@ def _asked(module: ModuleType) -> claim.Question:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The folded run record at a chapter's end; what changes from run to run is filled in when the book is
-    rendered."""
+    """The folded run record at a chapter's end; what differs between runs is filled in at rendering."""
 
     number: int
     content: dict[str, Any]
@@ -265,8 +262,7 @@ def data_hashes(study: Study) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on; local labels such as +cpu are left
-    out."""
+    """Versions of Python and of the packages that numbers depend on, without labels such as +cpu."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

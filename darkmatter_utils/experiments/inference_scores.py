@@ -249,8 +249,7 @@ def gaps(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def changes(found, null: dict | Absent | None, control: str) -> pd.DataFrame | Absent:
     """The change of FVU_nonlinear in percent under each inference of `inference`, and under one of them,
-    ``control``, where ``null`` says what the true codes of a world would change to: width, inference, value,
-    low, high."""
+    ``control``, where ``null`` says what a world's true codes become: width, inference, value, low, high."""
     if isinstance(found, Absent):
         return found
     pick = lambda rows: rows[(rows["of"] == "change") & (rows["metric"] == "fvu_nonlinear")]
@@ -275,8 +274,7 @@ def evidence(found) -> Evidence | Absent:
 
 
 def few(measurement, sae: str, *, contexts: int = 16) -> tuple[Tensor, Tensor, Codes] | Absent:
-    """(x − bias, the dictionary, the encoder's codes) of one SAE on the scored tokens of a few contexts, in
-    float64."""
+    """(x − bias, dictionary, the encoder's codes) of one SAE on scored tokens of a few contexts, float64."""
     source = Activations(measurement.study, contexts_a_batch=MICRO)
     loaded = next(one for one in load_saes(measurement.study, source) if one.id == sae)
     dictionary = dictionary_of(loaded)

@@ -129,8 +129,7 @@ class Spectrum:
 
     @cached_property
     def _svd(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(w, u, s, v): x is u s v' turned, and w X'Y is Y turned alike, without directions that rounding
-        made."""
+        """(w, u, s, v): x is u s v' turned, w X'Y is Y turned alike, without directions of rounding."""
         scale = torch.where(self.varies, self.gram.diagonal(), 0.0).clamp(min=0).sqrt()
         safe, alive = torch.where(scale > 0, scale, 1.0), (scale > 0).to(torch.float64)
         values, vectors = torch.linalg.eigh(self.gram / safe[:, None] / safe * alive[:, None] * alive)
@@ -160,8 +159,7 @@ class Spectrum:
         return v @ ((u.T @ rows) * (s / (s * s + ridge))[:, None])
 
     def map(self, moments: Moments, *, ridge=0.0, groups: Sequence[slice] | None = None) -> LinearMap:
-        """The map for the targets in `moments` (this factorisation's tokens): one ridge, or one for each
-        group."""
+        """The map for the targets in `moments` (this factorisation's tokens): a ridge, or one a group."""
         xy, y_mean = moments.xy, moments.y_mean
         if groups is None:
             groups, ridge = [slice(0, xy.shape[1])], [ridge]
@@ -185,8 +183,7 @@ class CrossFit(NamedTuple):
     """Fitted on all folds."""
 
     def predict(self, x: Tensor, fold) -> Tensor:
-        """Each token's target under the map of its fold, ints [token]: [token, d_out] in float64, where x
-        is."""
+        """Each token's target under the map of its fold, ints [token]: [token, d_out], float64."""
         fold = torch.as_tensor(fold, device=x.device)
         out = torch.empty(len(x), self.overall.weight.shape[1], dtype=torch.float64, device=x.device)
         for k in fold.unique().tolist():
@@ -265,8 +262,7 @@ def cross_fit(
 
 
 def _ridge_errors(folds, rest, spectra, groups, intercept) -> tuple[list[np.ndarray], np.ndarray]:
-    """Squared error [grid, group] of each ridge: for every outer fold over its inner folds, and for all
-    folds."""
+    """Squared error [grid, group] of each ridge: of every outer fold over its inner ones, and of all."""
     shape = (len(RIDGE_GRID), len(groups))
     inner, outer = [np.zeros(shape) for _ in folds], np.zeros(shape)
 

@@ -50,8 +50,7 @@ class SaeEntry:
     suite: str = ""
     """Which comparison it was trained for; the unnamed suite is the one that chapters 01 to 05 measure."""
     target: str = "x"
-    """Part of x that it was trained on and reads: a component SAE's is LinearError, NonlinearError,
-    noise..."""
+    """Part of x that it was trained on and reads: a component SAE's is LinearError, noise..."""
     dials: dict[str, Any] = field(default_factory=dict)
     """Settings of a null SAE."""
 
@@ -69,8 +68,7 @@ class Study:
     model: str | None = None
     """Folder of a transformers model, relative to the data; None: activations are simulated."""
     data: str | None = None
-    """Folder of an embedded study's files (a name inside the package, ``made`` to be made on the spot, or a
-    path)."""
+    """Folder of an embedded study's files: a name inside the package, or a path."""
     text: str | None = None
     """Which token set of the data is decomposed; None for a simulated world."""
     window: tuple[int, int] = (0, 1 << 30)
@@ -84,16 +82,14 @@ class Study:
     dtype: str = "float64"
     """Of the SAEs, and of the model unless `model_dtype` says otherwise."""
     model_dtype: str | None = None
-    """Precision in which the model runs, e.g. bfloat16; None: ``dtype``. What is read from it is float32 or
-    wider."""
+    """Precision of the model, e.g. bfloat16; None: ``dtype``. What is read is float32 or wider."""
     device: str = "cpu"
     contexts: int | None = None
     """Only so many contexts of the text; None: all."""
     suite: str = ""
     """Which of its SAEs are measured: those at its site that belong to this suite."""
     random_weights: int | None = None
-    """Seed of random weights that replace the model's, each matrix with the mean and spread of the trained
-    one."""
+    """Seed of random weights that replace the model's, each matrix with its mean and spread."""
     world: dict[str, Any] = field(default_factory=dict)
     """Dials of a simulated world, and how many ``documents`` of it."""
     saes: tuple[SaeEntry, ...] = ()
@@ -133,8 +129,7 @@ class Study:
     def load(cls, source: "str | Path | Study") -> "Study":
         """A study by name or by the path of its YAML file; BadInput names the nearest valid names.
 
-        A recipe (a study whose model and SAEs come from elsewhere) is the study that `prepare.prepare` made
-        of it.
+        A recipe (its model and SAEs come from elsewhere) is the study that `prepare.prepare` made of it.
         """
         if isinstance(source, Study):
             return source

@@ -13,7 +13,7 @@ import torch
 from ..adapters.saes import load_sae, threshold_for
 from ..base.places import DATA
 from ..studies.study import SaeEntry
-from . import embedded
+from . import component_saes, embedded
 from .sae_kinds import train_kind
 from .sae_training import train_sae
 from .shipping import ship, shrink
@@ -90,7 +90,5 @@ def train(*, workers: int = 2, build: Path = Path("build/tiny"), out: Path | Non
             result.get()
             log(f"saes: {i + 1} of {len(todo)} done")
     ship(build, out or DATA / "tiny")
-    from . import component_saes  # trained on parts of the shipped suite's error, so they come last
-
-    component_saes.train_all(build, log)
+    component_saes.train_all(build, log)  # on parts of the shipped suite's error, so they come last
     return ship(build, out or DATA / "tiny")

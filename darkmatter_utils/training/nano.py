@@ -10,6 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..adapters.models import load_model
+from ..adapters.saes import load_sae, threshold_for
+from .language_model import build, save
+from .sae_training import SaeJob, train_sae
+from .shipping import shrink
+
 VOCABULARY, CONTEXT, WIDTHS, L0 = 64, 32, (16, 32, 64), 4
 SITE = "blocks.0.hook_resid_post"
 DOCUMENTS, CONTEXTS = 60, 2
@@ -34,12 +40,6 @@ def make(folder: Path) -> None:
     """Write model/, saes/, tokens.npz and manifest.json."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
-
-    from ..adapters.models import load_model
-    from ..adapters.saes import load_sae, threshold_for
-    from .language_model import build, save
-    from .sae_training import SaeJob, train_sae
-    from .shipping import shrink
 
     words = {"<bos>": 0} | {f"w{i}": i for i in range(1, VOCABULARY)}
     tokenizer = PreTrainedTokenizerFast(

@@ -322,8 +322,8 @@ def test_the_index_shows_what_the_chapters_said():
     assert list(found) == list(judged)
     for number, one in found.items():
         other = judged[number]
-        assert (one.short, one.paper, one.chapter, one.here) == (
-            other.short, other.paper, other.chapter, other.here)  # fmt: skip
+        for name in ("short", "paper", "chapter", "here"):
+            assert getattr(one, name) == getattr(other, name)
         assert (one.verdict.word, one.verdict.why) == (other.verdict.word, other.verdict.why)
     assert summary(found, "s") == summary(judged, "s") and ledger(found).equals(ledger(judged))
     del studied[4]
