@@ -184,10 +184,11 @@ of_x = {k: t.query("part == 'x' and source == 'from x'")["value"].mean() for k, 
 chapter.record("token scale of the null", sigma)
 chapter.record("norm of x", of_x)
 enough = "The tokens of the matched world are unequal enough as they are"
+size_of = f"The scale has a log-deviation of {sigma:.2f}" if sigma else enough
 Words(
-    f"f'The scale has a log-deviation of {sigma:.2f}' if sigma else enough. The worlds differ from the study "
-    f"in more than this: the squared norm of x itself has an R² of {of_x['study']:.2f} in the study and "
-    f"{of_x['null']:.2f} in the null, whose x is a sparse sum of features and nothing else."
+    f"{size_of}. The worlds differ from the study in more than this: the squared norm of $x$ itself has an R² "
+    f"of {of_x['study']:.2f} in the study and {of_x['null']:.2f} in the null, whose $x$ is a sparse sum of "
+    "features and nothing else."
 ) if sigma is not None else None
 
 # %% tags=["hide-input"]
@@ -214,7 +215,8 @@ ranges = lambda t: t.groupby(["part", "source"], sort=False)["value"].agg(span)
 columns = {"the study's SAEs": ranges(own)}
 for name in names:
     columns[names[name]] = ranges(nothing[nothing["null"] == name])
-table = nothing and pd.DataFrame(columns).reset_index().rename(columns={"source": "predicted"})
+table = pd.DataFrame(columns).reset_index().rename(columns={"source": "predicted"})
+table = table if len(nothing) else nothing
 Table(table, dict.fromkeys(columns, str))
 
 # %% [markdown]
