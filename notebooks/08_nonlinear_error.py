@@ -215,9 +215,8 @@ ranges = lambda t: t.groupby(["part", "source"], sort=False)["value"].agg(span)
 columns = {"the study's SAEs": ranges(own)}
 for name in names:
     columns[names[name]] = ranges(nothing[nothing["null"] == name])
-table = pd.DataFrame(columns).reset_index().rename(columns={"source": "predicted"})
-table = table if len(nothing) else nothing
-Table(table, dict.fromkeys(columns, str))
+rows = pd.DataFrame(columns) if len(nothing) else nothing
+Table(rows.reset_index().rename(columns={"source": "predicted"}), dict.fromkeys(columns, str))
 
 # %% [markdown]
 # ## What the probe weighs
