@@ -27,7 +27,7 @@ from darkmatter_utils.base.words import percent, plain
 from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims import q01_setting
 from darkmatter_utils.claims.claim import PAPER
-from darkmatter_utils.experiments import evidence, left_behind
+from darkmatter_utils.experiments import left_behind
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import ends, reference_sae
 from darkmatter_utils.studies.saes import sample
@@ -36,7 +36,7 @@ chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
 which = left_behind.typical_context(measurement, shown) if context is None else context
-chapter.judge(q01_setting, evidence.setting(measurement))
+chapter.judge(q01_setting, left_behind.setting(measurement))
 chapter.opening(q01_setting)
 
 # %% tags=["hide-input"]

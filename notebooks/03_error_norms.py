@@ -134,7 +134,9 @@ charts.lines(depth, "at", "value", color="what", **names)
 columns = ["layer", "width", "what", "value", "low", "high"]
 chapter.record("depth", depth[columns].to_dict("list"))
 left_out = "between seeds of one width, at the layer of the width suite, this R² has a standard deviation of"
-say = lambda seeds: f"These intervals leave out the chance of training: {left_out} {plain(seeds['sd'][0], 3)}."
+say = lambda seeds: (
+    f"These intervals leave out the chance of training: {left_out} {plain(seeds['sd'][0], 3)}."
+)
 Words.of(found["seeds"], say=say) if len(depth) else None
 
 # %% [markdown]

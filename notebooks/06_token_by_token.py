@@ -54,6 +54,7 @@ tokens = measurement.tokens[measurement.tokens["scored"]]
 # documents that were held out; a position or a token counts by the mean norm that it has in other
 # documents, shrunk where it is rare.
 
+
 # %%
 @chapter.idea
 def rest(norm, tokens):
@@ -61,6 +62,7 @@ def rest(norm, tokens):
     numbers = [np.sqrt(size), size]
     labels = [tokens["position"], tokens["token"]]
     return norm - out_of_fold(norm, tokens["fold"], numbers=numbers, labels=labels)
+
 
 narrow, wide = (np.sqrt(tokens[f"{id}:error"].to_numpy()) for id in shown)
 r2 = lambda a, b: round(np.corrcoef(a, b)[0, 1] ** 2, 3)
@@ -87,7 +89,12 @@ if oracles and found:
     null = oracles["ratios"].query("kind == 'partial'")
     ratios = pd.concat([ratios, null.assign(what="the same, simulated oracles")])
 charts.lines(
-    ratios, "ratio", "value", color="what", x_scale="log2", y_title="R² between error norms",
+    ratios,
+    "ratio",
+    "value",
+    color="what",
+    x_scale="log2",
+    y_title="R² between error norms",
     x_title="how many times wider the second SAE is (1: the same width, another seed)",
     y_domain=(min(0.0, ratios["low"].min()) if found else 0.0, 1),
 )
@@ -106,6 +113,7 @@ chapter.record("seed sd", dict(found["seeds"].to_numpy()))
 # paper makes the claim {glue:text}`paper`. In the table, *rank correlation* compares the order of the
 # tokens only, and *means of documents* compares one mean for each document.
 
+
 # %% tags=["hide-input"]
 def by_ratio(*kinds):
     made = {KINDS[kind]: found["ratios"].query("kind == @kind") for kind in kinds}
@@ -114,7 +122,9 @@ def by_ratio(*kinds):
     columns = {name: estimates(rows) for name, rows in made.items()}
     return found and pd.DataFrame({"times wider": ratio, "pairs": first["pairs"].to_numpy()} | columns)
 
+
 Table(by_ratio("raw", "partial", "rank", "partial rank", "document"))
+
 
 # %% tags=["hide-input"]
 #| label: fig-pairs
@@ -127,6 +137,7 @@ def heat(kind, title):
     rows = rows.assign(narrow=rows["narrow"].map("{:,}".format), wide=rows["wide"].map("{:,}".format))
     names = {"x_title": "narrower SAE (latents)", "y_title": "wider SAE", "value_title": title}
     return charts.heat(rows, "narrow", "wide", "value", title=title, width=320, **names)
+
 
 charts.beside(heat("raw", "as they are"), heat("partial", "taken out"))
 

@@ -30,9 +30,9 @@ from darkmatter_utils.experiments.known_parts import cases, readings, world_of, 
 from darkmatter_utils.experiments.nulls import flat_ranges, matched, null_change
 from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement.widths import WIDTHS, width_suite
+from darkmatter_utils.worlds.known import tokens_of
 from darkmatter_utils.worlds.landing import land
-from darkmatter_utils.worlds.oracle_saes import OracleSae
-from darkmatter_utils.worlds.world_batch import tokens_of
+from darkmatter_utils.worlds.saes import OracleSae
 
 chapter = open_chapter(7, study, contexts=contexts)
 measurement = measure(chapter.study)
@@ -58,8 +58,14 @@ part = rows["part"].replace({"dense": "Dense", "introduced": "Introduced"})
 title = "share of the true part's variance that lands in LinearError"
 most = c11_parts_land.THRESHOLDS.misplaced
 charts.forest(
-    rows.assign(label=which, part=part), value="linear", low="linear_low", high="linear_high", color="part",
-    x_domain=(-0.1, 1.0), x_title=title, rules=(most, 1 - most),
+    rows.assign(label=which, part=part),
+    value="linear",
+    low="linear_low",
+    high="linear_high",
+    color="part",
+    x_domain=(-0.1, 1.0),
+    x_title=title,
+    rules=(most, 1 - most),
 )
 
 # %% [markdown]
@@ -158,15 +164,25 @@ Table(pd.DataFrame(columns), dict.fromkeys(list(columns)[2:], share))
 #|   has no such figure.)
 chapter.record("swept", made["swept"].to_dict("list"))
 
+
 def wrong_place(part, column, where):
     rows = made["swept"].query("part == @part")
     rows = rows.sort_values(["held", "superposition"], ascending=[False, True])
     words = {"x": rows["superposition"].map("{:g}".format), "y": rows["held"].map(percent)}
     return charts.heat(
-        rows.assign(value=rows[column].clip(0, 1), **words), "x", "y", "value", fmt=".0%", domain=(0, 1),
-        width=270, x_title="features / dimensions (n / d)", y_title="features the SAE holds",
-        value_title=f"share of {part} in {where}", title=f"{part} that lands in {where}",
+        rows.assign(value=rows[column].clip(0, 1), **words),
+        "x",
+        "y",
+        "value",
+        fmt=".0%",
+        domain=(0, 1),
+        width=270,
+        x_title="features / dimensions (n / d)",
+        y_title="features the SAE holds",
+        value_title=f"share of {part} in {where}",
+        title=f"{part} that lands in {where}",
     )
+
 
 absent = wrong_place("absent", "nonlinear", "NonlinearError")
 charts.beside(absent, wrong_place("introduced", "linear", "LinearError"))
@@ -187,9 +203,18 @@ charts.beside(absent, wrong_place("introduced", "linear", "LinearError"))
 #|   part, and what was truly introduced, each over the variance of x'. For the claim the nonlinear part
 #|   should follow what was introduced, and the gap above it should be what is absent. (Paper: Fig. 15.)
 charts.panels(
-    check and over_ablation(check["cells"]), "noise", charts.lines, "ablated", "share", color="part",
-    columns=3, shared=("y", "color"), width=200, height=200,
-    x_title="share of latents ablated", y_title="over the variance of x'",
+    check and over_ablation(check["cells"]),
+    "noise",
+    charts.lines,
+    "ablated",
+    "share",
+    color="part",
+    columns=3,
+    shared=("y", "color"),
+    width=200,
+    height=200,
+    x_title="share of latents ablated",
+    y_title="over the variance of x'",
 )
 
 # %% [markdown]
@@ -227,7 +252,8 @@ ranges = {name: flat_ranges(made[name]) for name in ("fixed", "unfixed")}
 curves = made["fixed"].merge(ranges["fixed"], on=["superposition", "law"])
 between = curves["width"].between(curves["slope_start"], curves["slope_stop"])
 curves = curves.assign(
-    n=curves["superposition"].map("n/d = {:g}".format), panel=curves["law"].map("exponent {:g}".format),
+    n=curves["superposition"].map("n/d = {:g}".format),
+    panel=curves["law"].map("exponent {:g}".format),
     flat=between & (curves["slope_factor"] > 1),
 )
 look = {"color": "n", "columns": 3, "shared": ("x", "y", "color"), "width": 190, "height": 190}
@@ -240,8 +266,16 @@ charts.panels(curves, "panel", charts.lines, "width", "fvu_nonlinear", broad="fl
 #|   FVU_nonlinear as broad lines; the dotted line is at one half. (Paper: Fig. 2 has about half.)
 title = "R² of the error"
 charts.panels(
-    curves, "panel", charts.lines, "width", "r2", broad="flat", y_title=title, y_domain=(0, 1),
-    reference=0.5, **look,
+    curves,
+    "panel",
+    charts.lines,
+    "width",
+    "r2",
+    broad="flat",
+    y_title=title,
+    y_domain=(0, 1),
+    reference=0.5,
+    **look,
 )
 
 # %% tags=["hide-input"]
@@ -292,8 +326,11 @@ if null:
     chapter.record("match", null["match"].iloc[0].to_dict())
     chapter.record("other matches", null["others"].to_dict("list"))
 names = {
-    "distance": "distance (log)", "l0": "fires a token", "change": "change per doubling",
-    "r2_narrow": "R², narrowest", "r2_wide": "R², widest",
+    "distance": "distance (log)",
+    "l0": "fires a token",
+    "change": "change per doubling",
+    "r2_narrow": "R², narrowest",
+    "r2_wide": "R², widest",
 }
 Table(null["others"].rename(columns=names), {"change per doubling": share})
 
@@ -323,13 +360,19 @@ chapter.record("estimators", found.to_dict("list"))
 found["inside"] = found["truth"].between(found["low"], found["high"])
 found["off"] = found["value"] - found["truth"]
 names = {
-    "fvu": "FVU", "fvu_linear": "FVU_linear", "fvu_nonlinear": "FVU_nonlinear", "r2_total": "R² total",
+    "fvu": "FVU",
+    "fvu_linear": "FVU_linear",
+    "fvu_nonlinear": "FVU_nonlinear",
+    "r2_total": "R² total",
     "r2_per_dim": "R² per dimension",
 }
 metric = found.groupby("metric")
-mean = metric[["truth", "value", "off"]].mean().set_axis(
-    ["truth, mean", "estimate, mean", "mean difference"], axis=1
-).assign(largest=metric["off"].agg(lambda off: off.abs().max()))
+mean = (
+    metric[["truth", "value", "off"]]
+    .mean()
+    .set_axis(["truth, mean", "estimate, mean", "mean difference"], axis=1)
+    .assign(largest=metric["off"].agg(lambda off: off.abs().max()))
+)
 inside = [f"{i} of {n}" for i, n in zip(metric["inside"].sum(), metric.size())]
 summary = mean.assign(**{"truth inside the interval": inside}).loc[list(names)].rename(index=names)
 three = lambda value: plain(value, 3)

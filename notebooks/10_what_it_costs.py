@@ -29,9 +29,8 @@ from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c08_proportional
-from darkmatter_utils.experiments.cost_controls import KINDS
 from darkmatter_utils.experiments.cost_tables import ORDERS, costs, evidence
-from darkmatter_utils.experiments.costs import few_logits
+from darkmatter_utils.experiments.costs import KINDS, few_logits
 from darkmatter_utils.measurement.widths import reference_sae
 
 chapter = open_chapter(10, study, sae=sae, contexts=contexts, training=training, steps=steps)

@@ -27,9 +27,9 @@ from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.base.words import interval, percent, plain
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import q13_controls
-from darkmatter_utils.experiments import controls, rank, readers
+from darkmatter_utils.experiments import controls, error_vectors, readers
 from darkmatter_utils.measurement.widths import ends, reference_sae
-from darkmatter_utils.worlds.null_saes import RandomSae
+from darkmatter_utils.worlds.saes import RandomSae
 
 chapter = open_chapter(13, study, sae=sae)
 measurement = measure(chapter.study)
@@ -185,7 +185,7 @@ Table(pd.DataFrame({"SAE": again["name"]} | told) if len(again) else none, lambd
 # intervals over folds of documents.
 
 # %% tags=["hide-input"]
-found = rank.ranks_of_b(measurement, ids=list(dict.fromkeys([narrow, shown, wide])))
+found = error_vectors.ranks_of_b(measurement, ids=list(dict.fromkeys([narrow, shown, wide])))
 chapter.record("shape", found["shape"].to_dict("list"))
 shape = found["shape"].merge(measurement.saes[["id", "fvu"]])
 names = {
@@ -207,13 +207,15 @@ Table(pd.DataFrame({"width": shape["width"], "FVU": shape["fvu"]} | told), style
 #|   (The paper has no such figure.)
 sweep = found["sweep"]
 chapter.record("sweep", sweep.to_dict("list"))
-drawn = sweep[(sweep["kind"] == rank.BEST) | (sweep["id"] == shown)].sort_values("kind", kind="stable")
-short = drawn["kind"].map({rank.BEST: "best map", rank.COMPONENTS: "top components of x"})
+drawn = sweep[(sweep["kind"] == error_vectors.BEST) | (sweep["id"] == shown)].sort_values(
+    "kind", kind="stable"
+)
+short = drawn["kind"].map({error_vectors.BEST: "best map", error_vectors.COMPONENTS: "top components of x"})
 drawn = drawn.assign(line=short + drawn["width"].map(", width {:,}".format))
 charts.lines(drawn, "rank", "r2", color="line", x_scale="log2", y_title="R² total of the error")
 
 # %% tags=["hide-input"]
-best = sweep[(sweep["kind"] == rank.BEST) & (sweep["id"] == shown)].sort_values("rank")
+best = sweep[(sweep["kind"] == error_vectors.BEST) & (sweep["id"] == shown)].sort_values("rank")
 reaches = lambda share: int(best.loc[best["r2"] >= share * best["r2"].iloc[-1], "rank"].iloc[0])
 chapter.glue("half rank", reaches(0.5))
 chapter.glue("most rank", reaches(0.9))

@@ -23,15 +23,14 @@ import pandas as pd
 from darkmatter_utils import open_chapter
 from darkmatter_utils.charts.tables import Cards, Html, Table, Words, badge, escape, link
 from darkmatter_utils.charts.theme import VERDICTS, WIDTH, finish
-from darkmatter_utils.claims import c12_everywhere, everywhere, report
-from darkmatter_utils.claims.paper_figures import PAPER_FIGURES
-from darkmatter_utils.claims.protocol import changes
+from darkmatter_utils.claims import c12_everywhere, report
+from darkmatter_utils.claims.paper import PAPER_FIGURES, changes
 
 # %% tags=["hide-input", "reads-records"]
 chapter = open_chapter(15, study)
 every = chapter.reads("*")
 records = every[chapter.study.name]
-verdict = chapter.judge(c12_everywhere, everywhere.evidence(every), unfit="")
+verdict = chapter.judge(c12_everywhere, c12_everywhere.evidence(every), unfit="")
 every = {name: {**found, 15: chapter.values} for name, found in every.items()}
 found = report.findings(every[chapter.study.name])
 chapter.record("tally", report.tally(found))

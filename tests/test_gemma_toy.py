@@ -20,7 +20,7 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.book import chapters
 from darkmatter_utils.cli import command as cli
 from darkmatter_utils.experiments import scaling
-from darkmatter_utils.experiments.earlier_sites import earlier_sites
+from darkmatter_utils.experiments.earlier import earlier_sites
 from darkmatter_utils.experiments.error_norms import layers
 from darkmatter_utils.measurement import prepare
 from darkmatter_utils.measurement.about import of_study

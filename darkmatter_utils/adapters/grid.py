@@ -11,8 +11,8 @@ import functools
 import math
 from dataclasses import dataclass
 
+from ..base.config import DATA
 from ..base.errors import BadInput, nearest
-from ..base.places import DATA
 
 SITES = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
 """The list's names of sites, and a model's."""

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Int
 
 from ..base.cache import Kept, key_of
+from ..base.config import DATA
 from ..base.errors import BadInput, nearest
-from ..base.places import DATA
 
 SUFFIXES = (".txt", ".jsonl", ".parquet")
 EMBEDDED = "embedded"

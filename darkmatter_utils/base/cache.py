@@ -15,8 +15,8 @@ import pandas as pd
 from filelock import FileLock
 
 from . import ideas, provenance
+from .config import cache_folder
 from .errors import BadInput
-from .places import cache_folder
 from .values import Absent, whole
 
 PROGRESS = "DARKMATTER_PROGRESS"

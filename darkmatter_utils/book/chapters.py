@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..base import yaml_files
+from ..base import config
 from ..base.errors import BadInput, nearest
 from ..base.provenance import digest
 from . import shelf
@@ -165,7 +165,7 @@ def file_name(study: str) -> str:
     path = Path(study)
     if path.suffix not in (".yaml", ".yml"):
         return str(study)
-    settings = yaml_files.read(path) if path.is_file() else None
+    settings = config.read(path) if path.is_file() else None
     return (settings.get("name") if isinstance(settings, dict) else None) or path.stem
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..base.errors import BadInput, nearest
 from ..base.listing import modules
-from ..base.places import PACKAGE
+from ..base.config import PACKAGE
 from .chapters import DEFAULT_STUDY, ChapterFile, chapters
 
 SCIENCE = ("experiments", "measurement", "decomposition", "worlds", "stats")

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from ..base.values import estimates
 from .curves import by_position, lines, power_law, stacked_breakdown
-from .gallery import Gallery
 from .rows import beside, forest, heat, layered, panels, scatter
-from .strip import context_strip
 from .tables import Folded, Html, Table, Words, wide
+from .texts import Gallery, context_strip
 from .theme import HEIGHT, PARTS, RAMP, SEQUENCE, WIDTH, palette, theme, use
 from .vegalite import MIME, VegaLiteRenderer, html, render, write_script
 

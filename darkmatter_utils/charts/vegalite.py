@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-from ..base.places import STATIC
+from ..base.config import STATIC
 
 MIME = "application/vnd.vegalite.v6+json"
 """What myst-nb and JupyterLab know as Vega-Lite 6 (altair's own mimetype renderer leaves ``+json`` out)."""

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     _of_study(commands, "render", "build the pages from the chapters as they were last run")
     _of_study(commands, "status", "say which chapters are stale, and why")
     where = _command(
-        commands, "where", "chapters:where", "where a figure's cell, its numbers and its rule are"
+        commands, "where", "commands:where", "where a figure's cell, its numbers and its rule are"
     )
     where.add_argument("figure", help="its name, as prose refers to it: fig-flat")
     _of_study(commands, "publish", "make the last build the published edition, in book/")
@@ -71,7 +71,7 @@ def _command(commands, name: str, target, about: str) -> argparse.ArgumentParser
 
 
 def _of_study(commands, name: str, about: str) -> argparse.ArgumentParser:
-    command = _command(commands, name, f"chapters:{name}", about)
+    command = _command(commands, name, f"commands:{name}", about)
     command.add_argument(
         "--study", default="tiny", help="name of a study or the path of its YAML file (tiny)"
     )
@@ -81,7 +81,7 @@ def _of_study(commands, name: str, about: str) -> argparse.ArgumentParser:
 def _train(options) -> str:
     if options.study not in TRAINABLE:
         raise BadInput(f"'{options.study}' cannot be trained here; {nearest(options.study, TRAINABLE)}")
-    return f"train:{options.study}"
+    return f"commands:train_{options.study}"
 
 
 def _measure_arguments(commands) -> None:
@@ -168,7 +168,7 @@ def _study_arguments(commands) -> None:
     about = "a study of your own: new, check, prepare; its results: export, import, verify"
     study = _command(commands, "study", None, about)
     actions = study.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
-    new = _command(actions, "new", "study:new", "write a study of ten lines to start from")
+    new = _command(actions, "new", "commands:new", "write a study of ten lines to start from")
     new.add_argument("file", help="the .yaml file to write")
     new.add_argument("--model", default="gpt2", help="transformers folder or name on the hub (gpt2)")
     new.add_argument("--sae", default="gpt2-small-res-jb/blocks.8.hook_resid_pre", help="SAE folder or name")
@@ -177,17 +177,17 @@ def _study_arguments(commands) -> None:
         ("check", "validate a study and say what it costs; nothing is downloaded"),
         ("prepare", "bring a study's files here and store its tokens and SAEs"),
     ):
-        action = _command(actions, name, f"study:{name}", about)
+        action = _command(actions, name, f"commands:{name}", about)
         action.add_argument(
             "study", help="a .yaml file, or one of: gpt2, gemma-2-2b, gemma-2-9b, llama-3.1-8b"
         )
     about = "write a study's results to one file, to be read on another machine"
-    export = _command(actions, "export", "study:export", about)
+    export = _command(actions, "export", "commands:export", about)
     export.add_argument("study", help="name of a study, or the path of its YAML file")
     export.add_argument("file", help="the .tar file to write")
     for name, about in (
         ("import", "put the results of such a file into the cache here"),
         ("verify", "check such a file against its digests"),
     ):
-        action = _command(actions, name, f"study:{name}".replace("import", "bring_in"), about)
+        action = _command(actions, name, f"commands:{name}".replace("import", "bring_in"), about)
         action.add_argument("file", help="a .tar file of study export")

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..base.config import cache_folder
 from ..base.errors import NO_ROOM, BadInput
-from ..base.places import cache_folder
 from .arguments import parser
 
 INTERRUPTED = "interrupted; what was finished is kept, the same command goes on from there"

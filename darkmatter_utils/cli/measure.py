@@ -8,7 +8,7 @@ from pathlib import Path
 from ..adapters import contexts, hub
 from ..base.errors import BadInput
 from ..base.values import write_atomic
-from ..measurement import about, arrays, forecast
+from ..measurement import about, arrays
 from ..measurement.measure import measure
 from ..measurement.one_sae import plan, probe
 from ..studies.request import Request
@@ -56,7 +56,7 @@ def one_sae(options) -> None:
     _room_for(options)
     if options.dry_run:
         missing = hub.downloads(request.model, request.sae)
-        for line in forecast.before_download(request, missing) if missing else forecast.lines(plan(request)):
+        for line in about.before_download(request, missing) if missing else about.cost_lines(plan(request)):
             show.say(line)
         return
     probe(

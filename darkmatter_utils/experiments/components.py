@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ..base.errors import BadInput
 from ..decomposition.passes import ERRORS
-from ..measurement.measure import Measurement
-from ..measurement.parts import stream_parts
+from ..measurement.measure import Measurement, stream_parts
 from ..studies.study import SaeEntry, Study
 
 SUITE = "components"

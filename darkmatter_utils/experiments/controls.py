@@ -28,7 +28,8 @@ from .baselines import rest, simple
 from .cost_contexts import take
 from .cost_shares import Costs, relative
 from .costs import CONTEXTS, cost_tables
-from .gains import one_gain_a_latent, rescaled
+from .error_vectors import one_gain as rescaled
+from .error_vectors import one_gain_a_latent
 from .same_tokens import partial
 
 TRAINED = "the trained SAE"

@@ -18,8 +18,7 @@ from ..claims import c08_proportional
 from ..measurement.widths import Suite, over_widths, suite_rows
 from ..stats.intervals import bootstrap, multinomial_weights, percentile
 from .cost_contexts import OTHER
-from .cost_controls import KINDS
-from .costs import CLEAN, SAE, control, with_part
+from .costs import CLEAN, KINDS, SAE, control, with_part
 
 Statistic = Callable[[dict[str, np.ndarray]], np.ndarray]
 

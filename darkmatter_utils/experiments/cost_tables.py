@@ -12,7 +12,6 @@ from ..base.values import Absent, estimates, in_columns
 from ..claims.c08_proportional import Evidence
 from ..decomposition.passes import ERRORS
 from ..measurement.widths import reference_sae, suite_rows
-from .cost_controls import KINDS
 from .cost_shares import (
     Costs,
     against_control,
@@ -26,7 +25,7 @@ from .cost_shares import (
     slopes,
     won_back,
 )
-from .costs import CLEAN, MEAN, SAE, WITHOUT_MODEL, Loss, costs_of, with_part
+from .costs import CLEAN, KINDS, MEAN, SAE, WITHOUT_MODEL, Loss, costs_of, with_part
 from .loss_adapters import LEAST_SQUARES, TRAINED, adapters
 
 QUANTITIES = {

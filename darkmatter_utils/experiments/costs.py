@@ -1,5 +1,9 @@
-"""What a language model loses when an activation is replaced by parts of itself: sums per document, nothing
-else."""
+"""What a model loses when an activation is replaced by parts of itself; and controls, errors of equal norm.
+
+An error of the same size in any direction costs the model something. The directions are those that have been
+asked for: Gurnee (2024) compared with isotropic ones; Heimersheim and Lee (2410.12555) show that real
+activations' matter.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..adapters.interventions import cross_entropy
 from ..base.cache import kept
+from ..base.errors import BadInput, nearest
 from ..base.values import Absent
 from ..claims.c08_proportional import NO_MODEL
 from ..decomposition.passes import ERRORS
@@ -21,7 +27,75 @@ from ..stats.fits import CrossFit
 from ..studies.activations import MICRO
 from ..studies.saes import load_saes
 from .cost_contexts import Taken, model_after, split, take
-from .cost_controls import KINDS, Controls
+
+KINDS = {
+    "isotropic": "a random direction, all equally likely",
+    "covariance": "a random direction with the covariance of x",
+    "difference": "towards the activation of another token, of another document",
+    "permuted": "the same part of the error at another token, of another document",
+}
+"""Kinds of control and the direction that each takes."""
+
+
+def donors(document: Int[np.ndarray, "token"], *, seed: int) -> Int[np.ndarray, "token"]:
+    """For each token another one, drawn from all tokens of other documents. Raises BadInput for a single
+    document."""
+    if len(np.unique(document)) < 2:
+        raise BadInput("a token of another document needs at least two documents")
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(len(document), size=len(document))
+    while len(same := np.flatnonzero(document[chosen] == document)):
+        chosen[same] = rng.integers(len(document), size=len(same))
+    return chosen
+
+
+def unit(vectors: Float[Tensor, "token d_model"]) -> Float[Tensor, "token d_model"]:
+    """Each row divided by its norm; a row of zeros stays."""
+    return vectors / vectors.norm(dim=1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny)
+
+
+class Controls:
+    """Directions of every kind for the tokens at hand, drawn once for all SAEs, so that these are paired.
+
+    One direction a token for all parts, so that what differs between their costs is the norm; only a permuted
+    part has its own for each. Raises BadInput for an unknown kind.
+    """
+
+    def __init__(
+        self,
+        x: Float[Tensor, "token d_model"],
+        document: Int[np.ndarray, "token"],
+        kinds: Sequence[str],
+        *,
+        seed: int,
+    ):
+        for kind in kinds:
+            if kind not in KINDS:
+                raise BadInput(f"unknown kind of control '{kind}'; {nearest(kind, KINDS)}")
+        self.kinds, self.x = tuple(kinds), x.float()
+        self.other = (
+            torch.from_numpy(donors(document, seed=seed)) if {"difference", "permuted"} & set(kinds) else None
+        )
+        self.shared = {
+            kind: unit(self._draw(kind, x.double(), seed)).float() for kind in kinds if kind != "permuted"
+        }
+
+    def direction(
+        self, kind: str, part: Float[Tensor, "token d_model"], tokens: Int[Tensor, "some"]
+    ) -> Float[Tensor, "some d_model"]:
+        """Unit vectors at ``tokens``; x plus the part's norm times them is the control for x minus the
+        part."""
+        return unit(-part[self.other[tokens]]) if kind == "permuted" else self.shared[kind][tokens]
+
+    def _draw(self, kind: str, x: Tensor, seed: int) -> Tensor:
+        if kind == "difference":
+            return x[self.other] - x
+        drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+        if kind == "isotropic":
+            return drawn
+        values, vectors = torch.linalg.eigh(torch.cov(x.T))
+        return (drawn * values.clamp(min=0).sqrt()) @ vectors.T
+
 
 CLEAN, MEAN, SAE, BOTH = "x", "mean of x", "Sae", "Sae + both"
 """What is put in the place of x: itself, its mean, the reconstruction, the reconstruction with all of its

@@ -18,8 +18,17 @@ from ..measurement.widths import reference_sae
 from ..stats.fits import LinearMap, merged
 from ..stats.metrics import r2_per_dim
 from ..stats.moments import Moments
-from .earlier import METRICS, SHUFFLES, Model, Predictions, rank_of
-from .earlier_sites import Earlier, Inputs, Predictors, earlier_sites
+from .earlier import (
+    METRICS,
+    SHUFFLES,
+    Earlier,
+    Inputs,
+    Model,
+    Predictions,
+    Predictors,
+    earlier_sites,
+    rank_of,
+)
 
 SWEEP = (4, 8, 16, 32, 64)
 """Numbers of directions tried, beside all of them."""

@@ -35,9 +35,9 @@ from .components import (
     entries,
     rows,
 )
+from .explainers import Lexical
 from .gaps import COMPONENTS, joined
 from .interp import DECILES, Explainer, Task, Windows, accuracies, activations, cut, shuffled, tasks
-from .lexical import Lexical
 
 PICKS = {"the best": 0.0, "at three quarters": 0.25, "in the middle": 0.5, "at one quarter": 0.75}
 """Latents that the gallery shows: by their place in the order of accuracy, best first."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..adapters.saes import Active
 from ..stats.pursuit import Codes, gradient_pursuit, refit
-from ..worlds.oracle_saes import OracleSae
+from ..worlds.saes import OracleSae
 
 ENCODER = "own encoder"
 """Name of the SAE's own inference, beside those that a chapter compares with it."""

@@ -17,11 +17,10 @@ from ..stats.documents import assign_folds
 from ..stats.intervals import over_draws
 from ..stats.power_law import PowerLaw
 from ..studies.study import Study
+from ..worlds.known import DENSE, WorldBatch, tokens_of
 from ..worlds.landing import Landing, land
-from ..worlds.null_saes import null_sae
-from ..worlds.oracle_saes import OracleSae
+from ..worlds.saes import OracleSae, null_sae
 from ..worlds.world import World
-from ..worlds.world_batch import DENSE, WorldBatch, tokens_of
 from . import nulls
 
 ERROR = {"absent": 1.0, **dict.fromkeys(DENSE, 1.0), "introduced": -1.0}

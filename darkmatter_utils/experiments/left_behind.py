@@ -1,11 +1,12 @@
-"""Where errors are: how they spread over tokens and positions, and how an SAE splits the variance."""
+"""Where errors are, over tokens and positions; and what a measurement says with nothing more computed."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from ..measurement.widths import width_suite
+from ..claims import q01_setting, q02_protocols
+from ..measurement.widths import reference_sae, width_suite
 from ..stats.intervals import around
 
 
@@ -77,3 +78,31 @@ def concentration(measurement, sae_id: str, *, share: float = 0.1) -> float:
     tokens = measurement.tokens
     error = np.sort(tokens.loc[tokens["scored"], f"{sae_id}:error"].to_numpy())[::-1]
     return float(error[: max(1, round(share * len(error)))].sum() / error.sum())
+
+
+def setting(measurement) -> q01_setting.Evidence:
+    """Chapter 01: the model's and the SAEs' own numbers."""
+    saes, held = measurement.saes, measurement.held_out
+    main = saes[saes["main"].astype(bool)]
+    return q01_setting.Evidence(
+        gain=None if not held else held["trigram"] - held["nats_per_token"],
+        dead=float(saes["dead"].max()),
+        left=float(saes.set_index("id").loc[reference_sae(measurement), "fvu"]),
+        l0_off=float((main["l0"] / main["l0_target"] - 1).abs().max()),
+    )
+
+
+def protocols(measurement) -> q02_protocols.Evidence:
+    """Chapter 02: how far strict and paper lie apart."""
+    apart = protocol_differences(measurement).drop(columns="id")
+    return q02_protocols.Evidence({name: float(abs(values).max()) for name, values in apart.items()})
+
+
+def protocol_differences(measurement) -> pd.DataFrame:
+    """Strict minus paper for every SAE: id, and one column for each metric that both protocols give."""
+    names = {"r2_per_dim": "R² per dimension", "r2_total": "R² total", "fvu_nonlinear": "FVU_nonlinear"}
+    both = measurement.saes[["id", *names]].merge(
+        measurement.paper[["id", *names]], on="id", suffixes=("", "_paper")
+    )
+    apart = {words: both[name] - both[f"{name}_paper"] for name, words in names.items()}
+    return pd.DataFrame({"id": both["id"]} | apart)

@@ -25,8 +25,8 @@ from ..stats.fits import cross_fit, moments_by_fold
 from ..stats.intervals import bootstrap, over_draws
 from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
-from ..worlds.oracle_saes import OracleSae
-from ..worlds.world_batch import tokens_of
+from ..worlds.known import tokens_of
+from ..worlds.saes import OracleSae
 from .nulls import matched_world
 from .regress import of_each, regress
 

@@ -24,10 +24,10 @@ from ..claims import c04_flat
 from ..measurement.widths import WIDTHS as ENOUGH
 from ..measurement.widths import one_l0, suite_rows, width_suite
 from ..stats.intervals import over_draws
+from ..worlds.known import tokens_of
 from ..worlds.landing import land
-from ..worlds.oracle_saes import OracleSae
+from ..worlds.saes import OracleSae
 from ..worlds.world import World
-from ..worlds.world_batch import tokens_of
 from .scaling import per_doubling
 
 FLAT = c04_flat.THRESHOLDS.flat

@@ -15,7 +15,7 @@ from ..base import words
 from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..decomposition.decompose import Decomposition, decompose
-from ..worlds.null_saes import DeadSae, RandomSae, ShrunkSae
+from ..worlds.saes import DeadSae, RandomSae, ShrunkSae
 from .about import statistical
 
 NULL_WORK = 2e12

@@ -12,7 +12,7 @@ import torch
 
 from ..decomposition.decompose import Decomposition, decompose, score
 from ..decomposition.passes import SELF_PARTS, FirstPass, SecondPass, ThirdPass
-from ..decomposition.shares import linear_shares
+from ..decomposition.scores import linear_shares
 from ..stats.documents import assign_folds
 from ..stats.fits import merged
 from ..studies.activations import Activations

@@ -25,7 +25,7 @@ from ..studies.activations import Activations
 from ..studies.recipes import Recipe, folder_of
 from ..studies.saes import load_saes
 from ..studies.study import Study
-from . import forecast
+from . import about
 from .one_sae import plan
 
 CHAPTERS, START = 5, 120
@@ -47,21 +47,21 @@ def check(recipe: Recipe) -> list[str]:
         if (missing := hub.downloads(request.model, request.sae))
     ]
     if far:
-        lines = [line for request, missing in far for line in forecast.before_download(request, missing)]
+        lines = [line for request, missing in far for line in about.before_download(request, missing)]
         return said + list(dict.fromkeys(lines))
     found, seconds = _Study(recipe), 0.0
     for planned in found:
-        facts = forecast.facts(planned)
+        facts = about.plan_facts(planned)
         said += [f"{name}: {facts[name]}" for name in ("model", "text") if not found.entries[1:]]
         said += [f"SAE {found.entries[-1]['id']}: {facts['SAE']}, {facts['site']}"] + [
             f"warning: {line}" for line in planned.warnings()
         ]
-        seconds += forecast.seconds(planned)
+        seconds += about.seconds(planned)
     found.settled()
     return list(dict.fromkeys(said)) + [
         "download: nothing",
-        f"compute: the measurement about {forecast.time_of(seconds)} on {recipe.device}, all chapters "
-        f"about {forecast.time_of(START + CHAPTERS * seconds)}",
+        f"compute: the measurement about {about.time_of(seconds)} on {recipe.device}, all chapters "
+        f"about {about.time_of(START + CHAPTERS * seconds)}",
         f"store: about {readable(found.bytes)} in {folder_of(recipe)}",
     ]
 

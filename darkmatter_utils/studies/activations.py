@@ -15,8 +15,8 @@ from torch import Tensor
 from ..adapters.models import LanguageModel, load_model, token_losses
 from ..adapters.texts import Contexts, read_contexts
 from ..base.errors import BadInput
+from ..worlds.known import WorldBatch
 from ..worlds.world import World
-from ..worlds.world_batch import WorldBatch
 from .study import Study
 
 MICRO = 4

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..adapters.grid import TAKE, Choice, choose
-from ..base import yaml_files
+from ..base import config
 from ..base.cache import cache_folder, key_of
+from ..base.config import STUDIES
 from ..base.errors import BadInput, nearest
-from ..base.places import STUDIES
 from .request import Request
 from .study import DTYPES, FINDERS, MODEL_DTYPES, _typed, study_names
 
@@ -70,7 +70,7 @@ class Recipe:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        yaml_files.check_name(self.name)
+        config.check_name(self.name)
         if self.name in study_names():
             raise BadInput(f"study {self.name}: that is the name of a study in the package; take another")
         if bool(self.saes) == bool(self.grid):
@@ -162,7 +162,7 @@ def is_recipe(source: str) -> bool:
     if source in names():
         return True
     try:
-        found = yaml_files.read(Path(source))
+        found = config.read(Path(source))
     except BadInput:
         return False
     return (
@@ -181,7 +181,7 @@ def load(source: str | Path) -> Recipe:
         raise BadInput(
             f"no recipe of a study at {source}; {nearest(str(source), names())}, or the path of a .yaml file"
         )
-    settings = yaml_files.read(path)
+    settings = config.read(path)
     if not isinstance(settings, dict):
         raise BadInput(f"{path.name} must hold keys and values (name: ..., model: ..., saes: ..., text: ...)")
     settings = dict(settings)
@@ -251,7 +251,7 @@ def new(
         raise BadInput(f"{path} is there already; give another name")
     if not path.absolute().parent.is_dir():
         raise BadInput(f"there is no folder {path.parent}")
-    yaml_files.check_name(path.stem)
+    config.check_name(path.stem)
     made = NEW.format(
         file=path.name, name=path.stem, model=model, sae=sae, text=text, window=_window(path.parent / model)
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..adapters.saes import load_sae
 from ..base.errors import BadInput, nearest
 from ..stats.documents import assign_folds, sum_by
-from ..worlds.null_saes import KINDS, null_sae
+from ..worlds.saes import KINDS, null_sae
 from .activations import Activations, Batch
 from .study import Study
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..base import yaml_files
+from ..base import config
+from ..base.config import DATA, STUDIES
 from ..base.errors import BadInput, nearest
-from ..base.places import DATA, STUDIES
 
 FORMAT_TESTS = ("nano",)
 """Studies that speak of no claim: they are not among every study."""
@@ -96,7 +96,7 @@ class Study:
     """The SAEs; ``manifest`` in the file stands for all that the data's manifest lists."""
 
     def __post_init__(self) -> None:
-        yaml_files.check_name(self.name)
+        config.check_name(self.name)
         say = lambda line: BadInput(f"study {self.name}: {line}")
         start, stop = self.window
         if not 0 <= start < stop:
@@ -146,7 +146,7 @@ class Study:
             raise BadInput(
                 f"no study file at {path}; give a name ({', '.join(_every_name())}) or a .yaml file"
             )
-        return cls.of(yaml_files.read(path), base=path.parent)
+        return cls.of(config.read(path), base=path.parent)
 
     @classmethod
     def of(cls, settings: Any, *, base: Path = STUDIES) -> "Study":

@@ -19,10 +19,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ..base.dials import with_dials
+from ..base.config import with_dials
 from ..base.errors import BadInput
-from .world_batch import WORLD_PARTS, WorldBatch
-from .world_moments import Truth, feature_covariance, truth_of
+from .known import WORLD_PARTS, Truth, WorldBatch, feature_covariance, truth_of
 
 DIRECTIONS, DOCUMENT, LATENTS, TOKENS = 1, 2, 3, 4
 """Streams of random numbers: the world, a document of it, an SAE's latents, an SAE on a document's tokens."""

@@ -21,7 +21,7 @@ from throwaway import ROOT
 
 from darkmatter_utils import charts
 from darkmatter_utils.book import chapters
-from darkmatter_utils.book import render as book
+from darkmatter_utils.book import pages
 from darkmatter_utils.charts.vegalite import MIME
 
 WIDTHS = (380, 800, 1400)
@@ -43,7 +43,7 @@ def site(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copyfile(ROOT / name, root / name)
-    return book.render(root, log=str).parent
+    return pages.render(root, log=str).parent
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +143,8 @@ def test_no_legend_takes_the_room_of_what_is_drawn(browser, tmp_path, width):
     rows = [{"x": x, "y": x, "name": name, "of": of} for x in range(3) for name in names for of in "ab"]
     charts.use()
     chart = charts.panels(pd.DataFrame(rows), "of", charts.lines, "x", "y", color="name")
-    charts.write_script(tmp_path / "vega-book.js")
-    page = charts.html(charts.render(chart.to_dict())[MIME]) + '<script src="vega-book.js"></script>'
+    charts.write_script(tmp_path / "vega-pages.js")
+    page = charts.html(charts.render(chart.to_dict())[MIME]) + '<script src="vega-pages.js"></script>'
     (tmp_path / "page.html").write_text(f"<!doctype html><body style='margin:0'>{page}</body>")
     settled(browser, tmp_path / "page.html", width=width)
     views = "[...document.querySelectorAll('svg [class*=_group] > g > .background')]"

@@ -18,7 +18,8 @@ from throwaway import ROOT, STUDY, command, environment, files, project
 from darkmatter_utils.base import words
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate, to_json
-from darkmatter_utils.book import agreement, chapters, publish, records, running, shelf, staleness
+from darkmatter_utils.book import agreement, chapters, records, running, shelf, staleness
+from darkmatter_utils.book import pages
 
 
 @pytest.fixture(scope="module")
@@ -368,29 +369,29 @@ def test_numbers_in_words(value, fmt, said):
 
 def test_the_readme_table_comes_from_the_records(chapter, monkeypatch):
     root = chapter.root
-    (root / "README.md").write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
+    (root / "README.md").write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n")
     record = chapter.published_record("tiny")
     record.parent.mkdir(parents=True)
     record.write_bytes(chapter.record("world").read_bytes())
-    assert publish.update(root) is True and publish.update(root) is False
+    assert pages.update(root) is True and pages.update(root) is False
     assert (root / "README.md").read_text() == (
-        f"before\n{publish.BEGIN}\n| | here (study `tiny`) | the paper | chapter |\n|---|---|---|---|\n"
+        f"before\n{pages.BEGIN}\n| | here (study `tiny`) | the paper | chapter |\n|---|---|---|---|\n"
         "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | [01](book/01_probe.ipynb) |\n"
-        f"{publish.END}\nafter\n"
+        f"{pages.END}\nafter\n"
     )
     (root / "README.md").write_text("no markers\n")
     with pytest.raises(BadInput, match="README.md needs one line"):
-        publish.update(root)
+        pages.update(root)
 
 
 def test_publishing_copies_what_a_build_made_and_a_clone_finds_it_fresh(chapter, tmp_path):
     root = chapter.root
     with pytest.raises(BadInput, match="01_probe cannot be published: never run; first: darkmatter build"):
-        publish.publish(root, study="tiny")
+        pages.publish(root, study="tiny")
     old = root / "book" / "records" / "world" / "02.json"
     old.parent.mkdir(parents=True)
     old.write_text("{}")
-    assert publish.publish(root, study="world") == [chapter.published_record("world")]
+    assert pages.publish(root, study="world") == [chapter.published_record("world")]
     assert files(old.parent).keys() == {"01.json", "seconds.json"}, "and none of a chapter that is gone"
     assert chapter.published_record("world").read_bytes() == chapter.record("world").read_bytes()
     assert staleness.expected([chapter], "world") == staleness.read_stamp(chapter, "world")["seconds"]
@@ -408,7 +409,7 @@ def test_what_read_an_unpublished_record_is_not_published(chapter):
     edit_record(chapter, records={"asked": ["mine"], "found": shelf.hashes(chapter.root, ["mine"], reader=1)})
     staleness.stamp(chapter, "world", cells="", notebook=about["notebook"], seconds=1.0)
     with pytest.raises(BadInput, match="it read the record mine/04, which is not the published one"):
-        publish.publish(chapter.root, study="world")
+        pages.publish(chapter.root, study="world")
 
 
 def published_with(chapter, **values):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from darkmatter_utils import charts
-from darkmatter_utils.base.places import STATIC
+from darkmatter_utils.base.config import STATIC
 from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.base.words import percent
 from darkmatter_utils.charts import vegalite

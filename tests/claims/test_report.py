@@ -14,11 +14,10 @@ from darkmatter_utils.base.values import Estimate, to_json
 from darkmatter_utils.book import cards, chapters, records, running, shelf, staleness
 from darkmatter_utils.book.shelf import EVERY
 from darkmatter_utils.claims import report, say
+from darkmatter_utils.claims.c12_everywhere import by_layer, sign
+from darkmatter_utils.claims.c12_everywhere import evidence as everywhere
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN, WORDS
-from darkmatter_utils.claims.everywhere import by_layer, sign
-from darkmatter_utils.claims.everywhere import evidence as everywhere
-from darkmatter_utils.claims.paper_figures import PAPER_FIGURES
-from darkmatter_utils.claims.protocol import CHOICES, changes
+from darkmatter_utils.claims.paper import CHOICES, PAPER_FIGURES, changes
 from darkmatter_utils.claims.report import (
     by_study,
     card,

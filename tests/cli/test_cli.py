@@ -7,8 +7,8 @@ import sys
 import pytest
 from throwaway import command, files, project
 
-from darkmatter_utils.cli import chapters
 from darkmatter_utils.cli import command as cli
+from darkmatter_utils.cli import commands
 
 NEAR = "nearest valid names: "
 
@@ -130,7 +130,7 @@ def test_a_file_where_a_folder_belongs_is_named(root, capsys):
 
 
 def test_a_fault_of_the_program_is_one_line_too(root, capsys, monkeypatch):
-    monkeypatch.setattr(chapters, "status", lambda options: 1 / 0)
+    monkeypatch.setattr(commands, "status", lambda options: 1 / 0)
     assert cli.main(["status", "--study", "world"]) == 1
     assert capsys.readouterr().err.startswith(
         "darkmatter: fault: ZeroDivisionError: division by zero (with DARKMATTER_TRACE=1"
@@ -144,7 +144,7 @@ def test_ctrl_c_that_a_library_made_something_else_of_is_ctrl_c(root, capsys, mo
         except KeyboardInterrupt:
             raise ModuleNotFoundError("No module named 'version'")  # noqa: B904
 
-    monkeypatch.setattr(chapters, "status", interrupted)
+    monkeypatch.setattr(commands, "status", interrupted)
     assert cli.main(["status", "--study", "world"]) == 130
     assert capsys.readouterr().err.startswith("darkmatter: interrupted")
 

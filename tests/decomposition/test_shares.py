@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from darkmatter_utils.decomposition.passes import FirstPass
-from darkmatter_utils.decomposition.shares import linear_shares, rescaled
+from darkmatter_utils.decomposition.scores import linear_shares, rescaled
 from darkmatter_utils.stats.metrics import fvu
 
 

@@ -11,11 +11,12 @@ from ideas import idea, play
 from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import q13_controls
-from darkmatter_utils.experiments import baselines, controls, rank, readers
+from darkmatter_utils.experiments import baselines, controls, error_vectors, readers
 from darkmatter_utils.experiments.cost_contexts import take
 from darkmatter_utils.experiments.cost_shares import Costs, relative
 from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables
-from darkmatter_utils.experiments.gains import one_gain_a_latent, rescaled
+from darkmatter_utils.experiments.error_vectors import one_gain as rescaled
+from darkmatter_utils.experiments.error_vectors import one_gain_a_latent
 from darkmatter_utils.experiments.same_tokens import pairs, partial
 from darkmatter_utils.stats.fits import leave_out
 from darkmatter_utils.stats.metrics import r2_total
@@ -80,19 +81,19 @@ def test_the_sweep_is_reduced_rank_regression(x):
     rng = np.random.default_rng(1)
     error = x @ rng.normal(size=(6, 2)) @ rng.normal(size=(2, 6)) + rng.normal(size=x.shape)
     held = arrays(x, {"a": x - error})
-    folds = rank._moments(held, "a")
-    table = rank.sweep(held, "a", folds)
+    folds = error_vectors._moments(held, "a")
+    table = error_vectors.sweep(held, "a", folds)
     for r in (1, 2, 6):
         plain = torch.empty_like(held.x)
         for k, rest in enumerate(leave_out(folds)):
             mine = torch.from_numpy(held.folds() == k)
             plain[mine] = LinearMap.fit(rest).truncate(rest, r)(held.x[mine])
-        row = table[(table["kind"] == rank.BEST) & (table["rank"] == r)].iloc[0]
+        row = table[(table["kind"] == error_vectors.BEST) & (table["rank"] == r)].iloc[0]
         assert row.r2 == pytest.approx(r2_total(held.x - held.hats["a"], plain), abs=1e-6)
         assert row.low < row.r2 < row.high
     both = table[table["rank"] == 6]["r2"].to_numpy()
     assert both[0] == pytest.approx(both[1], abs=1e-6)  # all components are all of x
-    best = table[table["kind"] == rank.BEST].set_index("rank")["r2"]
+    best = table[table["kind"] == error_vectors.BEST].set_index("rank")["r2"]
     assert best[2] == pytest.approx(best[6], abs=1e-3) and best[1] < best[2] - 0.02
 
 
@@ -100,13 +101,13 @@ def test_the_shape_of_a_scalar_gain_and_of_one_direction(x):
     folds = [
         Moments(6, 6).update(torch.from_numpy(x[i::5]), torch.from_numpy(0.3 * x[i::5])) for i in range(5)
     ]
-    found = rank.shape(folds)
+    found = error_vectors.shape(folds)
     assert found["trace"].value == pytest.approx(0.3) and found["gain"].value == pytest.approx(0.3)
     spectrum = np.linalg.eigvalsh(np.cov(x.T))
     assert found["rank"].value == pytest.approx(spectrum.sum() ** 2 / (spectrum**2).sum(), rel=1e-3)
     assert found["top"].value == pytest.approx(1.0)
     direction = np.outer(np.ones(6), [1, 0, 0, 0, 0, 0])
-    one = rank.shape(
+    one = error_vectors.shape(
         [
             Moments(6, 6).update(torch.from_numpy(x[i::5]), torch.from_numpy(x[i::5] @ direction))
             for i in range(5)

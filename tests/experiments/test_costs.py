@@ -28,7 +28,6 @@ from darkmatter_utils.claims.c08_proportional import CLAIM
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.decomposition.passes import ERRORS
 from darkmatter_utils.experiments.cost_contexts import take
-from darkmatter_utils.experiments.cost_controls import KINDS, Controls, donors
 from darkmatter_utils.experiments.cost_shares import (
     Costs,
     alone,
@@ -41,10 +40,20 @@ from darkmatter_utils.experiments.cost_shares import (
 )
 from darkmatter_utils.experiments.cost_tables import claim8_table, evidence
 from darkmatter_utils.experiments.cost_tables import costs as chapter10
-from darkmatter_utils.experiments.costs import BOTH, CLEAN, SAE, control, cost_tables, with_part
+from darkmatter_utils.experiments.costs import (
+    BOTH,
+    CLEAN,
+    KINDS,
+    SAE,
+    Controls,
+    control,
+    cost_tables,
+    donors,
+    with_part,
+)
 from darkmatter_utils.experiments.loss_adapters import adapters, elsewhere, train_adapter
 from darkmatter_utils.studies.activations import spread
-from darkmatter_utils.worlds.null_saes import DeadSae, ShrunkSae
+from darkmatter_utils.worlds.saes import DeadSae, ShrunkSae
 
 CONTEXTS = 24
 SITES = [

@@ -15,9 +15,18 @@ from darkmatter_utils.adapters.models import SITES
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import c10_earlier
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
-from darkmatter_utils.experiments.earlier import Model, Predictions, components, fit, rank_of
+from darkmatter_utils.experiments.earlier import (
+    Inputs,
+    Model,
+    Predictions,
+    Tokens,
+    components,
+    earlier_sites,
+    fit,
+    rank_of,
+    with_others,
+)
 from darkmatter_utils.experiments.earlier_scores import earlier, evidence, few, tried
-from darkmatter_utils.experiments.earlier_sites import Inputs, Tokens, earlier_sites, with_others
 from darkmatter_utils.studies.study import SaeEntry
 
 MLP = "blocks.0.hook_mlp_out"

@@ -10,7 +10,7 @@ from darkmatter_utils.base.words import plain
 from darkmatter_utils.charts.tables import Folded, Html, Table
 from darkmatter_utils.claims import c01_half_linear, c04_flat, c05_floor, q01_setting, q02_protocols
 from darkmatter_utils.claims.claim import UNKNOWN, WORDS, unfit
-from darkmatter_utils.experiments import evidence, left_behind
+from darkmatter_utils.experiments import left_behind
 from darkmatter_utils.experiments.error_vectors import error_vectors, half_linear
 from darkmatter_utils.experiments.scaling import TOO_FEW, flat, floor, training_curves
 from darkmatter_utils.experiments.scaling import breakdown as breakdown_with_floor
@@ -90,8 +90,8 @@ def test_errors_by_position_average_to_the_table(nano):
         (c01_half_linear.CLAIM, lambda nano: half_linear(error_vectors(nano, error=idea(4)))),
         (c04_flat.CLAIM, lambda nano: flat(nano, None)),
         (c05_floor.CLAIM, floor),
-        (q01_setting.QUESTION, evidence.setting),
-        (q02_protocols.QUESTION, evidence.protocols),
+        (q01_setting.QUESTION, left_behind.setting),
+        (q02_protocols.QUESTION, left_behind.protocols),
     ],
 )
 def test_what_a_measurement_says_can_be_judged(nano, asked, gather):

@@ -5,8 +5,8 @@ import pytest
 from scipy import sparse
 
 from darkmatter_utils.experiments import interp
+from darkmatter_utils.experiments.explainers import Lexical, threshold
 from darkmatter_utils.experiments.interp import Judgement, Task, accuracies, cut, halves, shuffled, task
-from darkmatter_utils.experiments.lexical import Lexical, threshold
 
 VOCABULARY = 50
 

@@ -25,9 +25,9 @@ from darkmatter_utils.experiments.norm_argument import (
 from darkmatter_utils.experiments.norm_test import Folds, evidence, lowest, norm_test, null, parts_of, poles
 from darkmatter_utils.measurement.harvest import NORMS
 from darkmatter_utils.studies.study import Study
-from darkmatter_utils.worlds.oracle_saes import OracleSae
+from darkmatter_utils.worlds.known import tokens_of
+from darkmatter_utils.worlds.saes import OracleSae
 from darkmatter_utils.worlds.world import World
-from darkmatter_utils.worlds.world_batch import tokens_of
 
 DOCUMENT = np.arange(4000) // 50
 

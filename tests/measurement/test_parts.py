@@ -9,7 +9,7 @@ from darkmatter_utils import measure
 from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.base.cache import kept
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.measurement.parts import stream_parts
+from darkmatter_utils.measurement.measure import stream_parts
 from darkmatter_utils.studies.study import SaeEntry, Study
 
 

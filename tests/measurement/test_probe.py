@@ -21,7 +21,7 @@ from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.adapters.texts import texts
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import show
-from darkmatter_utils.measurement import forecast
+from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.one_sae import Request, plan, probe
 from darkmatter_utils.measurement.shards import folder_of
 from darkmatter_utils.studies.study import Study
@@ -298,7 +298,7 @@ def test_texts(tmp_path):
 
 def test_a_dry_run_says_what_it_costs(ask, nano_sae):
     planned = plan(ask(nano_sae))
-    said = forecast.facts(planned)
+    said = about.plan_facts(planned)
     assert planned.tokens == 60 * 28 and planned.operations > 0
     assert " saelens, " in said["SAE"] and "1,680 tokens that count" in said["text"]
-    assert any(line.startswith("store: ") for line in forecast.lines(plan(ask(nano_sae))))
+    assert any(line.startswith("store: ") for line in about.cost_lines(plan(ask(nano_sae))))

@@ -11,7 +11,7 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.activations import MICRO, Activations, spread
 from darkmatter_utils.studies.saes import load_saes, sample
 from darkmatter_utils.studies.study import Study
-from darkmatter_utils.worlds.oracle_saes import OracleSae
+from darkmatter_utils.worlds.saes import OracleSae
 
 NANO, WORLD = Study.load("nano"), Study.load("world")
 OTHERS = ["blocks.0.hook_mlp_in", "blocks.0.attn.hook_z", "blocks.1.hook_resid_post"]

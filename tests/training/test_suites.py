@@ -10,11 +10,10 @@ from safetensors.torch import load_file
 from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.adapters.saes import load_sae
 from darkmatter_utils.base import cache
-from darkmatter_utils.base.places import DATA
+from darkmatter_utils.base.config import DATA
 from darkmatter_utils.studies.study import Study
 from darkmatter_utils.training import embedded, shipping, suites
-from darkmatter_utils.training.sae_kinds import KINDS, search, train_kind
-from darkmatter_utils.training.sae_training import SaeJob
+from darkmatter_utils.training.sae_training import KINDS, SaeJob, search, train_kind
 
 
 def quiet(line):

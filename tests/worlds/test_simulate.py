@@ -8,10 +8,9 @@ import torch
 
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.study import Study
-from darkmatter_utils.worlds.null_saes import DeadSae, RandomSae, Reconstructor, ShrunkSae, null_sae
-from darkmatter_utils.worlds.oracle_saes import OracleSae
+from darkmatter_utils.worlds.known import WORLD_PARTS, WorldBatch
+from darkmatter_utils.worlds.saes import DeadSae, OracleSae, RandomSae, Reconstructor, ShrunkSae, null_sae
 from darkmatter_utils.worlds.world import World
-from darkmatter_utils.worlds.world_batch import WORLD_PARTS, WorldBatch
 
 RICH = World(
     d_model=16,

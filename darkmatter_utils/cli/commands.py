@@ -1,19 +1,23 @@
-"""``darkmatter run``, ``build``, ``render``, ``status`` and ``publish``: the chapters and their pages."""
+"""``darkmatter run``, ``build``, ``render``, ``status``, ``publish``, ``where``, ``study`` and ``train``."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import yaml
 from rich.table import Table
 
+from ..base.cache import versions
 from ..base.errors import BadInput
-from ..book import agreement, running, staleness
-from ..book import publish as publishing
-from ..book import render as rendering
+from ..book import agreement, pages, running, staleness
 from ..book.chapters import chapters as all_chapters
 from ..book.chapters import pick, project_root, run_order
 from ..book.where import where as places_of
-from ..studies import recipes
+from ..measurement import prepare as preparing
+from ..studies import portable, recipes
 from ..studies.study import Study
+from ..training import embedded_saes
 from .show import say, show
 
 
@@ -35,7 +39,7 @@ def build(options) -> int:
     """Run what is stale, render, compare with what is published; 1 where the numbers are apart."""
     root, study = project_root(), _study(options.study)
     running.build(root, study=study, every=options.all, log=say)
-    say(str(rendering.render(root, study=study, log=say)))
+    say(str(pages.render(root, study=study, log=say)))
     found = agreement.compare(root, study)
     for line in found.lines():
         say(line)
@@ -47,12 +51,12 @@ def publish(options) -> None:
     root, study = project_root(), _study(options.study)
     for line in agreement.compare(root, study).lines():
         say(line)
-    say(f"{len(publishing.publish(root, study=study))} files written to book/; look at git diff, then commit")
+    say(f"{len(pages.publish(root, study=study))} files written to book/; look at git diff, then commit")
 
 
 def render(options) -> None:
     """Build the pages of the chapters as they were last run."""
-    say(str(rendering.render(project_root(), study=_study(options.study), log=say)))
+    say(str(pages.render(project_root(), study=_study(options.study), log=say)))
 
 
 def status(options) -> None:
@@ -80,3 +84,64 @@ def _study(name: str) -> str:
     """A study's name as given, once it is known that it can be read."""
     Study.load(name)
     return str(recipes.prepared(recipes.load(name))) if recipes.is_recipe(name) else name
+
+
+def new(options) -> None:
+    print(recipes.new(Path(options.file), model=options.model, sae=options.sae, text=options.text), end="")
+
+
+def check(options) -> None:
+    if not recipes.is_recipe(options.study):
+        study = Study.load(options.study)
+        preparing.check_ready(study)
+        print(
+            f"study {study.name}: ready, {len(study.saes)} SAEs at {', '.join(study.sites()) or study.site}"
+        )
+        return
+    for line in preparing.check(recipes.load(options.study)):
+        print(line)
+
+
+def prepare(options) -> None:
+    recipe = recipes.load(options.study)
+    path = preparing.prepare(recipe, progress=lambda line: print(line, file=sys.stderr, flush=True))
+    print(f"study {recipe.name} is prepared: {path}")
+    for name, source in sorted(preparing.sources(path).items()):
+        if "@" in source:
+            print(f"pinned: {name}: {source}")
+    print(f"now: darkmatter build --study {options.study}")
+
+
+def export(options) -> None:
+    path = Path(options.file)
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise BadInput(f"{path} cannot be written: give a file in a folder that is there")
+    study = Study.load(options.study)
+    found = portable.export(study, path)
+    print(f"study {study.name}: {len(found)} result(s) in {path}")
+
+
+def bring_in(options) -> None:
+    about, new = portable.bring_in(Path(options.file))
+    print(f"study {about['study']['name']}: {len(new)} new result(s), the others were here")
+    _differences(about)
+
+
+def verify(options) -> None:
+    about = portable.verify(Path(options.file))
+    print(f"study {about['study']['name']}: {len(about['files'])} files, each as it was written")
+    _differences(about)
+
+
+def _differences(about: dict) -> None:
+    for name, version in versions().items():
+        if about["versions"].get(name) != version:
+            print(
+                f"note: made with {name} {about['versions'].get(name)}, here is {version}: results "
+                f"will be made anew"
+            )
+
+
+def train_tiny(options) -> None:
+    """Goes on where it was cut off."""
+    embedded_saes.train(log=say)
