@@ -1,10 +1,11 @@
-"""The ``nano`` study: a two-layer model and three SAEs, for tests of formats and faults."""
+"""The ``nano`` study: a two-layer model and a few SAEs of every role, for tests of formats, faults, devices."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,39 @@ import torch
 
 from ..adapters.models import load_model
 from ..adapters.saes import load_sae, threshold_for
+from ..experiments.components import SUITE, TARGETS, TRAINING_NOISE, base_sae, rows
+from ..measurement.measure import measure
+from ..studies.study import SaeEntry, Study
 from .language_model import build, save
-from .sae_training import SaeJob, train_sae
+from .sae_training import SaeJob, train_kind, train_sae
 from .shipping import shrink
 
-VOCABULARY, CONTEXT, WIDTHS, L0 = 64, 32, (16, 32, 64), 4
+VOCABULARY, CONTEXT, WIDTHS, L0 = 64, 32, (16, 32, 64, 128), 4.0
 SITE = "blocks.0.hook_resid_post"
-DOCUMENTS, CONTEXTS = 60, 2
+DOCUMENTS, COMPONENTS, CONTEXTS = 60, 40, 2
+"""Documents that are scored, documents of the component text, contexts of each."""
+TWIN = 0
+"""Seed of the random weights that the twin's model has."""
+TRAINED = {"seed": 0, "samples": 200 * 128, "batch": 128, "lr": 1e-2}
+
+
+def entries() -> list[SaeEntry]:
+    """The SAEs of x, each once for every role that a study's SAEs can have."""
+
+    def entry(id, width, l0=L0, **more):
+        return SaeEntry(id=id, width=width, l0=l0, path=f"saes/{id}", **{"site": SITE} | more)
+
+    return [
+        *(entry(f"w{width}", width, main=True) for width in WIDTHS),
+        entry("w32-seed1", 32, main=True, seed=1),
+        *(entry(f"w32-l0-{l0:g}", 32, l0) for l0 in (2.0, 6.0)),
+        *(entry(f"depth-w{w}", w, site="blocks.1.hook_resid_post", suite="depth") for w in (16, 64)),
+        entry("site-mlp", 64, site="blocks.0.hook_mlp_out", suite="sites"),
+        entry("site-z", 64, site="blocks.0.attn.hook_z", suite="sites"),
+        entry("kind-topk", 64, kind="topk", suite="kinds"),
+        entry("kind-frozen", 64, suite="kinds"),
+        entry("twin", 64, suite="twin"),
+    ]
 
 
 def sentences(documents: int, contexts: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,17 +69,10 @@ def make(folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     words = {"<bos>": 0} | {f"w{i}": i for i in range(1, VOCABULARY)}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<bos>")), bos_token="<bos>"
-    )
-    model = build(
-        vocabulary=VOCABULARY,
-        seed=0,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-    )
+    words = Tokenizer(models.WordLevel(words, unk_token="<bos>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<bos>")
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = build(vocabulary=VOCABULARY, seed=0, **shape)
     with (
         torch.no_grad()
     ):  # weights of the initial size pass the embedding through; these make the blocks speak
@@ -60,37 +80,56 @@ def make(folder: Path) -> None:
             if "layers" in name and weight.ndim == 2:
                 weight.mul_(8)
     save(model, tokenizer, folder / "model")
-    tokens, document = sentences(DOCUMENTS, CONTEXTS, seed=0)
-    np.savez_compressed(folder / "tokens.npz", score_tokens=tokens, score_document=document)
-    language_model = load_model(folder / "model")
-    x = language_model.activations(torch.from_numpy(tokens.astype(np.int64)), SITE)[:, 1:].flatten(0, 1)
-    entries = []
-    for width in WIDTHS:
-        job = SaeJob(
-            id=f"w{width}", site=SITE, width=width, l0=L0, seed=0, samples=200 * 128, batch=128, lr=1e-2
-        )
-        out = train_sae(job, x.half().numpy(), folder / "saes" / job.id, log=lambda line: None)
-        (out / "training.json").unlink()
-        shutil.rmtree(out / "checkpoint", ignore_errors=True)
-        shrink(out)
-        shrink(out, threshold_for(load_sae(job.id, out, d_model=16).sae, x, L0))
-        entries.append(
-            dict(
-                id=job.id,
-                kind="jumprelu",
-                width=width,
-                l0=float(L0),
-                site=SITE,
-                seed=0,
-                main=True,
-                path=f"saes/{job.id}",
-            )
-        )
+    tokens, document = sentences(DOCUMENTS + COMPONENTS, CONTEXTS, seed=0)
+    score, component = np.split(tokens, [DOCUMENTS * CONTEXTS])
+    ids = dict(zip(("score_document", "component_document"), np.split(document, [len(score)])))
+    np.savez_compressed(folder / "tokens.npz", score_tokens=score, component_tokens=component, **ids)
+    made, curves, cards = [], {}, {}
+    for entry in entries():
+        run = load_model(folder / "model", random_weights=TWIN if entry.suite == "twin" else None)
+        x = run.activations(torch.from_numpy(score.astype(np.int64)), entry.site)[:, 1:].flatten(0, 1)
+        _train(folder, entry, x, made, curves, cards)
+    _manifest(folder, made, curves, cards)
+    study = replace(Study.load("nano"), data=str(folder), saes=tuple(made))
+    measurement, base = measure(study), base_sae(study)
+    parts = {text: rows(measurement, base, text=text) for text in ("component", None)}
+    for target in TARGETS:
+        z, held = (parts[text].target(target, seed=TRAINING_NOISE + i) for i, text in enumerate(parts))
+        for seed in (0, 1):
+            id = f"part-{target.replace(' ', '-')}" + (f"-seed{seed}" if seed else "")
+            more = {"target": target, "suite": SUITE, "path": f"saes/{id}", "site": SITE}
+            _train(folder, SaeEntry(id=id, width=24, l0=L0, seed=seed, **more), z, made, curves, cards, held)
+    _manifest(folder, made, curves, cards)
+
+
+def _train(folder: Path, entry: SaeEntry, x, made: list, curves: dict, cards: dict, held=None) -> None:
+    """Train an SAE on ``x``, its threshold set on ``held`` (``x``, if not given); note it in the lists."""
+    job = SaeJob(
+        id=entry.id, site=entry.site, width=entry.width, l0=entry.l0, **TRAINED | {"seed": entry.seed}
+    )
+    out, rows, quiet = folder / entry.path, x.half().numpy(), lambda line: None
+    kind = entry.id.removeprefix("kind-") if entry.suite == "kinds" else None
+    train_kind(job, kind, rows, out, log=quiet) if kind else train_sae(job, rows, out, log=quiet)
+    about = json.loads((out / "training.json").read_text())
+    (out / "training.json").unlink()
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    shrink(out)
+    sae = load_sae(entry.id, out, d_model=x.shape[1])
+    if sae.kind == "jumprelu":
+        shrink(out, threshold_for(sae.sae, x if held is None else held, entry.l0))
+    made.append(entry)
+    curves[entry.id], cards[entry.id] = about["curve"], {"samples": job.samples}
+
+
+def _manifest(folder: Path, made: list[SaeEntry], curves: dict, cards: dict) -> None:
     files = {
-        p.relative_to(folder).as_posix(): dict(
-            bytes=p.stat().st_size, sha256=hashlib.sha256(p.read_bytes()).hexdigest()
-        )
+        p.relative_to(folder).as_posix(): {
+            "bytes": p.stat().st_size,
+            "sha256": hashlib.sha256(p.read_bytes()).hexdigest(),
+        }
         for p in sorted(folder.rglob("*"))
-        if p.is_file()
+        if p.is_file() and p.name != "manifest.json"
     }
-    (folder / "manifest.json").write_text(json.dumps(dict(saes=entries, files=files), indent=1))
+    saes = [{k: v for k, v in asdict(entry).items() if v not in ("", None, {})} for entry in made]
+    about = {"saes": saes, "sae_cards": cards, "sae_curves": curves, "files": files}
+    (folder / "manifest.json").write_text(json.dumps(about, indent=1))
