@@ -30,8 +30,7 @@ from darkmatter_utils.experiments.known_parts import cases, readings, world_of, 
 from darkmatter_utils.experiments.nulls import flat_ranges, matched, null_change
 from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement.widths import WIDTHS, width_suite
-from darkmatter_utils.worlds.known import tokens_of
-from darkmatter_utils.worlds.landing import land
+from darkmatter_utils.worlds.known import land, tokens_of
 from darkmatter_utils.worlds.saes import OracleSae
 
 chapter = open_chapter(7, study, contexts=contexts)

@@ -19,7 +19,7 @@ from ..base.values import Absent, in_columns
 from ..measurement.widths import ends
 from ..stats.intervals import multinomial_weights, percentile
 from ..studies.saes import load_saes, sample
-from ..worlds.landing import Landing, land
+from ..worlds.known import Landing, land
 
 ABLATED = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 """Shares of the alive latents that are ablated; the paper stops at a half, which removes little variance

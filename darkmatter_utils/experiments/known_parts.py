@@ -17,8 +17,7 @@ from ..stats.documents import assign_folds
 from ..stats.intervals import over_draws
 from ..stats.power_law import PowerLaw
 from ..studies.study import Study
-from ..worlds.known import DENSE, WorldBatch, tokens_of
-from ..worlds.landing import Landing, land
+from ..worlds.known import DENSE, Landing, WorldBatch, land, tokens_of
 from ..worlds.saes import OracleSae, null_sae
 from ..worlds.world import World
 from . import nulls

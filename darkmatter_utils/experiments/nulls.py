@@ -24,8 +24,7 @@ from ..claims import c04_flat
 from ..measurement.widths import WIDTHS as ENOUGH
 from ..measurement.widths import one_l0, suite_rows, width_suite
 from ..stats.intervals import over_draws
-from ..worlds.known import tokens_of
-from ..worlds.landing import land
+from ..worlds.known import land, tokens_of
 from ..worlds.saes import OracleSae
 from ..worlds.world import World
 from .scaling import per_doubling

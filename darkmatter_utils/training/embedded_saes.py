@@ -29,8 +29,7 @@ from ..measurement.measure import measure
 from ..studies.study import SaeEntry, Study
 from . import embedded
 from .sae_training import SaeJob, train_kind, train_sae
-from .shipping import ship, shrink
-from .suites import SITE, WINDOW, Planned, others, planned
+from .shipping import SITE, WINDOW, Planned, others, planned, ship, shrink
 
 WIDTH, L0, SEEDS = 384, 8.0, 3
 """Latents (3 d_model), active latents a token, and training seeds of each target."""

@@ -1,4 +1,5 @@
-"""Write the shipped folder of the embedded study from everything that is finished in the build folder."""
+"""The SAEs that ``darkmatter train tiny`` trains: which they are, and the shipped folder of all that are
+finished."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import json
 import shutil
 import sys
 import tempfile
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +19,75 @@ from torch import Tensor
 from ..base import cache
 from ..base.errors import BadInput
 from . import corpus
-from .suites import L0
+from .sae_training import SaeJob
 
+D_MODEL, L0 = 128, 8.0
+"""Of the language model's activations; active latents a token of the suite in width, and of all others."""
+WIDTHS, SEEDS = tuple(D_MODEL * 2**k for k in range(6)), 3
+GRID_WIDTHS, L0S = WIDTHS[:4], (4.0, 6.0, 8.0, 12.0, 16.0)
+"""The grid. Its widths have `SEEDS` training seeds at `L0`."""
+SAMPLES = 3_000_000
+"""Activations seen by each SAE."""
+SITE, WINDOW = "blocks.2.hook_resid_post", (32, 255)
+"""What `studies/tiny.yaml` says too: a test compares them."""
+WIDTH = 1024
+"""Of the suites "sites", "kinds" and "twin"."""
+TWIN_SEED = 0
+"""Seed of the random weights of the language model's twin."""
+L1_RATE = 2e-3
+"""Learning rate of the L1 SAE, which has no step that revives latents as the others have."""
 SUITES = ("", "depth", "sites", "kinds", "twin", "components")
-"""Their order in the manifest; others follow by name."""
+"""Their order in the manifest."""
 FILES = ("cfg.json", "sae_weights.safetensors", "card.json", "training.json")
 """What a finished SAE's folder under ``build/saes`` holds.
 
 cfg.json and sae_weights.safetensors as SAELens saves them (`shrink`); card.json: l0, fvu, dead on
-held-out text; training.json: the fields of its SaeJob (id, site, width, l0, seed, samples, batch, lr),
-seconds and curve. Beside them entry.json, if it belongs to a named suite: suite, kind (architecture), and
-target where that is not x.
+held-out text; training.json: the fields of its SaeJob, seconds and curve. Beside them entry.json, if it
+belongs to a named suite: suite, kind (architecture), and target where that is not x.
 """
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An SAE to train and what it is trained for."""
+
+    job: SaeJob
+    suite: str = ""
+    kind: str = "batchtopk"
+    """batchtopk (read as JumpReLU), topk, standard (L1) or frozen (batchtopk, random fixed decoder)."""
+    random_weights: int | None = None
+    """Seed of the random weights of the model that its activations come from; None: the trained ones."""
+
+
+def jobs() -> list[SaeJob]:
+    """The unnamed suite, dearest first, so that processes side by side end together."""
+    wanted = [(width, L0, seed) for width in WIDTHS for seed in range(SEEDS if width in GRID_WIDTHS else 1)]
+    wanted += [(width, l0, 0) for width in GRID_WIDTHS for l0 in L0S if l0 != L0]
+    name = lambda width, l0, seed: f"w{width}-l0-{l0:g}" + (f"-seed{seed}" if seed else "")
+    made = [SaeJob(name(*w), SITE, *w, SAMPLES) for w in wanted]
+    return sorted(made, key=lambda job: (-job.width, job.l0, job.seed))
+
+
+def others() -> list[Planned]:
+    """The suites "kinds", "twin", "sites" and "depth", in the order of their training."""
+    job = lambda id, width=WIDTH, site=SITE, **more: SaeJob(id, site, width, L0, 0, SAMPLES, **more)
+    sites = {"z": "blocks.2.attn.hook_z", "mlp": "blocks.2.hook_mlp_out"}
+    depth = [
+        (layer, width, f"blocks.{layer}.hook_resid_post") for layer in (0, 1, 3) for width in (256, 1024)
+    ]
+    return [
+        Planned(job("kind-topk"), "kinds", "topk"),
+        Planned(job("kind-frozen"), "kinds", "frozen"),
+        Planned(job("kind-l1", lr=L1_RATE), "kinds", "standard"),
+        Planned(job("twin-w1024"), "twin", random_weights=TWIN_SEED),
+        *(Planned(job(f"site-{name}-w{WIDTH}", site=site), "sites") for name, site in sites.items()),
+        *(Planned(job(f"depth-l{layer}-w{width}", width, site), "depth") for layer, width, site in depth),
+    ]
+
+
+def planned() -> list[Planned]:
+    """All of them."""
+    return [Planned(job) for job in jobs()] + others()
 
 
 def finished(build: Path) -> list[dict]:
@@ -40,37 +100,21 @@ def finished(build: Path) -> list[dict]:
         card, training = (json.loads((folder / name).read_text()) for name in ("card.json", "training.json"))
         about = folder / "entry.json"
         more = json.loads(about.read_text()) if about.is_file() else {}
-        entry = (
-            dict(
-                id=folder.name,
-                kind="jumprelu",
-                width=training["width"],
-                l0=training["l0"],
-                site=training["site"],
-                seed=training["seed"],
-                main=not more.get("suite") and training["l0"] == L0,
-                dead=card["dead"],
-                path=f"saes/{folder.name}",
-            )
-            | more
-        )
+        main = not more.get("suite") and training["l0"] == L0
+        entry = {"id": folder.name, "kind": "jumprelu"}
+        entry |= {name: training[name] for name in ("width", "l0", "site", "seed")}
+        entry |= {"main": main, "dead": card["dead"], "path": f"saes/{folder.name}"} | more
         keys = ("seconds", "samples", "batch", "lr", "trained_as", "l1_coefficient", "search")
         card |= {k: training[k] for k in keys if k in training}
         found.append(dict(entry=entry, card=card, curve=training["curve"], folder=folder))
-    return sorted(found, key=lambda one: _order(one["entry"]))
-
-
-def _order(entry: dict) -> tuple:
-    suite = entry.get("suite", "")
-    place = SUITES.index(suite) if suite in SUITES else len(SUITES)
-    return (place, suite, entry["width"], entry["l0"], entry["seed"], entry["id"])
+    order = lambda e: (SUITES.index(e.get("suite", "")), e["width"], e["l0"], e["seed"], e["id"])
+    return sorted(found, key=lambda one: order(one["entry"]))
 
 
 def ship(build: Path, out: Path) -> Path:
-    """Copy what the package carries and write its manifest last; files that did not change are left as they
-    are.
+    """Copy what the package carries and write its manifest last; files that did not change are left alone.
 
-    A reader that looks in between finds the old manifest and its files. Nothing is removed before the new
+    A reader that looks in between finds the old manifest and its files: nothing is removed before the new
     manifest stands.
     """
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}-part-") as made:
@@ -78,11 +122,7 @@ def ship(build: Path, out: Path) -> Path:
         manifest = _fill(build, part)
         for name, about in manifest["files"].items():
             old = out / name
-            if not (
-                old.is_file()
-                and old.stat().st_size == about["bytes"]
-                and cache.sha256(old) == about["sha256"]
-            ):
+            if not old.is_file() or cache.sha256(old) != about["sha256"]:
                 old.parent.mkdir(parents=True, exist_ok=True)
                 (part / name).replace(old)
         (part / "manifest.json").write_text(json.dumps(manifest, separators=(",", ":")) + "\n")
@@ -101,13 +141,12 @@ def _fill(build: Path, part: Path) -> dict:
     np.savez_compressed(part / "tokens.npz", **dict(np.load(build / "held_out.npz")))
     text = json.loads((build / "text.json").read_text())
     notices = text.pop("held_out_licences")
-    (part / "NOTICES.txt").write_text(
-        "\n\n".join(
-            f"{'=' * 80}\n{name}: token ids of its source files are in tokens.npz\n{'=' * 80}\n{notice}"
-            for name, notice in notices.items()
-        )
-        + "\n"
-    )
+    line = "=" * 80
+    said = [
+        f"{line}\n{name}: token ids of its source files are in tokens.npz\n{line}\n{notice}"
+        for name, notice in notices.items()
+    ]
+    (part / "NOTICES.txt").write_text("\n\n".join(said) + "\n")
     saes = finished(build)
     for one in saes:
         (part / one["entry"]["path"]).mkdir(parents=True)
@@ -119,22 +158,18 @@ def _fill(build: Path, part: Path) -> dict:
         for p in sorted(part.rglob("*"))
         if p.is_file()
     }
-    table: dict[str, int] = {}
+    table: Counter[str] = Counter()
     for name, about in files.items():
-        group = name.split("/")[0]
-        table[group] = table.get(group, 0) + about["bytes"]
+        table[name.split("/")[0]] += about["bytes"]
+    table["total"] = table.total()
+    curve = model["curve"]
+    tokens, seconds = curve[-1]["tokens"], curve[-1]["seconds"]
     return dict(
         made_by="darkmatter train tiny",
         python=sys.version.split()[0],
         versions=cache.versions(),
-        megabytes={k: round(v / 1e6, 3) for k, v in table.items()}
-        | {"total": round(sum(table.values()) / 1e6, 3)},
-        model=dict(
-            parameters=model["parameters"],
-            tokens_seen=model["curve"][-1]["tokens"],
-            seconds=model["curve"][-1]["seconds"],
-            curve=model["curve"],
-        ),
+        megabytes={k: round(v / 1e6, 3) for k, v in table.items()},
+        model=dict(parameters=model["parameters"], tokens_seen=tokens, seconds=seconds, curve=curve),
         held_out=model["held_out"],
         text=text,
         held_out_distributions=list(corpus.HELD_OUT),

@@ -1,10 +1,19 @@
-"""What is known of a simulated world: of its tokens, part by part; of its moments, in closed form."""
+"""What is known of a simulated world: its tokens, part by part; its moments, in closed form; and where the
+known parts of an error land, in its linear part or in its nonlinear part.
+
+A least-squares prediction from x is linear in its target. So with SaeError = Σ_k s_k z_k (absent and dense
+parts with sign +1, what the SAE introduces with −1) and P z the out-of-fold prediction of z from x,
+
+    LinearError = Σ_k s_k P z_k      NonlinearError = Σ_k s_k (z_k − P z_k)
+
+exactly, whatever the parts' correlations: no cross term is left over.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,16 +21,20 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from ..base.errors import BadInput
+from ..stats.documents import assign_folds, sum_by
+from ..stats.fits import cross_fit, moments_by_fold
 
 WORLD_PARTS = ("mean", "features", "manifold", "dense", "curved", "noise")
-"""Names of the parts of x in a `WorldBatch`; they sum to x. The last four are what the paper calls
-Dense(x)."""
+"""The parts of x in a `WorldBatch`; they sum to x. The last four are what the paper calls Dense(x)."""
 DENSE = WORLD_PARTS[2:]
 
 
 @dataclass(frozen=True)
 class WorldBatch:
-    """Tokens of whole documents, in stream order, with every part of their activations (float64)."""
+    """Tokens of whole documents, in stream order, with every part of their activations (float64).
+
+    Feature `feature` has coefficient `value` > 0 on token `row`; ordered by row, then feature.
+    """
 
     x: Float64[Tensor, "token d_model"]
     document: Int64[Tensor, " token"]
@@ -30,11 +43,10 @@ class WorldBatch:
     """The feature with the largest coefficient on the token; `features` (one past the last) where none
     fires."""
     parts: dict[str, Float64[Tensor, "token d_model"]]
-    """Each of `WORLD_PARTS`; their sum is x."""
+    """Each of `WORLD_PARTS`."""
     row: Int64[Tensor, " fire"]
     feature: Int64[Tensor, " fire"]
     value: Float64[Tensor, " fire"]
-    """Feature `feature` has coefficient `value` > 0 on token `row`; ordered by row, then feature."""
 
     def codes(self, features: int) -> Float64[Tensor, "token features"]:
         """The coefficients of the first ``features`` features as a dense matrix."""
@@ -55,29 +67,23 @@ class WorldBatch:
     def join(cls, members: list[WorldBatch]) -> WorldBatch:
         """Several batches as one, in order."""
         first = np.cumsum([0] + [len(member.x) for member in members])
-        rows = [member.row + int(start) for member, start in zip(members, first, strict=False)]
-        columns = {
-            name: torch.cat([getattr(member, name) for member in members])
-            for name in ("x", "document", "position", "token", "feature", "value")
-        }
+        rows = torch.cat([member.row + int(start) for member, start in zip(members, first, strict=False)])
+        names = ("x", "document", "position", "token", "feature", "value")
+        columns = {name: torch.cat([getattr(member, name) for member in members]) for name in names}
         parts = {name: torch.cat([member.parts[name] for member in members]) for name in WORLD_PARTS}
-        return cls(**columns, row=torch.cat(rows), parts=parts)
+        return cls(**columns, row=rows, parts=parts)
 
 
 def tokens_of(world, documents: int) -> WorldBatch:
     """The first documents of a world as one batch."""
-    return WorldBatch.join(list(world.documents(0, documents, batch=documents)))
-
-
-if TYPE_CHECKING:
-    from .world import World
+    return WorldBatch.join([world.document(index) for index in range(documents)])
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Population values for an SAE that holds the first `width` features exactly and introduces nothing."""
+    """Population values for an SAE that holds the first features of a world exactly and introduces
+    nothing."""
 
-    width: int
     fvu: float
     """Variance of absent + dense over the variance of x."""
     fvu_linear: float
@@ -95,7 +101,7 @@ class Truth:
     """Covariance of x [d_model, d_model]."""
 
 
-def feature_covariance(world: World, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def feature_covariance(world, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [m] and covariance [m, m] of Σ_i z_i v_i at scale 1, for vectors v_i = ``directions`` [features,
     m].
 
@@ -104,8 +110,7 @@ def feature_covariance(world: World, directions: np.ndarray) -> tuple[np.ndarray
     are independent but for the topic, which multiplies p_r by a level t of mean 1: Cov = (E t² - 1) p_r p_s
     F_r F_s'. O(features × m²).
     """
-    p, parent = world.frequency, world.parent
-    root = world.root
+    p, parent, root = world.frequency, world.parent, world.root
     given = np.where(root, 1.0, p / p[parent])  # probability to fire, given that the root does
     family = np.zeros_like(directions)
     np.add.at(family, parent, given[:, None] * directions)
@@ -124,7 +129,7 @@ def feature_covariance(world: World, directions: np.ndarray) -> tuple[np.ndarray
     return mean_of_family.sum(0), covariance
 
 
-def _manifold(world: World) -> tuple[np.ndarray, np.ndarray]:
+def _manifold(world) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of the manifolds' sum at scale 1."""
     arc, p, second = world.manifold_arc, world.manifold_frequency, 1 + world.spread**2
     if arc == 0:
@@ -139,7 +144,7 @@ def _manifold(world: World) -> tuple[np.ndarray, np.ndarray]:
     return mean.sum(0), covariance
 
 
-def truth_of(world: World, width: int) -> Truth:
+def truth_of(world, width: int) -> Truth:
     """Population values for the oracle of ``width`` features: x = b + s y with s independent of y and of mean
     1, so Cov(s a, s c) = E s² Cov(a, c) + Var(s) E a E c'. Raises `BadInput` for a width outside 0 ..
     features.
@@ -149,7 +154,7 @@ def truth_of(world: World, width: int) -> Truth:
     d, made, unit = world.d_model, world._random, world._unit_variance
     split = np.zeros((world.features, 2 * d))
     split[:width, :d], split[width:, d:] = made["directions"][:width], made["directions"][width:]
-    names = ("learned", "absent", "manifold", "dense", "curved", "noise")
+    names = ("learned", "absent", *DENSE)
     mean, cov = np.zeros(6 * d), np.zeros((6 * d, 6 * d))
     blocks = [feature_covariance(world, split), _manifold(world)]
     for name, share in (("dense", world.dense), ("curved", world.curved)):
@@ -157,19 +162,12 @@ def truth_of(world: World, width: int) -> Truth:
     blocks.append((np.zeros(d), world.noise * unit / d * np.eye(d)))
     at = 0
     for block_mean, block in blocks:
-        size = len(block_mean)
-        mean[at : at + size], cov[at : at + size, at : at + size] = block_mean, block
-        at += size
+        here = slice(at, at + len(block_mean))
+        mean[here], cov[here, here] = block_mean, block
+        at = here.stop
     square = math.exp(world.scale_document**2 + world.scale_token**2)
     cov = square * cov + (square - 1) * np.outer(mean, mean)
-
-    def of(*which: str) -> np.ndarray:
-        pick = np.zeros((6 * d, d))
-        for name in which:
-            start = names.index(name) * d
-            pick[start : start + d] += np.eye(d)
-        return pick
-
+    of = lambda *which: np.concatenate([(name in which) * np.eye(d) for name in names])
     everything, error = of(*names), of(*names[1:])
     x = everything.T @ cov @ everything
     inverse = np.linalg.pinv(x, rcond=1e-12, hermitian=True)
@@ -184,7 +182,6 @@ def truth_of(world: World, width: int) -> Truth:
     kept = variance > 1e-12 * total / d
     shares = {name: float(np.trace(of(name).T @ cov @ of(name)) / total) for name in names}
     return Truth(
-        width=width,
         fvu=float(variance.sum() / total),
         fvu_linear=float(linear.sum() / total),
         fvu_nonlinear=float((variance - linear).sum() / total),
@@ -195,3 +192,99 @@ def truth_of(world: World, width: int) -> Truth:
         mean=made["mean"] + everything.T @ mean,
         covariance=x,
     )
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Sums over each document of inner products of parts z_k (about their means) and of what their
+    predictions leave, r_k = z_k − P z_k."""
+
+    names: tuple[str, ...]
+    total: np.ndarray
+    """⟨z_i, z_j⟩ [document, part, part]."""
+    cross: np.ndarray
+    """⟨z_i, r_j⟩ [document, part, part]."""
+    rest: np.ndarray
+    """⟨r_i, r_j⟩ [document, part, part]."""
+    x: np.ndarray
+    """‖x − x̄‖² [document]."""
+    leak: np.ndarray
+    """‖(learned − its mean) b‖² and ‖learned − its mean‖² [document, 2], b the map of the whole error; zeros
+    where no learned part was given."""
+
+    def weights(self, **signs: float) -> np.ndarray:
+        """The sum Σ sign · part as a vector over parts; BadInput for a part that is not there."""
+        if unknown := set(signs) - set(self.names):
+            raise BadInput(f"no part {min(unknown)!r}; there are {', '.join(self.names)}")
+        return np.array([signs.get(name, 0.0) for name in self.names])
+
+    def variance(self, c: np.ndarray) -> np.ndarray:
+        """Σ‖z‖² / Σ‖x − x̄‖² of the sum z = Σ c_k z_k: a share of the variance of x."""
+        return self._form(self.total, c, c) / self.x.sum()
+
+    def shares(self, c: np.ndarray, documents=None) -> tuple[np.ndarray, np.ndarray]:
+        """(linear, nonlinear): of the variance of z = Σ c_k z_k, what lands in LinearError and in
+        NonlinearError.
+
+        nonlinear = Σ‖z − P z‖² / Σ‖z‖² and linear = 1 − nonlinear, P out of fold: R² total of z from x, so
+        slightly below 0 for a part of which x says nothing. ``documents``: weights [replicate, document] of a
+        bootstrap; by default each counts once. NaN for a part that does not vary.
+        """
+        whole = self._form(self.total, c, c, documents)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            nonlinear = np.where(whole > 0, self._form(self.rest, c, c, documents) / whole, np.nan)
+        return 1 - nonlinear, nonlinear
+
+    def nonlinear(self, c: np.ndarray) -> np.ndarray:
+        """FVU_nonlinear of the error Σ c_k z_k."""
+        return self._form(self.rest, c, c) / self.x.sum()
+
+    def made_of(self, error: np.ndarray, part: np.ndarray) -> tuple[float, float]:
+        """Covariance shares of a part in (LinearError, NonlinearError), over the variance of x.
+
+        ⟨part, LinearError⟩ and ⟨part, NonlinearError⟩: summed over the parts of the error they give
+        ⟨SaeError, LinearError⟩ and ⟨SaeError, NonlinearError⟩, which add up to FVU. A covariance between two
+        parts is so split evenly between them; a share may be negative.
+        """
+        inner, x = self._form(self.cross, part, error), self.x.sum()
+        return float((self._form(self.total, part, error) - inner) / x), float(inner / x)
+
+    def leaked(self) -> float:
+        """‖learned b‖² / ‖learned‖²: what the error's map reads of the learned part, which is no error."""
+        above, below = self.leak.sum(axis=0)
+        return float(above / below) if below > 0 else float("nan")
+
+    def _form(self, table, c, d, documents=None):
+        per_document = np.einsum("i,nij,j->n", c, table, d)
+        return per_document.sum() if documents is None else documents @ per_document
+
+
+def land(
+    x, parts: Mapping[str, object], document, *, error: Mapping[str, float], learned=None, folds: int = 5
+) -> Landing:
+    """The landing of ``parts`` ({name: z [token, d_model]}) of activations x [token, d_model], by folds of
+    documents.
+
+    ``error``: signs s_k of the parts that sum to SaeError. ``document``: ints [token]. Raises BadInput as
+    `cross_fit` does. Cost: about 4 tokens × parts × d_model² multiplications; memory parts × tokens × d_model
+    numbers.
+    """
+    x, document = torch.as_tensor(x, dtype=torch.float64), np.asarray(document)
+    z = torch.stack([torch.as_tensor(part, dtype=torch.float64) for part in parts.values()], dim=1)
+    z = z - z.mean(dim=0)
+    ids, inverse, counts = np.unique(document, return_inverse=True, return_counts=True)
+    fold = np.array(list(assign_folds(ids, counts, folds).values()))[inverse]
+    flat = z.flatten(1)
+    fitted = cross_fit(moments_by_fold(x, flat, fold))
+    signs = torch.tensor([error.get(name, 0.0) for name in parts], dtype=torch.float64)
+    rest, leak = (flat - fitted.predict(x, fold)).view_as(z), torch.zeros(len(x), 2, dtype=torch.float64)
+    if learned is not None:
+        known = torch.as_tensor(learned, dtype=torch.float64)
+        for k, linear_map in enumerate(fitted.maps):
+            r = torch.from_numpy(np.flatnonzero(fold == k))
+            b = torch.einsum("ikj,k->ij", linear_map.weight.view(x.shape[1], *z.shape[1:]), signs)
+            centred = known[r] - known.mean(dim=0)
+            leak[r] = torch.stack([((centred @ b) ** 2).sum(1), (centred**2).sum(1)], dim=1)
+    gram = lambda a, b: sum_by(document, torch.bmm(a, b.transpose(1, 2)))
+    spread = sum_by(document, ((x - x.mean(dim=0)) ** 2).sum(dim=1))
+    return Landing(tuple(parts), gram(z, z), gram(z, rest), gram(rest, rest), spread, sum_by(document, leak))

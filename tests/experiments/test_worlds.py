@@ -13,8 +13,7 @@ from darkmatter_utils.experiments import known_parts, nulls
 from darkmatter_utils.experiments.ablation import LEVELS, over_ablation, table_one
 from darkmatter_utils.experiments.known_parts import ERROR, TRUE, land_sae
 from darkmatter_utils.studies.study import Study
-from darkmatter_utils.worlds.known import tokens_of
-from darkmatter_utils.worlds.landing import land
+from darkmatter_utils.worlds.known import land, tokens_of
 from darkmatter_utils.worlds.saes import OracleSae
 from darkmatter_utils.worlds.world import World
 

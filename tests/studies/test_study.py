@@ -5,7 +5,7 @@ import yaml
 
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.study import Study, study_names
-from darkmatter_utils.training import suites
+from darkmatter_utils.training import shipping
 
 GOOD = dict(
     name="mine",
@@ -81,6 +81,6 @@ def test_the_fingerprint_follows_what_numbers_follow():
 
 def test_the_embedded_study_is_what_its_training_makes():
     study = Study.load("tiny")
-    assert (study.site, study.window) == (suites.SITE, suites.WINDOW)
+    assert (study.site, study.window) == (shipping.SITE, shipping.WINDOW)
     assert {"world", "nano", "tiny"} <= set(study_names())
-    assert {job.id for job in suites.jobs()} == {sae.id for sae in study.saes if not sae.suite}
+    assert {job.id for job in shipping.jobs()} == {sae.id for sae in study.saes if not sae.suite}

@@ -12,7 +12,7 @@ from darkmatter_utils.adapters.saes import load_sae
 from darkmatter_utils.base import cache
 from darkmatter_utils.base.config import DATA
 from darkmatter_utils.studies.study import Study
-from darkmatter_utils.training import embedded, shipping, suites
+from darkmatter_utils.training import embedded, shipping
 from darkmatter_utils.training.sae_training import KINDS, SaeJob, search, train_kind
 
 
@@ -161,10 +161,10 @@ def test_whatever_is_finished_is_shipped_and_the_rest_left_alone(build, tmp_path
 
 
 def test_what_is_planned_fits_the_package_and_no_id_is_used_twice():
-    plans = suites.planned()
+    plans = shipping.planned()
     ids = [plan.job.id for plan in plans]
     assert len(set(ids)) == len(ids) == 42
-    stored = sum(2 * plan.job.width * suites.D_MODEL * 2 for plan in plans if plan.suite)
+    stored = sum(2 * plan.job.width * shipping.D_MODEL * 2 for plan in plans if plan.suite)
     assert stored < 5.3e6
     assert {plan.suite for plan in plans} == {"", "kinds", "twin", "sites", "depth"}
 
@@ -173,7 +173,7 @@ def test_every_planned_sae_is_in_the_package_at_its_l0():
     study = Study.load("tiny")
     shipped = {entry.id: entry for entry in study.saes}
     cards = json.loads((study.data_folder() / "manifest.json").read_text())["sae_cards"]
-    for plan in suites.planned():
+    for plan in shipping.planned():
         entry = shipped[plan.job.id]
         assert (entry.site, entry.width, entry.suite) == (plan.job.site, plan.job.width, plan.suite)
         allowed = 0.2 if plan.kind == "standard" else 0.01
