@@ -18,7 +18,7 @@ from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..stats.documents import assign_folds
 from ..stats.fits import CrossFit, LinearMap
-from .paper import paper_sums
+from .paper import PaperPasses, train_rows
 from .passes import PARTS, SELF_PARTS, FirstPass, SecondPass, ThirdPass
 from .scores import Floors, evaluate
 
@@ -158,6 +158,12 @@ def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) 
     return _build(plain, fair, fits, floors, second.sums.documents, third.fold, "strict", replicates, seed)
 
 
+def score_paper(passes: PaperPasses, sae: str, *, replicates: int = 1000, seed: int = 0) -> Decomposition:
+    """The decomposition of one SAE under protocol="paper"; its intervals hold the maps fixed."""
+    sums, fits, floors = passes.sums_of(sae)
+    return _build(sums, sums, fits, floors, passes.sums.documents, passes.fold, "paper", replicates, seed)
+
+
 def _build(plain, fair, fits: CrossFit, floors, documents, fold, protocol, replicates, seed) -> Decomposition:
     assigned = np.array([fold[int(document)] for document in documents])
     scores = evaluate(plain, fair, fold=assigned, floors=floors, replicates=replicates, seed=seed)
@@ -197,7 +203,7 @@ def decompose(
 
     x, reconstruction: [token, d_model], torch or numpy, any float type, memory-mapped or not; document: ints
     [token]; ridge: a number (scikit-learn's alpha) or "cv". protocol "strict": out of sample by folds of
-    documents, with intercept; "paper": as the released code, see `paper.paper_sums`, with `train` bools
+    documents, with intercept; "paper": as the released code, see `paper`, with `train` bools
     [token]. Computes in float64 with memory independent of tokens; time is about 20 tokens d_model²
     multiplications. Raises BadInput for shapes that do not fit, fewer documents than folds, NaN or infinity,
     an unknown protocol.
@@ -208,10 +214,11 @@ def decompose(
     if not isinstance(bootstrap, (int, np.integer)) or bootstrap < 0:
         raise BadInput(f"bootstrap must be a number of replicates, 0 for no interval, got {bootstrap!r}")
     if protocol == "paper":
-        sums, fits, floors = paper_sums(x, reconstruction, document=document, train=train, seed=seed)
-        ids = np.unique(document)
-        fold = {int(identity): 0 for identity in ids}
-        return _build(sums, sums, fits, floors, ids, fold, "paper", bootstrap, seed)
+        train = train_rows(train, len(document), seed)
+        passes = PaperPasses(x.shape[1], ["sae"], np.unique(document).tolist(), train)
+        for _ in range(3):
+            passes.update(x, {"sae": reconstruction}, document)
+        return score_paper(passes, "sae", replicates=bootstrap, seed=seed)
     if train is not None:
         raise BadInput('train is for protocol="paper"; the strict protocol holds out folds of documents')
     ids, counts = np.unique(document, return_counts=True)

@@ -9,101 +9,135 @@ Source: github.com/JoshEngels/SAE-Dark-Matter, utils.py and new_save_sae_power_l
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..base.errors import BadInput
-from ..stats.documents import DocumentSums
-from ..stats.fits import CrossFit, LinearMap
-from ..stats.moments import Moments, as_float64, bad_rows, chunks
-from .passes import PARTS, SELF_PARTS
+from ..stats.fits import CrossFit, LinearMap, merged
+from ..stats.moments import Moments
+from .passes import PARTS, SELF_PARTS, Pass
 from .scores import Floors
 
 TRAIN_SHARE = 150_000 / 246_900
 """Share of tokens fitted on: 150k of the paper's 300 documents × 823 positions."""
 
 
-def paper_sums(x, reconstruction, *, document: np.ndarray, train=None, seed: int = 0):
-    """Per-document sums for `scores.evaluate`, the maps, and the rounding floors.
+class PaperPasses(Pass):
+    """The three passes in one: `update` takes the tokens, in order, three times over; then `sums_of`.
 
-    x, reconstruction [token, d_model]; document ints [token]; train bools [token], rows to fit on (default: a
-    random `TRAIN_SHARE` of the tokens, drawn from `seed`). Raises BadInput for a `train` of another shape or
-    type, one that fits on every row or on none, and for NaN or infinity.
+    documents: their ids; train: bools [token], the rows to fit on, see `train_rows`. Memory as the strict
+    protocol's, independent of tokens.
     """
-    train = train_rows(train, len(document), seed)
-    d_model = x.shape[1]
 
-    def batches():
-        for rows in chunks(len(document), 8 * d_model):
-            xs, reconstructed = as_float64(x[rows]), as_float64(reconstruction[rows])
-            for name, array in (("x", xs), ("reconstruction", reconstructed)):
-                if len(bad := bad_rows(array)):
-                    at = rows.start + int(bad[0])
-                    raise BadInput(
-                        f"{name} is NaN or infinite at token {at} (document {document[at]}); "
-                        "drop that document or mend its values"
-                    )
-            yield rows, torch.from_numpy(train[rows]), xs, xs - reconstructed
+    def __init__(
+        self,
+        d_model: int,
+        saes: Sequence[str],
+        documents: Iterable[int],
+        train: np.ndarray,
+        *,
+        self_norms: bool = True,
+        device="cpu",
+    ):
+        super().__init__(d_model, saes, dict.fromkeys(documents, 0), self_norms=self_norms, device=device)
+        self.train, self.seen = train, 0
+        self._moments("fitted", d_model * len(self.saes))
+        self._moments("rest", d_model * len(self.saes))
+        self._moments("norms", 1 + len(SELF_PARTS) * len(self.saes))
+        self.own = [Moments(d_model, 1, device=device) for _ in self.saes for _ in SELF_PARTS if self_norms]
 
-    fitted, everything = Moments(d_model, d_model), Moments(d_model, d_model)
-    for _, mine, xs, errors in batches():
-        fitted.update(xs[mine], errors[mine])
-        everything.update(xs, errors)
-    linear, linear_all = (LinearMap.fit(moments, intercept=False) for moments in (fitted, everything))
+    def update(self, x, reconstructions: Mapping[str, object], document) -> PaperPasses:
+        """Add a batch, as `Pass.update`."""
+        super().update(x, reconstructions, document, offset=self.seen % len(self.train))
+        self.seen += len(document)
+        return self
 
-    def norms(xs, errors):
-        predicted = linear_all(xs)
-        parts = dict(zip(PARTS, (xs, xs - errors, errors, predicted, errors - predicted), strict=True))
-        return parts, torch.stack([(z**2).sum(dim=1) for z in parts.values()], dim=1)
+    def _add(self, fold, x, errors, document, tokens, out):
+        number, start = divmod(self.seen, len(self.train))
+        fitted = torch.from_numpy(self.train[start + tokens]).to(x.device)
+        (self._first, self._second, self._third)[number](x, errors, fitted, document)
 
-    from_x = Moments(d_model, len(PARTS))
-    from_self = {part: Moments(d_model, 1) for part in SELF_PARTS}
-    for _, mine, xs, errors in batches():
-        parts, squares = norms(xs[mine], errors[mine])
-        from_x.update(xs[mine], squares)
-        for i, part in enumerate(SELF_PARTS, start=1):
-            from_self[part].update(parts[part], squares[:, i : i + 1])
-    norm_map = LinearMap.fit(from_x, intercept=False)
-    self_maps = [LinearMap.fit(moments, intercept=False) for moments in from_self.values()]
+    def _first(self, x, errors, fitted, document):
+        self.moments["fitted"][0].update(x[fitted], errors[fitted])
+        self.moments["rest"][0].update(x[~fitted], errors[~fitted])
 
-    sums = DocumentSums(document)
-    for rows, mine, xs, errors in batches():
-        rest, centred = ~mine, xs - everything.x_mean
-        ids, held_out = document[rows], document[rows][rest.numpy()]
-        sums.add(
-            ids,
-            n=torch.ones(len(xs)),
+    @cached_property
+    def _everything(self) -> Moments:
+        return merged([*self.moments["fitted"], *self.moments["rest"]])
+
+    @cached_property
+    def _linear(self) -> LinearMap:
+        return LinearMap.fit(self.moments["fitted"][0], intercept=False)
+
+    @cached_property
+    def _linear_all(self) -> LinearMap:
+        return LinearMap.fit(self._everything, intercept=False)
+
+    def _norms(self, x: Tensor, errors: Tensor) -> tuple[Tensor, list[Tensor]]:
+        parts = [z for _, _, z in self._parts(x, errors, self._linear_all(x))]
+        return torch.stack([(z**2).sum(dim=1) for z in (x, *parts)], dim=1), parts
+
+    def _second(self, x, errors, fitted, document):
+        x, errors = x[fitted], errors[fitted]
+        norms, parts = self._norms(x, errors)
+        self.moments["norms"][0].update(x, norms)
+        for i, moments in enumerate(self.own):
+            moments.update(parts[i], norms[:, i + 1 : i + 2])
+
+    @cached_property
+    def _norm_maps(self) -> list[LinearMap]:
+        return [LinearMap.fit(moments, intercept=False) for moments in (*self.moments["norms"], *self.own)]
+
+    def _third(self, x, errors, fitted, document):
+        centred, residual = x - self._everything.x_mean, errors - self._linear(x)
+        blocks = (len(x), len(self.saes), self.d_model)
+        self.sums.add(
+            document,
+            n=torch.ones(len(x)),
             x=centred,
             xx=(centred**2).sum(dim=1),
-            error=(errors**2).sum(dim=1),
-            residual=((errors - linear(xs)) ** 2).sum(dim=1),
+            error=(errors.view(blocks) ** 2).sum(dim=2),
+            residual=(residual.view(blocks) ** 2).sum(dim=2),
         )
-        xs, errors = xs[rest], errors[rest]
-        parts, squares = norms(xs, errors)
-        deviations, spreads = errors - everything.y_mean, squares - from_x.y_mean
-        own = [
-            squares[:, i] - self_maps[i - 1](parts[part])[:, 0] for i, part in enumerate(SELF_PARTS, start=1)
-        ]
-        sums.add(
-            held_out,
-            n_r2=torch.ones(len(xs)),
+        x, errors, residual = x[~fitted], errors[~fitted], residual[~fitted]
+        norms, parts = self._norms(x, errors)
+        deviations, spreads = errors - self._everything.y_mean, norms - self.moments["norms"][0].y_mean
+        from_x, *from_self = self._norm_maps
+        own = [norms[:, i + 1] - linear(parts[i])[:, 0] for i, linear in enumerate(from_self)]
+        self.sums.add(
+            document[~fitted.cpu().numpy()],
+            n_r2=torch.ones(len(x)),
             e=deviations,
             ee=deviations**2,
-            residual_r2=(errors - linear(xs)) ** 2,
+            residual_r2=residual**2,
             t=spreads,
             tt=spreads**2,
-            norm=(squares - norm_map(xs)) ** 2,
-            norm_self=torch.stack(own, dim=1) ** 2,
+            norm=(norms - from_x(x)) ** 2,
+            **({"norm_self": torch.stack(own, dim=1) ** 2} if own else {}),
         )
-    tables = sums.tables
-    floors = Floors.of(
-        n=tables["n"].sum(),
-        x_mean=everything.x_mean.numpy(),
-        x_squares=tables["xx"].sum(),
-        error_mean=everything.y_mean.numpy(),
-        norm_mean=from_x.y_mean.numpy(),
-    )
-    return tables, CrossFit([linear], linear), floors
+
+    def sums_of(self, sae: str) -> tuple[dict[str, np.ndarray], CrossFit, Floors]:
+        """One SAE's per-document sums for `scores.evaluate`, its map, and the rounding floors."""
+        columns, at = self.columns(sae), self.saes.index(sae)
+        norms = [self.norm_column(sae, part) for part in PARTS]
+        mine = {"error": at, "residual": at} | dict.fromkeys(("e", "ee", "residual_r2"), columns)
+        mine |= dict.fromkeys(("t", "tt", "norm"), norms) | {"norm_self": [i - 1 for i in norms[1:]]}
+        sums = {k: table[:, mine[k]] if k in mine else table for k, table in self.sums.tables.items()}
+        total, linear = self._everything, self._linear.targets(columns)
+        means = (total.x_mean, total.y_mean[columns], self.moments["norms"][0].y_mean[norms])
+        x_mean, error_mean, norm_mean = (mean.cpu().numpy() for mean in means)
+        floors = Floors.of(
+            n=sums["n"].sum(),
+            x_mean=x_mean,
+            x_squares=sums["xx"].sum(),
+            error_mean=error_mean,
+            norm_mean=norm_mean,
+        )
+        return sums, CrossFit([linear], linear), floors
 
 
 def train_rows(train, tokens: int, seed: int) -> np.ndarray:

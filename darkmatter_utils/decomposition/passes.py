@@ -34,7 +34,7 @@ SELF_PARTS = PARTS[1:]
 """Parts whose squared norm is also predicted from the part itself (for x the two are the same)."""
 
 
-class _Pass(ABC):
+class Pass(ABC):
     """What the three passes share: the SAEs, the folds, batches cut into chunks, and joining of shards."""
 
     def __init__(
@@ -107,7 +107,7 @@ class _Pass(ABC):
         """Add tokens of one fold: x [token, d_model], errors of all SAEs side by side, and what the pass
         writes of them."""
 
-    def merge(self, other: _Pass) -> _Pass:
+    def merge(self, other: Pass) -> Pass:
         """Add another shard's pass over other tokens of the same study, in place."""
         if (self.saes, self.fold) != (other.saes, other.fold):
             raise BadInput("only passes over the same SAEs and the same folds can be merged")
@@ -128,7 +128,7 @@ class _Pass(ABC):
                 }
         return state
 
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> _Pass:
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> Pass:
         """Replace all sums by those of a `state_dict`."""
         pick = lambda prefix: {
             key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
@@ -158,7 +158,7 @@ class _Pass(ABC):
                 yield sae, part, z
 
 
-class FirstPass(_Pass):
+class FirstPass(Pass):
     """Sums of x and of every SAE's error, by fold of documents."""
 
     def __init__(
@@ -182,7 +182,7 @@ class FirstPass(_Pass):
         return cross_fit(self.moments["error"], ridge=ridge, groups=[self.columns(sae) for sae in self.saes])
 
 
-class SecondPass(_Pass):
+class SecondPass(Pass):
     """The parts of every token under the out-of-fold maps: per-document sums, and sums for the norm
     regressions."""
 
@@ -244,7 +244,7 @@ class SecondPass(_Pass):
             out[tokens] = norms.cpu().numpy()
 
 
-class ThirdPass(_Pass):
+class ThirdPass(Pass):
     """What the norm regressions leave, per document."""
 
     def __init__(self, second: SecondPass):

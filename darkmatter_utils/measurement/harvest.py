@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..decomposition.decompose import Decomposition, decompose, score
+from ..decomposition.decompose import Decomposition, score, score_paper
+from ..decomposition.paper import PaperPasses, train_rows
 from ..decomposition.passes import SELF_PARTS, FirstPass, SecondPass, ThirdPass
 from ..decomposition.scores import linear_shares
 from ..stats.documents import assign_folds
@@ -46,6 +47,8 @@ def compute(
     tell = lambda name, i: progress(f"{study.name}: {name}, batch {i + 1} of {len(source)}")
 
     first = FirstPass(source.d_model, ids, fold, self_norms=False, device=study.device)
+    train = train_rows(None, sum(counts.values()), study.seed)
+    released = PaperPasses(source.d_model, ids, counts, train, self_norms=False, device=study.device)
     rows = []
     for i, (batch, reconstructions) in enumerate(kept):
         tell("sums", i)
@@ -53,26 +56,32 @@ def compute(
         hats, l0 = {}, {}
         for id, x_hat, active in reconstructions():
             hats[id], l0[id] = x_hat[keep], active.to("cpu", torch.int32).numpy()
-        first.update(batch.x[keep], hats, batch.document[batch.scored])
+        for one in (first, released):
+            one.update(batch.x[keep], hats, batch.document[batch.scored])
         rows.append(_rows(batch, fold, l0))
     second = SecondPass(first, ridge=study.ridge)
     norms = []
     for i, (batch, reconstructions) in enumerate(kept):
         tell("parts", i)
-        norms.append(_second(second, batch, {id: x_hat for id, x_hat, _ in reconstructions()}))
+        keep = torch.from_numpy(batch.scored)
+        hats = {id: x_hat for id, x_hat, _ in reconstructions()}
+        norms.append(_second(second, batch, hats))
+        hats = {id: x_hat[keep] for id, x_hat in hats.items()}
+        released.update(batch.x[keep], hats, batch.document[batch.scored])
     third = ThirdPass(second)
     for i, (batch, reconstructions) in enumerate(kept):
         tell("norms", i)
         keep = torch.from_numpy(batch.scored)
         hats = {id: x_hat[keep] for id, x_hat, _ in reconstructions()}
-        third.update(batch.x[keep], hats, batch.document[batch.scored])
+        for one in (third, released):
+            one.update(batch.x[keep], hats, batch.document[batch.scored])
 
     tokens = _token_table(second, rows, np.concatenate(norms), ids)
-    strict = {}
+    strict, paper = {}, {}
     for id in ids:
         progress(f"{study.name}: intervals of {id}")
         strict[id] = score(third, id, replicates=study.bootstrap, seed=study.seed)
-    paper = _paper(study, kept, ids, progress)
+        paper[id] = score_paper(released, id, replicates=study.bootstrap, seed=study.seed)
     scored = tokens[tokens.scored]
     entries = [study.sae(id) for id in ids]
     _frame(entries, saes, strict, scored).to_parquet(folder / "saes.parquet")
@@ -148,26 +157,6 @@ def _token_table(second: SecondPass, rows, norms: np.ndarray, ids) -> pd.DataFra
     for id in ids:
         columns |= {f"{id}:{name}": norms[:, second.norm_column(id, part)] for part, name in COLUMNS.items()}
     return pd.concat([table, pd.DataFrame(columns)], axis=1)
-
-
-def _paper(study: Study, kept: Kept, ids, progress) -> dict[str, Decomposition]:
-    """protocol="paper" for each SAE: the arrays of one SAE at a time, which is tokens × d_model numbers."""
-    keeps = [torch.from_numpy(batch.scored) for batch, _ in kept]
-    x = torch.cat([batch.x[keep] for (batch, _), keep in zip(kept, keeps)])
-    document = np.concatenate([batch.document[batch.scored] for batch, _ in kept])
-    results = {}
-    for id in ids:
-        progress(f"{study.name}: {id} as the released code measures it")
-        x_hat = torch.empty_like(x)  # filled in place: a list to join would double the peak of memory
-        start = 0
-        for (_, made), keep in zip(kept, keeps):
-            for _, part, _ in made(only=id):
-                x_hat[start : start + int(keep.sum())] = part[keep]
-                start += int(keep.sum())
-        results[id] = decompose(
-            x, x_hat, document=document, protocol="paper", bootstrap=study.bootstrap, seed=study.seed
-        )
-    return results
 
 
 def _replicate(decomposition: Decomposition, name: str) -> np.ndarray:

@@ -206,15 +206,12 @@ class Kept:
         self.codes: dict[tuple[int, str], object] = {}
 
     def __iter__(self) -> Iterator[tuple[Batch, Callable[[], Iterator[tuple[str, Tensor, Tensor]]]]]:
-        """(batch, function that yields (SAE id, reconstruction, L0) for every SAE or ``only`` one) for each
-        batch of the study."""
+        """(batch, function that yields (SAE id, reconstruction, L0)) for each batch of the study."""
         for index, batch in enumerate(self.source.batches(losses=self.losses, keep=self.activations)):
             yield batch, partial(self._reconstructions, index, batch)
 
-    def _reconstructions(self, index: int, batch: Batch, *, only: str | None = None) -> Iterator[tuple]:
+    def _reconstructions(self, index: int, batch: Batch) -> Iterator[tuple]:
         for sae in self.saes:
-            if only is not None and sae.id != only:
-                continue
             if not hasattr(sae, "codes"):
                 yield sae.id, *sae.reconstruct(batch.source)
                 continue

@@ -6,8 +6,8 @@ import torch
 from test_decomposition import world
 
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.decomposition.decompose import decompose
-from darkmatter_utils.decomposition.paper import TRAIN_SHARE
+from darkmatter_utils.decomposition.decompose import decompose, score_paper
+from darkmatter_utils.decomposition.paper import TRAIN_SHARE, PaperPasses, train_rows
 from darkmatter_utils.decomposition.passes import PARTS
 
 
@@ -71,6 +71,26 @@ def test_as_the_released_code_in_its_single_precision(kind):
     assert ours.r2_per_dim.value == pytest.approx(
         float(r2(error[~rows], error[~rows] - x[~rows] @ solution).mean()), abs=1e-4
     )
+
+
+def test_streamed_in_batches_several_saes_at_once():
+    random = np.random.default_rng(3)
+    x, document = random.normal(size=(700, 8)) + 3, np.arange(700) // 70
+    hats = {"a": x + random.normal(size=x.shape), "b": np.tanh(x) @ random.normal(size=(8, 8))}
+    train = train_rows(None, len(x), 0)
+    passes = PaperPasses(8, list(hats), range(10), train)
+    for size in (700, 33, 64):
+        for rows in np.split(np.arange(len(x)), range(size, len(x), size)):
+            passes.update(x[rows], {sae: hat[rows] for sae, hat in hats.items()}, document[rows])
+    for sae, hat in hats.items():
+        ours = score_paper(passes, sae, replicates=50)
+        for name, value in released(x, hat, train).items():
+            assert ours.estimates()[name].value == pytest.approx(float(value), rel=1e-9, abs=1e-12), name
+        whole = decompose(x, hat, document=document, protocol="paper", bootstrap=50)
+        for name, estimate in whole.estimates().items():
+            for end in ("value", "low", "high"):
+                expected = pytest.approx(getattr(estimate, end), rel=1e-9, abs=1e-12)
+                assert getattr(ours.estimates()[name], end) == expected, name
 
 
 def test_default_rows_follow_from_the_seed():

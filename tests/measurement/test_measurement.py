@@ -76,6 +76,17 @@ def test_the_stream_gives_what_decompose_gives_on_the_arrays(measured, arrays):
             assert getattr(row, column) == pytest.approx(plain.norm_r2[part].value, abs=1e-8)
 
 
+def test_the_papers_protocol_from_sums_gives_what_it_gives_on_the_arrays(measured, arrays):
+    x, hats, document = arrays
+    for row in measured.paper.itertuples():
+        settings = dict(document=document, protocol="paper", bootstrap=NANO.bootstrap, seed=NANO.seed)
+        plain = decompose(x, hats[row.id], **settings)
+        named = {name: getattr(plain, name) for name in METRICS}
+        for name, estimate in (named | {c: plain.norm_r2[part] for c, part in NORMS.items()}).items():
+            ours = [getattr(row, name), getattr(row, f"{name}_low"), getattr(row, f"{name}_high")]
+            assert ours == pytest.approx([estimate.value, estimate.low, estimate.high], rel=1e-9)
+
+
 def test_tokens_hold_the_parts_whose_sums_are_the_scores(measured):
     scored = measured.tokens[measured.tokens.scored]
     for row in measured.saes.itertuples():
