@@ -27,7 +27,7 @@ from darkmatter_utils.base.words import percent, plain
 from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims import q01_setting
 from darkmatter_utils.claims.claim import PAPER
-from darkmatter_utils.experiments import left_behind
+from darkmatter_utils.experiments import measured
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import ends, reference_sae
 from darkmatter_utils.studies.saes import sample
@@ -35,8 +35,8 @@ from darkmatter_utils.studies.saes import sample
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
-which = left_behind.typical_context(measurement, shown) if context is None else context
-chapter.judge(q01_setting, left_behind.setting(measurement))
+which = measured.typical_context(measurement, shown) if context is None else context
+chapter.judge(q01_setting, measured.setting(measurement))
 chapter.opening(q01_setting)
 
 # %% tags=["hide-input"]
@@ -45,7 +45,7 @@ chapter.opening(q01_setting)
 #|   token is its squared error in units of the variance of x, so that the mean bar over the whole text is the
 #|   SAE's FVU. The context is the one whose mean error is the median of all contexts: it was not picked by
 #|   hand. (The paper plots such errors for a hundred tokens in a row.)
-tokens = left_behind.tokens_of(measurement, shown, which)
+tokens = measured.tokens_of(measurement, shown, which)
 tokens = tokens.rename(columns={"loss": "loss of the next token (nats)"})
 notes = [name for name in tokens.columns if name not in ("text", "error")]
 title = "squared error, in units of the variance"
@@ -79,7 +79,7 @@ chapter.glue("l0", float(row["l0"]), ".1f")
 chapter.glue("tokens", f"{measurement.card['tokens']:,} scored tokens")
 chapter.glue("documents", f"{measurement.card['documents']:,} documents")
 chapter.glue("fvu", f"{row['fvu']:.3f} [{row['fvu_low']:.3f}, {row['fvu_high']:.3f}]")
-held = left_behind.concentration(measurement, shown)
+held = measured.concentration(measurement, shown)
 chapter.glue("worst tenth", held, ".0%")
 
 # %% [markdown]
@@ -101,7 +101,7 @@ chapter.glue("worst tenth", held, ".0%")
 #| caption: Mean squared error by position in the context, in units of the variance of x, for the narrowest
 #|   and the widest SAE of the suite; bands are 95% intervals over documents. Shaded are the positions that
 #|   are scored. (The paper drops early positions without a figure.)
-curve = left_behind.positions(measurement, [narrow, wide])
+curve = measured.positions(measurement, [narrow, wide])
 title = "squared error / variance of x"
 window = chapter.study.window
 charts.by_position(curve, "error", low="low", high="high", color="width", window=window, y_title=title)

@@ -28,7 +28,7 @@ from darkmatter_utils import LinearMap, Moments, charts, decompose, measure, ope
 from darkmatter_utils.base.words import percent, plain
 from darkmatter_utils.charts.tables import Folded, Table
 from darkmatter_utils.claims import q02_protocols
-from darkmatter_utils.experiments import left_behind
+from darkmatter_utils.experiments import measured
 from darkmatter_utils.measurement.widths import reference_sae, suite_rows
 from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
 from darkmatter_utils.studies.saes import sample
@@ -38,8 +38,8 @@ chapter = open_chapter(2, study, sae=sae, draws=draws, spread=spread)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
 chapter.glue("sae", shown)
-differences = left_behind.protocol_differences(measurement)
-chapter.judge(q02_protocols, left_behind.protocols(measurement), unfit="")
+differences = measured.protocol_differences(measurement)
+chapter.judge(q02_protocols, measured.protocols(measurement), unfit="")
 chapter.opening(q02_protocols)
 
 # %% tags=["hide-input"]

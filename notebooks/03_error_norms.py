@@ -27,8 +27,8 @@ from darkmatter_utils import LinearMap, Moments, charts, measure, open_chapter
 from darkmatter_utils.base.words import interval, plain
 from darkmatter_utils.charts import Folded, Table, Words, estimates
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
+from darkmatter_utils.experiments.baselines import ALL, ALONE, SIMPLE, TEN, THREE, X
 from darkmatter_utils.experiments.error_norms import ADDS, beyond_simple, error_norms, norm_linear, places
-from darkmatter_utils.experiments.nested import ALL, ALONE, SIMPLE, TEN, THREE, X
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.metrics import r2_total
 from darkmatter_utils.studies.saes import sample

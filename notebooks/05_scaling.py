@@ -28,7 +28,7 @@ from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Folded, Table, Words
 from darkmatter_utils.claims import c04_flat, c05_floor
 from darkmatter_utils.claims.claim import PAPER
-from darkmatter_utils.experiments import scaling
+from darkmatter_utils.experiments import measured
 from darkmatter_utils.experiments.nulls import null_change
 from darkmatter_utils.measurement.widths import ONE_L0, one_l0, suite_l0, suite_rows, width_suite
 
@@ -39,8 +39,8 @@ misses = lambda value: f"{value:+.1f}".replace("-", "−")
 # %% tags=["hide-input"]
 chapter = open_chapter(5, study, beyond=beyond, skip=skip)
 measurement = measure(chapter.study)
-chapter.judge(c04_flat, scaling.flat(measurement, null_change(measurement)))
-chapter.judge(c05_floor, scaling.floor(measurement))
+chapter.judge(c04_flat, measured.flat(measurement, null_change(measurement)))
+chapter.judge(c05_floor, measured.floor(measurement))
 chapter.opening(c04_flat, c05_floor)
 
 # %% tags=["hide-input"]
@@ -53,8 +53,8 @@ l0 = one_l0(measurement)
 total, nonlinear = (width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))
 for width in total.widths[:skip]:
     total, nonlinear = total.without(width), nonlinear.without(width)
-fit = scaling.fit_floor(total)
-areas = charts.stacked_breakdown(scaling.breakdown(total, nonlinear, fit), height=340)
+fit = measured.fit_floor(total)
+areas = charts.stacked_breakdown(measured.above_floor(total, nonlinear, fit), height=340)
 curve = fit.curve(np.geomspace(total.widths[0], beyond * total.widths[-1], 60))
 law = charts.power_law(total.frame(), curve, floor=fit.c, y_title="share of the variance of x")
 charts.layered(areas, law)
@@ -83,7 +83,7 @@ for law in laws:
     print(f"c = {law.c:.3f}   a = {law.a:.3f}   m = {law.m:.3f}")
 
 # %% tags=["hide-input"]
-against = laws[0].compare() if laws else scaling.TOO_FEW
+against = laws[0].compare() if laws else measured.TOO_FEW
 chapter.record("against c = 0", against._asdict() if laws else None)
 Words.of(
     against,
@@ -133,7 +133,7 @@ Table(pd.DataFrame({"": list(numbers), "value": list(numbers.values())}) if fit 
 #| caption: FVU at each width (points, with 95% intervals that carry documents and training seeds) and what
 #|   the curve fitted to the other widths says of it (diamonds). The first and the last width are
 #|   extrapolations. (The paper has no such test.)
-missed = scaling.left_out(total)
+missed = measured.left_out(total)
 label = [f"{width:,} latents" for width in total.widths]
 beside = total.frame().assign(label=label, reference=missed["predicted"]) if fit else fit
 charts.forest(beside, x_title="FVU", reference_title="predicted from the other widths")
@@ -159,15 +159,15 @@ Folded("Every width left out, with a floor and without", Table(missed.rename(col
 #|   training seeds. The grey wedge holds every line through the middle of the nonlinear part that changes by
 #|   less than the allowed share with each doubling. (Paper: Fig. 1, where the red line is drawn flat.)
 suites = {"SaeError": total, "NonlinearError": nonlinear}
-flat = scaling.wedge(nonlinear, c04_flat.THRESHOLDS.flat)
+flat = measured.wedge(nonlinear, c04_flat.THRESHOLDS.flat)
 over = pd.concat([suite.frame().assign(part=part) for part, suite in suites.items()])
 names = {"y_title": "share of the variance of x", "allowed_label": "less than the allowed share"}
 charts.lines(over, "width", "value", color="part", allowed=flat, **names)
 
 # %% tags=["hide-input"]
 both = {"FVU": total, "FVU_nonlinear": nonlinear}
-chapter.record("change per doubling", {name: scaling.per_doubling(suite) for name, suite in both.items()})
-changes = pd.DataFrame({name: pd.Series(scaling.changes(suite)) for name, suite in both.items()})
+chapter.record("change per doubling", {name: measured.per_doubling(suite) for name, suite in both.items()})
+changes = pd.DataFrame({name: pd.Series(measured.changes(suite)) for name, suite in both.items()})
 changes = changes.rename_axis("change per doubling of the width").reset_index()
 Table(changes, dict.fromkeys(both, tenths))
 
@@ -219,12 +219,12 @@ chapter.glue("paper off", PAPER["off L0"])
 #| caption: FVU on held-out text while the SAEs of the suite were trained, one line a width (first seed). The
 #|   learning rate falls towards the end, which flattens every line. (The paper uses SAEs that others
 #|   trained.)
-curves = scaling.training_curves(measurement)
+curves = measured.training_curves(measurement)
 names = {"x_title": "training tokens", "y_title": "FVU"}
 charts.lines(curves, "tokens", "fvu", color="latents", x_scale="linear", **names)
 
 # %% tags=["hide-input"]
-late = scaling.last_third(curves)
+late = measured.last_third(curves)
 chapter.record("late fall", late)
 told = "Over the last third of the training, the FVU of no width fell by more than"
 Words.of(late, say=lambda fall: f"{told} {tenths(fall)}.")

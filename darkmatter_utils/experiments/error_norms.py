@@ -10,19 +10,19 @@ import pandas as pd
 
 from ..base.cache import kept
 from ..base.errors import BadInput
-from ..base.values import Absent, Estimate
+from ..base.values import Absent, Estimate, estimates
 from ..claims import c02_norm_linear, c13_beyond_simple
 from ..measurement.measure import Measurement
-from ..measurement.widths import Suite, over_l0, over_widths, suite_rows
-from .nested import ALL, SIMPLE, THREE, Nested, Target, X, nested
-from .regress import of, regress
+from ..measurement.widths import first_seeds, over_l0, suite_rows
+from .baselines import ALL, SIMPLE, THREE, Nested, Target, X, nested
+from .regress import of, over_suite, regress
 
-ONE_SEED = Absent("No width of this study was trained from several seeds.")
-NO_DEPTH = Absent("This study has no SAEs of the same widths at other layers.")
-DEPTH = "depth"
-"""Name of the suite that has the same widths at every layer."""
 LEAD, ADDS = "x over the three", "x adds"
 """Gains: R² of `X` minus that of `THREE`; of `ALL` minus that of the model before it."""
+DEPTH = "depth"
+"""Name of the suite that has the same widths at every layer."""
+ONE_SEED = Absent("No width of this study was trained from several seeds.")
+NO_DEPTH = Absent("This study has no SAEs of the same widths at other layers.")
 
 
 @kept
@@ -43,78 +43,63 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
         raise BadInput("the target must be one number a token, [token] or [token, 1]")
     r2, replicates = fit.r2()
     saes = measurement.saes.merge(r2, on="id")
-    rows = suite_rows(measurement)
-    mine = [fit.ids.index(id) for id in rows["id"]]
-    suite = over_widths(rows, r2["value"].to_numpy()[mine], replicates[:, mine], "r2")
-    others = measurement.study.sites(DEPTH)
-    models = nested(measurement, fit, target, list(rows["id"]), suite=DEPTH if others else "")
+    suite = over_suite(measurement, fit.ids, r2["value"], replicates)
+    deep = bool(measurement.study.sites(DEPTH))
+    models = nested(
+        measurement, fit, target, list(suite_rows(measurement)["id"]), suite=DEPTH if deep else ""
+    )
     named = {model: (model, None) for model in models.models}
     named |= {LEAD: (X, THREE), ADDS: (ALL, models.steps[-2])}
-    widths = [suite_of(rows, models, *pair).frame().assign(model=name) for name, pair in named.items()]
+    widths = [
+        over_suite(measurement, models.ids, *models.replicated(*pair)).frame().assign(model=name)
+        for name, pair in named.items()
+    ]
     return {
         "saes": saes,
         "grid": over_l0(saes),
         "suite": suite.frame(),
         "seeds": ONE_SEED if np.isnan(suite.seed_sd) else pd.DataFrame({"sd": [suite.seed_sd]}),
         "widths": pd.concat(widths, ignore_index=True),
-        "layers": _over_layers(measurement, models, named) if others else NO_DEPTH,
+        "layers": _over_layers(measurement, models, named) if deep else NO_DEPTH,
         "steps": pd.DataFrame({"step": models.steps}),
     }
-
-
-def suite_of(rows: pd.DataFrame, models: Nested, model: str, over: str | None = None) -> Suite:
-    """R² of a model (or its gain over another) at each width of the suite; intervals carry documents and
-    seeds. rows: the suite's SAEs."""
-    values, replicates = models.replicated(model, over)
-    mine = [models.ids.index(id) for id in rows["id"]]
-    return over_widths(rows, values[mine], replicates[:, mine], "r2")
 
 
 def layers(measurement: Measurement) -> pd.DataFrame:
     """One row an SAE of the depth suite, and of the width suite at the same widths (first seed): id, layer,
     width, own."""
     study = measurement.study
+    layer = lambda site: int(re.search(r"\d+", site)[0])
     depth = [(site, entry) for site in study.sites(DEPTH) for entry in study.at(site, suite=DEPTH).selected()]
-    rows = [(entry.id, _layer(site), entry.width, False) for site, entry in depth]
-    widths = {width for _, _, width, _ in rows}
-    first = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
-    rows += [
-        (row.id, _layer(study.site), int(row.width), True)
-        for row in first.itertuples()
-        if row.width in widths
-    ]
+    rows = [(entry.id, layer(site), entry.width, False) for site, entry in depth]
+    first = first_seeds(measurement)
+    first = first[first["width"].isin([width for _, _, width, _ in rows])]
+    rows += [(row.id, layer(study.site), int(row.width), True) for row in first.itertuples()]
     table = pd.DataFrame(rows, columns=["id", "layer", "width", "own"])
     return table.sort_values(["width", "layer"], ignore_index=True)
 
 
-def _layer(site: str) -> int:
-    return int(re.search(r"\d+", site)[0])
-
-
 def _over_layers(measurement: Measurement, models: Nested, named: Mapping[str, tuple]) -> pd.DataFrame:
-    table = layers(measurement)
-    rows = [
-        {"id": id, "model": name} | models.gain(id, *pair).to_dict()
-        for id in table["id"]
-        for name, pair in named.items()
-    ]
+    table, rows = layers(measurement), []
+    for id in table["id"]:
+        rows += [{"id": id, "model": name} | models.gain(id, *two).to_dict() for name, two in named.items()]
     return table.merge(pd.DataFrame(rows), on="id")
 
 
 def places(found: Mapping[str, pd.DataFrame], model: str) -> dict[str, Estimate]:
     """R² of a model (or a gain) at each width of the suite, then at each other layer and width, by name."""
     here = found["widths"].query("model == @model")
-    named = {f"{row.width:,} latents": Estimate(row.value, row.low, row.high) for row in here.itertuples()}
-    for row in found["layers"].query("model == @model and not own").itertuples():
-        named[f"layer {row.layer}, {row.width:,} latents"] = Estimate(row.value, row.low, row.high)
-    return named
+    there = found["layers"].query("model == @model and not own")
+    names = [f"{width:,} latents" for width in here["width"]]
+    names += [f"layer {row.layer}, {row.width:,} latents" for row in there.itertuples()]
+    return dict(zip(names, [*estimates(here), *estimates(there)], strict=True))
 
 
 def norm_linear(found: Mapping[str, pd.DataFrame]) -> c02_norm_linear.Evidence:
     """Claim 2: R² from x and from the simple facts by width, and from x at other layers."""
-    simple = found["widths"].query(f"model == '{SIMPLE}'")
+    suite, simple = found["suite"], found["widths"].query(f"model == '{SIMPLE}'")
     return c02_norm_linear.Evidence(
-        r2={row.width: Estimate(row.value, row.low, row.high) for row in found["suite"].itertuples()},
+        r2=dict(zip(suite["width"], estimates(suite))),
         simple=dict(zip(simple["width"], simple["value"])),
         layers={name: e for name, e in places(found, X).items() if name.startswith("layer")},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -11,17 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..base.cache import kept
-from ..base.values import Absent, Estimate
+from ..base.values import Absent, Estimate, estimates, in_columns
 from ..claims import c01_half_linear
 from ..decomposition.paper import train_rows
 from ..decomposition.scores import linear_shares, rescaled
 from ..measurement.measure import Measurement
-from ..measurement.widths import over_l0, over_widths, suite_rows
+from ..measurement.widths import over_l0, suite_rows
 from ..stats.fits import LinearMap, leave_out, merged, moments_by_fold, residual_squares
 from ..stats.intervals import bootstrap, over_folds
 from ..stats.moments import Moments
 from ..studies.saes import Collected, collect
-from .regress import Regression, of, regress
+from .regress import Regression, of, over_suite, regress
 
 BEST, COMPONENTS = "the best map of that rank", "the top components of x"
 
@@ -40,33 +41,26 @@ def ranks_of_b(measurement, *, ids: Sequence[str]) -> dict[str, pd.DataFrame]:
     held = collect(measurement.study, ids, kinds=False)
     sweeps, shapes = [], []
     for id in ids:
-        folds = _moments(held, id)
-        width = int(measurement.sae(id)["width"])
-        sweeps.append(sweep(held, id, folds).assign(id=id, width=width))
-        shapes.append({"id": id, "width": width} | _ends(shape(folds)))
+        folds = moments_by_fold(held.x, held.x.double() - held.hats[id].double(), held.folds())
+        about = {"id": id, "width": int(measurement.sae(id)["width"])}
+        sweeps.append(sweep(held, id, folds).assign(**about))
+        named = [in_columns(estimate, name) for name, estimate in shape(folds).items()]
+        shapes.append(about | {key: number for columns in named for key, number in columns.items()})
     return {"sweep": pd.concat(sweeps, ignore_index=True), "shape": pd.DataFrame(shapes)}
-
-
-def _moments(held: Collected, id: str) -> list[Moments]:
-    return moments_by_fold(held.x, held.x.double() - held.hats[id].double(), held.folds())
 
 
 def sweep(held: Collected, id: str, folds: list[Moments]) -> pd.DataFrame:
     """Held-out R² total of the error at each rank: kind, rank, r2, low, high; intervals over documents.
 
     `BEST`: reduced-rank regression, the r directions of LinearError that vary most. `COMPONENTS`: least
-    squares on the first r principal components of x. Maps and directions from the other folds. Rank 0 is the
-    error's mean.
+    squares on the first r principal components of x. Maps and directions are made on the other folds.
     """
     d = held.x.shape[1]
     mean = held.mean - held.hats[id].mean(dim=0, dtype=torch.float64)
     spread = held.per_document(held.squares(held.hats[id].double() + mean))
     fold_of, names = held.folds(), np.unique(held.folds())
-    left = {
-        (kind, r): torch.zeros(len(held.x), dtype=torch.float64)
-        for kind in (BEST, COMPONENTS)
-        for r in ranks(d)
-    }
+    kinds = product((BEST, COMPONENTS), ranks(d))
+    left = {cell: torch.zeros(len(held.x), dtype=torch.float64) for cell in kinds}
     for k, rest in zip(names, leave_out(folds)):
         mine = torch.from_numpy(fold_of == k)
         x = held.x[mine].double()
@@ -80,45 +74,32 @@ def sweep(held: Collected, id: str, folds: list[Moments]) -> pd.DataFrame:
         for r in ranks(d):
             left[BEST, r][mine] = best[r]
             left[COMPONENTS, r][mine] = ((e - scores[:, :r] @ gains[:r]) ** 2).sum(dim=1)
+    r2, drawn = lambda s: 1 - s["residual"] / s["spread"], {"replicates": held.replicates, "seed": held.seed}
     rows = []
     for (kind, r), values in left.items():
-        e = _r2(held, held.per_document(values), spread)
+        e, _ = bootstrap(r2, {"residual": held.per_document(values), "spread": spread}, **drawn)
         rows.append({"kind": kind, "rank": r, "r2": e.value, "low": e.low, "high": e.high})
     return pd.DataFrame(rows)
 
 
 def _running(predicted: Tensor, e: Tensor, directions: Tensor) -> dict[int, Tensor]:
-    """‖e − the prediction's first r directions‖² for every r of `ranks` [token]; directions [d, d]
-    orthonormal."""
+    """‖e − the prediction's first r directions [d, d, orthonormal]‖² for every r of `ranks` [token]."""
     p, q = predicted @ directions, e @ directions
     gain = (q**2 - (q - p) ** 2).cumsum(dim=1)
     total = (e**2).sum(dim=1)
     return {r: total - gain[:, r - 1] for r in ranks(p.shape[1])}
 
 
-def _r2(held: Collected, residual: np.ndarray, spread: np.ndarray) -> Estimate:
-    return bootstrap(
-        lambda s: 1 - s["residual"] / s["spread"],
-        {"residual": residual, "spread": spread},
-        replicates=held.replicates,
-        seed=held.seed,
-    )[0]
-
-
 def shape(folds: list[Moments]) -> dict[str, Estimate]:
-    """trace, rank, spread, gain, top: what b is like, with jackknife intervals over folds of documents.
+    """trace, gain, rank, top: what b is like, with jackknife intervals over folds of documents.
 
     trace: tr(b)/d, the mean over directions of how much of x's own direction the error takes. gain: the one
     scalar g that predicts the error best, tr cov(x, e) / tr cov(x), where loud directions count more. rank:
     the effective rank of LinearError, (Σλ)² / Σλ² with λ the eigenvalues of its covariance b' cov(x) b (d if
-    all are equal, 1 if one is alone). top: the share of LinearError's variance that the first ten principal
-    components of x predict.
+    all are equal, 1 if one is alone). top: the share of LinearError's variance that ten components predict.
     """
-    parts = [_shape(rest) for rest in leave_out(folds)]
-    return {
-        name: over_folds(value, [part[name] for part in parts])
-        for name, value in _shape(merged(folds)).items()
-    }
+    whole, parts = _shape(merged(folds)), [_shape(rest) for rest in leave_out(folds)]
+    return {name: over_folds(value, [part[name] for part in parts]) for name, value in whole.items()}
 
 
 def _shape(moments: Moments) -> dict[str, float]:
@@ -136,27 +117,18 @@ def _shape(moments: Moments) -> dict[str, float]:
     }
 
 
-def _ends(estimates: dict[str, Estimate]) -> dict[str, float]:
-    return {
-        key: number
-        for name, e in estimates.items()
-        for key, number in ((name, e.value), (f"{name}_low", e.low), (f"{name}_high", e.high))
-    }
-
-
 def one_gain(held: Collected, id: str) -> Float[Tensor, "token d_model"]:
     """x̄ + s (Sae(x) − mean), with the s of least Σ‖x − x̂‖² on the other folds; float32."""
     hat, folds = held.hats[id], held.folds()
     centre, sums = hat.mean(dim=0, dtype=torch.float64), {}
-    for k in np.unique(folds):
-        mine = torch.from_numpy(folds == k)
+    rows = {k: torch.from_numpy(folds == k) for k in np.unique(folds)}
+    for k, mine in rows.items():
         centred = hat[mine].double() - centre
         sums[k] = float((centred * (held.x[mine].double() - held.mean)).sum()), float((centred**2).sum())
     out = torch.empty_like(hat)
-    for k in sums:
-        mine = torch.from_numpy(folds == k)
-        scale = sum(sums[j][0] for j in sums if j != k) / sum(sums[j][1] for j in sums if j != k)
-        out[mine] = (held.mean + scale * (hat[mine].double() - centre)).float()
+    for k, mine in rows.items():
+        together, own = (sum(s[i] for j, s in sums.items() if j != k) for i in (0, 1))
+        out[mine] = (held.mean + together / own * (hat[mine].double() - centre)).float()
     return out
 
 
@@ -165,30 +137,28 @@ def one_gain_a_latent(held: Collected, id: str) -> Float[Tensor, "token d_model"
     codes.
 
     Normal equations (A'A ∘ D D') g = diag(A'(x − b_dec) D'), A the activations [token, d_sae] and D the
-    decoder: sums a fold, which add up. A latent that is silent on the other folds keeps its gain of 1.
-    Cost: tokens × L0 × d_model, and d_sae³ a fold.
+    decoder: sums a fold, which add up. A latent that is silent on the other folds keeps its gain of 1. Cost:
+    tokens × L0 × d_model, and d_sae³ a fold.
     """
     sae = held.saes[id]
     if not hasattr(sae, "codes"):
         return None
     active = sae.codes(held.x).csr(sae.width)
     decoder, offset = (t.double().numpy(force=True) for t in (sae.dictionary, sae.bias))
-    folds = held.folds()
-    overlap = decoder @ decoder.T
-    names = np.unique(folds)
+    folds, overlap = held.folds(), decoder @ decoder.T
+    rows = [np.flatnonzero(folds == k) for k in np.unique(folds)]
     grams, sides = [], []
-    for k in names:
-        some, target = active[np.flatnonzero(folds == k)], held.x.numpy()[folds == k] - offset
+    for mine in rows:
+        some, target = active[mine], held.x.numpy()[mine] - offset
         grams.append((some.T @ some).toarray() * overlap)
         sides.append(((some.T @ target) * decoder).sum(axis=1))
     out = torch.empty_like(held.hats[id])
-    for k, gram, side in zip(names, grams, sides):
+    for mine, gram, side in zip(rows, grams, sides):
         rest, right = sum(grams) - gram, sum(sides) - side
         silent = rest.diagonal() == 0
         rest[silent, silent], right[silent] = 1.0, 1.0
         gain = np.linalg.lstsq(rest, right, rcond=1e-10)[0] if silent.any() else np.linalg.solve(rest, right)
-        mine = np.flatnonzero(folds == k)
-        out[mine] = torch.from_numpy((active[mine].multiply(gain[None]).tocsr() @ decoder + offset)).float()
+        out[mine] = torch.from_numpy(active[mine].multiply(gain[None]).tocsr() @ decoder + offset).float()
     return out
 
 
@@ -213,8 +183,8 @@ def error_vectors(
     both R² anew, ``r2_per_dim`` and ``r2_total`` with their intervals over documents, and ``paper``, R² per
     dimension by the released code's protocol; ``grid``: its means by width and L0. ``suite``: metric, width,
     value, low, high, seeds, joined over seeds. ``shares``: `linear_shares` of every SAE, and with shrinkage
-    undone. ``by_width``: means of these over the seeds of each width of the suite.
-    Cost: two passes of the model, one of the SAEs; sums of d_model × d_model for every SAE, fold and side.
+    undone. ``by_width``: means of these over the seeds of each width of the suite. Cost: two passes of the
+    model, one of the SAEs; sums of d_model × d_model for every SAE, fold and side.
     """
     study = measurement.study
     fit = regress(measurement, of(error), apart=train_rows(None, measurement.card["tokens"], study.seed))
@@ -226,20 +196,20 @@ def error_vectors(
     saes = saes.assign(paper=[_released(fit, id) for id in saes["id"]])
     shares = linear_shares(fit.moments, {id: fit.columns(id) for id in fit.ids})
     shares = rescaled(shares.merge(pd.DataFrame({"id": fit.ids, "fvu": _fvu(fit)}), on="id"))
-    rows = suite_rows(measurement)
-    mine = [fit.ids.index(id) for id in rows["id"]]
-    suite = [
-        over_widths(rows, table["value"].to_numpy()[mine], drawn[:, mine], metric)
-        .frame()
-        .assign(metric=metric)
+    suites = [
+        over_suite(measurement, fit.ids, table["value"], drawn).frame().assign(metric=metric)
         for metric, (table, drawn) in r2.items()
     ]
     columns = ["fvu", *SHARES, "mean", "scale", "after", "r2_per_dim", "paper"]
-    means = rows[["id", "width"]].merge(shares, on="id").merge(saes[["id", "r2_per_dim", "paper"]], on="id")
+    means = (
+        suite_rows(measurement)[["id", "width"]]
+        .merge(shares, on="id")
+        .merge(saes[["id", "r2_per_dim", "paper"]], on="id")
+    )
     return {
         "saes": saes,
         "grid": over_l0(saes),
-        "suite": pd.concat(suite, ignore_index=True),
+        "suite": pd.concat(suites, ignore_index=True),
         "shares": shares,
         "by_width": means.groupby("width", as_index=False)[columns].mean(),
     }
@@ -251,15 +221,14 @@ def half_linear(found: Mapping[str, pd.DataFrame]) -> c01_half_linear.Evidence:
     full = means["full"].where(means["full"] > 0)
     by_width = lambda values: dict(zip(means["width"].tolist(), values.tolist()))
     return c01_half_linear.Evidence(
-        r2={row.width: Estimate(row.value, row.low, row.high) for row in suite.itertuples()},
+        r2=dict(zip(suite["width"], estimates(suite))),
         kept=by_width((means["after"] / full).fillna(0.0)),
         split=by_width(means["r2_per_dim"] - means["paper"]),
     )
 
 
 def _released(fit: Regression, id: str) -> float:
-    """R² per dimension as the released code has it: a map without intercept of some tokens, scored on the
-    others."""
+    """R² per dimension by the released code: a map without intercept of some tokens, scored on the others."""
     held_out, fitted = (side.targets(fit.columns(id)) for side in fit.parts)
     left = residual_squares(held_out, LinearMap.fit(fitted, intercept=False)).cpu().numpy()
     return float(np.mean(1 - left / held_out.yy.cpu().numpy()))

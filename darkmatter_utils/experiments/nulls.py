@@ -27,7 +27,7 @@ from ..stats.intervals import over_draws
 from ..worlds.known import land, tokens_of
 from ..worlds.saes import OracleSae
 from ..worlds.world import World
-from .scaling import per_doubling
+from .measured import per_doubling
 
 FLAT = c04_flat.THRESHOLDS.flat
 """A change of at most this share per doubling is flat."""

@@ -1,8 +1,8 @@
 """Least squares of any target on x, out of fold, for every SAE of a study: what a chapter's idea is worth.
 
 Two passes over the study's batches, codes kept between them: sums of x and the targets by fold of documents,
-hence out-of-fold maps; then what these leave, document by document. The estimates, their intervals and their
-replicates are made as the measurement's, so that with the published targets they are the measurement's own.
+hence out-of-fold maps; then what these leave, document by document. With the published targets, the
+estimates, their intervals and their replicates are the measurement's own.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from torch import Tensor
 from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..measurement.measure import Measurement
+from ..measurement.widths import Suite, over_widths, suite_rows
 from ..stats.documents import DocumentSums
-from ..stats.fits import CrossFit, cross_fit, merged
+from ..stats.fits import cross_fit, merged
 from ..stats.intervals import bootstrap, multinomial_weights, totals
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments, as_float64, chunks
@@ -29,7 +30,8 @@ from ..studies.saes import Kept, load_saes
 Target = Callable[[str, int, Tensor, Tensor], Tensor]
 """(SAE, fold, x [token, d_model], Sae(x) [token, d_model]) -> what is predicted, [token, k] or [token].
 
-Tensors are float64 on the study's device, and all tokens of a call are of one fold."""
+Tensors are float64 on the study's device, and all tokens of a call are of one fold.
+"""
 MEMORY = 1_000_000_000
 """Bytes in which activations and codes are kept between the passes; changes the cost, not the numbers."""
 TARGETS = 500_000_000
@@ -42,14 +44,12 @@ def of(idea: Callable[[Tensor, Tensor], Tensor]) -> Target:
 
 
 def of_each(measurement: Measurement, idea: Callable[[Tensor], Tensor], ids: Sequence[str]) -> Target:
-    """An idea that takes one vector, of x and of each part in turn: x, Sae(x), SaeError, LinearError,
-    NonlinearError (the order of `passes.PARTS`), under the measurement's out-of-fold maps; one column a
-    part."""
+    """An idea that takes one vector, of x and each part in turn (in the order of `passes.PARTS`), under the
+    measurement's out-of-fold maps; one column a part."""
     maps = {id: measurement.maps(id).maps for id in ids}
 
     def targets(sae: str, fold: int, x: Tensor, reconstruction: Tensor) -> Tensor:
-        error = x - reconstruction
-        linear = maps[sae][fold](x)
+        error, linear = x - reconstruction, maps[sae][fold](x)
         parts = (x, reconstruction, error, linear, error - linear)
         return torch.cat([columns(idea(z), len(x), x.device) for z in parts], dim=1)
 
@@ -63,15 +63,13 @@ class Regression:
     ids: list[str]
     moments: list[Moments]
     """Sums of x and the targets of all SAEs side by side, by fold."""
-    fits: CrossFit
     sums: dict[str, np.ndarray]
     """n [document]; the target about its mean t, tt = t², and the squared residuals held_out and in_sample
     [document, SAE × k]."""
     floor: np.ndarray
     """Σt² that is only rounding [SAE × k]."""
     targets: np.ndarray | None
-    """The targets of the scored tokens, in stream order [token, SAE × k]; None where they are more than
-    `TARGETS`."""
+    """The targets of the scored tokens in stream order [token, SAE × k]; None: more than `TARGETS`."""
     parts: tuple[Moments, Moments] | None
     """Sums of the tokens where ``apart`` is false, and where it is true."""
     replicates: int
@@ -101,9 +99,9 @@ class Regression:
 
     def _scored(self, keep: np.ndarray, average: str, weights: np.ndarray) -> tuple[Estimate, np.ndarray]:
         floor, folds = self.floor[keep], len(self.moments)
-        held_out, in_sample = (self.sums[name][:, keep] for name in ("held_out", "in_sample"))
+        mine = {name: sums if name == "n" else sums[:, keep] for name, sums in self.sums.items()}
+        held_out, in_sample = mine.pop("held_out"), mine.pop("in_sample")
         fair = ((folds - 1) * held_out + folds * in_sample) / (2 * folds - 1)
-        shared = {"n": self.sums["n"], "t": self.sums["t"][:, keep], "tt": self.sums["tt"][:, keep]}
 
         def statistic(s):
             spread = s["tt"] - s["t"] ** 2 / np.asarray(s["n"])[..., None]
@@ -111,39 +109,31 @@ class Regression:
                 return ratio_r2(s["left"].sum(axis=-1), spread.sum(axis=-1), floor=floor.sum())
             return ratio_r2(s["left"], spread, floor=floor).mean(axis=-1)
 
-        value = float(statistic(totals(shared | {"left": held_out})))
-        return bootstrap(statistic, shared | {"left": fair}, weights=weights, include=value)
+        value = float(statistic(totals(mine | {"left": held_out})))
+        return bootstrap(statistic, mine | {"left": fair}, weights=weights, include=value)
 
 
-def regress(
-    measurement: Measurement,
-    target: Target,
-    *,
-    ids: Sequence[str] | None = None,
-    apart: np.ndarray | None = None,
-) -> Regression:
-    """The target of some SAEs (by default all) of a measurement, regressed on x out of fold.
+def regress(measurement: Measurement, target: Target, *, apart: np.ndarray | None = None) -> Regression:
+    """The target of all SAEs of a measurement, regressed on x out of fold.
 
     apart: bools [scored token], a division of the tokens whose sums are kept, too. Cost: one pass of the
     model and the SAEs if their codes fit `MEMORY`, two if not; sums of d_model × (d_model + SAEs × k) a fold
     (twice that with ``apart``), and documents × SAEs × k. Raises BadInput for a target that is not one row a
-    token, or is NaN or infinite, and an unknown SAE.
+    token, or is NaN or infinite.
     """
     study = measurement.study
     source = Activations(study)
-    wanted = None if ids is None else {study.sae(id).id for id in ids}
-    saes = [sae for sae in load_saes(study, source) if wanted is None or sae.id in wanted]
+    saes = load_saes(study, source)
     stream = _Targets(Kept(source, saes, memory=MEMORY), target, measurement)
     cells: list[list[Moments]] = []
     for fold, tokens, _, x, y in stream:
         if not cells:
+            sides = 1 if apart is None else 2
             new = lambda: Moments(x.shape[1], y.shape[1], device=study.device)
-            cells = [[new() for _ in range(1 if apart is None else 2)] for _ in range(study.folds)]
-        rows = (
-            [slice(None)] if apart is None else [torch.from_numpy(m) for m in (~apart[tokens], apart[tokens])]
-        )
-        for moments, some in zip(cells[fold], rows):
-            moments.update(x[some], y[some])
+            cells = [[new() for _ in range(sides)] for _ in range(study.folds)]
+        here = [slice(None)] if apart is None else map(torch.from_numpy, (~apart[tokens], apart[tokens]))
+        for moments, rows in zip(cells[fold], here):
+            moments.update(x[rows], y[rows])
     moments = [merged(cell) for cell in cells]
     k = moments[0].d_out // len(saes)
     # A target of a few columns: each has its own ridge, as in the norm tests; a vector has one.
@@ -152,22 +142,14 @@ def regress(
     fits = cross_fit(moments, ridge=study.ridge, groups=groups)
     sums, mean = DocumentSums(list(stream.fold_of)), fits.overall.y_mean
     for fold, _, document, x, y in stream:
-        t = y - mean
-        sums.add(
-            document,
-            n=torch.ones(len(x)),
-            t=t,
-            tt=t**2,
-            held_out=(y - fits.maps[fold](x)) ** 2,
-            in_sample=(y - fits.overall(x)) ** 2,
-        )
+        t, held_out, in_sample = y - mean, (y - fits.maps[fold](x)) ** 2, (y - fits.overall(x)) ** 2
+        sums.add(document, n=torch.ones(len(x)), t=t, tt=t**2, held_out=held_out, in_sample=in_sample)
     n, centre = sum(one.n for one in moments), fits.overall.x_mean
     size = float(sum(one.xx.trace() for one in moments)) / n + float(centre @ centre)
     eps = np.finfo(np.float64).eps
     return Regression(
         ids=[sae.id for sae in saes],
         moments=moments,
-        fits=fits,
         sums=sums.tables,
         floor=n * ((64 * eps * mean.cpu().numpy()) ** 2 + (16 * eps) ** 2 * size / source.d_model),
         targets=stream.known,
@@ -175,6 +157,13 @@ def regress(
         replicates=study.bootstrap,
         seed=study.seed,
     )
+
+
+def over_suite(measurement: Measurement, ids: Sequence[str], values, replicates, metric: str = "r2") -> Suite:
+    """Numbers of the SAEs ``ids``, [SAE] and [replicate, SAE]: those of the suite, joined over seeds."""
+    rows = suite_rows(measurement)
+    mine = [ids.index(id) for id in rows["id"]]
+    return over_widths(rows, np.asarray(values)[mine], replicates[:, mine], metric)
 
 
 class _Targets:

@@ -108,10 +108,15 @@ def reference_sae(measurement, *, factor: int = 8) -> str:
     return str(saes["id"].iloc[int(np.argmin(off))])
 
 
+def first_seeds(measurement) -> pd.DataFrame:
+    """The suite's SAEs, the first seed of each width, narrow to wide."""
+    return suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
+
+
 def ends(measurement) -> tuple[str, str]:
     """Ids of the narrowest and the widest SAE of the suite (first seed)."""
-    saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
-    return str(saes["id"].iloc[0]), str(saes.loc[saes["width"] == saes["width"].max(), "id"].iloc[0])
+    ids = first_seeds(measurement)["id"]
+    return str(ids.iloc[0]), str(ids.iloc[-1])
 
 
 def _comparable(measurement) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 floor.
 
 A few widths pin down three numbers poorly, so the floor never comes alone: it has a comparison with c = 0
-here, and in `experiments.scaling` an interval that carries training seeds and documents, and predictions of
+here, and in `experiments.measured` an interval that carries training seeds and documents, and predictions of
 widths that were left out.
 """
 

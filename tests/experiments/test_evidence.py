@@ -10,10 +10,9 @@ from darkmatter_utils.base.words import plain
 from darkmatter_utils.charts.tables import Folded, Html, Table
 from darkmatter_utils.claims import c01_half_linear, c04_flat, c05_floor, q01_setting, q02_protocols
 from darkmatter_utils.claims.claim import UNKNOWN, WORDS, unfit
-from darkmatter_utils.experiments import left_behind
+from darkmatter_utils.experiments import measured
 from darkmatter_utils.experiments.error_vectors import error_vectors, half_linear
-from darkmatter_utils.experiments.scaling import TOO_FEW, flat, floor, training_curves
-from darkmatter_utils.experiments.scaling import breakdown as breakdown_with_floor
+from darkmatter_utils.experiments.measured import TOO_FEW, above_floor, flat, floor, training_curves
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import reference_sae, width_suite
 from darkmatter_utils.stats.metrics import fvu
@@ -45,43 +44,43 @@ def test_a_sample_is_spread_over_the_text(nano):
 
 
 def test_the_breakdown_adds_up_and_is_the_measured_one(nano):
-    shares = left_behind.breakdown(nano).pivot_table(index="width", columns="part", values="share")
+    shares = measured.breakdown(nano).pivot_table(index="width", columns="part", values="share")
     assert np.allclose(shares.sum(axis=1), 1)
     assert np.allclose(1 - shares["Sae(x)"], nano.saes["fvu"]) and np.allclose(
         shares["NonlinearError"], nano.saes["fvu_nonlinear"]
     )
     suites = [width_suite(nano, metric) for metric in ("fvu", "fvu_nonlinear")]
-    parts = breakdown_with_floor(*suites, TOO_FEW).groupby("width")["share"].sum()
+    parts = above_floor(*suites, TOO_FEW).groupby("width")["share"].sum()
     assert np.allclose(parts, nano.saes["fvu"])
 
 
 def test_errors_of_a_strip_are_in_units_of_the_variance(nano):
     sae = reference_sae(nano)
     x = sample("nano", sae, contexts=120).x
-    unit = left_behind.unit_variance(nano, sae)
+    unit = measured.unit_variance(nano, sae)
     assert unit == pytest.approx(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean(), rel=1e-4)
 
 
 def test_the_shown_context_has_the_median_error(nano):
     sae = reference_sae(nano)
-    shown = left_behind.typical_context(nano, sae)
+    shown = measured.typical_context(nano, sae)
     means = nano.tokens[nano.tokens["scored"]].groupby("context")[f"{sae}:error"].mean()
     assert abs((means < means[shown]).mean() - 0.5) < 0.02
 
 
 def test_the_worst_tokens_hold_more_than_their_share(nano):
     sae = reference_sae(nano)
-    assert 0.1 < left_behind.concentration(nano, sae) < left_behind.concentration(nano, sae, share=0.5) < 1
-    assert left_behind.concentration(nano, sae, share=1.0) == pytest.approx(1)
+    assert 0.1 < measured.concentration(nano, sae) < measured.concentration(nano, sae, share=0.5) < 1
+    assert measured.concentration(nano, sae, share=1.0) == pytest.approx(1)
 
 
 def test_errors_by_position_average_to_the_table(nano):
     sae = reference_sae(nano)
-    curve = left_behind.positions(nano, [sae])
+    curve = measured.positions(nano, [sae])
     assert (curve["low"] <= curve["error"]).all() and (curve["error"] <= curve["high"]).all()
     by_document = nano.tokens[nano.tokens["position"] == 5].groupby("document")[f"{sae}:error"].mean()
     here = curve.set_index("position")["error"][5]
-    assert here == pytest.approx(by_document.mean() / left_behind.unit_variance(nano, sae))
+    assert here == pytest.approx(by_document.mean() / measured.unit_variance(nano, sae))
 
 
 @pytest.mark.parametrize(
@@ -90,8 +89,8 @@ def test_errors_by_position_average_to_the_table(nano):
         (c01_half_linear.CLAIM, lambda nano: half_linear(error_vectors(nano, error=idea(4)))),
         (c04_flat.CLAIM, lambda nano: flat(nano, None)),
         (c05_floor.CLAIM, floor),
-        (q01_setting.QUESTION, left_behind.setting),
-        (q02_protocols.QUESTION, left_behind.protocols),
+        (q01_setting.QUESTION, measured.setting),
+        (q02_protocols.QUESTION, measured.protocols),
     ],
 )
 def test_what_a_measurement_says_can_be_judged(nano, asked, gather):

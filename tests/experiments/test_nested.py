@@ -14,9 +14,8 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
-from darkmatter_utils.experiments.baselines import LabelMeans
+from darkmatter_utils.experiments.baselines import ALL, ALONE, SIMPLE, STEPS, THREE, LabelMeans, X, nested
 from darkmatter_utils.experiments.error_norms import ADDS, error_norms, layers, norm_linear, places
-from darkmatter_utils.experiments.nested import ALL, ALONE, SIMPLE, STEPS, THREE, X, nested
 from darkmatter_utils.experiments.regress import of, regress
 from darkmatter_utils.measurement.widths import suite_rows, width_suite
 from darkmatter_utils.studies.activations import Activations
@@ -35,7 +34,7 @@ def squared(x, reconstruction):
 
 
 def models_of(measurement, ids, suite=""):
-    return nested(measurement, regress(measurement, of(squared), ids=ids), squared, ids, suite=suite)
+    return nested(measurement, regress(measurement, of(squared)), squared, ids, suite=suite)
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +151,6 @@ def test_an_edited_target_changes_the_figure_and_the_verdict_s_numbers(nano, edi
 def test_a_target_is_one_number_a_token(nano):
     with pytest.raises(BadInput, match="one number a token"):
         error_norms.anew(nano, target=lambda x, reconstruction: x - reconstruction)
-
-
-def test_an_unknown_sae_is_named(nano):
-    with pytest.raises(BadInput, match="w16"):
-        models_of(nano, ["w16", "w17"])
 
 
 def e(value, half=0.02):

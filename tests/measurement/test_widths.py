@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.experiments.scaling import fit_floor, left_out, per_doubling
+from darkmatter_utils.experiments.measured import fit_floor, left_out, per_doubling
 from darkmatter_utils.measurement.widths import WIDTHS, one_l0, suite_l0, width_suite
 
 WIDE = np.array([128, 256, 512, 1024, 2048, 4096])
