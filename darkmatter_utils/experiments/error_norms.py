@@ -44,10 +44,8 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
     r2, replicates = fit.r2()
     saes = measurement.saes.merge(r2, on="id")
     suite = over_suite(measurement, fit.ids, r2["value"], replicates)
-    deep = bool(measurement.study.sites(DEPTH))
-    models = nested(
-        measurement, fit, target, list(suite_rows(measurement)["id"]), suite=DEPTH if deep else ""
-    )
+    deep, ids = bool(measurement.study.sites(DEPTH)), suite_rows(measurement)["id"].tolist()
+    models = nested(measurement, fit, target, ids, suite=DEPTH if deep else "")
     named = {model: (model, None) for model in models.models}
     named |= {LEAD: (X, THREE), ADDS: (ALL, models.steps[-2])}
     widths = [
