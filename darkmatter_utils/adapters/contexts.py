@@ -132,8 +132,7 @@ def read(
 
 
 def fitting_tokenizer(model):
-    """The tokenizer of a LanguageModel; BadInput where it has none, or one with more tokens than the
-    model."""
+    """A LanguageModel's tokenizer; BadInput where it has none, or one with more tokens than the model."""
     tokenizer = model.tokenizer
     if tokenizer is None:
         raise BadInput(f"{model.name} has no tokenizer; put its tokenizer files into the model's folder")
@@ -147,11 +146,8 @@ def fitting_tokenizer(model):
 
 def pack(documents: list[list[int]], room: int, between: list[int]) -> list[list[int]]:
     """Token ids of several documents in one context of ``room`` tokens, ``between`` (a blank line) between
-    them.
-
-    A document that the end of its context cuts is not continued in the next: so no document is in two
-    contexts, and a context is what folds and intervals take for a document.
-    """
+    them. What the end of a context cuts off is not continued in the next: no document is in two contexts, and
+    a context is what folds and intervals take for a document."""
     rows: list[list[int]] = [[]]
     for ids in documents:
         if len(rows[-1]) + len(between) >= room:

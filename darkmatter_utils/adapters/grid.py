@@ -19,8 +19,7 @@ SITES = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
 
 
 TAKE = ("nearest", "around", "all")
-"""Which SAEs of a width are taken for an L0: the nearest; the nearest and its neighbour on the other side of
-that L0, so that the width can be read at it; or every one."""
+"""Which SAEs of a width are taken for an L0: the nearest; it and the next beyond that L0; or all."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,7 @@ def at(model: str, site: str, layer: int) -> tuple[GridSae, ...]:
 
 
 def choose(model: str, site: str, layer: int, l0: float, *, take: str = TAKE[0]) -> list[Choice]:
-    """For each width, narrowest first: the available SAE nearest to ``l0`` on a log scale, the paper's
-    nearest, and what `TAKE` says beside it."""
+    """For each width, narrowest first: the available SAE nearest to ``l0`` (in log), and what `TAKE` says."""
     found = at(model, site, layer)
     widths = sorted({sae.width for sae in found}, key=latents)
 

@@ -45,8 +45,7 @@ class Unreachable(BadInput):
 
 
 def model_folder(name: str, *, progress: Callable[[str], None] | None = None) -> Path:
-    """The folder of a model's files, downloaded if ``name`` is no folder here. Raises BadInput as `folder`
-    does."""
+    """The folder of a model's files, downloaded if it is not here. Raises BadInput as `folder` does."""
     if (here := _here(name)) is not None:
         if not (here / "config.json").is_file():
             raise BadInput(
@@ -70,10 +69,8 @@ def model_name(name: str) -> tuple[str, str | None]:
 
 
 def sae_folder(name: str, *, progress: Callable[[str], None] | None = None) -> Path:
-    """The folder of an SAE's files, downloaded if ``name`` is no folder here.
-
-    Raises BadInput for an unknown release or id, naming the nearest, and as `folder` does.
-    """
+    """The folder of an SAE's files, downloaded if it is not here. Raises BadInput for an unknown release or
+    id, naming the nearest, and as `folder` does."""
     if (here := _here(name)) is not None:
         if not here.exists():
             has = _some(path.name for path in here.parent.glob("*"))
@@ -121,8 +118,7 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
 
 
 def pinned(name: str, folder: str) -> str:
-    """A model's or SAE's name with the revision that its folder holds: NAME@COMMIT; a local folder's is its
-    name."""
+    """A model's or SAE's name with the revision that its folder holds, NAME@COMMIT; of a folder, its name."""
     parts = Path(folder).parts
     if _here(name) is not None or "snapshots" not in parts:
         return name
@@ -148,8 +144,7 @@ def _some(names) -> str:
 
 @functools.cache
 def releases() -> dict[str, dict]:
-    """SAELens' list of releases: repo_id, model, saes (id, path, l0). Read from its file, without importing
-    it."""
+    """SAELens' list of releases, read without importing it: repo_id, model, saes (id, path, l0)."""
     path = Path(importlib.util.find_spec("sae_lens").origin).parent / "pretrained_saes.yaml"
     return yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
@@ -167,10 +162,8 @@ def offline() -> bool:
 
 
 def downloads(model: str, sae: str) -> dict[str, dict[str, int]]:
-    """What would have to be downloaded for a model and an SAE: repository → file → bytes.
-
-    Raises BadInput as `folder` does. Cost: some requests for each that is not a folder or here already.
-    """
+    """What would have to be downloaded for a model and an SAE: repository → file → bytes. Raises BadInput as
+    `folder` does. Cost: some requests for each that is not a folder or here already."""
     asked = []
     if _here(model) is None:
         repository, revision = model_name(model)
@@ -212,10 +205,8 @@ def missing(repository: str, wanted: list[str], revision: str | None) -> dict[st
 
 
 def folder(repository: str, wanted: list[str], revision: str | None, *, progress=None) -> Path:
-    """A repository's snapshot with the files that match a pattern of ``wanted``, downloaded where need be.
-
-    Raises BadInput as `missing` does, and for a file that does not arrive or is damaged.
-    """
+    """A repository's snapshot with the files that match ``wanted``, downloaded where need be. Raises BadInput
+    as `missing` does, and for a file that does not arrive or is damaged."""
     files, tell = missing(repository, wanted, revision), progress or (lambda line: None)
     for number, (name, size) in enumerate(files.items(), 1):
         tell(f"download: {repository}, file {number} of {len(files)}, {name}, {readable(size)}")

@@ -16,10 +16,7 @@ from .models import LanguageModel
 
 def boundary(site: str) -> int | None:
     """The last block that a site's activation is the output of; None where it lies inside a block or before
-    the first.
-
-    What follows a boundary follows from its activation alone, so the blocks up to it need not run again.
-    """
+    the first. All after it follows from that activation alone, so the blocks up to it need not run again."""
     _, layer, name = site.split(".", 2)
     if name == "hook_resid_post":
         return int(layer)
@@ -30,8 +27,7 @@ def boundary(site: str) -> int | None:
 def continued(
     model: LanguageModel, site: str, value: Float[Tensor, "context position d_model"]
 ) -> Iterator[None]:
-    """Inside the ``with``, whatever the model computes after ``site`` follows from ``value``; afterwards all
-    is as it was.
+    """Inside the ``with``, whatever the model computes after ``site`` follows from ``value``.
 
     At a boundary between blocks the blocks before it pass their input on, which is exact: the blocks after it
     are given the same numbers as by `LanguageModel.replaced`. At any other site the whole model runs, by
@@ -66,9 +62,7 @@ def logits_after(
     positions: Int[Tensor, "kept"],
 ) -> Float[Tensor, "context kept vocabulary"]:
     """The logits at ``positions`` when the activation at ``site`` is ``value``; differentiable in ``value``.
-
-    Cost: the blocks after the site, and the unembedding of those positions only where the model can do so.
-    """
+    Cost: the blocks after the site, and the unembedding of those positions only where the model can do so."""
     forward = inspect.signature(type(model.bridge.original_model).forward).parameters
     some = {"logits_to_keep": positions} if "logits_to_keep" in forward else {}
     with continued(model, site, value):
@@ -123,10 +117,8 @@ class Intervention:
 
     @torch.no_grad()
     def of(self, patch: Float[Tensor, "context kept d_model"]) -> tuple[Tensor, Tensor]:
-        """(loss, KL) [context, kept] when the site holds ``patch`` at the positions, and x at all others.
-
-        KL = Σ p (log p − log q) over the vocabulary, p of the clean model, q of the patched, in nats.
-        """
+        """(loss, KL) [context, kept] when the site holds ``patch`` at the positions, and x at all others. KL
+        = Σ p (log p − log q) over the vocabulary, p of the clean model, q of the patched, in nats."""
         logits = self.logits(patch)
         kl = self.entropy - (self.probability * F.log_softmax(logits, dim=-1)).sum(dim=-1)
         return self.loss(logits, self.target), kl

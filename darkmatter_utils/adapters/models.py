@@ -52,8 +52,7 @@ class LanguageModel:
     context: int
     """Longest context, tokens."""
     tokenizer: object = None
-    """The model's transformers tokenizer as its files have it: the bridge's own gives <bos> to one that has
-    none."""
+    """As the model's files have it: the bridge's own gives <bos> to one that has none."""
 
     def sites(self) -> list[str]:
         """Every site of every block, first to last."""
@@ -82,11 +81,8 @@ class LanguageModel:
 
     @torch.no_grad()
     def run(self, tokens: torch.Tensor, sites: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]).
-
-        In float32 where the model runs in less. Heads are concatenated at ``attn.hook_z``. Raises BadInput
-        for a token id outside the vocabulary.
-        """
+        """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]), in
+        float32 where the model runs in less. Raises BadInput for a token id outside the vocabulary."""
         self.check_tokens(tokens)
         for site in sites:
             self.check_site(site)
@@ -117,8 +113,7 @@ class LanguageModel:
 
     @contextlib.contextmanager
     def replaced(self, site: str, function) -> Iterator[None]:
-        """Inside the ``with``, the activation at ``site`` is ``function(activation)``; afterwards no hook is
-        left."""
+        """Inside the ``with``, the activation at ``site`` is ``function(activation)``."""
         self.check_site(site)
         with self.bridge.hooks(
             fwd_hooks=[(_read_at(site), lambda value, hook: function(_wide(value)).to(value.dtype))]
@@ -132,14 +127,12 @@ def _read_at(site: str) -> str:
 
 
 def _wide(value: torch.Tensor) -> torch.Tensor:
-    """A model may compute in half precision; what is read from it is never reckoned with in less than
-    float32."""
+    """What is read from a model in half precision is never reckoned with in less than float32."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def place(site: str) -> tuple[int, int] | None:
-    """(block, place within it) of a site, which sorts sites in the order in which they are computed; None for
-    a name of another form."""
+    """(block, place within it) of a site, which sorts sites as they are computed; None for another name."""
     found = re.fullmatch(r"blocks\.(\d+)\.(.+)", site)
     return (int(found[1]), SITES.index(found[2])) if found and found[2] in SITES else None
 
@@ -185,8 +178,7 @@ def load_model(
 
 
 class _Whole:
-    """transformers' loader, which fills up weights that a file lacks with random ones; here that is an
-    error."""
+    """transformers' loader fills up weights that a file lacks with random ones; here that is an error."""
 
     @staticmethod
     def from_pretrained(source: str, **settings):
@@ -206,7 +198,6 @@ class _Whole:
 
 
 def _tokenizer(source: str):
-    """The tokenizer in a model's files; None where there is none."""
     from transformers import AutoTokenizer
 
     try:
@@ -217,8 +208,7 @@ def _tokenizer(source: str):
 
 @torch.no_grad()
 def randomise(model: torch.nn.Module, *, seed: int) -> None:
-    """Draw every weight matrix anew, in place: normal, with its own mean and standard deviation; vectors
-    stay.
+    """Draw every matrix anew, in place: normal, with its own mean and standard deviation; vectors stay.
 
     A model that computes nothing it learned while its activations keep their scale (Heap et al., 2501.17727).
     Tied matrices stay tied. The numbers depend on the seed and the order of the parameters only.

@@ -30,11 +30,11 @@ class Active:
     """The active latents of some tokens."""
 
     latent: Int[Tensor, "active"]
-    """Latent of each entry, token after token, ascending."""
+    """Token after token, ascending."""
     value: Float[Tensor, "active"]
     l0: Int[Tensor, "token"]
     x: Tensor | None = None
-    """The activations, kept only where decoding needs them."""
+    """Kept only where decoding needs it."""
 
     @property
     def nbytes(self) -> int:
@@ -79,8 +79,7 @@ class Sae:
 
     @torch.no_grad()
     def codes(self, batch) -> Active:
-        """The active latents of each token. Cost: tokens × d_model × d_sae multiplications, a chunk at a
-        time."""
+        """The active latents of each token. Cost: tokens × d_model × d_sae multiplications."""
         x = torch.as_tensor(getattr(batch, "x", batch))
         parts, small = [], torch.int16 if self.width <= 1 << 15 else torch.int32
         for part in x.split(self.rows):
@@ -142,8 +141,7 @@ class Sae:
 
     @torch.no_grad()
     def set_l0(self, x: Float[Tensor, "token d_model"], l0: float) -> None:
-        """Move the threshold of a JumpReLU SAE to where its mean L0 on ``x`` is ``l0``; see
-        `threshold_for`."""
+        """Move a JumpReLU SAE's threshold to where its mean L0 on ``x`` is ``l0``; see `threshold_for`."""
         self.sae.threshold.copy_(threshold_for(self.sae, x, l0))
 
     @torch.no_grad()
@@ -154,10 +152,8 @@ class Sae:
 
 
 def load_sae(id: str, folder: Path, *, d_model: int, dtype: str = "float32", device: str = "cpu") -> Sae:
-    """A study's SAE, in SAELens' format; weights may be stored in float16, arithmetic is in ``dtype``.
-
-    Raises BadInput as `load_any` does, and for an SAE of other activations than the model's.
-    """
+    """A study's SAE, in SAELens' format, weights in any type, arithmetic in ``dtype``. Raises BadInput as
+    `load_any`, and for an SAE of other activations than the model's."""
     sae = _loaded(saelens, folder, id, dtype, device)
     if (sae.card.d_in, sae.card.d_out) != (d_model, d_model):
         raise BadInput(

@@ -1,7 +1,5 @@
-"""Texts: token sets of a data folder; documents of files, of the package, or of a dataset on the hub.
-
-A dataset is streamed once and what was taken is kept, so that every later pass reads the same documents.
-"""
+"""Texts: token sets of a data folder; documents of files, of the package, or of a dataset on the hub,
+streamed once and kept, so that every later pass reads the same."""
 
 from __future__ import annotations
 
@@ -32,16 +30,12 @@ class Contexts:
     tokens: Int[np.ndarray, "context position"]
     document: Int[np.ndarray, "context"]
     names: tuple[str, ...]
-    """Name of each document, or nothing."""
+    """Of each document, or nothing."""
 
 
 def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Contexts:
-    """The token set ``text`` of a data folder (tokens.npz: ``<text>_tokens``, ``<text>_document``,
-    ``<text>_names``).
-
-    ``limit`` keeps the first contexts only. Raises BadInput for an unknown set or arrays that do not fit
-    together.
-    """
+    """The token set ``text`` of a data folder (tokens.npz: ``<text>_tokens``, ``_document``, ``_names``), or
+    its first ``limit`` contexts. Raises BadInput for an unknown set or arrays that do not fit together."""
     path = folder / "tokens.npz"
     if not path.is_file():
         raise BadInput(f"{folder.name} has no tokens.npz, which holds the text as token ids")
@@ -69,11 +63,9 @@ def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Conte
 
 
 def texts(source: str, *, limit: int) -> list[str]:
-    """The first documents of a .txt file (one document), .jsonl ("text" or strings), .parquet (column
-    "text"), a folder of such files, or ``embedded``.
-
-    Raises BadInput where there is no text, naming what can be read.
-    """
+    """The first documents of a .txt (one document), .jsonl ("text" or strings) or .parquet file (column
+    "text"), a folder of such files, or ``embedded``. Raises BadInput where there is no text, naming what can
+    be."""
     if source == EMBEDDED:
         return _embedded(limit)
     path = Path(source)
@@ -122,7 +114,6 @@ def _documents(file: Path, limit: int) -> list[str]:
 
 
 def _entry(line: str, where: str) -> str:
-    """The document of a line of JSON."""
     try:
         entry = json.loads(line)
     except ValueError as error:
@@ -135,7 +126,6 @@ def _entry(line: str, where: str) -> str:
 
 
 def _column(file: Path, limit: int) -> list[str]:
-    """The documents of a Parquet table."""
     from pyarrow import parquet
 
     table = parquet.ParquetFile(file)
@@ -154,7 +144,6 @@ def _column(file: Path, limit: int) -> list[str]:
 
 
 def _said(text, where: str) -> str:
-    """``text``, if it is one that can be encoded."""
     if not isinstance(text, str):
         raise BadInput(f"{where} holds {type(text).__name__} where text should be")
     try:
@@ -179,8 +168,7 @@ def _embedded(limit: int) -> list[str]:
 
 
 def is_dataset(source: str) -> bool:
-    """Whether a text's name can only be a dataset's: owner/name[@REVISION], and nothing of that name is
-    here."""
+    """Whether a name can only be a dataset's: owner/name[@REVISION], and nothing here has that name."""
     return (
         not Path(source).exists()
         and bool(re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", source))
@@ -189,11 +177,10 @@ def is_dataset(source: str) -> bool:
 
 
 def dataset_documents(source: str, *, count: int, long_enough, about: dict) -> list[str]:
-    """The first ``count`` documents, after the shuffle, for which ``long_enough(text)``; ``about``: what it
-    depends on.
+    """The first ``count`` documents, after the shuffle, for which ``long_enough(text)``, kept in the cache.
 
-    Kept in the cache. Raises BadInput for a dataset that cannot be had, has no column "text", or ends too
-    early.
+    ``about``: what that depends on. Raises BadInput for a dataset that cannot be had, has no column "text",
+    or ends too early.
     """
     kept = Kept("texts", key_of(source=source, count=count, seed=SEED, buffer=BUFFER, **about))
     found = kept.read(lambda folder: json.loads((folder / "texts.json").read_text("utf-8")))

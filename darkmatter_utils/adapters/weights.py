@@ -31,10 +31,7 @@ def type_name(dtype: torch.dtype) -> str:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator:
-    """A safetensors file, mapped: its keys(), and get_tensor(name), whose rows are read when they are used.
-
-    Raises Fault for one that is truncated, damaged or no such file.
-    """
+    """A safetensors file, mapped: keys(), get_tensor(name). Raises Fault for a truncated or damaged one."""
     try:
         with safe_open(path, "pt") as file:
             yield file
@@ -95,11 +92,9 @@ class Found:
     about: str
     """The file that the configuration comes from."""
     file: str
-    """The file that the weights come from."""
     facts: dict = field(default_factory=dict)
     """Further entries of the card."""
     notes: tuple[str, ...] = ()
-    """Warnings."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +161,7 @@ def _shapes(architecture: str, d_in: int, d_sae: int, d_out: int) -> dict[str, t
 
 
 def check(found: Found) -> dict[str, int]:
-    """The SAE's d_in, d_sae and d_out; Fault unless the weights are those of the architecture, of the right
-    shapes, and finite."""
+    """The SAE's d_in, d_sae and d_out; Fault unless its weights are the architecture's and finite."""
     cfg, architecture = found.cfg, found.cfg["architecture"]
     sizes = {name: cfg.get(name) for name in ("d_in", "d_sae")}
     sizes["d_out"] = cfg.get("d_out", sizes["d_in"]) if "transcoder" in architecture else sizes["d_in"]

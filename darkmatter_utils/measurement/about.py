@@ -17,8 +17,7 @@ from .measure import manifest
 from .shards import folder_of
 
 PASSES = 30
-"""Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls' beside
-it."""
+"""Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls."""
 
 
 def cost_lines(plan) -> list[str]:
@@ -105,8 +104,7 @@ GAIN_OFF = 1.5
 
 
 def statistical(*, fvu: float, l0: float | None, published: float | None, gain: float | None) -> list[str]:
-    """What an SAE's FVU, its L0 beside the published one, and the factor on Sae(x) that fits x best give
-    away."""
+    """What an SAE's FVU, its L0 beside the published one, and the factor that Sae(x) lacks give away."""
     found = []
     if fvu >= 1:
         found.append(f"the SAE is no better than the mean (FVU {fvu:.3g}): is it this model's, this site's?")
@@ -126,8 +124,7 @@ def statistical(*, fvu: float, l0: float | None, published: float | None, gain: 
 
 
 def of_study(measurement) -> list[str]:
-    """The signs of every SAE of a study that has weights, each with its id, after what was found when it was
-    prepared."""
+    """The signs of every SAE of a study that has weights, after what was found when it was prepared."""
     found = list(manifest(measurement.study).get("warnings", []))
     trained = {entry.id for entry in measurement.study.selected() if entry.path}
     for sae in measurement.saes.merge(measurement.linear_shares[["id", "best_factor"]], on="id").itertuples():

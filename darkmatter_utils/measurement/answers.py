@@ -1,5 +1,4 @@
-"""An answer about one SAE: its decomposition, the released code's way and null SAEs beside it, and what to be
-wary of."""
+"""An answer about one SAE: its decomposition, the released code's way, null SAEs, what to be wary of."""
 
 from __future__ import annotations
 
@@ -19,8 +18,7 @@ from ..worlds.saes import DeadSae, RandomSae, ShrunkSae
 from .about import statistical
 
 NULL_WORK = 2e12
-"""Multiplications that an untrained dictionary may cost; beyond, it is measured on the first documents
-only."""
+"""Multiplications that an untrained dictionary may cost; beyond, fewer documents are taken."""
 NOTHING = 1e-12
 """A part with a smaller share of the variance of x is rounding."""
 
@@ -120,8 +118,7 @@ def answer(
     plan=None,
     tell: Callable[[str], None],
 ) -> Answer:
-    """Decompose arrays [token, d_model], memory-mapped or not, with documents [token]; nulls of ``width`` and
-    ``l0``."""
+    """Decompose arrays [token, d_model] with documents [token], beside nulls of ``width`` and ``l0``."""
     if not _varies(x):
         raise BadInput("x is the same in every row: it has no variance that could be explained")
     settings = dict(bootstrap=bootstrap, seed=seed)
@@ -155,8 +152,7 @@ def answer(
 
 
 def _told(decomposition: Decomposition) -> dict[str, Estimate]:
-    """Its estimates; NaN for the R² of a part that is nothing but rounding, of which there is nothing to
-    predict."""
+    """Its estimates; NaN for the R² of a part that is nothing but rounding."""
     found = decomposition.estimates()
     for part, share in (("SaeError", found["fvu"]), ("NonlinearError", found["fvu_nonlinear"])):
         if share.value < NOTHING:
@@ -203,8 +199,7 @@ def _varies(x) -> bool:
 
 
 def _rows(document: np.ndarray, each: int, folds: int) -> int:
-    """Rows of the first documents that cost no more than `NULL_WORK`, at least twice as many documents as
-    folds."""
+    """Rows of the first documents that cost at most `NULL_WORK`, of two documents a fold at least."""
     edges = np.flatnonzero(np.diff(document)) + 1
     ends = np.append(edges, len(document))
     affordable = int(np.searchsorted(ends, NULL_WORK / max(each, 1), side="right"))

@@ -21,12 +21,10 @@ LARGEST = 1e100
 
 
 def read(source: str | Path) -> np.ndarray:
-    """The array of ``FILE.npy`` or ``FILE.safetensors:NAME`` (the name may be left out where there is one),
-    mapped.
+    """The array of ``FILE.npy`` or ``FILE.safetensors:NAME`` (the name left out where there is one), mapped.
 
     Raises BadInput for a file that is not there, truncated or of another type, and a name that it does not
-    hold. Cost: the header; rows are read when they are used. bfloat16, which numpy lacks, is read whole, as
-    float32.
+    hold. Cost: the header; rows are read when they are used (bfloat16, which numpy lacks, at once).
     """
     text = str(source)
     name = None
@@ -168,7 +166,6 @@ def _loaded(array, name: str):
 
 
 def _check(found, name: str) -> None:
-    """BadInput unless an array is one of floats [token, d_model] that can be used."""
     shape, kind = list(getattr(found, "shape", [])), getattr(found, "dtype", type(found).__name__)
     if len(shape) != 2 or found.dtype.kind != "f" or not all(shape):
         raise BadInput(f"{name} must be floats [token, d_model], got {kind} {shape}")
@@ -201,7 +198,6 @@ def _through_sae(x, sae, sae_dtype: str, device: str, tell):
 
 
 def _through(x, function, tell) -> np.ndarray:
-    """A function's values on the rows of x, float32, in memory."""
     made = np.empty(x.shape, np.float32)
     for at in range(0, len(x), 8192):
         rows = slice(at, min(at + 8192, len(x)))
@@ -241,7 +237,6 @@ def _numpy(value) -> np.ndarray:
 
 
 def _alike(x, reconstruction) -> None:
-    """BadInput unless both have one shape."""
     if reconstruction.shape != x.shape:
         raise BadInput(
             f"x is {list(x.shape)} and the reconstruction {list(reconstruction.shape)}: they must have one "

@@ -108,8 +108,7 @@ def compute(
 
 
 def _maps(second: SecondPass) -> dict[str, np.ndarray]:
-    """Every SAE's out-of-fold maps, then the map of all folds: weight [fold + 1, d, d], x_mean and y_mean
-    [fold + 1, d]."""
+    """Every SAE's out-of-fold maps, then that of all folds: weight [fold + 1, d, d], means [fold + 1, d]."""
     arrays = {}
     for id in second.saes:
         maps = [m.targets(second.columns(id)) for m in (*second.fit_error.maps, second.fit_error.overall)]
@@ -132,8 +131,7 @@ def _rows(batch, fold, l0) -> pd.DataFrame:
 
 
 def _second(second: SecondPass, batch, hats) -> np.ndarray:
-    """Sums over the scored tokens; the parts' squared norms of every token, under the map of its document's
-    fold."""
+    """Sums over the scored tokens; the parts' squared norms of every token, by its document's map."""
     norms = np.empty((len(batch.x), second.norm_column(second.saes[-1], SELF_PARTS[-1]) + 1))
     for rows, read in (
         (np.flatnonzero(batch.scored), second.update),

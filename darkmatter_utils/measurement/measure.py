@@ -37,8 +37,7 @@ class Measurement:
         return self.study.name
 
     def key(self) -> dict[str, Any]:
-        """All that its numbers, and those of its study's other SAEs, follow from, for whoever keeps a result
-        of it (`cache.kept`)."""
+        """All that its numbers, and those of its study's other SAEs, follow from, for `cache.kept`."""
         code, files = (
             provenance.key(provenance.of(compute, Measurement)),
             manifest(self.study).get("files", {}),
@@ -57,8 +56,7 @@ class Measurement:
 
     @cached_property
     def saes(self) -> pd.DataFrame:
-        """One row an SAE: what it is, its realised L0, and each score with its 95% interval over
-        documents."""
+        """One row an SAE: what it is, its realised L0, and each score with its interval over documents."""
         return pd.read_parquet(self.folder / "saes.parquet")
 
     @cached_property
@@ -83,14 +81,12 @@ class Measurement:
 
     @cached_property
     def tokens(self) -> pd.DataFrame:
-        """One row a token, in stream order: document, position, token, loss, ‖x‖², and each SAE's error
-        parts."""
+        """One row a token, in stream order: document, position, loss, ‖x‖², and each SAE's error parts."""
         return pd.read_parquet(self.tokens_path)
 
     @cached_property
     def replicates(self) -> dict[str, np.ndarray]:
-        """Score → bootstrap replicates [replicate, SAE]; a row is one resample of documents, the same for all
-        SAEs."""
+        """Score → bootstrap replicates [replicate, SAE]; a row is one resample of documents."""
         with np.load(self.folder / "arrays.npz") as arrays:
             return {
                 name.removeprefix("replicates "): arrays[name]
@@ -105,8 +101,7 @@ class Measurement:
             return {name: arrays[name] for name in ("spectrum", "mean")}
 
     def maps(self, id: str) -> CrossFit:
-        """The maps b x + c of an SAE's error: one for each fold, fitted on the others, and one of all
-        folds."""
+        """The maps b x + c of an SAE's error: one a fold, fitted on the others, and one of all folds."""
         self.study.sae(id)
         with np.load(self.folder / "maps.npz") as arrays:
             parts = [torch.from_numpy(arrays[f"{id} {name}"]) for name in ("weight", "x_mean", "y_mean")]
@@ -125,8 +120,7 @@ class Measurement:
 
     @property
     def held_out(self) -> dict | None:
-        """The model's held-out nats per token and byte beside n-gram models; None where there is no manifest
-        of it."""
+        """The model's held-out nats per token and byte beside n-gram models; None if unknown."""
         return manifest(self.study).get("held_out") if self.study.model is not None else None
 
     def decode(self, ids) -> list[str]:

@@ -108,8 +108,7 @@ class Plan:
 def plan(
     request: Request, *, progress: Callable[[str], None] | None = None, model: LanguageModel | None = None
 ) -> Plan:
-    """Load the model (unless given), the SAE and the text, and check that they fit; BadInput for each way
-    they do not."""
+    """Load model (unless given), SAE and text, and check that they fit; BadInput for each way they do not."""
     check_device(request.device)
     if request.text != EMBEDDED and not is_dataset(request.text):
         texts(request.text, limit=1)  # a mistyped file is told before minutes of loading
@@ -154,12 +153,9 @@ def plan(
 
 
 def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str, str]:
-    """(site that the SAE reads, site that it writes) in ``model``; ``site`` is needed only where the folder
-    names none.
-
-    Raises BadInput for a contradiction: another site than the SAE's own, a layer or site that the model
-    lacks, widths that differ.
-    """
+    """(site that the SAE reads, that it writes) in ``model``; ``site``: where the folder names none. Raises
+    BadInput for another site than the SAE's own, a layer or site that the model lacks, and widths that
+    differ."""
     card = sae.card
     asked = canonical(site) if site else None
     if asked and card.site and asked != card.site:
@@ -263,5 +259,4 @@ def _answer(planned: Plan, folder: Path, tell) -> Answer:
 
 
 def family(model: str) -> str | None:
-    """transformers' type of a model by its name; None for a name that says nothing of it."""
     return next((kind for part, kind in FAMILIES.items() if part in model.lower()), None)

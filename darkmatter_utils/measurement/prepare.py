@@ -1,5 +1,4 @@
-"""Make a study of a recipe: bring its files here, check that they fit, store tokens and SAEs; or say what
-that would take."""
+"""Make a study of a recipe: files brought here and checked, tokens and SAEs stored; or what it would take."""
 
 from __future__ import annotations
 
@@ -29,17 +28,12 @@ from . import about
 from .one_sae import plan
 
 CHAPTERS, START = 5, 120
-"""All chapters take so many times as long as the measurement, and so many seconds to start; about so on the
-embedded study."""
+"""All chapters take so many times as long as the measurement, and so many seconds to start."""
 
 
 def check(recipe: Recipe) -> list[str]:
     """What a recipe would take, as lines; BadInput for whatever does not fit. Nothing is written or
-    downloaded.
-
-    What is not here yet is told from the hub's lists; the rest is loaded, one SAE at a time, and held against
-    the others.
-    """
+    downloaded: what is not here is told from the hub's lists, the rest loaded, one SAE at a time."""
     said = [choice.sentence for choice in recipe.choices()]
     far = [
         (request, missing)
@@ -107,8 +101,7 @@ class _Study:
             yield planned
 
     def settled(self) -> str:
-        """The study's site, once all SAEs are known; BadInput where the main ones are at several, or the text
-        is too short."""
+        """The study's site; BadInput where the main SAEs are at several, or the text is too short."""
         name = self.recipe.name
         sites = sorted({entry["site"] for entry in self.entries if not entry["suite"]})
         if len(sites) > 1:

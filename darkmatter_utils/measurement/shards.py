@@ -26,8 +26,7 @@ SHARD = 8
 
 
 def folder_of(planned) -> Path:
-    """Where a probe keeps what it has so far: a name that follows from everything the activations follow
-    from."""
+    """Where a probe keeps what it has so far, named by everything that the activations follow from."""
     asked = {
         k: v
         for k, v in asdict(planned.request).items()
@@ -117,8 +116,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a probe's arrays; its name goes first, so that a kill half-way leaves nothing that looks
-    whole."""
+    """Remove a probe's arrays; the name goes first: a kill half-way leaves nothing that looks whole."""
     gone = folder.with_name(f"{folder.name}-done-{os.getpid()}")
     if not folder.exists():
         return

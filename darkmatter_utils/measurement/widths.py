@@ -1,8 +1,7 @@
-"""The width suite: SAEs that differ in width at one L0, as one number a width whose interval carries
-documents and seeds.
+"""The width suite: SAEs that differ in width at one L0, as one number a width.
 
-Documents alone give too short an interval for a trend over widths: two SAEs of one width, trained from
-different seeds, can differ by several document standard errors.
+Its interval carries documents and seeds: two SAEs of one width, trained from different seeds, can differ by
+several document standard errors.
 """
 
 from __future__ import annotations
@@ -63,8 +62,8 @@ def suite_rows(measurement, saes: pd.DataFrame | None = None) -> pd.DataFrame:
 
 
 def over_l0(saes: pd.DataFrame) -> pd.DataFrame | Absent:
-    """SAEs of the widths that have several target L0s, one row a width and target L0: the mean over seeds of
-    the columns that are numbers, and ``latents``, the width in words."""
+    """SAEs of the widths that have several target L0s, a row a width and target: means over seeds of the
+    columns that are numbers, and ``latents``, the width in words."""
     saes = saes[saes["l0_target"].notna() & (saes["width"] > 0)]
     several = saes.groupby("width")["l0_target"].nunique()
     cells = saes[saes["width"].isin(several[several > 1].index)]
@@ -91,8 +90,7 @@ def one_l0(measurement) -> float | None:
 
 
 def suite_l0(measurement) -> tuple[float, float]:
-    """The smallest and the largest realised L0 of what the widths are compared at: one number, where they are
-    brought to one."""
+    """The smallest and the largest realised L0 of what the widths are compared at."""
     if (l0 := one_l0(measurement)) is not None:
         return l0, l0
     found = suite_rows(measurement)["l0"]
@@ -100,9 +98,7 @@ def suite_l0(measurement) -> tuple[float, float]:
 
 
 def reference_sae(measurement, *, factor: int = 8) -> str:
-    """Id of the suite's SAE with a width nearest to `factor` × d_model (the first seed): the one single
-    figures show.
-    """
+    """Id of the suite's SAE of a width nearest to `factor` × d_model: the one single figures show."""
     saes = suite_rows(measurement)
     off = np.abs(np.log2(saes["width"].to_numpy(float) / (factor * measurement.card["d_model"])))
     return str(saes["id"].iloc[int(np.argmin(off))])
@@ -127,8 +123,7 @@ def _comparable(measurement) -> pd.DataFrame:
 
 
 def width_suite(measurement, metric: str, *, l0: float | None = None) -> Suite:
-    """The `main` SAEs of a measurement, joined over seeds by `over_widths`, for a metric with document
-    replicates.
+    """The suite's SAEs joined over seeds by `over_widths`, for a metric with document replicates.
 
     With ``l0`` (of `one_l0`), y of a width is linear in log L0 between its two nearest SAEs; BadInput where a
     width has none on one side.
@@ -174,8 +169,7 @@ def over_widths(
 def _between(
     saes: pd.DataFrame, cell: np.ndarray, widths: np.ndarray, first: np.ndarray, l0: float
 ) -> np.ndarray:
-    """Weights [cell, width] that read each width at ``l0``: linear in log L0 between its two nearest
-    cells."""
+    """Weights [cell, width] that read each width at ``l0``, linearly in log L0 between two cells."""
     at = np.log(saes.groupby(cell)["l0"].mean().to_numpy())
     weights = np.zeros((len(at), len(widths)))
     for column, width in enumerate(widths):

@@ -1,5 +1,4 @@
-"""The one reader of activations: a study's tokens in batches, from its language model or its simulated
-world."""
+"""The one reader of activations: a study's tokens in batches, from its model or its simulated world."""
 
 from __future__ import annotations
 
@@ -20,8 +19,7 @@ from ..worlds.world import World
 from .study import Study
 
 MICRO = 4
-"""Contexts of one forward pass; fixed, so that numbers do not depend on the batch size, and small, so that it
-stays in cache."""
+"""Contexts of one forward pass: fixed, as numbers may not depend on the batch; few, to stay in cache."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +125,7 @@ class Activations:
         return -(-len(self.rows()) // self.contexts_a_batch)
 
     def rows(self, contexts: int | None = None, *, every: int = 1) -> Int[np.ndarray, "context"]:
-        """Which contexts (in a world: documents) a pass reads: every so many-th, or ``contexts`` of them,
-        `spread` over the text."""
+        """Which contexts (worlds: documents) a pass reads: every so many-th, or so many, by `spread`."""
         total = self.study.world["documents"] if self.world is not None else len(self.contexts.tokens)
         if contexts is None:
             return np.arange(0, total, every)

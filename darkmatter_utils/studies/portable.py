@@ -22,8 +22,7 @@ SAFE = re.compile(r"[\w.-]+/[\w. -]+")
 
 
 def results(study: Study) -> list[Path]:
-    """Folders of the study's results that are in the cache and whole: its measurements and what chapters
-    keep."""
+    """Folders of the study's results that are in the cache and whole: measurements, what chapters keep."""
     named = re.compile(rf".+-{re.escape(study.name)}-[0-9a-f]{{32}}")
     found = [path for path in sorted(cache_folder().glob("*")) if named.fullmatch(path.name)]
     return [path for path in found if sealed(path)]
@@ -31,9 +30,7 @@ def results(study: Study) -> list[Path]:
 
 def export(study: Study, path: Path) -> list[str]:
     """Write the study's results to ``path`` (.tar), with every file's digest; the names of what is in it.
-
-    Raises BadInput where nothing has been measured. Written beside and put in place in one step.
-    """
+    Raises BadInput where nothing has been measured."""
     if path.exists() and not path.is_file() or path.is_symlink():
         raise BadInput(f"{path} is not a plain file that may be replaced; give another name")
     found = results(study)
@@ -59,8 +56,7 @@ def export(study: Study, path: Path) -> list[str]:
 
 
 def verify(path: Path) -> dict:
-    """Check every file of an export against its digest; what it is about. Raises BadInput naming the first
-    that differs."""
+    """What an export is about, every file checked; BadInput names the first whose digest differs."""
     with tempfile.TemporaryDirectory() as scratch:
         return _unpacked(path, Path(scratch))
 

@@ -48,14 +48,12 @@ class Recipe:
     saes: list = field(default_factory=list)
     """SAEs: folders of a published format, or names; relative folders start at the file."""
     grid: dict = field(default_factory=dict)
-    """Instead: those of the paper's list: model, site, layer, l0 and take (`TAKE`: at each width the
-    SAE nearest to that L0, the two around it, or all)."""
+    """Instead: of the paper's list: model, site, layer, l0 and take (one of `TAKE`)."""
     suites: dict = field(default_factory=dict)
     """SAEs beside these, by what they are for: a list of folders or names for each of `SUITES`."""
     site: str | None = None
     l0: float | None = None
-    """L0 of the suite in which widths are compared, at each width the SAE nearest to it; None: the median of
-    those published."""
+    """L0 at which widths are compared, by the nearest SAE of each; None: the median of those published."""
     documents: int = 300
     packed: bool = False
     """Short documents share a context, which then stands for a document (`contexts.pack`)."""
@@ -174,8 +172,7 @@ def is_recipe(source: str) -> bool:
 
 
 def load(source: str | Path) -> Recipe:
-    """A recipe by name or by the path of its file; BadInput for an unknown key, a wrong type, a
-    contradiction."""
+    """A recipe by name or file; BadInput for an unknown key, a wrong type, a contradiction."""
     path = RECIPES / f"{source}.yaml" if str(source) in names() else Path(source)
     if not path.is_file():
         raise BadInput(
@@ -245,8 +242,7 @@ def new(
     sae: str = "gpt2-small-res-jb/blocks.8.hook_resid_pre",
     text: str = "embedded",
 ) -> str:
-    """Write a recipe to start from, its window inside the model's context; the text. Raises BadInput where
-    there is a file already."""
+    """Write a recipe to start from, its window inside the model's context; BadInput where a file is there."""
     if path.exists() or path.is_symlink():
         raise BadInput(f"{path} is there already; give another name")
     if not path.absolute().parent.is_dir():

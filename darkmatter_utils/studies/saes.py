@@ -21,11 +21,8 @@ from .study import Study
 
 
 def load_saes(study: Study, source: Activations | None = None) -> list:
-    """The study's SAEs, trained and null ones; BadInput for an unknown kind or a site that is not the
-    study's.
-
-    ``source``: its activations, where they are at hand already.
-    """
+    """The study's SAEs, trained and null ones; ``source``: its activations, where at hand already. Raises
+    BadInput for an unknown kind, or where none is at the study's site."""
     source, loaded = source or Activations(study), []
     for entry in study.selected():
         if entry.path is not None:
@@ -61,8 +58,7 @@ def _mean(source: Activations) -> Tensor:
 def reconstructions(
     source: Activations, saes: Sequence, *, scored: bool = True, **how
 ) -> Iterator[tuple[Batch, dict[str, tuple[Tensor, Tensor]]]]:
-    """(batch, {SAE: (Sae(x), active latents)}) over `Activations.batches`; ``scored``: inside the window
-    only."""
+    """(batch, {SAE: (Sae(x), active latents)}) over `Activations.batches`, of the window if ``scored``."""
     for batch in source.batches(**how):
         made = {sae.id: sae.reconstruct(batch.source) for sae in saes}
         if scored:
@@ -86,11 +82,8 @@ class Sample(NamedTuple):
 
 
 def sample(study: Study | str, sae: str, *, contexts: int = 64) -> Sample:
-    """The scored tokens of ``contexts`` contexts, spread evenly over the study's text, and one SAE's
-    reconstruction: for the cells that show an idea on data that one can hold in hand.
-
-    Cost: the model on those contexts. Raises BadInput for an SAE that the study has not.
-    """
+    """The scored tokens of ``contexts`` contexts, spread evenly over the text, and one SAE's reconstruction,
+    for cells that show an idea. Cost: the model on those. Raises BadInput for an SAE that the study lacks."""
     study = Study.load(study)
     source = Activations(study)
     loaded = load_saes(replace(study, saes=(study.sae(sae),)), source)
@@ -102,8 +95,7 @@ def sample(study: Study | str, sae: str, *, contexts: int = 64) -> Sample:
 
 @dataclass(frozen=True)
 class Collected:
-    """The scored tokens of a study in memory, in stream order: for a look at the same activations in several
-    ways."""
+    """A study's scored tokens in memory, in stream order, for several looks at the same activations."""
 
     x: Float[Tensor, "token d_model"]
     document: Int[np.ndarray, "token"]

@@ -127,10 +127,8 @@ class Study:
 
     @classmethod
     def load(cls, source: "str | Path | Study") -> "Study":
-        """A study by name or by the path of its YAML file; BadInput names the nearest valid names.
-
-        A recipe (its model and SAEs come from elsewhere) is the study that `prepare.prepare` made of it.
-        """
+        """A study by name or by the path of its YAML file; of a recipe, what `prepare.prepare` made of it.
+        Raises BadInput naming the nearest valid names."""
         if isinstance(source, Study):
             return source
         made = next((path for find, _ in FINDERS if (path := find(source)) is not None), None)
@@ -174,11 +172,8 @@ class Study:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def at(self, site: str | None = None, *, suite: str | None = None, **changes: Any) -> "Study":
-        """The same study at another site, of another suite of its SAEs, or with other settings.
-
-        Raises BadInput where that makes a contradiction, or for a site and suite without any SAE, naming
-        those that have.
-        """
+        """The same study at another site, of another suite of its SAEs, or with other settings. Raises
+        BadInput for a contradiction, or a site and suite without any SAE, naming those that have."""
         changes |= {key: value for key, value in (("site", site), ("suite", suite)) if value is not None}
         made = dataclasses.replace(self, **changes)
         if not made.selected():

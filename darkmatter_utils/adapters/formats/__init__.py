@@ -22,11 +22,9 @@ def known() -> dict[str, ModuleType]:
 
 
 def recognise(path: str | Path) -> tuple[Path, ModuleType]:
-    """The SAE's folder, where ``path`` is one or a file in one, and its format.
-
-    Raises BadInput for a path that is not there, a folder of no format (naming the SAE folders in it, if
-    any), and a folder that lacks one of a format's files.
-    """
+    """The SAE's folder, where ``path`` is one or a file in one, and its format. Raises BadInput for a path
+    that is not there, a folder of no format, and one that lacks one of a format's files, naming what there
+    is."""
     path, formats = Path(path).absolute(), known()
     valid = "; ".join(f"{name} ({', '.join(format.FILES)})" for name, format in formats.items())
     if not path.exists():

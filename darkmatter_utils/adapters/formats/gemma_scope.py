@@ -25,8 +25,7 @@ def read(folder: Path) -> Found:
 
 
 def found(folder: Path, file: str, stored: dict[str, Tensor], *, transcoder: str, about: dict = {}) -> Found:
-    """What a folder of either edition holds; ``transcoder``: where one reads; ``about``: what its config.json
-    says."""
+    """What a folder of either edition holds; ``transcoder``: where one reads; ``about``: its config.json."""
     state = {("W_" + name[2:] if name.startswith("w_") else name): value for name, value in stored.items()}
     if len(state) < len(stored):
         raise Fault(f"{file} holds weights under two spellings (W_enc and w_enc); which are the SAE's?")
@@ -66,8 +65,7 @@ def found(folder: Path, file: str, stored: dict[str, Tensor], *, transcoder: str
 
 
 def _names(folder: Path) -> tuple[str | None, int | None, float | None, str | None]:
-    """(part, layer, L0, model) from the folders' names, nearest first:
-    …-pt-res/layer_20/width_16k/average_l0_68."""
+    """(part, layer, L0, model) from the names of folders: …-pt-res/layer_20/width_16k/average_l0_68."""
     found: dict[str, str] = {}
     patterns = dict(
         part=r"(?:^|-)(res|mlp|att|transcoder)s?(?:-all|-canonical)?$",

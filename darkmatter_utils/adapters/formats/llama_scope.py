@@ -15,8 +15,7 @@ RELEASES = ("llama_scope",)
 
 
 def read(folder: Path) -> Found:
-    """Llama Scope: x is scaled by k = √d_model / its mean norm; k goes into weights and threshold as in
-    SAELens."""
+    """x is scaled by k = √d_model / its mean norm; k goes into weights and threshold as in SAELens."""
     about, weights = settings(folder / "hyperparams.json"), tensors(folder / "checkpoints/final.safetensors")
     needs = ("d_model", "d_sae", "jump_relu_threshold", "dataset_average_activation_norm", "hook_point_in")
     names = {

@@ -12,8 +12,7 @@ RELEASES = (None,)
 
 
 def read(folder: Path) -> Found:
-    """A folder that SAELens saved, of any version; a training checkpoint is turned into what it would be
-    saved as."""
+    """A folder that SAELens saved, of any version; a training checkpoint as what it would be saved as."""
     from sae_lens import TrainingSAE
     from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
     from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
