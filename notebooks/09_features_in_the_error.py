@@ -30,6 +30,7 @@ from darkmatter_utils.base.words import interval, percent, plain
 from darkmatter_utils.charts import Gallery, Table, Words, estimates
 from darkmatter_utils.claims import c07_fewer_features
 from darkmatter_utils.experiments.components import (
+    COMPONENTS,
     MATCHED,
     NOISE,
     OWN,
@@ -37,12 +38,12 @@ from darkmatter_utils.experiments.components import (
     SHUFFLED,
     base_sae,
     entries,
+    evidence,
     matched_noise,
     rows,
 )
 from darkmatter_utils.experiments.explainers import named
 from darkmatter_utils.experiments.features import features, load
-from darkmatter_utils.experiments.gaps import COMPONENTS, evidence
 from darkmatter_utils.experiments.interp import A_DECILE, DECILES, LENGTH, SHOWN, TESTED_SILENT
 from darkmatter_utils.stats.metrics import fvu
 

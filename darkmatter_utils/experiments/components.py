@@ -3,17 +3,22 @@ read."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..base.errors import BadInput
+from ..base.values import Estimate
+from ..claims import c07_fewer_features
 from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement, stream_parts
+from ..stats.intervals import join, multinomial_weights, percentile
 from ..studies.study import SaeEntry, Study
 
 SUITE = "components"
@@ -114,3 +119,130 @@ def entries(study: Study) -> list[SaeEntry]:
     """The study's component SAEs, by target and seed; none where it has no such suite."""
     mine = [e for e in study.saes if e.suite == SUITE and e.site in (None, study.site)]
     return sorted(mine, key=lambda e: (TARGETS.index(e.target), e.seed))
+
+
+REPLICATES = 2000
+COMPONENTS = "principal components"
+"""How a reading by principal components is named, after their number."""
+PAIR = ("LinearError", "NonlinearError")
+"""The two parts that claim 7 compares."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of one target: the mean over its seeds."""
+
+    value: float
+    replicates: np.ndarray
+    """[replicate]"""
+    seeds: tuple[float, ...]
+    """The number of each seed alone."""
+
+    @property
+    def estimate(self) -> Estimate:
+        """The value with its 95% interval."""
+        return percentile(self.value, self.replicates)
+
+    def __sub__(self, other: Number) -> Number:
+        """The difference, replicate by replicate."""
+        return Number(self.value - other.value, self.replicates - other.replicates, ())
+
+
+def by_target(
+    values: Mapping[str, np.ndarray], replicates: Mapping[str, np.ndarray], *, seed=0
+) -> dict[str, Number]:
+    """Targets of a kind, each with its seeds: ``values`` [seed], ``replicates`` [replicate, seed].
+    Joined over seeds by `join`, with one variance between seeds for all targets of a kind.
+    """
+    cell = np.repeat(np.arange(len(values)), [len(v) for v in values.values()])
+    drawn = np.hstack([replicates[name] for name in values])
+    made = join(np.concatenate(list(values.values())), drawn, cell, seed=seed, order="F")
+    return {
+        name: Number(float(made.values[i]), made.replicates[:, i], tuple(map(float, v)))
+        for i, (name, v) in enumerate(values.items())
+    }
+
+
+def fvus(documents: pd.DataFrame, by: str, targets, *, seed: int = 0) -> dict[str, Number]:
+    """FVU of ``targets`` of a kind read ``by`` something, over documents (the same draws for all kinds) and
+    seeds."""
+    values, replicates = {}, {}
+    mine = documents[(documents["by"] == by) & documents["reads"].isin(targets)]
+    weights = multinomial_weights(mine["document"].nunique(), REPLICATES, seed=seed) if len(mine) else None
+    for target, table in mine.groupby("reads", sort=False):
+        sums = [g.sort_values("document")[["residual", "total"]].to_numpy() for _, g in table.groupby("seed")]
+        drawn = [weights @ s for s in sums]
+        values[target] = np.array([s[:, 0].sum() / s[:, 1].sum() for s in sums])
+        replicates[target] = np.stack([d[:, 0] / d[:, 1] for d in drawn], axis=1)
+    return by_target(values, replicates, seed=own_seed(seed, by, *targets)) if values else {}
+
+
+def detection(latents: pd.DataFrame, by: str, *, deciles=range(1, 11), seed: int = 0) -> dict[str, Number]:
+    """Mean accuracy over ``deciles`` of each target's scored latents read ``by`` something: a latent counts
+    once, whatever its windows, and latents are what is resampled (within each seed); seeds as in
+    `by_target`. A seed with no scored latent is left out, and so is a target with no such seed."""
+    values, replicates = {}, {}
+    rng = np.random.default_rng(own_seed(seed, by))
+    for target, table in latents[latents["by"] == by].groupby("reads", sort=False):
+        each = [
+            g[[f"d{d}" for d in deciles]].mean(axis=1).dropna().to_numpy() for _, g in table.groupby("seed")
+        ]
+        if not (each := [e for e in each if len(e)]):
+            continue
+        values[target] = np.array([e.mean() for e in each])
+        drawn = [multinomial_weights(len(e), REPLICATES, seed=rng) @ e / len(e) for e in each]
+        replicates[target] = np.stack(drawn, axis=1)
+    return by_target(values, replicates, seed=own_seed(seed, by, "seeds")) if values else {}
+
+
+def joined(documents: pd.DataFrame, latents: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Every number of the readings, joined over seeds.
+
+    ``numbers``: quantity ("FVU", "accuracy", and of one decile "accuracy 1"...), by, reads, value, low, high.
+    ``seeds``: quantity, by, reads and the value of each seed. ``gaps``: gap, value, low, high, of
+    NonlinearError's FVU minus LinearError's and of LinearError's accuracy minus NonlinearError's ("FVU",
+    "accuracy"), the same of their noises or dictionaries taken off ("... excess"), and of a part's noise
+    minus the part ("FVU below noise, ..."); an accuracy that a part lacks is left out.
+    """
+    every = [*PARTS, *NOISE]
+    by_components = {b: every for b in documents["by"].unique() if b.endswith(COMPONENTS)}
+    own, noise = (fvus(documents, OWN, kind) for kind in (PARTS, NOISE))
+    found = {("FVU", OWN): own | noise, ("FVU", MATCHED): fvus(documents, MATCHED, PARTS)}
+    found |= {("FVU", by): fvus(documents, by, targets) for by, targets in by_components.items()}
+    for by in (OWN, MATCHED, SHUFFLED):
+        found["accuracy", by] = detection(latents, by)
+        found |= {(f"accuracy {d}", by): detection(latents, by, deciles=[d]) for d in range(1, 11)}
+    name = lambda key, reads: {"quantity": key[0], "by": key[1], "reads": reads}
+    all_of = [(name(key, reads), number) for key, some in found.items() for reads, number in some.items()]
+    gaps = {f"FVU below noise, {part}": noise[like] - own[part] for like, part in NOISE.items()}
+    linear, nonlinear = PAIR
+    gaps["FVU"] = own[nonlinear] - own[linear]
+    gaps["FVU excess"] = gaps["FVU"] - (noise[f"noise like {nonlinear}"] - noise[f"noise like {linear}"])
+    accuracy, control = (found["accuracy", by] for by in (OWN, MATCHED))
+    if all(part in some for part in PAIR for some in (accuracy, control)):
+        gaps["accuracy"] = accuracy[linear] - accuracy[nonlinear]
+        gaps["accuracy excess"] = gaps["accuracy"] - (control[linear] - control[nonlinear])
+    return {
+        "numbers": pd.DataFrame([about | number.estimate.to_dict() for about, number in all_of]),
+        "seeds": pd.DataFrame([about | {"value": v} for about, number in all_of for v in number.seeds]),
+        "gaps": pd.DataFrame([{"gap": gap} | number.estimate.to_dict() for gap, number in gaps.items()]),
+    }
+
+
+def evidence(found) -> c07_fewer_features.Evidence:
+    """The numbers that the rule of claim 7 takes; ``seeds`` alone, 0, where there are no component SAEs."""
+    if not found:
+        return c07_fewer_features.Evidence(seeds=0)
+    own = found["numbers"].query("quantity == 'FVU' and by == @OWN").set_index("reads")["value"]
+    seeds = found["seeds"].query("quantity == 'FVU' and by == @OWN and reads in @PARTS")
+    gaps = found["gaps"].set_index("gap")
+    named = {"FVU": "fvu_gap", "FVU excess": "fvu_excess"}
+    named |= {"accuracy": "accuracy_gap", "accuracy excess": "accuracy_excess"}
+    numbers = {key: Estimate(*map(float, gaps.loc[gap])) for gap, key in named.items() if gap in gaps.index}
+    fvu = {part: float(own[part]) for part in PAIR}
+    return c07_fewer_features.Evidence(**numbers, fvu=fvu, seeds=int(seeds.groupby("reads").size().min()))
+
+
+def own_seed(seed: int, *names: str) -> list[int]:
+    """A seed of its own for what is named: draws of different kinds are independent."""
+    return [seed, *hashlib.sha256("|".join(names).encode()).digest()[:8]]

@@ -1,47 +1,71 @@
-"""What chapter 10 shows of the costs of replacements, as tidy frames: shares by part and width, over L0,
-beside their controls and adapters."""
+"""What chapter 10 shows of the costs of replacements, as tidy frames; and linear maps of Sae(x) alone.
+
+LinearError is a map of x, so it knows what the SAE did not write down. An adapter reads Sae(x) only: what of
+LinearError's gain could be had without looking at x? One is the least-squares map of Sae(x) to x; the other
+starts at the identity and is trained on the model's own loss (Karvonen, 2503.17272, finetunes the model
+instead, to the same end).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
 
+from ..adapters.interventions import logits_after
+from ..adapters.models import LanguageModel
 from ..base.cache import kept
+from ..base.errors import BadInput
 from ..base.values import Absent, estimates, in_columns
 from ..claims.c08_proportional import Evidence
 from ..decomposition.passes import ERRORS
+from ..measurement.measure import Measurement
 from ..measurement.widths import reference_sae, suite_rows
+from ..stats.fits import LinearMap
+from ..stats.moments import Moments
+from ..studies.activations import MICRO, Activations, spread
+from ..studies.saes import load_saes
 from .cost_shares import (
     Costs,
-    against_control,
+    against_rows,
     alone,
     both_orders,
     by_width,
+    claim8_table,
     lost,
-    of_size,
+    part_shares,
     recovered,
-    relative,
+    share_rows,
     slopes,
     won_back,
 )
-from .costs import CLEAN, KINDS, MEAN, SAE, WITHOUT_MODEL, Loss, costs_of, with_part
-from .loss_adapters import LEAST_SQUARES, TRAINED, adapters
+from .costs import (
+    CLEAN,
+    MEAN,
+    SAE,
+    WITHOUT_MODEL,
+    Loss,
+    Taken,
+    cost_rows,
+    costs_of,
+    loss_frame,
+    model_after,
+    read,
+    take,
+    with_part,
+)
 
-QUANTITIES = {
-    "variance": lambda part: of_size("square", part),
-    "norm": lambda part: of_size("norm", part),
-    "ce": lambda part: won_back("ce", part),
-    "kl": lambda part: won_back("kl", part),
-    "ce_alone": lambda part: alone("ce", part),
-    "ce_both_orders": lambda part: both_orders("ce", part),
-    "relative": lambda part: relative("ce", part),
-    "relative_kl": lambda part: relative("kl", part),
-}
-"""Shares of one part by name: of FVU, of the norm, of the loss and of the divergence won back..."""
 ORDERS = ("added to Sae(x) (the paper's)", "taken from x", "mean of both")
 """In which order a part is given back: what `SHARES` computes."""
 SHARES = dict(zip(ORDERS, (won_back, alone, both_orders)))
+LEAST_SQUARES, TRAINED = "adapter, least squares", "adapter, trained on the loss"
+"""Names of the two replacements by an adapter."""
 ADAPTED = {
     with_part("LinearError"): "Sae + LinearError",
     LEAST_SQUARES: "least-squares adapter",
@@ -52,13 +76,7 @@ ADAPTED = {
 
 @kept
 def costs(
-    measurement,
-    *,
-    loss: Loss,
-    sae: str | None = None,
-    contexts: int,
-    training: int,
-    steps: int,
+    measurement, *, loss: Loss, sae: str | None = None, contexts: int, training: int, steps: int
 ) -> dict[str, pd.DataFrame | Absent] | Absent:
     """Everything that chapter 10 shows; absent where there is no language model.
 
@@ -66,25 +84,24 @@ def costs(
     (`share_rows`), against_variance, over_l0 (`part_shares`, with l0), lost and together (over widths),
     against (`against_rows`), slopes (`slope_rows`), adapted, by_sae (`claim8_table`), about (one row).
     """
-    if measurement.study.model is None:
+    study = measurement.study
+    if study.model is None:
         return WITHOUT_MODEL
     suite, first, over = main_ids(measurement)
     shown = sae or reference_sae(measurement)
     ids = list(dict.fromkeys([*suite, *over, shown]))
-    made = Costs(
-        **costs_of(measurement, loss=loss, ids=ids, contexts=contexts, controlled=first),
-        replicates=measurement.study.bootstrap,
-        seed=measurement.study.seed,
-    )
+    tables = costs_of(measurement, loss=loss, ids=ids, contexts=contexts, controlled=first)
+    made = Costs(**tables, replicates=study.bootstrap, seed=study.seed)
     l0 = measurement.saes.set_index("id")["l0"]
-    over_l0 = part_shares(made, ids=over).assign(l0=lambda rows: rows["sae"].map(l0).round(1))
+    over_l0 = part_shares(made, over).assign(l0=lambda rows: rows["sae"].map(l0).round(1))
     more = adapters(measurement, loss=loss, sae=shown, contexts=contexts, training=training, steps=steps)
+    together = lambda s: sum(won_back("ce", part)(s) for part in ERRORS[1:])
     return {
         "shares": (shares := share_rows(measurement, made)),
         "against_variance": _against_variance(shares),
         "over_l0": over_l0 if over else Absent("This study has no SAEs of one width and different L0."),
         "lost": _lost(measurement, made),
-        "together": by_width(measurement, made, _together).frame(),
+        "together": by_width(measurement, made, together).frame(),
         "against": against_rows(measurement, made),
         "slopes": slope_rows(measurement, made),
         "adapted": more["losses"] if isinstance(more, Absent) else _adapted(made, shown, more["losses"]),
@@ -104,21 +121,13 @@ def _against_variance(shares: pd.DataFrame) -> pd.DataFrame:
 
 def _lost(measurement, costs: Costs) -> pd.DataFrame:
     """Nats per token that a replacement costs: what ("Sae(x), KL"), width, seeds, value, low, high."""
-    names = {
-        SAE: "Sae(x)",
-        with_part("LinearError"): "Sae(x) + LinearError",
-        with_part("NonlinearError"): "Sae(x) + NonlinearError",
-    }
+    names = {SAE: "Sae(x)"} | {with_part(part): f"Sae(x) + {part}" for part in ERRORS[1:]}
     frames = [
         by_width(measurement, costs, lost(measure, name)).frame().assign(what=words + end)
         for measure, end in (("ce", ""), ("kl", ", KL"))
         for name, words in names.items()
     ]
     return pd.concat(frames, ignore_index=True)
-
-
-def _together(sums):
-    return sum(won_back("ce", part)(sums) for part in ERRORS[1:])
 
 
 def _adapted(costs: Costs, shown: str, losses: pd.DataFrame) -> pd.DataFrame:
@@ -142,11 +151,10 @@ def slope_rows(measurement, costs: Costs) -> pd.DataFrame:
     for measure in ("ce", "kl"):
         for order, share in SHARES.items():
             found = slopes(measurement, costs, measure=measure, share=share)
-            about = {"measure": measure, "order": order}
             told = [("slope", "", found.slope)] if found.slope is not None else []
             told += [("control", kind, e) for kind, e in found.controls.items()]
             told += [("apart", kind, e) for kind, e in found.apart.items()]
-            rows += [about | {"what": what, "kind": kind} | in_columns(e) for what, kind, e in told]
+            rows += [(measure, order, what, kind, *in_columns(e).values()) for what, kind, e in told]
     return pd.DataFrame(rows, columns=["measure", "order", "what", "kind", "value", "low", "high"])
 
 
@@ -157,17 +165,15 @@ def evidence(found, *, measure: str = "ce", order: str = ORDERS[0]) -> Evidence 
         return rows
     rows = rows[(rows["measure"] == measure) & (rows["order"] == order)]
     kinds = {what: dict(zip(here["kind"], estimates(here))) for what, here in rows.groupby("what")}
-    return Evidence(
-        slope=kinds.get("slope", {}).get(""),
-        controls=kinds.get("control", {}),
-        apart=kinds.get("apart", {}),
-    )
+    return Evidence(kinds.get("slope", {}).get(""), kinds.get("control", {}), kinds.get("apart", {}))
 
 
 def _about(measurement, costs: Costs, shown: str) -> pd.DataFrame:
     """One row: what was run, the SAE that is shown, and what it, the clean model and mean ablation cost."""
     start, stop = measurement.study.window
     clean = costs.losses[costs.losses["replacement"] == CLEAN]
+    some = costs.losses[costs.losses["sae"] == ""].groupby("replacement")[["tokens", "ce", "kl"]].sum()
+    per = some[["ce", "kl"]].div(some["tokens"], axis=0)
     about = {
         "measured": measurement.card["contexts"],
         "documents": len(clean),
@@ -176,104 +182,108 @@ def _about(measurement, costs: Costs, shown: str) -> pd.DataFrame:
         "last": min(stop, measurement.card["context"] - 1) - 1,
         "sae": shown,
     }
-    about |= in_columns(costs.estimate(shown, lost("ce", SAE)), "lost") | mean_and_clean(costs)
+    about |= in_columns(costs.estimate(shown, lost("ce", SAE)), "lost")
+    about |= {"clean": per.loc[CLEAN, "ce"], "mean": per.loc[MEAN, "ce"], "mean_kl": per.loc[MEAN, "kl"]}
     return pd.DataFrame([about])
 
 
-def part_shares(
-    costs: Costs, *, parts: Sequence[str] = ERRORS[1:], ids: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """Every share of every part, tidy: sae, part, share (a name in `QUANTITIES`), value, low, high."""
-    rows = []
-    for id in costs.saes if ids is None else ids:
-        for part in parts:
-            for name, statistic in QUANTITIES.items():
-                e = costs.estimate(id, statistic(part))
-                rows.append({"sae": id, "part": part, "share": name} | in_columns(e))
-    return pd.DataFrame(rows, columns=["sae", "part", "share", "value", "low", "high"])
-
-
-def claim8_table(costs: Costs, *, part: str = "NonlinearError") -> pd.DataFrame:
-    """What claim 8 is about, one row an SAE, each number with ``_low`` and ``_high``.
-
-    lost: nats per token that Sae(x) costs; lost_kl; variance: the part's share of FVU; won_back and
-    won_back_kl: its share of the loss; relative and relative_kl: those over ``variance``; and for every kind
-    of control that was run ``relative_<kind>`` and ``against_<kind>`` (the part's cost over that of a vector
-    of its norm).
-    """
-    rows = []
-    for id in costs.saes:
-        wanted = {
-            "lost": lost("ce", SAE),
-            "lost_kl": lost("kl", SAE),
-            "variance": of_size("square", part),
-            "won_back": won_back("ce", part),
-            "won_back_kl": won_back("kl", part),
-            "relative": relative("ce", part),
-            "relative_kl": relative("kl", part),
-        }
-        for kind in costs.controlled.get(id, ()):
-            wanted |= {
-                f"relative_{kind}": relative("ce", part, kind),
-                f"against_{kind}": against_control("ce", part, kind),
-            }
-        row = {"sae": id}
-        for name, statistic in wanted.items():
-            row |= in_columns(costs.estimate(id, statistic), name)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def share_rows(measurement, costs: Costs) -> pd.DataFrame:
-    """Shares at every width of the suite, mean over seeds: width, part, share, kind (of control; "" the
-    error), value, low, high."""
-    rows = []
-    for part in ERRORS[1:]:
-        statistics = {(name, ""): make(part) for name, make in QUANTITIES.items()}
-        kinds = [kind for kind in KINDS if any(kind in found for found in costs.controlled.values())]
-        statistics |= {("ce", kind): won_back("ce", part, kind) for kind in kinds}
-        for (name, kind), statistic in statistics.items():
-            only = [id for id, found in costs.controlled.items() if kind in found] if kind else None
-            frame = by_width(measurement, costs, statistic, only=only).frame()
-            rows.append(frame.assign(part=part, share=name, kind=kind))
-    return pd.concat(rows, ignore_index=True)
-
-
-def against_rows(measurement, costs: Costs, *, measure: str = "ce") -> pd.DataFrame:
-    """How many times more a part costs than a control of its norm, by width: width, part, kind, value, low,
-    high."""
-    widths = measurement.saes.set_index("id")["width"]
-    rows = []
-    for id, kinds in costs.controlled.items():
-        for part in ERRORS:
-            for kind in kinds:
-                e = costs.estimate(id, against_control(measure, part, kind))
-                rows.append({"sae": id, "width": int(widths[id]), "part": part, "kind": kind} | in_columns(e))
-    return pd.DataFrame(rows, columns=["sae", "width", "part", "kind", "value", "low", "high"])
-
-
-def main_ids(measurement, *, l0_width: int | None = None) -> tuple[list[str], list[str], list[str]]:
-    """(SAEs of the width suite, the first seed of each width, SAEs of one width over L0).
-
-    ``l0_width``: the width whose L0s are taken; by default the one with the most, and of those the widest.
-    """
+def main_ids(measurement) -> tuple[list[str], list[str], list[str]]:
+    """(SAEs of the width suite, the first seed of each width, SAEs of one width over L0: the width with the
+    most L0s, and of those the widest)."""
     suite = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
     saes = measurement.saes[(measurement.saes["width"] > 0) & measurement.saes["l0_target"].notna()]
     saes = saes[saes["seed"] == saes["seed"].min()]
     count = saes.groupby("width")["l0_target"].nunique()
     over: list[str] = []
     if len(count) and count.max() > 1:
-        width = l0_width or int(count[count == count.max()].index.max())
-        over = saes[saes["width"] == width].sort_values("l0_target")["id"].tolist()
+        widest = saes[saes["width"] == count[count == count.max()].index.max()]
+        over = widest.sort_values("l0_target")["id"].tolist()
     return suite["id"].tolist(), suite.drop_duplicates("width")["id"].tolist(), over
 
 
-def mean_and_clean(costs: Costs) -> dict[str, float]:
-    """Nats per token of the clean model and of mean ablation: CE of both, KL of the latter."""
-    some = costs.losses[costs.losses["sae"] == ""].groupby("replacement")[["tokens", "ce", "kl"]].sum()
-    per = some[["ce", "kl"]].div(some["tokens"], axis=0)
-    return {
-        "clean": float(per.loc[CLEAN, "ce"]),
-        "mean": float(per.loc[MEAN, "ce"]),
-        "mean_kl": float(per.loc[MEAN, "kl"]),
-    }
+def train_adapter(
+    model: LanguageModel,
+    site: str,
+    taken: Taken,
+    x_hat: Float[Tensor, "context kept d_model"],
+    *,
+    steps: int,
+    lr: float = 1e-3,
+) -> Callable[[Tensor], Tensor]:
+    """The adapter Sae(x) -> Sae(x) W + b that lowers the loss of the next tokens.
+
+    From the identity, by Adam with a learning rate that falls to 0; contexts in random order, again from the
+    start when they are used up. The bias is in units of the reconstruction's standard deviation. Cost:
+    ``steps`` runs forward and back through what follows the site.
+    """
+    like = {"dtype": x_hat.dtype, "device": x_hat.device}
+    d, unit = x_hat.shape[-1], float(x_hat.std())
+    weight = torch.eye(d, **like).requires_grad_(True)
+    bias = torch.zeros(d, **like).requires_grad_(True)
+    optimiser = torch.optim.Adam([weight, bias], lr=lr)
+    rng, order = np.random.default_rng(0), np.empty(0, int)
+    for step in range(steps):
+        if len(order) < MICRO:
+            order = rng.permutation(len(x_hat))
+        rows, order = torch.from_numpy(order[:MICRO]), order[MICRO:]
+        value = taken.x[rows].to(x_hat.dtype, copy=True)
+        value[:, taken.positions] = x_hat[rows] @ weight + bias * unit
+        logits = logits_after(model, site, taken.tokens[rows], value, taken.positions)
+        target = taken.tokens[rows][:, taken.positions + 1]
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
+        optimiser.param_groups[0]["lr"] = lr * (1 - step / steps)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    weight, bias = weight.detach(), bias.detach() * unit
+    return lambda x_hat: x_hat @ weight + bias
+
+
+def left_over(
+    measurement: Measurement, scored: Int[np.ndarray, "document"]
+) -> tuple[Activations, Int[np.ndarray, "context"]]:
+    """(a text, its rows whose documents are not scored): of the text "component", where there is one."""
+    study = replace(measurement.study, contexts=None, dtype="float32")
+    try:
+        source = Activations(replace(study, text="component"))
+        return source, source.rows()
+    except BadInput:  # no such text: the documents of the study's own text that are left
+        source = Activations(study)
+        return source, np.flatnonzero(~np.isin(source.contexts.document, scored))
+
+
+@kept
+def adapters(
+    measurement: Measurement, *, loss: Loss, sae: str, contexts: int, training: int, steps: int
+) -> dict[str, pd.DataFrame] | Absent:
+    """Both adapters of an SAE on the contexts of `cost_tables`: ``losses``, as there; absent where no
+    document is left to make them on.
+
+    They are made on ``training`` contexts of `left_over`; the one is trained on cross-entropy, both are
+    scored by ``loss``. Cost: those contexts up to the site, and ``steps`` runs forward and back through what
+    follows it.
+    """
+    study = measurement.study
+    taken = take(measurement, contexts)
+    source, left = left_over(measurement, taken.document)
+    if not len(left):
+        none = "Every document of this study is scored, so none is left to make an adapter on: it takes more "
+        return Absent(none + "documents.")
+    other = read(source, left[spread(len(left), training)])
+    (loaded,) = load_saes(replace(study, saes=(study.sae(sae),)))
+    x_hat, scored = (_reconstruct(loaded, one) for one in (other, taken))
+    d, x = x_hat.shape[-1], other.flat
+    fit = LinearMap.fit(Moments(d, d).update(x_hat.flatten(0, 1), x))
+    model = model_after(study)
+    trained = train_adapter(model, study.site, other, x_hat.float(), steps=steps)
+    rows = []
+    for chunk in torch.arange(len(taken.rows)).split(MICRO):
+        run, where, hat = taken.run(model, chunk, loss), taken.document[chunk.numpy()], scored[chunk]
+        rows += cost_rows(sae, LEAST_SQUARES, where, *run.of(fit(hat.flatten(0, 1)).view_as(hat)))
+        rows += cost_rows(sae, TRAINED, where, *run.of(trained(hat.float())))
+    return {"losses": loss_frame(rows)}
+
+
+def _reconstruct(sae, taken: Taken) -> Float[Tensor, "context kept d_model"]:
+    x_hat = sae.reconstruct(taken.flat)[0].double()
+    return x_hat.view(len(taken.rows), len(taken.positions), -1)

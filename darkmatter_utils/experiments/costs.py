@@ -2,31 +2,32 @@
 
 An error of the same size in any direction costs the model something. The directions are those that have been
 asked for: Gurnee (2024) compared with isotropic ones; Heimersheim and Lee (2410.12555) show that real
-activations' matter.
+activations' matter. Replacements are paid for on contexts of the study's own, found by index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..adapters.interventions import cross_entropy
+from ..adapters.interventions import Intervention, cross_entropy
+from ..adapters.models import LanguageModel
 from ..base.cache import kept
 from ..base.errors import BadInput, nearest
 from ..base.values import Absent
 from ..claims.c08_proportional import NO_MODEL
 from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement
-from ..stats.fits import CrossFit
-from ..studies.activations import MICRO
+from ..stats.fits import CrossFit, cross_fit, moments_by_fold
+from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
-from .cost_contexts import Taken, model_after, split, take
+from ..studies.study import Study
 
 KINDS = {
     "isotropic": "a random direction, all equally likely",
@@ -35,11 +36,98 @@ KINDS = {
     "permuted": "the same part of the error at another token, of another document",
 }
 """Kinds of control and the direction that each takes."""
+CLEAN, MEAN, SAE, BOTH = "x", "mean of x", "Sae", "Sae + both"
+"""What is put in the place of x: itself, its mean, the reconstruction, and that with all of its error."""
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits [context, kept, vocabulary], next tokens [context, kept]) -> the price of each [context, kept]."""
+WITHOUT_MODEL = Absent(NO_MODEL)
+CONTEXTS = 40
+"""Contexts that a replacement is run on, unless said otherwise."""
+
+
+def with_part(part: str) -> str:
+    """The name of the replacement Sae(x) + part."""
+    return f"{SAE} + {part}"
+
+
+def control(kind: str, part: str) -> str:
+    """The name of the replacement x + a control with the norm of the part."""
+    return f"{kind} / {part}"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Some contexts of a study, whole, and the positions at which x is replaced and the loss is counted."""
+
+    rows: Int[np.ndarray, "context"]
+    """Index of each context in the study's text."""
+    tokens: Int[Tensor, "context position"]
+    document: Int[np.ndarray, "context"]
+    x: Float[Tensor, "context position d_model"]
+    """Activations at the study's site, in the study's dtype."""
+    positions: Int[Tensor, "kept"]
+    """Positions inside the study's window that have a next token."""
+    site: str
+
+    @property
+    def flat(self) -> Float[Tensor, "token d_model"]:
+        """x at the positions, token after token, float64."""
+        return self.x[:, self.positions].flatten(0, 1).double()
+
+    @property
+    def token_document(self) -> Int[np.ndarray, "token"]:
+        """The document of each row of `flat`."""
+        return np.repeat(self.document, len(self.positions))
+
+    def run(self, model: LanguageModel, chunk: Int[Tensor, "context"], loss) -> Intervention:
+        """Some of the contexts, ready for their activations to be replaced."""
+        x = self.x[chunk].float()
+        return Intervention(model, self.site, self.tokens[chunk], x, self.positions, loss=loss)
+
+    def among(self, tokens: pd.DataFrame) -> Bool[np.ndarray, "row"]:
+        """Which rows of a measurement's table of tokens `flat` has, in the same order."""
+        here = tokens["context"].isin(self.rows) & tokens["position"].isin(self.positions.tolist())
+        return np.array(here)
+
+
+def take(measurement: Measurement, contexts: int) -> Taken:
+    """``contexts`` contexts of the text that was measured, at equal distances, checked token by token.
+
+    Raises BadInput for a simulated study, and where the text is not the one that was measured. Cost: one pass
+    of the model up to the site.
+    """
+    study = measurement.study
+    if study.model is None:
+        raise BadInput(f"study {study.name} is simulated: it has no language model to run on")
+    source = Activations(study)
+    rows = source.rows(contexts)
+    table = pd.read_parquet(measurement.tokens_path, columns=["context", "token"])
+    encoded = table.loc[table["context"].isin(rows), "token"].to_numpy()
+    if not np.array_equal(encoded, source.contexts.tokens[rows, 1:].ravel()):
+        raise BadInput(f"study {study.name}: the text is not the one that was measured; measure it again")
+    return read(source, rows)
+
+
+def read(source: Activations, rows: np.ndarray) -> Taken:
+    """The contexts with their activations. Cost: one pass of the model up to the site."""
+    study, length = source.study, source.contexts.tokens.shape[1]
+    start, stop = max(study.window[0], 1), min(study.window[1], length - 1)
+    if start >= stop:
+        raise BadInput(
+            f"study {study.name}: no position of its window has a next token whose loss could be counted"
+        )
+    tokens, x = source.whole(rows)
+    positions = torch.arange(start, stop, device=study.device)
+    return Taken(rows, tokens, source.contexts.document[rows], x, positions, study.site)
+
+
+def model_after(study: Study) -> LanguageModel:
+    """The study's model in float32, in which everything after the site is run, the clean model too."""
+    return Activations(study.at(dtype="float32", model_dtype=None)).model
 
 
 def donors(document: Int[np.ndarray, "token"], *, seed: int) -> Int[np.ndarray, "token"]:
-    """For each token another one, drawn from all tokens of other documents. Raises BadInput for a single
-    document."""
+    """For each token another one, drawn from all of other documents. Raises BadInput where there are none."""
     if len(np.unique(document)) < 2:
         raise BadInput("a token of another document needs at least two documents")
     rng = np.random.default_rng(seed)
@@ -47,11 +135,6 @@ def donors(document: Int[np.ndarray, "token"], *, seed: int) -> Int[np.ndarray, 
     while len(same := np.flatnonzero(document[chosen] == document)):
         chosen[same] = rng.integers(len(document), size=len(same))
     return chosen
-
-
-def unit(vectors: Float[Tensor, "token d_model"]) -> Float[Tensor, "token d_model"]:
-    """Each row divided by its norm; a row of zeros stays."""
-    return vectors / vectors.norm(dim=1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny)
 
 
 class Controls:
@@ -73,19 +156,16 @@ class Controls:
             if kind not in KINDS:
                 raise BadInput(f"unknown kind of control '{kind}'; {nearest(kind, KINDS)}")
         self.kinds, self.x = tuple(kinds), x.float()
-        self.other = (
-            torch.from_numpy(donors(document, seed=seed)) if {"difference", "permuted"} & set(kinds) else None
-        )
-        self.shared = {
-            kind: unit(self._draw(kind, x.double(), seed)).float() for kind in kinds if kind != "permuted"
-        }
+        paired = {"difference", "permuted"} & set(kinds)
+        self.other = torch.from_numpy(donors(document, seed=seed)) if paired else None
+        drawn = {kind: self._draw(kind, x.double(), seed) for kind in kinds if kind != "permuted"}
+        self.shared = {kind: _unit(vectors).float() for kind, vectors in drawn.items()}
 
     def direction(
         self, kind: str, part: Float[Tensor, "token d_model"], tokens: Int[Tensor, "some"]
     ) -> Float[Tensor, "some d_model"]:
-        """Unit vectors at ``tokens``; x plus the part's norm times them is the control for x minus the
-        part."""
-        return unit(-part[self.other[tokens]]) if kind == "permuted" else self.shared[kind][tokens]
+        """Unit vectors at ``tokens``; x plus the part's norm times them is the control for x − part."""
+        return _unit(-part[self.other[tokens]]) if kind == "permuted" else self.shared[kind][tokens]
 
     def _draw(self, kind: str, x: Tensor, seed: int) -> Tensor:
         if kind == "difference":
@@ -97,25 +177,8 @@ class Controls:
         return (drawn * values.clamp(min=0).sqrt()) @ vectors.T
 
 
-CLEAN, MEAN, SAE, BOTH = "x", "mean of x", "Sae", "Sae + both"
-"""What is put in the place of x: itself, its mean, the reconstruction, the reconstruction with all of its
-error."""
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(logits [context, kept, vocabulary], next tokens [context, kept]) -> what the model pays [context,
-kept]."""
-WITHOUT_MODEL = Absent(NO_MODEL)
-CONTEXTS = 40
-"""Contexts that a replacement is run on, unless said otherwise."""
-
-
-def with_part(part: str) -> str:
-    """The name of the replacement Sae(x) + part."""
-    return f"{SAE} + {part}"
-
-
-def control(kind: str, part: str) -> str:
-    """The name of the replacement x + a control with the norm of the part."""
-    return f"{kind} / {part}"
+def _unit(vectors: Tensor) -> Tensor:
+    return vectors / vectors.norm(dim=1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny)
 
 
 def cost_tables(
@@ -125,15 +188,13 @@ def cost_tables(
     loss: Loss = cross_entropy,
     contexts: int = CONTEXTS,
     controlled: Sequence[str] = (),
-    kinds: Sequence[str] = tuple(KINDS),
     extra: Mapping[str, tuple[object, CrossFit | None]] | None = None,
-    seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
     """Loss and divergence of every replacement, and the size of every part, summed for each document.
 
     ids: SAEs of the measurement's study. ``extra``: {id: (reconstructor, its maps)} for others that read the
     same x, such as null SAEs; maps None: they are fitted out of fold on the contexts at hand. ``controlled``:
-    which of them are also run with controls of equal norm, of these ``kinds``. Two tables:
+    which of them are also run with controls of equal norm. Two tables:
 
     losses: sae, replacement, document, tokens, ce (the ``loss``), kl (sums over tokens, nats); sizes: sae,
     document, part, square, norm (Σ‖z‖², Σ‖z‖). The clean model and mean ablation have no SAE (""). Raises
@@ -142,7 +203,7 @@ def cost_tables(
     """
     taken = take(measurement, contexts)
     parts = parts_of(measurement, ids, taken, extra or {})
-    controls = Controls(taken.flat, taken.token_document, kinds if controlled else (), seed=seed)
+    controls = Controls(taken.flat, taken.token_document, tuple(KINDS) if controlled else (), seed=0)
     mean = torch.from_numpy(measurement.extra["mean"]).float()
     model, rows = model_after(measurement.study), []
     for chunk in torch.arange(len(taken.rows)).split(MICRO):
@@ -167,8 +228,7 @@ def costs_of(
 
 
 def few_logits(measurement: Measurement, id: str, *, contexts: int = 4) -> dict | Absent:
-    """{replacement: (logits [context, kept, vocabulary], next tokens [context, kept])} of one SAE on a few
-    contexts."""
+    """{replacement: (logits [context, kept, vocabulary], next tokens [context, kept])} of one SAE."""
     if measurement.study.model is None:
         return WITHOUT_MODEL
     taken = take(measurement, contexts)
@@ -182,18 +242,17 @@ def few_logits(measurement: Measurement, id: str, *, contexts: int = 4) -> dict 
 
 def parts_of(
     measurement: Measurement, ids: Sequence[str], taken: Taken, extra: Mapping
-) -> dict[str, dict[str, Tensor]]:
-    """{SAE: the parts of its error [token, d_model]} at the positions of the contexts; split in float64, kept
-    in float32."""
-    study, x = measurement.study, taken.flat
-    fold = measurement.folds_at(taken.token_document)
+) -> dict[str, dict[str, Float[Tensor, "token d_model"]]]:
+    """{SAE: `ERRORS` at the positions, float32}; each document is split by the map of the other folds."""
+    study, x, fold = measurement.study, taken.flat, measurement.folds_at(taken.token_document)
     chosen = replace(study, saes=tuple(study.sae(id) for id in ids))
     found = [(sae.id, sae, measurement.maps(sae.id)) for sae in (load_saes(chosen) if ids else ())]
     parts = {}
     for id, sae, maps in [*found, *((id, *pair) for id, pair in extra.items())]:
-        x_hat = sae.reconstruct(x)[0].double()
-        whole = split(x, x_hat, maps, fold)
-        parts[id] = {name: part.float() for name, part in whole.items()}
+        error = x - sae.reconstruct(x)[0].double()
+        linear = (maps or cross_fit(moments_by_fold(x, error, fold))).predict(x, fold)
+        split = zip(ERRORS, (error, linear, error - linear), strict=True)
+        parts[id] = {name: part.float() for name, part in split}
     return parts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..adapters.models import place
-from ..adapters.saes import Sae, load_sae
+from ..adapters.saes import load_sae
 from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..decomposition.passes import ERRORS
@@ -27,17 +28,19 @@ from ..studies.saes import load_saes
 from ..studies.study import SaeEntry, Study
 
 BLOCKS, MOST = 2, 6
-"""Streams of so many blocks before the target's are read, and no more than so many sites in all, the latest
-ones."""
-
-
+"""Streams of so many blocks before the target's are read, and at most so many sites, the latest ones."""
+SHUFFLES = ("other document", "same context")
+"""Where the token is whose targets another one gets, in the two shuffled poles."""
+MEMORY = 1_000_000_000
+"""Bytes in which the tokens are kept between the two passes; beyond it the model runs twice."""
 Predictors = Callable[[Tensor, Tensor | None], dict[str, Tensor | None]]
 """(activations of a site [token, d], what its SAE makes of them [token, d] or None) -> inputs by kind [token,
 inputs]; the last kind is what a claim is about, the first what it has to beat; None: the site lacks it."""
+Target = tuple[str, ...]
+"""A column block of the targets: (SAE, part), or (SAE, part, one of `SHUFFLES`)."""
 
 
-@dataclass(frozen=True)
-class Earlier:
+class Earlier(NamedTuple):
     """A site that is computed before the one that is decomposed."""
 
     site: str
@@ -57,16 +60,12 @@ def earlier_sites(study: Study, width: int) -> list[Earlier]:
     named += [f"blocks.{block}.{site}" for site in ("attn.hook_z", "hook_mlp_out")]
     usable = [e for e in study.saes if e.site and e.path and e.width and e.target == "x"]
     before = {site for site in (*named, *(e.site for e in usable)) if (at := place(site)) and at < target}
-    found = []
-    for site in sorted(before, key=place)[-MOST:]:
-        there = [e for e in usable if e.site == site]
-        nearest = min(there, key=lambda e: (abs(np.log2(e.width / max(1, width))), e.id), default=None)
-        found.append(Earlier(site, nearest))
-    return found
+    far = lambda e: (abs(np.log2(e.width / max(1, width))), e.id)
+    there = lambda site: min((e for e in usable if e.site == site), key=far, default=None)
+    return [Earlier(site, there(site)) for site in sorted(before, key=place)[-MOST:]]
 
 
-@dataclass(frozen=True)
-class Tokens:
+class Tokens(NamedTuple):
     """The scored tokens of one context."""
 
     inputs: Float[Tensor, "token inputs"]
@@ -80,8 +79,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What predicts: x and Sae(x) at the study's own site, and what ``predictors`` takes from each earlier
-    one."""
+    """What predicts: x and Sae(x) at the study's own site, and what ``predictors`` takes of earlier ones."""
 
     measurement: Measurement
     targets: tuple[str, ...]
@@ -103,10 +101,9 @@ class Inputs:
     def sizes(self) -> dict[str, dict[str, int]]:
         """How many inputs of each kind each site gives."""
         found = {}
-        for one in self.sites:
-            x = torch.zeros(1, self.source.width(one.site), dtype=torch.float64)
-            made = self.of(x, x if one.sae else None)
-            found[one.site] = {kind: inputs.shape[1] for kind, inputs in made.items()}
+        for site, sae in self.sites:
+            x = torch.zeros(1, self.source.width(site), dtype=torch.float64)
+            found[site] = {kind: made.shape[1] for kind, made in self.of(x, x if sae else None).items()}
         return found
 
     @cached_property
@@ -119,8 +116,8 @@ class Inputs:
         sizes = {"x": self.d_model, "Sae(x)": self.d_model}
         for site, kinds in self.sizes.items():
             sizes |= {f"{kind} {site}": size for kind, size in kinds.items()}
-        edges = np.cumsum([0, *sizes.values()])
-        return {name: slice(int(a), int(b)) for name, a, b in zip(sizes, edges, edges[1:])}
+        edges = np.cumsum([0, *sizes.values()]).tolist()
+        return {name: slice(a, b) for name, a, b in zip(sizes, edges, edges[1:])}
 
     @cached_property
     def source(self) -> Activations:
@@ -134,8 +131,10 @@ class Inputs:
         if self.contexts < study.folds:
             raise BadInput(f"contexts is {self.contexts}; give at least {study.folds}, the number of folds")
         targets = load_saes(replace(study, saes=tuple(study.sae(id) for id in self.targets)), source)
-        fold_of = self.measurement.fold_of()
-        saes = {e.site: _load(study, e.sae, source.width(e.site)) for e in self.sites if e.sae}
+        fold_of, like = self.measurement.fold_of(), {"dtype": study.dtype, "device": study.device}
+        path = lambda entry: study.data_folder() / entry.path
+        load = lambda site, entry: load_sae(entry, path(entry), d_model=source.width(site), **like)
+        saes = {e.site: load(*e) for e in self.sites if e.sae}
         for batch in source.batches(sites=[e.site for e in self.sites], contexts=self.contexts):
             made = [sae.reconstruct(batch.source)[0].double() for sae in targets]
             blocks = [batch.x.double(), made[0]]
@@ -151,33 +150,20 @@ class Inputs:
                 yield Tokens(inputs[rows], errors, document, fold_of[document], int(context))
 
 
-def _load(study: Study, entry: SaeEntry, d: int) -> Sae:
-    return load_sae(
-        entry, study.data_folder() / entry.path, d_model=d, dtype=study.dtype, device=study.device
-    )
-
-
 def with_others(stream: Iterable[Tokens], d: int, seed: int) -> Iterator[tuple[Tokens, Tensor]]:
     """(tokens, pairs [token, 4 d]) for every context: (error of the first SAE, x) of a token of another
-    document of the same fold, then of a random token of the same context.
-
-    The other document is the one that came last before it in the stream, or for the first ones of a fold, the
-    last of all.
-    """
+    document of the same fold, then of a random token of the same context. The other document is the one that
+    came last before it in the stream, or for the first ones of a fold, the last of all."""
     recent: dict[int, list[tuple[int, Tensor]]] = {}
     waiting: list[tuple[Tokens, Tensor]] = []
     for tokens in stream:
         mine = torch.cat([tokens.errors[:, :d], tokens.inputs[:, :d]], dim=1)
-        before = recent.get(tokens.fold, [])
-        other = next((pair for document, pair in before if document != tokens.document), None)
-        recent[tokens.fold] = [
-            (tokens.document, mine),
-            *(one for one in before if one[0] != tokens.document),
-        ][:2]
-        if other is None:
-            waiting.append((tokens, mine))
+        others = [one for one in recent.get(tokens.fold, []) if one[0] != tokens.document]
+        recent[tokens.fold] = [(tokens.document, mine), *others][:2]
+        if others:
+            yield tokens, _pairs(tokens, mine, others[0][1], seed)
         else:
-            yield tokens, _pairs(tokens, mine, other, seed)
+            waiting.append((tokens, mine))
     for tokens, mine in waiting:
         others = [pair for document, pair in recent[tokens.fold] if document != tokens.document]
         yield tokens, _pairs(tokens, mine, others[0] if others else mine, seed)
@@ -189,23 +175,7 @@ def _pairs(tokens: Tokens, mine: Tensor, other: Tensor, seed: int) -> Tensor:
     return torch.cat([other[drawn], mine[torch.from_numpy(rng.permutation(n))]], dim=1)
 
 
-NEGLIGIBLE = 1e-10
-"""A direction of an SAE output with less than this share of the largest one's variance does not count to its
-rank."""
-SHUFFLES = ("other document", "same context")
-"""Whose targets a token gets in the two shuffled poles: those of another document, or of a random token of
-its context."""
-METRICS = ("r2_per_dim", "r2_total")
-MEMORY = 1_000_000_000
-"""Bytes in which the tokens are kept between the two passes; beyond it the model runs twice."""
-
-
-Target = tuple[str, ...]
-"""A column block of the targets: (SAE, part), or (SAE, part, one of `SHUFFLES`)."""
-
-
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """One prediction: which inputs, how many directions of them, of which targets."""
 
     name: str
@@ -216,26 +186,21 @@ class Model:
     """So many principal components of the inputs (of the training folds); None: all of them."""
 
 
-def fit(moments: Moments, index: torch.Tensor, model: Model) -> LinearMap:
-    """The map of a model on some tokens' sums; its principal components are of these tokens, too."""
+def fit(moments: Moments, index: Tensor, model: Model) -> LinearMap:
+    """The map of a model on some tokens' sums; its principal components are of these tokens, too, and its
+    weights are seen from x [inputs, targets]."""
     chosen = moments.select(index).targets(model.targets)
     if model.rank is None or model.rank >= len(index):
         return LinearMap.fit(chosen)
-    return components(chosen, model.rank)
-
-
-def components(moments: Moments, rank: int) -> LinearMap:
-    """Least squares on the first ``rank`` principal components of x: the same weights, seen from x [d_in,
-    d_out]."""
-    top = torch.linalg.eigh(moments.xx)[1][:, -rank:]
-    inner = LinearMap.fit(moments.turn(top))
-    return LinearMap(top @ inner.weight, moments.x_mean, moments.y_mean)
+    top = torch.linalg.eigh(chosen.xx)[1][:, -model.rank :]
+    inner = LinearMap.fit(chosen.turn(top))
+    return LinearMap(top @ inner.weight, chosen.x_mean, chosen.y_mean)
 
 
 def rank_of(moments: Moments) -> int:
-    """Directions of x that vary."""
+    """Directions of x that vary, by more than rounding."""
     values = torch.linalg.eigvalsh(moments.xx)
-    return int((values > NEGLIGIBLE * values[-1]).sum())
+    return int((values > 1e-10 * values[-1]).sum())
 
 
 class Predictions:
@@ -245,22 +210,26 @@ class Predictions:
     map b that the measurement fitted without that fold, for the tokens that are fitted on as for those that
     are scored: were each token split by the map of its own fold, the maps' errors would be shared, with
     opposite signs, between fit and score. b x is linear in x, so these targets follow from the sums of the
-    error. ``plan`` says which models, once the sums are there. Memory: folds × (inputs × (inputs + targets)),
-    and the tokens themselves if they fit `MEMORY`.
+    error. ``plan``: which models, once the sums are there. Memory: folds × (inputs × (inputs + targets)), and
+    the tokens themselves if they fit `MEMORY`.
     """
 
     def __init__(self, inputs: Inputs, plan: Callable[[Predictions], Iterable[Model]]):
         self.inputs, self.columns, d = inputs, inputs.columns(), inputs.d_model
-        study, first = inputs.measurement.study, inputs.targets[0]
+        study, first, saes = inputs.measurement.study, inputs.targets[0], len(inputs.targets)
         self.parts = {sae: inputs.measurement.maps(sae).maps for sae in inputs.targets}
+        block = lambda i: slice(i * d, (i + 1) * d)
         names: list[Target] = [(sae, part) for sae in inputs.targets for part in ERRORS]
         names += [(first, part, kind) for kind in SHUFFLES for part in ERRORS]
-        self.targets = {name: slice(i * d, (i + 1) * d) for i, name in enumerate(names)}
-        """Columns of each target: those of every SAE, then the shuffled ones of the first."""
+        self.targets = {name: block(i) for i, name in enumerate(names)}
+        # (SAE, columns of an error, of its x) in errors and pairs side by side; None: the tokens' own x
+        self.sources = [(sae, block(i), None) for i, sae in enumerate(inputs.targets)]
+        self.sources += [(first, block(i), block(i + 1)) for i in (saes, saes + 2)]
         width = max(columns.stop for columns in self.columns.values())
-        self.folds = [Moments(width, d * (len(inputs.targets) + 4)) for _ in range(study.folds)]
+        self.folds = [Moments(width, d * (saes + 4)) for _ in range(study.folds)]
         documents, kept, size = set(), [], 0
-        for tokens, pairs in with_others(self._counted(documents), d, study.seed):
+        for tokens, pairs in with_others(inputs.stream(), d, study.seed):
+            documents.add(tokens.document)
             self.folds[tokens.fold].update(tokens.inputs, torch.cat([tokens.errors, pairs], dim=1))
             size += 8 * (tokens.inputs.numel() + tokens.errors.numel() + pairs.numel())
             kept = [*kept, (tokens, pairs)] if size <= MEMORY else []
@@ -269,57 +238,31 @@ class Predictions:
         self.index = {name: self.inputs_of(model.blocks) for name, model in self.models.items()}
         maps = [self._fit(k, moments) for k, moments in enumerate(leave_out(self.folds))]
         for tokens, pairs in kept if size <= MEMORY else with_others(inputs.stream(), d, study.seed):
-            self._score(tokens, pairs, maps[tokens.fold])
-
-    def _counted(self, documents: set[int]) -> Iterator[Tokens]:
-        for tokens in self.inputs.stream():
-            documents.add(tokens.document)
-            yield tokens
+            self._score(tokens, torch.cat([tokens.errors, pairs], dim=1), maps[tokens.fold])
 
     def _fit(self, fold: int, rest: Moments) -> dict[str, LinearMap]:
         """Every model, fitted on the sums of the other folds, with the targets under the map of this fold."""
-        d, x = self.inputs.d_model, self.columns["x"]
-        one = len(self.inputs.targets) * d
-        means, products = [], []
-        own = [
-            (sae, slice(i * d, (i + 1) * d), (rest.x_mean[x], rest.xx[:, x]))
-            for i, sae in enumerate(self.inputs.targets)
-        ]
-        shuffled = [
-            (
-                self.inputs.targets[0],
-                slice(s, s + d),
-                (rest.y_mean[s + d : s + 2 * d], rest.xy[:, s + d : s + 2 * d]),
-            )
-            for s in (one, one + 2 * d)
-        ]
-        for sae, error, (x_mean, with_x) in own + shuffled:
-            b = self.parts[sae][fold]
-            linear, product = b(x_mean[None])[0], with_x @ b.weight
-            means += [rest.y_mean[error], linear, rest.y_mean[error] - linear]
-            products += [rest.xy[:, error], product, rest.xy[:, error] - product]
-        made = Moments(rest.d_in, len(self.targets) * d)
+        own, means, products = self.columns["x"], [], []
+        for sae, error, at in self.sources:
+            b, y, xy = self.parts[sae][fold], rest.y_mean[error], rest.xy[:, error]
+            mean, with_x = (rest.y_mean[at], rest.xy[:, at]) if at else (rest.x_mean[own], rest.xx[:, own])
+            linear, product = b(mean[None])[0], with_x @ b.weight
+            means += [y, linear, y - linear]
+            products += [xy, product, xy - product]
+        made = Moments(rest.d_in, len(self.targets) * self.inputs.d_model)
         made.n, made.x_mean, made.xx = rest.n, rest.x_mean, rest.xx
         made.y_mean, made.xy = torch.cat(means), torch.cat(products, dim=1)
         return {name: fit(made, self.index[name], model) for name, model in self.models.items()}
 
-    def inputs_of(self, blocks: Iterable[str]) -> torch.Tensor:
+    def inputs_of(self, blocks: Iterable[str]) -> Tensor:
         """The columns of some blocks among the inputs, as indices."""
-        return torch.cat(
-            [torch.arange(self.columns[block].start, self.columns[block].stop) for block in blocks]
-        )
+        columns = (self.columns[block] for block in blocks)
+        return torch.cat([torch.arange(at.start, at.stop) for at in columns])
 
-    def _score(self, tokens: Tokens, pairs: torch.Tensor, maps: dict[str, LinearMap]) -> None:
-        d, parts = self.inputs.d_model, []
-        own = [
-            (sae, tokens.errors[:, i * d : (i + 1) * d], tokens.inputs[:, :d])
-            for i, sae in enumerate(self.inputs.targets)
-        ]
-        shuffled = [
-            (self.inputs.targets[0], pairs[:, s : s + d], pairs[:, s + d : s + 2 * d]) for s in (0, 2 * d)
-        ]
-        for sae, error, x in own + shuffled:
-            linear = self.parts[sae][tokens.fold](x)
+    def _score(self, tokens: Tokens, beside: Tensor, maps: dict[str, LinearMap]) -> None:
+        own, parts = tokens.inputs[:, self.columns["x"]], []
+        for sae, at, x in self.sources:
+            error, linear = beside[:, at], self.parts[sae][tokens.fold](beside[:, x] if x else own)
             parts += [error, linear, error - linear]
         y = torch.cat(parts, dim=1)
         sums = {"n": torch.full((1,), float(len(y))), "e": y.sum(0)[None], "ee": (y**2).sum(0)[None]}
@@ -333,35 +276,19 @@ class Predictions:
         held = self.models[model].targets
         return [name for name, c in self.targets.items() if held.start <= c.start and c.stop <= held.stop]
 
+    def r2(self, metric: str, model: str, target: Target, over: tuple | None = None) -> Estimate:
+        """R² of a target from a model on held-out documents, with its interval over documents; ``over``: how
+        much higher it is than that of another (model, target), by the same resampled documents."""
+        study, sums = self.inputs.measurement.study, self._sums(model, target, "a")
+        sums |= self._sums(*over, "b") if over else {}
+        statistic = lambda s: _r2(metric, s, "a") - (_r2(metric, s, "b") if over else 0)
+        return bootstrap(statistic, sums, replicates=study.bootstrap, seed=study.seed)[0]
+
     def _sums(self, model: str, target: Target, tag: str) -> dict[str, np.ndarray]:
         columns, start, tables = self.targets[target], self.models[model].targets.start, self.sums.tables
         left = tables[f"left {model}"][:, columns.start - start : columns.stop - start]
-        return {
-            f"n{tag}": tables["n"],
-            f"e{tag}": tables["e"][:, columns],
-            f"ee{tag}": tables["ee"][:, columns],
-            f"left{tag}": left,
-        }
-
-    def r2(self, model: str, target: Target, metric: str) -> Estimate:
-        """R² of a target from a model on held-out documents, with its interval over documents."""
-        study = self.inputs.measurement.study
-        return bootstrap(
-            lambda s: _r2(metric, s, ""),
-            self._sums(model, target, ""),
-            replicates=study.bootstrap,
-            seed=study.seed,
-        )[0]
-
-    def lead(self, model: str, target: Target, over: str, their_target: Target, metric: str) -> Estimate:
-        """How much higher the R² of one prediction is than another's: the same documents resampled for
-        both."""
-        study, sums = (
-            self.inputs.measurement.study,
-            self._sums(model, target, "a") | self._sums(over, their_target, "b"),
-        )
-        difference = lambda s: _r2(metric, s, "a") - _r2(metric, s, "b")
-        return bootstrap(difference, sums, replicates=study.bootstrap, seed=study.seed)[0]
+        found = {"n": tables["n"], "e": tables["e"][:, columns], "ee": tables["ee"][:, columns], "left": left}
+        return {f"{name}{tag}": sums for name, sums in found.items()}
 
 
 def _r2(metric: str, s, tag: str) -> np.ndarray:

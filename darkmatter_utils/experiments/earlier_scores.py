@@ -18,20 +18,11 @@ from ..measurement.widths import reference_sae
 from ..stats.fits import LinearMap, merged
 from ..stats.metrics import r2_per_dim
 from ..stats.moments import Moments
-from .earlier import (
-    METRICS,
-    SHUFFLES,
-    Earlier,
-    Inputs,
-    Model,
-    Predictions,
-    Predictors,
-    earlier_sites,
-    rank_of,
-)
+from .earlier import SHUFFLES, Earlier, Inputs, Model, Predictions, Predictors, earlier_sites, rank_of
 
 SWEEP = (4, 8, 16, 32, 64)
 """Numbers of directions tried, beside all of them."""
+METRICS = ("r2_per_dim", "r2_total")
 COLUMNS = ["kind", "site", "rank", "sae", "part", "tokens", "metric", "value", "low", "high"]
 LEADS = ["kind", "over", "site", "sae", "part", "metric", "value", "low", "high"]
 NONLINEAR = ERRORS[2]
@@ -42,8 +33,7 @@ NO_SITES = Absent(
 
 
 def targets_of(measurement) -> tuple[str, ...]:
-    """The SAEs whose error is predicted: those of the suite nearest to a width of 8 d_model and of 2
-    d_model."""
+    """The SAEs whose error is predicted: those of the suite nearest to widths of 8 d_model and 2 d_model."""
     return tuple(dict.fromkeys(reference_sae(measurement, factor=factor) for factor in (8, 2)))
 
 
@@ -54,28 +44,19 @@ def sites_of(measurement) -> list[Earlier]:
 
 def earlier(measurement, *, predictors: Predictors, contexts: int) -> dict[str, pd.DataFrame] | Absent:
     """`scores` of the targets and sites of a study."""
-    sites = sites_of(measurement)
+    study, sites = measurement.study, sites_of(measurement)
     if not sites:
         return NO_SITES
-    others = [one.sae.id for one in sites if one.sae]
+    paths = tuple(f"{sae.path}/" for _, sae in sites if sae)
+    held = manifest(study).get("files", {})
     return scores(
         measurement,
         predictors=predictors,
         contexts=contexts,
         targets=list(targets_of(measurement)),
-        sites=[[one.site, one.sae.id if one.sae else ""] for one in sites],
-        files=_files(measurement.study, others),
+        sites=[[site, sae.id if sae else ""] for site, sae in sites],
+        files={name: about["sha256"] for name, about in held.items() if name.startswith(paths)},
     )
-
-
-def _files(study, ids) -> dict[str, str]:
-    """sha256 of the weights of SAEs that the study does not select."""
-    paths = tuple(f"{study.sae(id).path}/" for id in ids)
-    return {
-        name: about["sha256"]
-        for name, about in manifest(study).get("files", {}).items()
-        if paths and name.startswith(paths)
-    }
 
 
 @kept
@@ -89,12 +70,12 @@ def scores(
     files: dict[str, str],
 ) -> dict[str, pd.DataFrame]:
     """Every prediction of the error's parts from earlier sites; ``sites``: [site, id of its SAE or ""];
-    ``files``: what of their weights the measurement's key does not name.
+    ``files``: sha256 of their weights, which the measurement's key does not name.
 
     ``r2``: `COLUMNS`; kind is one of `predictors`, "x", "Sae(x)", "x and Sae(x)", "x and <kind>", "x and all
     <kind>"; tokens is "own" or one of `SHUFFLES`. ``leads``: `LEADS`, differences of R² with paired
-    intervals. ``whole``: `full_rank`. ``numbers``: `numbers`, ``gains``: `gains`. ``sites``: site, id of its
-    SAE, width, rank. ``kinds``: kind. ``about``: tokens, documents.
+    intervals. ``whole``: r2 without the sweep over ranks. ``numbers``: `numbers`, ``gains``: `gains`.
+    ``sites``: site, id of its SAE, width, rank. ``kinds``: kind. ``about``: tokens, documents.
     """
     study = measurement.study
     found = tuple(Earlier(site, study.sae(id) if id else None) for site, id in sites)
@@ -114,22 +95,18 @@ def scores(
         for target in made.predicted(name):
             for metric in METRICS:
                 about = [kind, site, rank or ranks.get(site), *target[:2], (*target, "own")[2], metric]
-                rows.append([*about, *in_columns(made.r2(name, target, metric)).values()])
+                rows.append([*about, *in_columns(made.r2(metric, name, target)).values()])
     r2 = pd.DataFrame(rows, columns=COLUMNS).astype({"rank": float})
-    leads, whole = _leads(made, inputs), full_rank(r2, ranks)
+    whole = [site not in ranks or rank == ranks[site] for site, rank in zip(r2["site"], r2["rank"])]
+    leads, whole = _leads(made, inputs), r2[whole].reset_index(drop=True)
+    about = [(e.site, e.sae.id if e.sae else "", e.sae.width if e.sae else 0, ranks[e.site]) for e in found]
     return {
         "r2": r2,
         "leads": leads,
         "whole": whole,
         "numbers": numbers(whole, leads, inputs.kinds),
         "gains": gains(leads, inputs.kinds),
-        "sites": pd.DataFrame(
-            [
-                {"site": e.site, "id": e.sae.id if e.sae else "", "width": e.sae.width if e.sae else 0}
-                | {"rank": ranks[e.site]}
-                for e in found
-            ]
-        ),
+        "sites": pd.DataFrame(about, columns=["site", "id", "width", "rank"]),
         "kinds": pd.DataFrame({"kind": inputs.kinds}),
         "about": pd.DataFrame([{"tokens": made.tokens, "documents": len(made.sums.documents)}]),
     }
@@ -142,24 +119,17 @@ def models(made: Predictions, ranks: dict[str, int]) -> list[Model]:
     first, everything = slice(0, len(ERRORS) * inputs.d_model), slice(0, len(made.targets) * inputs.d_model)
     own = slice(0, len(ERRORS) * inputs.d_model * len(inputs.targets))
     nonlinear = made.targets[inputs.targets[0], NONLINEAR]
-    found = [
-        Model("x", ("x",), own),
-        Model("Sae(x)", ("Sae(x)",), first),
-        Model("x and Sae(x)", ("x", "Sae(x)"), first),
-    ]
+    found = [Model("x", ("x",), own), Model("Sae(x)", ("Sae(x)",), first)]
+    found.append(Model("x and Sae(x)", ("x", "Sae(x)"), first))
     for site, kinds in inputs.sizes.items():
         blocks = {kind: f"{kind} {site}" for kind in kinds}
         for kind, block in blocks.items():
+            found.append(Model(f"{kind} | {site}", (block,), everything, ranks[site]))
+            found.append(Model(f"x and {kind} | {site}", ("x", block), own))
+        for r in (r for r in SWEEP if r < ranks[site]):
             found += [
-                Model(f"{kind} | {site}", (block,), everything, ranks[site]),
-                Model(f"x and {kind} | {site}", ("x", block), own),
+                Model(f"{kind} | {site} | {r}", (block,), nonlinear, r) for kind, block in blocks.items()
             ]
-        found += [
-            Model(f"{kind} | {site} | {r}", (block,), nonlinear, r)
-            for r in SWEEP
-            if r < ranks[site]
-            for kind, block in blocks.items()
-        ]
     for kind in inputs.kinds:
         blocks = [f"{kind} {site}" for site, kinds in inputs.sizes.items() if kind in kinds]
         found.append(Model(all_of(kind), ("x", *blocks), own))
@@ -177,33 +147,25 @@ def _named(name: str) -> tuple[str, str, int | None]:
 
 
 def _leads(made: Predictions, inputs: Inputs) -> pd.DataFrame:
-    pairs = []
+    pairs: list[tuple[str, str | None]] = []  # None: over itself, with the targets shuffled
     for site, kinds in inputs.sizes.items():
         least, *others = [f"{kind} | {site}" for kind in kinds]
         pairs.append((f"x and {least}", "x"))
         for name in others:
             pairs += [(name, least), (f"x and {name}", "x"), (f"x and {name}", f"x and {least}")]
-        pairs += [(name, f"{name} | {SHUFFLES[0]}") for name in (least, *others)]
+        pairs += [(name, None) for name in (least, *others)]
     pairs += [(all_of(kind), "x") for kind in inputs.kinds]
     rows = []
     for name, over in pairs:
-        shuffled = over.endswith(SHUFFLES[0])
+        kind, site, _ = _named(name)
         for target in made.predicted(name):
-            if len(target) > 2 or (shuffled and target[0] != inputs.targets[0]):
+            if len(target) > 2 or (over is None and target[0] != inputs.targets[0]):
                 continue
-            theirs = (name, (*target, SHUFFLES[0])) if shuffled else (over, target)
+            label, theirs = (_named(over)[0], target) if over else ("shuffled", (*target, SHUFFLES[0]))
             for metric in METRICS:
-                kind, site, _ = _named(name)
-                label = "shuffled" if shuffled else _named(over)[0]
-                lead = in_columns(made.lead(name, target, *theirs, metric)).values()
+                lead = in_columns(made.r2(metric, name, target, (over or name, theirs))).values()
                 rows.append([kind, label, site, *target, metric, *lead])
     return pd.DataFrame(rows, columns=LEADS)
-
-
-def full_rank(r2: pd.DataFrame, ranks: dict[str, int]) -> pd.DataFrame:
-    """The rows of ``r2`` without the sweep."""
-    keep = [site not in ranks or rank == ranks[site] for site, rank in zip(r2["site"], r2["rank"])]
-    return r2[keep].reset_index(drop=True)
 
 
 def numbers(whole: pd.DataFrame, leads: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
@@ -212,10 +174,9 @@ def numbers(whole: pd.DataFrame, leads: pd.DataFrame, kinds: list[str]) -> pd.Da
     words = {"r2_per_dim": "per dimension", "r2_total": "total"}
     r2 = whole[(whole["part"] == NONLINEAR) & (whole["tokens"] == "own") & whole["kind"].isin(kinds)]
     r2 = r2.assign(what=r2["kind"] + ", " + r2["metric"].map(words))
-    rows = leads[
-        (leads["part"] == NONLINEAR) & (leads["metric"] == METRICS[0]) & (leads["kind"] == kinds[-1])
-    ]
-    rows = rows.assign(what="lead over " + rows["over"]).merge(r2[["site", "rank"]].drop_duplicates())
+    rows = leads[(leads["part"] == NONLINEAR) & (leads["metric"] == METRICS[0])]
+    rows = rows[rows["kind"] == kinds[-1]].assign(what=lambda found: "lead over " + found["over"])
+    rows = rows.merge(r2[["site", "rank"]].drop_duplicates())
     columns = ["sae", "site", "rank", "what", "value", "low", "high"]
     return pd.concat([r2, rows], ignore_index=True)[columns].astype({"rank": int})
 
@@ -235,26 +196,21 @@ def evidence(found) -> Evidence:
     """What the rule of claim 10 takes, of the first SAE: the sites that have an SAE."""
     if isinstance(found, Absent):
         return Evidence({}, {}, {}, {})
-    control, *_, kind = [found["kinds"]["kind"].iloc[0], *found["kinds"]["kind"]]
-    pick = lambda rows, **where: _by_site(rows, first, part=NONLINEAR, metric=METRICS[0], **where)
-    whole, leads, first = found["whole"], found["leads"], found["r2"]["sae"].iloc[0]
-    taken = (
-        pick(whole, kind=kind, tokens="own"),
-        pick(whole, kind=control, tokens="own"),
-        pick(leads, kind=kind, over=control),
-        pick(leads, kind=kind, over="shuffled"),
-    )
-    sites = taken[2].keys()
-    return Evidence(*({site: e for site, e in values.items() if site in sites} for values in taken))
+    whole, leads, kinds = found["whole"], found["leads"], found["kinds"]["kind"]
+    control, kind, first = kinds.iloc[0], kinds.iloc[-1], found["r2"]["sae"].iloc[0]
 
+    def by_site(rows, **where):
+        where |= {"sae": first, "part": NONLINEAR, "metric": METRICS[0]}
+        rows = rows[np.logical_and.reduce([rows[name] == value for name, value in where.items()])]
+        return dict(zip(rows["site"], estimates(rows)))
 
-def _by_site(rows: pd.DataFrame, sae: str, **where) -> dict:
-    rows = rows[np.logical_and.reduce([rows[name] == value for name, value in {"sae": sae, **where}.items()])]
-    return dict(zip(rows["site"], estimates(rows)))
+    taken = [by_site(whole, kind=kind, tokens="own"), by_site(whole, kind=control, tokens="own")]
+    taken += [by_site(leads, kind=kind, over=over) for over in (control, "shuffled")]
+    return Evidence(*({site: e for site, e in values.items() if site in taken[2]} for values in taken))
 
 
 class Few(NamedTuple):
-    """Tokens of a few contexts at one earlier site, for the cell that shows the idea."""
+    """Tokens of a few contexts at one earlier site."""
 
     raw: Tensor
     """The site's activations [token, d]."""
@@ -263,7 +219,6 @@ class Few(NamedTuple):
     nonlinear: Tensor
     """NonlinearError at the study's own site [token, d_model]."""
     document: np.ndarray
-    """[token]"""
 
 
 def few(measurement, *, contexts: int = 80) -> Few | Absent:
@@ -272,17 +227,13 @@ def few(measurement, *, contexts: int = 80) -> Few | Absent:
     if not sites:
         return NO_SITES
     one = ([e for e in sites if e.site.endswith("hook_resid_post")] or sites)[-1]
-    whole = lambda raw, output: {"raw": raw, "output": output}
-    inputs = Inputs(measurement, (target,), (one,), contexts, whole)
-    columns, split, tokens = inputs.columns(), measurement.maps(target).overall, list(inputs.stream())
-    block = {name: torch.cat([t.inputs[:, at] for t in tokens]) for name, at in columns.items()}
-    errors = torch.cat([t.errors for t in tokens])
-    return Few(
-        block[f"raw {one.site}"],
-        block.get(f"output {one.site}"),
-        errors - split(block["x"]),
-        np.concatenate([np.full(len(t.errors), t.document) for t in tokens]),
-    )
+    both = lambda raw, output: {"raw": raw, "output": output}
+    inputs = Inputs(measurement, (target,), (one,), contexts, both)
+    tokens = list(inputs.stream())
+    block = {name: torch.cat([t.inputs[:, at] for t in tokens]) for name, at in inputs.columns().items()}
+    nonlinear = torch.cat([t.errors for t in tokens]) - measurement.maps(target).overall(block["x"])
+    document = np.concatenate([np.full(len(t.errors), t.document) for t in tokens])
+    return Few(block[f"raw {one.site}"], block.get(f"output {one.site}"), nonlinear, document)
 
 
 def tried(sample: Few | Absent, predictors: Predictors) -> pd.DataFrame | Absent:

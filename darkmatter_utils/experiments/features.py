@@ -23,6 +23,7 @@ from ..stats.documents import sum_by
 from ..stats.fits import leave_out, moments_by_fold
 from ..studies.study import SaeEntry, Study
 from .components import (
+    COMPONENTS,
     MATCHED,
     NOISE,
     OWN,
@@ -33,10 +34,10 @@ from .components import (
     Rows,
     base_sae,
     entries,
+    joined,
     rows,
 )
 from .explainers import Lexical
-from .gaps import COMPONENTS, joined
 from .interp import DECILES, Explainer, Task, Windows, accuracies, activations, cut, shuffled, tasks
 
 PICKS = {"the best": 0.0, "at three quarters": 0.25, "in the middle": 0.5, "at one quarter": 0.75}

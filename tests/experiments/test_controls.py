@@ -12,9 +12,8 @@ from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import baselines, controls, error_vectors, readers
-from darkmatter_utils.experiments.cost_contexts import take
 from darkmatter_utils.experiments.cost_shares import Costs, relative
-from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables
+from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables, take
 from darkmatter_utils.experiments.error_vectors import one_gain as rescaled
 from darkmatter_utils.experiments.error_vectors import one_gain_a_latent
 from darkmatter_utils.experiments.same_tokens import pairs, partial

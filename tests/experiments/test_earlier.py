@@ -20,7 +20,6 @@ from darkmatter_utils.experiments.earlier import (
     Model,
     Predictions,
     Tokens,
-    components,
     earlier_sites,
     fit,
     rank_of,
@@ -79,7 +78,7 @@ def test_sums_of_some_columns_fit_what_those_columns_alone_would():
     )
     pca = PCA(2).fit(x[:, index])
     on_two = LinearRegression().fit(pca.transform(x[:, index]), y)
-    found = components(whole.select(index).targets(slice(0, 6)), 2)
+    found = fit(whole, index, Model("a", (), slice(0, 6), 2))
     np.testing.assert_allclose(found(x[:, index]), on_two.predict(pca.transform(x[:, index])), atol=1e-9)
     flat = np.column_stack([x[:, :3], x[:, :3].sum(axis=1)])
     assert rank_of(Moments(4, 0).update(flat, np.empty((300, 0)))) == 3
@@ -183,7 +182,7 @@ def test_tokens_beyond_the_memory_are_read_twice_to_the_same_numbers(measurement
         & (table["part"] == "SaeError")
         & (table["metric"] == "r2_total")
     ].iloc[0]
-    assert made.r2("raw", ("w64", "SaeError"), "r2_total").value == pytest.approx(row["value"])
+    assert made.r2("r2_total", "raw", ("w64", "SaeError")).value == pytest.approx(row["value"])
 
 
 def test_what_the_rule_and_the_tables_take_are_the_numbers_of_the_sites_that_have_an_sae(measurement, tables):

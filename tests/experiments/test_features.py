@@ -21,7 +21,7 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims.c07_fewer_features import CLAIM, Evidence
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
-from darkmatter_utils.experiments import components, features, gaps
+from darkmatter_utils.experiments import components, features
 from darkmatter_utils.experiments.components import (
     MATCHED,
     NOISE,
@@ -239,7 +239,7 @@ def test_latents_are_scored_once_each_and_shuffled_text_is_chance(tables):
     sizes = latents.groupby(["by", "reads", "seed"])["latent"].agg(["size", "nunique"])
     assert (sizes == 64).all().all() and set(latents["by"]) == {OWN, MATCHED, SHUFFLED}
     assert not set(latents["reads"]) & set(NOISE), "noise has no text in which a latent could be found"
-    accuracy = gaps.detection(latents, SHUFFLED)["x"].estimate
+    accuracy = components.detection(latents, SHUFFLED)["x"].estimate
     assert accuracy.low < 0.5 < accuracy.high
     assert latents.loc[latents["d1"].isna(), "explanation"].eq("").all() and latents["d1"].notna().sum() > 100
 
@@ -270,14 +270,14 @@ def test_joining_seeds_adds_their_spread_to_that_of_documents():
     rng = np.random.default_rng(0)
     values = {name: rng.normal(0, 0.3, 3) for name in "abcdefghij"}
     still = {name: np.repeat(v[None], 4000, 0) for name, v in values.items()}
-    joined = gaps.by_target(values, still)
+    joined = components.by_target(values, still)
     sigma = np.sqrt(np.mean([v.var(ddof=1) for v in values.values()]))
     for name, j in joined.items():
         assert j.value == pytest.approx(values[name].mean()) and j.seeds == tuple(values[name])
         assert j.replicates.std() == pytest.approx(sigma / np.sqrt(3), rel=0.12)
-    one = gaps.by_target({"a": np.array([1.0])}, {"a": rng.normal(1, 0.1, (4000, 1))})["a"]
+    one = components.by_target({"a": np.array([1.0])}, {"a": rng.normal(1, 0.1, (4000, 1))})["a"]
     assert one.replicates.std() == pytest.approx(0.1, rel=0.05)
-    same = gaps.by_target({k: np.full(3, 0.5) for k in "ab"}, {k: np.full((100, 3), 0.5) for k in "ab"})
+    same = components.by_target({k: np.full(3, 0.5) for k in "ab"}, {k: np.full((100, 3), 0.5) for k in "ab"})
     assert (same["a"] - same["b"]).estimate == Estimate(0, 0, 0)
 
 
@@ -302,7 +302,7 @@ def test_the_interval_covers_a_difference_of_trained_saes():
                         )
                     )
                 )
-        joined = gaps.fvus(pd.concat(documents), OWN, ["a", "b"], seed=trial)
+        joined = components.fvus(pd.concat(documents), OWN, ["a", "b"], seed=trial)
         gap = (joined["b"] - joined["a"]).estimate
         hits += gap.low <= 0.05 <= gap.high
     assert 180 <= hits <= 200
@@ -310,7 +310,7 @@ def test_the_interval_covers_a_difference_of_trained_saes():
 
 def test_a_latent_counts_once_whatever_its_windows():
     table = pd.DataFrame({f"d{d}": [0.5, 0.9] * 50 for d in range(1, 11)}).assign(reads="x", by=OWN, seed=0)
-    found = gaps.detection(table, OWN)["x"]
+    found = components.detection(table, OWN)["x"]
     assert found.value == pytest.approx(0.7)
     assert found.replicates.std() == pytest.approx(0.2 / np.sqrt(100), rel=0.1), (
         "of 100 latents, not of 1000 numbers"
@@ -320,9 +320,9 @@ def test_a_latent_counts_once_whatever_its_windows():
 def test_a_target_without_scored_latents_leaves_the_accuracy_untold(tables):
     latents = tables["latents"].copy()
     latents.loc[latents["reads"] == "NonlinearError", [f"d{d}" for d in range(1, 11)]] = np.nan
-    found = gaps.joined(tables["documents"], latents)
-    numbers = gaps.evidence(found)
-    assert numbers.accuracy_gap is None and "NonlinearError" not in gaps.detection(latents, OWN)
+    found = components.joined(tables["documents"], latents)
+    numbers = components.evidence(found)
+    assert numbers.accuracy_gap is None and "NonlinearError" not in components.detection(latents, OWN)
     assert CLAIM.judge(numbers).word in (PARTLY, FAILS)
     assert not found["gaps"]["gap"].str.startswith("accuracy").any() and len(found["gaps"]) == 4
 
@@ -390,7 +390,7 @@ def run(study, folder, monkeypatch, **parameters):
 
 def test_the_chapter_on_a_study_with_components(made, tmp_path, monkeypatch, tables):
     names, values, shown = run(made[0], tmp_path, monkeypatch, latents=None, contexts=8)
-    numbers = gaps.evidence(tables)
+    numbers = components.evidence(tables)
     assert values["evidence"]["7"]["numbers"]["fvu_gap"]["value"] == pytest.approx(
         numbers.fvu_gap.value, rel=1e-5
     )
@@ -473,7 +473,7 @@ def test_the_numbers_speak_of_every_target(tables):
     assert len(found[found["quantity"] == "accuracy"]) == len(PARTS) + 2 + 1
     curve = found[found["quantity"].str.startswith("accuracy ")]
     assert len(curve) == 10 * (len(PARTS) + 3) and (curve["low"] <= curve["value"]).all()
-    own = gaps.fvus(tables["documents"], OWN, PARTS)
+    own = components.fvus(tables["documents"], OWN, PARTS)
     kept = tables["gaps"].set_index("gap").loc["FVU"]
     assert kept["value"] == own["NonlinearError"].value - own["LinearError"].value
     seeds = tables["seeds"].query("quantity == 'FVU' and by == @OWN and reads == 'x'")["value"]
