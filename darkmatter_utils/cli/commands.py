@@ -17,7 +17,7 @@ from ..book.where import where as places_of
 from ..measurement import prepare as preparing
 from ..studies import portable, recipes
 from ..studies.study import Study
-from ..training import embedded_saes
+from ..training import embedded
 from .show import say, show
 
 
@@ -144,4 +144,4 @@ def _differences(about: dict) -> None:
 
 def train_tiny(options) -> None:
     """Goes on where it was cut off."""
-    embedded_saes.train(log=say)
+    embedded.train(log=say)

@@ -1,15 +1,17 @@
-"""Make the embedded study's text and language model from seed: the first stages of ``darkmatter train tiny``.
+"""Make the embedded study from seed: ``darkmatter train tiny``.
 
-Stages, each resumable: text → tokenizer and token files → language model → activations; `embedded_saes` goes
-on with the SAEs and the shipped folder. A stage that is done is not done again; one that was cut off goes on
-from its last checkpoint.
+Stages, each resumable: text → tokenizer and token files → language model → activations → SAEs → the shipped
+folder → equal SAEs on each part of x and on matched noise → the shipped folder again. A stage that is done is
+not done again; one that was cut off goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import json
-import random
-from dataclasses import asdict
+import multiprocessing
+import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,235 +19,234 @@ import torch
 from transformers import AutoTokenizer
 
 from ..adapters.models import load_model, token_losses
+from ..adapters.saes import load_sae, threshold_for
+from ..base.config import DATA
+from ..base.values import write_atomic
+from ..experiments import components
+from ..experiments.components import NOISE, PARTS, TARGETS
+from ..measurement.measure import measure
 from ..studies.activations import MICRO
+from ..studies.study import Study
 from . import corpus, language_model
+from .sae_training import SaeJob, train_sae
+from .shipping import L0, SITE, TWIN_SEED, WINDOW, Planned, others, planned, ship, shrink
 
-SEED = 0
-TOKENIZER_CHARACTERS = 30_000_000
-"""Training text that the tokenizer is fitted on."""
-SCORE_TOKENS, COMPONENT_TOKENS = 250_000, 1_600_000
-"""Tokens of the two disjoint sets of held-out documents, at least."""
-SCORE_CONTEXTS, COMPONENT_CONTEXTS = 4, 16
-"""Contexts taken from one document at most, so that long files do not speak for the rest."""
-ACTIVATIONS = 4_000_000
-"""Training activations that are stored, about."""
 STEPS = 3000
 """Optimiser steps of the language model, of 32 contexts."""
-
-
-def prepare(build: Path, *, log=print) -> None:
-    """Text to token files: tokenizer/, training.npy, held_out.npz, text.json."""
-    if (build / "text.json").exists():
-        return
-    build.mkdir(parents=True, exist_ok=True)
-    log("text: reading the installed packages and removing near-duplicates")
-    training, held_out = corpus.split()
-    tokenizer = language_model.train_tokenizer(_sample(training), build / "tokenizer")
-    log("text: encoding")
-    documents = language_model.encode(tokenizer, [s.text for s in training])
-    contexts = language_model.pack(documents, seed=SEED)
-    np.save(build / "training.npy", contexts)
-    held = hold_out(held_out, language_model.encode(tokenizer, [s.text for s in held_out]))
-    np.savez_compressed(build / "held_out.npz", **held)
-    bytes_ = sum(len(s.text.encode()) for s in training)
-    about = dict(
-        training=[asdict(o) for o in corpus.origins(training)],
-        held_out=[asdict(o) for o in corpus.origins(held_out)],
-        training_tokens=int(sum(map(len, documents))),
-        training_bytes=bytes_,
-        held_out_licences={name: corpus.licence_texts(name) for name in corpus.HELD_OUT},
-    )
-    (build / "text.json").write_text(json.dumps(about, indent=1))
-
-
-def _sample(files: list[corpus.Source]) -> list[str]:
-    order = random.Random(SEED).sample(files, len(files))
-    taken, total = [], 0
-    for source in order:
-        if total < TOKENIZER_CHARACTERS:
-            taken.append(source.text)
-            total += len(source.text)
-    return taken
-
-
-def hold_out(files: list[corpus.Source], ids: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """The *score* and *component* sets: whole contexts of disjoint documents, a run of contexts from each.
-
-    Returns tokens [n, 256] uint16 and document [n] int32 for each set, names and UTF-8 bytes per context. A
-    context is <bos> and 255 tokens of one file, from a random place in it; files with fewer tokens are left
-    out.
-    """
-    rng = random.Random(SEED)
-    body = language_model.CONTEXT - 1
-    order = [i for i in rng.sample(range(len(files)), len(files)) if len(ids[i]) >= body]
-    sets = {"score": (SCORE_TOKENS, SCORE_CONTEXTS), "component": (COMPONENT_TOKENS, COMPONENT_CONTEXTS)}
-    held: dict[str, np.ndarray] = {}
-    for name, (wanted, most) in sets.items():
-        tokens, document, names = [], [], []
-        while order and len(tokens) * language_model.CONTEXT < wanted:
-            i = order.pop()
-            count = min(most, len(ids[i]) // body)
-            start = rng.randrange(len(ids[i]) - count * body + 1)
-            for k in range(count):
-                piece = ids[i][start + k * body : start + (k + 1) * body]
-                tokens.append(np.concatenate([[language_model.BOS], piece]))
-                document.append(len(names))
-            names.append(f"{files[i].distribution}/{files[i].path}")
-        held |= {
-            f"{name}_tokens": np.array(tokens, dtype=np.uint16),
-            f"{name}_document": np.array(document, dtype=np.int32),
-            f"{name}_names": np.array(names),
-        }
-    return held
-
-
-def train_model(build: Path, *, steps: int = STEPS, log=print):
-    """The language model, from ``build/model/checkpoint.pt`` where there is one."""
-    contexts = np.load(build / "training.npy", mmap_mode="r")
-    probe = np.load(build / "held_out.npz")["component_tokens"][::64]
-    evaluate = lambda model: float(language_model.token_losses(model, probe).mean())
-    return language_model.train(
-        contexts,
-        build / "model",
-        steps=steps,
-        muon_lr=1e-2,
-        adam_lr=4e-3,
-        seed=SEED,
-        evaluate=evaluate,
-        log=log,
-    )
-
-
-def finish_model(build: Path, *, log=print) -> None:
-    """The trained model as a transformers folder in float16, and its held-out loss beside n-gram models."""
-    folder = build / "model" / "saved"
-    if (build / "model" / "held_out.json").exists():
-        return
-    model, curve = train_model(build, log=log)
-    language_model.save(model, AutoTokenizer.from_pretrained(build / "tokenizer"), folder)
-    loaded = load_model(folder)
-    tokens = np.load(build / "held_out.npz")["score_tokens"]
-    losses = []
-    for part in torch.from_numpy(tokens.astype(np.int64)).split(MICRO):
-        losses.append(
-            token_losses(loaded.run(part, [])[1], part)[:, 1:-1]
-        )  # predictions of positions 2 and on
-    nats = float(torch.cat(losses).double().mean())
-    length = np.array(
-        [len(t) for t in loaded.tokenizer.convert_ids_to_tokens(range(language_model.VOCABULARY))]
-    )
-    log("model: counting n-grams")
-    grams = language_model.NGrams(np.load(build / "training.npy")).losses(tokens)
-    held_out = dict(
-        nats_per_token=nats,
-        nats_per_byte=nats / float(length[tokens[:, 2:]].mean()),
-        **grams,
-        tokens=int(tokens[:, 2:].size),
-    )
-    log(
-        "model: held-out nats a token "
-        + ", ".join(f"{k} {v:.3f}" for k, v in held_out.items() if k != "tokens")
-    )
-    about = dict(held_out=held_out, curve=curve, parameters=sum(p.numel() for p in model.parameters()))
-    (build / "model" / "held_out.json").write_text(json.dumps(about))
-
-
-def activations(build: Path, site: str, window: tuple[int, int], *, log=print) -> None:
-    """Activations at ``site`` [token, d_model]: training.npy, score.npy (inside ``window``), component.npy;
-    no <bos>.
-
-    Training rows come from every ``stride``-th training context, so that all of the text is seen.
-    """
-    folder = build / "activations"
-    model = load_model(build / "model" / "saved")
-    held = np.load(build / "held_out.npz")
-    training = np.load(build / "training.npy", mmap_mode="r")
-    stride = max(1, len(training) * (language_model.CONTEXT - 1) // ACTIVATIONS)
-    whole = (1, language_model.CONTEXT)
-    sets = {
-        "score": (held["score_tokens"], window, np.float32),
-        "component": (held["component_tokens"], whole, np.float16),
-        "training": (training[::stride], whole, np.float16),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, (tokens, (start, stop), dtype) in sets.items():
-        path = folder / f"{name}.npy"
-        if path.exists():
-            continue
-        log(f"activations: {name}, {len(tokens)} contexts")
-        rows = [
-            model.activations(part, site)[:, start:stop].flatten(0, 1).numpy().astype(dtype)
-            for part in torch.from_numpy(tokens.astype(np.int64)).split(MICRO)
-        ]
-        with whole(path) as part, part.open("wb") as file:
-            np.save(file, np.concatenate(rows))
-
-
-OTHER_ROWS = 2_500_000
-"""Training activations stored at each site beside the target, about."""
+ACTIVATIONS, OTHER_ROWS = 4_000_000, 2_500_000
+"""Training activations that are stored, about; and at each other site."""
 OTHER_COMPONENTS = 4
-"""At those sites, latents are counted as dead on every so many-th component context (and the whole score
-set)."""
+"""There, latents are counted as dead on every so many-th component context (and the whole score set)."""
+PART_WIDTH, PART_SEEDS, PART_SAMPLES = 384, 3, 2_000_000
+"""Of the SAEs of parts: latents (3 d_model), training seeds of each target, vectors seen in training."""
+NAMES = dict(zip(TARGETS, ("x", "error", "linear", "nonlinear", "noise-linear", "noise-nonlinear")))
+
+say = partial(print, flush=True)
 
 
-def activations_folder(build: Path, site: str, target: str, random_weights: int | None = None) -> Path:
-    """Where a site's activations are: the target's own folder, or a folder beside them named after the
+def _batches(tokens: np.ndarray) -> Sequence[torch.Tensor]:
+    return torch.from_numpy(tokens.astype(np.int64)).split(MICRO)
+
+
+def finish_model(build: Path, *, log=say) -> None:
+    """The trained model as a transformers folder in float16, and its held-out loss beside n-gram models."""
+    folder = build / "model"
+    if (folder / "held_out.json").exists():
+        return
+    contexts, held = np.load(build / "training.npy", mmap_mode="r"), np.load(build / "held_out.npz")
+    probe, tokens = held["component_tokens"][::64], held["score_tokens"]
+    evaluate = lambda model: float(language_model.token_losses(model, probe).mean())
+    model, curve = language_model.train(
+        contexts, folder, steps=STEPS, seed=corpus.SEED, evaluate=evaluate, log=log
+    )
+    language_model.save(model, AutoTokenizer.from_pretrained(build / "tokenizer"), folder / "saved")
+    loaded = load_model(folder / "saved")
+    losses = [token_losses(loaded.run(part, [])[1], part)[:, 1:-1] for part in _batches(tokens)]
+    nats = float(torch.cat(losses).double().mean())  # of predicting positions 2 and on
+    words = loaded.tokenizer.convert_ids_to_tokens(range(language_model.VOCABULARY))
+    length = np.array([len(word) for word in words])[tokens[:, 2:]].mean()
+    log("model: counting n-grams")
+    nats_per = dict(nats_per_token=nats, nats_per_byte=nats / float(length))
+    nats_per |= language_model.NGrams(contexts).losses(tokens)
+    log("model: held-out nats a token " + ", ".join(f"{k} {v:.3f}" for k, v in nats_per.items()))
+    held_out = nats_per | {"tokens": int(tokens[:, 2:].size)}
+    about = dict(held_out=held_out, curve=curve, parameters=sum(p.numel() for p in model.parameters()))
+    (folder / "held_out.json").write_text(json.dumps(about))
+
+
+def activations_folder(build: Path, site: str, random_weights: int | None = None) -> Path:
+    """Where a site's activations are: the study's own site's folder, or one beside them named after the
     site."""
-    if site == target and random_weights is None:
+    if site == SITE and random_weights is None:
         return build / "activations"
     return build / "activations" / (site if random_weights is None else f"{site}-random{random_weights}")
 
 
-def other_activations(
+def activations(
     build: Path,
-    sites: list[str],
-    target: str,
-    window: tuple[int, int],
+    sites: Sequence[str],
     *,
+    rows: int,
+    every: int = 1,
     random_weights: int | None = None,
-    log=print,
+    log=say,
 ) -> None:
-    """As `activations`, for several sites in one pass of the model, or of its twin of random weights.
+    """Activations [token, d_model] at ``sites`` in one pass of the model, or of its twin of random weights.
 
-    Rows are written as they come (float16; the score set in float32), so that memory is one batch's. A set of
-    contexts that was cut off is made anew, a finished one is left alone. Cost: a pass over the contexts,
-    whatever the number of sites.
+    score.npy (inside the window, float32), component.npy (of each ``every``-th context) and training.npy
+    (about ``rows``, from contexts spread over all of the text; both float16), without <bos>. Rows are written
+    as they come, so that memory is one batch's; a set that was cut off is made anew, a finished one is left
+    alone. Cost: a pass over the contexts, whatever the number of sites.
     """
-    folders = {site: activations_folder(build, site, target, random_weights) for site in sites}
-    held = np.load(build / "held_out.npz")
-    training = np.load(build / "training.npy", mmap_mode="r")
-    stride = max(1, len(training) * (language_model.CONTEXT - 1) // OTHER_ROWS)
+    held, training = np.load(build / "held_out.npz"), np.load(build / "training.npy", mmap_mode="r")
+    stride = max(1, len(training) * (language_model.CONTEXT - 1) // rows)
     whole = (1, language_model.CONTEXT)
     sets = {
-        "score": (held["score_tokens"], window, np.float32),
+        "score": (held["score_tokens"], WINDOW, np.float32),
+        "component": (held["component_tokens"][::every], whole, np.float16),
         "training": (training[::stride], whole, np.float16),
-        "component": (held["component_tokens"][::OTHER_COMPONENTS], whole, np.float16),
     }
+    folders = {site: activations_folder(build, site, random_weights) for site in sites}
     model = None
     for name, (tokens, (start, stop), dtype) in sets.items():
-        missing = {
-            site: folder / f"{name}.npy"
-            for site, folder in folders.items()
-            if not (folder / f"{name}.npy").exists()
-        }
+        missing = {site: folder / f"{name}.npy" for site, folder in folders.items()}
+        missing = {site: path for site, path in missing.items() if not path.exists()}
         if not missing:
             continue
         model = model or load_model(build / "model" / "saved", random_weights=random_weights)
         log(f"activations: {name}, {len(tokens)} contexts, {len(missing)} sites")
-        for path in missing.values():
+        shape, files, row = (len(tokens) * (stop - start), model.d_model), {}, 0
+        for site, path in missing.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-        shape = (len(tokens) * (stop - start), model.d_model)
-        files = {
-            site: np.lib.format.open_memmap(path.with_suffix(".part"), "w+", dtype, shape)
-            for site, path in missing.items()
-        }
-        row = 0
-        for part in torch.from_numpy(tokens.astype(np.int64)).split(MICRO):
-            found, _ = model.run(part, list(missing))
-            for site, file in files.items():
-                rows = found[site][:, start:stop].flatten(0, 1).numpy()
-                file[row : row + len(rows)] = rows
-            row += len(rows)
+            files[site] = np.lib.format.open_memmap(path.with_suffix(".part"), "w+", dtype, shape)
+        for part in _batches(tokens):
+            for site, value in model.read(part, list(missing)).items():
+                found = value[:, start:stop].flatten(0, 1).numpy()
+                files[site][row : row + len(found)] = found
+            row += len(found)
         for site, path in missing.items():
             files[site].flush()
             path.with_suffix(".part").replace(path)
+
+
+def train_one(
+    job: SaeJob, training, score, folder: Path, *, kind="batchtopk", component=None, entry=None, log=say
+) -> None:
+    """Train, shrink to float16, set the threshold, where there is one, to the asked L0 on the score rows.
+
+    Writes entry.json (``entry``: what the manifest says of it beyond its job) and, last, card.json: L0 and
+    FVU on the score rows, and the share of latents that fire neither there nor on the component rows.
+    """
+    train_sae(job, training, folder, kind=kind, log=log)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    shrink(folder)
+    score = torch.from_numpy(score).float()
+    sae = load_sae(job.id, folder, d_model=score.shape[1])
+    if sae.kind == "jumprelu":
+        shrink(folder, threshold_for(sae.sae, score, job.l0))
+        sae = load_sae(job.id, folder, d_model=score.shape[1])
+    fires = sae.firing(score)
+    if component is not None:
+        fires = fires + sae.firing(torch.from_numpy(component))
+    x_hat, l0 = sae.reconstruct(score)
+    fvu = float((score - x_hat).pow(2).sum() / (score - score.mean(0)).pow(2).sum())
+    card = dict(l0=float(l0.double().mean()), fvu=fvu, dead=float((fires == 0).double().mean()))
+    if entry:
+        (folder / "entry.json").write_text(json.dumps(entry | {"kind": sae.kind}))
+    write_atomic(folder / "card.json", json.dumps(card))
+    log(f"sae: {job.id} held out: L0 {card['l0']:.3f}, FVU {fvu:.4f}, dead {card['dead']:.3f}")
+
+
+def train_planned(plan: Planned, build: Path) -> None:
+    """Train an SAE on its site's activations, in one thread; a finished one is left alone."""
+    torch.set_num_threads(1)
+    folder = build / "saes" / plan.job.id
+    if (folder / "card.json").exists():
+        return
+    rows = activations_folder(build, plan.job.site, plan.random_weights)
+    training = np.load(rows / "training.npy", mmap_mode="r")
+    score, component = np.load(rows / "score.npy"), np.load(rows / "component.npy")
+    entry = {"suite": plan.suite} if plan.suite else None
+    train_one(plan.job, training, score, folder, kind=plan.kind, component=component, entry=entry)
+
+
+def part_jobs(site: str) -> list[tuple[SaeJob, str]]:
+    """Every component SAE with the target that it is trained on; the seeds of a target follow one another."""
+    wanted = [
+        (target, seed, f"-seed{seed}" if seed else "") for target in TARGETS for seed in range(PART_SEEDS)
+    ]
+    return [
+        (SaeJob(f"part-{NAMES[target]}{name}", site, PART_WIDTH, L0, seed, PART_SAMPLES), target)
+        for target, seed, name in wanted
+    ]
+
+
+def parts(study: Study, build: Path, *, log=say) -> Path:
+    """The folder with each part's vectors [token, d_model]: component-*.npy in float16, score-*.npy in
+    float32.
+
+    Component documents under the map of all scored documents, which they are no part of; scored documents
+    under the maps of the other folds. Both inside the window. Cost: a pass of the model over both texts.
+    """
+    folder = build / "components"
+    if (folder / "done").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    measurement, base = measure(study), components.base_sae(study)
+    for text, dtype in (("component", torch.float16), (None, torch.float32)):
+        log(f"components: the parts of x on {text or study.text} documents")
+        made = components.rows(measurement, base, text=text, dtype=dtype)
+        for name in PARTS:
+            np.save(folder / f"{text or 'score'}-{NAMES[name]}.npy", made.parts[name].numpy())
+    (folder / "done").touch()
+    return folder
+
+
+def target_rows(folder: Path, text: str, target: str) -> np.ndarray:
+    """The vectors of a target on a text [token, d_model]: a stored part, or noise drawn to match one."""
+    stored = np.load(folder / f"{text}-{NAMES[NOISE.get(target, target)]}.npy")
+    if target not in NOISE:
+        return stored
+    seed = components.TRAINING_NOISE if text == "component" else components.SCORED_NOISE
+    return components.matched_noise(torch.from_numpy(stored).float(), seed=seed).numpy().astype(stored.dtype)
+
+
+def train_parts(study: Study, build: Path, wanted: Sequence[tuple[SaeJob, str]], *, log=say) -> None:
+    """Train each job on its target, one after the other; a finished SAE is left alone.
+
+    Memory: one target's vectors, twice. Cost: half a minute an SAE in one thread, and before the first a pass
+    of the model over both texts.
+    """
+    targets: dict[str, list[np.ndarray]] = {}
+    for job, target in wanted:
+        out = build / "saes" / job.id
+        if (out / "card.json").exists():
+            continue
+        if target not in targets:
+            folder = parts(study, build, log=log)
+            targets = {target: [target_rows(folder, text, target) for text in ("component", "score")]}
+        train_one(job, *targets[target], out, entry={"suite": components.SUITE, "target": target}, log=log)
+
+
+def train(build: Path = Path("build/tiny"), *, workers: int = 2, log=say) -> Path:
+    """All stages, from the installed sources to the shipped folder; returns that folder.
+
+    Goes on from what ``build`` holds. Cost: see the manifest's ``seconds``; single-threaded processes side by
+    side.
+    """
+    torch.set_num_threads(workers)
+    corpus.prepare(build, log=log)
+    finish_model(build, log=log)
+    elsewhere = dict(rows=OTHER_ROWS, every=OTHER_COMPONENTS, log=log)
+    activations(build, [SITE], rows=ACTIVATIONS, log=log)
+    activations(build, sorted({p.job.site for p in others()} - {SITE}), **elsewhere)
+    activations(build, [SITE], random_weights=TWIN_SEED, **elsewhere)
+    todo = planned()
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for done, _ in enumerate(pool.imap(partial(train_planned, build=build), todo), start=1):
+            log(f"saes: {done} of {len(todo)} done")
+    ship(build, DATA / "tiny")
+    torch.set_num_threads(1)
+    study = Study.load("tiny")
+    train_parts(study, build, part_jobs(study.site), log=log)  # on parts of the shipped suite's error
+    return ship(build, DATA / "tiny")

@@ -18,24 +18,22 @@ from torch.nn import functional as F
 
 from ..base.values import whole
 
-BOS = 0
-CONTEXT = 256
-VOCABULARY = 4096
+BOS, CONTEXT, VOCABULARY = 0, 256, 4096
 SHAPE = dict(hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4)
+MUON_LR, ADAM_LR = 1e-2, 4e-3
+"""Peaks of the learning rates: of the matrices inside the blocks, and of the rest."""
 
 
-def train_tokenizer(texts, folder: Path, *, vocabulary: int = VOCABULARY):
+def train_tokenizer(texts, folder: Path):
     """Byte-level BPE on an iterable of strings, saved as a transformers tokenizer with <bos> as id 0."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(
-        texts, vocab_size=vocabulary, min_frequency=2, special_tokens=["<bos>"], show_progress=False
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=bpe._tokenizer, bos_token="<bos>", eos_token="<bos>", pad_token="<bos>"
-    )
+    settings = dict(vocab_size=VOCABULARY, min_frequency=2, special_tokens=["<bos>"], show_progress=False)
+    bpe.train_from_iterator(texts, **settings)
+    words = dict.fromkeys(("bos_token", "eos_token", "pad_token"), "<bos>")
+    fast = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, **words)
     fast.model_max_length = CONTEXT
     fast.save_pretrained(folder)
     return fast
@@ -45,20 +43,19 @@ def encode(tokenizer, texts: list[str], *, chunk: int = 256) -> list[np.ndarray]
     """Token ids of each text as uint16, without special tokens."""
     ids = []
     for start in range(0, len(texts), chunk):
-        batch = tokenizer.backend_tokenizer.encode_batch_fast(
-            texts[start : start + chunk], add_special_tokens=False
-        )
+        some = texts[start : start + chunk]
+        batch = tokenizer.backend_tokenizer.encode_batch_fast(some, add_special_tokens=False)
         ids += [np.array(e.ids, dtype=np.uint16) for e in batch]
     return ids
 
 
-def pack(documents: list[np.ndarray], *, seed: int, context: int = CONTEXT) -> np.ndarray:
+def pack(documents: list[np.ndarray], *, seed: int) -> np.ndarray:
     """Training contexts [n, context]: documents in random order, each after a <bos>, cut; a <bos> opens each
     row."""
     order = random.Random(seed).sample(range(len(documents)), len(documents))
-    bos = np.array([BOS], dtype=np.uint16)
+    bos, body = np.array([BOS], dtype=np.uint16), CONTEXT - 1
     stream = np.concatenate([part for i in order for part in (bos, documents[i])])
-    rows = stream[: len(stream) // (context - 1) * (context - 1)].reshape(-1, context - 1)
+    rows = stream[: len(stream) // body * body].reshape(-1, body)
     return np.concatenate([np.full((len(rows), 1), BOS, dtype=np.uint16), rows], axis=1)
 
 
@@ -85,8 +82,7 @@ def build(*, vocabulary: int = VOCABULARY, seed: int = 0, **shape):
 def backward(model, ids: torch.Tensor, *, scale: float = 1.0, chunk: int = 512) -> float:
     """Accumulate the gradient of the mean next-token loss; the logits are made chunk by chunk to stay in
     cache."""
-    device = ids.device.type
-    with torch.autocast(device, dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
         targets = ids[:, 1:].flatten()
         leaf = hidden.detach().requires_grad_(True)
@@ -98,16 +94,6 @@ def backward(model, ids: torch.Tensor, *, scale: float = 1.0, chunk: int = 512) 
             total += loss.item()
         hidden.backward(leaf.grad)
     return total / scale
-
-
-def optimizers(model, *, muon_lr: float, adam_lr: float):
-    """Muon for the matrices inside the blocks, AdamW for the embedding and the norms."""
-    inside = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers" in n]
-    outside = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers" in n)]
-    return [
-        torch.optim.Muon(inside, lr=muon_lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(outside, lr=adam_lr, betas=(0.9, 0.97), weight_decay=0.0),
-    ]
 
 
 def schedule(step: int, steps: int, *, warm: int = 100, decay: float = 0.25) -> float:
@@ -123,64 +109,60 @@ def train(
     batch: int = 32,
     micro: int = 16,
     seed: int = 0,
-    muon_lr: float = 4e-3,
-    adam_lr: float = 4e-3,
-    device: str = "cpu",
     every: int = 250,
     log=print,
     evaluate=None,
 ):
     """Train from ``folder/checkpoint.pt`` if there is one, else from seed; returns (model, curve).
 
-    contexts: uint16 [n, context]; a pass in random order, and further passes if ``steps`` asks for them. The
-    curve has a row every ``every`` steps: tokens seen, mean training loss since the last row, held-out loss
-    if ``evaluate(model)`` is given, seconds spent. A checkpoint follows every row, so a stop loses no more
-    than that.
+    contexts: uint16 [n, context]; a pass in random order, and further passes if ``steps`` asks for them. Muon
+    for the matrices inside the blocks, AdamW for the embedding and the norms. The curve has a row every
+    ``every`` steps: tokens seen, mean training loss since the last row, held-out loss if ``evaluate(model)``
+    is given, seconds spent. A checkpoint follows every row, so a stop loses no more than that.
     """
-    model = build(seed=seed).to(device)
-    optimisers = optimizers(model, muon_lr=muon_lr, adam_lr=adam_lr)
+    model = build(seed=seed)
+    named = [(p, p.ndim == 2 and "layers" in name) for name, p in model.named_parameters()]
+    inside, outside = (
+        [p for p, is_matrix in named if is_matrix],
+        [p for p, is_matrix in named if not is_matrix],
+    )
+    optimisers = [
+        torch.optim.Muon(inside, lr=MUON_LR, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(outside, lr=ADAM_LR, betas=(0.9, 0.97), weight_decay=0.0),
+    ]
     checkpoint = folder / "checkpoint.pt"
     start, curve, spent = 0, [], 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         for optimiser, saved in zip(optimisers, state["optimisers"]):
             optimiser.load_state_dict(saved)
         start, curve, spent = state["step"], json.loads(state["curve"]), state["spent"]
         log(f"model: resumed at step {start}")
-    peaks = [muon_lr, adam_lr]
-    clock, losses = time.perf_counter(), []
-    passes = math.ceil(steps * batch / len(contexts))
+    clock, losses, share = time.perf_counter(), [], micro / batch
     rng = np.random.default_rng(seed)
+    passes = math.ceil(steps * batch / len(contexts))
     order = np.concatenate([rng.permutation(len(contexts)) for _ in range(passes)])
     for step in range(start, steps):
-        rows = contexts[order[step * batch : (step + 1) * batch]].astype(np.int64)
-        losses.append(
-            sum(
-                backward(model, torch.from_numpy(rows[i : i + micro]).to(device), scale=micro / batch)
-                * micro
-                / batch
-                for i in range(0, batch, micro)
-            )
-        )
+        rows = torch.from_numpy(contexts[order[step * batch : (step + 1) * batch]].astype(np.int64))
+        losses.append(sum(backward(model, part, scale=share) * micro / batch for part in rows.split(micro)))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser, peak in zip(optimisers, peaks):
+        for optimiser, peak in zip(optimisers, (MUON_LR, ADAM_LR)):
             for group in optimiser.param_groups:
                 group["lr"] = peak * schedule(step, steps)
             optimiser.step()
             optimiser.zero_grad()
         if (step + 1) % every == 0 or step + 1 == steps:
             spent += time.perf_counter() - clock
-            row = dict(
-                tokens=(step + 1) * batch * contexts.shape[1],
-                loss=float(np.mean(losses)),
-                seconds=round(spent),
-            )
-            if evaluate is not None:
-                row["held_out"] = evaluate(model)
+            row = {"tokens": (step + 1) * batch * contexts.shape[1], "loss": float(np.mean(losses))}
+            row |= {"seconds": round(spent)} | ({"held_out": evaluate(model)} if evaluate else {})
             curve.append(row)
             log(f"model: step {step + 1}/{steps} " + " ".join(f"{k} {v:.4g}" for k, v in row.items()))
-            _save(checkpoint, model, optimisers, step + 1, curve, spent)
+            state = dict(step=step + 1, curve=json.dumps(curve), spent=spent, model=model.state_dict())
+            state["optimisers"] = [o.state_dict() for o in optimisers]
+            folder.mkdir(parents=True, exist_ok=True)
+            with whole(checkpoint) as part:
+                torch.save(state, part)
             clock, losses = time.perf_counter(), []
     return model, curve
 
@@ -196,28 +178,13 @@ def save(model, tokenizer, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _save(path: Path, model, optimisers, step, curve, spent):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = dict(
-        model=model.state_dict(),
-        optimisers=[o.state_dict() for o in optimisers],
-        step=step,
-        curve=json.dumps(curve),
-        spent=spent,
-    )
-    with whole(path) as part:
-        torch.save(state, part)
-
-
 @torch.no_grad()
 def token_losses(model, contexts: np.ndarray, *, batch: int = 16) -> np.ndarray:
     """Nats of each next token, [n, context - 1], in float32."""
-    device = next(model.parameters()).device
     rows = []
-    for start in range(0, len(contexts), batch):
-        ids = torch.from_numpy(contexts[start : start + batch].astype(np.int64)).to(device)
+    for ids in torch.from_numpy(contexts.astype(np.int64)).split(batch):
         logits = model(ids, use_cache=False).logits[:, :-1].float()
-        rows.append(F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").cpu().numpy())
+        rows.append(F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").numpy())
     return np.concatenate(rows)
 
 
@@ -236,9 +203,8 @@ class NGrams:
         for order in (1, 2, 3):
             keys, counts = np.unique(self._keys(contexts, order), return_counts=True)
             histories, first = np.unique(keys // vocabulary, return_index=True)
-            totals = np.add.reduceat(counts, first)
             types = np.diff(np.append(first, len(keys)))
-            self.tables.append((keys, counts, histories, totals, types))
+            self.tables.append((keys, counts, histories, np.add.reduceat(counts, first), types))
 
     def _keys(self, contexts, order):
         rows = contexts.astype(np.int64)
@@ -251,17 +217,14 @@ class NGrams:
     def losses(self, contexts: np.ndarray) -> dict[str, float]:
         """Mean nats per token of each order, on the tokens that all of them predict (positions 2 and on)."""
         probability = np.full(contexts[:, 2:].size, 1 / self.vocabulary)
-        result = {}
+        asked, result = self._keys(contexts, 3), {}
         for order, name in enumerate(("unigram", "bigram", "trigram"), start=1):
             keys, counts, histories, totals, types = self.tables[order - 1]
-            asked = self._keys(contexts, 3) % self.vocabulary**order
-            count = _look_up(keys, counts, asked)
-            total = _look_up(histories, totals, asked // self.vocabulary)
-            kinds = _look_up(histories, types, asked // self.vocabulary)
-            seen = total > 0
-            probability = np.where(
-                seen, (count + kinds * probability) / np.where(seen, total + kinds, 1), probability
-            )
+            key = asked % self.vocabulary**order
+            count, history = _look_up(keys, counts, key), key // self.vocabulary
+            total, kinds = _look_up(histories, totals, history), _look_up(histories, types, history)
+            better = (count + kinds * probability) / np.where(total > 0, total + kinds, 1)
+            probability = np.where(total > 0, better, probability)
             result[name] = float(-np.log(probability).mean())
         return result
 

@@ -17,12 +17,11 @@ from ..base.values import whole
 
 @dataclass(frozen=True)
 class SaeJob:
-    """One SAE to train."""
+    """One SAE to train, with ``width`` latents."""
 
     id: str
     site: str
     width: int
-    """Latents, d_sae."""
     l0: float
     """Active latents a token, in training (mean over a batch) and, by the threshold, at inference."""
     seed: int
@@ -32,59 +31,68 @@ class SaeJob:
     lr: float = 5e-3
 
 
+KINDS = ("batchtopk", "topk", "standard", "frozen")
 BATCHES_PER_ROW = 100
 """Training batches that one row of the curve averages over."""
 TAIL = 100
 """Batches at the end of a run that its L0 in training is averaged over."""
 FLOOR = 0.03
 """The learning rate of the last third, as a share of the peak."""
+SEARCH = {"share": 0.2, "first": 2.0, "short": 3, "full": 4, "near": 0.05}
+"""The search for the L1 coefficient, on training rows alone. At most three short runs, of a fifth of the
+samples, find its order of magnitude; then at most four full runs, because L0 goes on falling with training. A
+run that ends within 5% of the asked L0 (in its logarithm) ends its stage. Each next coefficient is where the
+line through the stage's last two runs, in log L0 against log coefficient, meets the asked L0, a factor of 4
+away at most; after the stage's first run the line has the slope −1. The full run nearest to the asked L0 is
+kept."""
 
 
 def learning_rate(step: int, steps: int, *, warm: int = 50) -> float:
     """Share of the peak: a short warm-up, flat to a quarter of the run, linear decay to two thirds, then
-    ``FLOOR``.
-
-    The last third runs at the floor, so that the curve shows whether training has converged.
-    """
+    ``FLOOR``, so that the curve shows whether training has converged."""
     position = step / steps
     decay = 1 - (1 - FLOOR) * min(max((position - 1 / 4) / (2 / 3 - 1 / 4), 0.0), 1.0)
     return min(1.0, (step + 1) / warm) * decay
 
 
-def train_sae(job: SaeJob, activations: np.ndarray, folder: Path, *, log=print) -> Path:
+def train_sae(
+    job: SaeJob, activations: np.ndarray, folder: Path, *, kind: str = "batchtopk", log=print
+) -> Path:
     """Train ``job`` on rows of ``activations`` [token, d]; writes ``folder`` as SAELens does and returns it.
 
-    BatchTopK by SAELens' own trainer step; saved as the JumpReLU SAE that SAELens makes of it, in float32,
-    beside training.json: the job, the seconds spent and the curve, a row per ``BATCHES_PER_ROW`` batches with
-    the FVU of those batches. A checkpoint is written each tenth of the run. Raises nothing of its own.
+    batchtopk is saved as the JumpReLU SAE that SAELens makes of it, and so is frozen, whose decoder rows are
+    random unit vectors from the seed and stay; topk keeps the ``job.l0`` largest latents of each token;
+    standard is the L1 SAE, its coefficient found on these rows by `SEARCH`. In float32, beside training.json:
+    the job, the seconds spent and the curve, a row per ``BATCHES_PER_ROW`` batches with the FVU of those
+    batches. A checkpoint is written each tenth of the run (standard: none); a finished SAE is left alone.
+    Raises ValueError for another kind.
     """
-    from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
-
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind '{kind}'; valid: {', '.join(KINDS)}")
     if (folder / "training.json").exists():
         return folder
-    torch.manual_seed(job.seed)
-    sae = BatchTopKTrainingSAE(
-        BatchTopKTrainingSAEConfig(
-            d_in=activations.shape[1],
-            d_sae=job.width,
-            k=job.l0,
-            dtype="float32",
-            device="cpu",
-            topk_threshold_lr=0.05,
-        )
-    )
-    record = fit(job, sae, activations, folder)
+    if kind == "standard":
+        sae, record = search(job, activations, log=log)
+        sae.fold_W_dec_norm()
+    else:
+        sae, record = fit(job, kind, activations, folder)
     sae.save_inference_model(str(folder))
-    (folder / "training.json").write_text(
-        json.dumps(asdict(job) | {k: record[k] for k in ("seconds", "curve")})
-    )
+    if kind == "topk":  # saving folded the decoder rows' norms into the encoder: they are 1, nothing to undo
+        cfg = json.loads((folder / "cfg.json").read_text()) | {"rescale_acts_by_decoder_norm": False}
+        (folder / "cfg.json").write_text(json.dumps(cfg))
+    named = {} if kind == "batchtopk" else {"trained_as": kind}
+    (folder / "training.json").write_text(json.dumps(asdict(job) | record | named))
     log(f"sae: {job.id} FVU {record['curve'][-1][1]:.4f} in training, {record['seconds']} s")
     return folder
 
 
-def fit(job: SaeJob, sae, activations: np.ndarray, folder: Path | None) -> dict:
-    """Run SAELens' trainer on a fresh training SAE, in place, and fold the scale of x into it: seconds,
-    curve, L0.
+def train_kind(job: SaeJob, kind: str, activations: np.ndarray, folder: Path, *, log=print) -> Path:
+    """`train_sae` of a kind."""
+    return train_sae(job, activations, folder, kind=kind, log=log)
+
+
+def fit(job: SaeJob, kind: str, activations: np.ndarray, folder: Path | None = None, *, l1: float = 0.0):
+    """(the SAE that SAELens' trainer makes, the scale of x folded in; its seconds, curve and L0).
 
     Rows are scaled to a mean squared norm of d, and b_dec starts at their mean. Checkpoints go to ``folder``,
     if one is given, and a run that was cut off goes on from there.
@@ -92,12 +100,13 @@ def fit(job: SaeJob, sae, activations: np.ndarray, folder: Path | None) -> dict:
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
+    torch.manual_seed(job.seed)
+    sae = _made(job, kind, activations.shape[1], l1)
     steps = job.samples // job.batch
     head = activations[:50_000].astype(np.float32)
     scale = float(np.sqrt(head.shape[1] / (head**2).sum(1).mean()))
     with torch.no_grad():
         sae.b_dec.copy_(torch.from_numpy(head.mean(0) * scale))
-    logger = LoggingConfig(log_to_wandb=False)
     config = SAETrainerConfig(
         total_training_samples=job.samples,
         train_batch_size_samples=job.batch,
@@ -105,20 +114,18 @@ def fit(job: SaeJob, sae, activations: np.ndarray, folder: Path | None) -> dict:
         lr_end=job.lr,
         device="cpu",
         dead_feature_window=200,
-        logger=logger,
+        logger=LoggingConfig(log_to_wandb=False),
         autocast=True,
     )
     trainer = SAETrainer(config, sae, iter(()))
-    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-        trainer.optimizer, lambda s: learning_rate(s, steps)
-    )
-    start, curve, spent, (residual, total) = (0, [], 0.0, (0.0, 0.0))
-    if folder is not None:
+    rate = lambda step: learning_rate(step, steps)
+    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, rate)
+    start, curve, spent, (residual, total) = 0, [], 0.0, (0.0, 0.0)
+    if folder and (folder / "checkpoint" / "progress.json").exists():
         start, curve, spent, (residual, total) = _resume(trainer, sae, folder / "checkpoint")
     clock, active = time.perf_counter(), []
-    for step, rows in enumerate(shuffled_rows(activations, job.batch, seed=job.seed, start=start), start):
-        if step == steps:
-            break
+    batches = shuffled_rows(activations, job.batch, seed=job.seed, start=start)
+    for step, rows in zip(range(start, steps), batches):
         x = torch.from_numpy(rows).float() * scale
         output = trainer.step(x)
         trainer.n_training_steps += 1
@@ -129,12 +136,32 @@ def fit(job: SaeJob, sae, activations: np.ndarray, folder: Path | None) -> dict:
         if (step + 1) % BATCHES_PER_ROW == 0 or step + 1 == steps:
             curve.append([(step + 1) * job.batch, round(residual / total, 5)])
             residual = total = 0.0
-        if folder is not None and (step + 1) % (steps // 10) == 0 and step + 1 < steps:
+        if folder and (step + 1) % (steps // 10) == 0 and step + 1 < steps:
             progress = dict(curve=curve, spent=spent + time.perf_counter() - clock, sums=[residual, total])
             _checkpoint(trainer, folder / "checkpoint", progress)
     spent += time.perf_counter() - clock
     sae.fold_activation_norm_scaling_factor(scale)
-    return dict(seconds=round(spent), curve=curve, l0_in_training=float(np.mean(active)))
+    return sae, dict(seconds=round(spent), curve=curve, l0_in_training=float(np.mean(active)))
+
+
+def _made(job: SaeJob, kind: str, d: int, l1: float):
+    from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+    from sae_lens.saes.standard_sae import StandardTrainingSAE, StandardTrainingSAEConfig
+    from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
+
+    shape = dict(d_in=d, d_sae=job.width, dtype="float32", device="cpu")
+    if kind == "topk":
+        return TopKTrainingSAE(TopKTrainingSAEConfig(**shape, k=int(job.l0)))
+    if kind == "standard":
+        shape |= dict(l1_coefficient=l1, l1_warm_up_steps=job.samples // job.batch // 20)
+        return StandardTrainingSAE(StandardTrainingSAEConfig(**shape))
+    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**shape, k=job.l0, topk_threshold_lr=0.05))
+    if kind == "frozen":
+        with torch.no_grad():
+            sae.W_dec.copy_(torch.nn.functional.normalize(torch.randn(sae.W_dec.shape), dim=1))
+            sae.W_enc.copy_(sae.W_dec.T)
+        sae.W_dec.requires_grad_(False)
+    return sae
 
 
 def _checkpoint(trainer, folder: Path, progress: dict) -> None:
@@ -145,8 +172,6 @@ def _checkpoint(trainer, folder: Path, progress: dict) -> None:
 
 
 def _resume(trainer, sae, folder: Path):
-    if not (folder / "progress.json").exists():
-        return 0, [], 0.0, (0.0, 0.0)
     from safetensors.torch import load_file
 
     sae.load_state_dict(load_file(folder / "sae_weights.safetensors"))
@@ -157,54 +182,13 @@ def _resume(trainer, sae, folder: Path):
 
 
 def shuffled_rows(rows: np.ndarray, batch: int, *, seed: int, start: int = 0) -> Iterator[np.ndarray]:
-    """Endless batches [batch, d] of ``rows`` in random order, a new order each pass; ``start`` skips
-    batches."""
-    per_pass = len(rows) // batch
-    step = start
+    """Endless batches [batch, d] of ``rows`` in random order, anew each pass; ``start`` skips batches."""
+    per_pass, step = len(rows) // batch, start
     while True:
         order = np.random.default_rng([seed, step // per_pass]).permutation(len(rows))
         for i in range(step % per_pass, per_pass):
             yield rows[np.sort(order[i * batch : (i + 1) * batch])]
             step += 1
-
-
-KINDS = ("topk", "standard", "frozen")
-SEARCH = {"share": 0.2, "first": 2.0, "short": 3, "full": 4, "near": 0.05}
-"""The search for the L1 coefficient, on training rows alone. At most three short runs, of a fifth of the
-samples, find its order of magnitude; then at most four full runs, because L0 goes on falling with training. A
-run that ends within 5% of the asked L0 (in its logarithm) ends its stage. Each next coefficient is where the
-line through the stage's last two runs, in log L0 against log coefficient, meets the asked L0, a factor of 4
-away at most; after the stage's first run the line has the slope −1. The full run nearest to the asked L0 is
-kept."""
-
-
-def train_kind(job: SaeJob, kind: str, activations: np.ndarray, folder: Path, *, log=print) -> Path:
-    """Train ``job`` as ``kind`` on rows of ``activations`` [token, d]; writes ``folder`` as `train_sae` does,
-    returns it.
-
-    topk keeps the ``job.l0`` largest latents of each token and is saved as a TopK SAE; frozen is BatchTopK
-    whose decoder rows are random unit vectors from the seed and stay, saved as JumpReLU; standard is the L1
-    SAE, its coefficient found on these rows by `SEARCH`. Decoder rows have norm 1 when saved. Raises
-    ValueError for another kind.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind '{kind}'; valid: {', '.join(KINDS)}")
-    if (folder / "training.json").exists():
-        return folder
-    sae, record = (
-        search(job, activations, log=log) if kind == "standard" else _run(job, kind, activations, folder)
-    )
-    if kind == "standard":
-        sae.fold_W_dec_norm()
-    sae.save_inference_model(str(folder))
-    if (
-        kind == "topk"
-    ):  # saving folded the norms of the decoder's rows into the encoder: they are 1 and need no undoing
-        cfg = json.loads((folder / "cfg.json").read_text()) | {"rescale_acts_by_decoder_norm": False}
-        (folder / "cfg.json").write_text(json.dumps(cfg))
-    (folder / "training.json").write_text(json.dumps(asdict(job) | record | {"trained_as": kind}))
-    log(f"sae: {job.id} FVU {record['curve'][-1][1]:.4f} in training, {record['seconds']} s")
-    return folder
 
 
 def search(job: SaeJob, activations: np.ndarray, *, log=print):
@@ -214,7 +198,7 @@ def search(job: SaeJob, activations: np.ndarray, *, log=print):
         samples = int(job.samples * (SEARCH["share"] if stage == "short" else 1))
         runs: list[tuple[float, float]] = []
         for _ in range(SEARCH[stage]):
-            sae, record = _run(replace(job, samples=samples), "standard", activations, None, l1=coefficient)
+            sae, record = fit(replace(job, samples=samples), "standard", activations, l1=coefficient)
             l0 = max(record["l0_in_training"], 1e-3)
             log(f"sae: {job.id} L1 coefficient {coefficient:.4g}: L0 {l0:.2f} after {samples} samples")
             tried.append([coefficient, l0, stage])
@@ -235,31 +219,3 @@ def _next(runs: list[tuple[float, float]]) -> float:
     if len(runs) > 1 and runs[-2][0] != b:
         slope = min(-0.3, (n - runs[-2][1]) / (b - runs[-2][0]))
     return b + max(-math.log(4), min(math.log(4), -n / slope))
-
-
-def _made(job: SaeJob, kind: str, d: int, l1: float):
-    from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
-    from sae_lens.saes.standard_sae import StandardTrainingSAE, StandardTrainingSAEConfig
-    from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
-
-    shape = dict(d_in=d, d_sae=job.width, dtype="float32", device="cpu")
-    if kind == "topk":
-        return TopKTrainingSAE(TopKTrainingSAEConfig(**shape, k=int(job.l0)))
-    if kind == "standard":
-        warm = job.samples // job.batch // 20
-        return StandardTrainingSAE(
-            StandardTrainingSAEConfig(**shape, l1_coefficient=l1, l1_warm_up_steps=warm)
-        )
-    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**shape, k=job.l0, topk_threshold_lr=0.05))
-    with torch.no_grad():
-        sae.W_dec.copy_(torch.nn.functional.normalize(torch.randn(sae.W_dec.shape), dim=1))
-        sae.W_enc.copy_(sae.W_dec.T)
-    sae.W_dec.requires_grad_(False)
-    return sae
-
-
-def _run(job: SaeJob, kind: str, activations: np.ndarray, folder: Path | None, *, l1: float = 0.0):
-    """(trained SAE with the scale of x folded in, record); checkpoints in ``folder``, if one is given."""
-    torch.manual_seed(job.seed)
-    sae = _made(job, kind, activations.shape[1], l1)
-    return sae, fit(job, sae, activations, folder)

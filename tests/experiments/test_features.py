@@ -33,7 +33,7 @@ from darkmatter_utils.experiments.components import (
     rows,
 )
 from darkmatter_utils.stats.metrics import fvu
-from darkmatter_utils.training import embedded_saes, nano
+from darkmatter_utils.training import embedded, nano
 from darkmatter_utils.training.sae_training import SaeJob
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ def made(tmp_path_factory):
         for seed in (0, 1)
     ]
     log = []
-    embedded_saes.train_suite(study, build, wanted, log=log.append)
+    embedded.train_parts(study, build, wanted, log=log.append)
     entries, cards = [], {}
     for job, target in wanted:
         out, place = build / "saes" / job.id, data / "saes" / job.id
@@ -170,7 +170,7 @@ def test_component_documents_are_split_by_the_map_of_all_scored_ones(measurement
 
 def test_training_ends_at_the_asked_l0_on_held_out_rows_and_goes_on_from_what_is_done(made, measurement):
     path, build, log, wanted = made
-    stored = {t: embedded_saes.target_rows(build / "components", "score", t) for t in TARGETS}
+    stored = {t: embedded.target_rows(build / "components", "score", t) for t in TARGETS}
     for job, target in wanted:
         card = json.loads((build / "saes" / job.id / "card.json").read_text())
         assert card["l0"] == pytest.approx(1.0, abs=0.01) and 0 < card["fvu"] < 1.2
@@ -179,9 +179,7 @@ def test_training_ends_at_the_asked_l0_on_held_out_rows_and_goes_on_from_what_is
             card["fvu"], rel=1e-3
         )
     more = []
-    assert embedded_saes.train_suite(Study.load(path), build, wanted, log=more.append) == [
-        job.id for job, _ in wanted
-    ]
+    embedded.train_parts(Study.load(path), build, wanted, log=more.append)
     assert log and not more
 
 
@@ -189,7 +187,7 @@ def test_the_embedded_suite_is_three_seeds_of_every_target_at_one_width_and_l0()
     study = Study.load("tiny")
     mine = components.entries(study)
     planned = [
-        (job.id, target, job.width, job.l0, job.seed) for job, target in embedded_saes.jobs(study.site)
+        (job.id, target, job.width, job.l0, job.seed) for job, target in embedded.part_jobs(study.site)
     ]
     assert [(e.id, e.target, e.width, e.l0, e.seed) for e in mine] == planned and len(mine) == 18
     assert not {e.id for e in mine} & {e.id for e in study.selected()}, (

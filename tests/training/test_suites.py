@@ -13,7 +13,7 @@ from darkmatter_utils.base import cache
 from darkmatter_utils.base.config import DATA
 from darkmatter_utils.studies.study import Study
 from darkmatter_utils.training import embedded, shipping
-from darkmatter_utils.training.sae_training import KINDS, SaeJob, search, train_kind
+from darkmatter_utils.training.sae_training import SaeJob, search, train_sae
 
 
 def quiet(line):
@@ -32,9 +32,9 @@ def rows():
 @pytest.fixture(scope="module")
 def trained(rows, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kinds")
-    for kind in KINDS:
+    for kind in ("topk", "standard", "frozen"):
         job = SaeJob(id=kind, site="s", width=32, l0=3, seed=0, samples=64 * 600, batch=64, lr=3e-3)
-        train_kind(job, kind, rows, folder / kind, log=quiet)
+        train_sae(job, rows, folder / kind, kind=kind, log=quiet)
         shipping.shrink(folder / kind)
     return folder
 
@@ -78,8 +78,8 @@ def test_the_l1_coefficient_is_searched_on_training_rows(trained, rows):
 
 
 def test_an_unknown_kind_is_refused(tmp_path, rows):
-    with pytest.raises(ValueError, match="valid: topk, standard, frozen"):
-        train_kind(SaeJob("a", "s", 8, 2, 0, 640, batch=64), "gated", rows, tmp_path)
+    with pytest.raises(ValueError, match="valid: batchtopk, topk, standard, frozen"):
+        train_sae(SaeJob("a", "s", 8, 2, 0, 640, batch=64), rows, tmp_path, kind="gated")
 
 
 def test_several_sites_are_read_in_one_pass_and_a_twin_differs(tmp_path, monkeypatch):
@@ -91,17 +91,22 @@ def test_several_sites_are_read_in_one_pass_and_a_twin_differs(tmp_path, monkeyp
     np.save(tmp_path / "training.npy", tokens[24:40])
     monkeypatch.setattr(embedded.language_model, "CONTEXT", tokens.shape[1])
     target, sites = "blocks.0.hook_resid_post", ["blocks.1.hook_resid_post", "blocks.1.attn.hook_z"]
-    embedded.other_activations(tmp_path, sites, target, (4, 31), log=quiet)
-    embedded.other_activations(tmp_path, [target], target, (4, 31), random_weights=0, log=quiet)
+    monkeypatch.setattr(embedded, "SITE", target)
+    monkeypatch.setattr(embedded, "WINDOW", (4, 31))
+    rows = dict(rows=10_000, every=4, log=quiet)
+    embedded.activations(tmp_path, [target], rows=10_000, log=quiet)
+    embedded.activations(tmp_path, sites, **rows)
+    embedded.activations(tmp_path, [target], random_weights=0, **rows)
     model = load_model(folder / "model")
     for site in sites:
-        place = embedded.activations_folder(tmp_path, site, target)
+        place = embedded.activations_folder(tmp_path, site)
         whole = model.activations(torch.from_numpy(tokens[:4].astype(np.int64)), site)[:, 4:31].flatten(0, 1)
         np.testing.assert_allclose(np.load(place / "score.npy")[: len(whole)], whole, atol=1e-5)
         assert np.load(place / "component.npy").shape == (4 * 31, 16)
         assert np.load(place / "training.npy").dtype == np.float16
         assert not list(place.glob("*.part"))
-    twin = embedded.activations_folder(tmp_path, target, target, 0)
+    assert np.load(tmp_path / "activations" / "component.npy").shape == (16 * 31, 16)
+    twin = embedded.activations_folder(tmp_path, target, 0)
     plain = model.activations(torch.from_numpy(tokens[:4].astype(np.int64)), target)[:, 4:31].flatten(0, 1)
     assert np.abs(np.load(twin / "score.npy")[: len(plain)] - plain.numpy()).max() > 0.1
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from darkmatter_utils.training import corpus, embedded, language_model, sae_training
+from darkmatter_utils.training import corpus, language_model, sae_training
 from darkmatter_utils.training.corpus import Source
 
 
@@ -26,7 +26,7 @@ def test_near_duplicates_go_and_the_first_one_stays():
         source("\n".join("    " + line for line in LINES), "c"),
         source("\n".join(reversed(LINES)), "d"),
     )
-    kept = list(corpus.without_duplicates([original, renamed, reindented, fresh]))
+    kept = list(corpus.without_duplicates([original, renamed, reindented, fresh], set()))
     assert [s.distribution for s in kept] == ["a", "d"]
 
 
@@ -54,16 +54,16 @@ def test_held_out_distributions_are_not_training_text():
 
 
 def test_held_out_sets_are_disjoint_and_of_the_asked_size(monkeypatch):
-    monkeypatch.setattr(embedded, "SCORE_TOKENS", 10_000)
-    monkeypatch.setattr(embedded, "COMPONENT_TOKENS", 30_000)
+    monkeypatch.setattr(corpus, "SCORE_TOKENS", 10_000)
+    monkeypatch.setattr(corpus, "COMPONENT_TOKENS", 30_000)
     rng = np.random.default_rng(0)
     ids = [rng.integers(1, 4096, size=size).astype(np.uint16) for size in rng.integers(100, 9000, size=80)]
     files = [source("", "d", f"{i}.py") for i in range(80)]
-    held = embedded.hold_out(files, ids)
+    held = corpus.hold_out(files, ids)
     assert not set(held["score_names"]) & set(held["component_names"])
     assert 10_000 <= held["score_tokens"].size < 12_000 and held["component_tokens"].size >= 30_000
     assert (held["score_tokens"][:, 0] == language_model.BOS).all()
-    assert np.unique(held["score_document"], return_counts=True)[1].max() <= embedded.SCORE_CONTEXTS
+    assert np.unique(held["score_document"], return_counts=True)[1].max() <= corpus.SCORE_CONTEXTS
     name, first = held["score_names"][0], held["score_tokens"][0, 1:]
     body = ids[int(name.split("/")[1].removesuffix(".py"))]
     assert any((body[i : i + 255] == first).all() for i in range(len(body) - 254))
