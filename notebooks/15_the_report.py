@@ -30,7 +30,7 @@ from darkmatter_utils.claims.paper import PAPER_FIGURES, changes
 chapter = open_chapter(15, study)
 every = chapter.reads("*")
 records = every[chapter.study.name]
-verdict = chapter.judge(c12_everywhere, c12_everywhere.evidence(every), unfit="")
+verdict = chapter.judge(c12_everywhere, report.everywhere(every), unfit="")
 every = {name: {**found, 15: chapter.values} for name, found in every.items()}
 found = report.findings(every[chapter.study.name])
 chapter.record("tally", report.tally(found))
@@ -68,7 +68,7 @@ finish(cells + marks, "", min(WIDTH - 260, 110 * len(every)), 26 * len(claims))
 measured = [number for number, one in found.items() if one.verdict.numbers and number != 12]
 shown = found[measured[0] if measured else 1]
 chapter.glue("shown", str(shown.claim.number))
-claim, numbers = shown.claim, shown.evidence
+claim, numbers = shown.claim, shown.evidence if measured else None
 
 # %%
 print("as recorded: ", claim.judge(numbers).word)

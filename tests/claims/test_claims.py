@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from darkmatter_utils.base.listing import modules
+from darkmatter_utils.base.config import modules
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.base.words import counted, fraction, interval, percent, span, spelled
 from darkmatter_utils.claims import q13_controls

@@ -11,23 +11,24 @@ from throwaway import ROOT
 
 from darkmatter_utils.base import words
 from darkmatter_utils.base.values import Estimate, to_json
-from darkmatter_utils.book import cards, chapters, records, running, shelf, staleness
-from darkmatter_utils.book.shelf import EVERY
+from darkmatter_utils.book import chapters, records, running, staleness
+from darkmatter_utils.book.chapters import EVERY
 from darkmatter_utils.claims import report, say
-from darkmatter_utils.claims.c12_everywhere import by_layer, sign
-from darkmatter_utils.claims.c12_everywhere import evidence as everywhere
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN, WORDS
 from darkmatter_utils.claims.paper import CHOICES, PAPER_FIGURES, changes
 from darkmatter_utils.claims.report import (
+    by_layer,
     by_study,
     card,
     counts,
     every,
+    everywhere,
     findings,
     ledger,
     paper_number,
     recorded,
     scaled,
+    sign,
     summary,
 )
 
@@ -102,7 +103,7 @@ def holding() -> dict[int, dict]:
     for number, numbers in EVIDENCE.items():
         claim = LEDGER[number]
         values = made.setdefault(int(claim.chapter[:2]), {})
-        cards.judged(values, claim, claim.evidence(**numbers), "")
+        records.judged(values, claim, claim.evidence(**numbers), "")
     return made
 
 
@@ -168,7 +169,8 @@ def test_a_changed_number_changes_the_verdict_and_the_words(number):
 
 def committed() -> dict[int, dict]:
     """The book's own records."""
-    return shelf.read(ROOT, chapters.DEFAULT_STUDY, reader=0)
+    study = chapters.DEFAULT_STUDY
+    return chapters.read_records(ROOT, study, [], reader=0)[study]
 
 
 def measured(found: dict[int, dict]) -> list[int]:
@@ -330,7 +332,9 @@ def test_the_index_shows_what_the_chapters_said():
 
 
 def test_a_fourteenth_claim_is_counted(monkeypatch):
-    monkeypatch.setattr(report, "names", lambda *_: [f"c{number:02d}_a_claim" for number in range(1, 15)])
+    monkeypatch.setattr(
+        report, "module_names", lambda *_: [f"c{number:02d}_a_claim" for number in range(1, 15)]
+    )
     more = findings({}) | {14: findings({})[13]}
     assert summary(more, "s").startswith("Of the paper's fourteen claims, on the study s, fourteen cannot")
 
@@ -481,6 +485,18 @@ def test_a_changed_record_makes_the_report_stale_and_no_other_change_does(report
     assert staleness.stale_reason(chapter, "world") == "records it reads changed: another/04"
 
 
+def test_a_study_that_speaks_of_no_claim_has_none_that_the_report_judges_anew(reported):
+    chapter = reported[0]
+    write(chapter.root, "nano", {n: values for n, values in holding().items() if n != 15})
+    for path in (chapter.root / "book" / "records" / "nano").glob("*.json"):
+        record = json.loads(path.read_text())
+        for kept in record["values"]["evidence"].values():
+            kept["unfit"] = "It is a test."
+        path.write_text(json.dumps(record))
+    shown = text_of(running.run(chapter, study="nano", log=str))
+    assert "as recorded:  cannot be told here" in shown
+
+
 def test_an_edited_record_is_not_what_the_run_wrote(reported):
     chapter = reported[0]
     path = chapter.record("world")
@@ -520,8 +536,7 @@ def test_a_chapter_that_reads_records_is_due_once_a_record_changed_and_not_befor
         }
         made["data"] = records.data_hashes(records.open_chapter(1, "tiny").study)
         chapter.record("tiny").write_text(json.dumps(made))
-        text = chapter.executed("tiny").read_bytes()
-        staleness.stamp(chapter, "tiny", cells="", notebook=staleness.digest(text), seconds=1)
+        staleness.stamp(chapter, "tiny", seconds=1)
     assert staleness.due(tmp_path, "tiny") == []
     one.source.write_text("# %%\n3\n")
     assert staleness.due(tmp_path, "tiny") == [(one, "its cells changed (notebooks/01_one.py)")]

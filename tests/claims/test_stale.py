@@ -33,9 +33,7 @@ def project(tmp_path_factory):
             chapter.record(STUDY).write_text(json.dumps(made))
             chapter.executed(STUDY).parent.mkdir(parents=True, exist_ok=True)
             chapter.executed(STUDY).write_text("{}")
-            staleness.stamp(
-                chapter, STUDY, cells="", notebook=staleness._digest(chapter.executed(STUDY)), seconds=1
-            )
+            staleness.stamp(chapter, STUDY, seconds=1)
         assert staleness.due(root, STUDY) == []
         yield root, package
     provenance._homes.cache_clear()
