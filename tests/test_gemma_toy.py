@@ -14,11 +14,10 @@ import torch
 from published import gemma_scope, saelens
 from throwaway import ROOT
 
-from darkmatter_utils import Study, measure
+from darkmatter_utils import Study, cli, measure
 from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.book import chapters
-from darkmatter_utils.cli import command as cli
 from darkmatter_utils.experiments import measured
 from darkmatter_utils.experiments.earlier import earlier_sites
 from darkmatter_utils.experiments.error_norms import layers

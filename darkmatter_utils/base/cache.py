@@ -8,7 +8,7 @@ import importlib.metadata
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -37,9 +37,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Versions of the libraries that numbers come out of."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+def versions(packages: Iterable[str] = LIBRARIES) -> dict[str, str]:
+    """Installed versions, by default of the libraries that numbers come out of."""
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def key_of(**parts) -> str:
@@ -56,17 +56,14 @@ def verify(folder: Path, *, only: list[str] | None = None) -> dict:
     for name, about in manifest["files"].items():
         if only is not None and not any(name == o or name.startswith(o.rstrip("/") + "/") for o in only):
             continue
-        path = folder / name
+        path, said = folder / name, f"{folder.name}/{name}"
         mend = "restore it from the repository (git checkout) or make it anew (darkmatter train)"
         if not path.is_file():
-            raise BadInput(f"{folder.name}/{name} is missing; {mend}")
-        if path.stat().st_size != about["bytes"]:
-            raise BadInput(
-                f"{folder.name}/{name} has {path.stat().st_size} bytes, the manifest says "
-                f"{about['bytes']}: truncated? {mend}"
-            )
+            raise BadInput(f"{said} is missing; {mend}")
+        if (size := path.stat().st_size) != about["bytes"]:
+            raise BadInput(f"{said} has {size} bytes, the manifest says {about['bytes']}: truncated? {mend}")
         if sha256(path) != about["sha256"]:
-            raise BadInput(f"{folder.name}/{name} was altered: its sha256 is not the manifest's; {mend}")
+            raise BadInput(f"{said} was altered: its sha256 is not the manifest's; {mend}")
     return manifest
 
 
@@ -84,8 +81,7 @@ def kept(compute: Callable[..., Mapping[str, pd.DataFrame | Absent] | Absent]):
     def found(subject, **settings):
         given = inspect.signature(compute).bind(subject, **settings)
         given.apply_defaults()
-        (_, *rest), _ = given.args, given.kwargs
-        if rest:
+        if len(given.args) > 1:
             raise TypeError(f"{compute.__name__} takes its settings by name")
         named = {name: ideas.digest(v) if ideas.is_idea(v) else v for name, v in given.kwargs.items()}
         code = provenance.key(provenance.of(compute))
@@ -130,9 +126,8 @@ def sealed(folder: Path) -> bool:
 class Kept:
     """A folder of files that is either whole and verified, or not there.
 
-    ``read(load)`` returns what ``load(folder)`` makes of it, or None where it is absent or damaged;
-    ``write(save)`` lets ``save(folder)`` fill a fresh folder beside it and then puts that in place in one
-    step.
+    ``read(load)`` returns what ``load(folder)`` makes of it, None where it is absent or damaged;
+    ``write(save)`` lets ``save(folder)`` fill a fresh folder, which then takes its place in one step.
     """
 
     def __init__(self, name: str, key: str):

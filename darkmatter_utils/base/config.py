@@ -1,13 +1,18 @@
-"""Where this package's files lie and where results are kept; YAML files of settings, every key checked."""
+"""Where files lie, modules that are listed, where results are kept; YAML files of settings, keys checked."""
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import os
 import re
 import types
 import typing
 from dataclasses import fields
+from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -25,10 +30,31 @@ STATIC = PACKAGE / "static"
 
 def cache_folder() -> Path:
     """``$DARKMATTER_CACHE``, or ``darkmatter`` in the user's cache folder."""
-    named = os.environ.get("DARKMATTER_CACHE")
-    if named:
+    if named := os.environ.get("DARKMATTER_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkmatter"
+
+
+def module_names(package: str, pattern: str = "*") -> list[str]:
+    """Names of a package's modules that match a pattern, in order, without those that begin with ``_``."""
+    return [path.stem for path in _files(package) if fnmatch(path.stem, pattern)]
+
+
+def modules(package: str, pattern: str = "*") -> list[ModuleType]:
+    """The same modules, imported. What calls it follows from all modules of its folder (`provenance`)."""
+    return [importlib.import_module(f"{package}.{name}") for name in module_names(package, pattern)]
+
+
+def first_lines(package: str) -> dict[str, str]:
+    """The first line of each module's docstring by the module's name, read without importing any."""
+    docs = {path.stem: ast.get_docstring(ast.parse(path.read_bytes())) for path in _files(package)}
+    return {name: text.splitlines()[0] for name, text in docs.items()}
+
+
+def _files(package: str) -> list[Path]:
+    folders = importlib.util.find_spec(package).submodule_search_locations
+    paths = [path for folder in folders for path in Path(folder).glob("[!_]*.py")]
+    return sorted(paths, key=lambda path: path.stem)
 
 
 class _Once(yaml.SafeLoader):
@@ -54,16 +80,14 @@ def read(path: Path) -> Any:
 def check_name(name: Any) -> None:
     """BadInput unless ``name`` can name a study's files: letters, digits, '.', '_' and '-', 64 at most."""
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,63}", name):
-        raise BadInput(
-            f"a study's name is letters, digits, '.', '_' and '-' (at most 64, no slash), not "
-            f"{str(name)[:80]!r}"
-        )
+        valid = "letters, digits, '.', '_' and '-' (at most 64, no slash)"
+        raise BadInput(f"a study's name is {valid}, not {str(name)[:80]!r}")
 
 
 def with_dials(kind, settings: dict, *, where: str, given: dict | None = None):
     """An instance of ``kind`` from ``given`` (by the program) and ``settings`` (by the user).
 
-    Raises `BadInput`, starting with ``where``, for an unknown setting or one of a wrong type.
+    Raises BadInput, starting with ``where``, for an unknown setting or one of a wrong type.
     """
     given, hints = given or {}, typing.get_type_hints(kind)
     names = [field.name for field in fields(kind) if field.name not in given]

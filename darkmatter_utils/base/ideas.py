@@ -23,8 +23,7 @@ from .errors import BadInput
 
 
 def digest(idea: Callable) -> str:
-    """The digest of a function's source, its defaults, and every function that it refers to, comments left
-    out.
+    """The digest of a function's source, its defaults and every function it refers to, without comments.
 
     What it names must be its own: an argument, a module, a function or class (one of the notebook counts by
     its source, one of this package by the definitions behind it, another library's by name). Raises BadInput,
@@ -60,9 +59,8 @@ def _tree(function: Callable) -> ast.AST:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
-        raise BadInput(
-            f"the source of {function.__name__} cannot be read; define it by def in a cell of the notebook"
-        ) from None
+        mend = "define it by def in a cell of the notebook"
+        raise BadInput(f"the source of {function.__name__} cannot be read; {mend}") from None
     made = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.Lambda))
     if isinstance(made, ast.FunctionDef):
         made.decorator_list = []
@@ -84,15 +82,12 @@ def _free(tree: ast.AST) -> list[str]:
 def _value(name: str, value: Any, function: Callable, above: tuple) -> Any:
     if isinstance(value, ModuleType):
         return value.__name__
-    if inspect.isfunction(value) and (
-        value.__module__ == "__main__" or value.__module__.startswith(provenance.OWN)
-    ):
+    home = getattr(value, "__module__", None) or ""
+    if inspect.isfunction(value) and (home == "__main__" or home.startswith(provenance.OWN)):
         return _said(value, (*above, function))
-    if inspect.isclass(value) and value.__module__.startswith(provenance.OWN):
+    if inspect.isclass(value) and home.startswith(provenance.OWN):
         return provenance.key(provenance.of(value))
-    if (inspect.isclass(value) and value.__module__ != "__main__") or inspect.isbuiltin(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    if callable(value) and getattr(value, "__module__", "__main__") not in ("__main__", None):
+    if inspect.isbuiltin(value) or (callable(value) and home not in ("", "__main__")):
         return f"{value.__module__}.{getattr(value, '__qualname__', name)}"
     raise BadInput(
         f"{function.__name__} uses the notebook's variable '{name}', which its result would silently follow; "

@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGE = Path(__file__).parents[1]
+from .config import PACKAGE
+
 OWN = PACKAGE.name
 MACHINERY = ("book", "cli")
 """Folders that carry results and make none: a change in them makes no chapter stale."""
@@ -25,8 +26,7 @@ MACHINERY = ("book", "cli")
 class Name(NamedTuple):
     """A definition of this package, or a module of it where ``name`` is None."""
 
-    module: str
-    """Dotted, without the package's own name: stats.moments."""
+    module: str  # dotted, without the package's own name: stats.moments
     name: str | None = None
 
     def __str__(self) -> str:
@@ -45,8 +45,7 @@ class Module(NamedTuple):
 
     defined: dict[str, tuple[Statement, ...]]
     acting: tuple[Statement, ...]
-    imported: dict[str, Name]
-    """What a name stands for that an import brought in."""
+    imported: dict[str, Name]  # what a name stands for that an import brought in
 
 
 def digest(data: bytes) -> str:
@@ -56,9 +55,8 @@ def digest(data: bytes) -> str:
 
 def of(*functions) -> dict[str, str]:
     """Digest by name of functions or classes of this package and of every definition that they use."""
-    return closure(
-        Name(f.__module__.removeprefix(f"{OWN}."), f.__qualname__.partition(".")[0]) for f in functions
-    )
+    homes = [f.__module__.removeprefix(f"{OWN}.") for f in functions]
+    return closure(Name(home, f.__qualname__.partition(".")[0]) for home, f in zip(homes, functions))
 
 
 def key(found: dict[str, str]) -> str:
@@ -114,28 +112,24 @@ def read(module: str) -> Module | None:
 
 def _path(module: str) -> Path | None:
     place = PACKAGE.joinpath(*module.split(".")) if module else PACKAGE
-    for path in (place.with_suffix(".py") if module else place / "__init__.py", place / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
+    found = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]
+    return found[0] if found else None
 
 
 def _module(tree: ast.Module, name: str, *, package: str | None) -> Module:
     """package: the folder that the module is in, by which relative imports go; None for a script."""
-    imported: dict[str, Name] = {}
+    imported = {name: found for node in tree.body for name, found in _imports(node, package).items()}
     own = {other: Name(name, other) for node in tree.body for other in _bound(node)}
-    for node in tree.body:
-        imported |= _imports(node, package)
     defined: dict[str, list[Statement]] = {}
     acting = []
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom) or _is_text(node):
             continue
-        local = dict(imported)
+        known = own | imported
         for inner in ast.walk(node):
-            local |= _imports(inner, package)
-        uses = tuple(dict.fromkeys(_uses(node, own | local, package)))
-        statement = Statement(digest(ast.dump(_bare(node)).encode()), uses)
+            known |= _imports(inner, package)
+        uses = tuple(dict.fromkeys(_uses(node, known, package)))
+        statement = Statement(digest(ast.dump(_Bare().visit(node)).encode()), uses)
         for bound in _bound(node):
             defined.setdefault(bound, []).append(statement)
         if not _bound(node):
@@ -179,13 +173,11 @@ def _bound(node: ast.AST) -> list[str]:
     """The names that a statement at the top of a module defines."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    if not isinstance(node, ast.Assign | ast.AnnAssign):
+        return []
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     names = [t for target in targets for t in (target.elts if isinstance(target, ast.Tuple) else [target])]
-    return (
-        [t.id for t in names if isinstance(t, ast.Name)]
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        else []
-    )
+    return [t.id for t in names if isinstance(t, ast.Name)]
 
 
 def _uses(node: ast.AST, known: dict[str, Name], package: str | None) -> Iterator[Name]:
@@ -205,7 +197,7 @@ def _uses(node: ast.AST, known: dict[str, Name], package: str | None) -> Iterato
 def _listed(name: Name, package: str | None) -> Iterator[Name]:
     """The name itself; and every module of the folder, where it is that of the function that lists it."""
     yield name
-    if name == Name("base.listing", "modules") and package:
+    if name == Name("base.config", "modules") and package:
         for path in sorted(PACKAGE.joinpath(*package.split(".")).glob("[!_]*.py")):
             yield Name(f"{package}.{path.stem}")
 
@@ -222,13 +214,6 @@ class _Bare(ast.NodeTransformer):
         return node
 
 
-def _bare(node: ast.AST) -> ast.AST:
-    return _Bare().visit(node)
-
-
 def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)

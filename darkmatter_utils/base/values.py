@@ -21,18 +21,12 @@ class Estimate:
     """A number and its 95% interval; the ends are NaN where no interval was asked for."""
 
     value: float
-    """The point value."""
     low: float = float("nan")
-    """Lower end of the interval."""
     high: float = float("nan")
-    """Upper end of the interval."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.value:.4g}"
-            if math.isnan(self.low)
-            else f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
-        )
+        said = f"{self.value:.4g}"
+        return said if math.isnan(self.low) else f"{said} [{self.low:.4g}, {self.high:.4g}]"
 
     def to_dict(self) -> dict[str, float]:
         """The fields by name."""
@@ -40,8 +34,7 @@ class Estimate:
 
 
 def in_columns(estimate: Estimate, name: str = "value") -> dict[str, float]:
-    """An estimate as cells of a row: ``name``, ``name_low`` and ``name_high``; by default value, low and
-    high."""
+    """An estimate as cells of a row: ``name``, ``name_low``, ``name_high``; by default value, low, high."""
     low, high = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
     return {name: estimate.value, low: estimate.low, high: estimate.high}
 
@@ -51,8 +44,7 @@ class Absent:
     """What stands for a result that a study cannot give: false, and whatever is asked of it (a table, a
     column, a method's answer) is absent, too. A page shows the reason where a figure would stand."""
 
-    reason: str
-    """One sentence for the page."""
+    reason: str  # one sentence for the page
 
     def __bool__(self) -> bool:
         return False
@@ -85,8 +77,7 @@ class Absent:
 
 
 def estimates(frame, name: str = "value") -> list[Estimate] | Absent:
-    """A column of a frame and the ends of its interval (name_low and name_high, else low and high), row by
-    row."""
+    """A column of a frame with its interval (name_low and name_high, else low and high), row by row."""
     if isinstance(frame, Absent):
         return frame
     low, high = (f"{name}_{end}" if f"{name}_{end}" in frame else end for end in ("low", "high"))
@@ -94,8 +85,8 @@ def estimates(frame, name: str = "value") -> list[Estimate] | Absent:
 
 
 def to_json(value, *, digits: int | None = DIGITS) -> Any:
-    """A JSON value: floats to so many significant digits (None: all); NaN, infinities and what is absent as
-    null; estimates as value, low, high."""
+    """A JSON value: floats to so many digits (None: all), what is not finite or absent as null, estimates as
+    value, low, high."""
     if isinstance(value, Absent):
         return None
     again = partial(to_json, digits=digits)
@@ -123,28 +114,26 @@ def from_json(kept: Any) -> Any:
     if not isinstance(kept, dict):
         return kept
     if set(kept) == {"value", "low", "high"}:
-        return Estimate(
-            *(float("nan") if kept[name] is None else kept[name] for name in ("value", "low", "high"))
-        )
-    return {
-        int(key) if key.removeprefix("-").isdigit() else key: from_json(item) for key, item in kept.items()
-    }
+        return Estimate(**{name: float("nan") if end is None else end for name, end in kept.items()})
+    number = lambda key: int(key) if key.removeprefix("-").isdigit() else key
+    return {number(key): from_json(item) for key, item in kept.items()}
 
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A place beside ``path`` to write a file or a folder to; after the ``with`` it stands at ``path``; after
     an error nothing has changed."""
-    part = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
-    gone = lambda old: shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    part, old = (path.with_name(f".{path.name[:200]}.{os.getpid()}.{end}") for end in ("part", "old"))
+    gone = lambda one: shutil.rmtree(one) if one.is_dir() else one.unlink(missing_ok=True)
     gone(part)  # left by a process of the same number that was killed
     try:
         yield part
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir():  # a folder is not replaced in one step: by renaming, there is never half of one
+            os.replace(path, old)
         os.replace(part, path)
     finally:
         gone(part)
+        gone(old)
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -58,21 +58,17 @@ def spelled(count: int) -> str:
 
 
 def said(value, fmt: str) -> str:
-    """A number in prose, "value [low, high]" for an estimate that has an interval; a minus sign is a minus
-    sign."""
-    if not hasattr(value, "low"):
-        said = format(value, fmt)
-    elif math.isnan(value.low):
-        said = format(value.value, fmt)
-    else:
-        said = f"{value.value:{fmt}} [{value.low:{fmt}}, {value.high:{fmt}}]"
-    return said.replace("-", "\u2212")
+    """A number in prose, "value [low, high]" for an estimate with an interval; a minus is a minus sign."""
+    style = lambda number: format(number, fmt).replace("-", "\u2212")
+    return interval(value, style) if hasattr(value, "low") else style(value)
 
 
 def readable(size: float) -> str:
     """Bytes for people."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+    if size < 1000:
+        return f"{size:,.0f} bytes"
+    for unit in ("kB", "MB"):
         size /= 1000
-    raise AssertionError
+        if size < 1000:
+            return f"{size:,.1f} {unit}"
+    return f"{size / 1000:,.1f} GB"

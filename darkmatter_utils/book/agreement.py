@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .chapters import ChapterFile, chapters
+from .chapters import chapters, read_json
 
 ERRORS, SHARE, NOTHING = 1 / 20, 1e-4, 1e-9
 """How far two numbers may be apart: in standard errors; in shares of the number; at zero."""
@@ -32,19 +32,16 @@ class Pair(NamedTuple):
     where: str
     published: Any
     here: Any
-    error: float | None = None
-    """The standard error of a number, where it has one."""
+    error: float | None = None  # the standard error of a number, where it has one
 
     def is_number(self) -> bool:
         """Whether it is a number in both."""
-        return all(
-            isinstance(v, int | float) and not isinstance(v, bool) for v in (self.published, self.here)
-        )
+        both = self.published, self.here
+        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in both)
 
     def apart(self) -> float:
         """The distance of two numbers in standard errors, or in shares of the published one."""
-        distance = abs(self.here - self.published)
-        return distance / (self.error or abs(self.published) or 1.0)
+        return abs(self.here - self.published) / (self.error or abs(self.published) or 1.0)
 
     def agrees(self) -> bool:
         """Whether the two say the same."""
@@ -67,9 +64,7 @@ class Pair(NamedTuple):
         said = f"{self.where}: published {_short(self.published)}, here {_short(self.here)}"
         if not self.is_number():
             return said
-        return said + (
-            f" ({self.apart():.2g} standard errors)" if self.error else f" ({self.apart():.2g} of it)"
-        )
+        return f"{said} ({self.apart():.2g} {'standard errors' if self.error else 'of it'})"
 
 
 @dataclass
@@ -77,8 +72,7 @@ class Agreement:
     """What came of a comparison."""
 
     pairs: list[Pair] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    """What was not compared, and why."""
+    notes: list[str] = field(default_factory=list)  # what was not compared, and why
 
     def apart(self) -> list[Pair]:
         """The values that do not agree."""
@@ -97,25 +91,24 @@ class Agreement:
         worst = max((pair.apart() for pair in numbers if pair.error), default=0.0)
         texts = [pair for pair in self.pairs if isinstance(pair.published, str) and pair.here is not GONE]
         changed = sum(pair.published != pair.here for pair in texts)
-        yield (
-            f"{len(self.pairs) - len(apart):,} of {len(self.pairs):,} recorded values agree with the published "
-            f"ones, the largest difference is {worst:.2g} standard errors; {changed:,} of {len(texts):,} texts "
-            f"differ"
-        )
+        agree = f"{len(self.pairs) - len(apart):,} of {len(self.pairs):,} recorded values agree"
+        differ = f"{changed:,} of {len(texts):,} texts differ"
+        most = f"the largest difference is {worst:.2g} standard errors"
+        yield f"{agree} with the published ones, {most}; {differ}"
 
 
 def compare(root: Path, study: str) -> Agreement:
     """The records made here against the published ones of the same study."""
     found = Agreement()
     for chapter in chapters(root):
-        here, published = _read(chapter.record(study)), _read(chapter.published_record(study))
+        here, published = read_json(chapter.record(study)), read_json(chapter.published_record(study))
         if here is None or published is None:
             if here is not None:
                 found.notes.append(f"chapter {chapter.name} of study {study} was never published")
             continue
-        others = _studies(here) ^ _studies(published)
-        if others:
-            found.notes.append(_not_compared(chapter, others))
+        if others := _studies(here) ^ _studies(published):
+            why = f"of its two editions one alone reads records of {', '.join(sorted(others))}"
+            found.notes.append(f"chapter {chapter.name} is not compared: {why}")
             continue
         if here.get("edited"):
             found.notes.append(f"chapter {chapter.name}: edited ideas: {', '.join(here['edited'])}")
@@ -123,23 +116,9 @@ def compare(root: Path, study: str) -> Agreement:
     return found
 
 
-def _not_compared(chapter: ChapterFile, others: set[str]) -> str:
-    return (
-        f"chapter {chapter.name} is not compared: of its two editions one alone reads records of "
-        f"{', '.join(sorted(others))}"
-    )
-
-
 def _studies(record: dict) -> set[str]:
     """The studies whose records a chapter read."""
     return {name.partition("/")[0] for name in (record.get("records") or {}).get("found", {})}
-
-
-def _read(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 def _pairs(published, here, where: str, ends) -> Iterator[Pair]:
@@ -150,16 +129,13 @@ def _pairs(published, here, where: str, ends) -> Iterator[Pair]:
             if key in published and key in here:
                 yield from _pairs(published[key], here[key], inside, _ends(published, key))
             else:
-                yield Pair(inside, *(_present(side, key) for side in (published, here)))
+                yield Pair(inside, published.get(key, GONE), here.get(key, GONE))
     elif isinstance(published, list) and isinstance(here, list) and len(published) == len(here):
         for i, (one, other) in enumerate(zip(published, here)):
-            yield from _pairs(one, other, f"{where}[{i}]", _row(ends, i))
+            row = ends and all(isinstance(end, list) and i < len(end) for end in ends)
+            yield from _pairs(one, other, f"{where}[{i}]", (ends[0][i], ends[1][i]) if row else None)
     else:
         yield Pair(where, published, here, _error(published, ends))
-
-
-def _present(side: dict, key: str) -> Any:
-    return side[key] if key in side else GONE
 
 
 def _ends(group: dict, key: str) -> tuple | None:
@@ -168,14 +144,6 @@ def _ends(group: dict, key: str) -> tuple | None:
     for low, high in ((f"{base}_low", f"{base}_high"), ("low", "high")):
         if low in group and high in group:
             return group[low], group[high]
-    return None
-
-
-def _row(ends: tuple | None, i: int) -> tuple | None:
-    if ends is None:
-        return None
-    if all(isinstance(end, list) and i < len(end) for end in ends):
-        return ends[0][i], ends[1][i]
     return None
 
 
@@ -188,12 +156,10 @@ def _error(value, ends: tuple | None) -> float | None:
 
 
 def _rounded_alike(first: str, second: str) -> bool:
-    """Whether two numbers in a text are one, rounded the other way; whole numbers only where they are
-    percents."""
+    """Whether two numbers in a text are one, rounded the other way; whole numbers only as percents."""
     digits = [len(text.rstrip("%").partition(".")[2]) for text in (first, second)]
-    if digits[0] != digits[1] or first.endswith("%") != second.endswith("%"):
-        return False
-    if not digits[0] and not first.endswith("%"):
+    percent = first.endswith("%")
+    if digits[0] != digits[1] or percent != second.endswith("%") or not (digits[0] or percent):
         return False
     a, b = (float(text.rstrip("%").replace(",", "")) for text in (first, second))
     return math.isclose(a, b, rel_tol=0, abs_tol=1.01 * 10.0 ** -digits[0])

@@ -1,34 +1,33 @@
-"""The chapters of a project. ``notebooks/NN_name.py`` is the source; a run makes ``build/<study>/NN_name.ipynb``
-and ``build/<study>/records/NN.json``; ``book/NN_name.ipynb`` and ``book/records/<study>/NN.json`` are published."""
+"""The chapters of a project, and their records as a chapter that reports on them reads them.
+
+``notebooks/NN_name.py`` is the source; a run makes ``build/<study>/NN_name.ipynb`` and
+``build/<study>/records/NN.json``; ``book/NN_name.ipynb`` and ``book/records/<study>/NN.json`` are published. A
+chapter that calls ``chapter.reads`` has the cell tag ``reads-records``: it runs after all others, the index
+last, and is stale when the values of a record that it read changed, came or went.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..base import config
 from ..base.errors import BadInput, nearest
 from ..base.provenance import digest
-from . import shelf
-from .records import open_chapter
-from .shelf import INDEX, project_root
-
-__all__ = [
-    "DEFAULT_STUDY",
-    "ChapterFile",
-    "chapters",
-    "file_name",
-    "open_chapter",
-    "pick",
-    "project_root",
-    "run_order",
-    "settle",
-]
+from ..studies.study import FORMAT_TESTS
 
 DEFAULT_STUDY = "tiny"
 """The study that the book is about."""
+INDEX = 0
+"""The chapter that reports on all others; no other chapter reads it."""
+EVERY = "*"
+"""Stands for every study that has published records."""
+RECORD, SECONDS = "[0-9][0-9].json", "seconds.json"
+"""In a folder of records: their names; how long each chapter took where it was published."""
 READS_RECORDS = "reads-records"
 """The tag of a cell that reads other chapters' records (`Chapter.reads`)."""
 KEPT = ("tags", "mystnb")
@@ -42,16 +41,35 @@ LANGUAGE = {
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
+def project_root(start: Path | None = None) -> Path:
+    """The project around ``start`` (by default DARKMATTER_PROJECT, then the current folder, then the package).
+
+    Raises BadInput where there is none: a project has ``_toc.yml`` and ``notebooks/``.
+    """
+    given = start or os.environ.get("DARKMATTER_PROJECT")
+    first = Path(given).resolve() if given else Path.cwd()
+    for folder in [first, *first.parents] + ([] if given else [config.PACKAGE.parent]):
+        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    where = "run this where _toc.yml and notebooks/ are, or set DARKMATTER_PROJECT"
+    raise BadInput(f"no book at {first} or above it; {where}")
+
+
+def project() -> Path | None:
+    """The project around the current folder, else the installed one; None where there is none."""
+    try:
+        return project_root()
+    except BadInput:
+        return None
+
+
 @dataclass(frozen=True)
 class ChapterFile:
-    """One chapter of a project."""
+    """One chapter of a project, its number in the book, and its source ``notebooks/NN_name.py``."""
 
     root: Path
-    """The project."""
     number: int
-    """Its number in the book."""
     source: Path
-    """notebooks/NN_name.py."""
 
     @property
     def name(self) -> str:
@@ -75,7 +93,7 @@ class ChapterFile:
 
     def published_record(self, study: str) -> Path:
         """The published record."""
-        return shelf.published(self.root, file_name(study)) / f"{self.number:02d}.json"
+        return published(self.root, file_name(study)) / f"{self.number:02d}.json"
 
     def found(self, study: str) -> tuple[Path, Path]:
         """The executed notebook and its record: as made here, else as published."""
@@ -110,8 +128,7 @@ class ChapterFile:
 def options(source: str) -> dict[str, str]:
     """The name and caption of a figure's cell: comment lines at its top, ``#| label:`` and ``#| caption:``.
 
-    A caption may go on over further lines ``#|   ...``. Raises BadInput for another option, or one without
-    the other.
+    A caption may go on over further lines ``#|   ...``. Raises BadInput for another option, or one alone.
     """
     found: dict[str, str] = {}
     key = ""
@@ -120,7 +137,7 @@ def options(source: str) -> dict[str, str]:
             break
         text = line.removeprefix("#|")
         named = re.match(r" ([\w-]+):\s*(.*)", text)
-        if named and not text.startswith("   "):
+        if named:
             key = {"label": "name", "caption": "caption"}.get(named[1], "")
             if not key:
                 raise BadInput(f"a cell has the option '{named[1]}'; valid: label, caption")
@@ -144,8 +161,7 @@ def chapters(root: Path) -> list[ChapterFile]:
 
 
 def run_order(root: Path) -> list[ChapterFile]:
-    """All chapters of a project in the order in which they run: those that read records come last, the index
-    at the end."""
+    """All chapters in the order in which they run: those that read records come last, the index at the end."""
     return sorted(chapters(root), key=lambda c: (c.reads_records(), c.number == INDEX, c.number))
 
 
@@ -155,30 +171,26 @@ def pick(root: Path, wanted: str | int) -> ChapterFile:
     for chapter in there:
         if str(wanted) in (chapter.name, str(chapter.number), f"{chapter.number:02d}"):
             return chapter
-    raise BadInput(
-        f"there is no chapter '{wanted}'; {nearest(str(wanted), [c.name for c in there], limit=5)}"
-    )
+    raise BadInput(f"there is no chapter '{wanted}'; {nearest(wanted, [c.name for c in there], limit=5)}")
 
 
 def file_name(study: str) -> str:
     """What a study's results are kept under: its name, whether it was given by name or by path."""
     path = Path(study)
     if path.suffix not in (".yaml", ".yml"):
-        return str(study)
+        return study
     settings = config.read(path) if path.is_file() else None
     return (settings.get("name") if isinstance(settings, dict) else None) or path.stem
 
 
 def settle(book, number: int):
-    """The notebook with everything of one run or one machine taken off: the same cells give the same
-    bytes."""
+    """The notebook without anything of one run or one machine: the same cells give the same bytes."""
     book.metadata = type(book.metadata)({"kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE)})
     book.nbformat, book.nbformat_minor = 4, 5
     for position, cell in enumerate(book.cells):
         cell["id"] = f"cell-{number:02d}-{position:02d}"
-        cell.metadata = type(cell.metadata)(
-            {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
-        )
+        kept = {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
+        cell.metadata = type(cell.metadata)(kept)
         if cell.cell_type == "code":
             if "injected-parameters" in cell.metadata.get("tags", []):
                 cell.metadata["tags"] = ["injected-parameters", "remove-input"]  # the run record shows them
@@ -196,3 +208,52 @@ def _joined(outputs: list) -> list:
         else:
             joined.append(output)
     return joined
+
+
+def read_json(path: Path) -> dict | None:
+    """What a file holds; None where it is missing or is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def published(root: Path, study: str) -> Path:
+    """The folder of a study's published records."""
+    return root / "book" / "records" / study
+
+
+def read_records(root: Path, own: str, others: Iterable[str], *, reader: int) -> dict[str, dict[int, dict]]:
+    """The values of records by study and chapter, without the index's and those of the chapter that reads.
+
+    Of the study ``own`` those made here, else the published ones; of ``others`` (`EVERY`: all but those that
+    only test formats) the published ones alone, so that a report is the same wherever else a study was run.
+    Raises BadInput for a file that is no record.
+    """
+    names = {own, *others} - {EVERY}
+    if EVERY in others:
+        there = {path.parent.name for path in published(root, "").glob(f"*/{RECORD}")}
+        names |= there - set(FORMAT_TESTS)
+    found = {}
+    for study in sorted(names):
+        folders = [published(root, study)] + [root / "build" / study / "records"] * (study == own)
+        paths = {int(path.stem): path for folder in folders for path in folder.glob(RECORD)}
+        found[study] = {n: _values(paths[n], study) for n in sorted(paths) if n not in (INDEX, reader)}
+    return found
+
+
+def _values(path: Path, study: str) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["values"]
+    except (ValueError, KeyError, TypeError):
+        again = f"make it again: darkmatter run {path.stem} --study {study}"
+        raise BadInput(f"{study}/{path.name} is no record of a chapter; {again}") from None
+
+
+def hashes(records: Mapping[str, Mapping[int, dict]]) -> dict[str, str]:
+    """The hash of every record's values, by "study/NN"."""
+    return {
+        f"{study}/{number:02d}": digest(json.dumps(values, sort_keys=True).encode())
+        for study, found in records.items()
+        for number, values in found.items()
+    }

@@ -5,6 +5,7 @@ puts executed chapters and records into ``book/``, and headline numbers into the
 """
 
 from __future__ import annotations
+
 import json
 import os
 import re
@@ -13,15 +14,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from ..base.errors import BadInput
-from ..charts.vegalite import write_fonts, write_script
-from .chapters import DEFAULT_STUDY, chapters, file_name
-from .staleness import read_stamp
-from ..base.values import write_atomic
-from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name
-from .shelf import ONE, SECONDS, hash_of, published
-from .staleness import due, read_stamp
 
+from ..base.errors import BadInput
+from ..base.values import whole, write_atomic
+from ..charts.vegalite import write_fonts, write_script
+from . import running
+from .chapters import DEFAULT_STUDY, RECORD, SECONDS, ChapterFile, chapters, file_name, published, run_order
+from .staleness import due_reason, read_stamp
 
 MATHJAX = "tex-svg-full.js"
 """One file that typesets every formula: no fonts, nothing loaded later."""
@@ -33,42 +32,42 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 """
+BEGIN, END = "<!-- headline numbers: written by darkmatter publish -->", "<!-- end of headline numbers -->"
 
 
 def render(root: Path, *, study: str = DEFAULT_STUDY, log=print) -> Path:
-    """Build the pages of a study's chapters, as they were run here or else published, in
-    ``build/<study>/html``; their ``index.html``.
+    """Build the pages of a study's chapters, run here or else published; their ``build/<study>/html/index.html``.
 
     Raises BadInput, with the first of Sphinx's complaints, when there is any; the last good pages stay.
     """
+    made = root / "build" / file_name(study)
+    source, target, aside = made / "site", made / "html", made / "pages"
     for chapter in chapters(root):
         if not chapter.found(study)[0].exists():
-            raise BadInput(
-                f"chapter {chapter.name} has not been run on study {study}; "
-                f"run: darkmatter build --study {study}"
-            )
-    source, target = _staged(root, study), root / "build" / file_name(study) / "html"
+            first = f"run: darkmatter build --study {study}"
+            raise BadInput(f"chapter {chapter.name} has not been run on study {study}; {first}")
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("*.ipynb", "records"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copyfile(root / name, source / name)
+    for chapter in chapters(root):
+        shutil.copyfile(chapter.found(study)[0], source / "book" / f"{chapter.name}.ipynb")
     write_assets(root, source / "book" / "_static", study)
-    aside = root / "build" / file_name(study) / "pages"
     program = "from jupyter_book.cli.main import main; main()"  # it cannot be run with -m
     command = [sys.executable, "-c", program, "build", "--all", "-q", "-n", "-W", "--keep-going"]
+    command += ["--path-output", str(aside), str(source)]
     log("rendering the pages")
-    done = subprocess.run(
-        [*command, "--path-output", str(aside), str(source)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"NO_COLOR": "1", "PYTHONWARNINGS": "ignore"},
-    )
+    quiet = os.environ | {"NO_COLOR": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
     if done.returncode != 0:
         raise BadInput(_complaint(done.stdout + done.stderr, source))
-    _take_place(aside / "_build" / "html", target)
+    with whole(target) as part:
+        shutil.copytree(aside / "_build" / "html", part)
     return target / "index.html"
 
 
 def write_assets(root: Path, static: Path, study: str) -> None:
-    """Write what pages load and git does not keep: the chart script, MathJax, what changes from run to
-    run."""
+    """Write what pages load and git does not keep: chart script, MathJax, what changes from run to run."""
     write_script(static / "vega-book.js")
     write_fonts(static / "fonts.css")
     package = find_spec("sphinx-mathjax-offline")
@@ -79,102 +78,68 @@ def write_assets(root: Path, static: Path, study: str) -> None:
     shutil.copyfile(Path(package.origin).parent / "static" / "mathjax" / MATHJAX, mathjax)
     facts = {}
     for chapter in chapters(root):
-        stamped = read_stamp(chapter, study)
-        if stamped:
+        if stamped := read_stamp(chapter, study):
             commit = f", commit {stamped['commit']}" if stamped["commit"] else ""
             facts[f"{chapter.number:02d}"] = f"{stamped['seconds']:.0f} s on {stamped['machine']}{commit}"
-    (static / "runs.js").write_text(
-        f"const runs = {json.dumps(facts, sort_keys=True)};\n{_FILL}", encoding="utf-8"
-    )
-
-
-def _staged(root: Path, study: str) -> Path:
-    """A copy of the book's prose and settings with a study's executed chapters."""
-    stage = root / "build" / file_name(study) / "site"
-    shutil.rmtree(stage, ignore_errors=True)
-    shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", "records"))
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copyfile(root / name, stage / name)
-    for chapter in chapters(root):
-        shutil.copyfile(chapter.found(study)[0], stage / "book" / f"{chapter.name}.ipynb")
-    return stage
+    script = f"const runs = {json.dumps(facts, sort_keys=True)};\n{_FILL}"
+    (static / "runs.js").write_text(script, encoding="utf-8")
 
 
 def _complaint(output: str, source: Path) -> str:
     """The first warning or error of a build and how many there are, paths relative to the project."""
     lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", output).splitlines()]
-    found = list(
-        dict.fromkeys(line for line in lines if re.search(r"\b(WARNING|ERROR|Error|Exception)\b", line))
-    )
-    first = (found or [line for line in lines if line] or ["no output"])[0].replace(f"{source}{os.sep}", "")
+    told = [line for line in lines if re.search(r"\b(WARNING|ERROR|Error|Exception)\b", line)]
+    found = list(dict.fromkeys(told)) or [line for line in lines if line][:1] or ["no output"]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"the book was not rendered: {first}{more}"
+    return f"the book was not rendered: {found[0].replace(f'{source}{os.sep}', '')}{more}"
 
 
-def _take_place(built: Path, target: Path) -> None:
-    """Put a built folder where the last one was, by renaming: there is no moment with half a book."""
-    fresh, old = target.with_name("html.new"), target.with_name("html.old")
-    for folder in (fresh, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    fresh.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(built, fresh)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(fresh, target)
-    shutil.rmtree(old, ignore_errors=True)
+def publish(root: Path, *studies: str, log=print) -> list[Path]:
+    """Copy the last builds of studies into ``book/``: records, of the default study executed chapters; the files.
 
-
-BEGIN, END = "<!-- headline numbers: written by darkmatter publish -->", "<!-- end of headline numbers -->"
-
-
-def publish(root: Path, *, study: str = DEFAULT_STUDY) -> list[Path]:
-    """Copy the records of a study's last build into ``book/``, its executed chapters as well where it is the
-    default study; the files written.
-
-    Raises BadInput where a chapter was not run here as it stands, or read a record of another study that is
-    not the published one: an edition is of one piece.
+    A chapter that reads records reads the published ones of other studies: it runs again here where it is
+    stale once the others' records are published, so that an edition is of one piece. Raises BadInput, before
+    anything is written, where another chapter was not run here as it stands.
     """
-    waiting = due(root, study)
-    if waiting:
-        chapter, reason = waiting[0]
-        raise BadInput(
-            f"chapter {chapter.name} cannot be published: {reason}; first: darkmatter build --study {study}"
-        )
-    for chapter in chapters(root):
-        _reads_what_is_published(root, chapter, study)
-    place = published(root, file_name(study))
-    seconds, copies = {}, {}
-    for chapter in chapters(root):
-        copies[chapter.published_record(study)] = chapter.record(study)
-        seconds[f"{chapter.number:02d}"] = read_stamp(chapter, study)["seconds"]
-        if file_name(study) == DEFAULT_STUDY:
-            copies[chapter.published()] = chapter.executed(study)
-    place.mkdir(parents=True, exist_ok=True)
-    of_no_chapter = {*place.glob(ONE)}
+    every, copies = run_order(root), []
+    readers = [chapter for chapter in every if chapter.reads_records()]
+    others = [chapter for chapter in every if chapter not in readers]
+    for study in studies:
+        for chapter in others:
+            if reason := due_reason(chapter, study):
+                first = f"first: darkmatter build --study {study}"
+                raise BadInput(f"chapter {chapter.name} cannot be published: {reason}; {first}")
+    for study in studies:
+        place = published(root, file_name(study))
+        place.mkdir(parents=True, exist_ok=True)
+        there = {*place.glob(RECORD), *(root / "book").glob("[0-9][0-9]_*.ipynb")}
+        for path in there - {c.published_record(study) for c in every} - {c.published() for c in every}:
+            path.unlink()  # of no chapter any more
+        copies += [path for chapter in others for path in _copy(chapter, study)]
+    for chapter in readers:
+        for study in studies:
+            if reason := due_reason(chapter, study):
+                log(f"chapter {chapter.name} on study {study}: {reason}")
+                running.run(chapter, study=study, log=log)
+            copies += _copy(chapter, study)
+    for study in studies:
+        seconds = {
+            f"{chapter.number:02d}": read_stamp(chapter, study)["seconds"] for chapter in chapters(root)
+        }
+        path = published(root, file_name(study)) / SECONDS
+        write_atomic(path, json.dumps(seconds, indent=1) + "\n")
+    update(root)
+    return copies
+
+
+def _copy(chapter: ChapterFile, study: str) -> list[Path]:
+    """Put what was made of a chapter where it is published."""
+    copies = {chapter.published_record(study): chapter.record(study)}
     if file_name(study) == DEFAULT_STUDY:
-        of_no_chapter |= {*(root / "book").glob("[0-9][0-9]_*.ipynb")}
-    for path in of_no_chapter - copies.keys():
-        path.unlink()
+        copies[chapter.published()] = chapter.executed(study)
     for target, made in copies.items():
         shutil.copyfile(made, target)
-    write_atomic(place / SECONDS, json.dumps(seconds, indent=1) + "\n")
-    update(root)
     return list(copies)
-
-
-def _reads_what_is_published(root: Path, chapter: ChapterFile, study: str) -> None:
-    found = (json.loads(chapter.record(study).read_text("utf-8"))["records"] or {}).get("found", {})
-    for name, said in found.items():
-        other, _, number = name.partition("/")
-        path = published(root, other) / f"{number}.json"
-        if other != file_name(study) and not (
-            path.is_file() and hash_of(json.loads(path.read_text("utf-8"))["values"]) == said
-        ):
-            raise BadInput(
-                f"chapter {chapter.name} cannot be published: it read the record {name}, which is not the "
-                f"published one; first: darkmatter publish --study {other} (or remove build/{other} and run it "
-                f"again)"
-            )
 
 
 def update(root: Path) -> bool:
@@ -190,12 +155,9 @@ def update(root: Path) -> bool:
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise BadInput(f"README.md needs one line '{BEGIN}' and one line '{END}' around its table of numbers")
     before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    new = f"{before}{BEGIN}\n{table(rows)}{END}{after}"
-    if new == text:
-        return False
+    new = f"{before}{BEGIN}\n{table(rows)}{END}{rest.split(END)[1]}"
     write_atomic(path, new)
-    return True
+    return new != text
 
 
 def headlines(root: Path) -> list[dict]:
@@ -213,8 +175,6 @@ def table(rows: list[dict]) -> str:
     """The rows as a Markdown table that ends with a newline."""
     lines = ["| | here (study `tiny`) | the paper | chapter |", "|---|---|---|---|"]
     for row in rows:
-        name = row["chapter"]
-        lines.append(
-            f"| {row['what']} | {row['here']} | {row['paper'] or '–'} | [{name[:2]}](book/{name}.ipynb) |"
-        )
+        link = f"[{row['chapter'][:2]}](book/{row['chapter']}.ipynb)"
+        lines.append(f"| {row['what']} | {row['here']} | {row['paper'] or '–'} | {link} |")
     return "\n".join(lines) + "\n"

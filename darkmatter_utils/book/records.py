@@ -16,38 +16,26 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .. import charts
-from ..base import provenance
+from ..base import cache, provenance
 from ..base.errors import BadInput
 from ..base.ideas import Ideas
 from ..base.provenance import digest
 from ..base.values import Absent, to_json, write_atomic
 from ..base.words import said
 from ..charts.tables import Words
-from ..claims import claim
-from ..claims.claim import Verdict
+from ..claims.claim import Claim, Question, Verdict
+from ..claims.claim import unfit as why_unfit
 from ..studies.study import Study
-from . import cards, shelf
+from .chapters import DEFAULT_STUDY, hashes, project, published, read_json, read_records
 
 RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
 """Environment variables of a run: the folder for records, the hash of the chapter's cells."""
-PACKAGES = (
-    "altair",
-    "numpy",
-    "pandas",
-    "sae-lens",
-    "scikit-learn",
-    "scipy",
-    "torch",
-    "transformer-lens",
-    "transformers",
-    "vl-convert-python",
-)
+PACKAGES = ("altair", *cache.LIBRARIES, "pandas", "scikit-learn", "vl-convert-python")
 """Whose versions a record names: what the numbers and pictures depend on."""
 
 
@@ -57,12 +45,8 @@ def open_chapter(number: int, study: str | Path | Study, **parameters) -> Chapte
     parameters: the chapter's other parameters, for the record. Raises BadInput for an unknown study.
     """
     charts.use()
-    return Chapter(number, Study.load(study), {"study": _name(study), **parameters})
-
-
-def _name(study: str | Path | Study) -> str:
-    """A study as a record names it: no path of this machine."""
-    return study.name if isinstance(study, Study) else Path(study).name
+    name = study.name if isinstance(study, Study) else Path(study).name  # no path of this machine
+    return Chapter(number, Study.load(study), {"study": name, **parameters})
 
 
 @dataclass
@@ -84,28 +68,28 @@ class Chapter:
 
         It goes to the experiment as it stands. Raises BadInput where it uses a variable of the notebook.
         """
+        from IPython.display import Markdown, display
+
         self.ideas.add(function)
         if function.__name__ in self.edited():
-            say = (
-                f"*`{function.__name__}` is not the published idea: the numbers of this page follow from "
-                f"it as edited.*"
-            )
-            _display(say)
+            told = "is not the published idea: the numbers of this page follow from it as edited."
+            display(Markdown(f"*`{function.__name__}` {told}*"))
         return function
 
     def edited(self) -> list[str]:
         """The ideas of this chapter that are not the published ones, by the record that the book holds."""
-        place = shelf.project()
-        for name in (self.study.name, "tiny") if place else ():
-            path = shelf.published(place, name) / f"{self.number:02d}.json"
-            if path.is_file():
-                said = json.loads(path.read_text(encoding="utf-8")).get("ideas", {})
-                return sorted(self.ideas.edited(said))
+        place = project()
+        for name in (self.study.name, DEFAULT_STUDY) if place else ():
+            record = read_json(published(place, name) / f"{self.number:02d}.json")
+            if record is not None:
+                return sorted(self.ideas.edited(record.get("ideas", {})))
         return []
 
     def record(self, key: str, value) -> None:
-        """Keep a value: number, text, list, dict, or estimate (value, low, high); of what is absent nothing is
-        kept. BadInput if ``key`` is taken."""
+        """Keep a number, text, list, dict or estimate (value, low, high); of what is absent nothing is kept.
+
+        Raises BadInput if ``key`` is taken.
+        """
         if isinstance(value, Absent):
             return
         if key in self.values:
@@ -114,22 +98,23 @@ class Chapter:
 
     def glue(self, key: str, value, fmt: str = "") -> None:
         """Record a value and make it available to prose as ``{glue:text}`` (formatted) under ``key``."""
-        self.record(key, value)
-        self._say(key, value if isinstance(value, str) else said(value, fmt))
+        self._glue(key, value, value if isinstance(value, str) else said(value, fmt))
 
     def estimate(self, key: str, estimate, fmt: str = ".2f") -> None:
         """Glue "value [low, high]"; the value alone where there is no interval."""
-        self.record(key, estimate)
-        self._say(key, said(estimate, fmt))
+        self._glue(key, estimate, said(estimate, fmt))
 
     def sentence(self, key: str, markdown: str) -> None:
-        """Record a sentence that depends on the results; prose places it with ``{glue:md}`` and ``:format:
-        myst``."""
+        """Record a sentence that depends on the results; prose has it by ``{glue:md}`` and ``:format: myst``."""
         from IPython.display import Markdown
+
+        self._glue(key, markdown, Markdown(markdown))
+
+    def _glue(self, key: str, value, shown) -> None:
         from myst_nb import glue
 
-        self.record(key, markdown)
-        glue(key, Markdown(markdown), display=False)
+        self.record(key, value)
+        glue(key, shown, display=False)
 
     def judge(self, asked: ModuleType, evidence, *, unfit: str | None = None) -> Verdict:
         """Record what a rule takes, and the verdict that follows from the record.
@@ -137,23 +122,32 @@ class Chapter:
         asked: the file of a claim or of a question (`claims.c04_flat`). evidence: its ``Evidence``; None
         where nothing was measured, `Absent` where the study lacks what it would be measured on. unfit: why
         the study cannot speak of it; by default what `claims.claim.unfit` says. Judged from what the record
-        will hold (6 significant digits), so that chapter and report agree.
+        will hold (6 significant digits), so that chapter and report agree. Kept are ``evidence`` and
+        ``verdicts`` by the claim's number, in ``claims`` what the index says of it, and in ``protocol`` what
+        its evidence says of choices of protocol; or ``question`` and ``verdict``.
         """
-        reason = claim.unfit(self.study) if unfit is None else unfit
+        reason = why_unfit(self.study) if unfit is None else unfit
         if isinstance(evidence, Absent):
             evidence, reason = None, reason or evidence.reason
-        return cards.judged(self.values, _asked(asked), evidence, reason)
+        return judged(self.values, _asked(asked), evidence, reason)
 
     def opening(self, *asked: ModuleType) -> Words:
         """What was judged and its verdict, for the first screen."""
-        return Words("\n>\n".join(cards.opening(_asked(one), self.values, self.study) for one in asked))
+        return Words("\n>\n".join(self._opening(_asked(one)) for one in asked))
+
+    def _opening(self, asked: Question) -> str:
+        words, told = f"**What this chapter checks.** {asked.short}", self.values.get("verdict")
+        if isinstance(asked, Claim):
+            words = f"**Claim {asked.number} of the paper.** {asked.short} The paper: {asked.paper} "
+            words, told = f"{words}({asked.paper_source}).", self.values["verdicts"][str(asked.number)]
+        return f"> {words}\n>\n> {Verdict(**told).markdown(self.study)}"
 
     def rules(self, *asked: ModuleType) -> Words:
         """The rules that judged, in words, and what would falsify each claim."""
-        return Words("\n\n".join(cards.rule(_asked(one)) for one in asked))
+        return Words("\n\n".join(_rule(_asked(one)) for one in asked))
 
     def protocol(self, changes: Mapping[str, str]) -> None:
-        """Record what choices of protocol change here, by their keys in `claims.protocol.CHOICES`."""
+        """Record what choices of protocol change here, by their keys in `claims.paper.CHOICES`."""
         self.values.setdefault("protocol", {}).update(changes)
 
     def headline(self, what: str, here, paper: str = "", fmt: str = ".3f", *, source: str = "") -> None:
@@ -166,24 +160,22 @@ class Chapter:
         self.values.setdefault("headline", []).append(row)
 
     def reads(self, *others: str) -> dict[str, dict[int, dict]]:
-        """What the other chapters recorded: values by chapter number, of this study and of the ``others``
-        (`shelf.EVERY`).
+        """What other chapters recorded: values by chapter number, of this study and of ``others`` (`EVERY`).
 
-        The index's record and this chapter's are left out; a study without records has an empty mapping.
+        Which records these are: `chapters.read_records`; a study without records has an empty mapping.
         """
-        place, asked = shelf.project(), sorted({self.study.name, *others})
-        self.read = {"asked": asked, "found": shelf.hashes(place, asked, reader=self.number) if place else {}}
-        names = shelf.named(place, asked) if place else [self.study.name]
-        return {name: shelf.read(place, name, reader=self.number) if place else {} for name in names}
+        place, own = project(), self.study.name
+        found = read_records(place, own, others, reader=self.number) if place else {own: {}}
+        self.read = {"asked": sorted({own, *others}), "found": hashes(found)}
+        return found
 
     def close(self):
         """Write the record and return the folded run record to show. The last cell of the chapter."""
         found = self.content()
         path = self.path()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(
-            path, json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-        )
+        text = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        write_atomic(path, text + "\n")
         return RunRecord(self.number, found)
 
     def content(self) -> dict[str, Any]:
@@ -209,14 +201,36 @@ class Chapter:
             return Path(os.environ[RECORDS]) / self.study.name / f"{self.number:02d}.json"
         return _beside_output() / f"{self.number:02d}.{self.study.name}.record.json"
 
-    def _say(self, key: str, said: str) -> None:
-        from myst_nb import glue
 
-        glue(key, said, display=False)
-
-
-def _asked(module: ModuleType) -> claim.Question:
+def _asked(module: ModuleType) -> Question:
     return getattr(module, "CLAIM", None) or module.QUESTION
+
+
+def judged(values: dict[str, Any], asked: Question, evidence, unfit: str) -> Verdict:
+    """Keep what a rule takes among a record's values, and the verdict that follows from what is kept."""
+    kept = asked.kept(evidence, unfit=unfit)
+    verdict = asked.from_record(kept)
+    told = to_json({"word": verdict.word, "why": verdict.why, "numbers": verdict.numbers})
+    if not isinstance(asked, Claim):
+        values |= {"question": kept, "verdict": told}
+        return verdict
+    taken = asked.recorded(kept)
+    here = asked.measured_here(taken, verdict)
+    index = {"short": asked.short, "paper": asked.paper, "chapter": asked.chapter, "here": here}
+    for key, value in {"evidence": kept, "verdicts": told, "claims": index}.items():
+        values.setdefault(key, {})[str(asked.number)] = value
+    if asked.protocol and taken is not None:
+        values.setdefault("protocol", {}).update(asked.protocol(taken))
+    return verdict
+
+
+def _rule(asked: Question) -> str:
+    if not isinstance(asked, Claim):
+        return (
+            f"**The rule of this chapter.** {asked.rule} It was written before any of its numbers was seen."
+        )
+    wrong = f"**What would show it wrong:** {asked.falsifier}."
+    return f"**The rule for claim {asked.number}.** {asked.rule} {asked.written}\n\n{wrong}"
 
 
 @dataclass(frozen=True)
@@ -238,13 +252,11 @@ class RunRecord:
             "code": f"{provenance.key(found['sources'])}, {len(found['sources'])} definitions",
             "recorded values": str(len(found["values"])),
         }
-        cells = "".join(
-            f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows.items() if text
-        )
+        row = "<tr><th>{}</th><td>{}</td></tr>"
+        cells = "".join(row.format(key, html.escape(text)) for key, text in rows.items() if text)
         run = f'<tr class="run-facts" data-chapter="{self.number:02d}" hidden><th>this run</th><td></td></tr>'
-        return (
-            f'<details class="run-record"><summary>Run record</summary><table>{cells}{run}</table></details>'
-        )
+        table = f"<table>{cells}{run}</table>"
+        return f'<details class="run-record"><summary>Run record</summary>{table}</details>'
 
     def __repr__(self) -> str:
         found = self.content
@@ -252,30 +264,17 @@ class RunRecord:
 
 
 def data_hashes(study: Study) -> dict[str, str]:
-    """Hashes of what the study reads: its settings, and the manifest that states the sha256 of every data
-    file and SAE."""
+    """Hashes of a study's settings, and of the manifest with the sha256 of every data file and SAE."""
     hashes = {"settings": study.fingerprint()[:16]}
     if study.data is None:
         return hashes
-    path = study.data_folder() / "manifest.json"
-    return hashes | {"manifest": digest(path.read_bytes())}
+    return hashes | {"manifest": digest((study.data_folder() / "manifest.json").read_bytes())}
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on, without labels such as +cpu."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name).split("+")[0]
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def _display(markdown: str) -> None:
-    from IPython.display import Markdown, display
-
-    display(Markdown(markdown))
+    found = cache.versions(sorted(PACKAGES)).items()
+    return {"python": platform.python_version()} | {name: said.partition("+")[0] for name, said in found}
 
 
 def _cells() -> str:

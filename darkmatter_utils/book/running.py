@@ -5,8 +5,8 @@ A failing cell, a full disk or Ctrl-C leaves what was there as it was.
 
 from __future__ import annotations
 
-import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..base.cache import PROGRESS
 from ..base.errors import NO_ROOM, BadInput, nearest
-from ..base.provenance import digest
+from ..base.values import whole
 from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name, run_order, settle
 from .records import CELLS, RECORDS
 from .staleness import due, due_reason, expected, stamp
@@ -32,8 +32,7 @@ class ChapterFailed(BadInput):
 
 
 def build(root: Path, *, study: str = DEFAULT_STUDY, every: bool = False, log=print) -> None:
-    """Run the chapters that are due, or ``every``, in order; says before it starts how long that took last
-    time, or where the chapters were published."""
+    """Run the chapters that are due, or ``every``, in order; says first how long that took last time."""
     waiting = [chapter for chapter, _ in due(root, study)]
     waiting = [chapter for chapter in run_order(root) if every or chapter in waiting]
     log(f"{len(waiting)} of {len(chapters(root))} chapters to run on study {study}{_about(waiting, study)}")
@@ -62,54 +61,56 @@ def run(
 ) -> Path:
     """Execute one chapter and put it in its place; returns the executed notebook.
 
-    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/<study>/tried``,
-    not among the chapters of the book. Raises BadInput for a parameter the chapter does not have, ChapterFailed when a cell raises (the
-    notebook as it failed is kept in ``build/failed``).
+    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/<study>/tried``, not
+    among the chapters of the book. Raises BadInput for a parameter the chapter does not have, ChapterFailed
+    when a cell raises (the notebook as it failed is kept in ``build/failed``).
     """
     import nbformat
 
-    parameters = dict(parameters or {})
-    source = chapter.notebook()
+    changed, tried, source = dict(parameters or {}), bool(parameters), chapter.notebook()
+    if study != DEFAULT_STUDY:  # the kernel finds a study's file from another folder
+        is_file = Path(study).suffix in (".yaml", ".yml")
+        changed["study"] = str(Path(study).resolve()) if is_file else study
     known = _parameter_names(source)
-    for name in [*parameters, *(["study"] if study != DEFAULT_STUDY else [])]:
+    for name in changed:
         if name not in known:
             raise BadInput(f"chapter {chapter.name} has no parameter '{name}'; {nearest(name, known)}")
-    tried = bool(parameters)
-    target, aside = chapter.executed(study, tried=tried), _aside(chapter, study)
-    cells = chapter.cells_hash()
-    changed = parameters | ({"study": _resolved(study)} if study != DEFAULT_STUDY else {})
+    target, record = chapter.executed(study, tried=tried), chapter.record(study, tried=tried)
+    aside = chapter.root / "build" / "running" / f"{file_name(study)}-{chapter.name}-{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "records").mkdir(parents=True)
     began = time.monotonic()
     try:
         nbformat.write(source, aside / "in.ipynb")
         with _heartbeat(chapter, aside, log):
-            executed = _execute(chapter, aside, changed, cells)
-        executed = settle(executed, chapter.number)
-        text = nbformat.writes(executed) + "\n"
-        _move_in(aside, target, text, chapter.record(study, tried=tried))
+            executed = settle(_execute(chapter, aside, changed), chapter.number)
+        for folder in (target.parent, record.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        with whole(target) as part:  # both are written, on the same disk, before either is moved
+            part.write_text(nbformat.writes(executed) + "\n", encoding="utf-8")
+            for path in (aside / "records").rglob("*.json"):
+                os.replace(path, record)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     seconds = time.monotonic() - began
     if not tried:
-        stamp(chapter, study, cells=cells, notebook=digest(text.encode()), seconds=seconds)
+        stamp(chapter, study, seconds=seconds)
     log(f"chapter {chapter.name}: {seconds:.0f} s, {target.relative_to(chapter.root)}")
     return target
 
 
-def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
+def _execute(chapter: ChapterFile, aside: Path, parameters: dict):
     """Run the cells by papermill in a kernel that knows where the record goes; the executed notebook."""
-    import logging
-
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)
-    # An interrupted run leaves a task that finds its kernel gone: nothing that the reader of a terminal
-    # can use.
+    # An interrupted run leaves a task that finds its kernel gone: of no use to the reader of a terminal.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     environment = {
         RECORDS: str(aside / "records"),
-        CELLS: cells,
+        CELLS: chapter.cells_hash(),
         PROGRESS: str(aside / "progress"),
         "PYTHONHASHSEED": "0",  # the order of sets is part of what a run prints
         "PYTHONWARNINGS": "ignore:IProgress not found",  # progress is shown as text
@@ -133,18 +134,16 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, cells: str):
         for number in NO_ROOM:
             if error.ename == "OSError" and os.strerror(number) in str(error.evalue):
                 raise OSError(number, os.strerror(number)) from None
-        kept = _keep_failed(chapter, aside)
-        line = " ".join(str(error.evalue).split()) or "no message"
-        raise ChapterFailed(
-            (
-                f"chapter {chapter.name}, cell {error.cell_index + 1}: {error.ename}: {line[:500]} (as it "
-                f"failed: {kept})"
-            )
-        ) from None
+        kept = chapter.root / "build" / "failed" / f"{chapter.name}.ipynb"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(aside / "out.ipynb", kept)
+        line = f"{error.ename}: {(' '.join(str(error.evalue).split()) or 'no message')[:500]}"
+        place = f"as it failed: {kept.relative_to(chapter.root)}"
+        said = f"chapter {chapter.name}, cell {error.cell_index + 1}: {line} ({place})"
+        raise ChapterFailed(said) from None
     except DeadKernelError:
-        raise ChapterFailed(
-            f"chapter {chapter.name}: its process was ended from outside, as happens when the memory is full"
-        ) from None
+        why = "its process was ended from outside, as happens when the memory is full"
+        raise ChapterFailed(f"chapter {chapter.name}: {why}") from None
     finally:
         for name, value in before.items():
             if value is None:
@@ -162,9 +161,8 @@ def _heartbeat(chapter: ChapterFile, aside: Path, log):
         while not ended.wait(EVERY):
             log(f"chapter {chapter.name}, {time.monotonic() - began:.0f} s: {_doing(aside)}")
 
-    beating = threading.Thread(target=beat, daemon=True)
     if not sys.stderr.isatty():
-        beating.start()
+        threading.Thread(target=beat, daemon=True).start()
     try:
         yield
     finally:
@@ -192,34 +190,3 @@ def _doing(aside: Path) -> str:
 def _parameter_names(book) -> list[str]:
     tagged = [cell.source for cell in book.cells if "parameters" in cell.metadata.get("tags", [])]
     return re.findall(r"^(\w+)\s*(?::[^=\n]+)?=", "\n".join(tagged), flags=re.MULTILINE)
-
-
-def _resolved(study: str) -> str:
-    """A study file's path as the kernel, in another folder, can find it."""
-    return str(Path(study).resolve()) if Path(study).suffix in (".yaml", ".yml") else study
-
-
-def _aside(chapter: ChapterFile, study: str) -> Path:
-    folder = chapter.root / "build" / "running" / f"{file_name(study)}-{chapter.name}-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "records").mkdir(parents=True)
-    return folder
-
-
-def _keep_failed(chapter: ChapterFile, aside: Path) -> str:
-    kept = chapter.root / "build" / "failed" / f"{chapter.name}.ipynb"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(aside / "out.ipynb", kept)
-    return str(kept.relative_to(chapter.root))
-
-
-def _move_in(aside: Path, target: Path, text: str, record: Path) -> None:
-    """Put record and notebook in their places; both are written whole, on the same disk, before either is
-    moved."""
-    part = aside / target.name
-    part.write_text(text, encoding="utf-8")
-    for path in (aside / "records").rglob("*.json"):
-        record.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, record)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(part, target)

@@ -1,5 +1,4 @@
-"""Why a chapter has to run again: its cells, the modules it uses, its parameters, its data, the versions or a
-record that it reads changed.
+"""Why a chapter has to run again: its cells, modules, parameters, data, versions or a record it read changed.
 
 A *stamp* in ``build/<study>/stamps`` says that a chapter was run on this machine, how long it took
 and which bytes came out; a fresh clone has none, so that its ``make book`` executes everything.
@@ -12,13 +11,23 @@ import platform
 import subprocess
 from pathlib import Path
 
+import torch
+
 from ..base import provenance
 from ..base.errors import BadInput
 from ..base.provenance import digest
 from ..base.values import write_atomic
 from ..studies.study import Study
-from . import shelf
-from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name
+from .chapters import (
+    DEFAULT_STUDY,
+    SECONDS,
+    ChapterFile,
+    chapters,
+    file_name,
+    hashes,
+    read_json,
+    read_records,
+)
 from .records import data_hashes, versions
 
 
@@ -27,92 +36,85 @@ def stamp_path(chapter: ChapterFile, study: str) -> Path:
     return chapter.executed(study).parent / "stamps" / f"{chapter.number:02d}.json"
 
 
-def stamp(chapter: ChapterFile, study: str, *, cells: str, notebook: str, seconds: float) -> None:
-    """Note that a chapter ran here: hashes of cells, executed notebook and record, and what changes from run
-    to run."""
+def stamp(chapter: ChapterFile, study: str, *, seconds: float) -> None:
+    """Note that a chapter ran here: hashes of its notebook and record, and what changes from run to run."""
     path = stamp_path(chapter, study)
     path.parent.mkdir(parents=True, exist_ok=True)
+    git = ["git", "-C", str(chapter.root), "rev-parse", "--short", "HEAD"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        commit = ""
+    cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name(0) if cuda else f"CPU, {torch.get_num_threads()} threads"
     about = {
-        "cells": cells,
-        "notebook": notebook,
+        "notebook": _digest(chapter.executed(study)),
         "record": _digest(chapter.record(study)),
         "seconds": round(seconds, 1),
-        "machine": _machine(),
-        "commit": _commit(chapter.root),
+        "machine": f"{platform.system()} {platform.machine()}, {device}",
+        "commit": commit,
     }
     write_atomic(path, json.dumps(about, indent=1) + "\n")
 
 
 def read_stamp(chapter: ChapterFile, study: str) -> dict | None:
     """The stamp of a chapter's last run here, None where there is none."""
-    return _json(stamp_path(chapter, study))
+    return read_json(stamp_path(chapter, study))
 
 
 def expected(chapters: list[ChapterFile], study: str) -> float | None:
-    """Seconds that chapters took when they last ran here, else where they were published; None where one is
-    not known."""
+    """Seconds of the chapters' last runs here, else where published; None where one is not known."""
     found = []
     for chapter in chapters:
-        published = _json(chapter.published_record(study).with_name(shelf.SECONDS)) or {}
+        published = read_json(chapter.published_record(study).with_name(SECONDS)) or {}
         stamped = read_stamp(chapter, study) or {}
         found.append(stamped.get("seconds", published.get(f"{chapter.number:02d}")))
     return None if None in found else sum(found)
 
 
 def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
-    """Why a chapter's last result, or the published one where it was not run here, no longer follows from
-    what is here; None when it does.
+    """Why a chapter's last result (the published one where it was not run here) no longer follows; else None.
 
-    Compares hashes of cells, of the modules that the run imported, of the study's settings and data and of
+    Compares hashes of cells, of the definitions that the run used, of the study's settings and data and of
     the records that it read, and versions of the packages; reads records, no activation.
     """
     executed, kept = chapter.found(study)
     if not executed.exists():
         return "never run"
-    record = _json(kept)
+    record = read_json(kept)
     if record is None:
         return "its record is missing"
     if record.get("cells") != chapter.cells_hash():
         return f"its cells changed (notebooks/{chapter.source.name})"
-    changed = _changed(record["sources"], provenance.closure(provenance.script(chapter.code())))
-    if changed:
-        return f"code that it uses changed: {', '.join(changed)}"
+    sources, now = record["sources"], provenance.closure(provenance.script(chapter.code()))
+    # By content: a definition that moved or has another name is the same.
+    gone = {name for name, said in sources.items() if said not in now.values()}
+    gone |= {name for name, said in now.items() if said not in sources.values()}
+    if gone:
+        return f"code that it uses changed: {', '.join(sorted({name.partition(':')[0] for name in gone}))}"
     try:
-        data = data_hashes(Study.load(study))
+        changed = _apart(record["data"], data_hashes(Study.load(study)))
     except BadInput as error:
         return f"its study cannot be read: {error}"
-    changed = sorted(
-        name for name in data.keys() | record["data"].keys() if data.get(name) != record["data"].get(name)
-    )
     if changed:
         return f"its data changed: {', '.join(changed)} of study {file_name(study)}"
-    now = versions()
-    changed = [
-        f"{name} {was} is now {now.get(name, 'gone')}"
-        for name, was in record["versions"].items()
-        if now.get(name) != was
-    ]
+    was, now = record["versions"], versions()
+    changed = [f"{n} {was[n]} is now {now.get(n, 'gone')}" for n in was if now.get(n) != was[n]]
     if changed:
         return f"versions changed: {', '.join(changed)}"
-    return _records_reason(chapter, record.get("records"))
-
-
-def _changed(was: dict[str, str], now: dict[str, str]) -> list[str]:
-    """The definitions that are not in both, by content: one that moved or has another name is the same."""
-    before, after = set(was.values()), set(now.values())
-    gone = {name for name, digest in was.items() if digest not in after}
-    return sorted({name.partition(":")[0] for name in gone | {n for n, d in now.items() if d not in before}})
-
-
-def _records_reason(chapter: ChapterFile, read: dict | None) -> str | None:
-    """Why the records that a chapter read are no longer those; None when they are, or when it reads none."""
-    if not read:
+    if not (read := record.get("records")):
         return None
     try:
-        changed = shelf.changed(chapter.root, read, reader=chapter.number)
+        found = read_records(chapter.root, file_name(study), read["asked"], reader=chapter.number)
     except BadInput as error:
         return str(error)
+    changed = _apart(read["found"], hashes(found))
     return f"records it reads changed: {', '.join(changed)}" if changed else None
+
+
+def _apart(was: dict, now: dict) -> list[str]:
+    """The keys at which two mappings differ."""
+    return sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
 
 
 def not_run_here(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
@@ -142,34 +144,3 @@ def due_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:
 
 def _digest(path: Path) -> str | None:
     return digest(path.read_bytes()) if path.exists() else None
-
-
-def _json(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _machine() -> str:
-    import torch
-
-    device = (
-        torch.cuda.get_device_name(0)
-        if torch.cuda.is_available()
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
-    return f"{platform.system()} {platform.machine()}, {device}"
-
-
-def _commit(root: Path) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip()

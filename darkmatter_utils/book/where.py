@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..base.errors import BadInput, nearest
-from ..base.listing import modules
-from ..base.config import PACKAGE
+from ..base.config import PACKAGE, modules
 from .chapters import DEFAULT_STUDY, ChapterFile, chapters
 
 SCIENCE = ("experiments", "measurement", "decomposition", "worlds", "stats")
@@ -26,10 +25,8 @@ RECORDS = ("record", "glue", "estimate")
 class Place(NamedTuple):
     """One line of the answer."""
 
-    what: str
-    """figure, drawn by, numbers, idea, record or rule."""
-    where: str
-    """file:line, from the project."""
+    what: str  # figure, drawn by, numbers, idea, record or rule
+    where: str  # file:line, from the project
     name: str = ""
 
 
@@ -71,15 +68,12 @@ def _places(root: Path, chapter: ChapterFile, cell: Cell) -> Iterator[Place]:
     used, names = script.behind(cell)
     for folder in ("charts", *SCIENCE):
         for module, name in used:
-            place = _defined(module, name) if module.split(".")[1:2] == [folder] else ""
-            if place:
+            if module.split(".")[1:2] == [folder] and (place := _defined(module, name)):
                 yield Place("drawn by" if folder == "charts" else "numbers", place, name)
     for name, line in script.functions(names).items():
         yield Place("idea", f"{source}:{line}", name)
-    kept = chapter.found(DEFAULT_STUDY)[1].relative_to(root)
-    keys = script.recorded(names)
-    if keys:
-        yield Place("record", str(kept), ", ".join(keys))
+    if keys := script.recorded(names):
+        yield Place("record", str(chapter.found(DEFAULT_STUDY)[1].relative_to(root)), ", ".join(keys))
     for module in modules(f"{PACKAGE.name}.claims", "[cq][0-9][0-9]_*"):
         claim, about = getattr(module, "CLAIM", None), module.__name__.rpartition(".")[2]
         if claim.chapter == chapter.name if claim else about[1:3] == f"{chapter.number:02d}":
@@ -105,10 +99,8 @@ class Script:
 
     def __init__(self, text: str):
         self.statements = ast.parse(text).body
-        self.bound: dict[str, list[ast.stmt]] = {}
-        """By name: the statements that give it a value."""
-        self.imported: dict[str, tuple[str, str]] = {}
-        """By name: module and name of what is imported from this package."""
+        self.bound: dict[str, list[ast.stmt]] = {}  # by name: the statements that give it a value
+        self.imported: dict[str, tuple[str, str]] = {}  # by name: its module and name in this package
         for statement in self.statements:
             if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith(PACKAGE.name):
                 for one in statement.names:
@@ -117,8 +109,7 @@ class Script:
                 self.bound.setdefault(name, []).append(statement)
 
     def behind(self, cell: Cell) -> tuple[list[tuple[str, str]], set[str]]:
-        """The definitions of this package that a cell follows from, nearest first, and the names on the
-        way."""
+        """The definitions of this package that a cell follows from, nearest first; the names on the way."""
         waiting = [s for s in self.statements if cell.start <= s.lineno < cell.stop]
         used, names, seen = [], set(), set(waiting)
         while waiting:
@@ -130,32 +121,25 @@ class Script:
                     used.append((f"{module}.{known}", attribute) if attribute else (module, known))
                     used.append((module, known))
                 before = [s for s in self.bound.get(name, ()) if s.lineno < statement.lineno]
-                for one in before[-1:] if name not in COMMON else ():
-                    if one not in seen:
-                        seen.add(one)
-                        waiting.append(one)
+                if before and name not in COMMON and before[-1] not in seen:
+                    seen.add(before[-1])
+                    waiting.append(before[-1])
         return list(dict.fromkeys(used)), names - set(COMMON)
 
     def functions(self, names: set[str]) -> dict[str, int]:
         """The lines of the chapter's own functions among some names."""
-        made = (
-            s for name in sorted(names) for s in self.bound.get(name, ()) if isinstance(s, ast.FunctionDef)
-        )
-        return {function.name: function.lineno for function in made}
+        made = (s for name in sorted(names) for s in self.bound.get(name, ()))
+        return {s.name: s.lineno for s in made if isinstance(s, ast.FunctionDef)}
 
     def recorded(self, names: set[str]) -> list[str]:
         """The keys under which the chapter records something made of one of these names."""
-        calls = [
-            c for s in self.statements for c in ast.walk(s) if isinstance(c, ast.Call) and len(c.args) > 1
-        ]
-        return [
-            call.args[0].value
-            for call in calls
-            if isinstance(call.func, ast.Attribute)
-            and call.func.attr in RECORDS
-            and isinstance(call.args[0], ast.Constant)
-            and names & {node.id for node in ast.walk(call.args[1]) if isinstance(node, ast.Name)}
-        ]
+        found = []
+        for call in (node for statement in self.statements for node in ast.walk(statement)):
+            match call:
+                case ast.Call(ast.Attribute(attr=method), [ast.Constant(key), value, *_]) if method in RECORDS:
+                    if names & {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}:
+                        found.append(key)
+        return found
 
 
 def _binds(statement: ast.stmt) -> list[str]:

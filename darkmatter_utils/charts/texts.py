@@ -20,15 +20,7 @@ TOKEN_TOP, TOKEN_FOOT, BAR_TOP, BAR_FOOT = 0.05, 0.46, 0.50, 0.92
 
 @builder
 def context_strip(
-    frame,
-    parts,
-    *,
-    text="text",
-    about=(),
-    title="",
-    value_title="sum of the parts",
-    row=72,
-    width=WIDTH,
+    frame, parts, *, text="text", about=(), title="", value_title="sum of the parts", row=72, width=WIDTH
 ):
     """The tokens of one context as lines of text, the parts of each token's error as stacked bars under it.
 

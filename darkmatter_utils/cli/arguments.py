@@ -1,14 +1,13 @@
-"""What the ``darkmatter`` command takes. Nothing heavy is imported here: help and a wrong argument answer at
-once.
+"""What the ``darkmatter`` command takes; nothing heavy is imported: help and a wrong argument answer at once.
 
-Each command says which function runs it, as module:function of this folder; `command.main` loads it by name.
+Each command says which function runs it, as module:function of this folder; `cli.main` loads it by name.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from ..base import listing
+from ..base.config import first_lines
 from ..base.errors import BadInput, nearest
 
 TRAINABLE = ("tiny",)
@@ -49,14 +48,14 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--all", action="store_true", help="run every chapter, stale or not")
     _of_study(commands, "render", "build the pages from the chapters as they were last run")
     _of_study(commands, "status", "say which chapters are stale, and why")
-    where = _command(
-        commands, "where", "commands:where", "where a figure's cell, its numbers and its rule are"
-    )
+    about = "where a figure's cell, its numbers and its rule are"
+    where = _command(commands, "where", "commands:where", about)
     where.add_argument("figure", help="its name, as prose refers to it: fig-flat")
-    _of_study(commands, "publish", "make the last build the published edition, in book/")
-    train = _command(
-        commands, "train", _train, "make an embedded study from seed; goes on where it was cut off"
-    )
+    publish = _command(commands, "publish", "commands:publish", "make the last builds the published edition")
+    several = "as for build; several (--study tiny --study world) where the report of one reads the other"
+    publish.add_argument("--study", action="append", help=several)
+    about = "make an embedded study from seed; goes on where it was cut off"
+    train = _command(commands, "train", _train, about)
     train.add_argument("study", help=f"one of: {', '.join(TRAINABLE)}")
     _measure_arguments(commands)
     _study_arguments(commands)
@@ -85,10 +84,9 @@ def _train(options) -> str:
 
 
 def _measure_arguments(commands) -> None:
-    measure = _command(
-        commands, "measure", _measure, "the decomposition of a study's SAEs, of any SAE, or of arrays"
-    )
-    formats = listing.about("darkmatter_utils.adapters.formats").values()
+    about = "the decomposition of a study's SAEs, of any SAE, or of arrays"
+    measure = _command(commands, "measure", _measure, about)
+    formats = first_lines("darkmatter_utils.adapters.formats").values()
     measure.description = MEASURE + "\n".join(f"  {line}" for line in formats)
     measure.formatter_class = argparse.RawDescriptionHelpFormatter
     add = measure.add_argument
@@ -97,16 +95,13 @@ def _measure_arguments(commands) -> None:
     sae = "SAE folder of any format, or SAELens' release/id; of a study: only this id (may be repeated)"
     add("--sae", action="append", default=[], metavar="SAE", help=sae)
     add("--site", help="where the SAE reads, e.g. blocks.8.hook_resid_pre (what the SAE says)")
-    text = (
-        '.jsonl (a line with "text" is a document), .parquet (column text) or .txt (one document) file, '
-        "a folder of them, a dataset on the hub (owner/name), or embedded (embedded)"
+    files = '.jsonl (a line with "text" is a document), .parquet (column text) or .txt (one document) file'
+    add(
+        "--text", help=f"{files}, a folder of them, a dataset on the hub (owner/name), or embedded (embedded)"
     )
-    add("--text", help=text)
     add("--documents", type=int, help="at most so many (300)")
-    positions = (
-        "positions that count, e.g. 200:1023 (from an eighth, at most 200, of a context of at most 1024)"
-    )
-    add("--positions", metavar="FIRST:END", help=positions)
+    count = "positions that count, e.g. 200:1023 (from an eighth, at most 200, of a context of at most 1024)"
+    add("--positions", metavar="FIRST:END", help=count)
     packed = "short documents share a context, which folds and intervals take for a document (one each)"
     add("--packed", action="store_true", help=packed)
     add("--dtype", help="of the model: float32 (default), bfloat16, float16, float64")
@@ -131,37 +126,33 @@ def _measure(options) -> str:
     if options.study is not None:
         said = [n for n in ("html", "saebench", "dry_run", "packed", *DEFAULTS) if getattr(options, n)]
         if own := given + said:
+            option = f"--{own[0].replace('_', '-')}"
             raise BadInput(
-                f"a study says its model, text and window itself: leave out --{own[0].replace('_', '-')}, or "
-                "the study"
+                f"a study says its model, text and window itself: leave out {option}, or the study"
             )
-        return "measure:study"
+        return "commands:every_sae"
     for name, value in DEFAULTS.items():
-        setattr(options, name, value if getattr(options, name) is None else getattr(options, name))
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     if any(name in ARRAYS for name in given):
         if wrong := [name for name in given if name not in ARRAYS]:
-            raise BadInput(
-                f"--{wrong[0]} is about a model's text, but activations come from --x; leave one of them out"
-            )
+            other = "is about a model's text, but activations come from --x; leave one of them out"
+            raise BadInput(f"--{wrong[0]} {other}")
         if options.x is None:
             raise BadInput(f"--{given[0]} needs --x, the activations [token, d_model]")
         if (options.reconstruction is None) == (len(options.sae) != 1):
             raise BadInput("with --x give either --reconstruction FILE or one --sae")
-        return "measure:of_arrays"
+        return "commands:of_arrays"
     if options.model is None and not options.sae:
-        raise BadInput(
-            "give a study (darkmatter measure tiny), or --model and --sae, or --x; see: darkmatter measure "
-            "--help"
-        )
+        ways = "give a study (darkmatter measure tiny), or --model and --sae, or --x"
+        raise BadInput(f"{ways}; see: darkmatter measure --help")
     if len(options.sae) > 1:
-        raise BadInput(
-            f"--sae is given {len(options.sae)} times: one SAE is measured at a time; a study holds several "
-            "(darkmatter study new)"
-        )
+        several = "one SAE is measured at a time; a study holds several (darkmatter study new)"
+        raise BadInput(f"--sae is given {len(options.sae)} times: {several}")
     if options.model is None or not options.sae:
         lacks = "--model" if options.model is None else "--sae"
         raise BadInput(f"{lacks} is missing: give --model and --sae, each a folder or a name on the hub")
-    return "measure:one_sae"
+    return "commands:one_sae"
 
 
 def _study_arguments(commands) -> None:
@@ -173,10 +164,10 @@ def _study_arguments(commands) -> None:
     new.add_argument("--model", default="gpt2", help="transformers folder or name on the hub (gpt2)")
     new.add_argument("--sae", default="gpt2-small-res-jb/blocks.8.hook_resid_pre", help="SAE folder or name")
     new.add_argument("--text", default="embedded", help="text file, folder, dataset, or embedded")
-    for name, about in (
-        ("check", "validate a study and say what it costs; nothing is downloaded"),
-        ("prepare", "bring a study's files here and store its tokens and SAEs"),
-    ):
+    for name, about in {
+        "check": "validate a study and say what it costs; nothing is downloaded",
+        "prepare": "bring a study's files here and store its tokens and SAEs",
+    }.items():
         action = _command(actions, name, f"commands:{name}", about)
         action.add_argument(
             "study", help="a .yaml file, or one of: gpt2, gemma-2-2b, gemma-2-9b, llama-3.1-8b"
@@ -185,9 +176,9 @@ def _study_arguments(commands) -> None:
     export = _command(actions, "export", "commands:export", about)
     export.add_argument("study", help="name of a study, or the path of its YAML file")
     export.add_argument("file", help="the .tar file to write")
-    for name, about in (
-        ("import", "put the results of such a file into the cache here"),
-        ("verify", "check such a file against its digests"),
-    ):
-        action = _command(actions, name, f"commands:{name}".replace("import", "bring_in"), about)
+    bring_in = _command(
+        actions, "import", "commands:bring_in", "put the results of such a file into the cache here"
+    )
+    verify = _command(actions, "verify", "commands:verify", "check such a file against its digests")
+    for action in (bring_in, verify):
         action.add_argument("file", help="a .tar file of study export")

@@ -1,43 +1,53 @@
-"""``darkmatter run``, ``build``, ``render``, ``status``, ``publish``, ``where``, ``study`` and ``train``."""
+"""What each command does: the chapters (run, build, publish ...), studies, training, and `measure`."""
 
 from __future__ import annotations
 
-import sys
+import tempfile
 from pathlib import Path
 
 import yaml
 from rich.table import Table
 
+from ..adapters import contexts, hub
 from ..base.cache import versions
 from ..base.errors import BadInput
+from ..base.values import write_atomic
 from ..book import agreement, pages, running, staleness
 from ..book.chapters import chapters as all_chapters
 from ..book.chapters import pick, project_root, run_order
 from ..book.where import where as places_of
+from ..measurement import about, arrays
 from ..measurement import prepare as preparing
+from ..measurement.measure import measure
+from ..measurement.one_sae import plan, probe
 from ..studies import portable, recipes
+from ..studies.request import Request
 from ..studies.study import Study
 from ..training import embedded
-from .show import say, show
+from . import show
+from .show import say
+
+OUTPUTS = {"json": "numbers", "html": "page", "saebench": "saebench"}
+"""Files that `measure` may be asked for, and what they are called."""
 
 
 def run(options) -> None:
     """Run chapters by papermill."""
-    root, study = project_root(), _study(options.study)
+    root, study = project_root(), _named(options.study)
     if options.all == bool(options.chapters):
         there = ", ".join(chapter.name for chapter in all_chapters(root))
         raise BadInput(f"name the chapters to run, or --all; there are: {there}")
     chosen = run_order(root) if options.all else [pick(root, name) for name in options.chapters]
     parameters = {name: yaml.safe_load(value) for name, value in options.p}
     if "study" in parameters:
-        study = _study(str(parameters.pop("study")))
+        study = _named(str(parameters.pop("study")))
     for chapter in chosen:
         running.run(chapter, study=study, parameters=parameters, log=say)
 
 
 def build(options) -> int:
     """Run what is stale, render, compare with what is published; 1 where the numbers are apart."""
-    root, study = project_root(), _study(options.study)
+    root, study = project_root(), _named(options.study)
     running.build(root, study=study, every=options.all, log=say)
     say(str(pages.render(root, study=study, log=say)))
     found = agreement.compare(root, study)
@@ -47,21 +57,23 @@ def build(options) -> int:
 
 
 def publish(options) -> None:
-    """Make the last build the published edition."""
-    root, study = project_root(), _study(options.study)
-    for line in agreement.compare(root, study).lines():
-        say(line)
-    say(f"{len(pages.publish(root, study=study))} files written to book/; look at git diff, then commit")
+    """Make the last builds of one or several studies the published edition."""
+    root, studies = project_root(), [_named(name) for name in options.study or ["tiny"]]
+    for study in studies:
+        for line in agreement.compare(root, study).lines():
+            say(line)
+    written = pages.publish(root, *studies, log=say)
+    say(f"{len(written)} files written to book/; look at git diff, then commit")
 
 
 def render(options) -> None:
     """Build the pages of the chapters as they were last run."""
-    say(str(pages.render(project_root(), study=_study(options.study), log=say)))
+    say(str(pages.render(project_root(), study=_named(options.study), log=say)))
 
 
 def status(options) -> None:
     """Which chapters are stale, and why."""
-    root, study = project_root(), _study(options.study)
+    root, study = project_root(), _named(options.study)
     due = dict(staleness.due(root, study))
     table = Table("chapter", "state", "why", "last run here", box=None, pad_edge=False)
     for chapter in all_chapters(root):
@@ -69,7 +81,7 @@ def status(options) -> None:
         why = due.get(chapter, "")
         state = "fresh" if not why else "fresh, run elsewhere" if why == elsewhere else "stale"
         table.add_row(chapter.name, state, why, f"{stamped['seconds']:.0f} s" if stamped else "")
-    show(table)
+    show.show(table)
 
 
 def where(options) -> None:
@@ -80,68 +92,162 @@ def where(options) -> None:
         say(f"{what:<{columns[0]}}  {file:<{columns[1]}}  {name}".rstrip())
 
 
-def _study(name: str) -> str:
+def _named(study: str) -> str:
     """A study's name as given, once it is known that it can be read."""
-    Study.load(name)
-    return str(recipes.prepared(recipes.load(name))) if recipes.is_recipe(name) else name
+    Study.load(study)
+    return str(recipes.prepared(recipes.load(study))) if recipes.is_recipe(study) else study
 
 
 def new(options) -> None:
+    """Write a study to start from."""
     print(recipes.new(Path(options.file), model=options.model, sae=options.sae, text=options.text), end="")
 
 
 def check(options) -> None:
-    if not recipes.is_recipe(options.study):
-        study = Study.load(options.study)
-        preparing.check_ready(study)
-        print(
-            f"study {study.name}: ready, {len(study.saes)} SAEs at {', '.join(study.sites()) or study.site}"
-        )
+    """Validate a study and say what it costs."""
+    if recipes.is_recipe(options.study):
+        for line in preparing.check(recipes.load(options.study)):
+            say(line)
         return
-    for line in preparing.check(recipes.load(options.study)):
-        print(line)
+    study = Study.load(options.study)
+    preparing.check_ready(study)
+    say(f"study {study.name}: ready, {len(study.saes)} SAEs at {', '.join(study.sites()) or study.site}")
 
 
 def prepare(options) -> None:
+    """Bring a study's files here."""
     recipe = recipes.load(options.study)
-    path = preparing.prepare(recipe, progress=lambda line: print(line, file=sys.stderr, flush=True))
-    print(f"study {recipe.name} is prepared: {path}")
+    path = preparing.prepare(recipe, progress=show.progress)
+    say(f"study {recipe.name} is prepared: {path}")
     for name, source in sorted(preparing.sources(path).items()):
         if "@" in source:
-            print(f"pinned: {name}: {source}")
-    print(f"now: darkmatter build --study {options.study}")
+            say(f"pinned: {name}: {source}")
+    say(f"now: darkmatter build --study {options.study}")
 
 
 def export(options) -> None:
+    """Write a study's results to one file."""
     path = Path(options.file)
     if not path.absolute().parent.is_dir() or path.is_dir():
         raise BadInput(f"{path} cannot be written: give a file in a folder that is there")
     study = Study.load(options.study)
-    found = portable.export(study, path)
-    print(f"study {study.name}: {len(found)} result(s) in {path}")
+    say(f"study {study.name}: {len(portable.export(study, path))} result(s) in {path}")
 
 
 def bring_in(options) -> None:
-    about, new = portable.bring_in(Path(options.file))
-    print(f"study {about['study']['name']}: {len(new)} new result(s), the others were here")
-    _differences(about)
+    """Put the results of such a file into the cache."""
+    told, new = portable.bring_in(Path(options.file))
+    say(f"study {told['study']['name']}: {len(new)} new result(s), the others were here")
+    _differences(told)
 
 
 def verify(options) -> None:
-    about = portable.verify(Path(options.file))
-    print(f"study {about['study']['name']}: {len(about['files'])} files, each as it was written")
-    _differences(about)
+    """Check such a file against its digests."""
+    told = portable.verify(Path(options.file))
+    say(f"study {told['study']['name']}: {len(told['files'])} files, each as it was written")
+    _differences(told)
 
 
-def _differences(about: dict) -> None:
+def _differences(told: dict) -> None:
     for name, version in versions().items():
-        if about["versions"].get(name) != version:
-            print(
-                f"note: made with {name} {about['versions'].get(name)}, here is {version}: results "
-                f"will be made anew"
-            )
+        if (was := told["versions"].get(name)) != version:
+            say(f"note: made with {name} {was}, here is {version}: results will be made anew")
 
 
 def train_tiny(options) -> None:
     """Goes on where it was cut off."""
     embedded.train(log=say)
+
+
+def every_sae(options) -> None:
+    """Every SAE of a study, or some."""
+    study = Study.load(options.study)
+    _room_for(options)
+    chosen = [study.sae(name).id for name in options.sae]
+    measured = measure(study, progress=show.progress)
+    saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes
+    warnings = about.of_study(measured)
+    said = _write(options, json=lambda: show.study_json(study, saes, warnings))
+    show.show(show.study_table(saes, title=f"{study.title} · {study.site}"))
+    for line in [*(f"warning: {line}" for line in warnings), *said]:
+        say(line)
+    if options.strict and warnings:
+        raise BadInput(f"strict: {'; '.join(warnings)}")
+
+
+def one_sae(options) -> None:
+    """One SAE of one model, on a text."""
+    names = "model site text documents dtype sae_dtype device packed folds bootstrap seed".split()
+    asked = {name: getattr(options, name) for name in names} | {"sae": options.sae[0]}
+    asked["positions"] = contexts.window(options.positions) if options.positions else None
+    request = Request(**{name: value for name, value in asked.items() if value is not None})
+    _room_for(options)
+    if options.dry_run:
+        missing = hub.downloads(request.model, request.sae)
+        for line in about.before_download(request, missing) if missing else about.cost_lines(plan(request)):
+            say(line)
+        return
+    deliver = lambda done: _deliver(options, done)
+    probe(request, strict=options.strict, progress=show.progress, deliver=deliver)
+
+
+def of_arrays(options) -> None:
+    """Activations on disk, and what an SAE makes of them."""
+    _room_for(options)
+    if options.dry_run:
+        for line in arrays.facts(options.x, options.reconstruction):
+            say(line)
+        return
+    names = ("document", "folds", "bootstrap", "seed", "device", "sae_dtype", "strict")
+    done = arrays.measure(
+        options.x,
+        options.reconstruction or None,
+        sae=options.sae[0] if options.sae else None,
+        progress=show.progress,
+        **{name: getattr(options, name) for name in names},
+    )
+    _deliver(options, done)
+    if options.strict and done.warnings:
+        raise BadInput(f"strict: {'; '.join(done.warnings)}")
+
+
+def _room_for(options) -> None:
+    """BadInput now, not after an hour, where an answer could not be written or would replace an input."""
+    named = (options.x, options.reconstruction, options.document, options.text, options.model, options.study)
+    inputs = [given for given in (*named, *options.sae) if given]
+    taken = {Path(given.partition(":")[0]).absolute(): "is an input" for given in inputs}
+    for name in OUTPUTS:
+        if not (given := getattr(options, name)):
+            continue
+        path = Path(given)
+        if path.is_dir():
+            raise BadInput(f"--{name} {path} is a folder; give a file")
+        if not path.absolute().parent.is_dir():
+            raise BadInput(f"--{name} {path}: there is no folder {path.parent}")
+        if path.absolute() in taken:
+            raise BadInput(f"--{name} {path}: that file {taken[path.absolute()]}; give another")
+        taken[path.absolute()] = f"is --{name}'s"
+        try:
+            if path.exists() and not path.is_file():  # a pipe, a terminal
+                path.open("a").close()
+            else:
+                tempfile.TemporaryFile(dir=path.absolute().parent).close()
+        except OSError as error:
+            raise BadInput(f"--{name} {path} cannot be written ({error.strerror})") from None
+
+
+def _write(options, **makers) -> list[str]:
+    """Write what was asked for, each file in one step; what to say of it."""
+    asked = {name: Path(getattr(options, name)) for name in makers if getattr(options, name)}
+    for name, path in asked.items():
+        write_atomic(path, makers[name]())
+    return [f"{OUTPUTS[name]}: {path}" for name, path in asked.items()]
+
+
+def _deliver(options, done) -> None:
+    """Files first: a reader of the table who leaves early takes nothing with him."""
+    makers = {"json": show.answer_json, "html": show.page, "saebench": show.saebench}
+    said = _write(options, **{name: lambda make=make: make(done) for name, make in makers.items()})
+    show.show(show.table(done))
+    for line in [*done.reading(), *(f"warning: {line}" for line in done.warnings), *said]:
+        say(line)

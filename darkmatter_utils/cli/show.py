@@ -1,5 +1,4 @@
-"""What a measurement looks like: tables for a terminal, JSON, SAEBench's shape, one HTML file that opens
-offline."""
+"""What a measurement looks like: tables for a terminal, JSON, SAEBench's shape, an HTML file for offline."""
 
 from __future__ import annotations
 
@@ -40,23 +39,16 @@ ROWS = {
 }
 """Estimates that are shown: their names and what they say."""
 WORDS = {
-    "x, Sae(x)": (
-        "an activation, the vector that the model computes at one token; and what the SAE makes of it"
-    ),
+    "x, Sae(x)": "an activation, the vector that the model computes at one token; and what the SAE makes of "
+    "it",
     "SaeError": "x − Sae(x), split in two: LinearError, what a linear map of x predicts of it on documents "
-    "that "
-    "the map was not "
-    "fitted on, and NonlinearError, the rest",
-    "FVU": (
-        "fraction of variance unexplained: Σ‖x − Sae(x)‖² over Σ‖x − mean x‖²; 0 is perfect, 1 is no "
-        "better than the mean"
-    ),
+    "that the map was not fitted on, and NonlinearError, the rest",
+    "FVU": "fraction of variance unexplained: Σ‖x − Sae(x)‖² over Σ‖x − mean x‖²; 0 is perfect, 1 is no "
+    "better than the mean",
     "latents, L0": "the SAE's directions; L0 is how many of them are active on an average token",
     "as the paper's code": "the same numbers as the released code of Engels, Riggs Smith and Tegmark (arXiv "
-    "2410.14670) "
-    "computes "
-    "them: maps without an intercept, tokens split at random. Without an intercept an R² below 0 only says "
-    "that a constant would do better",
+    "2410.14670) computes them: maps without an intercept, tokens split at random. Without an intercept an "
+    "R² below 0 only says that a constant would do better",
     "null: dead": "the mean of x in the place of every activation",
     "null: shrunk": "x drawn to its mean until it misses as much as the SAE does",
     "null: random": "an untrained dictionary of the SAE's width and L0",
@@ -136,18 +128,15 @@ def saebench(answer: Answer, *, now: float | None = None) -> str:
     ``now``: seconds since 1970, for its time; the clock's if not given.
     """
     card, asked = answer.about.get("sae", {}), answer.about.get("request", answer.about)
-    own = {
-        "protocol": answer.result.protocol,
-        "folds": len(answer.result.maps),
-        "ridge": list(answer.result.linear_map.ridge),
-    }
+    result = answer.result
+    own = {"protocol": result.protocol, "folds": len(result.maps), "ridge": list(result.linear_map.ridge)}
     found = {
         "eval_type_id": EVALUATION,
         "eval_config": {k: v for k, v in asked.items() if k != "sae"} | own,
-        "eval_id": cache.key_of(title=answer.title, metrics=_metrics(answer.result)),
+        "eval_id": cache.key_of(title=answer.title, metrics=_metrics(result)),
         "datetime_epoch_millis": int((time.time() if now is None else now) * 1000),
         "eval_result_metrics": {
-            "decomposition": _metrics(answer.result),
+            "decomposition": _metrics(result),
             "paper_protocol": _metrics(answer.paper),
             **{f"null_{name}": _metrics(null) for name, null in answer.nulls.items()},
             "sparsity": {"l0": answer.l0},
@@ -172,23 +161,16 @@ def page(answer: Answer) -> str:
     facts |= {"documents": answer.documents, "tokens": f"{answer.tokens:,}"} | cache.versions()
     parts = 1 - result.fvu.value, result.fvu_linear.value, result.fvu_nonlinear.value
     template = Path(__file__).with_name("page.html").read_text("utf-8")
-    return (
-        Environment(autoescape=True, trim_blocks=True)
-        .from_string(template)
-        .render(
-            answer=answer,
-            parts=list(zip(COLOURS.items(), parts)),
-            whole=min(parts) >= 0,  # parts that do not add up to a whole are no bar
-            columns=found,
-            rows=[
-                (*about, [_text(column[name]) for column in found.values()]) for name, about in ROWS.items()
-            ],
-            words={w: said for w, said in WORDS.items() if not w.startswith("null: ") or w in found},
-            facts={
-                name: value for name, value in facts.items() if value not in (None, []) and name != "warnings"
-            },
-            share=words.share,
-        )
+    shown = Environment(autoescape=True, trim_blocks=True).from_string(template)
+    return shown.render(
+        answer=answer,
+        parts=list(zip(COLOURS.items(), parts)),
+        whole=min(parts) >= 0,  # parts that do not add up to a whole are no bar
+        columns=found,
+        rows=[(*about, [_text(column[name]) for column in found.values()]) for name, about in ROWS.items()],
+        words={w: said for w, said in WORDS.items() if not w.startswith("null: ") or w in found},
+        facts={n: value for n, value in facts.items() if value not in (None, []) and n != "warnings"},
+        share=words.share,
     )
 
 
@@ -201,9 +183,8 @@ def _table(*headings: str, title: str, left: int) -> Table:
 
 
 def _text(estimate: Estimate, digits: int = 3) -> str:
-    if math.isnan(estimate.value):
-        return "–"
-    return words.interval(estimate, partial(words.plain, digits=digits))
+    nothing = math.isnan(estimate.value)
+    return "–" if nothing else words.interval(estimate, partial(words.plain, digits=digits))
 
 
 def _dumped(value, **how) -> str:

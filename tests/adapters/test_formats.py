@@ -21,13 +21,13 @@ from published import (
 from sae_lens import SAE, TrainingSAE
 from safetensors.torch import load_file, save_file
 
+from darkmatter_utils import cli
 from darkmatter_utils.adapters import formats
 from darkmatter_utils.adapters.formats import recognise
 from darkmatter_utils.adapters.models import DTYPES
 from darkmatter_utils.adapters.saes import load_any
 from darkmatter_utils.adapters.weights import name_of
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.cli import command as cli
 
 X = torch.from_numpy(np.random.default_rng(1).normal(size=(50, D_IN)))
 

@@ -12,9 +12,9 @@ import toys
 from loopback import COMMIT, Hub, serving
 from published import gemma_scope
 
+from darkmatter_utils import cli
 from darkmatter_utils.adapters import hub
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.cli import command as cli
 
 SAE = "layer_1/width_16k/average_l0_9"
 REPOSITORY = "google/gemma-scope-2b-pt-res"

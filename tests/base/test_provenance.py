@@ -85,9 +85,9 @@ def test_statements_that_act_count_with_whatever_is_used_of_their_module(package
 def test_who_lists_a_folder_uses_every_module_of_it(package):
     modules = {
         "base/__init__.py": "",
-        "base/listing.py": "def modules(folder):\n    return []\n",
+        "base/config.py": "def modules(folder):\n    return []\n",
         "k/__init__.py": "",
-        "k/every.py": "from ..base.listing import modules\n\ndef names():\n    return modules('k')\n",
+        "k/every.py": "from ..base.config import modules\n\ndef names():\n    return modules('k')\n",
         "k/one.py": "WORDS = 'a'\n",
     }
     assert package(modules, "k.every", "names") != package(

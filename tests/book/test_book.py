@@ -261,3 +261,11 @@ def test_executed_chapters_are_those_of_the_sources():
     for chapter in chapters.chapters(ROOT):
         record = json.loads(chapter.published_record(chapters.DEFAULT_STUDY).read_text())
         assert record["cells"] == chapter.cells_hash(), f"{chapter.name} changed after it was run: make book"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "book/records").glob("*/[0-9][0-9].json")), ids=str)
+def test_what_a_published_report_read_is_what_is_published(path):
+    read = json.loads(path.read_text())["records"]
+    if read:
+        records = chapters.read_records(ROOT, "", read["asked"], reader=int(path.stem))
+        assert read["found"] == chapters.hashes(records), "publish the studies together (CONTRIBUTING.md)"

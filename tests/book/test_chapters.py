@@ -13,12 +13,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from throwaway import ROOT, STUDY, command, environment, files, project
+from throwaway import FOOTER, HEADER, ROOT, STUDY, command, environment, files, project
 
 from darkmatter_utils.base import words
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate, to_json
-from darkmatter_utils.book import agreement, chapters, records, running, shelf, staleness
+from darkmatter_utils.book import agreement, chapters, records, running, staleness
 from darkmatter_utils.book import pages
 
 
@@ -387,11 +387,11 @@ def test_the_readme_table_comes_from_the_records(chapter, monkeypatch):
 def test_publishing_copies_what_a_build_made_and_a_clone_finds_it_fresh(chapter, tmp_path):
     root = chapter.root
     with pytest.raises(BadInput, match="01_probe cannot be published: never run; first: darkmatter build"):
-        pages.publish(root, study="tiny")
+        pages.publish(root, "tiny")
     old = root / "book" / "records" / "world" / "02.json"
     old.parent.mkdir(parents=True)
     old.write_text("{}")
-    assert pages.publish(root, study="world") == [chapter.published_record("world")]
+    assert pages.publish(root, "world") == [chapter.published_record("world")]
     assert files(old.parent).keys() == {"01.json", "seconds.json"}, "and none of a chapter that is gone"
     assert chapter.published_record("world").read_bytes() == chapter.record("world").read_bytes()
     assert staleness.expected([chapter], "world") == staleness.read_stamp(chapter, "world")["seconds"]
@@ -399,17 +399,52 @@ def test_publishing_copies_what_a_build_made_and_a_clone_finds_it_fresh(chapter,
     assert staleness.expected([chapter], "world") is not None, "a clone knows from the published edition"
 
 
-def test_what_read_an_unpublished_record_is_not_published(chapter):
-    edit_record(chapter, records={"asked": ["mine"], "found": {"mine/04": "0123"}})
-    about = staleness.read_stamp(chapter, "world")
-    staleness.stamp(chapter, "world", cells="", notebook=about["notebook"], seconds=1.0)
+REPORT = HEADER + '''
+# %% tags=["reads-records"]
+print(sorted(chapter.reads("*").items()))
+
+# %%
+chapter.close()
+'''
+
+
+def test_two_studies_whose_reports_read_each_other_are_published_in_one_go(tmp_path):
+    root = project(tmp_path / "p")
+    of_tiny = lambda text: text.replace('study = "world"', 'study = "tiny"')
+    (root / "notebooks" / "02_report.py").write_text(of_tiny(REPORT).replace("open_chapter(1", "open_chapter(2"))
+    probe, report = chapters.chapters(root)
+    assert report.reads_records() and not probe.reads_records()
+    studies = ("tiny", "world")
+
+    def run_and_publish(scale: int):
+        probe.source.write_text(of_tiny(HEADER + FOOTER).replace("scale = 2", f"scale = {scale}"))
+        for study in studies:
+            running.build(root, study=study, log=str)
+        pages.publish(root, *studies, log=str)
+
+    run_and_publish(2)
+    made = files(root / "book")
+    run_and_publish(3)
+    for study in studies:
+        assert staleness.due(root, study) == [], "nothing is stale once both are published"
+        read = json.loads(report.published_record(study).read_text())["records"]["found"]
+        published = chapters.read_records(root, "", studies, reader=2)
+        assert read == chapters.hashes(published)
+        assert report.published_record(study).read_bytes() == report.record(study).read_bytes()
+    run_and_publish(2)
+    timeless = lambda found: {name: data for name, data in found.items() if "seconds" not in name}
+    assert timeless(files(root / "book")) == timeless(made)
+
+
+def test_a_report_reads_other_studies_as_published_wherever_else_they_were_run(chapter):
     mine = chapter.root / "build" / "mine" / "records" / "04.json"
     mine.parent.mkdir(parents=True)
-    mine.write_text('{"values": {}}')
-    edit_record(chapter, records={"asked": ["mine"], "found": shelf.hashes(chapter.root, ["mine"], reader=1)})
-    staleness.stamp(chapter, "world", cells="", notebook=about["notebook"], seconds=1.0)
-    with pytest.raises(BadInput, match="it read the record mine/04, which is not the published one"):
-        pages.publish(chapter.root, study="world")
+    mine.write_text('{"values": {"a": 1}}')
+    read = lambda own: chapters.read_records(chapter.root, own, [chapters.EVERY], reader=1)
+    assert read("world") == {"world": {}} and read("mine") == {"mine": {4: {"a": 1}}}
+    shutil.copytree(mine.parent, chapter.root / "book" / "records" / "mine")
+    mine.write_text('{"values": {"a": 2}}')
+    assert read("world")["mine"] == {4: {"a": 1}} and read("mine")["mine"] == {4: {"a": 2}}
 
 
 def published_with(chapter, **values):

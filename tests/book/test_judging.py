@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from darkmatter_utils.base.listing import modules
+from darkmatter_utils.base.config import modules
 from darkmatter_utils.base.values import Estimate, from_json, to_json
 from darkmatter_utils.book.records import Chapter
 from darkmatter_utils.claims import c03_same_tokens, c07_fewer_features, q02_protocols

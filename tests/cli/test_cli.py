@@ -7,7 +7,7 @@ import sys
 import pytest
 from throwaway import command, files, project
 
-from darkmatter_utils.cli import command as cli
+from darkmatter_utils import cli
 from darkmatter_utils.cli import commands
 
 NEAR = "nearest valid names: "

@@ -15,9 +15,8 @@ from published import gemma_scope, saelens
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
-from darkmatter_utils import decompose
+from darkmatter_utils import cli, decompose
 from darkmatter_utils.adapters.contexts import pack
-from darkmatter_utils.cli import command as cli
 
 
 @pytest.fixture(scope="module")

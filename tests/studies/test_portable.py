@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import toys
 
-from darkmatter_utils import measure
-from darkmatter_utils.cli import command as cli
+from darkmatter_utils import cli, measure
 from darkmatter_utils.cli import show
 from darkmatter_utils.measurement import arrays
 

@@ -7,11 +7,10 @@ import toys
 import yaml
 from published import gemma_scope
 
-from darkmatter_utils import measure
+from darkmatter_utils import cli, measure
 from darkmatter_utils.adapters import grid as sae_grid
 from darkmatter_utils.adapters import hub, texts
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.cli import command as cli
 from darkmatter_utils.measurement import prepare
 from darkmatter_utils.studies import recipes
 

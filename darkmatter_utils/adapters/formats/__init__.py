@@ -11,14 +11,14 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from ...base import listing
+from ...base.config import modules
 from ...base.errors import BadInput
 from ..weights import name_of
 
 
 def known() -> dict[str, ModuleType]:
     """Every format by its name."""
-    return {name_of(module): module for module in listing.modules(__name__)}
+    return {name_of(module): module for module in modules(__name__)}
 
 
 def recognise(path: str | Path) -> tuple[Path, ModuleType]:
