@@ -1,5 +1,10 @@
-"""Parts of x as arrays in their own right, and the noise that has only their spectrum: what component SAEs
-read."""
+"""What component SAEs read, parts of x and noise that has only their spectrum; and their numbers, joined over
+seeds.
+
+A replicate of a number resamples what it is a mean over (documents, or latents) and adds a draw of the
+difference between seeds: its variance is taken as one for all targets of a kind, since three seeds say little
+of one target alone.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +30,35 @@ SUITE = "components"
 """The suite that these SAEs belong to in a study's list."""
 PARTS = ("x", *ERRORS)
 """Parts that SAEs are trained on, each a vector a token."""
-NOISE = {f"noise like {part}": part for part in ("LinearError", "NonlinearError")}
+PAIR = ("LinearError", "NonlinearError")
+"""The two parts that claim 7 compares."""
+NOISE = {f"noise like {part}": part for part in PAIR}
 """Gaussian targets, and the part whose mean and covariance each has."""
 TARGETS = (*PARTS, *NOISE)
 OWN, MATCHED, SHUFFLED = "its own SAE", "a dictionary of matched noise", "its own SAE, windows shuffled"
 """Whose latents read a target: `by` in the tables."""
+COMPONENTS = "principal components"
+"""How a reading by principal components is named, after their number."""
 TRAINING_NOISE, SCORED_NOISE = 1, 2
 """Seeds of the noise that is trained on and of the noise that is scored."""
+BASE_WIDTH = 1024
+"""Width of the SAE whose error is taken apart, 8 d_model on the embedded study."""
+REPLICATES = 2000
+CHUNK = 1 << 16
+
+
+def base_sae(study: Study) -> str:
+    """The SAE whose error is taken apart: of the width suite, the first seed at `BASE_WIDTH`, or the widest;
+    in a study without a width suite, of all SAEs that have a width, else of all."""
+    every = study.at(suite="").selected()
+    pool = [e for e in every if e.main and e.seed == 0] or [e for e in every if e.width] or every
+    return max(pool, key=lambda e: (e.width == BASE_WIDTH, e.width)).id
+
+
+def entries(study: Study) -> list[SaeEntry]:
+    """The study's component SAEs, by target and seed; none where it has no such suite."""
+    mine = [e for e in study.saes if e.suite == SUITE and e.site in (None, study.site)]
+    return sorted(mine, key=lambda e: (TARGETS.index(e.target), e.seed))
 
 
 @dataclass(frozen=True)
@@ -65,20 +92,19 @@ def rows(
     Memory: 4 × tokens × d_model numbers. Cost: one pass of the model and the SAE.
     """
     measurement = Measurement(measurement.study.at(dtype="float32"), measurement.folder)
-    kept: dict[str, list] = {name: [] for name in (*PARTS, "document", "context", "position", "token")}
+    about = ("document", "context", "position", "token")
+    kept: dict[str, list] = {name: [] for name in (*PARTS, *about)}
     for batch, found in stream_parts(measurement, [base], text=text, contexts=contexts):
         part = found[base]
         for name, value in zip(PARTS, (batch.x, part.error, part.linear, part.nonlinear), strict=True):
             kept[name].append(value.to(dtype))
-        for name in ("document", "context", "position", "token"):
+        for name in about:
             kept[name].append(getattr(batch, name))
-    about = {name: np.concatenate(kept[name]) for name in ("document", "context", "position", "token")}
-    return Rows({name: torch.cat(kept.pop(name)) for name in PARTS}, **about)
+    columns = {name: np.concatenate(kept[name]) for name in about}
+    return Rows({name: torch.cat(kept.pop(name)) for name in PARTS}, **columns)
 
 
-def matched_noise(
-    z: Float[Tensor, "token d_model"], *, seed: int, chunk: int = 1 << 16
-) -> Float[Tensor, "token d_model"]:
+def matched_noise(z: Float[Tensor, "token d_model"], *, seed: int) -> Float[Tensor, "token d_model"]:
     """Gaussian vectors with the mean and covariance of ``z``, one a row, float32: its spectrum and nothing
     else of it.
 
@@ -87,7 +113,7 @@ def matched_noise(
     """
     n, d = z.shape
     total, second = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
-    for part in z.split(chunk):
+    for part in z.split(CHUNK):
         part = part.double()
         total += part.sum(0)
         second += part.T @ part
@@ -95,37 +121,8 @@ def matched_noise(
     values, vectors = torch.linalg.eigh(second / n - torch.outer(mean, mean))
     root = (vectors * values.clamp_min(0).sqrt()).float().T
     generator = torch.Generator().manual_seed(seed)
-    return torch.cat(
-        [torch.randn(len(part), d, generator=generator) @ root + mean.float() for part in z.split(chunk)]
-    )
-
-
-BASE_WIDTH = 1024
-"""Width of the SAE whose error is taken apart, 8 d_model on the embedded study."""
-
-
-def base_sae(study: Study) -> str:
-    """The SAE whose error is taken apart: of the width suite, the first seed at `BASE_WIDTH`, else the
-    widest.
-
-    In a study without a width suite, of all SAEs that have a width, else of all.
-    """
-    every = study.at(suite="").selected()
-    pool = [e for e in every if e.main and e.seed == 0] or [e for e in every if e.width] or every
-    return max(pool, key=lambda e: (e.width == BASE_WIDTH, e.width)).id
-
-
-def entries(study: Study) -> list[SaeEntry]:
-    """The study's component SAEs, by target and seed; none where it has no such suite."""
-    mine = [e for e in study.saes if e.suite == SUITE and e.site in (None, study.site)]
-    return sorted(mine, key=lambda e: (TARGETS.index(e.target), e.seed))
-
-
-REPLICATES = 2000
-COMPONENTS = "principal components"
-"""How a reading by principal components is named, after their number."""
-PAIR = ("LinearError", "NonlinearError")
-"""The two parts that claim 7 compares."""
+    drawn = (torch.randn(len(part), d, generator=generator) for part in z.split(CHUNK))
+    return torch.cat([g @ root + mean.float() for g in drawn])
 
 
 @dataclass(frozen=True)
@@ -151,9 +148,10 @@ class Number:
 def by_target(
     values: Mapping[str, np.ndarray], replicates: Mapping[str, np.ndarray], *, seed=0
 ) -> dict[str, Number]:
-    """Targets of a kind, each with its seeds: ``values`` [seed], ``replicates`` [replicate, seed].
-    Joined over seeds by `join`, with one variance between seeds for all targets of a kind.
-    """
+    """Targets of a kind, each with its seeds: ``values`` [seed], ``replicates`` [replicate, seed]; joined by
+    `join`, with one variance between seeds for all."""
+    if not values:
+        return {}
     cell = np.repeat(np.arange(len(values)), [len(v) for v in values.values()])
     drawn = np.hstack([replicates[name] for name in values])
     made = join(np.concatenate(list(values.values())), drawn, cell, seed=seed, order="F")
@@ -174,25 +172,28 @@ def fvus(documents: pd.DataFrame, by: str, targets, *, seed: int = 0) -> dict[st
         drawn = [weights @ s for s in sums]
         values[target] = np.array([s[:, 0].sum() / s[:, 1].sum() for s in sums])
         replicates[target] = np.stack([d[:, 0] / d[:, 1] for d in drawn], axis=1)
-    return by_target(values, replicates, seed=own_seed(seed, by, *targets)) if values else {}
+    return by_target(values, replicates, seed=_own_seed(seed, by, *targets))
 
 
-def detection(latents: pd.DataFrame, by: str, *, deciles=range(1, 11), seed: int = 0) -> dict[str, Number]:
+def detection(latents: pd.DataFrame, by: str, *, deciles=range(1, 11)) -> dict[str, Number]:
     """Mean accuracy over ``deciles`` of each target's scored latents read ``by`` something: a latent counts
-    once, whatever its windows, and latents are what is resampled (within each seed); seeds as in
-    `by_target`. A seed with no scored latent is left out, and so is a target with no such seed."""
+    once, whatever its windows, and latents are what is resampled (within each seed); seeds as in `by_target`.
+    A seed with no scored latent is left out, and so is a target with no such seed."""
     values, replicates = {}, {}
-    rng = np.random.default_rng(own_seed(seed, by))
+    rng, columns = np.random.default_rng(_own_seed(0, by)), [f"d{d}" for d in deciles]
     for target, table in latents[latents["by"] == by].groupby("reads", sort=False):
-        each = [
-            g[[f"d{d}" for d in deciles]].mean(axis=1).dropna().to_numpy() for _, g in table.groupby("seed")
-        ]
+        each = [g[columns].mean(axis=1).dropna().to_numpy() for _, g in table.groupby("seed")]
         if not (each := [e for e in each if len(e)]):
             continue
         values[target] = np.array([e.mean() for e in each])
         drawn = [multinomial_weights(len(e), REPLICATES, seed=rng) @ e / len(e) for e in each]
         replicates[target] = np.stack(drawn, axis=1)
-    return by_target(values, replicates, seed=own_seed(seed, by, "seeds")) if values else {}
+    return by_target(values, replicates, seed=_own_seed(0, by, "seeds"))
+
+
+def _own_seed(seed: int, *names: str) -> list[int]:
+    """A seed of its own for what is named: draws of different kinds are independent."""
+    return [seed, *hashlib.sha256("|".join(names).encode()).digest()[:8]]
 
 
 def joined(documents: pd.DataFrame, latents: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -204,11 +205,11 @@ def joined(documents: pd.DataFrame, latents: pd.DataFrame) -> dict[str, pd.DataF
     "accuracy"), the same of their noises or dictionaries taken off ("... excess"), and of a part's noise
     minus the part ("FVU below noise, ..."); an accuracy that a part lacks is left out.
     """
-    every = [*PARTS, *NOISE]
-    by_components = {b: every for b in documents["by"].unique() if b.endswith(COMPONENTS)}
     own, noise = (fvus(documents, OWN, kind) for kind in (PARTS, NOISE))
     found = {("FVU", OWN): own | noise, ("FVU", MATCHED): fvus(documents, MATCHED, PARTS)}
-    found |= {("FVU", by): fvus(documents, by, targets) for by, targets in by_components.items()}
+    for by in documents["by"].unique():
+        if by.endswith(COMPONENTS):
+            found["FVU", by] = fvus(documents, by, TARGETS)
     for by in (OWN, MATCHED, SHUFFLED):
         found["accuracy", by] = detection(latents, by)
         found |= {(f"accuracy {d}", by): detection(latents, by, deciles=[d]) for d in range(1, 11)}
@@ -241,8 +242,3 @@ def evidence(found) -> c07_fewer_features.Evidence:
     numbers = {key: Estimate(*map(float, gaps.loc[gap])) for gap, key in named.items() if gap in gaps.index}
     fvu = {part: float(own[part]) for part in PAIR}
     return c07_fewer_features.Evidence(**numbers, fvu=fvu, seeds=int(seeds.groupby("reads").size().min()))
-
-
-def own_seed(seed: int, *names: str) -> list[int]:
-    """A seed of its own for what is named: draws of different kinds are independent."""
-    return [seed, *hashlib.sha256("|".join(names).encode()).digest()[:8]]

@@ -12,9 +12,9 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -27,14 +27,26 @@ from .interp import Judgement, Task
 PRIOR = 4.0
 """Windows' worth of the text's own frequencies that every count starts from."""
 VIEWS = ("token", "token and the one before", "words around", "all of them")
-"""What an explanation can be made of, simplest first; which one is chosen on the windows that it learns
-from."""
+"""What an explanation can be made of, simplest first; chosen on the windows that it learns from."""
 NAMED = 4
 """Tokens that the words of an explanation name, at most."""
+SHOWN, AT_ONCE = 20, 10
+"""Windows that a language model is shown, and that it is asked about in one question."""
+ASK = (
+    "You study one unit of a neural network. Below are pieces of text in which it is active; the tokens at "
+    "which it is active are marked <<like this>>. Say in one sentence, of at most 30 words, what it responds "
+    "to. Answer with that sentence only."
+)
+FIND = (
+    "A unit of a neural network is said to respond to the following:\n{explanation}\n\nHere are {n} pieces "
+    "of text. For each, say whether the unit is active somewhere in it. Answer with a JSON list of {n} "
+    "numbers, 1 for yes and 0 for no, and nothing else."
+)
+Decode = Callable[[Sequence[int]], list[str]]
+"""From token ids to their texts."""
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """Log-ratios of how often a latent prefers a token against how often the text has it."""
 
     at: Float[np.ndarray, "vocabulary"]
@@ -57,9 +69,7 @@ class Evidence:
 class Lexical:
     """The lexical explainer of one text. Call it with tasks."""
 
-    def __init__(
-        self, tokens: Int[np.ndarray, "..."], *, vocabulary: int, decode: Callable[[Sequence[int]], list[str]]
-    ):
+    def __init__(self, tokens: Int[np.ndarray, "..."], *, vocabulary: int, decode: Decode):
         """``tokens``: of the text, for the frequencies that a latent's own are held against."""
         counts = np.bincount(tokens.ravel(), minlength=vocabulary) + 0.5
         self.frequency, self.decode = counts / counts.sum(), decode
@@ -75,70 +85,57 @@ class Lexical:
         View and threshold are chosen by balanced accuracy on shown windows whose counts were left out (two
         halves, each scored by the other's counts); the counts then come from all of them.
         """
-        first = np.arange(len(task.shown)) % 2 == 0
+        first, best = np.arange(len(task.shown)) % 2 == 0, {}
         halves = [self.learn(task.shown[half], task.strength[half]) for half in (first, ~first)]
-        seen = [
-            evidence.scores(task.shown[half]) for evidence, half in zip(halves, (~first, first), strict=True)
-        ]
-        quiet = [evidence.scores(task.silent) for evidence in halves]
-        best = {}
+        seen = [by.scores(task.shown[half]) for by, half in zip(halves, (~first, first), strict=True)]
+        quiet = [by.scores(task.silent) for by in halves]
         for view in VIEWS:
-            yes = np.concatenate([s[view] for s in seen])
-            no = np.concatenate([s[view] for s in quiet])
-            best[view] = threshold(yes, no)
+            best[view] = threshold(*(np.concatenate([s[view] for s in some]) for some in (seen, quiet)))
         view = max(VIEWS, key=lambda v: best[v][1])
         evidence = self.learn(task.shown, task.strength)
         said = evidence.scores(task.tested)[view] > best[view][0]
-        return Judgement(self.words(task, view), said.astype(float))
+        return Judgement(self._words(task, view, evidence), said.astype(float))
 
     def learn(
         self, shown: Int[np.ndarray, "window length"], strength: Float[np.ndarray, "window length"]
     ) -> Evidence:
         """Evidence from windows in which the latent fires."""
-        peak, rows = strength.argmax(1), np.arange(len(shown))
-        inside = peak > 0
-        return Evidence(
-            self._ratio(shown[rows, peak]),
-            self._ratio(shown[rows[inside], peak[inside] - 1]),
-            self._ratio(shown.ravel(), per=shown.shape[1]),
-        )
+        around = self._ratio(shown.ravel(), per=shown.shape[1])
+        return Evidence(*map(self._ratio, _at_and_before(shown, strength)), around)
 
     def _ratio(self, tokens: np.ndarray, *, per: int = 1) -> np.ndarray:
         prior = PRIOR * per
         counts = np.bincount(tokens, minlength=len(self.frequency))
         return np.log((counts / self.frequency + prior) / (len(tokens) + prior))
 
-    def words(self, task: Task, view: str) -> str:
-        """The explanation as words: the commonest tokens at the peak with their shares, and those before
-        it."""
-        peak, rows = task.strength.argmax(1), np.arange(len(task.shown))
-        parts = []
+    def _words(self, task: Task, view: str, evidence: Evidence) -> str:
+        """The explanation: the commonest tokens at the peak and those before it, with their shares."""
+        (at, before), parts = _at_and_before(task.shown, task.strength), []
         if view != VIEWS[2]:
-            parts.append("at " + self._named(task.shown[rows, peak]))
+            parts.append("at " + self._named(at))
         if view in VIEWS[1::2]:
-            inside = peak > 0
-            parts.append("after " + self._named(task.shown[rows[inside], peak[inside] - 1]))
+            parts.append("after " + self._named(before))
         if view in VIEWS[2:]:
-            ratio = self.learn(task.shown, task.strength).around
-            parts.append(
-                "among "
-                + " ".join(_quoted(t) for t in self.decode(np.argsort(-ratio, kind="stable")[:NAMED]))
-            )
+            likely = np.argsort(-evidence.around, kind="stable")[:NAMED]
+            parts.append("among " + " ".join(_quoted(t) for t in self.decode(likely)))
         return "; ".join(parts)
 
     def _named(self, tokens: np.ndarray) -> str:
         ids, counts = np.unique(tokens, return_counts=True)
         order = np.argsort(-counts, kind="stable")[:NAMED]
-        shares = [
-            f"{_quoted(text)} {100 * counts[i] / len(tokens):.0f}%"
-            for text, i in zip(self.decode(ids[order]), order)
-        ]
-        return ", ".join(shares)
+        shares = (100 * counts[order] / len(tokens)).tolist()
+        return ", ".join(f"{_quoted(t)} {share:.0f}%" for t, share in zip(self.decode(ids[order]), shares))
+
+
+def _at_and_before(shown: np.ndarray, strength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each window's token at the peak, and the one before it where there is one."""
+    peak, rows = strength.argmax(1), np.arange(len(shown))
+    inside = peak > 0
+    return shown[rows, peak], shown[rows[inside], peak[inside] - 1]
 
 
 def threshold(yes: Float[np.ndarray, "a"], no: Float[np.ndarray, "b"]) -> tuple[float, float]:
-    """(threshold, balanced accuracy) that tell two sets of scores apart best; the middle of two neighbouring
-    scores."""
+    """(threshold, balanced accuracy) that tell two sets of scores apart best, midway between two scores."""
     scores = np.concatenate([yes, no])
     order = np.argsort(scores, kind="stable")
     found = np.r_[np.full(len(yes), 1 / len(yes)), np.full(len(no), -1 / len(no))][order]
@@ -148,30 +145,6 @@ def threshold(yes: Float[np.ndarray, "a"], no: Float[np.ndarray, "b"]) -> tuple[
     best = int(np.argmax(np.where(cut, gain, -np.inf)))
     ends = np.r_[ordered[0] - 1, ordered, ordered[-1] + 1]
     return float((ends[best] + ends[best + 1]) / 2), float(0.5 + gain[best] / 2)
-
-
-def _quoted(text: str) -> str:
-    return "‘" + text.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "") + "’"
-
-
-SHOWN = 20
-"""Windows that a language model is shown."""
-AT_ONCE = 10
-"""Windows that it is asked about in one question."""
-ASK = (
-    "You study one unit of a neural network. Below are pieces of text in which it is active; the "
-    "tokens at which it is "
-    "active are marked <<like this>>. Say in one sentence, of at most 30 words, what it responds to. "
-    "Answer with that "
-    "sentence only."
-)
-FIND = (
-    "A unit of a neural network is said to respond to the following:\n{explanation}\n\nHere are {n} "
-    "pieces of text. For each, "
-    "say whether the unit is active somewhere in it. Answer with a JSON list of {n} numbers, 1 for yes "
-    "and 0 for no, and "
-    "nothing else."
-)
 
 
 class Chat:
@@ -187,7 +160,7 @@ class Chat:
         self,
         model: str,
         *,
-        decode: Callable[[Sequence[int]], list[str]],
+        decode: Decode,
         endpoint: str | None = None,
         key: str | None = None,
         at_once: int = 8,
@@ -195,10 +168,9 @@ class Chat:
         retries: int = 6,
         folder: Path | None = None,
     ):
-        """``decode``: from token ids to their texts. ``endpoint``: base URL (by default OPENAI_BASE_URL);
-        ``key``: by default OPENAI_API_KEY; a local server needs none. ``at_once``: questions under way at a
-        time, at most. ``timeout``: seconds for one attempt. ``folder``: of the answers. Raises BadInput
-        without the openai package."""
+        """``endpoint``: base URL (by default OPENAI_BASE_URL); ``key``: by default OPENAI_API_KEY; a local
+        server needs none. ``at_once``: questions under way at a time, at most. ``timeout``: seconds for one
+        attempt. ``folder``: of the answers. Raises BadInput without the openai package."""
         try:
             import openai
         except ImportError:
@@ -206,12 +178,8 @@ class Chat:
                 "a language model as explainer needs the openai package: pip install 'darkmatter-utils[llm]'"
             ) from None
         self.model, self.decode, self.at_once = model, decode, at_once
-        self.client = openai.OpenAI(
-            api_key=key or os.environ.get("OPENAI_API_KEY") or "none",
-            base_url=endpoint,
-            timeout=timeout,
-            max_retries=retries,
-        )
+        key = key or os.environ.get("OPENAI_API_KEY") or "none"
+        self.client = openai.OpenAI(api_key=key, base_url=endpoint, timeout=timeout, max_retries=retries)
         self.endpoint = str(self.client.base_url)
         self.folder = folder or cache.cache_folder() / "answers"
         self.counts = {"asked": 0, "kept": 0, "unanswered": 0, "unreadable": 0}
@@ -222,16 +190,15 @@ class Chat:
         before = dict(self.counts)
         with ThreadPoolExecutor(self.at_once) as pool:
             explained = list(pool.map(self._explain, tasks))
-            asked = [(i, rows) for i, one in enumerate(tasks) for rows in _parts(len(one.tested), AT_ONCE)]
-            found = list(
-                pool.map(lambda ask: self._detect(explained[ask[0]], tasks[ask[0]].tested[ask[1]]), asked)
-            )
+            asked = [(i, k) for i, one in enumerate(tasks) for k in range(0, len(one.tested), AT_ONCE)]
+            detect = lambda ask: self._detect(explained[ask[0]], tasks[ask[0]].tested[ask[1] :][:AT_ONCE])
+            found = list(pool.map(detect, asked))
         asked_now, lost = (self.counts[name] - before[name] for name in ("asked", "unanswered"))
         if lost and lost == asked_now:
             raise BadInput(f"{self.endpoint} answered none of {lost} questions; the last error: {self._last}")
         said = [np.full(len(one.tested), 0.5) for one in tasks]
-        for (i, rows), answers in zip(asked, found, strict=True):
-            said[i][rows] = answers
+        for (i, k), answers in zip(asked, found, strict=True):
+            said[i][k : k + AT_ONCE] = answers
         return [Judgement(text, values) for text, values in zip(explained, said, strict=True)]
 
     def _explain(self, task: Task) -> str:
@@ -260,15 +227,9 @@ class Chat:
         """The answer to a question, from the disk where it was asked before; None where there was none."""
         import openai
 
-        question = dict(
-            endpoint=self.endpoint,
-            model=self.model,
-            temperature=0.0,
-            messages=[dict(role="user", content=words)],
-        )
-        path = (
-            self.folder / f"{hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()}.json"
-        )
+        asked = dict(model=self.model, temperature=0.0, messages=[dict(role="user", content=words)])
+        question = json.dumps(dict(endpoint=self.endpoint, **asked), sort_keys=True)
+        path = self.folder / f"{hashlib.sha256(question.encode()).hexdigest()}.json"
         try:
             answer = json.loads(path.read_text())["answer"]
             self._count("kept")
@@ -276,10 +237,7 @@ class Chat:
         except (OSError, ValueError, KeyError):
             self._count("asked")
         try:
-            made = self.client.chat.completions.create(
-                **{k: v for k, v in question.items() if k != "endpoint"}
-            )
-            answer = made.choices[0].message.content or ""
+            answer = self.client.chat.completions.create(**asked).choices[0].message.content or ""
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise BadInput(f"{self.endpoint} refuses model {self.model}: {_line(str(error))[:200]}") from None
         except (openai.OpenAIError, AttributeError, IndexError, TypeError, ValueError) as error:
@@ -296,8 +254,8 @@ class Chat:
 
 
 def read_answers(text: str, n: int) -> np.ndarray | None:
-    """n answers, 1 or 0 each, out of what a model wrote: a list in brackets, or one yes or no a line; None if
-    it holds neither, or another number of them."""
+    """n answers, 1 or 0 each, out of what a model wrote: a list in brackets, or one yes or no a line; else
+    None."""
     words = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
     for inside in re.findall(r"\[([^\[\]]*)\]", text):
         read = [words.get(item.strip(" \n\t\"'").lower()) for item in inside.split(",")]
@@ -311,13 +269,11 @@ def _line(text: str) -> str:
     return text.replace("\r", "").replace("\n", "⏎").replace("\t", "⇥")
 
 
-def _parts(n: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+def _quoted(text: str) -> str:
+    return f"‘{_line(text)}’"
 
 
-def named(
-    explainer: str, *, decode: Callable[[Sequence[int]], list[str]], endpoint: str | None = None
-) -> Chat | None:
+def named(explainer: str, *, decode: Decode, endpoint: str | None = None) -> Chat | None:
     """What a chapter's parameter stands for: "lexical" is the default explainer (None), anything else a
     model's name."""
     return None if explainer == "lexical" else Chat(explainer, decode=decode, endpoint=endpoint)

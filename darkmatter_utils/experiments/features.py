@@ -7,7 +7,7 @@ trained at.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from ..base.values import Absent
 from ..measurement.measure import Measurement, files_of
 from ..stats.documents import sum_by
 from ..stats.fits import leave_out, moments_by_fold
-from ..studies.study import SaeEntry, Study
+from ..studies.study import SaeEntry
 from .components import (
     COMPONENTS,
     MATCHED,
@@ -48,8 +48,7 @@ CHUNK = 1 << 14
 """Rows of which something of their size is made at a time."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """An SAE and the vectors it reads."""
 
     entry: SaeEntry
@@ -92,9 +91,9 @@ def parts_read(
     ``documents``: squared error of every reading in each document. ``targets``: variance, effective rank and
     L0 of each target. ``latents``: accuracy of each scored latent by decile. ``reach``: the share of latents
     whose mean accuracy reaches each value. ``gallery``: tokens of the windows of a few latents. And the
-    numbers of `gaps.joined`. ``latents``: how many of each SAE are explained and scored, drawn at random;
-    None: all. ``trained``: what the SAEs follow from. Cost: a pass of the model, and of every SAE; 4 parts in
-    memory.
+    numbers of `components.joined`. ``latents``: how many of each SAE are explained and scored, drawn at
+    random; None: all. ``trained``: what the SAEs follow from. Cost: a pass of the model, and of every SAE; 4
+    parts in memory.
     """
     study = measurement.study
     found = rows(measurement, base_sae(study))
@@ -103,18 +102,16 @@ def parts_read(
         explainer = Lexical(found.token, vocabulary=int(found.token.max()) + 1, decode=measurement.decode)
     folds = measurement.folds_at(found.document)
     targets = {name: found.target(name, seed=SCORED_NOISE) for name in TARGETS}
-    documents = [
-        table
-        for name, z in targets.items()
-        for table in principal(found, name, z, folds, numbers_of_a_code(study))
-    ]
+    l0 = max(e.l0 for e in entries(study))
+    counts = [round(l0), round(2 * l0)]  # as many as active latents, and as the numbers of a code
+    documents = [table for name, z in targets.items() for table in principal(found, name, z, folds, counts)]
     scored, shown = [], []
     for reading in readings(measurement, targets, windows):
         codes = reading.sae.codes(reading.z)
         if reading.by != SHUFFLED:
             documents.append(explained(found, reading, codes))
-        wanted = chosen(reading, latents, seed=study.seed)
-        if wanted is not None:
+        if reading.reads not in NOISE:  # noise read by its own SAE has no text to be found in
+            wanted = chosen(reading, latents, seed=study.seed)
             made = tasks(activations(codes, reading.sae.width), reading.windows, wanted, seed=study.seed)
             table, gallery = scores(reading, wanted, made, explainer, measurement.decode)
             scored.append(table)
@@ -132,8 +129,7 @@ def parts_read(
 
 
 def reach(latents: pd.DataFrame) -> pd.DataFrame:
-    """How the accuracy of latents is distributed: reads, by, accuracy, and the share of latents that reach
-    it."""
+    """How the accuracy of latents is distributed: reads, by, accuracy, and the share that reach it."""
     mean = latents[[f"d{d}" for d in range(1, DECILES + 1)]].mean(axis=1)
     rows = [
         {"reads": reads, "by": by, "accuracy": a, "share": float((some >= a).mean())}
@@ -143,16 +139,9 @@ def reach(latents: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def numbers_of_a_code(study: Study) -> list[int]:
-    """Principal components to hold the SAEs against: as many as active latents, and as many as their code has
-    numbers (each active latent is an index and a value)."""
-    l0 = max(e.l0 for e in entries(study))
-    return [round(l0), round(2 * l0)]
-
-
-def load(measurement: Measurement, target: str) -> list[Sae]:
-    """The SAEs that a study has of a target, by seed; none where it has no component SAEs."""
-    mine = [e for e in entries(measurement.study) if e.target == target]
+def load(measurement: Measurement, target: str | None = None) -> list[Sae]:
+    """The SAEs that a study has of a target, by seed, or of all; none where it has no component SAEs."""
+    mine = [e for e in entries(measurement.study) if target in (None, e.target)]
     folder = measurement.study.data_folder() if mine else None
     return [load_sae(e.id, folder / e.path, d_model=measurement.card["d_model"]) for e in mine]
 
@@ -161,9 +150,7 @@ def readings(measurement: Measurement, targets: dict[str, Tensor], windows: Wind
     """Every SAE on its own target; those of noise on the part that the noise is matched to, at the same L0;
     and, as a pole, those of x with every window's text exchanged for another's."""
     study = measurement.study
-    folder = study.data_folder()
-    for entry in entries(study):
-        sae = load_sae(entry.id, folder / entry.path, d_model=targets["x"].shape[1])
+    for entry, sae in zip(entries(study), load(measurement), strict=True):
         yield Reading(entry, sae, entry.target, OWN, targets[entry.target], windows)
         if entry.target == "x":
             yield Reading(entry, sae, "x", SHUFFLED, targets["x"], shuffled(windows, seed=study.seed))
@@ -173,11 +160,8 @@ def readings(measurement: Measurement, targets: dict[str, Tensor], windows: Wind
             yield Reading(entry, sae, part, MATCHED, targets[part], windows)
 
 
-def chosen(reading: Reading, latents: int | None, *, seed: int) -> np.ndarray | None:
-    """Latents to score: all, or some at random; None for noise read by its own SAE, which has no text to be
-    found in."""
-    if reading.reads in NOISE:
-        return None
+def chosen(reading: Reading, latents: int | None, *, seed: int) -> np.ndarray:
+    """Latents to score: all, or some at random."""
     width = reading.sae.width
     if latents is None or latents >= width:
         return np.arange(width)
@@ -188,8 +172,7 @@ def explained(found: Rows, reading: Reading, codes: Active) -> pd.DataFrame:
     """Squared error and variance of each document under a reading, and its active latents."""
     z_hat = reading.sae.decode(codes)
     residual = np.concatenate([_squares(a - b) for a, b in zip(reading.z.split(CHUNK), z_hat.split(CHUNK))])
-    table = by_document(found, reading.z, residual)
-    table["l0"] = sum_by(found.document, codes.l0)
+    table = by_document(found, reading.z, residual).assign(l0=sum_by(found.document, codes.l0))
     return table.assign(reads=reading.reads, by=reading.by, seed=reading.entry.seed, id=reading.entry.id)
 
 
@@ -205,28 +188,16 @@ def principal(found: Rows, name: str, z: Tensor, folds: np.ndarray, counts: list
         along = (z[mine].double() - rest.x_mean) @ torch.linalg.eigh(rest.xx)[1]  # the last are the largest
         for k in counts:
             residual[k][mine.numpy()] = _squares(along[:, :-k])
-    about = lambda k: dict(l0=np.nan, reads=name, by=components(k), seed=0, id=f"pca-{k}")
+    about = lambda k: dict(l0=np.nan, reads=name, by=f"{k} {COMPONENTS}", seed=0, id=f"pca-{k}")
     return [by_document(found, z, one).assign(**about(k)) for k, one in residual.items()]
 
 
-def components(k: int) -> str:
-    """How the tables name a reading by principal components."""
-    return f"{k} {COMPONENTS}"
-
-
 def by_document(found: Rows, z: Tensor, residual: np.ndarray) -> pd.DataFrame:
-    """Columns document, tokens, residual (summed over its tokens) and total Σ‖z − z̄‖², z̄ the mean of
-    all."""
+    """Columns document, tokens, residual (summed over its tokens) and total Σ‖z − z̄‖², z̄ the mean of all."""
     mean, (ids, tokens) = z.double().mean(0), np.unique(found.document, return_counts=True)
     total = np.concatenate([_squares(part.double() - mean) for part in z.split(CHUNK)])
-    return pd.DataFrame(
-        {
-            "document": ids,
-            "tokens": tokens,
-            "residual": sum_by(found.document, residual),
-            "total": sum_by(found.document, total),
-        }
-    )
+    sums = {name: sum_by(found.document, v) for name, v in (("residual", residual), ("total", total))}
+    return pd.DataFrame({"document": ids, "tokens": tokens} | sums)
 
 
 def _squares(rows: Tensor) -> np.ndarray:
@@ -245,43 +216,25 @@ def scores(
     """One row a latent, with its accuracy in each decile (NaN where it cannot be scored), and rows for the
     gallery."""
     usable = [i for i, one in enumerate(made) if one is not None]
-    judged = dict(zip(usable, explainer([made[i] for i in usable]), strict=True))
-    table = pd.DataFrame(
-        {
-            "latent": latents,
-            "explanation": [judged[i].explanation if i in judged else "" for i in range(len(made))],
-        }
-    )
-    values = [
-        accuracies(made[i], judged[i].said) if i in judged else np.full(DECILES, np.nan)
-        for i in range(len(made))
-    ]
-    table[[f"d{d}" for d in range(1, DECILES + 1)]] = np.array(values)
-    table["coins"] = [
-        float((judged[i].said == 0.5).mean()) if i in judged else np.nan for i in range(len(made))
-    ]
-    table = table.assign(reads=reading.reads, by=reading.by, seed=reading.entry.seed)
+    values, coins = np.full((len(made), DECILES), np.nan), np.full(len(made), np.nan)
+    words = np.full(len(made), "", dtype=object)
+    for i, judged in zip(usable, explainer([made[i] for i in usable]), strict=True):
+        values[i], coins[i] = accuracies(made[i], judged.said), (judged.said == 0.5).mean()
+        words[i] = judged.explanation
+    table = pd.DataFrame({"latent": latents, "explanation": words})
+    table[[f"d{d}" for d in range(1, DECILES + 1)]] = values
+    about = dict(reads=reading.reads, by=reading.by)
+    table = table.assign(coins=coins, **about, seed=reading.entry.seed)
+    if not usable or reading.entry.seed or reading.by == SHUFFLED:
+        return table, []
+    order = np.array(usable)[np.argsort(-values[usable].mean(1), kind="stable")]
     gallery = []
-    if usable and reading.entry.seed == 0 and reading.by != SHUFFLED:
-        mean = np.array(values)[usable].mean(1)
-        order = np.array(usable)[np.argsort(-mean, kind="stable")]
-        for place, share in PICKS.items():
-            i = order[min(int(share * len(order)), len(order) - 1)]
-            about = (place, latents[i], judged[i].explanation, np.mean(values[i]), made[i])
-            for w in range(min(GALLERY_WINDOWS, len(made[i].shown))):
-                gallery += _shown(reading, *about, w, decode)
+    for place, share in PICKS.items():
+        i = order[min(int(share * len(order)), len(order) - 1)]
+        about |= dict(
+            place=place, latent=int(latents[i]), accuracy=float(np.mean(values[i])), explanation=words[i]
+        )
+        for w, (window, strength) in enumerate(zip(made[i].shown[:GALLERY_WINDOWS], made[i].strength)):
+            tokens = zip(decode(window.tolist()), strength, strict=True)
+            gallery += [about | dict(window=w, text=t, strength=round(float(s), 3)) for t, s in tokens]
     return table, gallery
-
-
-def _shown(reading, place, latent, explanation, accuracy, task: Task, w: int, decode) -> list[dict]:
-    about = dict(
-        reads=reading.reads,
-        by=reading.by,
-        place=place,
-        latent=int(latent),
-        accuracy=float(accuracy),
-        explanation=explanation,
-        window=w,
-    )
-    tokens = zip(decode(task.shown[w].tolist()), task.strength[w], strict=True)
-    return [about | {"text": text, "strength": round(float(strength), 3)} for text, strength in tokens]

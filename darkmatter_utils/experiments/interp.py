@@ -8,7 +8,7 @@ other documents, whether it fires in them. Chance is one half. The explainer is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -25,13 +25,11 @@ is silent."""
 A_DECILE, TESTED_SILENT = 10, 50
 """Windows that it is tested on: of each decile, and silent ones."""
 LEAST = 10
-"""A latent that has fewer windows than this to learn from, a tenth of it to test in each decile, or fewer
-silent windows than this is not scored, and counted as such."""
+"""A latent that has fewer windows or silent windows than this, to learn from or to test, is not scored."""
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Pieces of contexts, each of ``LENGTH`` scored tokens that follow one another."""
+class Windows(NamedTuple):
+    """Pieces of contexts, each of `LENGTH` scored tokens that follow one another."""
 
     tokens: Int[np.ndarray, "window length"]
     document: Int[np.ndarray, "window"]
@@ -58,8 +56,7 @@ def activations(codes: Active, width: int) -> sparse.csc_array:
     return sparse.csr_array((codes.value.numpy(), latent, starts), shape=(len(starts) - 1, width)).tocsc()
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """What an explainer learns a latent from, and the windows that it is tested on; learning and test share
     no document."""
 
@@ -74,8 +71,7 @@ class Task:
     """Decile of the window's largest activation, 1 to 10; 0 for a window in which it never fires."""
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What an explainer made of a task."""
 
     explanation: str
@@ -83,18 +79,20 @@ class Judgement:
     """1: fires; 0: does not; 0.5: no usable answer, a tossed coin."""
 
 
+Explainer = Callable[[Sequence[Task]], list[Judgement]]
+"""From tasks to one judgement each; `explainers.py` has two."""
+
+
 def task(
     column: sparse.csc_array, windows: Windows, learns: Bool[np.ndarray, "window"], *, seed: int
 ) -> Task | None:
     """The task of one latent (a column of `activations`); None where it fires in too few windows, or in
     nearly all."""
-    rows, values = column.indices, column.data
-    keep = windows.of[rows] >= 0
-    rows, values = rows[keep], values[keep]
-    peak = np.zeros(len(windows.tokens), dtype=np.float32)
-    np.maximum.at(peak, windows.of[rows], values)
-    rng = np.random.default_rng(seed)
-    fires = peak > 0
+    keep = windows.of[column.indices] >= 0
+    rows, values = column.indices[keep], column.data[keep]
+    of, peak = windows.of[rows], np.zeros(len(windows.tokens), dtype=np.float32)
+    np.maximum.at(peak, of, values)
+    rng, fires = np.random.default_rng(seed), peak > 0
     learn, test = np.flatnonzero(fires & learns), np.flatnonzero(fires & ~learns)
     quiet, quiet_test = np.flatnonzero(~fires & learns), np.flatnonzero(~fires & ~learns)
     if min(len(learn), len(test), len(quiet), len(quiet_test)) < LEAST:
@@ -111,9 +109,9 @@ def task(
     silent = rng.choice(quiet, min(SILENT, len(quiet)), replace=False)
     slot = np.full(len(peak), -1)
     slot[best] = np.arange(len(best))
-    inside = slot[windows.of[rows]] >= 0
+    inside = slot[of] >= 0
     strength = np.zeros((len(best), windows.tokens.shape[1]), dtype=np.float32)
-    strength[slot[windows.of[rows[inside]]], windows.place[rows[inside]]] = values[inside]
+    strength[slot[of[inside]], windows.place[rows[inside]]] = values[inside]
     return Task(windows.tokens[best], strength, windows.tokens[silent], windows.tokens[chosen], decile)
 
 
@@ -125,10 +123,9 @@ def halves(document: Int[np.ndarray, "window"], *, seed: int) -> Bool[np.ndarray
 
 
 def shuffled(windows: Windows, *, seed: int) -> Windows:
-    """The same windows, each with the tokens and document of another: activations then say nothing about the
-    text."""
+    """The same windows, each with the tokens and document of another: activations then tell nothing of it."""
     order = np.random.default_rng(seed).permutation(len(windows.tokens))
-    return Windows(windows.tokens[order], windows.document[order], windows.of, windows.place)
+    return windows._replace(tokens=windows.tokens[order], document=windows.document[order])
 
 
 def accuracies(made: Task, said: Float[np.ndarray, "tested"]) -> Float[np.ndarray, "decile"]:
@@ -139,10 +136,6 @@ def accuracies(made: Task, said: Float[np.ndarray, "tested"]) -> Float[np.ndarra
     """
     left = 1 - said[made.decile == 0].mean()
     return np.array([(said[made.decile == d].mean() + left) / 2 for d in range(1, DECILES + 1)])
-
-
-Explainer = Callable[[Sequence[Task]], list[Judgement]]
-"""From tasks to one judgement each; `explainers.py` has two."""
 
 
 def tasks(
