@@ -29,7 +29,7 @@ from darkmatter_utils.base.words import percent, plain
 from darkmatter_utils.charts.tables import Folded, Table
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.experiments import measured
-from darkmatter_utils.measurement.widths import reference_sae, suite_rows
+from darkmatter_utils.measurement.widths import first_seeds, reference_sae
 from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
 from darkmatter_utils.studies.saes import sample
 
@@ -48,7 +48,7 @@ chapter.opening(q02_protocols)
 #|   protocol and by the paper's, which draws a random share of the tokens to fit on and has no intercept.
 #|   Bars are 95% intervals over documents. (The paper has no such figure; its numbers are the second line's
 #|   kind.)
-first = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")["id"]
+first = first_seeds(measurement)["id"]
 both = {"strict": measurement.saes, "paper": measurement.paper}
 lines = pd.concat([table[table["id"].isin(first)].assign(protocol=name) for name, table in both.items()])
 ends = {"low": "r2_per_dim_low", "high": "r2_per_dim_high"}

@@ -29,20 +29,12 @@ from darkmatter_utils.base.words import interval, percent, plain, span
 from darkmatter_utils.charts import Gallery, Table, Words, estimates
 from darkmatter_utils.claims import c03_same_tokens
 from darkmatter_utils.experiments.baselines import out_of_fold
-from darkmatter_utils.experiments.same_tokens import (
-    KINDS,
-    evidence,
-    levels,
-    mean,
-    same_tokens,
-    spread_contexts,
-    suite_ids,
-)
+from darkmatter_utils.experiments.same_tokens import KINDS, evidence, gallery, levels, mean, same_tokens
+from darkmatter_utils.measurement.widths import ends
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
 measurement = measure(chapter.study)
-ids = suite_ids(measurement)
-shown = list(pair or (ids[0], ids[-1]))
+shown = list(pair or ends(measurement))
 tokens = measurement.tokens[measurement.tokens["scored"]]
 
 # %% [markdown]
@@ -196,7 +188,7 @@ found and Words(
 
 # %% tags=["hide-input"]
 FULL = 2.0
-strips = spread_contexts(measurement, count=contexts)
+strips = gallery(measurement, count=contexts)
 chosen = strips["context"].unique().tolist()
 chapter.glue("shown contexts", len(chosen))
 chapter.glue("full bar", f"{FULL:g}")

@@ -28,15 +28,7 @@ from darkmatter_utils.base.words import plain, span
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c06_norm_lowest
 from darkmatter_utils.experiments.norm_argument import probes, sparse_sum, theory
-from darkmatter_utils.experiments.norm_test import (
-    NOT_SAES,
-    NULLS,
-    evidence,
-    lowest,
-    norm_test,
-    null,
-    over_width,
-)
+from darkmatter_utils.experiments.norm_test import NO_SAES, NULLS, by_width, evidence, lowest, norm_test, null
 from darkmatter_utils.stats.metrics import r2_total
 
 chapter = open_chapter(8, study, contexts=contexts)
@@ -75,7 +67,7 @@ chapter.opening(c06_norm_lowest)
 #|   on held-out documents; one point is one SAE, none is left out and no axis is cut. Yellow:
 #|   NonlinearError of SAEs that introduce nothing, at the suite's FVU and L0, one point a width. Grey:
 #|   controls, which are 0 or NonlinearError's own number by construction. (Paper: v1 Fig. 7, v2 Fig. 6.)
-own = found["tests"][~found["tests"]["kind"].isin(NOT_SAES)]
+own = found["tests"][~found["tests"]["kind"].isin(NO_SAES)]
 controls = found["poles"].query("pole != 'NonlinearError'")
 controls = controls.assign(row="control: " + controls["pole"], part="x", id="control")
 points = [own.assign(row=own["part"]), controls]
@@ -196,7 +188,7 @@ Words(
 #| caption: R² of the squared norm of NonlinearError from NonlinearError itself, over width, on held-out
 #|   documents: this study's SAEs, and SAEs that introduce nothing; 95% intervals over documents, for the
 #|   null over worlds drawn anew. (The paper has no such null.)
-lines = over_width(measurement, found, nothing)
+lines = by_width(measurement, found, nothing)
 scaled = {name: f"introduces nothing: {words}" for name, words in NULLS.items()}
 names = scaled if sigma else {"matched": "introduces nothing"}
 lines = lines.assign(line=lines["line"].map({"study": "this study's SAEs"} | names))

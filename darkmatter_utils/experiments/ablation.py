@@ -10,6 +10,7 @@ reconstruction, and whatever the SAE itself does to the noisy input (its Sae(Sae
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -22,12 +23,12 @@ from ..studies.saes import load_saes, sample
 from ..worlds.known import Landing, land
 
 ABLATED = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
-"""Shares of the alive latents that are ablated; the paper stops at a half, which removes little variance
-here."""
+"""Shares of the alive latents that are ablated; the paper stops at a half, which removes little here."""
 LEVELS = (0.0, 0.025, 0.05, 0.1, 0.2)
 """Variance of each noise over that of x'."""
 KINDS = ("isotropic", "matched")
 """Noise with the same variance in each direction, or with the covariance of x'."""
+MIDDLE = LEVELS[len(LEVELS) // 2]
 FIXED = 0.5
 """The ablation at which the two noises are varied against each other."""
 
@@ -47,8 +48,7 @@ def ablated(measurement, *, contexts: int = 64, seed: int = 0) -> dict[str, pd.D
         )
     id = ends(measurement)[1]
     x, clean, document, _ = sample(measurement.study, id, contexts=contexts)
-    chosen = replace(measurement.study, saes=(measurement.study.sae(id),))
-    (sae,) = load_saes(chosen)
+    (sae,) = load_saes(replace(measurement.study, saes=(measurement.study.sae(id),)))
     dictionary = sae.dictionary.double().numpy(force=True)
     codes = sae.codes(x).csr(sae.width)
     mean = np.asarray(codes.mean(axis=0)).ravel()
@@ -57,17 +57,16 @@ def ablated(measurement, *, contexts: int = 64, seed: int = 0) -> dict[str, pd.D
     dropped = {share: order[: round(share * len(order))] for share in ABLATED}
     cells, shares = [], []
     for kind in KINDS:
-        unit = [_noise(clean, kind, seed=seed + i) for i in range(2)]
+        on_x, on_hat = (_noise(clean, kind, seed=seed + i) for i in range(2))
         for level in LEVELS:
-            noisy = clean + np.sqrt(level) * unit[0]
-            landed = land(
-                noisy,
-                _parts(codes, sae.codes(noisy).csr(sae.width), dictionary, dropped, noisy - clean, unit[1]),
-                document,
-                error={},
-            )
+            noisy = clean + np.sqrt(level) * on_x
+            change = sae.codes(noisy).csr(sae.width) - codes
+            parts = {"noise on x": noisy - clean, "noise on Sae(x)": on_hat}
+            parts |= _parts(codes, change, dictionary, dropped)
+            parts = {name: part for name, part in parts.items() if np.any(part)}
+            landed = land(noisy, parts, document, error={})
             cells += [row | {"kind": kind, "dense": level} for row in _cells(landed, clean)]
-            if level == LEVELS[len(LEVELS) // 2]:
+            if level == MIDDLE:
                 shares += [row | {"kind": kind} for row in _shares(landed)]
     return {"cells": pd.DataFrame(cells), "shares": pd.DataFrame(shares)}
 
@@ -82,70 +81,52 @@ def _noise(x: np.ndarray, kind: str, *, seed: int) -> np.ndarray:
     return (normal * np.sqrt(values.clip(min=0))) @ vectors.T
 
 
-def _parts(codes, noisy, dictionary, dropped, dense, unit) -> dict[str, np.ndarray]:
-    """What the ablated latents wrote, what the SAE itself introduces without them, both noises."""
-    parts = {"noise on x": dense, "noise on Sae(x)": unit}
-    change = noisy - codes
-    whole = change @ dictionary
+def _parts(codes, change, dictionary, dropped) -> dict[str, np.ndarray]:
+    """What the ablated latents wrote, and what the SAE itself introduces without them."""
+    whole, parts = change @ dictionary, {}
     for share, latents in dropped.items():
         parts[f"absent {share}"] = codes[:, latents] @ dictionary[latents]
         parts[f"reaction {share}"] = whole - change[:, latents] @ dictionary[latents]
-    return {name: part for name, part in parts.items() if np.any(part)}
+    return parts
 
 
-def _error(landed: Landing, ablated: float, introduced: float) -> dict[str, float]:
+def _error(ablated: float, introduced: float) -> dict[str, float]:
     """Signs and sizes of the parts of one cell's error."""
-    wanted = {
-        f"absent {ablated}": 1.0,
-        "noise on x": 1.0,
-        f"reaction {ablated}": -1.0,
-        "noise on Sae(x)": -float(np.sqrt(introduced)),
-    }
-    return {name: size for name, size in wanted.items() if name in landed.names}
+    made = {f"reaction {ablated}": -1.0, "noise on Sae(x)": -float(np.sqrt(introduced))}
+    return {f"absent {ablated}": 1.0, "noise on x": 1.0} | made
+
+
+def _sum(landed: Landing, signs: dict[str, float]) -> np.ndarray:
+    """Weights of the sum of those parts that are not 0."""
+    return landed.weights(**{name: sign for name, sign in signs.items() if name in landed.names})
 
 
 def _cells(landed: Landing, clean: np.ndarray) -> list[dict]:
     scale = float(
         landed.x.sum() / ((clean - clean.mean(axis=0)) ** 2).sum()
     )  # to units of the variance of x'
-    size = lambda name: (
-        scale * float(landed.variance(landed.weights(**{name: 1.0}))) if name in landed.names else 0.0
-    )
+    size = lambda signs: scale * float(landed.variance(_sum(landed, signs)))
     rows = []
-    for share in ABLATED:
-        for level in LEVELS:
-            c = landed.weights(**_error(landed, share, level))
-            whole, rest = scale * float(landed.variance(c)), scale * float(landed.nonlinear(c))
-            rows.append(
-                {
-                    "ablated": share,
-                    "introduced": level,
-                    "absent": size(f"absent {share}"),
-                    "reaction": size(f"reaction {share}"),
-                    "linear": whole - rest,
-                    "nonlinear": rest,
-                }
-            )
+    for share, level in product(ABLATED, LEVELS):
+        error = _error(share, level)
+        rest = scale * float(landed.nonlinear(_sum(landed, error)))
+        row = {"ablated": share, "introduced": level}
+        row |= {part: size({f"{part} {share}": 1.0}) for part in ("absent", "reaction")}
+        rows.append(row | {"linear": size(error) - rest, "nonlinear": rest})
     return rows
 
 
 def _shares(landed: Landing, *, replicates: int = 500) -> list[dict]:
-    weights = multinomial_weights(len(landed.x), replicates, seed=0)
-    rows, level = [], LEVELS[len(LEVELS) // 2]
+    weights, rows = multinomial_weights(len(landed.x), replicates, seed=0), []
     for share in ABLATED[1:]:
-        introduced = {k: -v for k, v in _error(landed, share, level).items() if v < 0}
-        for part, signs in (
-            ("absent", {f"absent {share}": 1.0}),
-            ("dense", {"noise on x": 1.0}),
-            ("introduced", introduced),
-        ):
-            c = landed.weights(**signs)
-            row = {"ablated": share, "part": part}
+        introduced = {name: -sign for name, sign in _error(share, MIDDLE).items() if sign < 0}
+        true = {"absent": {f"absent {share}": 1.0}, "dense": {"noise on x": 1.0}, "introduced": introduced}
+        for part, signs in true.items():
+            c, row = _sum(landed, signs), {"ablated": share, "part": part}
             for name, value, drawn in zip(
                 ("linear", "nonlinear"), landed.shares(c), landed.shares(c, weights)
             ):
-                e = percentile(float(value), drawn)
-                row |= in_columns(e, name)
+                row |= in_columns(percentile(value, drawn), name)
             rows.append(row)
     return rows
 
@@ -156,24 +137,15 @@ def table_one(cells: pd.DataFrame, *, ablated: float = FIXED) -> pd.DataFrame:
 
     kind, true ("dense", "introduced"), estimated ("linear", "nonlinear"), correlation, slope.
     """
-    rows = []
+    columns, rows = ["kind", "true", "estimated", "correlation", "slope"], []
     for kind, grid in cells[cells["ablated"] == ablated].groupby("kind"):
-        truth = grid[["dense", "introduced"]].to_numpy()
-        design = np.column_stack([np.ones(len(grid)), truth])
+        truth = grid[["dense", "introduced"]]
+        design = np.column_stack([np.ones(len(grid)), truth.to_numpy()])
         for estimated in ("linear", "nonlinear"):
             slopes = np.linalg.lstsq(design, grid[estimated].to_numpy(), rcond=None)[0][1:]
-            for true, slope in zip(("dense", "introduced"), slopes, strict=True):
-                r = float(np.corrcoef(grid[true], grid[estimated])[0, 1])
-                rows.append(
-                    {
-                        "kind": kind,
-                        "true": true,
-                        "estimated": estimated,
-                        "correlation": r,
-                        "slope": float(slope),
-                    }
-                )
-    return pd.DataFrame(rows)
+            for true, slope in zip(truth, slopes, strict=True):
+                rows.append((kind, true, estimated, np.corrcoef(grid[true], grid[estimated])[0, 1], slope))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def over_ablation(cells: pd.DataFrame) -> pd.DataFrame:
@@ -184,10 +156,7 @@ def over_ablation(cells: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for noise, (dense, introduced) in pairs.items():
         some = cells.query("kind == 'isotropic' and dense == @dense and introduced == @introduced")
-        shares = {
-            "SaeError": some["linear"] + some["nonlinear"],
-            "NonlinearError": some["nonlinear"],
-            "Introduced": some["introduced"] + some["reaction"],
-        }
+        shares = {"SaeError": some["linear"] + some["nonlinear"], "NonlinearError": some["nonlinear"]}
+        shares["Introduced"] = some["introduced"] + some["reaction"]
         rows += [some[["ablated"]].assign(noise=noise, part=part, share=s) for part, s in shares.items()]
     return pd.concat(rows, ignore_index=True)

@@ -3,14 +3,14 @@ width, the estimators against closed forms, and what the paper's readings get wr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from ..base.cache import kept
-from ..base.values import Estimate, in_columns
+from ..base.values import Estimate, estimates, in_columns
 from ..decomposition.decompose import SCALARS, score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..stats.documents import assign_folds
@@ -26,12 +26,8 @@ ERROR = {"absent": 1.0, **dict.fromkeys(DENSE, 1.0), "introduced": -1.0}
 """SaeError = absent + dense parts − introduced."""
 TRUE = {"absent": {"absent": 1.0}, "dense": dict.fromkeys(DENSE, 1.0), "introduced": {"introduced": 1.0}}
 """The true parts of an error as sums of the parts that are kept apart."""
-NAMES = {
-    "manifold": "dense: manifolds",
-    "dense": "dense: linear code",
-    "curved": "dense: curved code",
-    "noise": "dense: noise",
-}
+MADE_OF = {"manifold": "manifolds", "dense": "linear code", "curved": "curved code", "noise": "noise"}
+NAMES = {name: f"dense: {words}" for name, words in MADE_OF.items()}
 """How tables name what the dense part is made of."""
 CASE = "introduced-256"
 """The SAE of the study `world` that stands for an SAE with errors of its own."""
@@ -40,29 +36,14 @@ VARIANTS = {
     "together": {"interference": 0.3},
     "shrunk": {"gain": 0.8, "wrong": 0.0, "missed": 0.0, "false_fires": 0.0, "interference": 0.0},
 }
-"""What that SAE introduces: errors that know nothing of the absent and dense parts; errors that are partly
-read off them (a linear encoder's); or nothing but shrinkage."""
+"""What that SAE introduces: errors of its own, errors read off the other parts, or nothing but shrinkage."""
 SEEDS = 4
 """Worlds drawn anew for each interval."""
 
-SWEEP = World(
-    d_model=32,
-    features=32,
-    context=128,
-    l0=6.0,
-    exponent=1.0,
-    hierarchy=0.3,
-    topics=8,
-    manifolds=4,
-    dense_rank=4,
-    dense=0.05,
-    curved=0.03,
-    noise=0.02,
-    heteroscedastic=0.5,
-    document_share=0.3,
-    scale_document=0.15,
-    scale_token=0.35,
-)
+SPARSE = {"features": 32, "context": 128, "l0": 6.0, "exponent": 1.0, "hierarchy": 0.3, "topics": 8}
+MORE = {"manifolds": 4, "dense_rank": 4, "dense": 0.05, "curved": 0.03, "noise": 0.02, "heteroscedastic": 0.5}
+UNEQUAL = {"document_share": 0.3, "scale_document": 0.15, "scale_token": 0.35}
+SWEEP = World(d_model=32, **SPARSE, **MORE, **UNEQUAL)
 """The world of the sweep; `features` and `seed` vary."""
 SUPERPOSITION = (1, 4, 16, 64)
 """n / d: features over dimensions."""
@@ -70,8 +51,6 @@ HELD = (1 / 16, 1 / 4, 3 / 4)
 """Shares of the features that the SAE holds."""
 ERRORS = {"gain": 0.95, "wrong": 0.2, "missed": 0.02, "false_fires": 0.25}
 """Dials of the sweep's SAE: what it introduces is apart from the other parts."""
-
-
 QUICK = {
     "case": {"seeds": 2, "documents": 10},
     "sweep": {"seeds": 2, "documents": 12, "superposition": (1, 4)},
@@ -83,28 +62,25 @@ QUICK = {
 
 @kept
 def worlds(study: Study, *, quick: bool = False) -> dict[str, pd.DataFrame]:
-    """goes, made (`case_tables`), swept (`sweep`), estimators, and of SAEs that introduce nothing the curves
+    """goes, made (`case_tables`), swept (`sweep`), estimators, and the curves of SAEs that introduce nothing,
     unfixed and fixed (`nulls`), all of the simulated study `world`.
 
     Cost: about 40 s on one thread; a tenth of it where ``quick``, for a study that needs no numbers.
     """
-    settings = QUICK if quick else {name: {} for name in QUICK}
-    return case_tables(study, **settings["case"]) | {
-        "swept": sweep(**settings["sweep"]),
-        "estimators": estimators(study, **settings["estimators"]),
-        "unfixed": nulls.unfixed(**settings["null"]),
-        "fixed": nulls.fixed(**settings["null"]),
+    case, sweeps, tests, null = QUICK.values() if quick else [{} for _ in QUICK]
+    return case_tables(study, **case) | {
+        "swept": sweep(**sweeps),
+        "estimators": estimators(study, **tests),
+        "unfixed": nulls.unfixed(**null),
+        "fixed": nulls.fixed(**null),
     }
 
 
 def land_sae(sae: OracleSae, batch: WorldBatch) -> Landing:
     """Where the known parts of one SAE's error land, over the tokens of a batch of its world."""
     parts = sae.parts(batch)
-    z = {
-        "absent": parts.absent,
-        **{name: batch.parts[name] for name in DENSE},
-        "introduced": parts.introduced,
-    }
+    z = {"absent": parts.absent} | {name: batch.parts[name] for name in DENSE}
+    z["introduced"] = parts.introduced
     return land(batch.x, z, batch.document.numpy(), error=ERROR, learned=parts.learned)
 
 
@@ -117,10 +93,9 @@ def case_tables(study: Study, *, seeds: int = SEEDS, documents: int = 24) -> dic
     """The full case, once for each of `VARIANTS`.
 
     ``goes``: part, introduced (the variant), share of the variance of x, and of the part's own variance what
-    lands in LinearError and NonlinearError, with ends over seeds. ``made``: covariance shares of FVU.
-    Cost: about a second a seed and variant.
+    lands in LinearError and NonlinearError, with ends over seeds. ``made``: covariance shares of FVU. Cost:
+    about a second a seed and variant.
     """
-    goes, made = [], []
     entry = study.sae(CASE)
     found: dict[str, list[Landing]] = {variant: [] for variant in VARIANTS}
     for seed in range(seeds):
@@ -129,45 +104,33 @@ def case_tables(study: Study, *, seeds: int = SEEDS, documents: int = 24) -> dic
         for variant, dials in VARIANTS.items():
             sae = null_sae(entry.kind, id=CASE, width=entry.width, world=world, **entry.dials | dials)
             found[variant].append(land_sae(sae, batch))
+    parts = {"learned": None, "absent": TRUE["absent"], "dense": TRUE["dense"]}
+    parts |= {NAMES[name]: {name: 1.0} for name in DENSE} | {"introduced": TRUE["introduced"]}
+    goes, made = [], []
     for variant, landings in found.items():
-        groups = {"absent": TRUE["absent"], "dense": TRUE["dense"]}
-        groups |= {NAMES[name]: {name: 1.0} for name in DENSE} | {"introduced": TRUE["introduced"]}
-        goes.append(row_of("learned", variant, landings, None))
-        goes += [row_of(name, variant, landings, signs) for name, signs in groups.items()]
+        goes += [row_of(name, variant, landings, signs) for name, signs in parts.items()]
         for name, signs in TRUE.items():
-            both = np.array(
-                [
-                    m.made_of(m.weights(**ERROR), m.weights(**{k: s * ERROR[k] for k, s in signs.items()}))
-                    for m in landings
-                ]
-            )
-            made.append(
-                {"part": name, "introduced": variant}
-                | in_columns(over_draws(both[:, 0]), "linear")
-                | in_columns(over_draws(both[:, 1]), "nonlinear")
-            )
+            mine = {part: sign * ERROR[part] for part, sign in signs.items()}
+            both = [m.made_of(m.weights(**ERROR), m.weights(**mine)) for m in landings]
+            made.append({"part": name, "introduced": variant} | _both(*zip(*both)))
     return {"goes": pd.DataFrame(goes), "made": pd.DataFrame(made)}
 
 
 def row_of(name: str, variant: str, landings: Sequence[Landing], signs: dict | None) -> dict:
     """One true part's row: its variance and its two shares over seeds. The learned part (``signs`` None) is
-    no error: both columns hold what the error's map reads of it, +b·learned in one and −b·learned in the
-    other."""
+    no error: both columns hold what the error's map reads of it, with + in one and with − in the other."""
     if signs is None:
-        leaked = over_draws([m.leaked() for m in landings])
-        size = over_draws([float(m.leak[:, 1].sum() / m.x.sum()) for m in landings])
-        return (
-            {"part": name, "introduced": variant, "variance": size.value}
-            | in_columns(leaked, "linear")
-            | in_columns(leaked, "nonlinear")
-        )
-    linear, nonlinear = np.transpose([m.shares(m.weights(**signs)) for m in landings])
-    size = over_draws([m.variance(m.weights(**signs)) for m in landings]).value
-    return (
-        {"part": name, "introduced": variant, "variance": size}
-        | in_columns(over_draws(linear), "linear")
-        | in_columns(over_draws(nonlinear), "nonlinear")
-    )
+        linear = nonlinear = [m.leaked() for m in landings]
+        sizes = [m.leak[:, 1].sum() / m.x.sum() for m in landings]
+    else:
+        linear, nonlinear = np.transpose([m.shares(m.weights(**signs)) for m in landings])
+        sizes = [m.variance(m.weights(**signs)) for m in landings]
+    about = {"part": name, "introduced": variant, "variance": over_draws(sizes).value}
+    return about | _both(linear, nonlinear)
+
+
+def _both(linear, nonlinear) -> dict[str, float]:
+    return in_columns(over_draws(linear), "linear") | in_columns(over_draws(nonlinear), "nonlinear")
 
 
 def sweep(*, seeds: int = SEEDS, documents: int = 48, superposition=SUPERPOSITION, held=HELD) -> pd.DataFrame:
@@ -208,11 +171,12 @@ def cases(made, check) -> dict[str, dict[str, Estimate]]:
     if check:
         words = [f"own dictionary, {r.kind} noise, {r.ablated:.0%} ablated" for r in own.itertuples()]
         named.append(own.assign(case=words))
+    rows = pd.concat(named)
+    shares = {part: estimates(rows, column) for part, column in WRONG.items()}
     cells: dict[str, dict[str, Estimate]] = {}
-    for row in pd.concat(named).to_dict("records"):
-        if column := WRONG.get(row["part"]):
-            values = (float(row[f"{column}{end}"]) for end in ("", "_low", "_high"))
-            cells.setdefault(row["case"], {})[row["part"]] = Estimate(*values)
+    for at, (case, part) in enumerate(zip(rows["case"], rows["part"])):
+        if part in WRONG:
+            cells.setdefault(case, {})[part] = shares[part][at]
     return cells
 
 
@@ -232,11 +196,9 @@ def estimators(
         document, counts = np.unique(batch.document.numpy(), return_counts=True)
         hats = {str(w): OracleSae(str(w), world, w).reconstruct(batch)[0] for w in widths}
         tokens = (batch.x, hats, batch.document.numpy())
-        first = FirstPass(
-            world.d_model, list(hats), assign_folds(document, counts, study.folds), self_norms=False
-        )
-        second = SecondPass(first.update(*tokens)).update(*tokens)
-        third = ThirdPass(second).update(*tokens)
+        fold = assign_folds(document, counts, study.folds)
+        first = FirstPass(world.d_model, list(hats), fold, self_norms=False).update(*tokens)
+        third = ThirdPass(SecondPass(first).update(*tokens)).update(*tokens)
         for width in widths:
             truth, found = world.truth(width), score(third, str(width), replicates=200)
             rows += [
@@ -247,35 +209,28 @@ def estimators(
     return pd.DataFrame(rows)
 
 
-def readings(made: Tables) -> pd.DataFrame:
-    """What the paper reads off a number, the number, the truth, and by how much it is off: in the world of
+def readings(made: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What the paper reads off a number, the number, the truth, and by how much it is off, in the world of
     the case.
 
-    The case's SAE introduces errors apart from the rest; the floor is read off oracles of six widths, in
-    closed form.
+    Its SAE introduces errors apart from the rest; the floor is read off oracles of six widths, in closed
+    form.
     """
     goes = made["goes"][made["goes"]["introduced"] == "apart"].set_index("part")["variance"]
     parts = made["made"][made["made"]["introduced"] == "apart"]
     world = world_of(Study.load("world"), seed=0)
     truths = {width: world.truth(width) for width in (64, 128, 256, 512, 1024, 2048)}
     law = PowerLaw.fit(list(truths), [t.fvu for t in truths.values()])
-    dense = sum(truths[256].shares[name] for name in ("manifold", "dense", "curved", "noise"))
+    truth = truths[256]
+    dense = sum(truth.shares[name] for name in NAMES)
+    coded = goes["absent"] + goes[NAMES["dense"]]
     rows = [
         ("FVU_nonlinear is introduced error", parts["nonlinear"].sum(), goes["introduced"]),
-        (
-            "FVU_linear is absent features and the linear code of the dense part",
-            parts["linear"].sum(),
-            goes["absent"] + goes[NAMES["dense"]],
-        ),
+        ("FVU_linear is absent features and the linear code of the dense part", parts["linear"].sum(), coded),
         ("the floor c is what no width removes", law.c, dense),
-        ("FVU − c is absent features, at 256 latents", truths[256].fvu - law.c, truths[256].shares["absent"]),
-        (
-            "FVU_nonlinear of an SAE that introduces nothing is the dense part",
-            truths[256].fvu_nonlinear,
-            dense,
-        ),
+        ("FVU − c is absent features, at 256 latents", truth.fvu - law.c, truth.shares["absent"]),
+        ("FVU_nonlinear of an SAE that introduces nothing is the dense part", truth.fvu_nonlinear, dense),
     ]
-    frame = pd.DataFrame(rows, columns=["reading", "estimated", "true"]).astype(
-        {"estimated": float, "true": float}
-    )
+    frame = pd.DataFrame(rows, columns=["reading", "estimated", "true"])
+    frame = frame.astype({"estimated": float, "true": float})
     return frame.assign(**{"off by": frame["estimated"] / frame["true"].replace(0, np.nan) - 1})

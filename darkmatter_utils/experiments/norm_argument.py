@@ -3,11 +3,12 @@ condition), and what the probe for the norm of Sae(x) weighs: a*·d_i of each la
 fires (its Fig. 14).
 
 If the norm is a sum over latents, the probe reads each latent by the slope of its squared activation on the
-activation: c_i = Cov(w_i, w_i²) / Var(w_i), about its mean activation when it is on where activations vary
-little.
+activation, c_i = Cov(w_i, w_i²) / Var(w_i): about its mean activation when on, where that varies little.
 """
 
 from __future__ import annotations
+
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import torch
 from scipy.stats import spearmanr
 
 from ..base.cache import kept
-from ..measurement.widths import suite_rows
+from ..measurement.widths import first_seeds
 from ..stats.fits import LinearMap
 from ..stats.intervals import over_draws, percentile
 from ..stats.moments import Moments
@@ -25,34 +26,24 @@ from ..studies.study import Study
 from ..worlds.world import log_spread, lognormal
 from .norm_test import Folds, Size, sizes, tokens
 
-SIGNS = ("positive", "symmetric")
-
 
 def one_feature(p: float, spread: float) -> float:
     """R² of w² from w for one coefficient: on with probability p, then lognormal of mean 1 and deviation
     ``spread``.
 
-    Cov(w, w²)² / (Var w · Var w²), with E w^k = p m_k and m_k = (1 + spread²)^(k(k−1)/2). As p → 0 it is
-    m_3² / (m_2 m_4) = 1 / (1 + spread²): 1 for coefficients that are on or off, less the more they vary.
+    Cov(w, w²)² / (Var w · Var w²), with E w^k = p m_k and m_k = (1 + spread²)^(k(k−1)/2). As p → 0 it is m_3²
+    / (m_2 m_4) = 1 / (1 + spread²): 1 for coefficients that are on or off, less the more they vary.
     """
-    m = {k: (1 + spread**2) ** (k * (k - 1) / 2) for k in (1, 2, 3, 4)}
-    covariance = p * m[3] - p**2 * m[1] * m[2]
-    return covariance**2 / ((p * m[2] - p**2 * m[1] ** 2) * (p * m[4] - p**2 * m[2] ** 2))
+    m1, m2, m3, m4 = ((1 + spread**2) ** (k * (k - 1) / 2) for k in (1, 2, 3, 4))
+    covariance = p * m3 - p**2 * m1 * m2
+    return covariance**2 / ((p * m2 - p**2 * m1**2) * (p * m4 - p**2 * m2**2))
 
 
 def sparse_sum(
-    n: int,
-    *,
-    d: int,
-    l0: float,
-    spread: float,
-    tokens: int,
-    orthonormal: bool = False,
-    signs: str = "positive",
-    seed: int = 0,
+    n: int, *, d: int, l0: float, spread: float, tokens: int, orthonormal=False, signs="positive", seed=0
 ) -> torch.Tensor:
     """z = Σ w_i y_i [token, d]: n unit directions y_i, random or orthonormal (n ≤ d), each on with
-    probability l0 / n."""
+    probability l0 / n, and w_i lognormal, "positive" or of "symmetric" sign."""
     rng = np.random.default_rng([seed, 0xA99A])
     rows = rng.standard_normal((n, d))
     y = np.linalg.qr(rows.T)[0].T if orthonormal else rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -65,28 +56,20 @@ def sparse_sum(
 
 @kept
 def theory(
-    study: Study,
-    *,
-    size: Size,
-    d: int = 64,
-    l0: float = 4.0,
-    rows: int = 8000,
-    seeds: int = 3,
-    ratios=(0.25, 0.5, 1, 2, 4, 16),
-    spreads=(0.0, 0.5, 1.0),
+    study: Study, *, size: Size, rows=8000, seeds=3, ratios=(0.25, 0.5, 1, 2, 4, 16), spreads=(0.0, 0.5, 1.0)
 ) -> dict[str, pd.DataFrame]:
     """R² of the size of z from z, out of fold, over n/d for random directions, the same for every study:
     ``checks``: case, ratio, spread, value, low, high, theory.
 
     ``theory`` is `one_feature`, the value of the squared norm for orthonormal directions. Beside the sweep:
     orthonormal directions (n = d), coefficients of either sign, and dense Gaussian rows, where the test must
-    fail. Intervals over draws.
+    fail. Intervals are over draws.
     """
+    d, l0, orthonormal = 64, 4.0, {"orthonormal": True}
     cases = [("random directions", r, s, {}) for r in ratios for s in spreads]
-    cases += [("orthonormal directions", 1, s, {"orthonormal": True}) for s in spreads]
-    cases += [
-        ("either sign, orthonormal", 1, s, {"orthonormal": True, "signs": "symmetric"}) for s in spreads
-    ]
+    cases += [("orthonormal directions", 1, s, orthonormal) for s in spreads]
+    signed = orthonormal | {"signs": "symmetric"}
+    cases += [("either sign, orthonormal", 1, s, signed) for s in spreads]
     folds, found = Folds(np.arange(rows) // 100, folds=5), []
 
     def r2(make, **about):
@@ -95,10 +78,8 @@ def theory(
 
     for case, ratio, spread, kind in cases:
         n = int(ratio * d)
-        one = one_feature(l0 / n, spread) if kind.get("signs") != "symmetric" else 0.0
-        make = lambda seed, n=n, spread=spread, kind=kind: sparse_sum(
-            n, d=d, l0=l0, spread=spread, tokens=rows, seed=seed, **kind
-        )
+        one = 0.0 if kind is signed else one_feature(l0 / n, spread)
+        make = lambda seed: sparse_sum(n, d=d, l0=l0, spread=spread, tokens=rows, seed=seed, **kind)
         r2(make, case=case, ratio=float(ratio), spread=spread, theory=one)
     normal = lambda seed: torch.from_numpy(np.random.default_rng([seed, 0x6A]).standard_normal((rows, d)))
     r2(normal, case="dense Gaussian", ratio=np.nan, spread=np.nan, theory=0.0)
@@ -106,23 +87,23 @@ def theory(
 
 
 def map_of_size(z: torch.Tensor, size: Size) -> torch.Tensor:
-    """a*, the weights [d_model] of the least-squares prediction of the size of z from z, with an intercept,
-    on all tokens."""
+    """a*, the weights [d_model] of the size's least-squares prediction from z, with intercept, on all
+    tokens."""
     return LinearMap.fit(Moments(z.shape[1], 1).update(z, sizes(size, z))).weight[:, 0]
 
 
 @kept
 def probes(measurement, *, size: Size, contexts: int = 200) -> dict[str, pd.DataFrame]:
-    """What the probe weighs. ``latents``: every alive latent of the suite (first seed of each width): width,
-    latent, fires, weight (a*·d_i), active (mean activation when on) and slope (c_i); those that fire on none
-    of the tokens have neither. ``curve``: `binned`; ``agreement``: `agreement`. Cost: the suite's SAEs on
-    those contexts."""
+    """What the probe weighs, a table each.
+
+    ``latents``: every alive latent of the suite (first seed of each width): width, latent, fires, weight
+    (a*·d_i), active (mean activation when on) and slope (c_i). ``curve``: `binned`; ``agreement``:
+    `agreement`. Cost: the suite's SAEs on those contexts.
+    """
     source, x, given, _ = tokens(measurement, contexts=contexts)
-    suite = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
     saes = {sae.id: sae for sae in load_saes(measurement.study, source)}
-    tables = [
-        _latents(saes[row.id], given, x, size).assign(width=int(row.width)) for row in suite.itertuples()
-    ]
+    suite = first_seeds(measurement).itertuples()
+    tables = [_latents(saes[row.id], given, x, size).assign(width=int(row.width)) for row in suite]
     latents = pd.concat(tables, ignore_index=True)
     return {"latents": latents, "curve": binned(latents), "agreement": agreement(latents)}
 
@@ -146,55 +127,40 @@ def _latents(sae, given, x: torch.Tensor, size: Size) -> pd.DataFrame:
         rows = sae.dictionary.double().numpy(force=True)
     else:  # an oracle: the fires of the features that it holds
         batch = given[0]
-        mine = batch.feature.numpy() < sae.width
-        entries = (batch.row.numpy()[mine], batch.feature.numpy()[mine])
-        codes = scipy.sparse.csr_array((batch.value.numpy()[mine], entries), shape=(len(x), sae.width))
+        row, feature, value = (t.numpy() for t in (batch.row, batch.feature, batch.value))
+        mine = feature < sae.width
+        codes = scipy.sparse.csr_array((value[mine], (row[mine], feature[mine])), shape=(len(x), sae.width))
         rows = sae.world.directions.numpy()[: sae.width]
     a = map_of_size(torch.from_numpy(codes @ rows), size).numpy()
     n, count = len(x), np.asarray((codes != 0).sum(axis=0)).ravel()
     first, second, third = (np.asarray((codes**k if k > 1 else codes).sum(axis=0)).ravel() for k in (1, 2, 3))
-    alive = count > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = (third / n - first * second / n**2) / (second / n - (first / n) ** 2)
-    frame = pd.DataFrame(
-        {
-            "latent": np.arange(sae.width),
-            "fires": count,
-            "weight": rows @ a,
-            "active": first / count.clip(1),
-            "slope": slope,
-        }
-    )
-    return frame[alive].reset_index(drop=True)
+    frame = pd.DataFrame({"latent": np.arange(sae.width), "fires": count, "weight": rows @ a})
+    frame = frame.assign(active=first / count.clip(1), slope=slope)
+    return frame[count > 0].reset_index(drop=True)
 
 
 def agreement(latents: pd.DataFrame, *, replicates: int = 500, seed: int = 0) -> pd.DataFrame:
     """At each width, how the probe's weight goes with the mean activation and with the slope: width, latents,
-    against, statistic ("rank correlation", "correlation"), value, low, high; the intervals resample latents.
+    against, statistic, value, low, high; the intervals resample latents.
 
-    Both are free of scale. All alive latents count alike.
+    Both statistics are free of scale. All alive latents count alike.
     """
     rng, rows = np.random.default_rng([seed, 0xE12]), []
+    ranked = lambda x, y: spearmanr(x, y).statistic
+    statistics = {"rank correlation": ranked, "correlation": lambda x, y: np.corrcoef(x, y)[0, 1]}
     for width, table in latents.groupby("width"):
-        y = table["weight"].to_numpy()
-        draws = rng.integers(0, len(table), size=(replicates, len(table))) if len(table) > 3 else []
-        for against in ("active", "slope"):
+        y, n = table["weight"].to_numpy(), len(table)
+        draws = rng.integers(0, n, size=(replicates, n)) if n > 3 else []
+        for against, (name, statistic) in product(("active", "slope"), statistics.items()):
             x = table[against].to_numpy()
-            for name, statistic in (("rank correlation", _ranked), ("correlation", _pearson)):
-                drawn = [statistic(x[i], y[i]) for i in draws]
-                e = percentile(statistic(x, y), drawn)
-                rows.append(
-                    {"width": int(width), "latents": len(table), "against": against, "statistic": name}
-                    | e.to_dict()
-                )
+            e = percentile(_of(statistic, x, y), [_of(statistic, x[i], y[i]) for i in draws])
+            about = {"width": int(width), "latents": n, "against": against, "statistic": name}
+            rows.append(about | e.to_dict())
     return pd.DataFrame(rows)
 
 
-def _pearson(x, y) -> float:
-    return float(np.corrcoef(x, y)[0, 1]) if len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
-
-
-def _ranked(x, y) -> float:
-    return (
-        float(spearmanr(x, y).statistic) if len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
-    )
+def _of(statistic, x: np.ndarray, y: np.ndarray) -> float:
+    """A correlation; NaN where one of the two does not vary."""
+    return float(statistic(x, y)) if len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")

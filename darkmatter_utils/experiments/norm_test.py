@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..base.cache import kept
 from ..base.errors import BadInput
-from ..base.values import Absent, Estimate
+from ..base.values import Absent, Estimate, estimates
 from ..claims import c06_norm_lowest
 from ..decomposition.passes import PARTS
 from ..measurement.widths import WIDTHS, suite_rows
@@ -28,27 +28,24 @@ from ..studies.saes import load_saes
 from ..worlds.known import tokens_of
 from ..worlds.saes import OracleSae
 from .nulls import matched_world
-from .regress import of_each, regress
+from .regress import of_each, parts_of, regress
 
 Size = Callable[[Tensor], Tensor]
 """What is predicted of a part: z [token, d_model] -> one number a token."""
-NOT_SAES = ("dead", "shrunk", "random", "oracle")
+NO_SAES = ("dead", "shrunk", "random", "oracle")
 """Kinds that are nulls: shown, never counted as SAEs."""
+CELL = ["width", "part", "source"]
+"""What a test of a null is about."""
 NULLS = {"same": "tokens of one size", "matched": "tokens as unequal as the study's"}
 """The two nulls: every token scaled alike, or scaled so that ‖x − x̄‖² varies as much as in the study."""
-
-
-def parts_of(x: Tensor, x_hat: Tensor, linear: Tensor) -> dict[str, Tensor]:
-    """The five parts by name, from x, Sae(x) and LinearError [token, d_model]."""
-    return dict(zip(PARTS, (x, x_hat, x - x_hat, linear, x - x_hat - linear), strict=True))
 
 
 class Folds:
     """Tokens in folds of documents: what an out-of-fold fit and its interval need."""
 
-    def __init__(self, document: np.ndarray, *, folds: int, fold_of: dict | None = None, seed: int = 0):
+    def __init__(self, document: np.ndarray, *, folds: int, fold_of: dict | None = None):
         ids, row, counts = np.unique(document, return_inverse=True, return_counts=True)
-        fold_of = fold_of or assign_folds(ids, counts, folds, seed=seed)
+        fold_of = fold_of or assign_folds(ids, counts, folds)
         names, fold = np.unique([fold_of[int(i)] for i in ids], return_inverse=True)
         self.document, self.fold, self.folds = document, fold[row], len(names)
 
@@ -61,15 +58,13 @@ class Folds:
         target = sizes(size, z)
         left = (target - self.predict(x, target)) ** 2
         t = target - target.mean()
-        sums = sum_by(self.document, torch.cat([left, torch.ones_like(t), t, t**2], dim=1))
-        named = dict(zip(("left", "n", "t", "tt"), sums.T, strict=True))
+        sums = sum_by(self.document, torch.cat([left, torch.ones_like(t), t, t**2], dim=1)).T
         r2 = lambda s: 1 - s["left"] / (s["tt"] - s["t"] ** 2 / s["n"])
-        return bootstrap(r2, named, replicates=replicates)[0]
+        return bootstrap(r2, dict(zip(("left", "n", "t", "tt"), sums)), replicates=replicates)[0]
 
 
 def sizes(size: Size, z: Tensor) -> Tensor:
-    """The size of each row [token, 1], float64; BadInput where the idea does not return one number a
-    token."""
+    """The size of each row [token, 1], float64; BadInput where an idea does not return one number a token."""
     made = torch.as_tensor(size(z), dtype=torch.float64, device=z.device)
     if made.numel() != len(z):
         raise BadInput(f"size must return one number a token, {len(z)}, got shape {list(made.shape)}")
@@ -88,24 +83,18 @@ def tests(x, x_hat, linear, size: Size, folds: Folds, *, replicates: int = 200) 
 
 
 def poles(nonlinear: Tensor, x: Tensor, size: Size, folds: Folds, *, seed: int = 0) -> list[dict]:
-    """NonlinearError's own test beside rows that are made to pass or fail it: pole, source, value, low, high.
-
-    Gaussian rows of the same covariance; the same rows on other tokens; rows of the same norm in random
-    directions.
-    """
+    """NonlinearError's own test beside rows made to pass or fail it (Gaussian ones of its covariance; its own
+    on other tokens; ones of its norms in random directions): pole, source, value, low, high."""
     rng = np.random.default_rng([seed, 0x901E])
     centred = nonlinear - nonlinear.mean(dim=0)
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
     normal = lambda: torch.from_numpy(rng.standard_normal(tuple(nonlinear.shape)))
     directions = normal()
-    made = {
-        "NonlinearError": nonlinear,
-        "Gaussian, same covariance": (normal() * values.clamp(min=0).sqrt()) @ vectors.T,
-        "same rows, other tokens": nonlinear[torch.from_numpy(rng.permutation(len(nonlinear)))],
-        "same norms, random directions": directions
-        / directions.norm(dim=1, keepdim=True)
-        * nonlinear.norm(dim=1, keepdim=True),
-    }
+    made = {"NonlinearError": nonlinear}
+    made["Gaussian, same covariance"] = (normal() * values.clamp(min=0).sqrt()) @ vectors.T
+    made["same rows, other tokens"] = nonlinear[torch.from_numpy(rng.permutation(len(nonlinear)))]
+    norms = nonlinear.norm(dim=1, keepdim=True)
+    made["same norms, random directions"] = directions / directions.norm(dim=1, keepdim=True) * norms
     return [
         {"pole": name, "source": source} | folds.r2(given, z, size).to_dict()
         for name, z in made.items()
@@ -114,8 +103,7 @@ def poles(nonlinear: Tensor, x: Tensor, size: Size, folds: Folds, *, seed: int =
 
 
 def tokens(measurement, *, contexts: int) -> tuple[Activations, Tensor, list, np.ndarray]:
-    """(source, x, what SAEs are given, document) of scored tokens of contexts spread evenly over the study's
-    text."""
+    """(source, x, what SAEs are given, document) of scored tokens of contexts spread evenly over the text."""
     source = Activations(measurement.study, contexts_a_batch=contexts if measurement.study.world else MICRO)
     batches = list(source.batches(contexts=contexts, scored=True))
     x = torch.cat([batch.x for batch in batches]).double()
@@ -128,9 +116,9 @@ def norm_test(measurement, *, size: Size, contexts: int = 200) -> dict[str, pd.D
 
     ``tests``: id, part, source, value, low, high, and what the SAE is; from x over all of the study's tokens
     (`regress`), from itself on those of contexts spread over its text. ``poles``: the same for the rows of
-    `poles`, at the suite's SAE of middle width. ``tokens``: how many tokens the second has, and their
-    Var ‖x − x̄‖² / mean². Maps are the measurement's out-of-fold maps. Cost: two passes of the model and the
-    SAEs, and about a second an SAE and 40,000 tokens.
+    `poles`, at the suite's SAE of middle width. ``tokens``: how many tokens the second has, and their Var ‖x
+    − x̄‖² / mean². Maps are the measurement's out-of-fold maps. Cost: two passes of the model and the SAEs,
+    and about a second an SAE and 40,000 tokens.
     """
     ids = measurement.saes["id"].tolist()
     over_all = regress(measurement, of_each(measurement, lambda z: sizes(size, z), ids))
@@ -139,16 +127,16 @@ def norm_test(measurement, *, size: Size, contexts: int = 200) -> dict[str, pd.D
     folds = Folds(document, folds=measurement.study.folds, fold_of=measurement.fold_of())
     if folds.folds < 2:
         folds = Folds(document, folds=2)
-    suite = suite_rows(measurement).sort_values("width", kind="stable")
-    middle = str(suite["id"].iloc[len(suite) // 2])
+    suite = suite_rows(measurement).sort_values("width", kind="stable")["id"]
+    middle = str(suite.iloc[len(suite) // 2])
     rows, extremes = [], []
     for sae in load_saes(measurement.study, source):
         x_hat = torch.cat([sae.reconstruct(batch)[0] for batch in given]).double()
         linear = measurement.maps(sae.id).predict(x, measurement.folds_at(document))
         for part, z in parts_of(x, x_hat, linear).items():
-            itself = {"source": "from itself"} | folds.r2(z, z, size).to_dict()
-            both = (itself, {"source": "from x"} | from_x[part].loc[sae.id].to_dict())
-            rows += [{"id": sae.id, "part": part} | row for row in both]
+            found = {"from itself": folds.r2(z, z, size).to_dict()}
+            found["from x"] = from_x[part].loc[sae.id].to_dict()
+            rows += [{"id": sae.id, "part": part, "source": source} | e for source, e in found.items()]
         if sae.id == middle:
             extremes = poles(x - x_hat - linear, x, size, folds)
     about = measurement.saes[["id", "kind", "width", "seed", "main"]]
@@ -162,18 +150,15 @@ def norm_test(measurement, *, size: Size, contexts: int = 200) -> dict[str, pd.D
 def null(measurement, found, *, size: Size) -> pd.DataFrame | Absent:
     """Both tests on SAEs that introduce nothing: null, width, part, source, value, low, high.
 
-    In a simulated study its own oracles at the suite's L0 (`matched` is then their name); elsewhere those of
-    the matched world.
+    In a simulated study its own oracles (`matched` is then their name); elsewhere those of the matched world.
     """
     suite = suite_rows(measurement)
     if measurement.study.model is None:
-        tests = found["tests"]
-        mine = tests[tests["id"].isin(suite["id"]) & (tests["kind"] == "oracle")]
-        return mine.assign(null="matched")[["null", "width", "part", "source", "value", "low", "high"]]
+        mine = found["tests"][found["tests"]["id"].isin(suite["id"])].query("kind == 'oracle'")
+        return mine.assign(null="matched")[["null", *CELL, "value", "low", "high"]]
     if suite["width"].nunique() < WIDTHS:
         return Absent("This study has too few widths for a matched null.")
-    cv2 = float(found["tokens"]["cv2"].iloc[0])
-    return matched_null(measurement, size=size, cv2=cv2)["null"]
+    return matched_null(measurement, size=size, cv2=float(found["tokens"]["cv2"].iloc[0]))["null"]
 
 
 @kept
@@ -182,15 +167,12 @@ def matched_null(
 ) -> dict[str, pd.DataFrame]:
     """Both tests on the matched oracles at each width of the suite, and sigma, the tokens' scale.
 
-    Intervals are over worlds drawn anew. ``cv2``: the study's Var ‖x − x̄‖² / mean². A token scale s of
-    log-deviation σ multiplies 1 + CV² of the squared size by exp(4σ²): so σ² = log((1 + cv2) / (1 + CV² at σ
-    = 0)) / 4, at least 0.
+    Intervals are over worlds drawn anew. ``cv2``: the study's Var ‖x − x̄‖² / mean². A token scale of
+    log-deviation σ multiplies 1 + CV² of the squared size by exp(4σ²): so σ² = log((1 + cv2) / (1 + CV² at
+    0)) / 4, at least 0.
     """
-    widths, cap = (
-        sorted(set(suite_rows(measurement)["width"].tolist())),
-        round(float(suite_rows(measurement)["l0"].mean())),
-    )
-    rows = []
+    suite, rows = suite_rows(measurement), []
+    widths, cap = sorted(set(suite["width"].tolist())), round(float(suite["l0"].mean()))
     for seed in range(seeds):
         plain = matched_world(measurement, seed=seed)
         unscaled = _unequal(tokens_of(plain, 6).x)
@@ -202,14 +184,11 @@ def matched_null(
                 x_hat = OracleSae("null", world, int(width), l0=cap).reconstruct(batch)[0]
                 linear = folds.predict(batch.x, batch.x - x_hat)
                 found = tests(batch.x, x_hat, linear, size, folds, replicates=0)
-                rows += [
-                    {"null": null, "seed": seed, "sigma": sigma, "width": int(width)} | row for row in found
-                ]
-    frame = pd.DataFrame(rows)
-    joined = []
-    for key, values in frame.groupby(["null", "width", "part", "source"], sort=False)["value"]:
-        joined.append(dict(zip(("null", "width", "part", "source"), key)) | over_draws(values).to_dict())
-    return {"null": pd.DataFrame(joined).assign(sigma=float(frame["sigma"].mean()))}
+                rows += [{"null": null, "sigma": sigma, "width": int(width)} | row for row in found]
+    frame, by = pd.DataFrame(rows), ["null", *CELL]
+    cells = frame.groupby(by, sort=False)["value"]
+    joined = pd.DataFrame([dict(zip(by, cell)) | over_draws(values).to_dict() for cell, values in cells])
+    return {"null": joined.assign(sigma=float(frame["sigma"].mean()))}
 
 
 def _unequal(x: Tensor) -> float:
@@ -220,13 +199,13 @@ def _unequal(x: Tensor) -> float:
 
 def lowest(tests: pd.DataFrame, source: str) -> tuple[int, int]:
     """(at how many SAEs NonlinearError has the lowest R² of all parts, of how many)."""
-    mine = tests[(tests["source"] == source) & ~tests["kind"].isin(NOT_SAES)]
+    mine = tests[(tests["source"] == source) & ~tests["kind"].isin(NO_SAES)]
     table = mine.pivot(index="id", columns="part", values="value")[list(PARTS)]
     others = table.drop(columns="NonlinearError").min(axis=1)
     return int((table["NonlinearError"] < others).sum()), len(table)
 
 
-def over_width(measurement, found, nothing) -> pd.DataFrame:
+def by_width(measurement, found, nothing) -> pd.DataFrame:
     """R² of NonlinearError's size from itself over width: line, width, value, low, high.
 
     line "study": the first seed of each width of the suite's SAEs (in a simulated study, whose suite is the
@@ -234,30 +213,27 @@ def over_width(measurement, found, nothing) -> pd.DataFrame:
     was needed, since then it is "matched".
     """
     keep = "part == 'NonlinearError' and source == 'from itself'"
-    mine = found["tests"].query(f"{keep} and kind not in @NOT_SAES")
+    mine = found["tests"].query(f"{keep} and kind not in @NO_SAES")
     if measurement.study.model is not None:
         mine = mine[mine["id"].isin(suite_rows(measurement)["id"])]
     mine = mine.sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
     lines = [mine.assign(line="study")]
     if nothing is not None and len(nothing):
         both = "sigma" in nothing and (nothing["sigma"] > 0).any()
-        other = nothing.query(keep) if both else nothing.query(f"{keep} and null == 'matched'")
+        other = nothing.query(keep if both else f"{keep} and null == 'matched'")
         lines.append(other.assign(line=other["null"]))
     return pd.concat(lines, ignore_index=True)[["line", "width", "value", "low", "high"]]
 
 
 def evidence(measurement, found, nothing) -> c06_norm_lowest.Evidence:
-    """What claim 6's rule takes."""
-    lines = over_width(measurement, found, nothing)
-    from_x, saes = lowest(found["tests"], "from x")
-    by_width = lambda line: {
-        int(r.width): Estimate(float(r.value), float(r.low), float(r.high))
-        for r in lines[lines["line"] == line].itertuples()
-    }
+    """Claim 6: at how many SAEs NonlinearError is lowest, and its test by width beside the null's."""
+    lines = by_width(measurement, found, nothing)
+    own = {line: dict(zip(rows["width"], estimates(rows))) for line, rows in lines.groupby("line")}
+    lowest_from_x, saes = lowest(found["tests"], "from x")
     return c06_norm_lowest.Evidence(
-        lowest=from_x,
+        lowest=lowest_from_x,
         lowest_self=lowest(found["tests"], "from itself")[0],
         saes=saes,
-        nonlinear=by_width("study"),
-        null=by_width("matched"),
+        nonlinear=own.get("study", {}),
+        null=own.get("matched", {}),
     )

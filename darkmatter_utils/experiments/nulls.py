@@ -1,9 +1,9 @@
 """SAEs that introduce nothing, over width: how flat their FVU_nonlinear is, how linear their error; and the
 null of claims 4 and 6, such an SAE matched to a study.
 
-Two kinds. *Unfixed*: the exact sum of the first W features, whose L0 grows with W; its curve is in closed
-form. *Fixed L0*: only the largest few coefficients of a token are kept, the same number at each width; its
-curve is measured, and what is dropped counts as absent.
+*Unfixed*: the exact sum of the first W features, whose L0 grows with W; its curve is in closed form. *Fixed
+L0*: only the largest few coefficients of a token are kept, the same number at each width; its curve is
+measured, and what is dropped counts as absent.
 
 The rule of the match looks at no linear or nonlinear part and at no norm: among the worlds of `GRID`, with
 features only and the study's d_model, take the one whose oracles, at the suite's widths and its L0, come
@@ -12,7 +12,7 @@ nearest to the suite's own FVU and L0, by the mean squared difference of their l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -31,16 +31,12 @@ from .measured import per_doubling
 
 FLAT = c04_flat.THRESHOLDS.flat
 """A change of at most this share per doubling is flat."""
-D_MODEL = 64
 WIDTHS = tuple(2**k for k in range(4, 13))
 """Widths of a curve, as far as the world has features."""
 SUPERPOSITION = (2, 8, 32, 64)
 """n / d."""
 LAWS = (0.5, 1.0, 1.5)
-"""Exponents of the features' frequencies: 0.5 is nearly even, 1.5 lets few features carry most of the
-variance."""
-L0 = 16.0
-"""Features that fire on a token of these worlds, on average."""
+"""Exponents of the features' frequencies: 0.5 is nearly even; with 1.5 few features carry most variance."""
 CAP = 4
 """Active latents of the SAEs at fixed L0."""
 GRID = {
@@ -57,49 +53,48 @@ SEEDS = 4
 """Worlds drawn anew once the match is made."""
 OTHERS = 24
 """Documents of each of the other worlds that match nearly as well."""
+CURVE = ["width", "l0", "fvu", "fvu_nonlinear", "r2"]
+"""Columns of a measured curve."""
 DIALS = ("exponent", "l0", "spread")
 """Dials of a match beside its number of features."""
 
 
-def null_world(ratio: int, exponent: float, *, seed: int = 0, spread: float = 1.0) -> World:
-    """Features only: no dense part, no noise, no structure. What the SAE lacks is all of its error."""
-    return World(
-        d_model=D_MODEL, features=D_MODEL * ratio, l0=L0, exponent=exponent, spread=spread, seed=seed
-    )
+def null_world(ratio: int, exponent: float, *, seed: int = 0) -> World:
+    """Features only, 16 a token: no dense part, no noise. What the SAE lacks is all of its error."""
+    return World(d_model=64, features=64 * ratio, l0=16.0, exponent=exponent, spread=1.0, seed=seed)
+
+
+def _worlds(superposition, laws, seed: int) -> Iterator[tuple[tuple[int, float], World, list[int]]]:
+    """((n/d, law), world, widths of its curve) of every world."""
+    for about in product(superposition, laws):
+        world = null_world(*about, seed=seed)
+        yield about, world, [width for width in WIDTHS if width < world.features]
 
 
 def unfixed(*, superposition=SUPERPOSITION, laws=LAWS, seed: int = 0) -> pd.DataFrame:
-    """Population values over width: superposition, law, width, fvu, fvu_nonlinear, r2. No sampling, no
-    interval."""
+    """Population values over width, none sampled: superposition, law, width, fvu, fvu_nonlinear, r2."""
     rows = []
-    for ratio in superposition:
-        for law in laws:
-            world = null_world(ratio, law, seed=seed)
-            for width in (w for w in WIDTHS if w < world.features):
-                truth = world.truth(width)
-                rows.append((ratio, law, width, truth.fvu, truth.fvu_nonlinear, truth.r2_total))
+    for about, world, widths in _worlds(superposition, laws, seed):
+        truths = [(width, world.truth(width)) for width in widths]
+        rows += [(*about, width, t.fvu, t.fvu_nonlinear, t.r2_total) for width, t in truths]
     return pd.DataFrame(rows, columns=["superposition", "law", "width", "fvu", "fvu_nonlinear", "r2"])
 
 
 def fixed(
     *, superposition=SUPERPOSITION, laws=LAWS, documents: int = 24, cap: int = CAP, seed: int = 0
 ) -> pd.DataFrame:
-    """The same at fixed L0, out of sample: superposition, law, width, l0 (realised), fvu, fvu_nonlinear, r2.
+    """The same at fixed L0, out of sample, with l0 as realised: superposition, law, and `CURVE`.
 
     Cost: a fraction of a second a world.
     """
     rows = []
-    for ratio in superposition:
-        for law in laws:
-            world = null_world(ratio, law, seed=seed)
-            widths = [w for w in WIDTHS if w < world.features]
-            for row in capped_curve(world, widths, cap=cap, documents=documents):
-                rows.append((ratio, law, *row))
-    return pd.DataFrame(rows, columns=["superposition", "law", "width", "l0", "fvu", "fvu_nonlinear", "r2"])
+    for about, world, widths in _worlds(superposition, laws, seed):
+        rows += [(*about, *row) for row in capped_curve(world, widths, cap=cap, documents=documents)]
+    return pd.DataFrame(rows, columns=["superposition", "law", *CURVE])
 
 
 def capped_curve(world: World, widths: Sequence[int], *, cap: int | None, documents: int) -> list[tuple]:
-    """(width, realised L0, FVU, FVU_nonlinear, R² total) of the oracles of a world, out of sample."""
+    """`CURVE` of the oracles of a world, out of sample: width, realised L0, FVU, FVU_nonlinear, R² total."""
     batch, errors, l0 = tokens_of(world, documents), {}, {}
     for width in widths:
         x_hat, active = OracleSae(str(width), world, width, l0=cap).reconstruct(batch)
@@ -130,21 +125,14 @@ def flat_ranges(curves: pd.DataFrame) -> pd.DataFrame:
         ranges = [(i, j) for i in range(len(x)) for j in range(i + 1, len(x))]
         slopes = {(i, j): 2 ** np.polyfit(x[i : j + 1], y[i : j + 1], 1)[0] - 1 for i, j in ranges}
         steps = np.abs(2 ** (np.diff(y) / np.diff(x)) - 1) <= FLAT
-        flat = {
-            "slope": [r for r in ranges if abs(slopes[r]) <= FLAT],
-            "steps": [(i, j) for i, j in ranges if steps[i:j].all()],
-        }
-        best = {
-            name: max(found, key=lambda r: width[r[1]] / width[r[0]], default=(0, 0))
-            for name, found in flat.items()
-        }
+        level = {"slope": [r for r in ranges if abs(slopes[r]) <= FLAT]}
+        level["steps"] = [(i, j) for i, j in ranges if steps[i:j].all()]
+        factor = lambda r: width[r[1]] / width[r[0]]
+        best = {name: max(found, key=factor, default=(0, 0)) for name, found in level.items()}
         row = {"superposition": ratio, "law": law}
         for name, (i, j) in best.items():
-            row |= {
-                f"{name}_start": int(width[i]),
-                f"{name}_stop": int(width[j]),
-                f"{name}_factor": width[j] / width[i],
-            }
+            row |= {f"{name}_start": int(width[i]), f"{name}_stop": int(width[j])}
+            row[f"{name}_factor"] = factor((i, j))
         i, j = best["slope"]
         rows.append(row | {"change": slopes.get((i, j), np.nan), "r2_start": r2[i], "r2_stop": r2[j]})
     return pd.DataFrame(rows)
@@ -166,24 +154,19 @@ def matched(measurement, *, seeds: int = SEEDS, documents: int = 60, best: int =
     if len(suite.widths) < ENOUGH or (suite_rows(measurement)["kind"] == "oracle").all():
         return Absent("No match is made here: the study's suite consists of such SAEs, or is no suite.")
     table, widths, cap = _match(measurement, suite), suite.widths.tolist(), round(_l0(measurement))
-    columns = ["width", "l0", "fvu", "fvu_nonlinear", "r2"]
 
     def curve(row, seed, documents):
         world = _world(measurement, row, seed=seed)
-        found = capped_curve(world, [int(w) for w in widths], cap=cap, documents=documents)
-        return pd.DataFrame(found, columns=columns)
+        return pd.DataFrame(capped_curve(world, widths, cap=cap, documents=documents), columns=CURVE)
 
     drawn = pd.concat([curve(table.iloc[0], s, documents).assign(seed=s) for s in range(seeds)])
-    means = [
-        {"metric": metric, "width": int(width)} | over_draws(values).to_dict()
-        for metric in ("fvu", "fvu_nonlinear")
-        for width, values in drawn.groupby("width")[metric]
-    ]
+    cells = drawn.melt("width", ["fvu", "fvu_nonlinear"], "metric").groupby(["metric", "width"])["value"]
+    means = [dict(zip(("metric", "width"), cell)) | over_draws(values).to_dict() for cell, values in cells]
     others = []
     for rank, row in table.head(best).iterrows():
         one = curve(row, 1, OTHERS)
-        about = {"rank": int(rank) + 1, "distance": row["distance"], "features": int(row["features"])}
-        about |= {name: float(row[name]) for name in DIALS} | {"change": _slope(one)}
+        about = {"rank": rank + 1, "distance": row["distance"], "features": int(row["features"])}
+        about |= {name: row[name] for name in DIALS} | {"change": _slope(one)}
         others.append(about | {"r2_narrow": one["r2"].iloc[0], "r2_wide": one["r2"].iloc[-1]})
     return {
         "match": table,
@@ -194,21 +177,19 @@ def matched(measurement, *, seeds: int = SEEDS, documents: int = 60, best: int =
 
 
 def _match(measurement, suite) -> pd.DataFrame:
-    l0, d = _l0(measurement), int(measurement.card["d_model"])
-    rows = []
-    for values in product(*GRID.values()):
-        dials = dict(zip(GRID, values, strict=True))
-        dials["features"] = int(values[0] * max(int(suite.widths[-1]), 32 * d))
-        dials["l0"] = float(values[2] * l0)
-        if dials["l0"] > 0.3 * dials["features"]:
+    l0, d, rows = _l0(measurement), int(measurement.card["d_model"]), []
+    for many, exponent, fires, spread in product(*GRID.values()):
+        features = int(many * max(int(suite.widths[-1]), 32 * d))
+        dials = {"features": features, "exponent": exponent, "l0": float(fires * l0), "spread": spread}
+        if dials["l0"] > 0.3 * features:
             continue
         world = World(d_model=d, **dials)
         batch = tokens_of(world, PILOT)
-        spread = float(((batch.x - batch.x.mean(dim=0)) ** 2).sum())
+        total = float(((batch.x - batch.x.mean(dim=0)) ** 2).sum())
         row, off = dict(dials), []
         for width, target in zip(suite.widths.tolist(), suite.values, strict=True):
             x_hat, active = OracleSae("pilot", world, width, l0=round(l0)).reconstruct(batch)
-            fvu, found = float(((batch.x - x_hat) ** 2).sum()) / spread, float(active.double().mean())
+            fvu, found = float(((batch.x - x_hat) ** 2).sum()) / total, float(active.double().mean())
             row |= {f"fvu {width}": fvu, f"l0 {width}": found}
             off.append(np.log(fvu / target) ** 2 + np.log(found / l0) ** 2)
         rows.append(row | {"distance": float(np.sqrt(np.mean(off)))})
@@ -216,14 +197,13 @@ def _match(measurement, suite) -> pd.DataFrame:
 
 
 def _l0(measurement) -> float:
-    """The suite's L0 as realised, mean over its SAEs; what they are brought to where they are at several."""
+    """The suite's realised L0, mean over its SAEs; what they are brought to where they are at several."""
     return one_l0(measurement) or float(suite_rows(measurement)["l0"].mean())
 
 
 def _world(measurement, row: pd.Series, *, seed: int) -> World:
-    dials = {name: float(row[name]) for name in DIALS}
-    d, features = int(measurement.card["d_model"]), int(row["features"])
-    return World(d_model=d, features=features, seed=seed, **dials)
+    dials, features = {name: float(row[name]) for name in DIALS}, int(row["features"])
+    return World(d_model=int(measurement.card["d_model"]), features=features, seed=seed, **dials)
 
 
 def matched_world(measurement, *, seed: int = 0) -> World:
@@ -232,12 +212,10 @@ def matched_world(measurement, *, seed: int = 0) -> World:
 
 
 def null_change(measurement) -> Estimate | None:
-    """The change of FVU_nonlinear per doubling for an SAE that introduces nothing: what claim 4's rule takes
-    as `null`.
+    """The change of FVU_nonlinear per doubling for an SAE that introduces nothing: claim 4's `null`.
 
     In a simulated study whose suite holds oracles the suite is that SAE. Elsewhere from `matched`, the mean
-    over worlds drawn anew of the slope of its logarithm, with an interval over them. None where the suite is
-    no suite.
+    over worlds drawn anew of the slope of its logarithm, with an interval. None where the suite is no suite.
     """
     suite = width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement))
     if len(suite.widths) < ENOUGH:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..base.errors import BadInput
 from ..base.values import Estimate
+from ..decomposition.passes import PARTS
 from ..measurement.measure import Measurement
 from ..measurement.widths import Suite, over_widths, suite_rows
 from ..stats.documents import DocumentSums
@@ -44,16 +45,21 @@ def of(idea: Callable[[Tensor, Tensor], Tensor]) -> Target:
 
 
 def of_each(measurement: Measurement, idea: Callable[[Tensor], Tensor], ids: Sequence[str]) -> Target:
-    """An idea that takes one vector, of x and each part in turn (in the order of `passes.PARTS`), under the
+    """An idea that takes one vector, of x and each part in turn (in the order of `PARTS`), under the
     measurement's out-of-fold maps; one column a part."""
     maps = {id: measurement.maps(id).maps for id in ids}
 
     def targets(sae: str, fold: int, x: Tensor, reconstruction: Tensor) -> Tensor:
-        error, linear = x - reconstruction, maps[sae][fold](x)
-        parts = (x, reconstruction, error, linear, error - linear)
+        parts = parts_of(x, reconstruction, maps[sae][fold](x)).values()
         return torch.cat([columns(idea(z), len(x), x.device) for z in parts], dim=1)
 
     return targets
+
+
+def parts_of(x: Tensor, x_hat: Tensor, linear: Tensor) -> dict[str, Tensor]:
+    """The five parts by name, from x, Sae(x) and LinearError [token, d_model]."""
+    error = x - x_hat
+    return dict(zip(PARTS, (x, x_hat, error, linear, error - linear), strict=True))
 
 
 @dataclass(frozen=True)

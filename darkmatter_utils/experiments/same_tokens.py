@@ -15,9 +15,9 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from ..base.cache import kept
-from ..base.values import Absent, Estimate
+from ..base.values import Absent, Estimate, estimates
 from ..claims import c03_same_tokens
-from ..measurement.widths import suite_rows
+from ..measurement.widths import first_seeds, suite_rows
 from ..stats.intervals import multinomial_weights, percentile, seed_effects
 
 KINDS = {
@@ -33,7 +33,7 @@ KINDS = {
     "added partial": "leftover removed by ‖NonlinearError‖, taken out",
     "added square": "leftover removed by the square of the norm",
 }
-"""What is computed for every pair of SAEs, in words. All are shares of variance (R²) but the two rank
+"""What is computed for every pair of SAEs, in words; shares of variance (R²) but for the rank
 correlations."""
 Rest = Callable[[np.ndarray, pd.DataFrame], np.ndarray]
 """What of an error norm [token] is compared between SAEs, given the table of its tokens."""
@@ -56,8 +56,8 @@ def same_tokens(measurement, *, rest: Rest, seed: int = 0) -> dict[str, pd.DataF
     saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
     if saes["width"].nunique() < 2:
         return Absent("This study has fewer than two SAEs of different width.")
-    width = dict(zip(saes["id"], saes["width"].astype(int), strict=True))
-    found, drawn = pairs(measurement, list(saes["id"]), rest)
+    width, ids = dict(zip(saes["id"], saes["width"].astype(int), strict=True)), saes["id"].tolist()
+    found, drawn = pairs(measurement, ids, rest)
     found = found.assign(narrow=found["a"].map(width), wide=found["b"].map(width))
     seeds = saes.groupby("width").size()
     effect = dict(zip(seeds.index, seed_effects(seeds.to_numpy(), drawn.shape[1], seed=[seed, 0x9A1])))
@@ -65,8 +65,7 @@ def same_tokens(measurement, *, rest: Rest, seed: int = 0) -> dict[str, pd.DataF
     rows, replicates = [], []
     for (narrow, wide, kind), some in found.groupby(["narrow", "wide", "kind"], sort=False):
         sd = spread[kind] if np.isfinite(spread[kind]) else 0.0
-        of_documents = drawn[some.index].mean(axis=0)
-        replicates.append(of_documents + sd * (effect[narrow] + effect[wide]))
+        replicates.append(drawn[some.index].mean(axis=0) + sd * (effect[narrow] + effect[wide]))
         e = percentile(some["value"].mean(), replicates[-1])
         rows.append({"narrow": narrow, "wide": wide, "kind": kind} | e.to_dict())
     table, replicates = pd.DataFrame(rows), np.array(replicates)
@@ -80,8 +79,7 @@ def same_tokens(measurement, *, rest: Rest, seed: int = 0) -> dict[str, pd.DataF
 
 
 def _joined(table: pd.DataFrame, replicates: np.ndarray, by: str) -> pd.DataFrame:
-    """Means over the rows of each kind and value of ``by``, with intervals: kind, by, pairs, value, low,
-    high."""
+    """Means over the rows of each kind and value of ``by``: kind, by, pairs, value, low, high."""
     rows = []
     for (kind, value), some in table.groupby(["kind", by]):
         e = percentile(some["value"].mean(), replicates[some.index].mean(axis=0))
@@ -103,44 +101,32 @@ def seed_spread(rows: pd.DataFrame) -> float:
 def mean(found, kind: str, *, same: bool = False) -> Estimate | Absent:
     """The mean agreement of the pairs of different widths, or of one width and two seeds (``same``)."""
     rows = found["means"].query("kind == @kind and same == @same")
-    if not len(rows):
-        return Absent("No width of this study was trained from several seeds.")
-    return Estimate(*map(float, rows.iloc[0][["value", "low", "high"]]))
+    return next(iter(estimates(rows)), Absent("No width of this study was trained from several seeds."))
 
 
 def evidence(found) -> c03_same_tokens.Evidence:
-    """What the rule of claim 3 takes: estimates by pair of different widths ("128 and 256"), and of two
-    seeds."""
+    """Claim 3: agreement by pair of different widths ("128 and 256"), and of two seeds of one width."""
 
     def by_pair(kind):
         rows = found["pairs"].query("kind == @kind and narrow != wide")
-        return {f"{r.narrow:,} and {r.wide:,}": Estimate(r.value, r.low, r.high) for r in rows.itertuples()}
+        names = [f"{narrow:,} and {wide:,}" for narrow, wide in zip(rows["narrow"], rows["wide"])]
+        return dict(zip(names, estimates(rows)))
 
     again = mean(found, "partial", same=True)
     return c03_same_tokens.Evidence(by_pair("partial"), by_pair("shuffled"), again or None)
 
 
-def suite_ids(measurement) -> list[str]:
-    """The first seed of each width of the suite, narrow to wide."""
-    rows = suite_rows(measurement).sort_values(["width", "seed"], kind="stable").drop_duplicates("width")
-    return rows["id"].tolist()
-
-
 def levels(measurement) -> pd.DataFrame:
     """The mean norm of either part of the error, in units of the root of x's variance: width, LinearError,
     NonlinearError, narrow to wide (first seeds)."""
-    tokens, ids = measurement.tokens[measurement.tokens["scored"]], suite_ids(measurement)
-    unit = np.sqrt(tokens[f"{ids[0]}:error"].mean() / measurement.sae(ids[0])["fvu"])
-    parts = {"LinearError": "linear", "NonlinearError": "nonlinear"}
-    rows = [
-        {"width": int(measurement.sae(id)["width"])}
-        | {name: np.sqrt(tokens[f"{id}:{part}"]).mean() / unit for name, part in parts.items()}
-        for id in ids
-    ]
-    return pd.DataFrame(rows)
+    tokens, saes = measurement.tokens[measurement.tokens["scored"]], first_seeds(measurement)
+    unit = np.sqrt(tokens[f"{saes['id'].iloc[0]}:error"].mean() / saes["fvu"].iloc[0])
+    mean = lambda part: [np.sqrt(tokens[f"{id}:{part}"]).mean() / unit for id in saes["id"]]
+    parts = {"LinearError": mean("linear"), "NonlinearError": mean("nonlinear")}
+    return pd.DataFrame({"width": saes["width"].astype(int).tolist()} | parts)
 
 
-def spread_contexts(measurement, *, count: int = 40, shown: int = 100) -> pd.DataFrame:
+def gallery(measurement, *, count: int = 40, shown: int = 100) -> pd.DataFrame:
     """Contexts from the one with the smallest mean error to the one with the largest, at evenly spaced ranks:
     one row a token (the first ``shown`` scored ones of each): context, document, level, position, text, and a
     column for each width, its error norm in multiples of that SAE's mean.
@@ -148,10 +134,9 @@ def spread_contexts(measurement, *, count: int = 40, shown: int = 100) -> pd.Dat
     level: the mean of these over the context's scored tokens and the widths; only contexts with the largest
     number of scored tokens take part. So no context is picked by hand, and both ends are shown.
     """
-    tokens = measurement.tokens[measurement.tokens["scored"]]
-    ids = suite_ids(measurement)
-    norms = np.sqrt(np.column_stack([tokens[f"{id}:error"].to_numpy(float) for id in ids]))
-    widths = [f"{int(measurement.sae(id)['width']):,}" for id in ids]
+    tokens, saes = measurement.tokens[measurement.tokens["scored"]], first_seeds(measurement)
+    norms = np.sqrt(np.column_stack([tokens[f"{id}:error"].to_numpy(float) for id in saes["id"]]))
+    widths = [f"{int(width):,}" for width in saes["width"]]
     about = tokens[["context", "document", "position", "token"]].reset_index(drop=True)
     table = about.join(pd.DataFrame(norms / norms.mean(axis=0), columns=widths))
     stats = table[widths].mean(axis=1).groupby(table["context"]).agg(["mean", "size"])
@@ -168,9 +153,8 @@ def pairs(measurement, ids: Sequence[str], rest: Rest) -> tuple[pd.DataFrame, np
     a is the narrower (earlier) of the two and predicts b; the norms are not squared. "raw": out-of-fold R² of
     b's norm from a's and a constant. "partial": the same between the ``rest`` of both. "shuffled": the rest
     of a permuted among the tokens of each document, the pole of an agreement that is about documents only.
-    "document": squared correlation of the documents' means. "added": with SS₁ the squares left by a's norm
-    and SS₂ those left by a's norm and a's ‖NonlinearError‖, 1 − SS₂/SS₁; "added square" has a's squared norm
-    in its place.
+    "document": squared correlation of the documents' means. "added": 1 − SS₂/SS₁ with SS₁ the squares that
+    a's norm leaves and SS₂ those that it and a's ‖NonlinearError‖ leave ("added square": it and its square).
     """
     tokens, document, fold, weights = _scored(measurement)
     order = shuffled_within(document, seed=measurement.study.seed)
@@ -182,11 +166,10 @@ def pairs(measurement, ids: Sequence[str], rest: Rest) -> tuple[pd.DataFrame, np
         error, its_rest = raw[f"{id}:error"], left[f"{id}:error"]
         raw[f"{id}:square"], left[f"{id}:shuffled"] = error**2, its_rest[order]
         rank[id], left_rank[id] = rankdata(error), rankdata(its_rest)
-    grams = {"raw": Grams(raw, document, fold), "left": Grams(left, document, fold)}
-    ranks = {"rank": Grams(rank, document, fold), "partial rank": Grams(left_rank, document, fold)}
+    grams = [Grams(columns, document, fold) for columns in (raw, left, rank, left_rank)]
     rows, drawn = [], []
     for a, b in combinations(ids, 2):
-        for kind, (statistic, sums) in _statistics(a, b, grams, ranks).items():
+        for kind, (statistic, sums) in _statistics(a, b, *grams).items():
             rows.append({"a": a, "b": b, "kind": kind, "value": float(statistic(sums.sum(axis=-1)))})
             drawn.append(statistic(sums @ weights.T))
     return pd.DataFrame(rows), np.array(drawn)
@@ -204,7 +187,7 @@ def _scored(measurement) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarr
     """(scored tokens, their document, their fold from 0, weights of the bootstrap)."""
     tokens, study = measurement.tokens[measurement.tokens["scored"]].reset_index(drop=True), measurement.study
     ids, document = np.unique(tokens["document"].to_numpy(), return_inverse=True)
-    _, fold = np.unique(tokens["fold"].to_numpy(), return_inverse=True)
+    fold = np.unique(tokens["fold"].to_numpy(), return_inverse=True)[1]
     return tokens, document, fold, multinomial_weights(len(ids), study.bootstrap, seed=study.seed)
 
 
@@ -229,19 +212,16 @@ class Grams:
         self.sums = np.stack([z[rows].T @ z[rows] for rows in (order[a:b] for a, b in pairwise(ends))])
         self.fold = np.zeros(len(found), dtype=int)
         self.fold[self.where] = fold
-        self.others = self.sums.sum(axis=0) - np.stack(
-            [self.sums[self.fold == k].sum(axis=0) for k in np.unique(fold)]
-        )
+        own = np.stack([self.sums[self.fold == k].sum(axis=0) for k in np.unique(fold)])
+        self.others = self.sums.sum(axis=0) - own
 
     def residual(self, target: str, *regressors: str) -> np.ndarray:
         """Σ(y − ŷ)² of each document [document]; ŷ has a constant and was fitted on the other folds."""
         y, x = self.names[target], [0, *(self.names[name] for name in regressors)]
         xx, xy = self.others[:, x][:, :, x], self.others[:, x, y]
         weight = np.stack([np.linalg.lstsq(a, b, rcond=1e-12)[0] for a, b in zip(xx, xy)])[self.fold]
-        mine = self.sums[:, x][:, :, x]
-        fitted = np.einsum("di,dij,dj->d", weight, mine, weight) - 2 * np.einsum(
-            "di,di->d", weight, self.sums[:, x, y]
-        )
+        mine, cross = self.sums[:, x][:, :, x], self.sums[:, x, y]
+        fitted = np.einsum("di,dij,dj->d", weight, mine, weight) - 2 * np.einsum("di,di->d", weight, cross)
         return np.maximum(self.sums[:, y, y] + fitted, 0)
 
     def fitted(self, target: str, *regressors: str) -> np.ndarray:
@@ -267,9 +247,8 @@ def correlation(moments) -> np.ndarray:
     return (ab - a * b / n) / np.sqrt((aa - a**2 / n) * (bb - b**2 / n))
 
 
-def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]) -> dict:
+def _statistics(a: str, b: str, raw: Grams, left: Grams, rank: Grams, left_rank: Grams) -> dict:
     """Kind → (statistic of sums [k, ...], the sums [k, document])."""
-    raw, left = grams["raw"], grams["left"]
 
     def share(s):
         """NaN where nothing but rounding is left over: an SAE that is predicted from itself."""
@@ -277,9 +256,8 @@ def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]
             return np.where(s[1] > 1e-12 * s[2], 1 - s[0] / s[1], np.nan)
 
     def added(gram: Grams, extra: str):
-        target, other = f"{b}:error", f"{a}:error"
-        less, more = gram.residual(target, other), gram.residual(target, other, f"{a}:{extra}")
-        at = gram.names[target]
+        y, x = f"{b}:error", f"{a}:error"
+        less, more, at = gram.residual(y, x), gram.residual(y, x, f"{a}:{extra}"), gram.names[y]
         return share, np.stack([more, less, gram.sums[:, at, at]])
 
     count = raw.sums[:, 0, 0]
@@ -289,8 +267,8 @@ def _statistics(a: str, b: str, grams: dict[str, Grams], ranks: dict[str, Grams]
         "raw": (r2, raw.fitted(f"{b}:error", f"{a}:error")),
         "partial": (r2, left.fitted(f"{b}:error", f"{a}:error")),
         "shuffled": (r2, left.fitted(f"{b}:error", f"{a}:shuffled")),
-        "rank": (correlation, ranks["rank"].moments(a, b)),
-        "partial rank": (correlation, ranks["partial rank"].moments(a, b)),
+        "rank": (correlation, rank.moments(a, b)),
+        "partial rank": (correlation, left_rank.moments(a, b)),
         "document": (lambda s: correlation(s) ** 2, np.stack(products)),
         "linear": (r2, left.fitted(f"{b}:linear", f"{a}:linear")),
         "nonlinear": (r2, left.fitted(f"{b}:nonlinear", f"{a}:nonlinear")),

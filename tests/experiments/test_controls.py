@@ -17,7 +17,7 @@ from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables, take
 from darkmatter_utils.experiments.error_vectors import one_gain as rescaled
 from darkmatter_utils.experiments.error_vectors import one_gain_a_latent
 from darkmatter_utils.experiments.same_tokens import pairs, partial
-from darkmatter_utils.stats.fits import leave_out
+from darkmatter_utils.stats.fits import leave_out, moments_by_fold
 from darkmatter_utils.stats.metrics import r2_total
 from darkmatter_utils.studies.saes import Collected, collect
 from darkmatter_utils.studies.study import Study
@@ -80,7 +80,7 @@ def test_the_sweep_is_reduced_rank_regression(x):
     rng = np.random.default_rng(1)
     error = x @ rng.normal(size=(6, 2)) @ rng.normal(size=(2, 6)) + rng.normal(size=x.shape)
     held = arrays(x, {"a": x - error})
-    folds = error_vectors._moments(held, "a")
+    folds = moments_by_fold(held.x, held.x.double() - held.hats["a"].double(), held.folds())
     table = error_vectors.sweep(held, "a", folds)
     for r in (1, 2, 6):
         plain = torch.empty_like(held.x)

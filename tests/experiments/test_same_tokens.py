@@ -19,13 +19,13 @@ from darkmatter_utils.experiments.same_tokens import (
     Grams,
     correlation,
     evidence,
+    gallery,
     levels,
     mean,
     pairs,
     same_tokens,
     seed_spread,
     shuffled_within,
-    spread_contexts,
 )
 
 
@@ -189,16 +189,16 @@ def test_wider_saes_fail_on_the_same_tokens(partial, shuffled, word):
 
 
 def test_contexts_are_spread_over_the_range_of_errors(nano):
-    chosen = spread_contexts(nano, count=7)
+    chosen = gallery(nano, count=7)
     level = chosen.drop_duplicates("context").set_index("context")["level"]
     assert len(level) == 7 and level.is_monotonic_increasing
-    every = spread_contexts(nano, count=10_000).drop_duplicates("context")["level"]
+    every = gallery(nano, count=10_000).drop_duplicates("context")["level"]
     assert level.iloc[0] == every.min() and level.iloc[-1] == every.max()
-    pd.testing.assert_frame_equal(spread_contexts(nano, count=7), chosen)
+    pd.testing.assert_frame_equal(gallery(nano, count=7), chosen)
 
 
 def test_a_gallery_is_light_and_shows_every_width_under_every_token(nano):
-    frame = spread_contexts(nano, shown=20).assign(shade=0.5)
+    frame = gallery(nano, shown=20).assign(shade=0.5)
     html = Gallery(frame, "context", shade="shade", bars=["16", "32", "64"], unfolded=1)._repr_html_()
     assert html.count("<details") == 40 and html.count("<details open") == 1 and len(html) < 150_000
     assert html.count("<i>") == 40 * 20
