@@ -1,12 +1,9 @@
-"""Documents: which fold each is in, and the few sums kept of each.
+"""Documents, never split: the tokens of one resemble each other, so they are held out and resampled together.
 
-A document is never split: its tokens resemble each other, so they are held out together and resampled
-together.
+Which fold each is in, and the few sums kept of each.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -33,14 +30,12 @@ def assign_folds(document_ids, token_counts, folds: int, *, seed: int = 0) -> di
     if len(ids) < folds:
         raise BadInput(f"{len(ids)} documents cannot make {folds} folds; give more documents or fewer folds")
     shuffled = np.random.default_rng(seed).permutation(len(ids))
-    tokens, assigned = np.zeros(folds), np.zeros(len(ids), dtype=np.int64)
-    held = np.zeros(folds, dtype=np.int64)
+    tokens, held, assigned = np.zeros(folds), np.zeros(folds), np.zeros(len(ids), dtype=np.int64)
     for i in shuffled[np.argsort(-counts[shuffled], kind="stable")]:
-        fold = np.lexsort((held, tokens))[0]
-        assigned[i] = fold
+        assigned[i] = fold = np.lexsort((held, tokens))[0]
         tokens[fold] += counts[i]
         held[fold] += 1
-    return {int(document): int(fold) for document, fold in zip(ids, assigned, strict=True)}
+    return dict(zip(ids.tolist(), assigned.tolist(), strict=True))
 
 
 def sum_by(label, values) -> np.ndarray:
@@ -53,16 +48,15 @@ def sum_by(label, values) -> np.ndarray:
 
 
 class DocumentSums:
-    """Sums over each document's tokens, by name: tables [document] or [document, ...], rows sorted by id.
+    """Sums over each document's tokens, by name: `tables` [document] or [document, ...], in the order of
+    `documents`, the ids, ascending.
 
     Everything an interval needs of a document, whatever its length. Two shards' sums add up (`merge`).
     """
 
     def __init__(self, document_ids):
         self.documents = np.unique(np.asarray(document_ids))
-        """Document ids, ascending [document]."""
         self.tables: dict[str, np.ndarray] = {}
-        """Sums by name."""
 
     def rows(self, document) -> np.ndarray:
         """The row of each token's document [token]; raises BadInput for one that was not announced."""
@@ -90,18 +84,4 @@ class DocumentSums:
             raise BadInput("sums over different sets of documents cannot be merged")
         for name, table in other.tables.items():
             self.tables[name] = self.tables[name] + table if name in self.tables else table.copy()
-        return self
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """The ids and tables as arrays; `load_state_dict` is its inverse."""
-        return {"documents": self.documents} | {f"table.{name}": table for name, table in self.tables.items()}
-
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> DocumentSums:
-        """Replace ids and tables by those of a `state_dict`."""
-        self.documents = np.asarray(state["documents"])
-        self.tables = {
-            name.removeprefix("table."): np.array(table)
-            for name, table in state.items()
-            if name.startswith("table.")
-        }
         return self

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -108,8 +109,7 @@ class Spectrum:
         return (float(self.gram.trace()) + mean) / len(self.gram)
 
     def _cholesky(self, ridge: float) -> tuple[Tensor, Tensor] | None:
-        """(lower factor of the scaled X'X + ridge, the scale), or None where something might have to be
-        dropped."""
+        """(lower factor of the scaled X'X + ridge, the scale), or None where directions might be dropped."""
         if ridge not in self._factors:
             diagonal = self.gram.diagonal() + ridge
             scale = diagonal.clamp(min=torch.finfo(torch.float64).tiny).sqrt()
@@ -142,8 +142,7 @@ class Spectrum:
         return vectors / safe / root, u, s, vh.T
 
     def solve(self, xy: Tensor, ridge: float, *, y_mean: Tensor | None = None) -> Tensor:
-        """The weights [d_in, d_out] for X'Y about the means [d_in, d_out] and, without intercept, ȳ
-        [d_out]."""
+        """The weights [d_in, d_out] for X'Y about the means and, without intercept, ȳ [d_out]."""
         if not (np.isfinite(ridge) and ridge >= 0):
             raise BadInput(f"ridge must be a finite number of at least 0, or 'cv', got {ridge}")
         if self.intercept and (factored := self._cholesky(ridge)):
@@ -175,12 +174,10 @@ class Spectrum:
 
 
 class CrossFit(NamedTuple):
-    """Out-of-fold maps and the map of all folds."""
+    """Out-of-fold maps, `maps[k]` fitted on every fold but k, and the map of all folds."""
 
     maps: list[LinearMap]
-    """`maps[k]` was fitted on every fold but k."""
     overall: LinearMap
-    """Fitted on all folds."""
 
     def predict(self, x: Tensor, fold) -> Tensor:
         """Each token's target under the map of its fold, ints [token]: [token, d_out], float64."""
@@ -212,21 +209,14 @@ def leave_out(folds: Sequence[Moments]) -> list[Moments]:
 
     Subtracting a fold from the total would lose the digits of the others where that fold is much larger.
     """
-    before, after = [None], [None]
-    for moments in folds[:-1]:
-        before.append(moments.copy() if before[-1] is None else before[-1].copy().merge(moments))
-    for moments in folds[:0:-1]:
-        after.append(moments.copy() if after[-1] is None else after[-1].copy().merge(moments))
-    pairs = zip(before, after[::-1], strict=True)
-    return [a if b is None else b if a is None else a.copy().merge(b) for b, a in pairs]
+    joined = lambda a, b: merged([a, b])
+    before, after = list(accumulate(folds[:-1], joined)), list(accumulate(folds[:0:-1], joined))[::-1]
+    between = [merged([a, b]) for b, a in zip(before, after[1:], strict=False)]
+    return [after[0], *between, before[-1]]
 
 
 def cross_fit(
-    folds: Sequence[Moments],
-    *,
-    ridge: float | str = 0.0,
-    groups: Sequence[slice] | None = None,
-    intercept: bool = True,
+    folds: Sequence[Moments], *, ridge: float | str = 0.0, groups: Sequence[slice] | None = None
 ) -> CrossFit:
     """Fit a map for every fold on the other folds, and one on all.
 
@@ -245,54 +235,45 @@ def cross_fit(
     rest = leave_out(folds)
     total = merged([rest[0], folds[0]])
     groups = list(groups) if groups is not None else [slice(0, folds[0].d_out)]
-    spectra = [Spectrum(moments, intercept=intercept) for moments in rest]
+    spectra = [Spectrum(moments) for moments in rest]
     if ridge == "cv":
-        inner, outer = _ridge_errors(folds, rest, spectra, groups, intercept)
-        chosen = [np.array(RIDGE_GRID)[errors.argmin(axis=0)] for errors in inner]
-        overall = np.array(RIDGE_GRID)[outer.argmin(axis=0)]
+        inner, outer = _ridge_errors(folds, rest, spectra, groups)
+        chosen = [np.array(RIDGE_GRID)[errors.argmin(axis=0)] for errors in (*inner, outer)]
     else:
-        chosen, overall = [np.full(len(groups), ridge)] * len(folds), np.full(len(groups), ridge)
-    unit = (lambda spectrum: spectrum.unit) if ridge == "cv" else (lambda spectrum: 1.0)
-    maps = [
-        spectrum.map(moments, ridge=unit(spectrum) * ridges, groups=groups)
-        for spectrum, moments, ridges in zip(spectra, rest, chosen, strict=True)
-    ]
-    last = Spectrum(total, intercept=intercept)
-    return CrossFit(maps, last.map(total, ridge=unit(last) * overall, groups=groups))
+        chosen = [np.full(len(groups), ridge)] * (len(folds) + 1)
+    *maps, overall = (
+        spectrum.map(moments, ridge=(spectrum.unit if ridge == "cv" else 1.0) * ridges, groups=groups)
+        for spectrum, moments, ridges in zip((*spectra, Spectrum(total)), (*rest, total), chosen, strict=True)
+    )
+    return CrossFit(maps, overall)
 
 
-def _ridge_errors(folds, rest, spectra, groups, intercept) -> tuple[list[np.ndarray], np.ndarray]:
+def _ridge_errors(folds, rest, spectra, groups) -> tuple[list[np.ndarray], np.ndarray]:
     """Squared error [grid, group] of each ridge: of every outer fold over its inner ones, and of all."""
-    shape = (len(RIDGE_GRID), len(groups))
-    inner, outer = [np.zeros(shape) for _ in folds], np.zeros(shape)
+    inner = [np.zeros((len(RIDGE_GRID), len(groups))) for _ in folds]
+    outer = np.zeros((len(RIDGE_GRID), len(groups)))
 
     def errors(spectrum, training, scored):
-        for i, share in enumerate(RIDGE_GRID):
-            residual = residual_squares(scored, spectrum.map(training, ridge=share * spectrum.unit))
-            for g, columns in enumerate(groups):
-                yield (i, g), float(residual[columns].sum())
+        maps = (spectrum.map(training, ridge=share * spectrum.unit) for share in RIDGE_GRID)
+        left = (residual_squares(scored, linear_map) for linear_map in maps)
+        return np.array([[float(squares[columns].sum()) for columns in groups] for squares in left])
 
     for j in range(len(folds)):
         for k in range(j):
-            training = merged([folds[i] for i in range(len(folds)) if i not in (j, k)])
-            spectrum = Spectrum(training, intercept=intercept)
-            for cell, value in errors(spectrum, training, folds[j]):
-                inner[k][cell] += value
-            for cell, value in errors(spectrum, training, folds[k]):
-                inner[j][cell] += value
-        for cell, value in errors(spectra[j], rest[j], folds[j]):
-            outer[cell] += value
+            training = merged([fold for i, fold in enumerate(folds) if i not in (j, k)])
+            spectrum = Spectrum(training)
+            inner[k] += errors(spectrum, training, folds[j])
+            inner[j] += errors(spectrum, training, folds[k])
+        outer += errors(spectra[j], rest[j], folds[j])
     return inner, outer
 
 
 def residual_squares(moments: Moments, linear_map: LinearMap) -> Tensor:
-    """Σ(y − x b − c)² [d_out] over the tokens in `moments`, without the tokens.
+    """Σ(y − x b − c)² = yy − 2 b'X'Y + b'X'X b + n (mean residual)² [d_out] over the tokens in `moments`.
 
-    yy − 2 b'X'Y + b'X'X b + n (mean residual)². Loses digits where the residual is a tiny part of y (below
-    about 1e-12 of it); the plain path is `linear_map(x)`.
+    Loses digits where the residual is a tiny part of y (below about 1e-12 of it); `linear_map(x)` does not.
     """
     weight = linear_map.weight
-    yy = moments.yy.diagonal() if moments.full_yy else moments.yy
     mean = moments.y_mean - linear_map.y_mean - (moments.x_mean - linear_map.x_mean) @ weight
     quadratic = (weight * (moments.xx @ weight - 2 * moments.xy)).sum(dim=0)
-    return (yy + quadratic + moments.n * mean**2).clamp(min=0)
+    return (moments.yy + quadratic + moments.n * mean**2).clamp(min=0)

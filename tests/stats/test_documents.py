@@ -50,8 +50,6 @@ def test_sums_are_the_plain_ones_in_any_order():
     halves[0].add(document[:200], v=torch.from_numpy(values[:200]))
     halves[1].add(document[200:], v=torch.from_numpy(values[200:]), s=torch.from_numpy(scalars[200:]))
     np.testing.assert_allclose(halves[0].merge(halves[1]).tables["v"], sums.tables["v"])
-    again = DocumentSums([1]).load_state_dict(sums.state_dict())
-    assert again.tables.keys() == sums.tables.keys() and np.array_equal(again.tables["v"], sums.tables["v"])
 
 
 def test_unknown_document():
