@@ -216,7 +216,7 @@ def randomise(model: torch.nn.Module, *, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for weight in model.parameters():
         if weight.ndim >= 2:
-            noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32)
+            noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight.device)
             weight.copy_(noise * weight.float().std() + weight.float().mean())
 
 

@@ -97,7 +97,7 @@ def rows(
     for batch, found in stream_parts(measurement, [base], text=text, contexts=contexts):
         part = found[base]
         for name, value in zip(PARTS, (batch.x, part.error, part.linear, part.nonlinear), strict=True):
-            kept[name].append(value.to(dtype))
+            kept[name].append(value.to("cpu", dtype))
         for name in about:
             kept[name].append(getattr(batch, name))
     columns = {name: np.concatenate(kept[name]) for name in about}

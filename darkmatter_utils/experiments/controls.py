@@ -286,7 +286,7 @@ def again(held: Collected, ids: list[str], *, every: int = 3) -> pd.DataFrame:
         hat = held.hats[id][mine]
         if not hasattr(held.saes[id], "codes"):  # an oracle reads a world's features, not an activation
             continue
-        moved = some.per_document(((held.saes[id].reconstruct(hat)[0] - hat) ** 2).sum(dim=1))
+        moved = some.per_document(((held.saes[id].reconstruct(hat)[0].to(hat) - hat) ** 2).sum(dim=1))
         error = some.per_document(some.squares(hat))
         spread = some.per_document(some.squares(held.mean.expand_as(hat)))
         row = {"id": id, "name": KINDS.get(id, TRAINED)}

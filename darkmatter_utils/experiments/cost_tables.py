@@ -273,7 +273,7 @@ def adapters(
     (loaded,) = load_saes(replace(study, saes=(study.sae(sae),)))
     x_hat, scored = (_reconstruct(loaded, one) for one in (other, taken))
     d, x = x_hat.shape[-1], other.flat
-    fit = LinearMap.fit(Moments(d, d).update(x_hat.flatten(0, 1), x))
+    fit = LinearMap.fit(Moments(d, d, device=study.device).update(x_hat.flatten(0, 1), x))
     model = model_after(study)
     trained = train_adapter(model, study.site, other, x_hat.float(), steps=steps)
     rows = []

@@ -170,7 +170,7 @@ class Controls:
     def _draw(self, kind: str, x: Tensor, seed: int) -> Tensor:
         if kind == "difference":
             return x[self.other] - x
-        drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+        drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype).to(x)
         if kind == "isotropic":
             return drawn
         values, vectors = torch.linalg.eigh(torch.cov(x.T))
@@ -289,7 +289,7 @@ def _sizes(parts: Mapping[str, Mapping[str, Tensor]], document: np.ndarray) -> p
     frames = []
     for id, of_sae in parts.items():
         for name, part in of_sae.items():
-            square = (part.double() ** 2).sum(dim=1).numpy()
+            square = (part.double() ** 2).sum(dim=1).numpy(force=True)
             frame = pd.DataFrame({"document": document, "square": square, "norm": np.sqrt(square)})
             frames.append(frame.groupby("document", as_index=False).sum().assign(sae=id, part=name))
     return pd.concat(frames, ignore_index=True)[["sae", "document", "part", "square", "norm"]]

@@ -226,7 +226,7 @@ class Predictions:
         self.sources = [(sae, block(i), None) for i, sae in enumerate(inputs.targets)]
         self.sources += [(first, block(i), block(i + 1)) for i in (saes, saes + 2)]
         width = max(columns.stop for columns in self.columns.values())
-        self.folds = [Moments(width, d * (saes + 4)) for _ in range(study.folds)]
+        self.folds = [Moments(width, d * (saes + 4), device=study.device) for _ in range(study.folds)]
         documents, kept, size = set(), [], 0
         for tokens, pairs in with_others(inputs.stream(), d, study.seed):
             documents.add(tokens.document)
@@ -249,7 +249,7 @@ class Predictions:
             linear, product = b(mean[None])[0], with_x @ b.weight
             means += [y, linear, y - linear]
             products += [xy, product, xy - product]
-        made = Moments(rest.d_in, len(self.targets) * self.inputs.d_model)
+        made = Moments(rest.d_in, len(self.targets) * self.inputs.d_model, device=rest.device)
         made.n, made.x_mean, made.xx = rest.n, rest.x_mean, rest.xx
         made.y_mean, made.xy = torch.cat(means), torch.cat(products, dim=1)
         return {name: fit(made, self.index[name], model) for name, model in self.models.items()}

@@ -57,7 +57,7 @@ def _oracle_codes(sae: OracleSae, batch) -> Codes:
     key, where = torch.unique(
         row * sae.width + feature, return_inverse=True
     )  # a false fire may hit a latent that is on
-    summed = torch.zeros(len(key), dtype=value.dtype).index_add_(0, where, value)
+    summed = value.new_zeros(len(key)).index_add_(0, where, value)
     l0 = torch.bincount(key // sae.width, minlength=len(batch.x))
     return Codes(*Active(key % sae.width, summed, l0).padded())
 
@@ -94,7 +94,7 @@ def warm_start(signal, atoms, own: Codes, *, rounds: int = ROUNDS, batch: int = 
     """
     l0, lengths = own.l0, atoms.norm(dim=1)
     width = int(l0.max()) if len(l0) else 0
-    indices = torch.zeros(len(signal), width, dtype=torch.int64)
+    indices = l0.new_zeros(len(signal), width)
     values = signal.new_zeros(indices.shape)
     for rows in l0.argsort(descending=True, stable=True).split(batch):
         most, x = int(l0[rows].max()) if len(rows) else 0, signal[rows]
@@ -128,9 +128,11 @@ def _exchange(x, atoms, lengths, codes: Codes, l0, batch: int) -> Codes:
     held = codes.support
     score.scatter_(1, codes.indices, torch.where(held >= 0, -torch.inf, score.gather(1, codes.indices)))
     top, new = score.topk(min(most, score.shape[1]), dim=1)
-    wanted = (top > 0) & (torch.arange(top.shape[1]) < l0[:, None])
+    wanted = (top > 0) & (torch.arange(top.shape[1], device=x.device) < l0[:, None])
     union = refit(x, atoms, torch.cat([held, torch.where(wanted, new, -1)], dim=1), batch=batch)
     size = union.values * lengths[union.indices]
     order = size.argsort(dim=1, descending=True, stable=True)[:, :most]
-    kept = torch.where(torch.arange(order.shape[1]) < l0[:, None], union.support.gather(1, order), -1)
+    kept = torch.where(
+        torch.arange(order.shape[1], device=x.device) < l0[:, None], union.support.gather(1, order), -1
+    )
     return refit(x, atoms, kept, batch=batch)

@@ -88,7 +88,7 @@ def poles(nonlinear: Tensor, x: Tensor, size: Size, folds: Folds, *, seed: int =
     rng = np.random.default_rng([seed, 0x901E])
     centred = nonlinear - nonlinear.mean(dim=0)
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
-    normal = lambda: torch.from_numpy(rng.standard_normal(tuple(nonlinear.shape)))
+    normal = lambda: torch.from_numpy(rng.standard_normal(tuple(nonlinear.shape))).to(nonlinear)
     directions = normal()
     made = {"NonlinearError": nonlinear}
     made["Gaussian, same covariance"] = (normal() * values.clamp(min=0).sqrt()) @ vectors.T

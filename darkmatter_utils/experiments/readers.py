@@ -61,7 +61,8 @@ def reader_ladder(measurement, *, id: str) -> dict[str, pd.DataFrame]:
     """
     study = measurement.study
     held = collect(study, [id], kinds=False)
-    scored = Rows(held.x, held.x - held.hats[id], held.document)
+    x = held.x.to(study.device)
+    scored = Rows(x, x - held.hats[id].to(x), held.document)
     training = component_rows(study, id)
     if training is None:
         ids = np.unique(scored.document)
@@ -93,12 +94,12 @@ def component_rows(study, id: str) -> Rows | None:
 def ladder(fit: Rows, stop: Rows, *, seed: int = 0, steps: int = STEPS) -> dict[str, tuple]:
     """Reader → (function of x [token, d_model], what was chosen), each fitted on ``fit`` and chosen on
     ``stop``."""
-    d = fit.x.shape[1]
-    moments, check = (Moments(d, d).update(rows.x, rows.error) for rows in (fit, stop))
+    d, device = fit.x.shape[1], fit.x.device
+    moments, check = (Moments(d, d, device=device).update(rows.x, rows.error) for rows in (fit, stop))
     spectrum = Spectrum(moments)
     ols = spectrum.map(moments)
     gain = float(torch.trace(moments.xy) / torch.trace(moments.xx))
-    scalar = LinearMap(gain * torch.eye(d, dtype=torch.float64), moments.x_mean, moments.y_mean)
+    scalar = LinearMap(gain * torch.eye(d).to(moments.xx), moments.x_mean, moments.y_mean)
     readers: dict[str, tuple] = {"a scalar gain": (scalar, f"g = {gain:.3f}")}
     missed = lambda m: float(residual_squares(check, m).sum())
     rank = min((2**k for k in range(d.bit_length())), key=lambda r: missed(ols.truncate(moments, min(r, d))))
@@ -107,11 +108,11 @@ def ladder(fit: Rows, stop: Rows, *, seed: int = 0, steps: int = STEPS) -> dict[
     share = min(RIDGE_GRID, key=lambda s: missed(spectrum.map(moments, ridge=s * spectrum.unit)))
     readers["ridge"] = (spectrum.map(moments, ridge=share * spectrum.unit), f"ridge {share:g}")
     features = Quadratic(moments, min(SQUARES, d))
-    joint = Moments(features.width, d)
+    joint = Moments(features.width, d, device=device)
     for x, e in zip(fit.x.split(16384), fit.error.split(16384)):
         joint.update(features(x), e)
     both = Spectrum(joint)
-    checks = Moments(features.width, d)
+    checks = Moments(features.width, d, device=device)
     for x, e in zip(stop.x.split(16384), stop.error.split(16384)):
         checks.update(features(x), e)
     share = min(
@@ -151,12 +152,8 @@ def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int =
     left = (fit.error - linear(fit.x).to(fit.error)).float()
     unit = float(left.pow(2).mean().sqrt()) or 1.0
     d = fit.x.shape[1]
-    weights = [
-        torch.randn(d, HIDDEN, generator=generator) / d**0.5,
-        torch.zeros(HIDDEN),
-        torch.zeros(HIDDEN, d),
-        torch.zeros(d),
-    ]
+    hidden = torch.randn(d, HIDDEN, generator=generator) / d**0.5
+    weights = [w.to(left) for w in (hidden, torch.zeros(HIDDEN), torch.zeros(HIDDEN, d), torch.zeros(d))]
     for weight in weights:
         weight.requires_grad_()
 

@@ -104,7 +104,8 @@ class Measurement:
         """The maps b x + c of an SAE's error: one a fold, fitted on the others, and one of all folds."""
         self.study.sae(id)
         with np.load(self.folder / "maps.npz") as arrays:
-            parts = [torch.from_numpy(arrays[f"{id} {name}"]) for name in ("weight", "x_mean", "y_mean")]
+            read = lambda name: torch.from_numpy(arrays[f"{id} {name}"]).to(self.study.device)
+            parts = [read(name) for name in ("weight", "x_mean", "y_mean")]
         *folds, overall = (LinearMap(*one) for one in zip(*parts))
         return CrossFit(folds, overall)
 

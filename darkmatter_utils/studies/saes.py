@@ -141,7 +141,7 @@ def collect(study: Study, saes: Sequence[str], *, kinds: bool = True) -> Collect
     """
     kinds = kinds and not study.suite and study.site in study.sites("kinds")
     wanted = set(saes) | ({entry.id for entry in study.at(suite="kinds").selected()} if kinds else set())
-    key = (study.fingerprint(), str(study.data))
+    key = (study.fingerprint(), str(study.data), study.device)
     for last, found in _LAST.items():
         if last == key and wanted <= set(found.hats):
             return found
@@ -165,10 +165,10 @@ def collect_anew(study: Study, saes: Sequence[str], kinds: bool) -> Collected:
     hats: dict[str, list] = {sae.id: [] for sae in loaded}
     active = dict.fromkeys(hats, 0.0)
     for batch, made in reconstructions(source, loaded):
-        xs.append(batch.x.float())
+        xs.append(batch.x.float().cpu())
         documents.append(batch.document)
         for id, (x_hat, l0) in made.items():
-            hats[id].append(x_hat.float())
+            hats[id].append(x_hat.float().cpu())
             active[id] += float(l0.sum())
     x = torch.cat(xs)
     return Collected(

@@ -1,4 +1,4 @@
-"""The ``nano`` study: a two-layer model and a few SAEs of every role, for tests of formats, faults, devices."""
+"""The ``nano`` study: a two-layer model and SAEs of every role, for tests of formats, faults and devices."""
 
 from __future__ import annotations
 
