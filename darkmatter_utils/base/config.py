@@ -9,7 +9,7 @@ import os
 import re
 import types
 import typing
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
@@ -84,32 +84,66 @@ def check_name(name: Any) -> None:
         raise BadInput(f"a study's name is {valid}, not {str(name)[:80]!r}")
 
 
-def with_dials(kind, settings: dict, *, where: str, given: dict | None = None):
-    """An instance of ``kind`` from ``given`` (by the program) and ``settings`` (by the user).
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    types.NoneType: "null",
+    list: "a list",
+    tuple: "two whole numbers, [first position, one after the last]",
+}
+"""What is expected of a setting, by its type."""
 
-    Raises BadInput, starting with ``where``, for an unknown setting or one of a wrong type.
+
+def checked(kind, settings: Any, *, where: str, given: dict | None = None):
+    """An instance of a dataclass from ``settings`` (by the user) and ``given`` (by the program).
+
+    Raises BadInput, starting with ``where``, for a setting that is unknown, missing, or of a wrong type.
     """
+    if not isinstance(settings, dict):
+        raise BadInput(f"{where}: expected keys and values, got {settings!r}")
     given, hints = given or {}, typing.get_type_hints(kind)
-    names = [field.name for field in fields(kind) if field.name not in given]
+    known = {field.name: field for field in fields(kind) if field.name not in given}
     for name, value in settings.items():
-        if name not in names:
-            raise BadInput(f"{where}: unknown key '{name}'; {nearest(name, names)}")
+        if name not in known:
+            raise BadInput(f"{where}: unknown key '{name}'; {nearest(name, known)}")
         if not _fits(value, hints[name]):
-            raise BadInput(f"{where}: {name} is {value!r}; give {_words(hints[name])}")
+            raise BadInput(f"{where}: {name} is {value!r}; expected {_words(hints[name])}")
+    needed = [name for name, field in known.items() if field.default is field.default_factory is MISSING]
+    if missing := [name for name in needed if name not in settings]:
+        raise BadInput(f"{where}: {' and '.join(missing)} missing")
+    pairs = {name for name, hint in hints.items() if typing.get_origin(hint) is tuple}
+    settings = {name: tuple(value) if name in pairs else value for name, value in settings.items()}
     return kind(**given, **settings)
 
 
-def _options(hint) -> tuple:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
-def _fits(value, hint) -> bool:
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    kind, items = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if kind is tuple:
+        right = isinstance(value, list | tuple) and (items[-1] is Ellipsis or len(value) == len(items))
+        return right and all(_fits(item, items[0]) for item in value)
     if isinstance(value, bool):
-        return bool in _options(hint)
-    wide = {float: (int, float), int: int, str: str, types.NoneType: types.NoneType}
-    return any(isinstance(value, wide.get(option, option)) for option in _options(hint))
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _words(hint) -> str:
-    names = {int: "a whole number", float: "a number", str: "text", types.NoneType: "null"}
-    return " or ".join(names.get(option, str(option)) for option in _options(hint))
+def _words(hint: Any) -> str:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return " or ".join(WORDS.get(typing.get_origin(one) or one, "keys and values") for one in options)
+
+
+def at_least(settings, where: str, **least: int) -> None:
+    """BadInput unless each of these settings is at least so large."""
+    for name, low in least.items():
+        if (value := getattr(settings, name)) < low:
+            raise BadInput(f"{where}{name} is {value}; give at least {low}")
+
+
+def one_of(settings, where: str, **choices) -> None:
+    """BadInput unless each of these settings is one of its choices."""
+    for name, valid in choices.items():
+        if (value := getattr(settings, name)) not in valid:
+            raise BadInput(f"{where}{name} '{value}' is not one of {', '.join(filter(None, valid))}")

@@ -21,7 +21,7 @@ from ..measurement import prepare as preparing
 from ..measurement.measure import measure
 from ..measurement.one_sae import plan, probe
 from ..studies import portable, recipes
-from ..studies.request import Request
+from ..studies.recipes import Request
 from ..studies.study import Study
 from ..training import embedded
 from . import show

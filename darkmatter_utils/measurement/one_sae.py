@@ -24,7 +24,7 @@ from ..adapters.saes import Sae, load_any
 from ..adapters.texts import EMBEDDED, is_dataset, texts
 from ..adapters.weights import canonical, layer_of
 from ..base.errors import BadInput
-from ..studies.request import Request
+from ..studies.recipes import Request
 from .answers import Answer, answer
 from .shards import SHARD, activations, discard, folder_of, held
 

@@ -21,12 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..adapters.grid import TAKE, Choice, choose
-from ..base import config
+from ..adapters.texts import EMBEDDED
 from ..base.cache import cache_folder, key_of
-from ..base.config import STUDIES
+from ..base.config import STUDIES, at_least, check_name, checked, one_of, read
 from ..base.errors import BadInput, nearest
-from .request import Request
-from .study import DTYPES, FINDERS, MODEL_DTYPES, _typed, study_names
+from .study import DTYPES, FINDERS, MODEL_DTYPES, study_names
 
 RECIPES = STUDIES / "recipes"
 SUITES = {
@@ -34,6 +33,41 @@ SUITES = {
     "sites": "earlier sites: attention, MLP, residual (chapter 12)",
 }
 """What SAEs beside the main ones can be for."""
+
+
+GRID = ("model", "site", "layer", "l0")
+"""What names a place in the paper's list of SAEs."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for. Raises BadInput for a number that cannot be."""
+
+    model: str
+    """Folder of a transformers model, or its name on the hub."""
+    sae: str
+    """Folder of an SAE in any of `formats.known`, or its name (`hub.sae_folder`)."""
+    site: str | None = None
+    """Where the SAE reads; what the SAE says, if not given."""
+    text: str = EMBEDDED
+    documents: int = 300
+    positions: tuple[int, int] | None = None
+    """First position that counts and the one after the last."""
+    packed: bool = False
+    """Short documents share a context (`contexts.pack`)."""
+    dtype: str = "float32"
+    """Of the model."""
+    sae_dtype: str = "float32"
+    device: str = "cpu"
+    folds: int = 5
+    bootstrap: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("model", "sae", "text"):
+            if not getattr(self, name):
+                raise BadInput(f"--{name} is empty; give a folder, a file or a name")
+        at_least(self, "", documents=2, folds=2, bootstrap=100, seed=0)
 
 
 @dataclass(frozen=True)
@@ -68,17 +102,13 @@ class Recipe:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        config.check_name(self.name)
+        check_name(self.name)
         if self.name in study_names():
             raise BadInput(f"study {self.name}: that is the name of a study in the package; take another")
         if bool(self.saes) == bool(self.grid):
             raise BadInput(f"study {self.name}: give either saes or grid")
-        if self.dtype not in DTYPES:
-            raise BadInput(f"study {self.name}: dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
-        if self.model_dtype is not None and self.model_dtype not in MODEL_DTYPES:
-            raise BadInput(
-                f"study {self.name}: model_dtype '{self.model_dtype}' is not one of {', '.join(MODEL_DTYPES)}"
-            )
+        one_of(self, f"study {self.name}: ", dtype=DTYPES, model_dtype=(None, *MODEL_DTYPES))
+        at_least(self, f"study {self.name}: ", documents=2, folds=2, bootstrap=100, seed=0)
         if (take := self.grid.get("take", TAKE[0])) not in TAKE:
             raise BadInput(f"study {self.name}: grid takes '{take}'; {nearest(str(take), TAKE)}")
         for suite, saes in self.suites.items():
@@ -91,16 +121,13 @@ class Recipe:
                 f"study {self.name}: window {list(self.window)} is empty; give [first position, one "
                 f"after the last]"
             )
-        for name, least in (("documents", 2), ("folds", 2), ("bootstrap", 100), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise BadInput(f"study {self.name}: {name} is {getattr(self, name)}; give at least {least}")
         if not all(isinstance(l0, int | float) and l0 > 0 for l0 in (self.l0 or 1, self.grid.get("l0", 1))):
             raise BadInput(
                 f"study {self.name}: l0 is {self.grid.get('l0', self.l0)!r}; give a number above 0"
             )
         if twice := {name for name in self.saes if self.saes.count(name) > 1}:
             raise BadInput(f"study {self.name}: SAE {sorted(twice)[0]} is given twice")
-        if lacks := [key for key in ("model", "site", "layer", "l0") if self.grid and key not in self.grid]:
+        if lacks := [key for key in GRID if self.grid and key not in self.grid]:
             raise BadInput(f"study {self.name}: grid lacks {', '.join(lacks)}")
 
     def names(self) -> list[tuple[str, str]]:
@@ -112,42 +139,17 @@ class Recipe:
 
     def choices(self) -> list[Choice]:
         """What of the paper's list is taken."""
-        grid = self.grid
-        return (
-            choose(
-                grid["model"],
-                grid["site"],
-                grid["layer"],
-                grid["l0"],
-                take=grid.get("take", TAKE[0]),
-            )
-            if grid
-            else []
-        )
+        if not self.grid:
+            return []
+        return choose(*(self.grid[key] for key in GRID), take=self.grid.get("take", TAKE[0]))
 
-    def requests(self):
-        """(suite, `Request`) for each SAE."""
-        return [
-            (
-                suite,
-                Request(
-                    model=self.model,
-                    sae=name,
-                    site=None if suite else self.site,
-                    text=self.text,
-                    documents=self.documents,
-                    positions=self.window,
-                    packed=self.packed,
-                    dtype=self.model_dtype or self.dtype,
-                    sae_dtype=self.dtype,
-                    device=self.device,
-                    folds=self.folds,
-                    bootstrap=self.bootstrap,
-                    seed=self.seed,
-                ),
-            )
-            for suite, name in self.names()
-        ]
+    def requests(self) -> list[tuple[str, Request]]:
+        """(suite, what is asked) for each SAE."""
+        same = ("model", "text", "documents", "packed", "device", "folds", "bootstrap", "seed")
+        common = {name: getattr(self, name) for name in same}
+        common |= dict(positions=self.window, dtype=self.model_dtype or self.dtype, sae_dtype=self.dtype)
+        ask = lambda suite, sae: Request(sae=sae, site=None if suite else self.site, **common)
+        return [(suite, ask(suite, sae)) for suite, sae in self.names()]
 
 
 def names() -> list[str]:
@@ -160,7 +162,7 @@ def is_recipe(source: str) -> bool:
     if source in names():
         return True
     try:
-        found = config.read(Path(source))
+        found = read(Path(source))
     except BadInput:
         return False
     return (
@@ -178,14 +180,14 @@ def load(source: str | Path) -> Recipe:
         raise BadInput(
             f"no recipe of a study at {source}; {nearest(str(source), names())}, or the path of a .yaml file"
         )
-    settings = config.read(path)
+    settings = read(path)
     if not isinstance(settings, dict):
         raise BadInput(f"{path.name} must hold keys and values (name: ..., model: ..., saes: ..., text: ...)")
     settings = dict(settings)
     saes = settings.pop("saes", [])
     if not isinstance(saes, list) or not all(isinstance(name, str) for name in saes):
         raise BadInput(f"{path.name}: saes must be a list of folders or names")
-    made = _typed(Recipe, settings | {"saes": saes}, f"study {settings.get('name', '?')}")
+    made = checked(Recipe, settings | {"saes": saes}, where=f"study {settings.get('name', '?')}")
 
     def near(name: str) -> str:
         beside = path.parent / name
@@ -247,7 +249,7 @@ def new(
         raise BadInput(f"{path} is there already; give another name")
     if not path.absolute().parent.is_dir():
         raise BadInput(f"there is no folder {path.parent}")
-    config.check_name(path.stem)
+    check_name(path.stem)
     made = NEW.format(
         file=path.name, name=path.stem, model=model, sae=sae, text=text, window=_window(path.parent / model)
     )

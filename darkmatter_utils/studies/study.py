@@ -8,10 +8,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from ..base import config
-from ..base.config import DATA, STUDIES
+from ..base.config import DATA, STUDIES, check_name, checked, one_of, read
 from ..base.errors import BadInput, nearest
 
 FORMAT_TESTS = ("nano",)
@@ -96,7 +95,7 @@ class Study:
     """The SAEs; ``manifest`` in the file stands for all that the data's manifest lists."""
 
     def __post_init__(self) -> None:
-        config.check_name(self.name)
+        check_name(self.name)
         say = lambda line: BadInput(f"study {self.name}: {line}")
         start, stop = self.window
         if not 0 <= start < stop:
@@ -109,10 +108,7 @@ class Study:
             raise say(f"bootstrap is {self.bootstrap}; give at least 100 resamples for a 95% interval")
         if self.seed < 0 or (self.contexts is not None and self.contexts < 1):
             raise say(f"seed {self.seed} must be 0 or more, contexts {self.contexts} 1 or more")
-        if self.dtype not in DTYPES:
-            raise say(f"dtype '{self.dtype}' is not one of {', '.join(DTYPES)}")
-        if self.model_dtype is not None and self.model_dtype not in MODEL_DTYPES:
-            raise say(f"model_dtype '{self.model_dtype}' is not one of {', '.join(MODEL_DTYPES)}")
+        one_of(self, f"study {self.name}: ", dtype=DTYPES, model_dtype=(None, *MODEL_DTYPES))
         if self.ridge != "cv" and (isinstance(self.ridge, str) or self.ridge < 0):
             raise say(f"ridge is {self.ridge!r}; give a number of 0 or more, or cv")
         if (self.model is None) != bool(self.world):
@@ -131,8 +127,7 @@ class Study:
         Raises BadInput naming the nearest valid names."""
         if isinstance(source, Study):
             return source
-        made = next((path for find, _ in FINDERS if (path := find(source)) is not None), None)
-        path = Path(made or source)
+        path = Path(next((path for find, _ in FINDERS if (path := find(source)) is not None), source))
         if path.suffix not in (".yaml", ".yml"):
             path = STUDIES / f"{source}.yaml"
             if not path.is_file():
@@ -144,7 +139,7 @@ class Study:
             raise BadInput(
                 f"no study file at {path}; give a name ({', '.join(_every_name())}) or a .yaml file"
             )
-        return cls.of(config.read(path), base=path.parent)
+        return cls.of(read(path), base=path.parent)
 
     @classmethod
     def of(cls, settings: Any, *, base: Path = STUDIES) -> "Study":
@@ -157,11 +152,13 @@ class Study:
             settings["data"] = str((base / settings["data"]).resolve())
         if settings.get("saes") == "manifest":
             settings["saes"] = manifest_entries(settings.get("data"))
-        settings["saes"] = tuple(
-            _typed(SaeEntry, entry, f"{where}: sae {i}")
-            for i, entry in enumerate(_sequence(settings.get("saes"), where))
-        )
-        return _typed(cls, settings, where)
+        entries = settings.get("saes")
+        if entries is None:
+            raise BadInput(f"{where}: saes is missing; list them, or write saes: manifest")
+        if not isinstance(entries, list | tuple) or not entries:
+            raise BadInput(f"{where}: saes must be a list with at least one entry, or manifest")
+        saes = tuple(checked(SaeEntry, one, where=f"{where}: sae {i}") for i, one in enumerate(entries))
+        return checked(cls, settings | {"saes": saes}, where=where)
 
     def data_folder(self) -> Path:
         """Where the study's files are; makes them first if they are made on the spot."""
@@ -235,61 +232,3 @@ def manifest_entries(data: str | None) -> list[dict]:
     manifest = json.loads((data_folder(data) / "manifest.json").read_text())
     known = {f.name for f in fields(SaeEntry)}
     return [{k: v for k, v in entry.items() if k in known} for entry in manifest["saes"]]
-
-
-def _sequence(value: Any, where: str) -> list:
-    if value is None:
-        raise BadInput(f"{where}: saes is missing; list them, or write saes: manifest")
-    if not isinstance(value, list | tuple) or not value:
-        raise BadInput(f"{where}: saes must be a list with at least one entry, or manifest")
-    return list(value)
-
-
-def _typed(kind, settings: Any, where: str):
-    """An instance of a dataclass from a mapping, every value checked against the field's type."""
-    if not isinstance(settings, dict):
-        raise BadInput(f"{where}: expected keys and values, got {settings!r}")
-    hints = get_type_hints(kind)
-    known = [f.name for f in fields(kind)]
-    for key, value in settings.items():
-        if key not in known:
-            raise BadInput(f"{where}: unknown key '{key}'; {nearest(key, known)}")
-        if (
-            key == "window"
-            and isinstance(value, list | tuple)
-            and len(value) == 2
-            and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
-        ):
-            settings = settings | {key: tuple(value)}
-        elif key != "saes" and not _fits(value, hints[key]):
-            raise BadInput(f"{where}: {key} is {value!r}; expected {_words(hints[key])}")
-    missing = [
-        f.name
-        for f in fields(kind)
-        if f.default is f.default_factory is dataclasses.MISSING and f.name not in settings
-    ]
-    if missing:
-        raise BadInput(f"{where}: {' and '.join(missing)} missing")
-    return kind(**settings)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    options = getattr(hint, "__args__", None) if not hasattr(hint, "__origin__") else None
-    if options:
-        return any(_fits(value, option) for option in options)
-    origin = getattr(hint, "__origin__", hint)
-    if origin is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if origin is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return origin is not tuple and isinstance(value, origin)
-
-
-def _words(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    options = getattr(hint, "__args__", None) if not hasattr(hint, "__origin__") else None
-    if options:
-        return " or ".join(_words(option) for option in options)
-    if getattr(hint, "__origin__", None) is tuple:
-        return "two whole numbers, [first position, one after the last]"
-    return names.get(hint, "keys and values")

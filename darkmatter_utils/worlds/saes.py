@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ..base.config import with_dials
+from ..base.config import checked
 from ..base.errors import BadInput, nearest
 from .known import DENSE, WorldBatch
 from .world import LATENTS, TOKENS, World, log_spread, lognormal
@@ -264,7 +264,7 @@ def null_sae(
         raise BadInput(f"{where}: kind '{kind}' needs the mean activation, or a world; give one")
     else:
         given["mean"] = torch.as_tensor(world.truth(0).mean if mean is None else mean)
-    sae = with_dials(KINDS[kind], dials, where=where, given=given)
+    sae = checked(KINDS[kind], dials, where=where, given=given)
     if sae.kind != kind:
         does = "introduces nothing as its dials stand"
         if kind == "oracle":

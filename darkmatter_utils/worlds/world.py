@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ..base.config import with_dials
+from ..base.config import checked
 from ..base.errors import BadInput
 from .known import WORLD_PARTS, Truth, WorldBatch, feature_covariance, truth_of
 
@@ -120,7 +120,7 @@ class World:
     @classmethod
     def of(cls, settings: dict) -> World:
         """A world from the settings of a study file; raises `BadInput` for an unknown or mistyped dial."""
-        return with_dials(cls, settings, where="world")
+        return checked(cls, settings, where="world")
 
     @cached_property
     def frequency(self) -> np.ndarray:
