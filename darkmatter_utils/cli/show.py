@@ -142,7 +142,11 @@ def saebench(answer: Answer, *, now: float | None = None) -> str:
             "sparsity": {"l0": answer.l0},
         },
         "eval_result_details": [
-            {"tokens": answer.tokens, "documents": answer.documents, "warnings": list(answer.warnings)}
+            {
+                "tokens": answer.result.tokens,
+                "documents": answer.result.documents,
+                "warnings": list(answer.warnings),
+            }
         ],
         "sae_bench_commit_hash": "not of SAEBench",
         "versions": cache.versions(),
@@ -158,7 +162,7 @@ def page(answer: Answer) -> str:
     """One HTML page without script, link or image of elsewhere."""
     found, result = answer.columns(), answer.result
     facts = {"L0 here": None if answer.l0 is None else f"{answer.l0:.4g}"} | answer.facts
-    facts |= {"documents": answer.documents, "tokens": f"{answer.tokens:,}"} | cache.versions()
+    facts |= {"documents": answer.result.documents, "tokens": f"{answer.result.tokens:,}"} | cache.versions()
     parts = 1 - result.fvu.value, result.fvu_linear.value, result.fvu_nonlinear.value
     template = Path(__file__).with_name("page.html").read_text("utf-8")
     shown = Environment(autoescape=True, trim_blocks=True).from_string(template)

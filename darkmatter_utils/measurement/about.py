@@ -22,7 +22,8 @@ PASSES = 30
 
 def cost_lines(plan) -> list[str]:
     """A plan's plan_facts, one a line: everything is here, nothing has been run."""
-    return _lines(plan_facts(plan)) + [f"warning: {line}" for line in plan.warnings()]
+    facts = [f"{name}: {value}" for name, value in plan_facts(plan).items()]
+    return facts + [f"warning: {line}" for line in plan.warnings()]
 
 
 def plan_facts(plan) -> dict[str, str]:
@@ -56,23 +57,21 @@ def before_download(request, missing: dict[str, dict[str, int]]) -> list[str]:
     window = request.positions or (min(200, DEFAULT_CONTEXT // 8), DEFAULT_CONTEXT)
     passed, counted = (request.documents * n for n in (window[1], window[1] - window[0]))
     operations = 2.0 * passed * parameters
-    said = {
-        "model": request.model,
-        "SAE": request.sae,
-        "text": f"{request.text}, at most {request.documents} documents",
-    }
-    for repository, files in missing.items():
-        said[f"download {repository}"] = (
-            f"{readable(sum(files.values()))} in {len(files)} file(s): {', '.join(list(files)[:4])}"
-        )
-    said |= {
-        "download": f"{readable(whole)} into {hub.cache()}",
-        "compute": f"at most {counted:,} tokens that count; about {operations:.1g} operations, "
-        f"{time_of(operations / speed(request.device, request.dtype))} on "
+    needs = time_of(operations / speed(request.device, request.dtype))
+    return [
+        f"model: {request.model}",
+        f"SAE: {request.sae}",
+        f"text: {request.text}, at most {request.documents} documents",
+        *(
+            f"download {repository}: {readable(sum(files.values()))} in {len(files)} file(s): "
+            + ", ".join(list(files)[:4])
+            for repository, files in missing.items()
+        ),
+        f"download: {readable(whole)} into {hub.cache()}",
+        f"compute: at most {counted:,} tokens that count; about {operations:.1g} operations, {needs} on "
         f"{request.device}",
-        "store": f"at most {readable(8 * counted)} times d_model while it runs; nothing at the end",
-    }
-    return _lines(said)
+        f"store: at most {readable(8 * counted)} times d_model while it runs; nothing at the end",
+    ]
 
 
 @functools.cache
@@ -93,10 +92,6 @@ def time_of(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _lines(plan_facts: dict[str, str]) -> list[str]:
-    return [f"{name}: {value}" for name, value in plan_facts.items()]
-
-
 L0_OFF = 1.5
 """A realised L0 this many times the published one, or its inverse, is another L0."""
 GAIN_OFF = 1.5
@@ -109,17 +104,13 @@ def statistical(*, fvu: float, l0: float | None, published: float | None, gain: 
     if fvu >= 1:
         found.append(f"the SAE is no better than the mean (FVU {fvu:.3g}): is it this model's, this site's?")
     if published and l0 and abs(math.log(l0 / published)) > math.log(L0_OFF):
-        found.append(
-            f"L0 is {l0:.3g}, but {published:.3g} was published: another text, <bos>, or another scale "
-            f"of activations?"
-        )
+        why = "another text, <bos>, or another scale of activations?"
+        found.append(f"L0 is {l0:.3g}, but {published:.3g} was published: {why}")
     if l0 == 0:
         found.append("no latent fires on any token")
     elif gain is not None and not math.isnan(gain) and not 1 / GAIN_OFF < gain < GAIN_OFF:
-        found.append(
-            f"Sae(x) would fit best times {gain:.3g}: are the model's norms folded, or the activations "
-            f"scaled?"
-        )
+        why = "are the model's norms folded, or the activations scaled?"
+        found.append(f"Sae(x) would fit best times {gain:.3g}: {why}")
     return found
 
 
@@ -136,10 +127,11 @@ def of_study(measurement) -> list[str]:
 
 
 LOSSES = {
-    "unigram": "held-out loss of a unigram model",
-    "bigram": "held-out loss of a bigram model",
-    "trigram": "held-out loss of a trigram model",
-    "nats_per_token": "held-out loss of the model",
+    "unigram": "held-out loss of a unigram model (nats per token)",
+    "bigram": "held-out loss of a bigram model (nats per token)",
+    "trigram": "held-out loss of a trigram model (nats per token)",
+    "nats_per_token": "held-out loss of the model (nats per token)",
+    "nats_per_byte": "the same per byte of text (nats)",
 }
 """Losses of a manifest's ``held_out``, in the order in which the card shows them."""
 
@@ -164,11 +156,7 @@ def facts(measurement) -> pd.DataFrame:
         "scored tokens": card["tokens"],
         "scored positions": f"{card['window'][0]} to {card['window'][1] - 1}",
     }
-    facts |= {
-        f"{words} (nats per token)": f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held
-    }
-    if "nats_per_byte" in held:
-        facts["the same per byte of text (nats)"] = f"{held['nats_per_byte']:.2f}"
+    facts |= {words: f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held}
     facts = {name: value for name, value in facts.items() if value not in (None, "")}
     return pd.DataFrame({"": list(facts), "value": pd.Series(list(facts.values()), dtype=object)})
 
@@ -176,28 +164,26 @@ def facts(measurement) -> pd.DataFrame:
 def in_words(measurement) -> str:
     """One paragraph on what is studied."""
     card, held = measurement.card, measurement.held_out
-    text = (
+    if not card.get("model"):
+        told = "There is no language model: the activations are simulated, and all their parts are known."
+    elif not held:
+        told = "How well the model predicts text is not known."
+    else:
+        told = (
+            f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, "
+            f"where a trigram model of the same training text needs {held['trigram']:.2f}. What holds here "
+            "need not hold for a large model, nor the other way round."
+        )
+    return (
         f"**What is studied here: {measurement.study.title}.** {card['tokens']:,} tokens of "
         f"{card['documents']:,} documents are scored, with {len(measurement.saes)} SAEs of activations of "
-        f"{card['d_model']} dimensions. "
-    )
-    if not card.get("model"):
-        return (
-            text + "There is no language model: the activations are simulated, and all their parts are known."
-        )
-    if not held:
-        return text + "How well the model predicts text is not known."
-    return text + (
-        f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, where "
-        f"a trigram model of the same training text needs {held['trigram']:.2f}. What holds here need not "
-        "hold for a large model, nor the other way round."
+        f"{card['d_model']} dimensions. {told}"
     )
 
 
 def warning(measurement, *, most: int | None = None) -> str:
     """The signs of a study as Markdown, at most so many lines; "" where there is nothing to be wary of."""
-    signs = of_study(measurement)
-    if not signs:
+    if not (signs := of_study(measurement)):
         return ""
     told = [sign.replace("<", "&lt;").replace(" -", " \u2212") for sign in signs[:most]]
     told += [f"and {len(signs) - len(told)} more, which chapter 01 lists"] if len(told) < len(signs) else []

@@ -45,22 +45,10 @@ class Answer:
     """For the page."""
     plan: object = field(default=None, repr=False)
 
-    @property
-    def tokens(self) -> int:
-        """Tokens that count."""
-        return self.result.tokens
-
-    @property
-    def documents(self) -> int:
-        """Documents that they are of."""
-        return self.result.documents
-
     def columns(self) -> dict[str, dict[str, Estimate]]:
         """Estimates by name: this SAE's, the same as the released code computes them, and the nulls'."""
-        found = {
-            "this SAE" if "sae" in self.about else "this reconstruction": self.result,
-            "as the paper's code": self.paper,
-        }
+        this = "this SAE" if "sae" in self.about else "this reconstruction"
+        found = {this: self.result, "as the paper's code": self.paper}
         found |= {f"null: {name}": null for name, null in self.nulls.items()}
         return {name: _told(decomposition) for name, decomposition in found.items()}
 
@@ -70,7 +58,7 @@ class Answer:
         percent = partial(words.interval, style=words.share)
         uses = "the reconstruction" if self.l0 is None else f"the SAE uses {self.l0:.3g} latents a token and"
         said = [
-            f"On {self.tokens:,} tokens of {self.documents:,} {each} {uses} leaves {percent(d.fvu)} of the "
+            f"On {d.tokens:,} tokens of {d.documents:,} {each} {uses} leaves {percent(d.fvu)} of the "
             "variance unexplained."
         ]
         if d.fvu.value > 0 and math.isfinite(d.r2_total.value):
@@ -119,7 +107,8 @@ def answer(
     tell: Callable[[str], None],
 ) -> Answer:
     """Decompose arrays [token, d_model] with documents [token], beside nulls of ``width`` and ``l0``."""
-    if not _varies(x):
+    first = np.asarray(x[0], dtype=np.float64)
+    if not any((np.asarray(x[at : at + 4096]) != first).any() for at in range(0, len(x), 4096)):
         raise BadInput("x is the same in every row: it has no variance that could be explained")
     settings = dict(bootstrap=bootstrap, seed=seed)
     tell("the decomposition")
@@ -135,19 +124,13 @@ def answer(
     nulls = {}
     for sae in saes:
         rows = _rows(document, len(mean) * width, folds) if sae.kind == "random" else len(document)
-        tell(
-            f"the null: {sae.kind}"
-            + (f", on {rows:,} of {len(document):,} tokens" if rows < len(document) else "")
-        )
-        nulls[sae.kind] = decompose(
-            x[:rows], _Made(sae, x, rows), document=document[:rows], folds=folds, **settings
-        )
+        some = f", on {rows:,} of {len(document):,} tokens" if rows < len(document) else ""
+        tell(f"the null: {sae.kind}{some}")
+        made = _Made(sae, x, rows)
+        nulls[sae.kind] = decompose(x[:rows], made, document=document[:rows], folds=folds, **settings)
     gain = _gain(x, x_hat)
-    warnings = (
-        *warnings,
-        *_beside(result, nulls),
-        *statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain),
-    )
+    signs = statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain)
+    warnings = (*warnings, *_beside(result, nulls), *signs)
     return Answer(title, result, paper, nulls, l0, gain, warnings, about, facts, plan)
 
 
@@ -193,15 +176,9 @@ def _beside(result: Decomposition, nulls: dict[str, Decomposition]) -> list[str]
     return found
 
 
-def _varies(x) -> bool:
-    first = np.asarray(x[0], dtype=np.float64)
-    return any(bool((np.asarray(x[at : at + 4096]) != first).any()) for at in range(0, len(x), 4096))
-
-
 def _rows(document: np.ndarray, each: int, folds: int) -> int:
     """Rows of the first documents that cost at most `NULL_WORK`, of two documents a fold at least."""
-    edges = np.flatnonzero(np.diff(document)) + 1
-    ends = np.append(edges, len(document))
+    ends = np.append(np.flatnonzero(np.diff(document)) + 1, len(document))
     affordable = int(np.searchsorted(ends, NULL_WORK / max(each, 1), side="right"))
     return int(ends[min(len(ends), max(affordable, 2 * folds)) - 1])
 

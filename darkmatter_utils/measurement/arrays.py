@@ -26,8 +26,7 @@ def read(source: str | Path) -> np.ndarray:
     Raises BadInput for a file that is not there, truncated or of another type, and a name that it does not
     hold. Cost: the header; rows are read when they are used (bfloat16, which numpy lacks, at once).
     """
-    text = str(source)
-    name = None
+    text, name = str(source), None
     if not Path(text).exists() and ".safetensors:" in text:
         text, _, name = text.rpartition(":")
     path = Path(text)
@@ -37,12 +36,17 @@ def read(source: str | Path) -> np.ndarray:
         try:
             return np.load(path, mmap_mode="r")
         except (ValueError, OSError, EOFError) as error:
-            raise BadInput(
-                f"{path.name} is not a complete npy file of numbers ({' '.join(str(error).split())[:100]})"
-            ) from None
-    if path.suffix == ".safetensors":
-        return _tensor(path, name)
-    raise BadInput(f"{path.name} cannot be read; give a .npy, or a .safetensors (FILE.safetensors:NAME)")
+            why = " ".join(str(error).split())[:100]
+            raise BadInput(f"{path.name} is not a complete npy file of numbers ({why})") from None
+    if path.suffix != ".safetensors":
+        raise BadInput(f"{path.name} cannot be read; give a .npy, or a .safetensors (FILE.safetensors:NAME)")
+    with opened(path) as file:
+        names = sorted(file.keys())
+        if name is None and len(names) != 1:
+            raise BadInput(f"{path.name} holds {', '.join(names) or 'nothing'}; say which: {path.name}:NAME")
+        if (name := name or names[0]) not in names:
+            raise BadInput(f"{path.name} has no '{name}'; it holds {', '.join(names)}")
+        return _numpy(file.get_tensor(name))
 
 
 def measure(
@@ -70,23 +74,22 @@ def measure(
     names = {"x": _name(x)}
     x = _loaded(x, "x")
     about: dict = {"arrays": names, "shape": list(x.shape), "documents given": document is not None}
-    width, l0, published, title = 0, None, None, None
+    known: dict = {}
     if sae is not None:
         loaded, x_hat, l0 = _through_sae(x, sae, sae_dtype, device, tell)
-        width, published = loaded.width, loaded.card.l0
-        warnings += loaded.card.warnings
-        about["sae"] = loaded.card.to_dict() | {"id": loaded.id}
-        title = (
-            f"{loaded.id} ({loaded.card.format}, {loaded.card.architecture}, {width:,} latents) · "
-            f"{names['x']}"
-        )
-    elif callable(reconstruction):
-        names["reconstruction"] = getattr(reconstruction, "__name__", type(reconstruction).__name__)
-        x_hat = _through(x, reconstruction, tell)
+        card, known = loaded.card, {"width": loaded.width, "l0": l0, "published": loaded.card.l0}
+        warnings += card.warnings
+        about["sae"] = card.to_dict() | {"id": loaded.id}
+        title = f"{loaded.id} ({card.format}, {card.architecture}, {loaded.width:,} latents) · {names['x']}"
     else:
-        names["reconstruction"] = _name(reconstruction)
-        x_hat = _loaded(reconstruction, "reconstruction")
-        _alike(x, x_hat)
+        if callable(reconstruction):
+            names["reconstruction"] = getattr(reconstruction, "__name__", type(reconstruction).__name__)
+            x_hat = _through(x, reconstruction, tell)
+        else:
+            names["reconstruction"] = _name(reconstruction)
+            x_hat = _loaded(reconstruction, "reconstruction")
+            _alike(x, x_hat)
+        title = f"{names['reconstruction']} of {names['x']}"
     if document is None:
         document = np.arange(len(x)) // 1024
         if len(x) < 1024 * folds:
@@ -102,8 +105,7 @@ def measure(
         raise BadInput(
             f"folds {folds} must be at least 2, bootstrap {bootstrap} at least 100, seed {seed} at least 0"
         )
-    have = len(np.unique(document))
-    if have < folds:
+    if (have := len(np.unique(document))) < folds:
         raise BadInput(
             f"{have} document(s) cannot make {folds} folds; give at least {folds} documents, or fewer folds"
         )
@@ -112,22 +114,8 @@ def measure(
     if strict and warnings:
         raise BadInput(f"strict: {'; '.join(warnings)}")
     facts = {key: value for key, value in names.items() if value} | about.get("sae", {})
-    return answer(
-        x,
-        x_hat,
-        document,
-        title=title or f"{names['reconstruction']} of {names['x']}",
-        folds=folds,
-        bootstrap=bootstrap,
-        seed=seed,
-        width=width,
-        l0=l0,
-        published=published,
-        warnings=tuple(warnings),
-        about=about,
-        facts=facts,
-        tell=tell,
-    )
+    known |= dict(title=title, warnings=tuple(warnings), about=about, facts=facts)
+    return answer(x, x_hat, document, folds=folds, bootstrap=bootstrap, seed=seed, tell=tell, **known)
 
 
 def facts(x: str, reconstruction: str | None) -> list[str]:
@@ -150,16 +138,13 @@ def facts(x: str, reconstruction: str | None) -> list[str]:
 
 def _loaded(array, name: str):
     found = read(array) if isinstance(array, (str, Path)) else array
-    if isinstance(found, torch.Tensor):
-        found = _numpy(found)
+    found = _numpy(found) if isinstance(found, torch.Tensor) else found
     _check(found, name)
     for at in range(0, len(found), 65536):
         if not np.isfinite(part := found[at : at + 65536]).all():
-            row = at + int(np.flatnonzero(~np.isfinite(part).all(axis=1))[0])
-            half, why = found.dtype == np.float16, "the file is damaged, or the model overflowed"
-            raise BadInput(
-                f"{name} holds NaN or infinity in row {row}: {'overflowed float16?' if half else why}"
-            )
+            row, half = at + int((~np.isfinite(part).all(axis=1)).argmax()), found.dtype == np.float16
+            why = "overflowed float16?" if half else "the file is damaged, or the model overflowed"
+            raise BadInput(f"{name} holds NaN or infinity in row {row}: {why}")
         if found.dtype.itemsize > 4 and (most := float(np.abs(part).max())) > LARGEST:
             raise BadInput(f"{name} holds values up to {most:.1e}, whose squares overflow; scale the array")
     return found
@@ -200,36 +185,19 @@ def _through_sae(x, sae, sae_dtype: str, device: str, tell):
 def _through(x, function, tell) -> np.ndarray:
     made = np.empty(x.shape, np.float32)
     for at in range(0, len(x), 8192):
-        rows = slice(at, min(at + 8192, len(x)))
-        value = _numpy(function(x[rows]))
-        if value.shape != x[rows].shape:
-            raise BadInput(
-                f"the reconstruction of {list(x[rows].shape)} has shape {list(value.shape)}; it must "
-                f"be the same"
-            )
+        part, stop = x[at : at + 8192], min(at + 8192, len(x))
+        value, said = _numpy(function(part)), "the reconstruction"
+        if value.shape != part.shape:
+            raise BadInput(f"{said} of {list(part.shape)} has shape {list(value.shape)}; it must be the same")
         if not np.isfinite(value).all():
-            raise BadInput(
-                f"the reconstruction is NaN or infinite in rows {rows.start} to {rows.stop - 1}; use a "
-                f"wider dtype"
-            )
-        made[rows] = value
-        tell(f"reconstruction: rows {rows.stop:,} of {len(x):,}")
+            raise BadInput(f"{said} is NaN or infinite in rows {at} to {stop - 1}; use a wider dtype")
+        made[at:stop] = value
+        tell(f"reconstruction: rows {stop:,} of {len(x):,}")
     return made
 
 
-def _tensor(path: Path, name: str | None) -> np.ndarray:
-    with opened(path) as file:
-        names = sorted(file.keys())
-        if name is None and len(names) != 1:
-            raise BadInput(f"{path.name} holds {', '.join(names) or 'nothing'}; say which: {path.name}:NAME")
-        if (name := name or names[0]) not in names:
-            raise BadInput(f"{path.name} has no '{name}'; it holds {', '.join(names)}")
-        found = file.get_tensor(name)
-    return _numpy(found)
-
-
 def _numpy(value) -> np.ndarray:
-    """A tensor or whatever else as an array; a tensor of a type that numpy lacks as float32."""
+    """Whatever as an array; a tensor of a type that numpy lacks as float32."""
     if not isinstance(value, torch.Tensor):
         return np.asarray(value)
     half = value.is_floating_point() and value.dtype not in (torch.float64, torch.float32, torch.float16)
@@ -238,13 +206,12 @@ def _numpy(value) -> np.ndarray:
 
 def _alike(x, reconstruction) -> None:
     if reconstruction.shape != x.shape:
+        turned = ": it is transposed" if reconstruction.shape == x.shape[::-1] else ""
         raise BadInput(
             f"x is {list(x.shape)} and the reconstruction {list(reconstruction.shape)}: they must have one "
-            f"shape{': it is transposed' if reconstruction.shape == x.shape[::-1] else ''}"
+            f"shape{turned}"
         )
 
 
 def _name(array) -> str | None:
-    if isinstance(array, (str, Path)):
-        return Path(array).name
-    return None if array is None else "an array"
+    return Path(array).name if isinstance(array, (str, Path)) else None if array is None else "an array"

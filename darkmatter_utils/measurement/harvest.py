@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..base.values import in_columns
 from ..decomposition.decompose import Decomposition, score, score_paper
 from ..decomposition.paper import PaperPasses, train_rows
 from ..decomposition.passes import SELF_PARTS, FirstPass, SecondPass, ThirdPass
 from ..decomposition.scores import linear_shares
-from ..stats.documents import assign_folds
 from ..stats.fits import merged
 from ..studies.activations import Activations
 from ..studies.saes import Kept, load_saes
@@ -39,70 +39,65 @@ def compute(
 ) -> None:
     """Fill ``folder`` with the measurement of ``study``. Raises as `measure` does."""
     source = Activations(study, contexts_a_batch=contexts_a_batch)
-    counts = source.document_tokens()
-    fold = assign_folds(list(counts), list(counts.values()), study.folds, seed=study.seed)
+    fold = source.folds()
     saes = load_saes(study, source)
     ids = [sae.id for sae in saes]
     kept = Kept(source, saes, memory=memory, losses=True)
-    tell = lambda name, i: progress(f"{study.name}: {name}, batch {i + 1} of {len(source)}")
+
+    def reading(name):
+        """(batch, {SAE: Sae(x)}, {SAE: L0}, what a pass is given of the scored tokens) for each batch."""
+        for i, (batch, reconstructions) in enumerate(kept):
+            progress(f"{study.name}: {name}, batch {i + 1} of {len(source)}")
+            hats, l0 = {}, {}
+            for id, x_hat, active in reconstructions():
+                hats[id], l0[id] = x_hat, active.to("cpu", torch.int32).numpy()
+            keep = torch.from_numpy(batch.scored)
+            scored = {id: x_hat[keep] for id, x_hat in hats.items()}
+            yield batch, hats, l0, (batch.x[keep], scored, batch.document[batch.scored])
 
     first = FirstPass(source.d_model, ids, fold, self_norms=False, device=study.device)
-    train = train_rows(None, sum(counts.values()), study.seed)
-    released = PaperPasses(source.d_model, ids, counts, train, self_norms=False, device=study.device)
-    rows = []
-    for i, (batch, reconstructions) in enumerate(kept):
-        tell("sums", i)
-        keep = torch.from_numpy(batch.scored)
-        hats, l0 = {}, {}
-        for id, x_hat, active in reconstructions():
-            hats[id], l0[id] = x_hat[keep], active.to("cpu", torch.int32).numpy()
-        for one in (first, released):
-            one.update(batch.x[keep], hats, batch.document[batch.scored])
+    train = train_rows(None, sum(source.document_tokens().values()), study.seed)
+    released = PaperPasses(source.d_model, ids, fold, train, self_norms=False, device=study.device)
+    rows, norms = [], []
+    for batch, _, l0, scored in reading("sums"):
+        first.update(*scored)
+        released.update(*scored)
         rows.append(_rows(batch, fold, l0))
     second = SecondPass(first, ridge=study.ridge)
-    norms = []
-    for i, (batch, reconstructions) in enumerate(kept):
-        tell("parts", i)
-        keep = torch.from_numpy(batch.scored)
-        hats = {id: x_hat for id, x_hat, _ in reconstructions()}
-        norms.append(_second(second, batch, hats))
-        hats = {id: x_hat[keep] for id, x_hat in hats.items()}
-        released.update(batch.x[keep], hats, batch.document[batch.scored])
+    for batch, hats, _, scored in reading("parts"):
+        norms.append(_norms(second, batch, hats, scored))
+        released.update(*scored)
     third = ThirdPass(second)
-    for i, (batch, reconstructions) in enumerate(kept):
-        tell("norms", i)
-        keep = torch.from_numpy(batch.scored)
-        hats = {id: x_hat[keep] for id, x_hat, _ in reconstructions()}
-        for one in (third, released):
-            one.update(batch.x[keep], hats, batch.document[batch.scored])
+    for *_, scored in reading("norms"):
+        third.update(*scored)
+        released.update(*scored)
 
-    tokens = _token_table(second, rows, np.concatenate(norms), ids)
     strict, paper = {}, {}
     for id in ids:
         progress(f"{study.name}: intervals of {id}")
         strict[id] = score(third, id, replicates=study.bootstrap, seed=study.seed)
         paper[id] = score_paper(released, id, replicates=study.bootstrap, seed=study.seed)
+    norms, columns = np.concatenate(norms), {"norm2": second.norm_column(ids[0], "x")}
+    for id in ids:
+        columns |= {f"{id}:{name}": second.norm_column(id, part) for part, name in COLUMNS.items()}
+    parts = pd.DataFrame({name: norms[:, column] for name, column in columns.items()})
+    tokens = pd.concat([pd.concat(rows, ignore_index=True), parts], axis=1)
+    tokens.to_parquet(folder / "tokens.parquet", compression="zstd")
     scored = tokens[tokens.scored]
-    entries = [study.sae(id) for id in ids]
-    _frame(entries, saes, strict, scored).to_parquet(folder / "saes.parquet")
-    _frame(entries, saes, paper, scored).to_parquet(folder / "paper.parquet")
+    for name, results in (("saes", strict), ("paper", paper)):
+        rows = [_row(study.sae(sae.id), sae, results[sae.id], scored) for sae in saes]
+        pd.DataFrame(rows).astype({"l0_target": float}).to_parquet(folder / f"{name}.parquet")
     per_fold = [d.fold_frame().assign(id=id) for id, d in strict.items()]
     pd.concat(per_fold, ignore_index=True).to_parquet(folder / "per_fold.parquet")
-    columns = {id: first.columns(id) for id in ids}
-    linear_shares(first.moments["error"], columns).to_parquet(folder / "linear_shares.parquet")
-    tokens.to_parquet(folder / "tokens.parquet", compression="zstd")
-    overall = second.fit_error.overall
-    spectrum = torch.linalg.eigvalsh(_covariance(first)).flip(0).clamp(min=0)
-    replicates = {
-        f"replicates {name}": np.stack([_replicate(strict[id], name) for id in ids], axis=1)
-        for name in REPLICATED
-    }
-    np.savez(
-        folder / "arrays.npz",
-        spectrum=spectrum.cpu().numpy(),
-        mean=overall.x_mean.cpu().numpy(),
-        **replicates,
-    )
+    shares = linear_shares(first.moments["error"], {id: first.columns(id) for id in ids})
+    shares.to_parquet(folder / "linear_shares.parquet")
+    total = merged(first.moments["error"])
+    spectrum = torch.linalg.eigvalsh(total.xx / total.n).flip(0).clamp(min=0)
+    arrays = {"spectrum": spectrum.cpu().numpy(), "mean": second.fit_error.overall.x_mean.cpu().numpy()}
+    for name in REPLICATED:
+        score_of = f"norm_r2 {NORMS[name]}" if name in NORMS else name
+        arrays[f"replicates {name}"] = np.stack([strict[id].replicates[score_of] for id in ids], axis=1)
+    np.savez(folder / "arrays.npz", **arrays)
     np.savez(folder / "maps.npz", **_maps(second))
     (folder / "card.json").write_text(json.dumps(_card(study, source, scored), indent=1))
 
@@ -130,66 +125,33 @@ def _rows(batch, fold, l0) -> pd.DataFrame:
     return pd.DataFrame(table | {f"{id}:l0": values for id, values in l0.items()})
 
 
-def _second(second: SecondPass, batch, hats) -> np.ndarray:
+def _norms(second: SecondPass, batch, hats, scored) -> np.ndarray:
     """Sums over the scored tokens; the parts' squared norms of every token, by its document's map."""
     norms = np.empty((len(batch.x), second.norm_column(second.saes[-1], SELF_PARTS[-1]) + 1))
-    for rows, read in (
-        (np.flatnonzero(batch.scored), second.update),
-        (np.flatnonzero(~batch.scored), second.read),
-    ):
-        if len(rows):
-            keep, out = torch.from_numpy(rows), np.empty((len(rows), norms.shape[1]))
-            read(
-                batch.x[keep],
-                {id: x_hat[keep] for id, x_hat in hats.items()},
-                batch.document[rows],
-                norms=out,
-            )
-            norms[rows] = out
+    rest = torch.from_numpy(~batch.scored)
+    others = batch.x[rest], {id: x_hat[rest] for id, x_hat in hats.items()}, batch.document[~batch.scored]
+    for mine, read, given in ((batch.scored, second.update, scored), (~batch.scored, second.read, others)):
+        read(*given, norms=(out := np.empty((mine.sum(), norms.shape[1]))))
+        norms[mine] = out
     return norms.astype(np.float32)
 
 
-def _token_table(second: SecondPass, rows, norms: np.ndarray, ids) -> pd.DataFrame:
-    table = pd.concat(rows, ignore_index=True)
-    columns = {"norm2": norms[:, second.norm_column(ids[0], "x")]}
-    for id in ids:
-        columns |= {f"{id}:{name}": norms[:, second.norm_column(id, part)] for part, name in COLUMNS.items()}
-    return pd.concat([table, pd.DataFrame(columns)], axis=1)
-
-
-def _replicate(decomposition: Decomposition, name: str) -> np.ndarray:
-    return decomposition.replicates[f"norm_r2 {NORMS[name]}" if name in NORMS else name]
-
-
-def _covariance(first: FirstPass) -> torch.Tensor:
-    total = merged(first.moments["error"])
-    return total.xx / total.n
-
-
-def _frame(
-    entries: list[SaeEntry], saes: list, results: dict[str, Decomposition], scored: pd.DataFrame
-) -> pd.DataFrame:
-    rows = []
-    for entry, sae in zip(entries, saes):
-        row = dict(
-            id=entry.id,
-            site=entry.site or "",
-            kind=entry.kind,
-            width=int(entry.width or getattr(sae, "width", 0)),
-            l0_target=entry.l0,
-            l0=float(scored[f"{entry.id}:l0"].mean()),
-            seed=entry.seed,
-            main=entry.main,
-            dead=float("nan") if entry.dead is None else entry.dead,
-        )
-        result = results[entry.id]
-        named = {m: getattr(result, m) for m in METRICS} | {
-            m: result.norm_r2[part] for m, part in NORMS.items()
-        }
-        for metric, estimate in named.items():
-            row |= {metric: estimate.value, f"{metric}_low": estimate.low, f"{metric}_high": estimate.high}
-        rows.append(row)
-    return pd.DataFrame(rows).astype({"l0_target": float})
+def _row(entry: SaeEntry, sae, result: Decomposition, scored: pd.DataFrame) -> dict:
+    row = dict(
+        id=entry.id,
+        site=entry.site or "",
+        kind=entry.kind,
+        width=int(entry.width or getattr(sae, "width", 0)),
+        l0_target=entry.l0,
+        l0=float(scored[f"{entry.id}:l0"].mean()),
+        seed=entry.seed,
+        main=entry.main,
+        dead=float("nan") if entry.dead is None else entry.dead,
+    )
+    for name in (*METRICS, *NORMS):
+        estimate = result.norm_r2[NORMS[name]] if name in NORMS else getattr(result, name)
+        row |= in_columns(estimate, name)
+    return row
 
 
 def _card(study: Study, source: Activations, scored: pd.DataFrame) -> dict:

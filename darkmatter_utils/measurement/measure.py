@@ -38,15 +38,12 @@ class Measurement:
 
     def key(self) -> dict[str, Any]:
         """All that its numbers, and those of its study's other SAEs, follow from, for `cache.kept`."""
-        code, files = (
-            provenance.key(provenance.of(compute, Measurement)),
-            manifest(self.study).get("files", {}),
-        )
+        files = manifest(self.study).get("files", {})
         return {
             "study": self.study.fingerprint(),
             "saes": [asdict(entry) for entry in self.study.saes],
             "files": {name: about["sha256"] for name, about in files.items()},
-            "code": code,
+            "code": provenance.key(provenance.of(compute, Measurement)),
         }
 
     @cached_property
@@ -88,11 +85,8 @@ class Measurement:
     def replicates(self) -> dict[str, np.ndarray]:
         """Score → bootstrap replicates [replicate, SAE]; a row is one resample of documents."""
         with np.load(self.folder / "arrays.npz") as arrays:
-            return {
-                name.removeprefix("replicates "): arrays[name]
-                for name in arrays.files
-                if name.startswith("rep")
-            }
+            names = [name for name in arrays.files if name.startswith("rep")]
+            return {name.removeprefix("replicates "): arrays[name] for name in names}
 
     @cached_property
     def extra(self) -> dict[str, np.ndarray]:
@@ -111,8 +105,7 @@ class Measurement:
 
     def fold_of(self) -> dict[int, int]:
         """The fold of each scored document."""
-        table = self.tokens.drop_duplicates("document")
-        return dict(zip(table["document"].tolist(), table["fold"].tolist()))
+        return self.tokens.drop_duplicates("document").set_index("document")["fold"].to_dict()
 
     def folds_at(self, document: Int[np.ndarray, "token"]) -> Int[np.ndarray, "token"]:
         """The fold of each token's document."""
@@ -126,15 +119,10 @@ class Measurement:
 
     def decode(self, ids) -> list[str]:
         """The text of each token id ("·" in a simulated world)."""
-        tokenizer = self._tokenizer
-        if tokenizer is None:
-            return ["·"] * len(ids)
-        return [tokenizer.decode([int(i)]) for i in ids]
+        return ["·" if self.study.model is None else self._tokenizer.decode([int(i)]) for i in ids]
 
     @cached_property
     def _tokenizer(self):
-        if self.study.model is None:
-            return None
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.study.data_folder() / self.study.model)
@@ -178,20 +166,14 @@ def measure(
     study = Study.load(study)
     if study.data:
         cache.verify(study.data_folder())
-    key = cache.key_of(
-        study=study.fingerprint(),
-        code=provenance.key(provenance.of(compute)),
-        versions=cache.versions(),
-        files=files_of(study),
-    )
+    code, files = provenance.key(provenance.of(compute)), files_of(study)
+    key = cache.key_of(study=study.fingerprint(), code=code, versions=cache.versions(), files=files)
     kept = cache.Kept(f"measure-{study.name}", key)
-    tell = progress or cache.tell
     with kept.alone():
         if fresh or kept.read(lambda path: path) is None:
-            settings = {"contexts_a_batch": contexts_a_batch, "memory": memory, "progress": tell}
-            kept.write(lambda path: compute(study, path, **settings))
-    result = kept.read(lambda path: Measurement(study, path))
-    if result is None:
+            how = dict(contexts_a_batch=contexts_a_batch, memory=memory, progress=progress or cache.tell)
+            kept.write(lambda path: compute(study, path, **how))
+    if (result := kept.read(lambda path: Measurement(study, path))) is None:
         raise BadInput(f"the result at {kept.folder} cannot be read back; is the disk full or being cleared?")
     return result
 
@@ -219,7 +201,6 @@ def stream_parts(
     text: str | None = None,
     scored: bool = True,
     contexts: int | None = None,
-    contexts_a_batch: int = 16,
 ) -> Iterator[tuple[Batch, dict[str, Parts]]]:
     """(batch, {SAE: its parts}) over a study's tokens, in stream order, in float64.
 
@@ -233,7 +214,7 @@ def stream_parts(
     if text is not None and study.model is None:
         raise BadInput(f"study {study.name} is simulated: it has no text '{text}'")
     chosen = replace(study, saes=tuple(study.sae(id) for id in saes), text=text or study.text)
-    source = Activations(chosen, contexts_a_batch=contexts_a_batch)
+    source = Activations(chosen)
     loaded = load_saes(chosen, source) if saes else []
     maps = {id: measurement.maps(id) for id in saes}
     own = text in (None, study.text)

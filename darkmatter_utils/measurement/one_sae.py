@@ -86,22 +86,17 @@ class Plan:
             found.append(
                 "the SAE was trained with <bos> before each text, but the model's tokenizer has none"
             )
-        if reading.unknown > 0.05:
-            found.append(
-                f"{reading.unknown:.0%} of the tokens are unknown to the tokenizer: does it fit the text?"
-            )
+        if (share := reading.unknown) > 0.05:
+            found.append(f"{share:.0%} of the tokens are unknown to the tokenizer: does it fit the text?")
         if reading.short:
             what = "contexts" if self.request.packed else "documents"
             found.append(f"{reading.short} {what} end before position {reading.window[0]} and are left out")
         if (has := len(self.model.tokenizer)) < self.model.vocabulary / 2:
-            found.append(
-                f"the tokenizer has {has:,} tokens, the model {self.model.vocabulary:,}: is it this model's?"
-            )
+            whose = "is it this model's?"
+            found.append(f"the tokenizer has {has:,} tokens, the model {self.model.vocabulary:,}: {whose}")
         if (each := self.tokens * (self.request.folds - 1) / self.request.folds) < 3 * card.d_out:
-            found.append(
-                f"{each:.0f} tokens fit a map of {card.d_out} dimensions: too few for a good one; give "
-                f"more documents"
-            )
+            few = "too few for a good one; give more documents"
+            found.append(f"{each:.0f} tokens fit a map of {card.d_out} dimensions: {few}")
         return found
 
 
@@ -122,19 +117,13 @@ def plan(
     except BadInput:
         raise
     except Exception as error:  # transformers and transformer_lens raise many kinds for what they cannot load
+        why = f" cannot be loaded ({' '.join(str(error).split())[:200]})"
         if "tokenizer" in str(error).lower() and not any(Path(folders[0]).glob("*token*")):
-            raise BadInput(
-                f"model {request.model} has no tokenizer that can be read: put its tokenizer files into the "
-                "model's folder"
-            ) from None
-        if "ignore_mismatched_sizes" in str(error):
-            raise BadInput(
-                f"model {request.model}: its weights have other shapes than its config.json says "
-                "(hidden_size, vocab_size, intermediate_size, heads)"
-            ) from None
-        raise BadInput(
-            f"model {request.model} cannot be loaded ({' '.join(str(error).split())[:200]})"
-        ) from None
+            why = " has no tokenizer that can be read: put its tokenizer files into the model's folder"
+        elif "ignore_mismatched_sizes" in str(error):
+            sizes = "hidden_size, vocab_size, intermediate_size, heads"
+            why = f": its weights have other shapes than its config.json says ({sizes})"
+        raise BadInput(f"model {request.model}{why}") from None
     reads, writes = match(sae, model, request.site)
     reading = read(
         request.text,
@@ -162,8 +151,7 @@ def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str,
         raise BadInput(
             f"SAE {sae.id} was trained at {card.site}, not at {asked}; leave the site out, or give its own"
         )
-    reads = asked or card.site
-    if reads is None:
+    if (reads := asked or card.site) is None:
         raise BadInput(
             f"SAE {sae.id} does not say where it reads; give a site, e.g. blocks.0.hook_resid_post"
         )
@@ -175,9 +163,8 @@ def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str,
     for place, width, verb in ((reads, card.d_in, "reads"), (writes, card.d_out, "writes")):
         layer = layer_of(place)
         if layer is not None and layer >= model.layers:
-            raise BadInput(
-                f"SAE {sae.id} {verb} at {place}, but {model.name} has layers 0 to {model.layers - 1}"
-            )
+            last = model.layers - 1
+            raise BadInput(f"SAE {sae.id} {verb} at {place}, but {model.name} has layers 0 to {last}")
         model.check_site(place)
         if (has := model.width(place)) != width:
             raise BadInput(
@@ -220,41 +207,40 @@ def probe(
 
 
 def _answer(planned: Plan, folder: Path, tell) -> Answer:
-    request, sae, read = planned.request, planned.sae, planned.reading
+    request, sae, read, card = planned.request, planned.sae, planned.reading, planned.sae.card
     x, x_hat, l0 = activations(planned, folder, tell)
     about = {
-        "sae": sae.card.to_dict() | {"id": sae.id, "reads": planned.reads, "writes": planned.writes},
+        "sae": card.to_dict() | {"id": sae.id, "reads": planned.reads, "writes": planned.writes},
         "request": asdict(request),
         "positions": list(read.window),
         "token_sha256": read.sha256,
     }
-    text = f"{request.text} (packed: a context stands for a document)" if request.packed else request.text
     named = {"model": "the SAE says it is of", "l0": "L0 as published"}
     facts = {
         "model": request.model,
         "SAE": request.sae,
-        **{named.get(name, name): value for name, value in sae.card.to_dict().items()},
-        "text": text,
+        **{named.get(name, name): value for name, value in card.to_dict().items()},
+        "text": request.text + " (packed: a context stands for a document)" * request.packed,
         "positions": "{}:{}".format(*read.window),
         "sha256 of the token ids": read.sha256,
     }
+    made = f"{sae.id} ({card.format}, {card.architecture}, {card.d_sae:,} latents)"
     return answer(
         x,
         x_hat,
         np.repeat(read.document, read.scored),
+        title=f"{made} · {planned.model.name} · {planned.where}",
         folds=request.folds,
         bootstrap=request.bootstrap,
         seed=request.seed,
         width=sae.width,
         l0=float(l0.mean()),
-        published=sae.card.l0,
+        published=card.l0,
         warnings=tuple(planned.warnings()),
         about=about,
         facts=facts,
         plan=planned,
         tell=tell,
-        title=f"{sae.id} ({sae.card.format}, {sae.card.architecture}, {sae.card.d_sae:,} latents) · "
-        f"{planned.model.name} · {planned.where}",
     )
 
 

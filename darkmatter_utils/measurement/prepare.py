@@ -19,7 +19,6 @@ from ..base.cache import sha256, verify
 from ..base.errors import BadInput
 from ..base.values import whole
 from ..base.words import readable
-from ..stats.documents import assign_folds
 from ..studies.activations import Activations
 from ..studies.recipes import Recipe, folder_of
 from ..studies.saes import load_saes
@@ -35,21 +34,15 @@ def check(recipe: Recipe) -> list[str]:
     """What a recipe would take, as lines; BadInput for whatever does not fit. Nothing is written or
     downloaded: what is not here is told from the hub's lists, the rest loaded, one SAE at a time."""
     said = [choice.sentence for choice in recipe.choices()]
-    far = [
-        (request, missing)
-        for _, request in recipe.requests()
-        if (missing := hub.downloads(request.model, request.sae))
-    ]
-    if far:
-        lines = [line for request, missing in far for line in about.before_download(request, missing)]
-        return said + list(dict.fromkeys(lines))
+    asked = [(request, hub.downloads(request.model, request.sae)) for _, request in recipe.requests()]
+    if far := [line for request, lacks in asked if lacks for line in about.before_download(request, lacks)]:
+        return said + list(dict.fromkeys(far))
     found, seconds = _Study(recipe), 0.0
     for planned in found:
         facts = about.plan_facts(planned)
         said += [f"{name}: {facts[name]}" for name in ("model", "text") if not found.entries[1:]]
-        said += [f"SAE {found.entries[-1]['id']}: {facts['SAE']}, {facts['site']}"] + [
-            f"warning: {line}" for line in planned.warnings()
-        ]
+        said.append(f"SAE {found.entries[-1]['id']}: {facts['SAE']}, {facts['site']}")
+        said += [f"warning: {line}" for line in planned.warnings()]
         seconds += about.seconds(planned)
     found.settled()
     return list(dict.fromkeys(said)) + [
@@ -77,17 +70,13 @@ class _Study:
             self.tell(f"prepare: {request.sae}")
             planned = plan(request, progress=self.tell, model=self.first and self.first.model)
             if (twin := named.setdefault(planned.folders[1], request.sae)) is not request.sae:
-                raise BadInput(
-                    f"study {self.recipe.name}: {request.sae} and {twin} are one SAE; list it once"
-                )
+                twins = f"{request.sae} and {twin}"
+                raise BadInput(f"study {self.recipe.name}: {twins} are one SAE; list it once")
             entry = _entry(planned, suite, [entry["id"] for entry in self.entries])
             self.entries.append(entry)
-            self.warnings += [f"{entry['id']}: {line}" for line in planned.sae.card.warnings]
-            self.warnings += [
-                line
-                for line in planned.warnings()
-                if line not in (*self.warnings, *planned.sae.card.warnings)
-            ]
+            own = planned.sae.card.warnings
+            self.warnings += [f"{entry['id']}: {line}" for line in own]
+            self.warnings += [one for one in planned.warnings() if one not in (*self.warnings, *own)]
             self.sources[entry["id"]] = hub.pinned(request.sae, planned.folders[1])
             self.bytes += sum(weight.nbytes for weight in planned.sae.weights)
             if self.first is None:
@@ -102,23 +91,17 @@ class _Study:
 
     def settled(self) -> str:
         """The study's site; BadInput where the main SAEs are at several, or the text is too short."""
-        name = self.recipe.name
-        sites = sorted({entry["site"] for entry in self.entries if not entry["suite"]})
-        if len(sites) > 1:
-            raise BadInput(
-                f"study {name}: its SAEs are at {', '.join(sites)}; a study has one site, those of other "
-                "sites belong into its suites"
-            )
-        if again := [entry["id"] for entry in self.entries if entry["suite"] and entry["site"] == sites[0]]:
-            raise BadInput(
-                f"study {name}: {again[0]} is at the study's own site, {sites[0]}; list it among its saes"
-            )
-        if (count := int(self.full.sum())) < self.recipe.folds:
-            raise BadInput(
-                f"study {name}: {count} documents reach position {self.recipe.window[1]}, too few for "
-                f"{self.recipe.folds} folds; end the window earlier or give longer documents"
-            )
-        return sites[0]
+        say = lambda line, todo: BadInput(f"study {self.recipe.name}: {line}; {todo}")
+        site, *others = sorted({entry["site"] for entry in self.entries if not entry["suite"]})
+        if others:
+            todo = "a study has one site, those of other sites belong into its suites"
+            raise say(f"its SAEs are at {', '.join((site, *others))}", todo)
+        if again := [entry["id"] for entry in self.entries if entry["suite"] and entry["site"] == site]:
+            raise say(f"{again[0]} is at the study's own site, {site}", "list it among its saes")
+        if (count := int(self.full.sum())) < (folds := self.recipe.folds):
+            few = f"{count} documents reach position {self.recipe.window[1]}, too few for {folds} folds"
+            raise say(few, "end the window earlier or give longer documents")
+        return site
 
     @property
     def full(self):
@@ -133,8 +116,7 @@ def check_ready(study: Study) -> None:
         verify(folder := study.data_folder())
         if study.model is not None and not (folder / study.model).is_dir():
             raise BadInput(f"study {study.name}: its data has no model '{study.model}'")
-    counts = source.document_tokens()
-    assign_folds(list(counts), list(counts.values()), study.folds, seed=study.seed)
+    source.folds()
     load_saes(study, source)
 
 
@@ -151,34 +133,33 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
     place in one step.
     """
     folder = folder_of(recipe)
-    made = (
-        folder / f"{recipe.name}.yaml"
-    )  # its name is the study's: where pages and records go follows from it
+    made = folder / f"{recipe.name}.yaml"  # its name is the study's: where pages and records go follows
     if made.is_file():
         return made
     folder.parent.mkdir(parents=True, exist_ok=True)
     with whole(folder) as part:
+        data = part / "data"
         found = _Study(recipe, progress)
         for planned in found:
-            planned.sae.save(part / "data" / found.entries[-1]["path"])
+            planned.sae.save(data / found.entries[-1]["path"])
         site, first = found.settled(), found.first
         _suite([entry for entry in found.entries if not entry["suite"]], recipe.l0 or recipe.grid.get("l0"))
         np.savez_compressed(
-            part / "data" / "tokens.npz",
+            data / "tokens.npz",
             score_tokens=first.reading.tokens[found.full].astype(np.int32),
             score_document=first.reading.document[found.full].astype(np.int32),
         )
-        shutil.copytree(Path(first.folders[0]), part / "data" / "model", copy_function=_link)
-        _manifest(
-            part / "data",
-            dict(
-                saes=found.entries,
-                warnings=found.warnings,
-                sources=found.sources,
-                model=dict(parameters=first.model.parameters),
-                text=dict(source=recipe.text, packed=recipe.packed, sha256=first.reading.sha256),
-            ),
-        )
+        link = lambda source, target: os.symlink(Path(source).resolve(), target)
+        shutil.copytree(first.folders[0], data / "model", copy_function=link)
+        manifest = dict(saes=found.entries, warnings=found.warnings, sources=found.sources)
+        manifest["model"] = dict(parameters=first.model.parameters)
+        manifest["text"] = dict(source=recipe.text, packed=recipe.packed, sha256=first.reading.sha256)
+        manifest["files"] = {
+            path.relative_to(data).as_posix(): dict(bytes=path.stat().st_size, sha256=sha256(path))
+            for path in sorted(data.rglob("*"))
+            if path.is_file()
+        }
+        (data / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (part / made.name).write_text(yaml.safe_dump(_study(recipe, site), sort_keys=False))
     return made
 
@@ -210,9 +191,7 @@ def _entry(planned, suite: str, taken: list[str]) -> dict:
 def _suite(entries: list[dict], l0: float | None) -> None:
     """Mark, at each width, the SAE whose published L0 is nearest to ``l0``; those without one stay in."""
     known = [entry for entry in entries if entry["l0"]]
-    if not known:
-        return
-    wanted = l0 or statistics.median(entry["l0"] for entry in known)
+    wanted = l0 or statistics.median([entry["l0"] for entry in known] or [0])
     for width in {entry["width"] for entry in known}:
         there = [entry for entry in known if entry["width"] == width]
         chosen = min(there, key=lambda entry: nearness(entry["l0"], wanted))
@@ -220,16 +199,8 @@ def _suite(entries: list[dict], l0: float | None) -> None:
             entry["main"] = entry is chosen
 
 
-def _manifest(folder: Path, about: dict) -> None:
-    files = {
-        path.relative_to(folder).as_posix(): dict(bytes=path.stat().st_size, sha256=sha256(path))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    (folder / "manifest.json").write_text(json.dumps(about | dict(files=files), indent=1))
-
-
 def _study(recipe: Recipe, site: str) -> dict:
+    same = ("folds", "seed", "bootstrap", "dtype", "model_dtype", "device")
     return dict(
         name=recipe.name,
         title=recipe.title or recipe.name,
@@ -238,15 +209,6 @@ def _study(recipe: Recipe, site: str) -> dict:
         text="score",
         site=site,
         window=list(recipe.window),
-        folds=recipe.folds,
-        seed=recipe.seed,
-        bootstrap=recipe.bootstrap,
-        dtype=recipe.dtype,
-        model_dtype=recipe.model_dtype,
-        device=recipe.device,
+        **{name: getattr(recipe, name) for name in same},
         saes="manifest",
     )
-
-
-def _link(source: str, target: str) -> None:
-    os.symlink(Path(source).resolve(), target)

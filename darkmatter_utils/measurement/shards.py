@@ -27,21 +27,13 @@ SHARD = 8
 
 def folder_of(planned) -> Path:
     """Where a probe keeps what it has so far, named by everything that the activations follow from."""
-    asked = {
-        k: v
-        for k, v in asdict(planned.request).items()
-        if k not in ("folds", "bootstrap", "seed", "text", "documents")
-    }
-    stamps = {}
-    for name in planned.folders:
-        files = sorted(file for file in Path(name).absolute().rglob("*") if file.is_file())
-        stamps[str(Path(name).absolute())] = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
-    reading = planned.reading
+    idle = ("folds", "bootstrap", "seed", "text", "documents")
+    folders = [Path(name).absolute() for name in planned.folders]
     key = cache.key_of(
-        asked=asked,
-        files=stamps,
-        tokens=reading.sha256,
-        window=reading.window,
+        asked={name: value for name, value in asdict(planned.request).items() if name not in idle},
+        files={str(folder): cache.stamps(folder) for folder in folders},
+        tokens=planned.reading.sha256,
+        window=planned.reading.window,
         versions=cache.versions(),
         code=provenance.key(provenance.of(activations, read, load_any, load_model)),
         threads=torch.get_num_threads(),
@@ -55,14 +47,8 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
     reading, d_out = planned.reading, planned.sae.card.d_out
     edges = np.concatenate([[0], np.cumsum(reading.scored)])
     shape = (int(edges[-1]), d_out)
-    arrays = {
-        name: _open(folder / f"{name}.npy", kind, size)
-        for name, kind, size in (
-            ("x", np.float32, shape),
-            ("x_hat", np.float32, shape),
-            ("l0", np.int32, shape[:1]),
-        )
-    }
+    kinds = {"x": (np.float32, shape), "x_hat": (np.float32, shape), "l0": (np.int32, shape[:1])}
+    arrays = {name: _open(folder / f"{name}.npy", *kind) for name, kind in kinds.items()}
     start, stop = reading.window
     began, made = time.monotonic(), 0
     if found := sum(1 for _ in folder.glob("done-*")):
@@ -80,12 +66,9 @@ def activations(planned, folder: Path, tell) -> tuple[np.ndarray, np.ndarray, np
             at = slice(int(edges[row]), int(edges[row + 1]))
             for name, value in (("x", written[0, start:]), ("x_hat", hat), ("l0", l0)):
                 if not torch.isfinite(value).all():
-                    what = (
-                        f"the activation at {planned.writes}" if name == "x" else "the SAE's reconstruction"
-                    )
-                    raise BadInput(
-                        f"{what} is NaN or infinite in document {reading.document[row]}; use a wider dtype"
-                    )
+                    what = f"activation at {planned.writes}" if name == "x" else "SAE's reconstruction"
+                    where = f"document {reading.document[row]}"
+                    raise BadInput(f"the {what} is NaN or infinite in {where}; use a wider dtype")
                 arrays[name][at] = value.cpu().float().numpy()
         for array in arrays.values():
             array.flush()
@@ -117,11 +100,9 @@ def held(folder: Path) -> Iterator[None]:
 
 def discard(folder: Path) -> None:
     """Remove a probe's arrays; the name goes first: a kill half-way leaves nothing that looks whole."""
-    gone = folder.with_name(f"{folder.name}-done-{os.getpid()}")
-    if not folder.exists():
-        return
-    os.replace(folder, gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        gone = folder.rename(folder.with_name(f"{folder.name}-done-{os.getpid()}"))
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _run(planned, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,10 +118,8 @@ def _open(path: Path, dtype, shape) -> np.memmap:
     if not path.exists():
         part = path.with_suffix(".part")
         np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
-        with part.open(
-            "r+b"
-        ) as file:  # takes the room now: a disk that fills up under a memory map kills the process
-            if hasattr(os, "posix_fallocate"):
+        if hasattr(os, "posix_fallocate"):  # a disk that fills up under a memory map kills the process
+            with part.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
         os.replace(part, path)
     return np.lib.format.open_memmap(path, mode="r+")

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..adapters.models import LanguageModel, load_model, token_losses
 from ..adapters.texts import Contexts, read_contexts
 from ..base.errors import BadInput
+from ..stats.documents import assign_folds
 from ..worlds.known import WorldBatch
 from ..worlds.world import World
 from .study import Study
@@ -27,7 +28,6 @@ class Batch:
     """Tokens of some contexts in stream order, <bos> left out."""
 
     x: Float[Tensor, "token d_model"]
-    """At the study's own site."""
     context: Int[np.ndarray, "token"]
     document: Int[np.ndarray, "token"]
     position: Int[np.ndarray, "token"]
@@ -39,7 +39,7 @@ class Batch:
     source: object
     """What an SAE is given: x, or the world's batch, which knows its own features."""
     sites: dict[str, Float[Tensor, "token d"]]
-    """The activations at each site, x among them."""
+    """The activations at each site; x is those at the study's own."""
 
     def where(self, keep: Bool[np.ndarray, "token"]) -> Batch:
         """The tokens where ``keep`` is true."""
@@ -69,29 +69,23 @@ class Activations:
     @cached_property
     def model(self) -> LanguageModel | None:
         """The language model, if the study has one."""
-        if self.study.model is None:
+        if (study := self.study).model is None:
             return None
-        model = load_model(
-            self.study.data_folder() / self.study.model,
-            name=self.study.name,
-            dtype=self.study.model_dtype or self.study.dtype,
-            device=self.study.device,
-            random_weights=self.study.random_weights,
-        )
-        model.check_site(self.study.site)
+        dtype = study.model_dtype or study.dtype
+        how = dict(name=study.name, dtype=dtype, device=study.device, random_weights=study.random_weights)
+        model = load_model(study.data_folder() / study.model, **how)
+        model.check_site(study.site)
         return model
 
     @cached_property
     def contexts(self) -> Contexts | None:
         """Token contexts with their documents, if the study has a model."""
-        if self.study.model is None:
+        if (study := self.study).model is None:
             return None
-        contexts = read_contexts(self.study.data_folder(), self.study.text, limit=self.study.contexts)
-        if contexts.tokens.shape[1] <= self.study.window[0] + 1:
-            raise BadInput(
-                f"study {self.study.name}: contexts have {contexts.tokens.shape[1]} tokens, but the "
-                f"window starts at {self.study.window[0]}; start it earlier"
-            )
+        contexts = read_contexts(study.data_folder(), study.text, limit=study.contexts)
+        if (has := contexts.tokens.shape[1]) <= (start := study.window[0]) + 1:
+            late = f"but the window starts at {start}; start it earlier"
+            raise BadInput(f"study {study.name}: contexts have {has} tokens, {late}")
         return contexts
 
     @property
@@ -113,6 +107,11 @@ class Activations:
         ids, counts = np.unique(self.contexts.document, return_counts=True)
         return {int(i): int(c) * length for i, c in zip(ids, counts)}
 
+    def folds(self) -> dict[int, int]:
+        """The fold of each document, as `measure` assigns it; BadInput for fewer documents than folds."""
+        counts = self.document_tokens()
+        return assign_folds(list(counts), list(counts.values()), self.study.folds, seed=self.study.seed)
+
     @property
     def tokens(self) -> int:
         """Tokens of a pass, scored or not."""
@@ -127,9 +126,7 @@ class Activations:
     def rows(self, contexts: int | None = None, *, every: int = 1) -> Int[np.ndarray, "context"]:
         """Which contexts (worlds: documents) a pass reads: every so many-th, or so many, by `spread`."""
         total = self.study.world["documents"] if self.world is not None else len(self.contexts.tokens)
-        if contexts is None:
-            return np.arange(0, total, every)
-        return spread(total, contexts)
+        return np.arange(0, total, every) if contexts is None else spread(total, contexts)
 
     def batches(
         self,
@@ -167,18 +164,14 @@ class Activations:
         if kept:
             self._kept[asked] = kept
 
-    def whole(
-        self, rows: Int[np.ndarray, "context"]
-    ) -> tuple[Int[Tensor, "context position"], Float[Tensor, "context position d_model"]]:
-        """(token ids, x) of some contexts, <bos> and all: for those who run the model on from x."""
-        tokens = self._ids(rows)
-        return tokens, self._run(tokens, [self.study.site], losses=False)[0][self.study.site]
+    def whole(self, rows: Int[np.ndarray, "context"]) -> tuple[Tensor, Tensor]:
+        """(token ids [context, position], x [context, position, d_model]) of contexts, <bos> and all."""
+        tokens, found, _ = self._run(rows, [self.study.site], losses=False)
+        return tokens, found[self.study.site]
 
-    def _ids(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.contexts.tokens[rows].astype(np.int64)).to(self.study.device)
-
-    def _run(self, tokens: Tensor, sites: list[str], *, losses: bool) -> tuple[dict[str, Tensor], Tensor]:
-        """({site: activations [context, position, d]}, losses [context, position])."""
+    def _run(self, rows, sites: list[str], *, losses: bool) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """(token ids, {site: activations [context, position, d]}, losses [context, position])."""
+        tokens = torch.from_numpy(self.contexts.tokens[rows].astype(np.int64)).to(self.study.device)
         found, nats = [], []
         for some in tokens.split(MICRO):
             if losses:
@@ -188,23 +181,22 @@ class Activations:
                 made = self.model.read(some, sites)
                 nats.append(torch.full(some.shape, torch.nan))
             found.append(made)
-        return {site: torch.cat([made[site] for made in found]) for site in sites}, torch.cat(nats)
+        return tokens, {site: torch.cat([made[site] for made in found]) for site in sites}, torch.cat(nats)
 
     def _read(self, rows: np.ndarray, sites: list[str], losses: bool) -> Batch:
-        found, nats = self._run(self._ids(rows), sites, losses=losses)
-        length = self.contexts.tokens.shape[1]
+        tokens, found, nats = self._run(rows, sites, losses=losses)
+        length = tokens.shape[1]
         position = np.tile(np.arange(1, length), len(rows))
         at = {site: x[:, 1:].flatten(0, 1) for site, x in found.items()}
-        x = at[self.study.site]
         return Batch(
-            x=x,
+            x=at[self.study.site],
             context=np.repeat(rows, length - 1),
             document=np.repeat(self.contexts.document[rows], length - 1),
             position=position,
-            token=self.contexts.tokens[rows][:, 1:].ravel().astype(np.int64),
+            token=tokens[:, 1:].flatten().cpu().numpy(),
             loss=nats[:, 1:].flatten().cpu().numpy(),
             scored=self._window(position),
-            source=x,
+            source=at[self.study.site],
             sites=at,
         )
 
@@ -234,8 +226,7 @@ def spread(total: int, wanted: int) -> Int[np.ndarray, "wanted"]:
 
 def _check(batch: Batch) -> None:
     for site, x in batch.sites.items():
-        bad = ~torch.isfinite(x).all(dim=1)
-        if bad.any():
+        if (bad := ~torch.isfinite(x).all(dim=1)).any():
             row = int(bad.nonzero()[0])
             raise BadInput(
                 f"activation at {site} is NaN or infinite in document {batch.document[row]} "

@@ -33,25 +33,19 @@ def export(study: Study, path: Path) -> list[str]:
     Raises BadInput where nothing has been measured."""
     if path.exists() and not path.is_file() or path.is_symlink():
         raise BadInput(f"{path} is not a plain file that may be replaced; give another name")
-    found = results(study)
-    if not found:
+    if not (found := results(study)):
         raise BadInput(f"study {study.name} has no results here; run: darkmatter measure {study.name}")
-    files = {
-        f"{folder.name}/{file.name}": sha256(file) for folder in found for file in sorted(folder.iterdir())
-    }
-    about = {
-        "study": study.to_dict(),
-        "fingerprint": study.fingerprint(),
-        "versions": versions(),
-        "files": files,
-    }
+    members = [file for folder in found for file in sorted(folder.iterdir())]
+    files = {f"{file.parent.name}/{file.name}": sha256(file) for file in members}
+    about = {"study": study.to_dict(), "fingerprint": study.fingerprint(), "versions": versions()}
+    plain = lambda file: file.replace(uid=0, gid=0, uname="", gname="", mtime=0, mode=0o644, deep=False)
     with whole(path) as part, tarfile.open(part, "w") as archive:
-        text = json.dumps(about, indent=1, sort_keys=True).encode()
+        text = json.dumps(about | {"files": files}, indent=1, sort_keys=True).encode()
         member = tarfile.TarInfo(ABOUT)
         member.size = len(text)
         archive.addfile(member, io.BytesIO(text))
         for name in files:
-            archive.add(cache_folder() / name, arcname=name, filter=_plain)
+            archive.add(cache_folder() / name, arcname=name, filter=plain)
     return [folder.name for folder in found]
 
 
@@ -68,9 +62,9 @@ def bring_in(path: Path) -> tuple[dict, list[str]]:
     sources and library versions are those it was made with; otherwise it lies idle.
     """
     cache_folder().mkdir(parents=True, exist_ok=True)
-    scratch, new = Path(tempfile.mkdtemp(dir=cache_folder(), prefix="import-")), []
-    try:
-        about = _unpacked(path, scratch)
+    new = []
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="import-") as made:
+        about = _unpacked(path, scratch := Path(made))
         for folder in sorted({name.partition("/")[0] for name in about["files"]}):
             if not sealed(scratch / folder):
                 raise BadInput(f"{path.name}: the result {folder} is not whole")
@@ -78,8 +72,6 @@ def bring_in(path: Path) -> tuple[dict, list[str]]:
                 shutil.rmtree(cache_folder() / folder, ignore_errors=True)
                 os.replace(scratch / folder, cache_folder() / folder)
                 new.append(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return about, new
 
 
@@ -91,30 +83,17 @@ def _unpacked(path: Path, folder: Path) -> dict:
             about = json.loads(archive.extractfile(ABOUT).read())
             for name, digest in about["files"].items():
                 if not SAFE.fullmatch(name) or ".." in name:
-                    raise BadInput(
-                        f"{path.name} holds '{name}', which is no result's file; it was not made by "
-                        f"darkmatter"
-                    )
+                    what = f"'{name}', which is no result's file"
+                    raise BadInput(f"{path.name} holds {what}; it was not made by darkmatter")
                 (folder / name).parent.mkdir(exist_ok=True)
                 with archive.extractfile(name) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
                 if sha256(folder / name) != digest:
-                    raise BadInput(
-                        f"{path.name}: {name} was altered or damaged (its sha256 is not the export's); "
-                        f"export again"
-                    )
+                    what = "was altered or damaged (its sha256 is not the export's)"
+                    raise BadInput(f"{path.name}: {name} {what}; export again")
     except BadInput:
         raise
     except (tarfile.TarError, KeyError, ValueError, TypeError, AttributeError, EOFError) as error:
-        why = " ".join(str(error).split())[:100]
-        raise BadInput(
-            f"{path.name} is not a whole export of a study ({type(error).__name__}: {why}); copy it again"
-        ) from None
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise BadInput(f"{path.name} is not a whole export of a study ({why}); copy it again") from None
     return about
-
-
-def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = member.mtime = 0
-    member.uname = member.gname = ""
-    member.mode = 0o644
-    return member

@@ -1,31 +1,26 @@
-"""A study of one's own: ten lines of YAML that name a model, SAEs and a text; prepared once, then a study
-like any other.
+"""A study of one's own: ten lines of YAML, prepared once (`prepare.prepare`), then a study like any other.
 
-    name: mine
-    model: FOLDER            # or a name on the hub
-    saes: [FOLDER, release/id]
-    text: text.jsonl         # what `texts.texts` reads
-    documents: 300
-    window: [200, 1023]
-
-`prepare.prepare` resolves names, checks that all fits, stores token ids, and writes every SAE in one
-format.
+name: mine
+model: FOLDER            # or a name on the hub
+saes: [FOLDER, release/id]
+text: text.jsonl         # what `texts.texts` reads
+documents: 300
+window: [200, 1023]
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..adapters.grid import TAKE, Choice, choose
 from ..adapters.texts import EMBEDDED
-from ..base.cache import cache_folder, key_of
-from ..base.config import STUDIES, at_least, check_name, checked, one_of, read
+from ..base.cache import cache_folder, key_of, stamps
+from ..base.config import STUDIES, at_least, check_name, checked, read
 from ..base.errors import BadInput, nearest
-from .study import DTYPES, FINDERS, MODEL_DTYPES, study_names
+from .study import FINDERS, check_study, study_names
 
 RECIPES = STUDIES / "recipes"
 SUITES = {
@@ -33,8 +28,6 @@ SUITES = {
     "sites": "earlier sites: attention, MLP, residual (chapter 12)",
 }
 """What SAEs beside the main ones can be for."""
-
-
 GRID = ("model", "site", "layer", "l0")
 """What names a place in the paper's list of SAEs."""
 
@@ -102,40 +95,31 @@ class Recipe:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_study(self)
+        say, grid = lambda line: BadInput(f"study {self.name}: {line}"), self.grid
         if self.name in study_names():
-            raise BadInput(f"study {self.name}: that is the name of a study in the package; take another")
-        if bool(self.saes) == bool(self.grid):
-            raise BadInput(f"study {self.name}: give either saes or grid")
-        one_of(self, f"study {self.name}: ", dtype=DTYPES, model_dtype=(None, *MODEL_DTYPES))
+            raise say("that is the name of a study in the package; take another")
+        if bool(self.saes) == bool(grid):
+            raise say("give either saes or grid")
         at_least(self, f"study {self.name}: ", documents=2, folds=2, bootstrap=100, seed=0)
-        if (take := self.grid.get("take", TAKE[0])) not in TAKE:
-            raise BadInput(f"study {self.name}: grid takes '{take}'; {nearest(str(take), TAKE)}")
+        if (take := grid.get("take", TAKE[0])) not in TAKE:
+            raise say(f"grid takes '{take}'; {nearest(str(take), TAKE)}")
         for suite, saes in self.suites.items():
             if suite not in SUITES:
-                raise BadInput(f"study {self.name}: unknown suite '{suite}'; {nearest(str(suite), SUITES)}")
+                raise say(f"unknown suite '{suite}'; {nearest(str(suite), SUITES)}")
             if not isinstance(saes, list) or not saes or not all(isinstance(name, str) for name in saes):
-                raise BadInput(f"study {self.name}: suite {suite} must be a list of folders or names")
-        if not 0 <= self.window[0] < self.window[1]:
-            raise BadInput(
-                f"study {self.name}: window {list(self.window)} is empty; give [first position, one "
-                f"after the last]"
-            )
-        if not all(isinstance(l0, int | float) and l0 > 0 for l0 in (self.l0 or 1, self.grid.get("l0", 1))):
-            raise BadInput(
-                f"study {self.name}: l0 is {self.grid.get('l0', self.l0)!r}; give a number above 0"
-            )
+                raise say(f"suite {suite} must be a list of folders or names")
+        if not all(isinstance(l0, int | float) and l0 > 0 for l0 in (self.l0 or 1, grid.get("l0", 1))):
+            raise say(f"l0 is {grid.get('l0', self.l0)!r}; give a number above 0")
         if twice := {name for name in self.saes if self.saes.count(name) > 1}:
-            raise BadInput(f"study {self.name}: SAE {sorted(twice)[0]} is given twice")
-        if lacks := [key for key in GRID if self.grid and key not in self.grid]:
-            raise BadInput(f"study {self.name}: grid lacks {', '.join(lacks)}")
+            raise say(f"SAE {sorted(twice)[0]} is given twice")
+        if lacks := [key for key in GRID if grid and key not in grid]:
+            raise say(f"grid lacks {', '.join(lacks)}")
 
     def names(self) -> list[tuple[str, str]]:
         """(suite, SAE by what ``--sae`` takes): the main ones, whose suite is "", first."""
         main = list(self.saes) or [sae.name for choice in self.choices() for sae in choice.all]
-        return [("", name) for name in main] + [
-            (suite, name) for suite, saes in self.suites.items() for name in saes
-        ]
+        return [(suite, name) for suite, saes in {"": main, **self.suites}.items() for name in saes]
 
     def choices(self) -> list[Choice]:
         """What of the paper's list is taken."""
@@ -165,38 +149,31 @@ def is_recipe(source: str) -> bool:
         found = read(Path(source))
     except BadInput:
         return False
-    return (
-        isinstance(found, dict)
-        and "data" not in found
-        and "world" not in found
-        and not found.keys().isdisjoint(("model", "grid", "text"))
-    )
+    keys = found.keys() if isinstance(found, dict) else set()
+    return keys.isdisjoint(("data", "world")) and not keys.isdisjoint(("model", "grid", "text"))
 
 
 def load(source: str | Path) -> Recipe:
     """A recipe by name or file; BadInput for an unknown key, a wrong type, a contradiction."""
     path = RECIPES / f"{source}.yaml" if str(source) in names() else Path(source)
     if not path.is_file():
-        raise BadInput(
-            f"no recipe of a study at {source}; {nearest(str(source), names())}, or the path of a .yaml file"
-        )
+        near = nearest(str(source), names())
+        raise BadInput(f"no recipe of a study at {source}; {near}, or the path of a .yaml file")
     settings = read(path)
     if not isinstance(settings, dict):
         raise BadInput(f"{path.name} must hold keys and values (name: ..., model: ..., saes: ..., text: ...)")
-    settings = dict(settings)
-    saes = settings.pop("saes", [])
+    saes = settings.get("saes", [])
     if not isinstance(saes, list) or not all(isinstance(name, str) for name in saes):
         raise BadInput(f"{path.name}: saes must be a list of folders or names")
-    made = checked(Recipe, settings | {"saes": saes}, where=f"study {settings.get('name', '?')}")
+    made = checked(Recipe, settings, where=f"study {settings.get('name', '?')}")
 
     def near(name: str) -> str:
-        beside = path.parent / name
-        return str(beside.resolve()) if beside.exists() else name
+        file = path.parent / name
+        return str(file.resolve()) if file.exists() else name
 
+    beside = {name: near(getattr(made, name)) for name in ("model", "text")}
     suites = {suite: [near(name) for name in names] for suite, names in made.suites.items()}
-    return dataclasses.replace(
-        made, model=near(made.model), text=near(made.text), saes=[near(name) for name in saes], suites=suites
-    )
+    return dataclasses.replace(made, saes=[near(name) for name in saes], suites=suites, **beside)
 
 
 def found(source: str | Path) -> Path | None:
@@ -209,8 +186,9 @@ FINDERS.append((found, names))
 
 def folder_of(recipe: Recipe) -> Path:
     """Where a recipe's study is, or will be."""
-    asked = dataclasses.asdict(recipe)
-    return cache_folder() / f"study-{recipe.name}-{key_of(recipe=asked, files=_stamps(recipe))[:12]}"
+    named = (recipe.model, recipe.text, *(name for _, name in recipe.names()))
+    key = key_of(recipe=dataclasses.asdict(recipe), files=[stamps(Path(name)) for name in named])
+    return cache_folder() / f"study-{recipe.name}-{key[:12]}"
 
 
 def prepared(recipe: Recipe) -> Path:
@@ -250,10 +228,8 @@ def new(
     if not path.absolute().parent.is_dir():
         raise BadInput(f"there is no folder {path.parent}")
     check_name(path.stem)
-    made = NEW.format(
-        file=path.name, name=path.stem, model=model, sae=sae, text=text, window=_window(path.parent / model)
-    )
-    path.write_text(made)
+    named = dict(file=path.name, name=path.stem, model=model, sae=sae, text=text)
+    path.write_text(made := NEW.format(window=_window(path.parent / model), **named))
     return made
 
 
@@ -261,24 +237,8 @@ def _window(model: Path) -> list[int]:
     """The paper's window, or what of it a local model's context holds."""
     try:
         about = json.loads((model / "config.json").read_text())
-        context = next(
-            about[key] for key in ("max_position_embeddings", "n_positions", "n_ctx") if key in about
-        )
+        keys = ("max_position_embeddings", "n_positions", "n_ctx")
+        context = next(about[key] for key in keys if key in about)
     except (OSError, ValueError, TypeError, StopIteration):
         return [200, 1023]
     return [200, 1023] if context >= 1023 else [context // 8, context]
-
-
-def _stamps(recipe: Recipe) -> str:
-    """A digest of the sizes and times of the local files that a recipe names."""
-    found = []
-    for name in (recipe.model, recipe.text, *(name for _, name in recipe.names())):
-        files = (
-            [Path(name)]
-            if Path(name).is_file()
-            else sorted(Path(name).rglob("*"))
-            if Path(name).is_dir()
-            else []
-        )
-        found += [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()

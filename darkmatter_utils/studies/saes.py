@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..adapters.saes import load_sae
 from ..base.errors import BadInput, nearest
-from ..stats.documents import assign_folds, sum_by
+from ..stats.documents import sum_by
 from ..worlds.saes import KINDS, null_sae
 from .activations import Activations, Batch
 from .study import Study
@@ -24,34 +24,26 @@ def load_saes(study: Study, source: Activations | None = None) -> list:
     """The study's SAEs, trained and null ones; ``source``: its activations, where at hand already. Raises
     BadInput for an unknown kind, or where none is at the study's site."""
     source, loaded = source or Activations(study), []
+    how = dict(d_model=source.d_model, dtype=study.dtype, device=study.device)
     for entry in study.selected():
+        id, kind = entry.id, entry.kind
         if entry.path is not None:
-            folder = study.data_folder() / entry.path
-            loaded.append(
-                load_sae(entry.id, folder, d_model=source.d_model, dtype=study.dtype, device=study.device)
-            )
-        elif entry.kind in KINDS:
-            mean = None if source.world is not None else _mean(source)
-            loaded.append(
-                null_sae(
-                    entry.kind, id=entry.id, width=entry.width, world=source.world, mean=mean, **entry.dials
-                )
-            )
+            loaded.append(load_sae(id, study.data_folder() / entry.path, **how))
+        elif kind in KINDS:
+            known = dict(world=source.world, mean=None if source.world is not None else _mean(source))
+            loaded.append(null_sae(kind, id=id, width=entry.width, **known, **entry.dials))
         else:
-            raise BadInput(
-                f"SAE {entry.id}: kind '{entry.kind}' needs a path to weights; {nearest(entry.kind, KINDS)}"
-            )
+            raise BadInput(f"SAE {id}: kind '{kind}' needs a path to weights; {nearest(kind, KINDS)}")
     if not loaded:
-        raise BadInput(
-            f"study {study.name}: none of its SAEs of suite '{study.suite}' is at the site '{study.site}'"
-        )
+        none = f"none of its SAEs of suite '{study.suite}' is at the site '{study.site}'"
+        raise BadInput(f"study {study.name}: {none}")
     return loaded
 
 
 def _mean(source: Activations) -> Tensor:
     total, count = 0.0, 0
-    for batch in source.batches():
-        total, count = total + batch.x[batch.scored].double().sum(dim=0), count + int(batch.scored.sum())
+    for batch in source.batches(scored=True):
+        total, count = total + batch.x.double().sum(dim=0), count + len(batch.x)
     return total / count
 
 
@@ -71,14 +63,10 @@ def reconstructions(
 class Sample(NamedTuple):
     """Scored tokens of some contexts as plain arrays, float64."""
 
-    x: np.ndarray
-    """Activations [token, d_model]."""
-    reconstruction: np.ndarray
-    """Sae(x) [token, d_model]."""
-    document: np.ndarray
-    """Document id [token]."""
-    position: np.ndarray
-    """Position in the context [token]."""
+    x: Float[np.ndarray, "token d_model"]
+    reconstruction: Float[np.ndarray, "token d_model"]
+    document: Int[np.ndarray, "token"]
+    position: Int[np.ndarray, "token"]
 
 
 def sample(study: Study | str, sae: str, *, contexts: int = 64) -> Sample:
@@ -87,10 +75,10 @@ def sample(study: Study | str, sae: str, *, contexts: int = 64) -> Sample:
     study = Study.load(study)
     source = Activations(study)
     loaded = load_saes(replace(study, saes=(study.sae(sae),)), source)
-    found = list(reconstructions(source, loaded, contexts=contexts))
-    arrays = ([batch.x for batch, _ in found], [made[sae][0] for _, made in found])
-    x, x_hat = (torch.cat(parts).double().numpy(force=True) for parts in arrays)
-    return Sample(x, x_hat, *(np.concatenate([getattr(b, c) for b, _ in found]) for c in Sample._fields[2:]))
+    made = reconstructions(source, loaded, contexts=contexts)
+    x, x_hat, document, position = zip(*((b.x, hats[sae][0], b.document, b.position) for b, hats in made))
+    x, x_hat = (torch.cat(parts).double().numpy(force=True) for parts in (x, x_hat))
+    return Sample(x, x_hat, np.concatenate(document), np.concatenate(position))
 
 
 @dataclass(frozen=True)
@@ -132,8 +120,7 @@ class Collected:
 
 
 def collect(study: Study, saes: Sequence[str], *, kinds: bool = True) -> Collected:
-    """One pass of the model over the study's text, with the SAEs named and, if ``kinds``, those of the suite
-    "kinds".
+    """One pass over the study's text with the SAEs named and, if ``kinds``, those of the suite "kinds".
 
     Model and SAEs run in float32 (7 digits, in half the time); sums made of the result are float64. The last
     result is kept, so that a further look at some of its SAEs costs nothing. Cost: that pass; memory 4 bytes
@@ -142,9 +129,8 @@ def collect(study: Study, saes: Sequence[str], *, kinds: bool = True) -> Collect
     kinds = kinds and not study.suite and study.site in study.sites("kinds")
     wanted = set(saes) | ({entry.id for entry in study.at(suite="kinds").selected()} if kinds else set())
     key = (study.fingerprint(), str(study.data), study.device)
-    for last, found in _LAST.items():
-        if last == key and wanted <= set(found.hats):
-            return found
+    if (found := _LAST.get(key)) is not None and wanted <= set(found.hats):
+        return found
     _LAST.clear()
     _LAST[key] = made = collect_anew(study, saes, kinds)
     return made
@@ -159,8 +145,6 @@ def collect_anew(study: Study, saes: Sequence[str], kinds: bool) -> Collected:
     source = Activations(study)
     loaded = load_saes(replace(study, saes=tuple(study.sae(id) for id in saes)), source)
     loaded += load_saes(study.at(suite="kinds"), source) if kinds else []
-    counts = source.document_tokens()
-    fold = assign_folds(list(counts), list(counts.values()), study.folds, seed=study.seed)
     xs, documents = [], []
     hats: dict[str, list] = {sae.id: [] for sae in loaded}
     active = dict.fromkeys(hats, 0.0)
@@ -174,7 +158,7 @@ def collect_anew(study: Study, saes: Sequence[str], kinds: bool) -> Collected:
     return Collected(
         x,
         np.concatenate(documents),
-        fold,
+        source.folds(),
         study.seed,
         study.bootstrap,
         {sae.id: sae for sae in loaded},
@@ -197,7 +181,7 @@ class Kept:
         self.room = memory - whole if self.activations else memory
         self.codes: dict[tuple[int, str], object] = {}
 
-    def __iter__(self) -> Iterator[tuple[Batch, Callable[[], Iterator[tuple[str, Tensor, Tensor]]]]]:
+    def __iter__(self) -> Iterator[tuple[Batch, Callable[[], Iterator[tuple]]]]:
         """(batch, function that yields (SAE id, reconstruction, L0)) for each batch of the study."""
         for index, batch in enumerate(self.source.batches(losses=self.losses, keep=self.activations)):
             yield batch, partial(self._reconstructions, index, batch)
@@ -208,12 +192,7 @@ class Kept:
                 yield sae.id, *sae.reconstruct(batch.source)
                 continue
             codes = self.codes.get((index, sae.id)) or sae.codes(batch.source)
-            if (index, sae.id) not in self.codes and self._fits(codes.nbytes):
+            if (index, sae.id) not in self.codes and codes.nbytes <= self.room:
                 self.codes[index, sae.id] = codes
+                self.room -= codes.nbytes
             yield sae.id, sae.decode(codes), codes.l0
-
-    def _fits(self, size: int) -> bool:
-        if size > self.room:
-            return False
-        self.room -= size
-        return True

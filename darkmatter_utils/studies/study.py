@@ -95,20 +95,15 @@ class Study:
     """The SAEs; ``manifest`` in the file stands for all that the data's manifest lists."""
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_study(self)
         say = lambda line: BadInput(f"study {self.name}: {line}")
-        start, stop = self.window
-        if not 0 <= start < stop:
-            raise say(f"window [{start}, {stop}] is empty; give [first position, one after the last]")
         if self.folds < 2:
-            raise say(
-                f"folds is {self.folds}; a fold is scored by a map fitted on the others, so give at least 2"
-            )
+            why = "a fold is scored by a map fitted on the others, so give at least 2"
+            raise say(f"folds is {self.folds}; {why}")
         if self.bootstrap < 100:
             raise say(f"bootstrap is {self.bootstrap}; give at least 100 resamples for a 95% interval")
         if self.seed < 0 or (self.contexts is not None and self.contexts < 1):
             raise say(f"seed {self.seed} must be 0 or more, contexts {self.contexts} 1 or more")
-        one_of(self, f"study {self.name}: ", dtype=DTYPES, model_dtype=(None, *MODEL_DTYPES))
         if self.ridge != "cv" and (isinstance(self.ridge, str) or self.ridge < 0):
             raise say(f"ridge is {self.ridge!r}; give a number of 0 or more, or cv")
         if (self.model is None) != bool(self.world):
@@ -131,14 +126,11 @@ class Study:
         if path.suffix not in (".yaml", ".yml"):
             path = STUDIES / f"{source}.yaml"
             if not path.is_file():
-                valid = _every_name()
-                raise BadInput(
-                    f"unknown study '{source}'; {nearest(str(source), valid)} (or the path of a .yaml file)"
-                )
+                near = nearest(str(source), _every_name())
+                raise BadInput(f"unknown study '{source}'; {near} (or the path of a .yaml file)")
         elif not path.is_file():
-            raise BadInput(
-                f"no study file at {path}; give a name ({', '.join(_every_name())}) or a .yaml file"
-            )
+            names = ", ".join(_every_name())
+            raise BadInput(f"no study file at {path}; give a name ({names}) or a .yaml file")
         return cls.of(read(path), base=path.parent)
 
     @classmethod
@@ -192,17 +184,24 @@ class Study:
     def fingerprint(self) -> str:
         """sha256 of the settings that numbers depend on (not of the data's bytes)."""
         chosen = [dataclasses.asdict(entry) for entry in self.selected()]
-        settings = {k: v for k, v in self.to_dict().items() if k not in ("title", "device")} | {
-            "saes": chosen
-        }
+        settings = {k: v for k, v in self.to_dict().items() if k not in ("title", "device")}
+        settings["saes"] = chosen
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def sae(self, id: str) -> SaeEntry:
         """The entry of an SAE; BadInput names the nearest ids."""
-        for entry in self.saes:
-            if entry.id == id:
-                return entry
-        raise BadInput(f"study {self.name} has no SAE '{id}'; {nearest(id, [s.id for s in self.saes])}")
+        if (entry := {entry.id: entry for entry in self.saes}.get(id)) is None:
+            raise BadInput(f"study {self.name} has no SAE '{id}'; {nearest(id, [s.id for s in self.saes])}")
+        return entry
+
+
+def check_study(study) -> None:
+    """BadInput unless a study's or recipe's name, window and types of numbers can be used."""
+    check_name(study.name)
+    if not 0 <= study.window[0] < study.window[1]:
+        empty = f"window {list(study.window)} is empty"
+        raise BadInput(f"study {study.name}: {empty}; give [first position, one after the last]")
+    one_of(study, f"study {study.name}: ", dtype=DTYPES, model_dtype=(None, *MODEL_DTYPES))
 
 
 def _every_name() -> list[str]:
@@ -219,9 +218,8 @@ def data_folder(data: str) -> Path:
     folder = DATA / data if not Path(data).is_absolute() else Path(data)
     if not (folder / "manifest.json").is_file():
         have = sorted(p.parent.name for p in DATA.glob("*/manifest.json"))
-        raise BadInput(
-            f"no data at '{data}' (a folder with manifest.json); embedded: {', '.join(have) or 'none'}"
-        )
+        names = ", ".join(have) or "none"
+        raise BadInput(f"no data at '{data}' (a folder with manifest.json); embedded: {names}")
     return folder
 
 

@@ -37,7 +37,7 @@ def test_another_set_of_documents_is_split_by_the_map_of_all_folds(measured):
     id = measured.saes["id"].iloc[0]
     batch, parts = next(iter(stream_parts(measured, [id], text="score", scored=False)))
     assert len(batch.x) == len(batch.scored) > batch.scored.sum()
-    short = list(stream_parts(measured, [id], contexts=4, contexts_a_batch=4))
+    short = list(stream_parts(measured, [id], contexts=4))
     assert [len(np.unique(b.context)) for b, _ in short] == [4]
     with pytest.raises(BadInput, match="has no text .other."):
         next(iter(stream_parts(measured, [id], text="other")))
@@ -69,18 +69,15 @@ def test_a_kept_result_is_what_a_fresh_one_is_gaps_and_all(measured, tmp_path, m
 
 def test_a_study_at_another_site_measures_the_saes_that_are_there():
     study = Study.load("nano")
-    extra = SaeEntry(id="elsewhere", site="blocks.1.hook_resid_post", suite="depth", path="saes/w32")
+    extra = SaeEntry(id="elsewhere", site="blocks.1.hook_resid_post", suite="other", path="saes/w32")
     both = study.at(saes=(*study.saes, extra))
     assert both.selected() == study.selected() and both.fingerprint() == study.fingerprint()
-    there = both.at("blocks.1.hook_resid_post", suite="depth")
-    assert [entry.id for entry in there.selected()] == [
-        "elsewhere"
-    ] and there.fingerprint() != study.fingerprint()
-    assert both.sites("depth") == ["blocks.1.hook_resid_post"]
-    with pytest.raises(
-        BadInput, match="no SAE of depth at blocks.0.hook_resid_post; it has depth at blocks.1"
-    ):
-        both.at(suite="depth")
+    there = both.at("blocks.1.hook_resid_post", suite="other")
+    assert [entry.id for entry in there.selected()] == ["elsewhere"]
+    assert there.fingerprint() != study.fingerprint()
+    assert both.sites("other") == ["blocks.1.hook_resid_post"]
+    with pytest.raises(BadInput, match="no SAE of other at blocks.0.hook_resid_post; .*other at blocks.1"):
+        both.at(suite="other")
 
 
 def test_random_weights_keep_the_spread_of_each_matrix_and_follow_the_seed():
