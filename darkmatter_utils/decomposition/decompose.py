@@ -2,8 +2,7 @@
 
 SaeError(x) = x − Sae(x); LinearError(x) = b x + c, its least-squares prediction from x by a map fitted on
 other documents; NonlinearError(x) is what is left. On real data the names are operational: *linearly
-predictable* and
-*residual*.
+predictable* and *residual*.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ import json
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ..base.errors import BadInput
-from ..base.values import Estimate
+from ..base.values import Estimate, to_json
 from ..stats.documents import assign_folds
 from ..stats.fits import CrossFit, LinearMap
 from .paper import PaperPasses, train_rows
@@ -24,12 +24,12 @@ from .scores import Floors, evaluate
 
 PROTOCOLS = ("strict", "paper")
 SCALARS = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
+NORMS = ("norm_r2", "norm_r2_self")
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """How an SAE's error splits into a part that is linear in x and a rest, with 95% intervals over
-    documents.
+    """How an SAE's error splits into a part linear in x and a rest, with 95% intervals over documents.
 
     The values are out of sample. The intervals are for the population's values, those of the best map there
     is: the maps' own estimation error (about d_model / tokens of the residual) is taken out of the interval's
@@ -61,8 +61,7 @@ class Decomposition:
     population: dict[str, float]
     """Every score with the maps' estimation error taken out: the centre of its interval."""
     replicates: dict[str, np.ndarray] = field(repr=False)
-    """Bootstrap replicates of `population` [replicate]; paired between SAEs of the same documents and
-    seed."""
+    """Replicates of `population` [replicate]; paired between SAEs of the same documents and seed."""
     protocol: str
     tokens: int
     documents: int
@@ -70,45 +69,29 @@ class Decomposition:
     def estimates(self) -> dict[str, Estimate]:
         """Every estimate by name: the five, then "norm_r2 z" and "norm_r2_self z" for each part z."""
         named = {name: getattr(self, name) for name in SCALARS}
-        named |= {f"norm_r2 {part}": value for part, value in self.norm_r2.items()}
-        return named | {f"norm_r2_self {part}": value for part, value in self.norm_r2_self.items()}
+        for kind in NORMS:
+            named |= {f"{kind} {part}": value for part, value in getattr(self, kind).items()}
+        return named
 
-    def to_frame(self):
-        """A pandas frame, one row for each estimate: quantity, part, value, low, high, population."""
-        import pandas as pd
-
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each estimate: quantity, part, value, low, high, population."""
         rows = []
         for name, estimate in self.estimates().items():
             quantity, _, part = name.partition(" ")
-            rows.append(
-                {"quantity": quantity, "part": part}
-                | estimate.to_dict()
-                | {"population": self.population.get(name, float("nan"))}
-            )
+            about = {"quantity": quantity, "part": part}
+            rows.append(about | estimate.to_dict() | {"population": self.population[name]})
         return pd.DataFrame(rows)
 
-    def fold_frame(self):
-        """A pandas frame of `per_fold`, one row for each fold."""
-        import pandas as pd
-
+    def fold_frame(self) -> pd.DataFrame:
+        """`per_fold`, one row for each fold."""
         return pd.DataFrame(self.per_fold).rename_axis("fold").reset_index()
 
     def to_json(self) -> str:
         """The estimates, each with value, low and high, and what they were made of; NaN becomes null."""
-
-        def clean(value):
-            return None if isinstance(value, float) and not np.isfinite(value) else value
-
-        def estimate(value):
-            return {key: clean(number) for key, number in value.to_dict().items()}
-
-        answer: dict = {name: estimate(getattr(self, name)) for name in SCALARS}
-        answer["norm_r2"] = {part: estimate(value) for part, value in self.norm_r2.items()}
-        answer["norm_r2_self"] = {part: estimate(value) for part, value in self.norm_r2_self.items()}
-        answer |= {"protocol": self.protocol, "tokens": self.tokens, "documents": self.documents}
-        answer["folds"] = len(self.maps)
-        answer["ridge"] = list(self.linear_map.ridge)
-        return json.dumps(answer, indent=2)
+        names = (*SCALARS, *NORMS, "protocol", "tokens", "documents")
+        answer = {name: getattr(self, name) for name in names}
+        answer |= {"folds": len(self.maps), "ridge": self.linear_map.ridge}
+        return json.dumps(to_json(answer, digits=None), indent=2)
 
 
 def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) -> Decomposition:
@@ -128,17 +111,9 @@ def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) 
     norms = [third.norm_column(sae, part) for part in PARTS]
     own = slice(at * len(SELF_PARTS), (at + 1) * len(SELF_PARTS))
     one, two = second.sums.tables, third.sums.tables
-    plain = {
-        "n": one["n"],
-        "n_r2": one["n"],
-        "x": one["x"],
-        "xx": one["xx"],
-        "error": one["error"][:, at],
-        "e": one["e"][:, columns],
-        "ee": one["ee"][:, columns],
-        "t": two["t"][:, norms],
-        "tt": two["tt"][:, norms],
-    }
+    plain = {name: one[name] for name in ("n", "x", "xx")} | {"n_r2": one["n"], "error": one["error"][:, at]}
+    plain |= {name: one[name][:, columns] for name in ("e", "ee")}
+    plain |= {name: two[name][:, norms] for name in ("t", "tt")}
     fair = dict(plain)
     kinds = [("residual_r2", one, "", columns), ("norm", two, "norm_", norms)]
     for name, table, prefix, keep in kinds + [("norm_self", two, "self_", own)] * third.self_norms:
@@ -147,15 +122,11 @@ def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) 
     for sums in (plain, fair):
         sums["residual"] = sums["residual_r2"].sum(axis=1)
     overall = second.fit_error.overall
-    means = [t.cpu().numpy() for t in (overall.x_mean, overall.y_mean[columns], third.norm_mean[norms])]
-    floors = Floors.of(
-        n=one["n"].sum(), x_squares=one["xx"].sum(), x_mean=means[0], error_mean=means[1], norm_mean=means[2]
-    )
-    fits = CrossFit(
-        [linear.targets(columns, group=at) for linear in second.fit_error.maps],
-        overall.targets(columns, group=at),
-    )
-    return _build(plain, fair, fits, floors, second.sums.documents, third.fold, "strict", replicates, seed)
+    means = (overall.x_mean, overall.y_mean[columns], third.norm_mean[norms])
+    floors = Floors.of(one["n"].sum(), one["xx"].sum(), *means)
+    *maps, last = (linear.targets(columns, group=at) for linear in (*second.fit_error.maps, overall))
+    about = (second.sums.documents, third.fold, "strict", replicates, seed)
+    return _build(plain, fair, CrossFit(maps, last), floors, *about)
 
 
 def score_paper(passes: PaperPasses, sae: str, *, replicates: int = 1000, seed: int = 0) -> Decomposition:
@@ -166,21 +137,22 @@ def score_paper(passes: PaperPasses, sae: str, *, replicates: int = 1000, seed: 
 
 def _build(plain, fair, fits: CrossFit, floors, documents, fold, protocol, replicates, seed) -> Decomposition:
     assigned = np.array([fold[int(document)] for document in documents])
-    scores = evaluate(plain, fair, fold=assigned, floors=floors, replicates=replicates, seed=seed)
-    norms: dict[str, dict[str, Estimate]] = {"norm_r2": {}, "norm_r2_self": {}}
-    for name, estimate in scores.estimates.items():
+    settings = dict(fold=assigned, floors=floors, replicates=replicates, seed=seed)
+    estimates, per_fold, population, drawn = evaluate(plain, fair, **settings)
+    norms: dict[str, dict[str, Estimate]] = {kind: {} for kind in NORMS}
+    for name, estimate in estimates.items():
         kind, _, part = name.partition(" ")
         if part:
             norms[kind][part] = estimate
     return Decomposition(
-        **{name: scores.estimates[name] for name in SCALARS},
+        **{name: estimates[name] for name in SCALARS},
         **norms,
         linear_map=fits.overall,
         maps=tuple(fits.maps),
         fold=dict(fold),
-        per_fold=scores.per_fold,
-        population=scores.population,
-        replicates=scores.replicates,
+        per_fold=per_fold,
+        population=population,
+        replicates=drawn,
         protocol=protocol,
         tokens=int(plain["n"].sum()),
         documents=len(documents),
@@ -203,10 +175,10 @@ def decompose(
 
     x, reconstruction: [token, d_model], torch or numpy, any float type, memory-mapped or not; document: ints
     [token]; ridge: a number (scikit-learn's alpha) or "cv". protocol "strict": out of sample by folds of
-    documents, with intercept; "paper": as the released code, see `paper`, with `train` bools
-    [token]. Computes in float64 with memory independent of tokens; time is about 20 tokens d_model²
-    multiplications. Raises BadInput for shapes that do not fit, fewer documents than folds, NaN or infinity,
-    an unknown protocol.
+    documents, with intercept; "paper": as the released code, see `paper`, with `train` bools [token].
+    Computes in float64 with memory independent of tokens; time is about 20 tokens d_model² multiplications.
+    Raises BadInput for shapes that do not fit, fewer documents than folds, NaN or infinity, an unknown
+    protocol.
     """
     if protocol not in PROTOCOLS:
         raise BadInput(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
@@ -233,10 +205,9 @@ def decompose(
 def _documents(x, reconstruction, document) -> np.ndarray:
     """The document ids as an int array [token]; raises BadInput for shapes and types that do not fit."""
     for name, array in (("x", x), ("reconstruction", reconstruction)):
-        if len(getattr(array, "shape", ())) != 2 or min(array.shape) < 1:
-            raise BadInput(
-                f"{name} must be an array [token, d_model], got shape {list(getattr(array, 'shape', []))}"
-            )
+        shape = list(getattr(array, "shape", ()))
+        if len(shape) != 2 or min(shape) < 1:
+            raise BadInput(f"{name} must be an array [token, d_model], got shape {shape}")
     if tuple(x.shape) != tuple(reconstruction.shape):
         raise BadInput(
             f"x and reconstruction must have one shape, got {list(x.shape)} and {list(reconstruction.shape)}"

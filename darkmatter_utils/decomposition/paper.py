@@ -129,14 +129,7 @@ class PaperPasses(Pass):
         sums = {k: table[:, mine[k]] if k in mine else table for k, table in self.sums.tables.items()}
         total, linear = self._everything, self._linear.targets(columns)
         means = (total.x_mean, total.y_mean[columns], self.moments["norms"][0].y_mean[norms])
-        x_mean, error_mean, norm_mean = (mean.cpu().numpy() for mean in means)
-        floors = Floors.of(
-            n=sums["n"].sum(),
-            x_mean=x_mean,
-            x_squares=sums["xx"].sum(),
-            error_mean=error_mean,
-            norm_mean=norm_mean,
-        )
+        floors = Floors.of(sums["n"].sum(), sums["xx"].sum(), *means)
         return sums, CrossFit([linear], linear), floors
 
 

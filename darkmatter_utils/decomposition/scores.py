@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,15 +12,14 @@ import torch
 
 from ..base.values import Estimate
 from ..stats.fits import LinearMap, leave_out, merged, residual_squares
-from ..stats.intervals import interval, multinomial_weights, resampled, totals, without_each
+from ..stats.intervals import Sums, interval, multinomial_weights, resampled, totals, without_each
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments
 from .passes import PARTS, SELF_PARTS
 
 
 class Floors(NamedTuple):
-    """Sums of squares that are only rounding; a target below its floor does not vary (see
-    `metrics.ratio_r2`)."""
+    """Sums of squares that are only rounding: a target below its floor does not vary (`metrics.ratio_r2`)."""
 
     error: np.ndarray
     """Of each dimension of SaeError [d_model]."""
@@ -27,10 +27,10 @@ class Floors(NamedTuple):
     """Of the squared norm of each of PARTS [5]."""
 
     @classmethod
-    def of(
-        cls, *, n: float, x_mean: np.ndarray, x_squares: float, error_mean: np.ndarray, norm_mean: np.ndarray
-    ) -> Floors:
-        """From the tokens' number, Σ‖x − x̄‖² and means. A part of x below 1e3 eps of x is rounding."""
+    def of(cls, n: float, x_squares: float, *means: torch.Tensor) -> Floors:
+        """From the tokens' number, Σ‖x − x̄‖² and the means of x, of the error and of the parts' squared
+        norms. A part of x below 1e3 eps of x is rounding."""
+        x_mean, error_mean, norm_mean = (mean.cpu().numpy() for mean in means)
         eps = np.finfo(np.float64).eps
         size = x_squares / n + float(x_mean @ x_mean)
         error = n * (16 * eps) ** 2 * (size / len(x_mean) + x_mean**2 + error_mean**2)
@@ -38,7 +38,7 @@ class Floors(NamedTuple):
         return cls(error, n * ((64 * eps * norm_mean) ** 2 + parts**2))
 
 
-def statistics(s: Mapping[str, np.ndarray], floors: Floors) -> dict[str, np.ndarray]:
+def statistics(s: Sums, floors: Floors) -> dict[str, np.ndarray]:
     """Every score from totals, each [...batch] or [...batch, d_model or parts].
 
     n, x [d_model], xx: tokens, Σ(x − ref), Σ‖x − ref‖². error, residual: Σ‖SaeError‖², Σ‖NonlinearError‖².
@@ -66,26 +66,12 @@ def statistics(s: Mapping[str, np.ndarray], floors: Floors) -> dict[str, np.ndar
     return scores
 
 
-class Scores(NamedTuple):
-    """What `evaluate` returns, each by the score's name."""
-
-    estimates: dict[str, Estimate]
-    per_fold: dict[str, np.ndarray]
-    population: dict[str, float]
-    replicates: dict[str, np.ndarray]
-
-
 def evaluate(
-    plain: Mapping[str, np.ndarray],
-    fair: Mapping[str, np.ndarray],
-    *,
-    fold: np.ndarray,
-    floors: Floors,
-    replicates: int,
-    seed: int,
-) -> Scores:
+    plain: Sums, fair: Sums, *, fold: np.ndarray, floors: Floors, replicates: int, seed: int
+) -> tuple[dict[str, Estimate], dict[str, np.ndarray], dict[str, float], dict[str, np.ndarray]]:
     """Scores from per-document sums: `plain` [document, ...] gives the values, `fair` the intervals.
 
+    By name: the estimates, the values of each fold alone, the centres of the intervals, and the replicates.
     fold: each document's fold [document]. Cost: replicates × documents × d_model.
     """
 
@@ -98,14 +84,14 @@ def evaluate(
     members = (np.arange(fold.max() + 1)[:, None] == fold).astype(np.float64)
     per_fold = {"tokens": (members @ plain["n"]).astype(int)} | scored(resampled(plain, members))
     if not replicates:
-        return Scores({name: Estimate(v) for name, v in value.items()}, per_fold, centre, {})
+        return {name: Estimate(v) for name, v in value.items()}, per_fold, centre, {}
     drawn = scored(resampled(fair, multinomial_weights(len(fold), replicates, seed=seed)))
     jackknife = scored(without_each(fair))
     estimates = {
         name: Estimate(v, *interval(centre[name], drawn[name], jackknife[name], include=v))
         for name, v in value.items()
     }
-    return Scores(estimates, per_fold, centre, drawn)
+    return estimates, per_fold, centre, drawn
 
 
 COMPONENTS = (1, 10)
@@ -122,32 +108,22 @@ def linear_shares(folds: Sequence[Moments], columns: Mapping[str, slice]) -> pd.
     all errors side by side; columns: those of each SAE's error.
     """
     others = leave_out(folds)
-    predictors = (
-        {"gain": _gain}
-        | {f"pc{k}": _components(k) for k in COMPONENTS}
-        | {"full": lambda moments, basis: LinearMap.fit(moments)}
-    )
+    predictors = {"gain": _gain} | {f"pc{k}": partial(_components, k) for k in COMPONENTS}
+    predictors["full"] = lambda moments, basis: LinearMap.fit(moments)
     bases = [torch.linalg.eigh(rest.xx)[1].flip(1) for rest in others]
     rows = []
     for id, own in columns.items():
-        mine = [fold.targets(own) for fold in folds]
-        rest = [other.targets(own) for other in others]
+        mine, rest = ([sums.targets(own) for sums in each] for each in (folds, others))
         total = merged(mine)
         spread = float(total.yy.sum())
         constant = float(total.n * (total.y_mean**2).sum())
         variance, shared = (float(torch.trace(matrix)) for matrix in (total.xx, total.xy))
         reconstructed = variance - 2 * shared + spread
-        row = {
-            "id": id,
-            "mean": constant / (constant + spread),
-            "best_factor": (variance - shared) / reconstructed
-            if reconstructed > 1e-12 * variance
-            else np.nan,
-        }
+        factor = (variance - shared) / reconstructed if reconstructed > 1e-12 * variance else np.nan
+        row = {"id": id, "mean": constant / (constant + spread), "best_factor": factor}
         for name, predictor in predictors.items():
-            residual = 0.0
-            for fold, other, basis in zip(mine, rest, bases):
-                residual += float(residual_squares(fold, predictor(other, basis)).sum())
+            maps = (predictor(other, basis) for other, basis in zip(rest, bases))
+            residual = sum(float(residual_squares(*pair).sum()) for pair in zip(mine, maps))
             row[name] = 1 - residual / spread if spread > 0 else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
@@ -173,16 +149,11 @@ def rescaled(table: pd.DataFrame) -> pd.DataFrame:
 
 def _gain(moments: Moments, basis: torch.Tensor) -> LinearMap:
     gain = torch.trace(moments.xy) / torch.trace(moments.xx)
-    return _centred(moments, gain * torch.eye(len(moments.xx), dtype=torch.float64, device=moments.xx.device))
+    weight = gain * torch.eye(moments.d_in, dtype=torch.float64, device=moments.xx.device)
+    return LinearMap(weight, moments.x_mean, moments.y_mean)
 
 
-def _components(k: int):
-    def predictor(moments: Moments, basis: torch.Tensor) -> LinearMap:
-        top = basis[:, :k]
-        return _centred(moments, top @ torch.linalg.pinv(top.T @ moments.xx @ top) @ (top.T @ moments.xy))
-
-    return predictor
-
-
-def _centred(moments: Moments, weight: torch.Tensor) -> LinearMap:
-    return LinearMap(weight=weight, x_mean=moments.x_mean, y_mean=moments.y_mean, ridge=(0.0,))
+def _components(k: int, moments: Moments, basis: torch.Tensor) -> LinearMap:
+    top = basis[:, :k]
+    weight = top @ torch.linalg.pinv(top.T @ moments.xx @ top) @ (top.T @ moments.xy)
+    return LinearMap(weight, moments.x_mean, moments.y_mean)

@@ -26,15 +26,12 @@ Statistic = Callable[[dict[str, np.ndarray]], np.ndarray]
 def multinomial_weights(documents: int, replicates: int, *, seed: int) -> np.ndarray:
     """How often each document is drawn in each replicate [replicate, document]; each row sums to `documents`.
 
-    The same seed and number of documents give the same draws, so SAEs scored on the same documents are
-    paired.
+    The same seed and number of documents give the same draws: SAEs scored on the same documents are paired.
     """
     if documents < 1:
         raise BadInput("a bootstrap over documents needs at least one document")
-    draws = np.random.default_rng(seed).multinomial(
-        documents, np.full(documents, 1 / documents), size=replicates
-    )
-    return draws.astype(np.float64)
+    rng, equal = np.random.default_rng(seed), np.full(documents, 1 / documents)
+    return rng.multinomial(documents, equal, size=replicates).astype(np.float64)
 
 
 def totals(sums: Sums) -> dict[str, np.ndarray]:
@@ -58,14 +55,9 @@ def without_each(sums: Sums) -> dict[str, np.ndarray]:
 
 
 def interval(
-    estimate: float,
-    replicates: np.ndarray,
-    jackknife: np.ndarray,
-    *,
-    include: float | None = None,
-    level: float = 0.95,
+    estimate: float, replicates: np.ndarray, jackknife: np.ndarray, *, include: float | None = None
 ) -> tuple[float, float]:
-    """Ends of a bootstrap interval over documents: BCa, widened for few and unequal documents.
+    """Ends of a 95% bootstrap interval over documents: BCa, widened for few and unequal documents.
 
     BCa: the replicates' quantile at Φ(z₀ + (z₀ + z) / (1 − a (z₀ + z))), z₀ from the share of replicates
     below the estimate, a from the jackknife's skewness, z taken from Student's t with a variance of n/(n − 1)
@@ -73,7 +65,7 @@ def interval(
     error where that is wider, within the replicates' range: with 100 documents of unequal error BCa alone
     covered 91-92% of the time, the hull 94-95%, and 95-96% where documents are alike.
     Where `include` falls outside, that end moves out to it and the other moves in until both tails together
-    are again 1 − level. (NaN, NaN) with fewer than 2 finite replicates or 2 documents.
+    are again 5%. (NaN, NaN) with fewer than 2 finite replicates or 2 documents.
     Source: Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers should know
     about the bootstrap".
     """
@@ -82,8 +74,7 @@ def interval(
     if count < 2 or n < 2 or not np.isfinite(estimate):
         return float("nan"), float("nan")
     below = np.searchsorted(replicates, estimate, "left") + np.searchsorted(replicates, estimate, "right")
-    edge = 0.5 / count
-    z0 = ndtri(np.clip(below / (2 * count), edge, 1 - edge))
+    z0 = ndtri(np.clip(below / (2 * count), 0.5 / count, 1 - 0.5 / count))
     gaps = jackknife.mean() - jackknife
     squares = float((gaps**2).sum())
     a = float((gaps**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
@@ -96,7 +87,7 @@ def interval(
         symmetric = float(np.clip(estimate + t * error, replicates[0], replicates[-1]))
         return min(corrected, symmetric) if tail < 0.5 else max(corrected, symmetric)
 
-    half = (1 - level) / 2
+    half = (1 - 0.95) / 2
     low, high = end(half), end(1 - half)
     beyond = stdtr(n - 1, -abs(include - estimate) / error) if include is not None and error > 0 else 0.0
     if include is not None and include > high:
@@ -146,8 +137,7 @@ def ends(replicates, *, axis: int | None = 0):
 
 
 def percentile(value: float, replicates) -> Estimate:
-    """A value with the 2.5 and 97.5 percentiles of its replicates [replicate]; NaN ends where there are
-    none."""
+    """A value with the 2.5 and 97.5 percentiles of its replicates [replicate], NaN where there are none."""
     low, high = ends(replicates) if len(replicates) else (np.nan, np.nan)
     return Estimate(float(value), float(low), float(high))
 
@@ -158,13 +148,13 @@ def around(mean, error):
 
 
 def over_draws(values) -> Estimate:
-    """Mean over independent draws, such as worlds made anew, with Student's t interval; NaN values are left
-    out."""
+    """Mean over independent draws, such as worlds made anew, with Student's t interval; NaN left out."""
     values = np.asarray([v for v in values if np.isfinite(v)], float)
     if len(values) < 2:
         return Estimate(float(values[0]) if len(values) else float("nan"))
+    mean = float(values.mean())
     half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
-    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+    return Estimate(mean, float(mean - half), float(mean + half))
 
 
 def over_folds(value: float, without_each_fold) -> Estimate:
@@ -189,7 +179,7 @@ class Joined:
     seeds: np.ndarray
     """Trained SAEs behind each target [target]."""
     seed_sd: float
-    """Standard deviation between seeds of one target; NaN where no target has two seeds."""
+    """Standard deviation between seeds of one target; NaN where none has two seeds."""
 
     def estimate_at(self, target: int) -> Estimate:
         """The value of one target with its interval."""
@@ -202,13 +192,7 @@ class Joined:
 
 
 def join(
-    values: np.ndarray,
-    replicates: np.ndarray,
-    cell: np.ndarray,
-    *,
-    weights: np.ndarray | None = None,
-    seed=0,
-    order: str = "C",
+    values: np.ndarray, replicates: np.ndarray, cell: np.ndarray, *, weights=None, seed=0, order: str = "C"
 ) -> Joined:
     """Numbers of trained SAEs, values [sae] and their replicates over documents [replicate, sae], joined over
     seeds.
@@ -221,33 +205,20 @@ def join(
     carried too. With one seed each, nothing is known of seeds and nothing is added. order: z is drawn
     replicate by replicate ("C") or target by target ("F").
     """
-    share = cell_means(cell)
-    variance, freedom = pooled_variance(values, cell)
+    share = np.eye(cell.max(initial=-1) + 1)[cell] / np.bincount(cell)[cell][:, None]
+    freedom, left = len(cell) - share.shape[1], values - (values @ share)[cell]
+    variance = float((left**2).sum() / freedom) if freedom else 0.0
     weights = share if weights is None else share @ weights
     documents, rng = replicates @ weights, np.random.default_rng(seed)
     spread = student_spread(variance, freedom, len(documents), rng)[:, None]
     z = rng.standard_normal(documents.size).reshape(documents.shape, order=order)
     drawn = documents + spread * z * np.sqrt((weights**2).sum(axis=0))
-    sd = float(np.sqrt(variance)) if freedom else float("nan")
-    return Joined(values @ weights, drawn, documents, (weights > 0).sum(axis=0), sd)
-
-
-def cell_means(cell: np.ndarray) -> np.ndarray:
-    """Weights [sae, cell] of the mean over each cell."""
-    return np.eye(cell.max(initial=-1) + 1)[cell] / np.bincount(cell)[cell][:, None]
-
-
-def pooled_variance(values: np.ndarray, cell: np.ndarray) -> tuple[float, int]:
-    """(variance within cells, its degrees of freedom); (0, 0) where no cell has two values."""
-    share = cell_means(cell)
-    freedom = len(cell) - share.shape[1]
-    left = values - (values @ share)[cell]
-    return (float((left**2).sum() / freedom) if freedom else 0.0), freedom
+    seed_sd = float(np.sqrt(variance)) if freedom else float("nan")
+    return Joined(values @ weights, drawn, documents, (weights > 0).sum(axis=0), seed_sd)
 
 
 def student_spread(variance: float, freedom: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
-    """√(σ² ν / χ²_ν) [replicate]: a standard deviation that is known to ν degrees of freedom; 0 where ν is
-    0."""
+    """√(σ² ν / χ²_ν) [replicate]: a standard deviation known to ν degrees of freedom; 0 where ν is 0."""
     if not freedom:
         return np.zeros(replicates)
     return np.sqrt(variance * freedom / rng.chisquare(freedom, size=replicates))

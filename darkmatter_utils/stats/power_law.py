@@ -1,5 +1,4 @@
-"""FVU against SAE width: a power law with a floor, FVU = c + a W^-m, and how much the data say about the
-floor.
+"""FVU against SAE width: a power law with a floor, FVU = c + a W^-m, and how much the data say of the floor.
 
 A few widths pin down three numbers poorly, so the floor never comes alone: it has a comparison with c = 0
 here, and in `experiments.measured` an interval that carries training seeds and documents, and predictions of
@@ -69,17 +68,13 @@ class PowerLaw:
             raise BadInput(
                 f"widths and values must be two lists of one length, got {widths.shape} and {values.shape}"
             )
-        if len(np.unique(widths)) < 2 + floor:
+        if (different := len(np.unique(widths))) < 2 + floor:
             raise BadInput(
                 f"a power law {'with' if floor else 'without'} a floor needs at least {2 + floor} "
-                f"different widths, got {len(np.unique(widths))}"
+                f"different widths, got {different}"
             )
-        given = [widths, values] + ([] if sigma is None else [sigma])
-        if (
-            not all(np.isfinite(array).all() for array in given)
-            or (widths <= 0).any()
-            or (sigma is not None and (sigma <= 0).any())
-        ):
+        positive = [widths] if sigma is None else [widths, sigma]
+        if not all(np.isfinite(array).all() for array in (values, *positive)) or np.min(positive) <= 0:
             raise BadInput("widths and sigma must be finite and above 0, values finite")
         ((c, a, m),) = curves(widths, values, sigma=sigma, floor=floor, steps=10)
         return cls(float(c), float(a), float(m), widths, values, sigma, floor)
@@ -104,8 +99,7 @@ class PowerLaw:
 
 
 def curves(widths, values, *, sigma=None, floor: bool = True, steps: int = 4) -> np.ndarray:
-    """c, a, m of the curve fitted to each row of values [row, width], by least squares with weights 1 /
-    sigma²: [row, 3].
+    """c, a, m [row, 3] of the curve fitted to each row of values [row, width], with weights 1 / sigma².
 
     For a given m the curve is linear in c and a, so m is searched on a grid that is refined ``steps`` times
     around its best value, tenfold each time, for all rows at once: thousands of fits in well under a second,

@@ -18,6 +18,10 @@ from ..base.errors import BadInput, nearest
 
 PATIENCE = 3
 """Full exchanges that a problem may make without progress before it exchanges one variable at a time."""
+RULES = ("authors", "unit")
+"""How pursuit picks an atom: by inner product, as the authors did, or by inner product over its length."""
+ROOM = 1 << 26
+"""Numbers in the Gram matrices of a batch: half a gigabyte."""
 
 
 def solve_nonnegative(
@@ -29,12 +33,9 @@ def solve_nonnegative(
     the gradient's sign. A handful of batched Cholesky solves; the few problems that are singular or cycle go
     to scipy's `nnls`, which takes any rank. Source: Kim & Park (2011), Fast nonnegative matrix factorization.
     """
-    tokens, k = target.shape
-    out = torch.zeros_like(target)
-    free = used.clone()
+    (tokens, k), free, out = target.shape, used.clone(), torch.zeros_like(target)
     todo = torch.arange(tokens, device=target.device)
-    fewest = torch.full((tokens,), k + 1, device=target.device)
-    patience = torch.full((tokens,), PATIENCE, device=target.device)
+    fewest, patience = torch.full_like(todo, k + 1), torch.full_like(todo, PATIENCE)
     scale = target.abs().amax(1, keepdim=True) if k else target
     hard: list[Tensor] = []
     for _ in range(5 * k + 10):
@@ -51,10 +52,10 @@ def solve_nonnegative(
         w = torch.cholesky_solve(torch.where(on, target[todo], 0)[:, :, None], factor).squeeze(2)
         gradient = torch.einsum("tij,tj->ti", gram[todo], w) - target[todo]
         wrong = (on & (w < 0)) | (~on & used[todo] & (gradient < -1e-12 * scale[todo]))
-        count = wrong.sum(1)
-        done = count == 0
+        done = ~wrong.any(1)
         out[todo[done]] = torch.where(on[done], w[done], 0)
-        todo, wrong, count = todo[~done], wrong[~done], count[~done]
+        todo, wrong = todo[~done], wrong[~done]
+        count = wrong.sum(1)
         better = count < fewest[todo]
         fewest[todo] = torch.where(better, count, fewest[todo])
         patience[todo] = torch.where(better, PATIENCE, patience[todo] - 1)
@@ -68,22 +69,13 @@ def solve_nonnegative(
 
 def _one(gram: Tensor, target: Tensor, used: Tensor) -> Tensor:
     """A singular problem: any square root A of gram, A'A = gram, gives the same least-squares problem."""
-    value, vector = np.linalg.eigh(gram[used][:, used].cpu().numpy())
-    kept = value > 1e-12 * value[-1] if value.size else []
-    root = np.sqrt(value[kept])[:, None] * vector[:, kept].T
-    right = vector[:, kept].T @ target[used].cpu().numpy() / np.sqrt(value[kept])
-    out = torch.zeros_like(target)
-    if value.size and value[-1] > 0:
-        out[used] = torch.from_numpy(nnls(root, right)[0]).to(out)
+    out, (value, vector) = torch.zeros_like(target), np.linalg.eigh(gram[used][:, used].cpu().numpy())
+    kept = value > 1e-12 * value[-1]
+    size, vector = np.sqrt(value[kept]), vector[:, kept].T
+    if value[-1] > 0:
+        right = vector @ target[used].cpu().numpy() / size
+        out[used] = torch.from_numpy(nnls(size[:, None] * vector, right)[0]).to(out)
     return out
-
-
-RULES = ("authors", "unit")
-"""How gradient pursuit picks an atom: by inner product, as the authors did, or by inner product over its
-length."""
-
-ROOM = 1 << 26
-"""Numbers in the Gram matrices of a batch: half a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +83,8 @@ class Codes:
     """Sparse codes: token t is written Σ_j values[t, j] · dictionary[indices[t, j]]."""
 
     indices: Int[Tensor, "token k"]
-    """Latents, the one with the largest coefficient first; no active latent occurs twice. A slot that is not
-    used names a latent that is not active, so that a plain scatter of the values is right."""
+    """Latents, the largest coefficient first, none active twice. A slot that is not used names a latent that
+    is not active, so that a plain scatter of the values is right."""
     values: Float[Tensor, "token k"]
     """Their coefficients; 0 marks a slot that is not used."""
 
@@ -119,16 +111,15 @@ def gradient_pursuit(
     With residual r = x - w D and scores D r, a step adds the atom of the highest score to the support S = {i:
     w_i ≠ 0}, moves along the gradient g = (D r) on S by the step that fits best, |g|² / |g D|², and sets
     negative coefficients to zero. As in the authors' code an active atom may be picked again and a clamped
-    one leaves the support, so that the realised L0 may fall short of ``l0``; where it does, the token may
-    take up to ``extra`` further steps, until the two are equal.
+    one leaves the support, so that the realised L0 may fall short of ``l0``; such a token may take up to
+    ``extra`` further steps, until the two are equal.
 
     ``x`` [token, d_model], ``dictionary`` [d_sae, d_model], ``l0`` an int or ints [token], 0 included. Ties
-    go to the lowest index, and where the gradient is zero (a zero signal) nothing moves. ``rule="unit"``
-    divides scores by atom lengths in the pick. Time: one product of token × d_sae × d_model a step, where a
-    dense implementation makes three; memory: ``batch`` × (``chunk`` + k). The result does not depend on
-    either beyond rounding. float16 and bfloat16 are worked in float32. Raises `BadInput` for shapes that do
-    not fit, NaN or an unknown rule. Source: Engels et al., `encoder_pursuit.py`; Blumensath & Davies (2008),
-    Gradient pursuits.
+    go to the lowest index; a zero signal stays zero. ``rule="unit"`` divides scores by atom lengths in the
+    pick. Time: one product of token × d_sae × d_model a step, where a dense implementation makes three;
+    memory: ``batch`` × (``chunk`` + k), on which the result depends by rounding alone. float16 and bfloat16
+    are worked in float32. Raises `BadInput` for shapes that do not fit, NaN or an unknown rule. Source:
+    Engels et al., `encoder_pursuit.py`; Blumensath & Davies (2008), Gradient pursuits.
     """
     if rule not in RULES:
         raise BadInput(f"unknown rule '{rule}'; {nearest(rule, RULES)}")
@@ -151,10 +142,9 @@ def gradient_pursuit(
         value.add_(gradient * length[:, None]).clamp_(min=0)
 
     def pursue(signal: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        most = int(target.max())
-        indices = torch.zeros(len(signal), most, dtype=torch.int64, device=x.device)
-        values = signal.new_zeros(len(signal), most)
-        for step in range(most):
+        values = signal.new_zeros(len(signal), int(target.max()))
+        indices = torch.zeros_like(values, dtype=torch.int64)
+        for step in range(values.shape[1]):
             n = int((target > step).sum())  # targets descend: the tokens still at work are the first n
             slot = torch.full((n,), step, device=x.device)
             advance(signal[:n], indices[:n, : step + 1], values[:n, : step + 1], slot)
@@ -171,8 +161,7 @@ def gradient_pursuit(
 
 
 def omp(x, dictionary, l0, *, chunk: int = 8192, batch: int = 256) -> Codes:
-    """Orthogonal matching pursuit: pick the atom with the largest |score|, refit all picked ones by least
-    squares.
+    """Orthogonal matching pursuit: pick the atom of the largest |score|, refit all picked by least squares.
 
     Coefficients may be negative: it is the usual OMP (scikit-learn's, which it agrees with for atoms of
     length 1), not an SAE's inference; ``refit(x, dictionary, omp(...).support)`` is its non-negative sibling.
@@ -185,12 +174,12 @@ def omp(x, dictionary, l0, *, chunk: int = 8192, batch: int = 256) -> Codes:
 
     def pursue(signal: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         most, tokens = int(target.max()), len(signal)
-        indices = torch.zeros(tokens, most, dtype=torch.int64, device=x.device)
         # orthonormal rows that span the picked atoms: atoms = triangle' @ basis
         basis = signal.new_zeros(tokens, most, signal.shape[1])
         triangle = torch.eye(most, dtype=x.dtype, device=x.device).repeat(tokens, 1, 1)
-        residual, going = signal.clone(), torch.ones(tokens, dtype=torch.bool, device=x.device)
         used = torch.zeros(tokens, most, dtype=torch.bool, device=x.device)
+        indices, residual = torch.zeros_like(used, dtype=torch.int64), signal.clone()
+        going = torch.ones(tokens, dtype=torch.bool, device=x.device)
         for step in range(most):
             n = int((target > step).sum())  # targets descend: the tokens still at work are the first n
             pick, score, _ = best_atom(residual[:n], dictionary, chunk=chunk, absolute=True)
@@ -219,10 +208,8 @@ def omp(x, dictionary, l0, *, chunk: int = 8192, batch: int = 256) -> Codes:
 def refit(x, dictionary, support, *, batch: int = 256) -> Codes:
     """Least-squares coefficients >= 0 of given latents: argmin_{w >= 0} |x - Σ_j w_j dictionary[support_j]|².
 
-    ``support`` [token, k], -1 where unused (`Codes.support`). What is lost by the SAE's coefficients, as
-    against its choice of latents. Exact (block principal pivoting in float64; agrees with
-    `scipy.optimize.nnls`), O(token × k² × (d_model + k)). Raises `BadInput` for a latent that the dictionary
-    does not have.
+    ``support`` [token, k], -1 where unused (`Codes.support`). Exact (`solve_nonnegative` in float64), O(token
+    × k² × (d_model + k)). Raises `BadInput` for a latent that the dictionary does not have.
     """
     x, dictionary, _ = _checked(x, dictionary, 0)
     support = torch.as_tensor(support, device=x.device)
@@ -241,23 +228,15 @@ def refit(x, dictionary, support, *, batch: int = 256) -> Codes:
 
 
 def best_atom(
-    residual: Tensor,
-    dictionary: Tensor,
-    *,
-    chunk: int,
-    weight: Tensor | None = None,
-    absolute: bool = False,
-    at: Tensor | None = None,
+    residual: Tensor, dictionary: Tensor, *, chunk: int, weight=None, absolute=False, at: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The atom of each residual with the highest (weighted, or absolute) inner product; ties to the lowest
-    index.
+    """The atom of each residual with the highest (weighted, or absolute) inner product; ties to the lowest.
 
-    Answers its index [token], its plain inner product [token], and the inner products [token, k] with the
-    atoms ``at``: all that a step needs of the scores, which are never held for more than ``chunk`` atoms.
+    Its index [token], its plain inner product [token], and the inner products [token, k] with the atoms
+    ``at``: all that a step needs of the scores, which are never held for more than ``chunk`` atoms.
     """
     best = residual.new_full((len(residual),), -torch.inf)
-    plain = torch.zeros_like(best)
-    pick = torch.zeros(len(residual), dtype=torch.int64, device=residual.device)
+    plain, pick = torch.zeros_like(best), torch.zeros_like(best, dtype=torch.int64)
     known = None if at is None else residual.new_zeros(at.shape)
     for start in range(0, len(dictionary), chunk):
         score = residual @ dictionary[start : start + chunk].T
@@ -292,8 +271,8 @@ def _ordered(indices: Tensor, values: Tensor, d_sae: int) -> Codes:
 
 def _in_batches(pursue, x: Tensor, steps: Tensor, batch: int, d_sae: int) -> Codes:
     """Run ``pursue`` on tokens of similar L0 together, those that need the most steps first."""
-    indices = torch.zeros(len(x), int(steps.max()) if len(x) else 0, dtype=torch.int64, device=x.device)
-    values = x.new_zeros(indices.shape)
+    values = x.new_zeros(len(x), int(steps.max()) if len(x) else 0)
+    indices = torch.zeros_like(values, dtype=torch.int64)
     for rows in steps.argsort(descending=True, stable=True).split(batch):
         if len(rows) and steps[rows[0]]:
             index, value = pursue(x[rows], steps[rows])
