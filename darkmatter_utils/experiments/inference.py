@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -15,14 +15,11 @@ from ..worlds.saes import OracleSae
 
 ENCODER = "own encoder"
 """Name of the SAE's own inference, beside those that a chapter compares with it."""
-EXTRA = 32
-"""Further steps that a pursuit may take on a token whose realised L0 is short."""
-ROUNDS = 1
-"""Rounds of exchange that the warm start makes."""
+BATCH = 1024
+"""Tokens that are searched at a time."""
 
 
-@dataclass(frozen=True)
-class Dictionary:
+class Dictionary(NamedTuple):
     """What any inference on an SAE's dictionary needs: x ≈ bias + Σ_j values_j · atoms_j."""
 
     atoms: Float[Tensor, "d_sae d_model"]
@@ -36,8 +33,8 @@ class Dictionary:
 
 
 def dictionary_of(sae) -> Dictionary | None:
-    """The dictionary of a loaded SAE; None where it has none, or normalises each token so that its codes
-    speak of another x."""
+    """The dictionary of a loaded SAE; None where it has none, or where it normalises tokens, so that its
+    codes speak of another x."""
     if isinstance(sae, OracleSae):
         mean = sae.world.document(0).parts["mean"][0]  # what every token has, not the expected activation
         return Dictionary(sae.world.directions[: sae.width], mean, lambda batch: _oracle_codes(sae, batch))
@@ -46,20 +43,18 @@ def dictionary_of(sae) -> Dictionary | None:
     return Dictionary(sae.dictionary, sae.bias, lambda batch: Codes(*sae.codes(batch).padded()))
 
 
-def over_complete(own: Codes, d_model: int) -> bool:
-    """Whether a token has, on average, as many active latents as x has dimensions: then any support fits x,
-    and none is better."""
-    return len(own.values) > 0 and float(own.l0.double().mean()) >= d_model
-
-
 def _oracle_codes(sae: OracleSae, batch) -> Codes:
     row, feature, value = (torch.from_numpy(array) for array in sae._codes(batch))
-    key, where = torch.unique(
-        row * sae.width + feature, return_inverse=True
-    )  # a false fire may hit a latent that is on
+    # a false fire may hit a latent that is on
+    key, where = torch.unique(row * sae.width + feature, return_inverse=True)
     summed = value.new_zeros(len(key)).index_add_(0, where, value)
     l0 = torch.bincount(key // sae.width, minlength=len(batch.x))
     return Codes(*Active(key % sae.width, summed, l0).padded())
+
+
+def over_complete(own: Codes, d_model: int) -> bool:
+    """Whether a token has, on average, as many active latents as x has dimensions: then any support fits."""
+    return len(own.values) > 0 and float(own.l0.double().mean()) >= d_model
 
 
 def lengthened(
@@ -67,23 +62,19 @@ def lengthened(
     atoms: Float[Tensor, "d_sae d_model"],
     steps: Codes,
     l0: Int[Tensor, " token"],
-    *,
-    batch: int = 1024,
 ) -> Codes:
-    """The gradient pursuit ``steps``, with further steps where its realised L0 is short of ``l0``; only those
-    tokens are pursued again."""
+    """The gradient pursuit ``steps``, with up to 32 more steps where its realised L0 is short of ``l0``."""
     short = (steps.l0 < l0).nonzero().squeeze(1)
     if not len(short):
         return steps
-    longer = gradient_pursuit(signal[short], atoms, l0[short], extra=EXTRA, batch=batch)
-    indices, values = steps.indices.clone(), steps.values.clone()
+    longer = gradient_pursuit(signal[short], atoms, l0[short], extra=32, batch=BATCH)
+    indices, values, width = steps.indices.clone(), steps.values.clone(), longer.indices.shape[1]
     indices[short], values[short] = 0, 0
-    width = longer.indices.shape[1]
     indices[short, :width], values[short, :width] = longer.indices, longer.values
     return Codes(indices, values)
 
 
-def warm_start(signal, atoms, own: Codes, *, rounds: int = ROUNDS, batch: int = 1024) -> Codes:
+def warm_start(signal, atoms, own: Codes, *, rounds: int = 1) -> Codes:
     """Non-negative subspace pursuit from the SAE's own support.
 
     Refit the support; then, each round: join to it as many atoms as the token's L0, those of the highest
@@ -92,47 +83,39 @@ def warm_start(signal, atoms, own: Codes, *, rounds: int = ROUNDS, batch: int = 
     non-negative. Cost: ``rounds`` products of token × d_sae × d_model and twice as many refits, of up to
     twice the L0.
     """
-    l0, lengths = own.l0, atoms.norm(dim=1)
-    width = int(l0.max()) if len(l0) else 0
-    indices = l0.new_zeros(len(signal), width)
+    l0 = own.l0
+    indices = l0.new_zeros(len(signal), int(l0.max()) if len(l0) else 0)
     values = signal.new_zeros(indices.shape)
-    for rows in l0.argsort(descending=True, stable=True).split(batch):
+    for rows in l0.argsort(descending=True, stable=True).split(BATCH):
         most, x = int(l0[rows].max()) if len(rows) else 0, signal[rows]
         if not most:
             continue
-        codes = refit(x, atoms, own.support[rows][:, :most], batch=batch)
+        codes = refit(x, atoms, own.support[rows][:, :most], batch=BATCH)
         left = (x - codes.decode(atoms)).square().sum(1)
         for _ in range(rounds):
-            made = _exchange(x, atoms, lengths, codes, l0[rows], batch)
+            made = _exchange(x, atoms, codes, l0[rows])
             remaining = (x - made.decode(atoms)).square().sum(1)
             better = remaining < left
             if not better.any():
                 break
             left = torch.where(better, remaining, left)
-            codes = Codes(
-                *(
-                    torch.where(better[:, None], new, old)
-                    for new, old in ((made.indices, codes.indices), (made.values, codes.values))
-                )
-            )
-        indices[rows, : codes.indices.shape[1]], values[rows, : codes.values.shape[1]] = (
-            codes.indices,
-            codes.values,
-        )
+            pairs = ((made.indices, codes.indices), (made.values, codes.values))
+            codes = Codes(*(torch.where(better[:, None], new, old) for new, old in pairs))
+        width = codes.indices.shape[1]
+        indices[rows, :width], values[rows, :width] = codes.indices, codes.values
     return Codes(indices, values)
 
 
-def _exchange(x, atoms, lengths, codes: Codes, l0, batch: int) -> Codes:
+def _exchange(x, atoms, codes: Codes, l0) -> Codes:
     most = codes.indices.shape[1]
     score = (x - codes.decode(atoms)) @ atoms.T
     held = codes.support
     score.scatter_(1, codes.indices, torch.where(held >= 0, -torch.inf, score.gather(1, codes.indices)))
     top, new = score.topk(min(most, score.shape[1]), dim=1)
-    wanted = (top > 0) & (torch.arange(top.shape[1], device=x.device) < l0[:, None])
-    union = refit(x, atoms, torch.cat([held, torch.where(wanted, new, -1)], dim=1), batch=batch)
-    size = union.values * lengths[union.indices]
+    among = lambda table: torch.arange(table.shape[1], device=x.device) < l0[:, None]
+    wanted = (top > 0) & among(top)
+    union = refit(x, atoms, torch.cat([held, torch.where(wanted, new, -1)], dim=1), batch=BATCH)
+    size = union.values * atoms.norm(dim=1)[union.indices]
     order = size.argsort(dim=1, descending=True, stable=True)[:, :most]
-    kept = torch.where(
-        torch.arange(order.shape[1], device=x.device) < l0[:, None], union.support.gather(1, order), -1
-    )
-    return refit(x, atoms, kept, batch=batch)
+    kept = torch.where(among(order), union.support.gather(1, order), -1)
+    return refit(x, atoms, kept, batch=BATCH)

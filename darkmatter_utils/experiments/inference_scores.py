@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from ..base.values import Absent, estimates, in_columns
 from ..claims.c09_inference import Evidence
 from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
-from ..measurement.widths import suite_rows, width_suite
+from ..measurement.widths import over_widths, suite_rows
 from ..stats.intervals import percentile
 from ..stats.metrics import fvu
 from ..stats.pursuit import ROOM, Codes
@@ -28,6 +27,8 @@ from .inference import ENCODER, Dictionary, dictionary_of, over_complete
 Inferences = Callable[[Tensor, Tensor, Codes], dict[str, Codes]]
 """(x − bias [token, d_model], dictionary [d_sae, d_model], the encoder's codes) -> codes by name; none may
 have more active latents on a token than the encoder."""
+Drawn = dict[tuple[str, str, str], np.ndarray]
+"""{(id, inference, score): replicates}."""
 SCORES = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
 NONE = Absent(
     "No SAE of this study has a dictionary that another inference could use, and fewer active latents than x "
@@ -51,25 +52,21 @@ def inference(
     `compared`; ``gaps``: see `gaps`; ``about``: tokens, documents, contexts. Codes are made in ``precision``,
     sums in float64.
     """
-    made = score_all(measurement, codes=codes, contexts=contexts, precision=getattr(torch, precision))
-    if made["scores"].empty:
+    scores, drawn, about = score_all(measurement, codes, contexts, getattr(torch, precision))
+    if scores.empty:
         return NONE
-    scores, replicates = made["scores"], made["replicates"]
-    rows = [
-        {"id": row["id"], "inference": row["inference"], "metric": metric}
-        | in_columns(
-            percentile(row[f"{metric}_population"], replicates[_name(row["id"], row["inference"], metric)])
-        )
-        for _, row in scores.iterrows()
-        for metric in SCORES
-    ]
-    over = widths_of(scores, replicates)
+    rows = []
+    for row in scores.to_dict("records"):
+        for metric in SCORES:
+            key = (row["id"], row["inference"], metric)
+            rows.append([*key, *in_columns(percentile(row[f"{metric}_population"], drawn[key])).values()])
+    over = widths_of(scores, drawn)
     best = best_of(scores, over)
     pairs = compared(over, best)
     return {
         "scores": scores,
-        "about": made["about"],
-        "by_sae": pd.DataFrame(rows),
+        "about": about,
+        "by_sae": pd.DataFrame(rows, columns=["id", "inference", "metric", "value", "low", "high"]),
         "by_width": over,
         "best": best,
         "compared": pairs,
@@ -78,33 +75,36 @@ def inference(
 
 
 def score_all(
-    measurement, *, codes: Inferences, contexts: int, precision: torch.dtype
-) -> dict[str, pd.DataFrame]:
-    """``scores`` and ``about`` of `inference`, and ``replicates``: columns "id | inference | score", a row
-    one resample of documents, the same for all."""
+    measurement, codes: Inferences, contexts: int, precision: torch.dtype
+) -> tuple[pd.DataFrame, Drawn, pd.DataFrame]:
+    """``scores`` of `inference`, their replicates, of resamples of documents that are the same for all, and
+    ``about``."""
     study = measurement.study
-    rows = suite_rows(measurement)
-    suite = replace(study, saes=tuple(study.sae(id) for id in rows["id"]))
+    suite = suite_rows(measurement)
+    study_of_suite = replace(study, saes=tuple(study.sae(id) for id in suite["id"]))
     source = Activations(study, contexts_a_batch=MICRO)
-    found = {sae.id: made for sae in load_saes(suite, source) if (made := dictionary_of(sae)) is not None}
+    loaded = [(sae.id, dictionary_of(sae)) for sae in load_saes(study_of_suite, source)]
     batches = list(source.batches(contexts=contexts))
     keep = [torch.from_numpy(batch.scored) for batch in batches]
     x = torch.cat([batch.x[mask] for batch, mask in zip(batches, keep)]).double()
     document = np.concatenate([batch.document[batch.scored] for batch in batches])
     fold = {d: f for d, f in measurement.fold_of().items() if d in set(document.tolist())}
-    scores, replicates = [], {}
-    for id, dictionary in found.items():
-        own = joined([_only(dictionary.encode(batch.source), mask) for batch, mask in zip(batches, keep)])
+    scores, drawn = [], {}
+    for id, dictionary in loaded:
+        if dictionary is None:
+            continue
+        given = [(dictionary.encode(batch.source), mask) for batch, mask in zip(batches, keep)]
+        own = joined([Codes(one.indices[mask], one.values[mask]) for one, mask in given])
         if over_complete(own, x.shape[1]):
             continue
         made = all_codes(dictionary, x, own, codes, precision)
-        reconstructions = {name: dictionary.decode(one) for name, one in made.items()}
-        passes = ThirdPass(_second(x, reconstructions, document, fold, study.ridge)).update(
-            x, reconstructions, document
-        )
-        entry, l0 = rows.set_index("id").loc[id], made[ENCODER].l0
+        hats = {name: dictionary.decode(one) for name, one in made.items()}
+        first = FirstPass(x.shape[1], list(hats), fold, self_norms=False).update(x, hats, document)
+        second = SecondPass(first, ridge=study.ridge).update(x, hats, document)
+        third = ThirdPass(second).update(x, hats, document)
+        entry, l0 = suite.set_index("id").loc[id], made[ENCODER].l0
         for name, one in made.items():
-            scored = score(passes, name, replicates=study.bootstrap, seed=study.seed)
+            scored = score(third, name, replicates=study.bootstrap, seed=study.seed)
             row = {
                 "id": id,
                 "width": int(entry["width"]),
@@ -117,26 +117,13 @@ def score_all(
                 "signed": bool((one.values < 0).any()),
             }
             for metric in SCORES:
-                row |= {
-                    metric: getattr(scored, metric).value,
-                    f"{metric}_population": scored.population[metric],
-                }
-                replicates[_name(id, name, metric)] = scored.replicates[metric]
+                row[metric] = getattr(scored, metric).value
+                row[f"{metric}_population"] = scored.population[metric]
+                drawn[id, name, metric] = scored.replicates[metric]
             scores.append(row)
-    about = {
-        "tokens": len(x),
-        "documents": len(fold),
-        "contexts": len(np.unique(np.concatenate([b.context for b in batches]))),
-    }
-    return {
-        "scores": pd.DataFrame(scores),
-        "replicates": pd.DataFrame(replicates),
-        "about": pd.DataFrame([about]),
-    }
-
-
-def _name(id: str, inference: str, metric: str) -> str:
-    return f"{id} | {inference} | {metric}"
+    ran = len(np.unique(np.concatenate([b.context for b in batches])))
+    about = pd.DataFrame([{"tokens": len(x), "documents": len(fold), "contexts": ran}])
+    return pd.DataFrame(scores), drawn, about
 
 
 def all_codes(
@@ -152,22 +139,9 @@ def overlap(codes: Codes, other: Codes) -> float:
     """The share of the active latents of ``codes`` that are active in ``other`` on the same token."""
     theirs = torch.where(other.values != 0, other.indices, -2)
     rows = max(1, min(4096, ROOM // max(1, codes.indices.shape[1] * theirs.shape[1])))
-    both = sum(
-        int((a[:, :, None] == b[:, None]).sum())
-        for a, b in zip(codes.support.split(rows), theirs.split(rows))
-    )
+    pairs = zip(codes.support.split(rows), theirs.split(rows))
+    both = sum(int((a[:, :, None] == b[:, None]).sum()) for a, b in pairs)
     return both / max(1, int(codes.l0.sum()))
-
-
-def _second(x, reconstructions, document, fold, ridge) -> SecondPass:
-    first = FirstPass(x.shape[1], list(reconstructions), fold, self_norms=False).update(
-        x, reconstructions, document
-    )
-    return SecondPass(first, ridge=ridge).update(x, reconstructions, document)
-
-
-def _only(codes: Codes, keep) -> Codes:
-    return Codes(codes.indices[keep], codes.values[keep])
 
 
 def joined(parts: list[Codes]) -> Codes:
@@ -177,31 +151,25 @@ def joined(parts: list[Codes]) -> Codes:
     return Codes(*(torch.cat([pad(getattr(part, name)) for part in parts]) for name in ("indices", "values")))
 
 
-def widths_of(scores: pd.DataFrame, replicates: pd.DataFrame) -> pd.DataFrame:
+def widths_of(scores: pd.DataFrame, drawn: Drawn) -> pd.DataFrame:
     """FVU and FVU_nonlinear at each width of the suite, over its seeds, with intervals that carry documents
     and seeds: inference, metric, of, width, value, low, high.
 
     of: "score", or "change", its change from the encoder's as a share (paired: the same documents and the
     same SAE). The maps' estimation error is taken out.
     """
-    encoder = scores[scores["inference"] == ENCODER].set_index("id")
     frames = []
-    for name in dict.fromkeys(scores["inference"]):
-        mine = scores[scores["inference"] == name].reset_index(drop=True)
-        draws = lambda which, metric: np.stack(
-            [replicates[_name(id, which, metric)] for id in mine["id"]], axis=1
-        )
+    for name, mine in scores.groupby("inference", sort=False):
+        base = scores[scores["inference"] == ENCODER].set_index("id").loc[mine["id"]]
         for metric in ("fvu", "fvu_nonlinear"):
-            values, drawn = mine[f"{metric}_population"].to_numpy(), draws(name, metric)
-            base = encoder.loc[mine["id"], f"{metric}_population"].to_numpy()
-            change = values / base - 1, drawn / draws(ENCODER, metric) - 1
-            for of, key, (value, replicate) in (
-                ("score", metric, (values, drawn)),
-                ("change", "change", change),
-            ):
-                table = mine[["id", "width", "seed"]].assign(main=True, **{key: value})
-                suite = width_suite(SimpleNamespace(saes=table, replicates={key: replicate}), key)
-                frames.append(suite.frame().assign(inference=name, metric=metric, of=of))
+            value, encoder = (rows[f"{metric}_population"].to_numpy() for rows in (mine, base))
+            replicates, theirs = (
+                np.stack([drawn[id, which, metric] for id in mine["id"]], axis=1) for which in (name, ENCODER)
+            )
+            made = {"score": over_widths(mine, value, replicates, metric)}
+            made["change"] = over_widths(mine, value / encoder - 1, replicates / theirs - 1, "change")
+            about = {"inference": name, "metric": metric}
+            frames += [suite.frame().assign(**about, of=of) for of, suite in made.items()]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -209,9 +177,8 @@ def best_of(scores: pd.DataFrame, over: pd.DataFrame) -> pd.DataFrame:
     """At each width, the inference with the lowest FVU_nonlinear of those that subtract nothing, as no SAE
     does: width, inference."""
     signed = set(scores.loc[scores["signed"], "inference"]) | {ENCODER}
-    rows = over[
-        (over["metric"] == "fvu_nonlinear") & (over["of"] == "score") & ~over["inference"].isin(signed)
-    ]
+    rows = over[(over["metric"] == "fvu_nonlinear") & (over["of"] == "score")]
+    rows = rows[~rows["inference"].isin(signed)]
     return rows.loc[rows.groupby("width")["value"].idxmin(), ["width", "inference"]].reset_index(drop=True)
 
 
@@ -224,9 +191,8 @@ def compared(over: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     mine, score = rows["inference"] == rows["inference_best"], rows["of"] == "score"
     rows = rows.assign(what=np.where(~mine, "encoder", np.where(score, "best", "change")))
     rows = rows[mine | (score & (rows["inference"] == ENCODER))]
-    rows = rows.assign(
-        inference=rows["inference_best"], order=rows["what"].map({"best": 1, "change": 2}).fillna(0)
-    )
+    order = rows["what"].map({"best": 1, "change": 2}).fillna(0)
+    rows = rows.assign(inference=rows["inference_best"], order=order)
     rows = rows.sort_values(["width", "metric", "order"], kind="stable")
     return rows[["width", "inference", "metric", "what", "value", "low", "high"]].reset_index(drop=True)
 
@@ -238,12 +204,9 @@ def gaps(pairs: pd.DataFrame) -> pd.DataFrame:
     for width, here in pairs.groupby("width"):
         value = here.set_index(["metric", "what"])["value"]
         rest, least = value["fvu_nonlinear", "best"], value["fvu", "best"]
-        parts = {
-            "NonlinearError": rest,
-            "LinearError": least - rest,
-            "encoder gap": value["fvu", "encoder"] - least,
-        }
-        rows += [{"width": width, "part": part, "share": share} for part, share in parts.items()]
+        rows.append((width, "NonlinearError", rest))
+        rows.append((width, "LinearError", least - rest))
+        rows.append((width, "encoder gap", value["fvu", "encoder"] - least))
     return pd.DataFrame(rows, columns=["width", "part", "share"])
 
 
@@ -277,8 +240,7 @@ def few(measurement, sae: str, *, contexts: int = 16) -> tuple[Tensor, Tensor, C
     """(x − bias, dictionary, the encoder's codes) of one SAE on scored tokens of a few contexts, float64."""
     source = Activations(measurement.study, contexts_a_batch=MICRO)
     loaded = next(one for one in load_saes(measurement.study, source) if one.id == sae)
-    dictionary = dictionary_of(loaded)
-    if dictionary is None:
+    if (dictionary := dictionary_of(loaded)) is None:
         return NONE
     batches = list(source.batches(contexts=contexts, scored=True))
     x = torch.cat([batch.x for batch in batches]).double()
@@ -293,8 +255,8 @@ def tried(sample, codes: Inferences) -> pd.DataFrame | Absent:
     if isinstance(sample, Absent):
         return sample
     x, dictionary, own = sample
+    made = {ENCODER: own} | codes(x, dictionary, own)
     rows = [
-        {"inference": name, "FVU": fvu(x, made.decode(dictionary)), "L0": float(made.l0.double().mean())}
-        for name, made in ({ENCODER: own} | codes(x, dictionary, own)).items()
+        (name, fvu(x, one.decode(dictionary)), float(one.l0.double().mean())) for name, one in made.items()
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["inference", "FVU", "L0"])

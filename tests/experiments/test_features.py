@@ -46,9 +46,9 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
     data, build = folder / "data", folder / "build"
     shutil.copytree(DATA / "nano", data)
-    held = dict(np.load(data / "tokens.npz"))
     tokens, document = nano.sentences(40, 2, seed=7)
-    np.savez_compressed(data / "tokens.npz", **held, component_tokens=tokens, component_document=document)
+    held = dict(np.load(data / "tokens.npz")) | dict(component_tokens=tokens, component_document=document)
+    np.savez_compressed(data / "tokens.npz", **held)
     settings = yaml.safe_load((ROOT / "darkmatter_utils" / "studies" / "nano.yaml").read_text())
     path = folder / "parts.yaml"
     path.write_text(yaml.safe_dump(settings | dict(name="parts", data=str(data))))
@@ -91,6 +91,7 @@ def made(tmp_path_factory):
 def seal(data, more=(), cards=None):
     """Write the manifest of a data folder anew."""
     old = json.loads((data / "manifest.json").read_text())
+    others = [entry for entry in old["saes"] if entry.get("suite") != components.SUITE]
     files = {
         p.relative_to(data).as_posix(): dict(
             bytes=p.stat().st_size, sha256=hashlib.sha256(p.read_bytes()).hexdigest()
@@ -99,7 +100,7 @@ def seal(data, more=(), cards=None):
         if p.is_file() and p.name != "manifest.json"
     }
     (data / "manifest.json").write_text(
-        json.dumps(dict(saes=[*old["saes"], *more], files=files, sae_cards=cards or {}))
+        json.dumps(dict(saes=[*others, *more], files=files, sae_cards=cards or {}))
     )
 
 
