@@ -1,5 +1,4 @@
-"""The controls of chapter 13: reconstructions that learned nothing, or otherwise, scored as the trained SAE
-is."""
+"""The controls of chapter 13: reconstructions that learned nothing, or otherwise, scored as the SAE's are."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..base.cache import kept
-from ..base.values import estimates
+from ..base.values import estimates, in_columns
 from ..claims.q13_controls import CLAIMS, Evidence, as_good
 from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
@@ -36,10 +35,8 @@ KINDS = {"kind-topk": "TopK SAE", "kind-l1": "L1 SAE", "kind-frozen": "frozen ra
 """The SAEs of the suite "kinds", in words."""
 WANTED = (*KINDS.values(), "random-weights model")
 """Controls that a study has or has not."""
-IN_A_LIST = {
-    "trained, rescaled": "the rescaled SAE",
-    "trained, one gain a latent": "the SAE with one gain a latent",
-}
+RESCALED, REGAINED = "trained, rescaled", "trained, one gain a latent"
+IN_A_LIST = {RESCALED: "the rescaled SAE", REGAINED: "the SAE with one gain a latent"}
 """Names whose comma would part them."""
 SCORES = {1: "r2_per_dim", 2: "norm_r2 SaeError", 6: "norm_r2 NonlinearError"}
 """Claim → the decomposition's score that it is about."""
@@ -75,22 +72,17 @@ def every_reconstruction(
     for other, name in KINDS.items():
         if other in held.hats and other != "kind-frozen":
             yield name, held.hats[other], held.l0[other]
-    yield "trained, rescaled", rescaled(held, id), held.l0[id]
-    gained = one_gain_a_latent(held, id)
-    if gained is not None:
-        yield "trained, one gain a latent", gained, held.l0[id]
+    yield RESCALED, rescaled(held, id), held.l0[id]
+    if (gained := one_gain_a_latent(held, id)) is not None:
+        yield REGAINED, gained, held.l0[id]
     if "kind-frozen" in held.hats:
         yield KINDS["kind-frozen"], held.hats["kind-frozen"], held.l0["kind-frozen"]
     trained = Trained.of(held.saes[id].width, held.l0[id], fvu, held.x.shape[1])
     made = [given(part, held.mean.float(), trained) for part in held.x.split(4096)]
     for name in made[0]:
-        hat = torch.cat([part[name][0] for part in made]).float()
-        counts = [_each(part[name][1], part[name][0]) for part in made]
-        yield name, hat, float(torch.cat(counts).mean())
-
-
-def _each(l0, hat: Tensor) -> Tensor:
-    return torch.as_tensor(l0).double().expand(len(hat))
+        hats, l0s = zip(*(part[name] for part in made))
+        counts = [torch.as_tensor(l0).double().expand(len(hat)) for hat, l0 in zip(hats, l0s)]
+        yield name, torch.cat(hats).float(), float(torch.cat(counts).mean())
 
 
 class Few(NamedTuple):
@@ -134,13 +126,10 @@ def compared(
 ) -> dict[str, pd.DataFrame]:
     """`scored` with the SAEs of the suites "kinds" and "twin", where a study has them."""
     study = measurement.study
-    files = {
-        suite: files_of(study.at(suite=suite))
-        for suite in ("kinds", "twin")
-        if study.site in study.sites(suite)
-    }
-    settings = {"id": id, "wide": wide, "more": list(more), "files": files}
-    return scored(measurement, reconstructions=reconstructions, **settings)
+    suites = [suite for suite in ("kinds", "twin") if study.site in study.sites(suite)]
+    files = {suite: files_of(study.at(suite=suite)) for suite in suites}
+    settings = {"reconstructions": reconstructions, "id": id, "wide": wide, "more": list(more)}
+    return scored(measurement, **settings, files=files)
 
 
 @kept
@@ -167,7 +156,7 @@ def scored(
     target = np.sqrt(table[f"{wide}:error"].to_numpy(float)) if wide else None
     taken = take(measurement, CONTEXTS) if study.model is not None else None
     trained_fvu = float(held.squares(held.hats[id]).sum() / held.squares(held.mean.expand_as(held.x)).sum())
-    abouts, by_name, others = [], {}, {}
+    by_name, others = {}, {}
     for name, hat, l0 in every_reconstruction(held, id, reconstructions, fvu=trained_fvu):
         found, scores = _scores(study, held, hat)
         error2 = table[f"{id}:error"].to_numpy(float) if name == TRAINED else held.squares(hat)
@@ -176,47 +165,38 @@ def scored(
         if taken and 6 in scores and name != TRAINED:
             maps = CrossFit(found.maps, found.linear_map)
             others[name] = Given(hat[torch.from_numpy(taken.among(table))]), maps
-        by_name[name] = scores
-        abouts.append({"name": name, "l0": l0, "fvu": found.fvu.value, "simple": simple(error2, table)})
+        about = {"name": name, "l0": l0, "fvu": found.fvu.value, "simple": simple(error2, table)}
+        by_name[name] = about, scores
     if taken:
         made = cost_tables(measurement, [id], contexts=CONTEXTS, extra=others)
         costs = Costs(**made, replicates=study.bootstrap, seed=study.seed)
         for name, sae in {TRAINED: id, **{name: name for name in others}}.items():
-            by_name[name][8] = costs.score(sae, relative("ce", "NonlinearError"))
+            by_name[name][1][8] = costs.score(sae, relative("ce", "NonlinearError"))
+    if study.site in study.sites("twin"):
+        by_name["random-weights model"] = twin(study)
+    trained = by_name[TRAINED][1]
     rows = [
-        about | {"claim": claim} | _row(claim, by_name[about["name"]][claim], by_name[TRAINED][claim])
-        for about in abouts
-        for claim in sorted(by_name[about["name"]])
+        about | {"claim": claim} | _row(claim, scores[claim], trained[claim])
+        for about, scores in by_name.values()
+        for claim in sorted(scores)
     ]
-    return {
-        "scores": pd.DataFrame(rows + twin(study, by_name[TRAINED])),
-        "again": again(held, [id, *(k for k in KINDS if k in held.hats)]),
-    }
+    ids = [id, *(k for k in KINDS if k in held.hats)]
+    return {"scores": pd.DataFrame(rows), "again": again(held, ids)}
 
 
-def twin(study: Study, trained: dict) -> list[dict]:
-    """Rows of scores for the SAE of the random-weights model; none for a study without one.
-
-    The differences are of two models' activations on the same documents, resampled together.
-    """
-    if study.site not in study.sites("twin"):
-        return []
+def twin(study: Study) -> tuple[dict, dict]:
+    """What is said of the SAE of the random-weights model, and its scores: of two models' activations on the
+    same documents, resampled together."""
     other = study.at(suite="twin", random_weights=0)
     (entry,) = other.selected()
     held = collect_anew(other, [entry.id], kinds=False)
     found, scores = _scores(other, held, held.hats[entry.id])
-    about = {
-        "name": "random-weights model",
-        "l0": held.l0[entry.id],
-        "fvu": found.fvu.value,
-        "simple": np.nan,
-    }
-    return [about | {"claim": claim} | _row(claim, scores[claim], trained[claim]) for claim in scores]
+    about = {"l0": held.l0[entry.id], "fvu": found.fvu.value, "simple": np.nan}
+    return {"name": "random-weights model"} | about, scores
 
 
 def evidence(scores: pd.DataFrame) -> Evidence:
-    """What the chapter's rule takes: by claim, by control, the value and the difference to the trained
-    SAE."""
+    """What the chapter's rule takes: by claim, by control, value and difference to the trained SAE."""
     told: dict[str, dict] = {}
     rows = scores.assign(of=estimates(scores), apart=estimates(scores, "difference"))
     for row in rows[rows["name"] != TRAINED].itertuples(index=False):
@@ -263,37 +243,25 @@ def _row(claim: int, mine: tuple, trained: tuple) -> dict[str, float]:
     apart = (lambda v: np.abs(np.asarray(v) - 1)) if claim == 8 else np.asarray
     gap = apart(replicates) - apart(theirs)
     difference = percentile(apart(value.value) - apart(other.value), gap)
-    return {
-        "value": value.value,
-        "low": value.low,
-        "high": value.high,
-        "difference": difference.value,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
-    }
+    return in_columns(value) | in_columns(difference, "difference")
 
 
-def again(held: Collected, ids: list[str], *, every: int = 3) -> pd.DataFrame:
-    """Size of Sae(Sae(x)) − Sae(x): Σ‖·‖² over Σ‖SaeError‖² and over Σ‖x − x̄‖², with intervals over
-    documents.
-
-    On every ``every``-th document.
-    """
+def again(held: Collected, ids: list[str]) -> pd.DataFrame:
+    """Size of Sae(Sae(x)) − Sae(x) on every third document: Σ‖·‖² over Σ‖SaeError‖² and over Σ‖x − x̄‖², with
+    intervals over documents."""
     rows = []
-    mine = torch.from_numpy(np.isin(held.document, np.unique(held.document)[::every]))
+    mine = torch.from_numpy(np.isin(held.document, np.unique(held.document)[::3]))
     some = replace(held, x=held.x[mine], document=held.document[mine.numpy()])
     for id in ids:
         hat = held.hats[id][mine]
         if not hasattr(held.saes[id], "codes"):  # an oracle reads a world's features, not an activation
             continue
         moved = some.per_document(((held.saes[id].reconstruct(hat)[0].to(hat) - hat) ** 2).sum(dim=1))
-        error = some.per_document(some.squares(hat))
-        spread = some.per_document(some.squares(held.mean.expand_as(hat)))
         row = {"id": id, "name": KINDS.get(id, TRAINED)}
-        for name, whole in (("error", error), ("x", spread)):
+        for name, other in (("error", hat), ("x", held.mean.expand_as(hat))):
+            whole = some.per_document(some.squares(other))
             e = bootstrap_ratio(moved, whole, replicates=held.replicates, seed=held.seed)
-            row |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
+            row |= in_columns(e, name)
         rows.append(row)
-    return pd.DataFrame(
-        rows, columns=["id", "name", "error", "error_low", "error_high", "x", "x_low", "x_high"]
-    )
+    columns = [f"{name}{end}" for name in ("error", "x") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["id", "name", *columns])

@@ -5,7 +5,8 @@ Trained on documents that no number is scored on; every reader sees x and nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..base.cache import kept
 from ..base.errors import BadInput
-from ..base.values import Estimate
+from ..base.values import in_columns
 from ..stats.documents import sum_by
 from ..stats.fits import RIDGE_GRID, LinearMap, Spectrum, residual_squares
 from ..stats.intervals import bootstrap
@@ -26,8 +27,7 @@ from ..studies.saes import collect, load_saes
 STRIDE = 5
 """Every so many-th context of the component text is read."""
 HELD = 5
-"""Every so many-th training document decides ridge, rank and when the MLP stops; no reader is fitted on
-it."""
+"""Every so many-th training document decides ridge, rank and when the MLP stops; none is fitted on it."""
 SQUARES = 24
 """Principal components of x whose products the quadratic reader is given."""
 HIDDEN, BATCH, STEPS, RATE = 384, 1024, 2000, 2e-3
@@ -36,8 +36,7 @@ PATIENCE = 6
 """Training ends where so many of its 20 checks in a row were no better."""
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """x and the error of some tokens, with their documents."""
 
     x: Float[Tensor, "token d_model"]
@@ -48,6 +47,10 @@ class Rows:
         """Some of the tokens."""
         mask = torch.from_numpy(keep)
         return Rows(self.x[mask], self.error[mask], self.document[keep])
+
+    def pieces(self, size: int = 16384) -> list[tuple[Tensor, Tensor]]:
+        """x and error, some tokens at a time."""
+        return list(zip(self.x.split(size), self.error.split(size)))
 
 
 @kept
@@ -100,30 +103,30 @@ def ladder(fit: Rows, stop: Rows, *, seed: int = 0, steps: int = STEPS) -> dict[
     ols = spectrum.map(moments)
     gain = float(torch.trace(moments.xy) / torch.trace(moments.xx))
     scalar = LinearMap(gain * torch.eye(d).to(moments.xx), moments.x_mean, moments.y_mean)
-    readers: dict[str, tuple] = {"a scalar gain": (scalar, f"g = {gain:.3f}")}
-    missed = lambda m: float(residual_squares(check, m).sum())
-    rank = min((2**k for k in range(d.bit_length())), key=lambda r: missed(ols.truncate(moments, min(r, d))))
-    readers["low rank"] = (ols.truncate(moments, min(rank, d)), f"rank {min(rank, d)}")
-    readers["linear (OLS)"] = (ols, "")
-    share = min(RIDGE_GRID, key=lambda s: missed(spectrum.map(moments, ridge=s * spectrum.unit)))
-    readers["ridge"] = (spectrum.map(moments, ridge=share * spectrum.unit), f"ridge {share:g}")
+    missed = lambda m, checked: float(residual_squares(checked, m).sum())
+    ranks = [2**k for k in range(d.bit_length())]
+    rank = min(ranks, key=lambda r: missed(ols.truncate(moments, r), check))
+
+    def ridge(spectrum, moments, checked, grid):
+        made = lambda share: spectrum.map(moments, ridge=share * spectrum.unit)
+        share = min(grid, key=lambda s: missed(made(s), checked))
+        return made(share), f"ridge {share:g}"
+
     features = Quadratic(moments, min(SQUARES, d))
-    joint = Moments(features.width, d, device=device)
-    for x, e in zip(fit.x.split(16384), fit.error.split(16384)):
-        joint.update(features(x), e)
-    both = Spectrum(joint)
-    checks = Moments(features.width, d, device=device)
-    for x, e in zip(stop.x.split(16384), stop.error.split(16384)):
-        checks.update(features(x), e)
-    share = min(
-        RIDGE_GRID[1:],
-        key=lambda s: float(residual_squares(checks, both.map(joint, ridge=s * both.unit)).sum()),
-    )
-    square = both.map(joint, ridge=share * both.unit)
-    readers["quadratic"] = (lambda x: square(features(x)), f"ridge {share:g}")
+    joint, checked = (Moments(features.width, d, device=device) for _ in range(2))
+    for sums, rows in ((joint, fit), (checked, stop)):
+        for x, e in rows.pieces():
+            sums.update(features(x), e)
+    square, chosen = ridge(Spectrum(joint), joint, checked, RIDGE_GRID[1:])
     network, passes = mlp(fit, stop, ols, seed=seed, steps=steps)
-    readers["MLP"] = (network, f"best after {passes:.1f} passes")
-    return readers
+    return {
+        "a scalar gain": (scalar, f"g = {gain:.3f}"),
+        "low rank": (ols.truncate(moments, rank), f"rank {rank}"),
+        "linear (OLS)": (ols, ""),
+        "ridge": ridge(spectrum, moments, check, RIDGE_GRID),
+        "quadratic": (lambda x: square(features(x)), chosen),
+        "MLP": (network, f"best after {passes:.1f} passes"),
+    }
 
 
 class Quadratic:
@@ -176,18 +179,13 @@ def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int =
         loss.backward()
         optimiser.step()
         if (step + 1) % (steps // 20) == 0:
+            pieces = zip(stop.x.split(8192), check.split(8192))
             with torch.no_grad():
-                missed = sum(
-                    float((network(x) * unit - e).pow(2).sum())
-                    for x, e in zip(stop.x.split(8192), check.split(8192))
-                )
+                missed = sum(float((network(x) * unit - e).pow(2).sum()) for x, e in pieces)
             idle = 0 if missed < best else idle + 1
             if missed < best:
-                best, kept, when = (
-                    missed,
-                    [w.detach().clone() for w in weights],
-                    (step + 1) * min(BATCH, len(fit.x)) / len(fit.x),
-                )
+                best, kept = missed, [w.detach().clone() for w in weights]
+                when = (step + 1) * min(BATCH, len(fit.x)) / len(fit.x)
             if idle == PATIENCE:
                 break
     return (lambda x: linear(x) + unit * network(x, kept).double()), when
@@ -196,11 +194,11 @@ def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int =
 def scores(readers: dict[str, tuple], scored: Rows, *, replicates: int, seed: int) -> pd.DataFrame:
     """R² total (with its interval over documents), R² per dimension, and the gain over OLS on the same
     documents."""
-    per_document = lambda v: sum_by(scored.document, v)
-    pieces = list(zip(scored.x.split(16384), scored.error.split(16384)))
+    per_document = lambda v: sum_by(scored.document, torch.cat(v))
+    pieces = scored.pieces()
     mean = scored.error.mean(0, dtype=torch.float64)
     total = sum(((e.double() - mean) ** 2).sum(0) for _, e in pieces)
-    spread = per_document(torch.cat([((e.double() - mean) ** 2).sum(1) for _, e in pieces]))
+    spread = per_document([((e.double() - mean) ** 2).sum(1) for _, e in pieces])
     left, per_dim = {}, {}
     for name, (reader, _) in readers.items():
         by_token, by_dim = [], torch.zeros_like(total)
@@ -208,28 +206,14 @@ def scores(readers: dict[str, tuple], scored: Rows, *, replicates: int, seed: in
             miss = (e.double() - reader(x).double()) ** 2
             by_token.append(miss.sum(1))
             by_dim += miss.sum(0)
-        left[name], per_dim[name] = (
-            per_document(torch.cat(by_token)),
-            float((1 - by_dim / total).mean()),
-        )
+        left[name], per_dim[name] = per_document(by_token), float((1 - by_dim / total).mean())
+    ratios = {"r2": lambda s: 1 - s["left"] / s["spread"]}
+    ratios["gain"] = lambda s: (s["ols"] - s["left"]) / s["spread"]
     rows = []
     for name, (_, chosen) in readers.items():
         sums = {"left": left[name], "ols": left["linear (OLS)"], "spread": spread}
-        r2 = bootstrap(lambda s: 1 - s["left"] / s["spread"], sums, replicates=replicates, seed=seed)[0]
-        gain = bootstrap(
-            lambda s: (s["ols"] - s["left"]) / s["spread"], sums, replicates=replicates, seed=seed
-        )[0]
-        rows.append(
-            {
-                "reader": name,
-                "chosen": chosen,
-                "per_dim": per_dim[name],
-                **_ends("r2", r2),
-                **_ends("gain", gain),
-            }
-        )
+        row = {"reader": name, "chosen": chosen, "per_dim": per_dim[name]}
+        for ratio, of in ratios.items():
+            row |= in_columns(bootstrap(of, sums, replicates=replicates, seed=seed)[0], ratio)
+        rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _ends(name: str, e: Estimate) -> dict[str, float]:
-    return {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
