@@ -52,13 +52,13 @@ d = x.shape[1]
 # %%
 @chapter.idea
 def target(x, reconstruction, power=power):
-    error = x - reconstruction  # try: error = x
-    return error.norm(dim=1, keepdim=True) ** power  # try: power=1
+    error = x - reconstruction  # try: error = x, the size of the activation itself: R² rises
+    return error.norm(dim=1, keepdim=True) ** power  # try: ** 4, so that a few large errors decide: R² falls
 
 
 value, train = target(x, reconstruction), document % 2 == 0
 a = LinearMap.fit(Moments(d, 1).update(x[train], value[train]))
-round(r2_total(value[~train], a(x[~train])), 3)
+round(r2_total(value[~train], a(x[~train])), 3)  # try: [train] for [~train], the rows fitted: R² rises
 
 # %% tags=["hide-input"]
 found = error_norms(measurement, target=target)
@@ -73,7 +73,7 @@ chapter.opening(c02_norm_linear, c13_beyond_simple)
 #|   Bars are 95% intervals that carry documents and training seeds. The dotted line is the paper's claim.
 #|   (Paper: Figs. 2 and 13 of its first version.)
 R2 = "R² of the squared error norm"
-said = {SIMPLE: "all simple predictors", ALL: "both together"}
+said = {SIMPLE: "all simple predictors", ALL: "both together"}  # try: add THREE: "three facts": below all
 rows = [found["widths"].query("model == @model").assign(model=name) for model, name in said.items()]
 rows = pd.concat([found["suite"].assign(model="from x"), *rows])
 domain = (min(0.0, rows["low"].min()), 1)
