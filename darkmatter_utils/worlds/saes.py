@@ -19,7 +19,10 @@ from .world import LATENTS, TOKENS, World, log_spread, lognormal
 
 @dataclass(frozen=True)
 class WorldParts:
-    """How an SAE splits a world: x = learned + absent + dense, and x_hat = learned + introduced."""
+    """How an SAE splits a world: x = learned + absent + dense, x_hat = learned + introduced.
+
+    So SaeError = absent + dense - introduced.
+    """
 
     learned: Float64[Tensor, "token d_model"]
     """The mean and the features that the SAE holds, with their true coefficients."""
@@ -28,14 +31,12 @@ class WorldParts:
     dense: Float64[Tensor, "token d_model"]
     """Manifold, linear dense part, curved dense part and noise."""
     introduced: Float64[Tensor, "token d_model"]
-    """What the SAE itself adds: wrong, missed and false coefficients. SaeError = absent + dense -
-    introduced."""
+    """What the SAE itself adds: wrong, missed and false coefficients."""
 
 
 @dataclass(frozen=True)
 class OracleSae:
-    """The exact sum of a world's first `width` features, and, where a dial is turned, errors of the SAE's
-    own.
+    """The exact sum of a world's first `width` features, and, where a dial is turned, errors of its own.
 
     x_hat = mean + Σ_{i < width} ẑ_i f_i, with ẑ = z at the default dials: then it introduces nothing and only
     lacks features. Deterministic for each document, whatever the batch. Raises `BadInput` for a width outside
@@ -46,22 +47,20 @@ class OracleSae:
     world: World
     width: int
     l0: int | None = None
-    """At most this many features on a token, those of the largest coefficients; the others count as
-    absent."""
+    """At most this many features on a token, the largest coefficients; the others count as absent."""
     gain: float = 1.0
     """Every coefficient is multiplied by this: shrinkage where it is below 1."""
     gain_spread: float = 0.0
     """Standard deviation of the log of a further gain of each latent, of mean 1."""
     wrong: float = 0.0
-    """Standard deviation of the relative error of each coefficient that fires; what falls below zero is
-    zero."""
+    """Standard deviation of the relative error of each coefficient that fires; none falls below zero."""
     missed: float = 0.0
     """Share of fires that the SAE misses."""
     false_fires: float = 0.0
     """Expected false fires on a token: a latent drawn by frequency, with a coefficient of mean 1."""
     interference: float = 0.0
-    """From 0 to 1: how far a coefficient moves from the true one to what a linear encoder reads, (x -
-    mean)·f_i at least 0. It makes an introduced error that correlates with the absent and the dense part."""
+    """From 0 to 1: how far a coefficient moves to what a linear encoder reads, (x - mean)·f_i at least 0.
+    The error that this introduces correlates with the absent and the dense part."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -87,23 +86,21 @@ class OracleSae:
     @cached_property
     def _gains(self) -> np.ndarray:
         rng = np.random.default_rng([self.seed, LATENTS])
-        sigma = self.gain_spread
-        return self.gain * np.exp(sigma * rng.standard_normal(self.width) - sigma**2 / 2)
+        return self.gain * lognormal(rng, self.gain_spread, self.width)
 
     @cached_property
     def _false_law(self) -> np.ndarray:
-        return np.cumsum(self.world.frequency[: self.width]) / self.world.frequency[: self.width].sum()
+        frequency = self.world.frequency[: self.width]
+        return np.cumsum(frequency) / frequency.sum()
 
     def _kept(self, batch: WorldBatch) -> np.ndarray:
         kept = batch.feature.numpy() < self.width
         if self.l0 is not None:
-            row, value = batch.row.numpy()[kept], batch.value.numpy()[kept]
+            fires = np.flatnonzero(kept)
+            row, value = batch.row.numpy()[fires], batch.value.numpy()[fires]
             order = np.lexsort((-value, row))
             start = np.searchsorted(row, row)  # first fire of the token; rows ascend
-            rank = np.arange(row.size) - start[order]
-            within = np.zeros(row.size, dtype=bool)
-            within[order] = rank < self.l0
-            kept[kept.copy()] = within
+            kept[fires[order]] = np.arange(row.size) - start[order] < self.l0
         return kept
 
     def _codes(self, batch: WorldBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -143,17 +140,10 @@ class OracleSae:
     def parts(self, batch: WorldBatch) -> WorldParts:
         """The true parts of x and of x_hat for this SAE."""
         kept, fires = self._kept(batch), [a.numpy() for a in (batch.row, batch.feature, batch.value)]
-        held, lacked = (
-            torch.from_numpy(self.world.combine(len(batch.x), *(a[which] for a in fires)))
-            for which in (kept, ~kept)
-        )
-        learned, absent = batch.parts["mean"] + held, lacked
-        return WorldParts(
-            learned=learned,
-            absent=absent,
-            dense=sum(batch.parts[name] for name in DENSE),
-            introduced=self.reconstruct(batch)[0] - learned,
-        )
+        combine = lambda which: self.world.combine(len(batch.x), *(a[which] for a in fires))
+        learned = batch.parts["mean"] + torch.from_numpy(combine(kept))
+        absent, dense = torch.from_numpy(combine(~kept)), sum(batch.parts[name] for name in DENSE)
+        return WorldParts(learned, absent, dense, introduced=self.reconstruct(batch)[0] - learned)
 
 
 @runtime_checkable
@@ -233,13 +223,8 @@ class RandomSae:
         return mean + step[:, None] * raw, (value > 0).sum(1)
 
 
-KINDS = {
-    "oracle": OracleSae,
-    "introduced": OracleSae,
-    "dead": DeadSae,
-    "shrunk": ShrunkSae,
-    "random": RandomSae,
-}
+KINDS = {"oracle": OracleSae, "introduced": OracleSae}
+KINDS |= {"dead": DeadSae, "shrunk": ShrunkSae, "random": RandomSae}
 """Kinds of SAE that `null_sae` makes."""
 
 
@@ -266,13 +251,11 @@ def null_sae(
         given["mean"] = torch.as_tensor(world.truth(0).mean if mean is None else mean)
     sae = checked(KINDS[kind], dials, where=where, given=given)
     if sae.kind != kind:
-        does = "introduces nothing as its dials stand"
-        if kind == "oracle":
-            does = "has a dial that introduces errors"
+        oracle = kind == "oracle"
+        does = "has a dial that introduces errors" if oracle else "introduces nothing as its dials stand"
         raise BadInput(f"{where}: kind '{kind}' {does}; turn a dial back or make it kind '{sae.kind}'")
     return sae
 
 
 def _activations(batch) -> Tensor:
-    x = batch if isinstance(batch, (Tensor, np.ndarray)) else batch.x
-    return torch.as_tensor(x)
+    return torch.as_tensor(batch if isinstance(batch, (Tensor, np.ndarray)) else batch.x)

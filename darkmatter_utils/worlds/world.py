@@ -1,9 +1,9 @@
 """Worlds where every part of an activation is known, because we made it.
 
 A world writes x = mean + features + manifold + dense + curved + noise. Which features an SAE *learned* is the
-SAE's business (`null_saes.py`); with that choice, x = learned + absent + dense exactly, and a reconstruction
-is learned + introduced. Expected covariances of all parts are in closed form, so estimators can be judged
-against the truth.
+SAE's business (`saes.py`); with that choice, x = learned + absent + dense exactly, and a reconstruction is
+learned + introduced. Expected covariances of all parts are in closed form (`known.py`), so estimators can be
+judged against the truth.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ class World:
     l0: float = 24.0
     """Expected number of features that fire on a token."""
     exponent: float = 1.0
-    """Feature i (from 1) fires with probability min(cap, A i^-exponent); A makes the probabilities sum to
-    l0."""
+    """Feature i (from 1) fires with probability min(cap, A i^-exponent), with A such that they sum to l0."""
     cap: float = 0.3
     """No feature fires more often than this."""
     spread: float = 0.5
@@ -59,11 +58,9 @@ class World:
     topic_share: float = 0.2
     """Share of documents in which a topic is on."""
     topic_boost: float = 3.0
-    """Features of a topic that is on fire this many times more often; less when it is off, so the mean
-    stays."""
+    """Features of a topic that is on fire this many times more often, and less where it is off."""
     manifolds: int = 0
-    """Features whose direction moves on a circle with a latent angle: multi-dimensional, so not a sparse
-    linear code."""
+    """Features whose direction moves on a circle with a latent angle: not a sparse linear code."""
     manifold_frequency: float = 0.05
     manifold_arc: float = 2 * math.pi
     """The angle is uniform on [0, arc] radians."""
@@ -72,13 +69,11 @@ class World:
     dense: float = 0.0
     """Variance of the linear dense part, over the features' variance."""
     curved: float = 0.0
-    """Variance of the curved dense part, (c² - 1)/sqrt(2) of the dense code c: dense, and uncorrelated with
-    c."""
+    """Variance of the curved dense part, (c² - 1)/√2 of the dense code c, and uncorrelated with it."""
     noise: float = 0.0
     """Variance of isotropic Gaussian noise, over the features' variance."""
     heteroscedastic: float = 0.0
-    """From 0 to 1: the share of the noise's variance that is proportional to how many features fire on the
-    token."""
+    """Share of the noise's variance that is proportional to how many features fire on the token."""
     document_share: float = 0.0
     """Share of the dense code's variance that lies between documents."""
     scale_document: float = 0.0
@@ -96,17 +91,8 @@ class World:
         for name in ("hierarchy", "heteroscedastic", "document_share", "manifold_frequency", "topic_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"world: {name} is {getattr(self, name)}; give a share between 0 and 1")
-        for name in (
-            "dense",
-            "curved",
-            "noise",
-            "spread",
-            "scale_document",
-            "scale_token",
-            "topics",
-            "manifolds",
-            "seed",
-        ):
+        sizes = ("dense", "curved", "noise", "spread", "scale_document", "scale_token")
+        for name in (*sizes, "topics", "manifolds", "seed"):
             if getattr(self, name) < 0:
                 raise BadInput(f"world: {name} is {getattr(self, name)}; give 0 or more")
         if not 0 < self.l0 <= self.cap * self.features or not 0 < self.cap <= 1:
@@ -119,7 +105,7 @@ class World:
 
     @classmethod
     def of(cls, settings: dict) -> World:
-        """A world from the settings of a study file; raises `BadInput` for an unknown or mistyped dial."""
+        """A world from a study file's settings; raises `BadInput` for an unknown or mistyped dial."""
         return checked(cls, settings, where="world")
 
     @cached_property
@@ -153,16 +139,9 @@ class World:
         second /= np.linalg.norm(second, axis=1, keepdims=True) + (self.manifolds == 0)
         mean = np.zeros(self.d_model)
         mean[rng.permutation(self.d_model)[: self.huge_dims]] = self.huge_mean
-        return dict(
-            directions=unit(self.features),
-            parent=parent,
-            topic=topic,
-            first=first,
-            second=second,
-            dense=unit(self.dense_rank),
-            curved=unit(self.dense_rank),
-            mean=mean,
-        )
+        directions, dense, curved = unit(self.features), unit(self.dense_rank), unit(self.dense_rank)
+        made = dict(directions=directions, parent=parent, topic=topic, mean=mean)
+        return made | dict(first=first, second=second, dense=dense, curved=curved)
 
     @property
     def directions(self) -> Float64[Tensor, "features d_model"]:
@@ -200,14 +179,12 @@ class World:
         return truth_of(self, width)
 
     def documents(self, start: int, stop: int, *, batch: int = 8) -> Iterator[WorldBatch]:
-        """Documents start .. stop - 1 in order, ``batch`` of them at a time; a document's numbers depend on
-        its index and the world only."""
+        """Documents start .. stop - 1 in order, ``batch`` of them at a time."""
         for first in range(start, stop, batch):
-            members = [self.document(index) for index in range(first, min(first + batch, stop))]
-            yield WorldBatch.join(members)
+            yield WorldBatch.join([self.document(i) for i in range(first, min(first + batch, stop))])
 
     def document(self, index: int) -> WorldBatch:
-        """One document."""
+        """One document; its numbers depend on its index and the world only."""
         rng = np.random.default_rng([self.seed, DOCUMENT, index])
         made, tokens = self._random, self.context
         scale = lognormal(rng, self.scale_document, 1) * lognormal(rng, self.scale_token, tokens)
@@ -222,13 +199,10 @@ class World:
         row, feature = np.nonzero(fires)
         value = lognormal(rng, log_spread(self.spread), row.size) * scale[row]
 
-        parts = {
-            "mean": np.tile(made["mean"], (tokens, 1)),
-            "features": self.combine(tokens, row, feature, value),
-        }
+        features = self.combine(tokens, row, feature, value)
+        parts = {"mean": np.tile(made["mean"], (tokens, 1)), "features": features}
         for name, part in self._dense_parts(rng, np.bincount(row, minlength=tokens)).items():
             parts[name] = part * scale[:, None]
-
         strongest = np.full(tokens, self.features)
         order = np.argsort(value, kind="stable")
         strongest[row[order]] = feature[order]  # the last write of a row is its largest value
