@@ -54,7 +54,7 @@ scale = alt.Scale(domain=list(VERDICTS), range=[colour for colour, _ in VERDICTS
 cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3)
 cells = cells.encode(color=alt.Color("verdict:N", scale=scale, legend=None))
 marks = base.mark_text(fontSize=11, color="white", fontWeight=600).encode(text="mark:N")
-finish(cells + marks, "", min(WIDTH - 260, 110 * len(every)), 26 * len(claims))
+finish(cells + marks, width=min(WIDTH - 260, 110 * len(every)), height=26 * len(claims))
 
 # %% [markdown]
 # ## The idea: a verdict follows from a record

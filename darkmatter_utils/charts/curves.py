@@ -5,12 +5,9 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from ..base.values import Estimate
 from .theme import (
-    HEIGHT,
     MUTED,
     PARTS,
-    WIDTH,
     WIDTH_TITLE,
     builder,
     colour,
@@ -40,30 +37,27 @@ def lines(
     high=None,
     color=None,
     dash=None,
-    title="",
     x_title=None,
     y_title=None,
     x_scale=None,
     y_domain=None,
     reference=None,
     reference_label="",
-    band=None,
+    band=False,
     broad=None,
     allowed=None,
     allowed_label="",
-    width=WIDTH,
-    height=HEIGHT,
+    **view,
 ):
     """Lines through points with 95% intervals, one line per value of ``color`` (parts of x keep their
     colours) and of ``dash`` (the first is solid).
 
     low, high: columns of the interval; by default y_low and y_high, or low and high, where the frame has
     them. x_scale: "linear", "log2", "log10" or "names" (in order of appearance); by default log2 for columns
-    called width, l0 or d_sae. band:
-    shade the interval (default when a line has more than 30 points) instead of drawing bars. reference: a y
-    value to compare with, named by reference_label. broad: a column of flags; where it is true the line lies
-    on a broad one. allowed: what a rule allows, shaded behind the lines and named by allowed_label: (low,
-    high), or a frame of column x, low and high.
+    called width, l0 or d_sae. band: shade the interval instead of drawing bars, as of a line of more than 30
+    points. reference: a y value to compare with, named by reference_label. broad: a column of flags; where it
+    is true the line lies on a broad one. allowed: what a rule allows, shaded behind the lines and named by
+    allowed_label: (low, high), or a frame of column x, low and high. view: title, width, height.
     """
     low, high = (
         given or if_there(frame, f"{y}_{edge}") or if_there(frame, edge)
@@ -83,8 +77,8 @@ def lines(
         base = base.encode(strokeDash=alt.StrokeDash("dash:N", title=None, scale=scale, legend=shown))
     layers = [] if allowed is None else [_allowed(allowed, allowed_label, x, along)]
     if low is not None:
-        shaded = many if band is None else band
-        mark = base.mark_area(opacity=0.18, strokeWidth=0) if shaded else base.mark_rule(opacity=0.75)
+        shaded = base.mark_area(opacity=0.18, strokeWidth=0)
+        mark = shaded if many or band else base.mark_rule(opacity=0.75)
         layers.append(mark.encode(y=y_axis(y_title or str(y), y_domain, "low"), y2="high"))
     if broad is not None:
         wide = base.transform_filter("datum.broad").mark_line(strokeWidth=10, opacity=0.25)
@@ -94,7 +88,7 @@ def lines(
     layers.append(base.mark_point(size=30 if many else 55, opacity=0 if many else 1).encode(y=up))
     if reference is not None:
         layers += _reference(reference, reference_label)
-    return finish(alt.layer(*layers), title, width, height)
+    return finish(alt.layer(*layers), **view)
 
 
 def _allowed(allowed, label: str, x: str, along: alt.X) -> alt.Chart:
@@ -109,161 +103,86 @@ def _allowed(allowed, label: str, x: str, along: alt.X) -> alt.Chart:
 
 def _reference(value, label) -> list[alt.Chart]:
     base = alt.Chart(pd.DataFrame({"y": [float(value)], "label": [label]})).encode(y="y:Q")
-    line = base.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(
-        tooltip=[tip("label", "line"), tip("y", "value")]
-    )
+    line = base.mark_rule(color=MUTED, strokeDash=[2, 3])
+    line = line.encode(tooltip=[tip("label", "line"), tip("y", "value")])
     words = base.mark_text(align="left", baseline="middle", dx=5, color=MUTED, fontSize=11)
     return [line, words.encode(x=alt.value("width"), text="label:N")] if label else [line]
 
 
 @builder
-def by_position(
-    frame,
-    value,
-    *,
-    position="position",
-    low=None,
-    high=None,
-    color=None,
-    window=None,
-    title="",
-    x_title="position in the context (tokens)",
-    y_title=None,
-    y_domain=None,
-    width=WIDTH,
-    height=260,
-):
-    """A value along the context with its interval band; ``window`` = (start, stop) shades the positions that
-    count."""
+def by_position(frame, value, *, low=None, high=None, color=None, window=None, y_title=None, **view):
+    """A value along the context with its interval band; ``window`` = (start, stop) shades what counts."""
+    position, given = "position in the context (tokens)", {"low": low, "high": high, "color": color}
     drawn = lines(
-        frame,
-        position,
-        value,
-        low=low,
-        high=high,
-        color=color,
-        x_title=x_title,
-        y_title=y_title,
-        x_scale="linear",
-        y_domain=y_domain,
-        band=True,
-        width=width,
-        height=height,
+        frame, "position", value, **given, x_title=position, y_title=y_title, x_scale="linear", band=True
     )
     if window is not None:
         start, stop = window
-        shade = pd.DataFrame(
-            {"x": [start], "x2": [stop - 1], "what": [f"positions {start} to {stop - 1} are scored"]}
-        )
-        under = alt.Chart(shade).mark_rect(color="#94a3b8", opacity=0.16)
-        drawn = alt.layer(
-            under.encode(x=alt.X("x:Q", title=x_title), x2="x2", tooltip=tip("what", "window")), drawn
-        )
-    return finish(drawn, title, width, height)
+        what = f"positions {start} to {stop - 1} are scored"
+        shade = alt.Chart(pd.DataFrame({"x": [start], "x2": [stop - 1], "what": [what]}))
+        shade = shade.mark_rect(color="#94a3b8", opacity=0.16)
+        shade = shade.encode(x=alt.X("x:Q", title=position), x2="x2", tooltip=tip("what", "window"))
+        drawn = alt.layer(shade, drawn)
+    return finish(drawn, **{"height": 260} | view)
 
 
 @builder
-def stacked_breakdown(
-    frame,
-    *,
-    x="width",
-    part="part",
-    share="share",
-    title="",
-    x_title=WIDTH_TITLE,
-    y_title="share of the variance of x",
-    x_scale=None,
-    y_domain=None,
-    width=WIDTH,
-    height=HEIGHT,
-):
-    """Shares of the variance stacked by part over SAE width: NonlinearError at the foot, then the parts
-    before it in PARTS, then what is no part.
+def stacked_breakdown(frame, *, y_domain=None, **view):
+    """Shares of the variance (columns width, part, share) stacked by part over SAE width.
 
-    The measured widths are the corners of the areas. For the same axes it can be layered with ``power_law``.
+    NonlinearError is at the foot, then come the parts before it in PARTS, then what is no part. The measured
+    widths are the corners of the areas. It has the axes of ``power_law``, which can be layered over it.
     """
-    data = columns(frame, x=x, y=share, color=part)
-    if (
-        data["y"] < 0
-    ).any():  # an SAE worse than the mean: the axis has to hold what lies below 0, however far
+    data = columns(frame, x="width", y="share", color="part")
+    if (data["y"] < 0).any():  # of an SAE worse than the mean, the axis has to hold what lies below 0
         y_domain = None
     domain, _ = palette(data["color"])
     order = [*reversed([name for name in domain if name in PARTS]), *(n for n in domain if n not in PARTS)]
     data["order"] = data["color"].map({name: n for n, name in enumerate(order)})
     data = data.sort_values(["order", "x"])
     base = alt.Chart(data).encode(
-        x=x_axis(data, x, x_title, x_scale),
-        y=y_axis(y_title, y_domain).stack("zero"),
+        x=x_axis(data, "width", WIDTH_TITLE),
+        y=y_axis("share of the variance of x", y_domain).stack("zero"),
         color=colour(data["color"]),
         order=alt.Order("order:Q"),
-        tooltip=tips(data, x=x_title, y=share, color=part),
+        tooltip=tips(data, x=WIDTH_TITLE, y="share", color="part"),
     )
-    return finish(base.mark_area(opacity=0.82, line={"strokeWidth": 1}), title, width, height)
+    return finish(base.mark_area(opacity=0.82, line={"strokeWidth": 1}), **view)
 
 
 @builder
-def power_law(
-    points,
-    curve,
-    *,
-    x="width",
-    y="value",
-    low="low",
-    high="high",
-    floor=None,
-    series=None,
-    title="",
-    x_title=WIDTH_TITLE,
-    y_title="FVU",
-    y_domain=None,
-    width=WIDTH,
-    height=340,
-):
-    """Measured points with intervals and the fitted curve with its band, dashed where it leaves the measured
-    widths.
+def power_law(points, curve, *, y="value", floor=None, y_title="FVU", **view):
+    """Measured points with intervals and the fitted curve with its band, dashed beyond the measured widths.
 
-    points, curve: frames with columns x, y and, if there, low and high; the curve on a denser grid of x that
-    may go beyond the points. floor: the asymptote c, an `Estimate`, drawn with its interval. series: a column
-    of both frames that names what is fitted (a part of x, for its colour).
+    points, curve: frames with columns width, y and, if there, low and high; the curve on a denser grid that
+    may go beyond the points. floor: the asymptote c, an `Estimate`, drawn with its interval.
     """
-    measured = columns(points, x=x, y=y, low=if_there(points, low), high=if_there(points, high), color=series)
-    fitted = columns(curve, x=x, y=y, low=if_there(curve, low), high=if_there(curve, high), color=series)
-    for data in (measured, fitted):
-        data["color"] = data["color"] if series is not None else "SaeError"
-    whole = pd.concat([measured, fitted])
-    along, up = x_axis(whole, "width", x_title, "log2"), y_axis(y_title, y_domain)
-    edge = y_axis(y_title, y_domain, "low")
-    shade = colour(whole["color"], legend=series is not None)
-    line = {
-        "x": along,
-        "color": shade,
-        "tooltip": tips(fitted, x=x_title, y=f"fitted {y_title}", color=series),
-    }
-    layers = _floor(floor, up, edge) if floor is not None else []
+    measured, fitted = (
+        columns(frame, x="width", y=y, low=if_there(frame, "low"), high=if_there(frame, "high"))
+        for frame in (points, curve)
+    )
+    measured, fitted = (data.assign(color="SaeError") for data in (measured, fitted))
+    up, edge, shade = y_axis(y_title), y_axis(y_title, field="low"), colour(["SaeError"])
+    along = x_axis(pd.concat([measured, fitted]), "width", WIDTH_TITLE)
+    line = {"x": along, "color": shade, "tooltip": tips(fitted, x=WIDTH_TITLE, y=f"fitted {y_title}")}
+    layers = []
+    if floor is not None:
+        ends = {"y": [floor.value], "low": [floor.low], "high": [floor.high]}
+        told = [tip("what", "line"), tip("y", "c"), tip("low", "low"), tip("high", "high")]
+        base = alt.Chart(pd.DataFrame(ends | {"what": ["the floor c of the fit"]})).encode(tooltip=told)
+        layers.append(base.mark_rect(color=MUTED, opacity=0.12).encode(y=edge, y2="high"))
+        layers.append(base.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(y=up))
     if "low" in fitted:
-        layers.append(
-            alt.Chart(fitted).mark_area(opacity=0.16, strokeWidth=0).encode(**line, y=edge, y2="high")
-        )
+        area = alt.Chart(fitted).mark_area(opacity=0.16, strokeWidth=0)
+        layers.append(area.encode(**line, y=edge, y2="high"))
     last = measured["x"].max()
     within, beyond = fitted[fitted["x"] <= last], fitted[fitted["x"] >= last]
     layers.append(alt.Chart(within).mark_line().encode(**line, y=up))
     if len(beyond) > 1:
         layers.append(alt.Chart(beyond).mark_line(strokeDash=[6, 5]).encode(**line, y=up))
-    dots = alt.Chart(measured).encode(
-        x=along, color=shade, tooltip=tips(measured, x=x_title, y=y_title, color=series)
-    )
+    told = tips(measured, x=WIDTH_TITLE, y=y_title)
+    dots = alt.Chart(measured).encode(x=along, color=shade, tooltip=told)
     if "low" in measured:
         layers.append(dots.mark_rule().encode(y=edge, y2="high"))
     layers.append(dots.mark_point().encode(y=up))
-    return finish(alt.layer(*layers), title, width, height)
-
-
-def _floor(c: Estimate, up, edge) -> list[alt.Chart]:
-    frame = pd.DataFrame(
-        {"y": [c.value], "low": [c.low], "high": [c.high], "what": ["the floor c of the fit"]}
-    )
-    base = alt.Chart(frame).encode(
-        tooltip=[tip("what", "line"), tip("y", "c"), tip("low", "low"), tip("high", "high")]
-    )
-    area = base.mark_rect(color=MUTED, opacity=0.12).encode(y=edge, y2="high")
-    return [area, base.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(y=up)]
+    return finish(alt.layer(*layers), **{"height": 340} | view)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from ..base.values import Absent
@@ -12,7 +11,6 @@ from .theme import (
     MUTED,
     PARTS,
     RAMP,
-    WIDTH,
     builder,
     colour,
     columns,
@@ -26,49 +24,26 @@ from .theme import (
 
 
 @builder
-def heat(
-    frame,
-    x,
-    y,
-    value,
-    *,
-    title="",
-    x_title=None,
-    y_title=None,
-    value_title=None,
-    fmt=".2f",
-    domain=None,
-    width=WIDTH,
-    height=None,
-):
+def heat(frame, x, y, value, *, x_title=None, y_title=None, value_title=None, fmt=".2f", domain=None, **view):
     """A table in colour, the number in every cell; rows and columns in order of appearance, or ascending if
     numbers."""
     data = columns(frame, x=x, y=y, value=value)
     low, high = domain or (float(data["value"].min()), float(data["value"].max()))
     data["pale"] = ((data["value"] - low) / ((high - low) or 1.0) < 0.5).map(bool)
-    numeric = {axis: pd.api.types.is_numeric_dtype(data[axis]) for axis in "xy"}
-    order = {axis: None for axis in "xy"} | {
-        axis: end for axis, end in zip("xy", ("ascending", "descending")) if numeric[axis]
-    }
+    numbers = pd.api.types.is_numeric_dtype
+    across = {"title": str(x_title or x), "sort": "ascending" if numbers(data["x"]) else None}
+    down = {"title": str(y_title or y), "sort": "descending" if numbers(data["y"]) else None}
+    told = [alt.Tooltip("x:O", title=across["title"]), alt.Tooltip("y:O", title=down["title"])]
     base = alt.Chart(data).encode(
-        x=alt.X(
-            "x:O",
-            title=x_title or str(x),
-            sort=order["x"],
-            axis=alt.Axis(labelAngle=0, domain=False, ticks=False),
-        ),
-        y=alt.Y("y:O", title=y_title or str(y), sort=order["y"], axis=alt.Axis(domain=False)),
-        tooltip=[
-            alt.Tooltip("x:O", title=str(x_title or x)),
-            alt.Tooltip("y:O", title=str(y_title or y)),
-            tip("value", value_title or value),
-        ],
+        x=alt.X("x:O", **across, axis=alt.Axis(labelAngle=0, domain=False, ticks=False)),
+        y=alt.Y("y:O", **down, axis=alt.Axis(domain=False)),
+        tooltip=[*told, tip("value", value_title or value)],
     )
     shade = alt.Color("value:Q", legend=None, scale=alt.Scale(range=RAMP, domain=[low, high]))
     cells = base.mark_rect(stroke="white", strokeWidth=1.5, cornerRadius=3).encode(color=shade)
     ink = alt.condition("datum.pale", alt.value(INK), alt.value("white"))
-    numbers = base.mark_text(fontSize=12).encode(text=alt.Text("value:Q", format=fmt), color=ink)
-    return finish(cells + numbers, title, width, height or max(90, 38 * data["y"].nunique()))
+    text = base.mark_text(fontSize=12).encode(text=alt.Text("value:Q", format=fmt), color=ink)
+    return finish(cells + text, **{"height": max(90, 38 * data["y"].nunique())} | view)
 
 
 @builder
@@ -81,33 +56,24 @@ def forest(
     high="high",
     reference="reference",
     color=None,
-    title="",
     x_title="",
     reference_title="the paper",
     x_domain=None,
     rules=(),
-    width=430,
-    height=None,
+    **view,
 ):
-    """One row per label: our value with its interval, and the value to compare with (column ``reference``) as
-    a diamond.
+    """One row per label: our value with its interval, and what to compare it with (``reference``), a diamond.
 
     A row without an interval (NaN) shows its point alone, a row without a reference no diamond. Rows keep
     their order. rules: values of x that a dotted line marks.
     """
     there = if_there(frame, reference)
     data = columns(frame, label=label, value=value, low=low, high=high, color=color, reference=there)
-    base = alt.Chart(data).encode(
-        y=alt.Y(
-            "label:N", sort=None, title=None, axis=alt.Axis(labelLimit=260, labelFontSize=12, labelColor=INK)
-        )
-    )
+    axis = alt.Axis(labelLimit=260, labelFontSize=12, labelColor=INK)
+    base = alt.Chart(data).encode(y=alt.Y("label:N", sort=None, title=None, axis=axis))
     shade = colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"])
-    scale = alt.Scale(domain=list(x_domain)) if x_domain else alt.Scale()
-    x, left = (
-        alt.X(f"{field}:Q", title=x_title, scale=scale, axis=alt.Axis(grid=True))
-        for field in ("value", "low")
-    )
+    scale, grid = alt.Scale(domain=list(x_domain)) if x_domain else alt.Scale(), alt.Axis(grid=True)
+    x, left = (alt.X(f"{name}:Q", title=x_title, scale=scale, axis=grid) for name in ("value", "low"))
     about = [tip("label", "row"), tip("value", "here"), tip("low", "95% low"), tip("high", "95% high")]
     layers = [base.mark_rule(strokeWidth=2.5).encode(x=left, x2="high", color=shade, tooltip=about)]
     layers.append(base.mark_point(size=80).encode(x=x, color=shade, tooltip=about))
@@ -118,7 +84,8 @@ def forest(
         diamond = base.mark_point(shape="diamond", size=95, filled=False, color=MUTED, strokeWidth=1.8)
         told = [tip("label", "row"), tip("reference", reference_title)]
         layers.append(diamond.encode(x=alt.X("reference:Q", title=x_title, scale=scale), tooltip=told))
-    return finish(alt.layer(*layers), title, width, height or 24 + 32 * len(data))
+    size = {"width": 430} | view
+    return finish(alt.layer(*layers), **size | {"height": size.get("height") or 24 + 32 * len(data)})
 
 
 @builder
@@ -131,20 +98,13 @@ def scatter(
     high=None,
     color=None,
     label=None,
-    title="",
     x_title=None,
     y_title=None,
-    x_scale="linear",
-    y_domain=None,
-    identity=False,
     band=None,
     connect=False,
-    size=36,
-    opacity=0.7,
-    width=WIDTH,
-    height=340,
+    **view,
 ):
-    """Points, coloured by a column and named by another in the tooltip; ``identity`` draws y = x.
+    """Points, coloured by a column and named by another in the tooltip.
 
     low, high: columns of the interval of y. band: a pair (a, b); what lies between a x and b x is shaded, and
     y = x drawn from 0. connect: join the points of a colour in the order of ``label``, and write it at both
@@ -152,65 +112,50 @@ def scatter(
     """
     data = columns(frame, x=x, y=y, low=low, high=high, color=color, label=label)
     y_title = y_title or str(y)
-    along, up, foot = (
-        x_axis(data, x, x_title, x_scale),
-        y_axis(y_title, y_domain),
-        y_axis(y_title, y_domain, "low"),
-    )
+    along, up, foot = x_axis(data, x, x_title, "linear"), y_axis(y_title), y_axis(y_title, field="low")
     about = tips(data, x=x_title or x, y=y_title, color=color)
     about += [tip("label", label)] if label is not None else []
-    dots = alt.Chart(data).mark_point(size=size, opacity=opacity)
-    dots = dots.encode(x=along, y=up, tooltip=about)
+    dots = alt.Chart(data).mark_point(size=36, opacity=0.7).encode(x=along, y=up, tooltip=about)
     shade = colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"])
     layers = [dots.encode(color=shade)]
     if low is not None:
-        layers.insert(0, dots.mark_rule(opacity=opacity).encode(y=foot, y2="high", color=shade))
+        layers.insert(0, dots.mark_rule(opacity=0.7).encode(y=foot, y2="high", color=shade))
     if connect:
         ends = data.sort_values("label", kind="stable").groupby("color", sort=False).nth([0, -1])
         ends = ends[ends["color"].isin(PARTS)] if ends["color"].isin(PARTS).any() else ends
-        words = (
-            alt.Chart(ends).mark_text(dy=-11, fontSize=10).encode(x=along, y=up, text="label:N", color=shade)
-        )
-        layers = [
-            dots.mark_line(strokeWidth=1, opacity=0.5).encode(color=shade, order="label:Q"),
-            *layers,
-            words,
-        ]
-    if identity or band:
-        both = data[["x", "y"]].to_numpy(dtype=float)
-        ends = [0.0, float(data["x"].max())] if band else [float(np.nanmin(both)), float(np.nanmax(both))]
-        line = pd.DataFrame({"x": ends, "y": ends})
-        if band:
-            line = line.assign(low=band[0] * line["x"], high=band[1] * line["x"])
-            area = alt.Chart(line).mark_area(color="#94a3b8", opacity=0.16)
-            layers.insert(0, area.encode(x=along, y=foot, y2="high"))
+        words = alt.Chart(ends).mark_text(dy=-11, fontSize=10)
+        words = words.encode(x=along, y=up, text="label:N", color=shade)
+        line = dots.mark_line(strokeWidth=1, opacity=0.5).encode(color=shade, order="label:Q")
+        layers = [line, *layers, words]
+    if band:
+        line = pd.DataFrame({"x": [0.0, float(data["x"].max())]}).assign(y=lambda at: at["x"])
+        line = line.assign(low=band[0] * line["x"], high=band[1] * line["x"])
+        area = alt.Chart(line).mark_area(color="#94a3b8", opacity=0.16)
+        layers.insert(0, area.encode(x=along, y=foot, y2="high"))
         line = alt.Chart(line).mark_line(color=MUTED, strokeDash=[2, 3], strokeWidth=1.4)
-        layers.insert(1 if band else 0, line.encode(x=along, y=up))
-    return finish(alt.layer(*layers), title, width, height)
+        layers.insert(1, line.encode(x=along, y=up))
+    return finish(alt.layer(*layers), **{"height": 340} | view)
 
 
 @builder
-def beside(*charts, title="", columns=2, shared=()):
-    """Charts side by side, each with its own colours and axes but for those that are ``shared`` ("color",
-    "x", "y"); in a narrow page one under the other."""
+def beside(*charts, columns=2, shared=()):
+    """Charts side by side (in a narrow page one under the other), colours and axes of their own unless
+    ``shared`` ("color", "x", "y")."""
     scales = {axis: "shared" if axis in shared else "independent" for axis in ("color", "x", "y")}
-    together = alt.concat(*charts, columns=columns).resolve_scale(**scales)
-    return together.properties(title=title, description=title) if title else together
+    return alt.concat(*charts, columns=columns).resolve_scale(**scales)
 
 
 @builder
 def panels(frame, by, build, *names, columns=2, shared=("color",), width=300, height=260, **settings):
-    """One chart for each value of column ``by``, titled by it, each made by ``build(rows, *names,
-    **settings)``; one legend for all."""
-    made = [
-        build(rows, *names, title=str(name), width=width, height=height, **settings)
-        for name, rows in frame.groupby(by, sort=False)
-    ]
+    """A chart for each value of column ``by``, titled by it, by ``build(rows, *names, **settings)``; one
+    legend for all."""
+    settings |= {"width": width, "height": height}
+    groups = frame.groupby(by, sort=False)
+    made = [build(rows, *names, title=str(name), **settings) for name, rows in groups]
     return beside(*made, columns=columns, shared=shared)
 
 
 def layered(*charts):
     """One chart over another in the same axes, each with its own colours; what is absent is left out."""
-    return alt.layer(*(one for one in charts if not isinstance(one, Absent))).resolve_scale(
-        color="independent"
-    )
+    there = [one for one in charts if not isinstance(one, Absent)]
+    return alt.layer(*there).resolve_scale(color="independent")

@@ -1,5 +1,4 @@
-"""Words and tables as notebooks show them: Markdown text, plain HTML tables, the same bytes from run to
-run."""
+"""Words and tables as notebooks show them: Markdown, plain HTML tables, the same bytes from run to run."""
 
 from __future__ import annotations
 
@@ -54,14 +53,13 @@ class Table:
         self.styles = {} if callable(styles) else dict(styles or {})
         self.estimate = styles if callable(styles) else plain
         self.names = [str(name) for name in frame.columns]
-        self.estimated = {str(name) for name in frame.columns if _has_estimates(frame[name])}
+        has_estimates = lambda column: any(isinstance(value, Estimate) for value in column)
+        self.estimated = {str(name) for name in frame.columns if has_estimates(frame[name])}
         numeric = {str(name) for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])}
         to_the_right = (numeric | self.estimated | self.styles.keys()) - set(left)
         self.right = [name in to_the_right for name in self.names]
-        self.rows = [
-            [self._text(name, value) for name, value in zip(self.names, row, strict=True)]
-            for row in frame.itertuples(index=False)
-        ]
+        rows = frame.itertuples(index=False)
+        self.rows = [[self._text(name, value) for name, value in zip(self.names, row)] for row in rows]
         for name in bold if bold is not None else ():
             for row in np.flatnonzero(bold[name]):
                 cells, at = self.rows[row], self.names.index(str(name))
@@ -77,19 +75,15 @@ class Table:
     def _repr_html_(self) -> str:
         if self.absent is not None:
             return f"<p><em>{escape(self.absent.reason)}</em></p>"
-        head = self._line("th", [escape(name) for name in self.names])
-        body = "\n".join(
-            self._line("td", [cell if isinstance(cell, Html) else escape(str(cell)) for cell in row])
-            for row in self.rows
-        )
+        head = self._line("th", self.names)
+        body = "\n".join(self._line("td", row) for row in self.rows)
         return f'<table class="table dark-table">\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>'
 
     def _line(self, tag: str, cells) -> str:
         sides = ["right" if right else "left" for right in self.right]
-        inner = "".join(
-            f'<{tag} class="text-{side}">{cell}</{tag}>' for side, cell in zip(sides, cells, strict=True)
-        )
-        return f"<tr>{inner}</tr>"
+        cells = [cell if isinstance(cell, Html) else escape(str(cell)) for cell in cells]
+        shown = [f'<{tag} class="text-{side}">{cell}</{tag}>' for side, cell in zip(sides, cells)]
+        return f"<tr>{''.join(shown)}</tr>"
 
     def __repr__(self) -> str:
         if self.absent is not None:
@@ -98,15 +92,10 @@ class Table:
         return "\n".join(" | ".join(row) for row in [self.names, *text])
 
 
-def _has_estimates(column: pd.Series) -> bool:
-    return any(isinstance(value, Estimate) for value in column)
-
-
 @builder
-def wide(frame: pd.DataFrame, index: str | Sequence[str], what: str, name: str = "value") -> pd.DataFrame:
-    """The estimates of a tidy frame side by side, for a table: a row for each ``index``, a column for each
-    value of ``what``, both in order of appearance."""
-    rows = frame.assign(estimate=estimates(frame, name))
+def wide(frame: pd.DataFrame, index: str | Sequence[str], what: str) -> pd.DataFrame:
+    """The estimates of a tidy frame side by side: a row an ``index``, a column a value of ``what``."""
+    rows = frame.assign(estimate=estimates(frame))
     shape = {"index": [index] if isinstance(index, str) else list(index), "columns": what}
     made = rows.pivot_table(**shape, values="estimate", aggfunc="first", sort=False)
     return made.reset_index().rename_axis(columns=None)
@@ -161,15 +150,11 @@ class Cards:
         return "\n".join(_card(heading, lines) for heading, lines in self.cards.items())
 
     def __repr__(self) -> str:
-        return "\n\n".join(
-            "\n".join(
-                [
-                    heading,
-                    *(f"{name}: {unescape(re.sub('<[^>]+>', '', text))}" for name, text in lines.items()),
-                ]
-            )
-            for heading, lines in self.cards.items()
-        )
+        plain = lambda text: unescape(re.sub("<[^>]+>", "", text))
+        told = {
+            name: [f"{key}: {plain(text)}" for key, text in card.items()] for name, card in self.cards.items()
+        }
+        return "\n\n".join("\n".join([heading, *lines]) for heading, lines in told.items())
 
 
 def _card(heading: str, lines: Mapping[str, str]) -> str:

@@ -12,25 +12,23 @@ import pandas as pd
 from ..base.values import Absent
 from .theme import INK, MONO, PARTS, WIDTH, builder, colour, finish, tip
 
-LINE = 46
-"""Pixels of one line of text and its bars."""
+LINE, ROW = 46, 72
+"""Pixels of one line of text and its bars; its characters."""
 TOKEN_TOP, TOKEN_FOOT, BAR_TOP, BAR_FOOT = 0.05, 0.46, 0.50, 0.92
 """Where in a line the token and its bar stand, from its upper edge."""
 
 
 @builder
-def context_strip(
-    frame, parts, *, text="text", about=(), title="", value_title="sum of the parts", row=72, width=WIDTH
-):
+def context_strip(frame, parts, *, about=(), value_title="sum of the parts"):
     """The tokens of one context as lines of text, the parts of each token's error as stacked bars under it.
 
-    frame: one row a token, in order. parts: {"LinearError": column, "NonlinearError": column, ...}, the first
-    at the foot, all on one scale (the tallest bar is the largest sum in the frame). about: further columns
-    for the tooltip. A line ends with a line break of the text or after ``row`` characters. At most about 150
-    tokens stay legible.
+    frame: one row a token (column text), in order. parts: {"LinearError": column, "NonlinearError": column,
+    ...}, the first at the foot, all on one scale (the tallest bar is the largest sum in the frame). about:
+    further columns for the tooltip. A line ends with a line break of the text or after 72 characters. At most
+    about 150 tokens stay legible.
     """
     frame = pd.DataFrame(frame).reset_index(drop=True)
-    tokens = _layout([str(token) for token in frame[text]], row)
+    tokens = _layout([str(token) for token in frame["text"]])
     values = pd.DataFrame({part: np.asarray(frame[column], dtype=float) for part, column in parts.items()})
     tokens["sum"] = values.sum(axis=1)
     notes = [alt.Tooltip("token:N"), tip("sum", value_title)]
@@ -50,36 +48,26 @@ def context_strip(
     tokens["middle"] = (tokens["top"] + tokens["foot"]) / 2
     base = alt.Chart(tokens).encode(x=x, tooltip=notes)
     chips = base.mark_rect(color="#eceff5", stroke="#ffffff", strokeWidth=1, cornerRadius=2)
-    chips = chips.encode(x2="x2", y=alt.Y("top:Q", axis=None, scale=down), y2="foot")
+    top = alt.Y("top:Q", axis=None, scale=down)
+    chips = chips.encode(x2="x2", y=top, y2="foot")
     words = base.mark_text(align="left", baseline="middle", dx=1, font=MONO, fontSize=13, color=INK)
-    words = words.encode(
-        y=alt.Y("middle:Q", axis=None, scale=down), text="word:N", x=alt.X("at:Q", axis=None, scale=across)
-    )
-    bars = (
-        alt.Chart(_bars(tokens, values))
-        .mark_rect()
-        .encode(
-            x=x,
-            x2="x2",
-            y=alt.Y("top:Q", axis=None, scale=down),
-            y2="foot",
-            color=colour(list(parts), offset=8),
-            tooltip=[alt.Tooltip("token:N"), alt.Tooltip("color:N", title="part"), tip("value", "value")],
-        )
-    )
-    strip = alt.layer(chips, words, bars)
-    sized = finish(strip, title, width * longest / row, LINE * lines)
-    return sized.properties(usermeta={"scaleText": True})
+    at = alt.X("at:Q", axis=None, scale=across)
+    words = words.encode(y=alt.Y("middle:Q", axis=None, scale=down), text="word:N", x=at)
+    told = [alt.Tooltip("token:N"), alt.Tooltip("color:N", title="part"), tip("value", "value")]
+    bars = alt.Chart(_bars(tokens, values)).mark_rect()
+    bars = bars.encode(x=x, x2="x2", y=top, y2="foot", color=colour(list(parts), offset=8), tooltip=told)
+    size = {"width": WIDTH * longest / ROW, "height": LINE * lines}
+    return finish(alt.layer(chips, words, bars), **size).properties(usermeta={"scaleText": True})
 
 
-def _layout(shown: list[str], row: int) -> pd.DataFrame:
+def _layout(shown: list[str]) -> pd.DataFrame:
     """Columns token (line breaks and tabs visible), line, x, x2 in characters."""
     places, line, x = [], 0, 0
     for token in shown:
-        visible = token.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "") or "∅"
-        if len(visible) > row // 2:
-            visible = visible[: row // 2 - 1] + "…"
-        if x and x + len(visible) > row:
+        visible = _visible(token)
+        if len(visible) > ROW // 2:
+            visible = visible[: ROW // 2 - 1] + "…"
+        if x and x + len(visible) > ROW:
             line, x = line + 1, 0
         places.append((visible.replace(" ", "\u00a0"), line, x, x + len(visible)))
         line, x = (line + 1, 0) if "\n" in token else (line, x + len(visible))
@@ -98,10 +86,8 @@ def _bars(tokens: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         foot = tokens["line"] + BAR_FOOT - below * scale
         below = below + values[part].to_numpy()
         top = tokens["line"] + BAR_FOOT - below * scale
-        piece = tokens[["token", "x", "x2"]].assign(
-            x=tokens["x"] + 0.08, x2=tokens["x2"] - 0.08, top=top, foot=foot
-        )
-        pieces.append(piece.assign(color=part, value=values[part]))
+        piece = {"token": tokens["token"], "x": tokens["x"] + 0.08, "x2": tokens["x2"] - 0.08}
+        pieces.append(pd.DataFrame(piece | dict(top=top, foot=foot, color=part, value=values[part])))
     return pd.concat(pieces, ignore_index=True)
 
 
@@ -120,7 +106,7 @@ transform:scaleY(2.2);transform-origin:0 0}
 
 
 class Gallery:
-    """Tokens as folded strips: one row of the frame is a token, in order.
+    """Tokens as folded strips: one row of the frame is a token (column text), in order.
 
     fold: the column whose text stands over a fold; head: one whose text stands over some strips of a fold;
     strip: one that is the same for the tokens of a strip. shade: a column between 0 and 1, the darkness of
@@ -133,7 +119,6 @@ class Gallery:
         frame: pd.DataFrame | Absent,
         fold: str,
         *,
-        text: str = "text",
         head: str | None = None,
         strip: str | None = None,
         shade: str,
@@ -147,16 +132,9 @@ class Gallery:
         if self.absent is not None:
             return
         level = [name or fold for name in (fold, head, strip)]
-        cells = [
-            _token(word, min(9, round(9 * min(dark, 1.0))), values, scale, told)
-            for word, dark, values, told in zip(
-                frame[text],
-                frame[shade],
-                frame[list(bars)].to_numpy(float),
-                frame[note or shade],
-                strict=True,
-            )
-        ]
+        shades, heights = frame[shade], frame[list(bars)].to_numpy(float)
+        rows = zip(frame["text"], shades, heights, frame[note or shade], strict=True)
+        cells = [_token(*row, scale) for row in rows]
         table = pd.DataFrame({"cell": cells} | {n: frame[name].to_numpy() for n, name in enumerate(level)})
         for (summary, over, _), some in table.groupby([0, 1, 2], sort=False):
             heads = self.folds.setdefault(str(summary), {})
@@ -167,9 +145,8 @@ class Gallery:
             return f"<p><em>{escape(self.absent.reason)}</em></p>"
         parts = [STYLE, '<div class="dark-gallery">']
         for n, (summary, heads) in enumerate(self.folds.items()):
-            parts.append(
-                f"<details{' open' if n < self.unfolded else ''}><summary>{escape(summary)}</summary>"
-            )
+            unfolded = " open" if n < self.unfolded else ""
+            parts.append(f"<details{unfolded}><summary>{escape(summary)}</summary>")
             for over, strips in heads.items():
                 parts += [f"<p>{escape(over)}</p>"] if over else []
                 parts += [f'<div class="dark-strip">{strip}</div>' for strip in strips]
@@ -180,14 +157,13 @@ class Gallery:
         return self.absent.reason if self.absent is not None else "\n".join(self.folds)
 
 
-def _token(word: str, depth: int, values: np.ndarray, scale: float, note) -> str:
+def _token(word: str, dark: float, values: np.ndarray, note, scale: float) -> str:
     told = " ".join([f"{note}:" if len(values) else f"{note}", *(f"{v:.1f}" for v in values)])
     marks = "".join(BARS[min(len(BARS) - 1, int(len(BARS) * v / scale))] for v in values)
     under = f"<i>{marks}</i>" if marks else ""
-    return f'<span style=--e:{depth} title="{told}">{escape(_visible(word)) or "∅"}{under}</span>'
+    said = "⏎" if word.startswith("\n") and not word.strip() else _visible(word)
+    return f'<span style=--e:{min(9, round(9 * min(dark, 1.0)))} title="{told}">{escape(said)}{under}</span>'
 
 
 def _visible(word: str) -> str:
-    if word.startswith("\n") and not word.strip():
-        return "⏎"
-    return word.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "")
+    return word.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "") or "∅"

@@ -22,9 +22,7 @@ PARTS = {
     "Dense": "#7c6f64",
     "Introduced": "#b8336a",
 }
-"""Colour of each part of x, the same in every chart; chosen to differ in lightness too, on white and on dark
-pages."""
-
+"""Colour of each part of x, the same in every chart; they differ in lightness too, on white and on dark."""
 SEQUENCE = ["#3b82c4", "#dd4f3c", "#159a80", "#8b5fbf", "#d99a1c", "#64748b", "#b8336a", "#5aa9c9"]
 """Colours for anything that is not a part of x."""
 GREYS = ["#475569", "#94a3b8", "#8a6d52", "#c9a27e"]
@@ -39,8 +37,7 @@ VERDICTS = {
 }
 """A verdict's word: its colour, and a shorter word where there is little room."""
 WIDTH, HEIGHT = 660, 300
-"""Pixels of a single view in a wide page; in a narrower page the book's script makes views narrower, text
-stays."""
+"""Pixels of a view in a wide page; in a narrower one the book's script makes views narrower, text stays."""
 FONT, MONO = "Dark Matter Sans, sans-serif", "Dark Matter Mono, monospace"
 """Families of `static/fonts`. No machine has others of that name: a picture is the same bytes everywhere."""
 WIDTH_TITLE = "SAE width (latents)"
@@ -58,8 +55,7 @@ def use() -> None:
 
 @alt.theme.register("darkmatter", enable=False)
 def theme() -> alt.theme.ThemeConfig:
-    """Quiet axes, left-aligned titles, legends above: the page around a chart may be light or dark, so no
-    background."""
+    """Quiet axes, left-aligned titles, legends above; no background, for the page may be light or dark."""
     return {
         "background": "transparent",
         "padding": {"left": 2, "right": 8, "top": 4, "bottom": 4},
@@ -143,8 +139,7 @@ def builder(build: Callable) -> Callable:
 
 
 def palette(values) -> tuple[list[str], list[str]]:
-    """Domain and range of a colour scale: parts of x keep their colours and order, "control: ..." is grey,
-    anything else follows SEQUENCE."""
+    """A colour scale's domain and range: parts of x have theirs, "control: ..." is grey, others SEQUENCE's."""
     present = list(dict.fromkeys(str(value) for value in values))
     domain = [part for part in PARTS if part in present] + [name for name in present if name not in PARTS]
     spare, greys = itertools.cycle(SEQUENCE), itertools.cycle(GREYS)
@@ -170,8 +165,7 @@ def if_there(frame, name):
 
 
 def x_axis(data, name, title, kind=None) -> alt.X:
-    """The horizontal axis of column ``x``: powers of two are labelled at the measured values, 16384 as 16k;
-    "names" keep their order."""
+    """The axis across: powers of two are labelled at the measured values (16k), names keep their order."""
     kind = kind or ("log2" if name in POWERS_OF_TWO else "linear")
     title = title or (WIDTH_TITLE if name in ("width", "d_sae") else str(name))
     if kind == "linear":
@@ -193,20 +187,18 @@ def x_axis(data, name, title, kind=None) -> alt.X:
 
 
 def y_axis(title, domain=None, field="y") -> alt.Y:
-    """The vertical axis: from zero unless a domain is given; nothing is clipped, so a domain must hold the
-    data."""
+    """The vertical axis: from zero unless a domain is given, which must hold the data."""
     return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=list(domain)) if domain else alt.Scale())
 
 
-def colour(values, *, legend: bool = True, offset: int | None = None) -> alt.Color:
-    """The colour of column ``color``: parts of x by their own, anything else in order; a legend where there
-    are several, in as many lines as its words need.
+def colour(values, *, offset: int | None = None) -> alt.Color:
+    """The colour of column ``color``; where there are several, a legend in as many lines as its words need.
 
     offset: pixels between legend and view; the theme's leaves room for the vertical axis' title.
     """
     domain, colours = palette(values)
     scale = alt.Scale(domain=domain, range=colours)
-    if not legend or len(domain) < 2:
+    if len(domain) < 2:
         return alt.Color("color:N", title=None, scale=scale, legend=None)
     shown = {} if offset is None else {"offset": offset}
     most = int(WIDTH // (34 + 6.6 * max(map(len, domain))))
@@ -230,7 +222,7 @@ def tips(data, *, x, y, color=None) -> list[alt.Tooltip]:
     return found + [tip(edge, f"95% {edge}") for edge in ("low", "high") if edge in data]
 
 
-def finish(chart, title, width, height):
+def finish(chart, *, title="", width=WIDTH, height=HEIGHT):
     """Title, description (what a screen reader says) and size."""
     sized = chart.properties(width=width, height=height)
     return sized.properties(title=title, description=title) if title else sized

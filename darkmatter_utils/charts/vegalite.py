@@ -1,5 +1,4 @@
-"""Vega-Lite charts as notebook outputs and as parts of a page: interactive, static without JavaScript, no
-network.
+"""Vega-Lite charts as notebook outputs and parts of a page: interactive, static without JavaScript, offline.
 
 A notebook stores the specification and a PNG (for viewers that cannot draw it). The book turns the
 specification into a static SVG plus the specification itself, which one script for the whole book draws
@@ -38,8 +37,7 @@ def converter():
 
 
 def render(spec: dict, *, scale: float = 1.0, **_) -> dict:
-    """The MIME bundle of one chart: specification, PNG, one line of text. Registered with altair as
-    ``darkmatter``.
+    """The MIME bundle of a chart (specification, PNG, a line of text); altair's renderer ``darkmatter``.
 
     Raises ValueError when the specification exceeds 120 kB: aggregate first, a page is no place for raw
     tokens. Cost: about 0.1 s, most of it the PNG. The same chart gives the same bytes, in whatever order
@@ -48,20 +46,17 @@ def render(spec: dict, *, scale: float = 1.0, **_) -> dict:
     spec = settle(spec)
     text = json.dumps(spec)
     if len(text) > LARGEST:
-        raise ValueError(
-            f"a chart of {len(text):,} bytes; at most {LARGEST:,}: aggregate its data before drawing"
-        )
+        most = f"at most {LARGEST:,}: aggregate its data before drawing"
+        raise ValueError(f"a chart of {len(text):,} bytes; {most}")
     png = converter().vegalite_to_png(json.dumps(spec | {"background": "white"}), scale=scale)
     title = spec.get("description") or "chart"
     return {MIME: spec, "image/png": base64.b64encode(png).decode(), "text/plain": f"<chart: {title}>"}
 
 
 def settle(spec: dict) -> dict:
-    """A copy of ``spec`` that depends on the chart alone: numbers rounded, generated names numbered from 1,
-    keys sorted.
+    """A copy of ``spec`` that depends on the chart alone: numbers rounded, names numbered, keys sorted.
 
-    altair numbers views and parameters by a counter of the whole process and names data by a hash of its
-    bytes.
+    altair numbers views and parameters by a counter of the process and names data by a hash of its bytes.
     """
     spec = _rounded(copy.deepcopy(spec))
     names: dict[str, str] = {}
@@ -72,9 +67,8 @@ def settle(spec: dict) -> dict:
     text = json.dumps(spec, sort_keys=True)
     if names:
         longest_first = sorted(names, key=len, reverse=True)
-        text = re.sub(
-            "|".join(rf"\b{re.escape(old)}\b" for old in longest_first), lambda m: names[m[0]], text
-        )
+        every = "|".join(rf"\b{re.escape(old)}\b" for old in longest_first)
+        text = re.sub(every, lambda found: names[found[0]], text)
     return json.loads(text)
 
 
@@ -89,8 +83,7 @@ def _rounded(value):
 
 
 class VegaLiteRenderer:
-    """myst-nb plug-in: a chart becomes a ``div.vl-chart`` of a static SVG and its specification; LaTeX keeps
-    the PNG."""
+    """myst-nb plug-in: a chart becomes a ``div.vl-chart`` of SVG and specification; LaTeX keeps the PNG."""
 
     mime_priority_overrides: ClassVar = [("html", MIME, 1)]
 
@@ -106,8 +99,7 @@ class VegaLiteRenderer:
 
 
 def html(spec: dict) -> str:
-    """One chart as HTML that is complete without a script: SVG, and the specification for
-    ``vega-book.js``."""
+    """A chart as HTML, complete without a script: SVG, and the specification for ``vega-book.js``."""
     text = json.dumps(spec, sort_keys=True).replace("</", "<\\/")
     svg = converter().vegalite_to_svg(text.replace("<\\/", "</"))
     # Every SVG of vega calls its first clip path clip0: in one page each needs a name of its own.
@@ -115,18 +107,14 @@ def html(spec: dict) -> str:
     svg = re.sub(r'(id="|url\(#)(clip|gradient_)', rf"\g<1>{mark}-\g<2>", svg)
     natural = re.match(r'<svg[^>]*\bwidth="([\d.]+)"', svg)
     width = f' style="max-width:{math.ceil(float(natural[1]))}px"' if natural else ""
-    label = (
-        (spec.get("description") or "chart").replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    )
-    return (
-        f'<div class="vl-chart" role="img" aria-label="{label}"><div class="vl-box"{width}>{svg}</div>'
-        f'<script type="application/json">{text}</script></div>'
-    )
+    label = spec.get("description") or "chart"
+    label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    box = f'<div class="vl-box"{width}>{svg}</div><script type="application/json">{text}</script>'
+    return f'<div class="vl-chart" role="img" aria-label="{label}">{box}</div>'
 
 
 def write_script(path: Path) -> None:
-    """Write ``vega-book.js``: Vega, Vega-Lite, Vega-Embed and the drawing code, once for the whole book (0.9
-    MB)."""
+    """Write ``vega-book.js``: Vega, Vega-Lite, Vega-Embed and the drawing code, once a book (0.9 MB)."""
     draw = (STATIC / "draw-charts.js").read_text()
     # The bundle has top-level one-letter constants, and type="module" does not load from file://: hence
     # a function.
@@ -137,8 +125,7 @@ def write_script(path: Path) -> None:
 
 
 def write_fonts(path: Path) -> None:
-    """Write ``fonts.css`` for the pages: the fonts inside the file, as a page from the disk may load none
-    beside it (0.7 MB)."""
+    """Write ``fonts.css`` with the fonts inside: a page from the disk may load none beside it (0.7 MB)."""
     faces = []
     for font in sorted((STATIC / "fonts").glob("*.ttf")):
         name, _, face = font.stem.partition("-")

@@ -62,11 +62,11 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
             frame().query("part == 'SaeError'"), curve, y="fvu", floor=Estimate(0.1, 0.0, 0.2)
         ),
         "forest": charts.forest(claims.assign(reference=[0.9, np.nan]), x_title="R²"),
-        "scatter": charts.scatter(frame(), "low", "high", color="part", label="width", identity=True),
+        "scatter": charts.scatter(frame(), "low", "high", color="part", label="width", band=(0.8, 1.25)),
         "strip": charts.context_strip(
             tokens, {"LinearError": "linear", "NonlinearError": "nonlinear"}, about=["loss"]
         ),
-        "beside": charts.beside(lines, charts.heat(grid, "width", "l0", "r2"), title="two"),
+        "beside": charts.beside(lines, charts.heat(grid, "width", "l0", "r2")),
     }
 
 
