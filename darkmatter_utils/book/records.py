@@ -56,12 +56,9 @@ class Chapter:
     number: int
     study: Study
     parameters: dict[str, Any]
-    values: dict[str, Any] = field(default_factory=dict)
-    """Every number and sentence the prose quotes, by key."""
-    ideas: Ideas = field(default_factory=Ideas)
-    """What the visible functions say, by name."""
-    read: dict[str, Any] = field(default_factory=dict)
-    """Which studies' records were asked for, and the hash of each record that was there."""
+    values: dict[str, Any] = field(default_factory=dict)  # every number and sentence the prose quotes, by key
+    ideas: Ideas = field(default_factory=Ideas)  # what the visible functions say, by name
+    read: dict[str, Any] = field(default_factory=dict)  # the studies asked for, the hash of each record
 
     def idea(self, function: Callable) -> Callable:
         """The decorator of a chapter's visible function: notes what it says, and says so where it was edited.

@@ -139,7 +139,7 @@ def builder(build: Callable) -> Callable:
 
 
 def palette(values) -> tuple[list[str], list[str]]:
-    """A colour scale's domain and range: parts of x have theirs, "control: ..." is grey, others SEQUENCE's."""
+    """A colour scale's domain and range: parts of x have theirs, "control: ..." is grey, others follow."""
     present = list(dict.fromkeys(str(value) for value in values))
     domain = [part for part in PARTS if part in present] + [name for name in present if name not in PARTS]
     spare, greys = itertools.cycle(SEQUENCE), itertools.cycle(GREYS)

@@ -14,25 +14,18 @@ from .claim import ABSTRACT, FAILS, HOLDS, NO_SUITE, PARTLY, UNKNOWN, Claim, Eff
 class Thresholds(NamedTuple):
     """What "about half" means."""
 
-    half: tuple[float, float] = (0.3, 0.7)
-    """An R² in this range is "about half"."""
-    not_half: tuple[float, float] = (0.2, 0.8)
-    """An R² outside this range is not."""
-    kept: float = 0.5
-    """The least share of R² that must be left once shrinkage is undone."""
-    split: float = 0.1
-    """The largest difference allowed between the paper's protocol and the strict one."""
+    half: tuple[float, float] = (0.3, 0.7)  # an R² in this range is "about half"
+    not_half: tuple[float, float] = (0.2, 0.8)  # an R² outside this range is not
+    kept: float = 0.5  # the least share of R² that must be left once shrinkage is undone
+    split: float = 0.1  # the largest difference allowed between the paper's protocol and the strict one
 
 
 class Evidence(NamedTuple):
     """What the rule takes, by width."""
 
-    r2: Mapping[int, Estimate]
-    """R² per dimension of SaeError from x."""
-    kept: Mapping[int, float]
-    """The share of R² that is left once Sae(x) is rescaled by its best scalar."""
-    split: Mapping[int, float]
-    """The strict R² minus the paper protocol's."""
+    r2: Mapping[int, Estimate]  # R² per dimension of SaeError from x
+    kept: Mapping[int, float]  # the share of R² that is left once Sae(x) is rescaled by its best scalar
+    split: Mapping[int, float]  # the strict R² minus the paper protocol's
 
 
 THRESHOLDS = Thresholds()
@@ -54,11 +47,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
         f"{counted(inside, len(r2))}."
     )
     if worst < thresholds.kept:
-        why += (
-            f" But at some width most of it is shrinkage: with Sae(x) rescaled, {percent(worst)} of it is "
-            "left."
-        )
-        return Verdict(FAILS, why, numbers)
+        why += " But at some width most of it is shrinkage"
+        return Verdict(FAILS, f"{why}: with Sae(x) rescaled, {percent(worst)} of it is left.", numbers)
     if differs > thresholds.split:
         why += f" But it depends on the protocol: strict and paper differ by up to {plain(differs)}."
         return Verdict(FAILS, why, numbers)

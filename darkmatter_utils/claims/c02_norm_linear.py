@@ -14,25 +14,18 @@ from .claim import ABSTRACT, FAILS, HOLDS, NO_SUITE, PARTLY, UNKNOWN, Claim, Eff
 class Thresholds(NamedTuple):
     """What "more than 90%" means, and what x must do better than."""
 
-    norm: float = 0.9
-    """The R² claimed: an interval must reach it."""
-    fails: float = 0.7
-    """An R² below this, interval and all, is none of the kind."""
-    gain: float = 0.05
-    """The least that x must do better than all simple predictors together."""
-    too_many: float = 0.25
-    """The share of places (a width at a layer) at which R² may be low and the claim still partly true."""
+    norm: float = 0.9  # the R² claimed: an interval must reach it
+    fails: float = 0.7  # an R² below this, interval and all, is none of the kind
+    gain: float = 0.05  # the least that x must do better than all simple predictors together
+    too_many: float = 0.25  # the share of places (a width at a layer) with a low R² that is still "partly"
 
 
 class Evidence(NamedTuple):
     """What the rule takes."""
 
-    r2: Mapping[int, Estimate]
-    """By width: R² of ‖SaeError‖² from x."""
-    simple: Mapping[int, float]
-    """By width: R² from all simple facts."""
-    layers: Mapping[str, Estimate]
-    """By any name: R² from x at further layers, which count as places where the claim may fail."""
+    r2: Mapping[int, Estimate]  # by width: R² of ‖SaeError‖² from x
+    simple: Mapping[int, float]  # by width: R² from all simple facts
+    layers: Mapping[str, Estimate]  # by any name: R² from x at further layers, places where it may fail, too
 
 
 THRESHOLDS = Thresholds()

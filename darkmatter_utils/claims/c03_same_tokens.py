@@ -14,20 +14,15 @@ from .claim import ABSTRACT, FAILS, HOLDS, NO_SUITE, PARTLY, UNKNOWN, Claim, Eff
 class Thresholds(NamedTuple):
     """What "the same tokens" means."""
 
-    partial: float = 0.2
-    """A partial R² below this means that wider SAEs do not fail on the same tokens."""
+    partial: float = 0.2  # a partial R² below this means that wider SAEs do not fail on the same tokens
 
 
 class Evidence(NamedTuple):
-    """What the rule takes, by pair of widths."""
+    """What the rule takes, by pair of widths: the error norm of the wider SAE from the narrower's."""
 
-    partial: Mapping[str, Estimate]
-    """R² of the wider SAE's error norm from the narrower's, with ‖x‖, position and token taken out of
-    both."""
-    shuffled: Mapping[str, Estimate]
-    """The same with tokens shuffled within documents."""
-    seeds: Estimate | None
-    """The same between two trainings of one width; it is told, and does not decide."""
+    partial: Mapping[str, Estimate]  # R² of the wider's error norm, ‖x‖, position and token taken out of both
+    shuffled: Mapping[str, Estimate]  # the same with tokens shuffled within documents
+    seeds: Estimate | None  # the same between two trainings of one width; it is told, and does not decide
 
 
 THRESHOLDS = Thresholds()
@@ -50,11 +45,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
         why += f" Two trainings of one width share {interval(evidence.seeds)}."
     worst = max(say.values(evidence.shuffled), default=0.0)
     if above and worst >= least:
-        why += (
-            f" But with the tokens shuffled within each document up to {worst:.2f} is left: documents, not "
-            "tokens."
-        )
-        return Verdict(PARTLY, why, numbers)
+        why += f" But with the tokens shuffled within each document up to {worst:.2f} is left"
+        return Verdict(PARTLY, f"{why}: documents, not tokens.", numbers)
     every = HOLDS if above == len(partial) else FAILS if below == len(partial) else PARTLY
     return Verdict(every, why, numbers)
 

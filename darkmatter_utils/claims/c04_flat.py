@@ -13,25 +13,18 @@ from .claim import FAILS, HOLDS, PARTLY, REPORTED, UNKNOWN, Claim, Told, Verdict
 class Thresholds(NamedTuple):
     """What "does not depend" means."""
 
-    flat: float = 0.05
-    """A change of at most this share per doubling of the width is "constant"."""
+    flat: float = 0.05  # a change of at most this share per doubling of the width is "constant"
 
 
 class Evidence(NamedTuple):
     """What the rule takes. The slope decides; the others say what it hides."""
 
-    change: Estimate
-    """Change of FVU_nonlinear per doubling of the width, from the slope, as a share."""
-    whole: Estimate
-    """Its change from the narrowest to the widest SAE."""
-    steps: list[float]
-    """The changes between neighbouring widths, per doubling."""
-    widths: int
-    """How many widths the suite has."""
-    l0: tuple[float, float]
-    """The smallest and the largest realised L0 of what is compared."""
-    null: Estimate | None
-    """The change per doubling for an SAE that introduces no error, once it has been measured."""
+    change: Estimate  # change of FVU_nonlinear per doubling of the width, from the slope, as a share
+    whole: Estimate  # its change from the narrowest to the widest SAE
+    steps: list[float]  # the changes between neighbouring widths, per doubling
+    widths: int  # how many widths the suite has
+    l0: tuple[float, float]  # the smallest and the largest realised L0 of what is compared
+    null: Estimate | None  # the change per doubling for an SAE that introduces no error, if measured
 
 
 THRESHOLDS = Thresholds()

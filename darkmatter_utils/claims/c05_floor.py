@@ -15,27 +15,19 @@ from .claim import FAILS, HOLDS, PARTLY, REPORTED, UNKNOWN, Claim, Effect, Told,
 class Thresholds(NamedTuple):
     """What a curve with a floor must do."""
 
-    miss: float = 2.0
-    """A left-out width may be missed by this many standard errors."""
-    near: float = 0.5
-    """An interval of c that reaches 0 and ends below this share of the widest SAE's FVU leaves no floor."""
+    miss: float = 2.0  # a left-out width may be missed by this many standard errors
+    near: float = 0.5  # no floor: c's interval reaches 0 and ends below this share of the widest SAE's FVU
 
 
 class Evidence(NamedTuple):
     """What the rule takes."""
 
-    fall: Estimate
-    """Change of FVU per doubling of the width, as a share."""
-    c: Estimate | None
-    """The fitted floor; None with too few widths."""
-    misses: Mapping[int, float]
-    """By width, by how many standard errors the fit to the other widths misses it."""
-    widest: float
-    """The widest SAE's FVU."""
-    widths: int
-    """How many widths the suite has."""
-    l0: tuple[float, float]
-    """The smallest and the largest realised L0 of what is compared."""
+    fall: Estimate  # change of FVU per doubling of the width, as a share
+    c: Estimate | None  # the fitted floor; None with too few widths
+    misses: Mapping[int, float]  # by width, by how many standard errors the fit to the other widths misses it
+    widest: float  # the widest SAE's FVU
+    widths: int  # how many widths the suite has
+    l0: tuple[float, float]  # the smallest and the largest realised L0 of what is compared
 
 
 THRESHOLDS = Thresholds()
@@ -55,11 +47,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
         return Verdict(FAILS, f"{why}: it does not fall.", numbers)
     why += f", and the fitted floor is c = {interval(c, say.three)}"
     if c.low <= 0 and c.high < widest * thresholds.near:
-        why += (
-            f": the interval reaches 0 and ends below {fraction(thresholds.near)} of the widest SAE's FVU, "
-            f"{plain(widest)}."
-        )
-        return Verdict(FAILS, why, numbers)
+        why += f": the interval reaches 0 and ends below {fraction(thresholds.near)} of the widest SAE's FVU"
+        return Verdict(FAILS, f"{why}, {plain(widest)}.", numbers)
     if c.low <= 0:
         why += ": a curve that falls to 0 is compatible with these widths, and so is one with a floor."
         return Verdict(UNKNOWN, why, numbers)

@@ -14,23 +14,17 @@ from .claim import FAILS, HOLDS, PARTLY, REPORTED, UNKNOWN, Claim, Told, Verdict
 class Thresholds(NamedTuple):
     """How many SAEs and widths decide."""
 
-    half: float = 0.5
-    """Lowest at this share of the SAEs or fewer, or a null as low at more of the widths: it fails."""
+    half: float = 0.5  # lowest at this share of SAEs or fewer, or a null as low at more widths: it fails
 
 
 class Evidence(NamedTuple):
     """What the rule takes."""
 
-    lowest: int
-    """At how many SAEs NonlinearError has the lowest norm R² of all parts, from x."""
-    lowest_self: int
-    """The same from the part itself."""
-    saes: int
-    """Of how many."""
-    nonlinear: Mapping[int, Estimate]
-    """By width of the suite, its R² from itself."""
-    null: Mapping[int, Estimate]
-    """That of an oracle SAE that introduces nothing, matched in FVU and L0."""
+    lowest: int  # at how many SAEs NonlinearError has the lowest norm R² of all parts, from x
+    lowest_self: int  # the same from the part itself
+    saes: int  # of how many
+    nonlinear: Mapping[int, Estimate]  # by width of the suite, its R² from itself
+    null: Mapping[int, Estimate]  # that of an oracle SAE that introduces nothing, matched in FVU and L0
 
 
 THRESHOLDS = Thresholds()

@@ -16,25 +16,18 @@ NO_COMPONENTS = "The study has no component SAEs: none was trained on parts of t
 class Thresholds(NamedTuple):
     """What a gap is judged against: 0, and the spread of documents and seeds."""
 
-    seeds: int = 2
-    """With fewer training seeds a target, nothing is known of the spread between them."""
+    seeds: int = 2  # with fewer training seeds a target, nothing is known of the spread between them
 
 
 class Evidence(NamedTuple):
     """What the rule takes: gaps, positive as claimed, and their excess over the same gap of matched noise."""
 
-    seeds: int
-    """Trained SAEs a target; 0 without component SAEs."""
-    fvu_gap: Estimate | None = None
-    """NonlinearError's held-out FVU minus LinearError's."""
-    fvu_excess: Estimate | None = None
-    """That minus the gap of the matched noises."""
-    accuracy_gap: Estimate | None = None
-    """LinearError's mean detection accuracy minus NonlinearError's; None where none was scored."""
-    accuracy_excess: Estimate | None = None
-    """That minus the gap of the matched noises' dictionaries."""
-    fvu: Mapping[str, float] | None = None
-    """Held-out FVU by part, for the words."""
+    seeds: int  # trained SAEs a target; 0 without component SAEs
+    fvu_gap: Estimate | None = None  # NonlinearError's held-out FVU minus LinearError's
+    fvu_excess: Estimate | None = None  # that minus the gap of the matched noises
+    accuracy_gap: Estimate | None = None  # LinearError's mean detection accuracy minus NonlinearError's
+    accuracy_excess: Estimate | None = None  # that minus the gap of the matched noises' dictionaries
+    fvu: Mapping[str, float] | None = None  # Held-out FVU by part, for the words
 
 
 THRESHOLDS = Thresholds()

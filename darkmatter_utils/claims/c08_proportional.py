@@ -16,22 +16,16 @@ NO_MODEL = "The study is simulated: there is no language model, so no loss that 
 class Thresholds(NamedTuple):
     """What "proportional" means."""
 
-    near: tuple[float, float] = (0.8, 1.25)
-    """The share of the loss divided by the share of the variance is "proportional" in this range."""
-    same: float = 0.1
-    """Slopes that differ by less than this are equal."""
+    near: tuple[float, float] = (0.8, 1.25)  # shares of loss over shares of variance that are "proportional"
+    same: float = 0.1  # slopes that differ by less than this are equal
 
 
 class Evidence(NamedTuple):
     """What the rule takes: slopes through the origin, over the widths of the suite."""
 
-    slope: Estimate | None
-    """Of the share of the loss that NonlinearError wins back on its share of FVU; None where there is no
-    SAE."""
-    controls: Mapping[str, Estimate]
-    """By kind of control: the same for vectors of equal norm, token by token."""
-    apart: Mapping[str, Estimate]
-    """By kind: the error's slope minus the control's, on the same SAEs and tokens."""
+    slope: Estimate | None  # of the share of the loss that NonlinearError wins back on its share of FVU
+    controls: Mapping[str, Estimate]  # by kind of control: the same for vectors of equal norm, token by token
+    apart: Mapping[str, Estimate]  # by kind: the error's slope minus the control's, same SAEs and tokens
 
 
 THRESHOLDS = Thresholds()

@@ -14,25 +14,17 @@ from .claim import FAILS, HOLDS, PARTLY, REPORTED, UNKNOWN, Claim, Effect, Told,
 class Thresholds(NamedTuple):
     """What "barely" means."""
 
-    falls: float = 0.1
-    """A fall of FVU_nonlinear by more than this share is not "barely"."""
-    half: float = 0.5
-    """Such a fall at more than this share of the widths: it fails."""
+    falls: float = 0.1  # a fall of FVU_nonlinear by more than this share is not "barely"
+    half: float = 0.5  # such a fall at more than this share of the widths: it fails
 
 
 class Evidence(NamedTuple):
-    """What the rule takes, by width, from the SAE's encoder to the best inference.
+    """What the rule takes, by width, from the SAE's encoder to the best inference: of those whose codes are
+    non-negative and nowhere use more latents than the encoder, the one with the lowest FVU_nonlinear."""
 
-    The best: of those whose codes are non-negative and nowhere use more latents than the encoder, the one
-    with the lowest FVU_nonlinear.
-    """
-
-    change: Mapping[int, Estimate]
-    """The change of FVU_nonlinear, as a share, negative where it falls."""
-    total: Mapping[int, Estimate]
-    """The same change of FVU."""
-    best: Mapping[int, str]
-    """The name of that inference."""
+    change: Mapping[int, Estimate]  # the change of FVU_nonlinear, as a share, negative where it falls
+    total: Mapping[int, Estimate]  # the same change of FVU
+    best: Mapping[int, str]  # the name of that inference
 
 
 THRESHOLDS = Thresholds()
@@ -53,16 +45,9 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
         f"{span(say.values(total), say.tenths)}. The fall is above {percent(falls)}, interval and all, at "
         f"{counted(beyond, len(change))}, and below it at {counted(within, len(change))}."
     )
-    numbers = {
-        "widths": len(change),
-        "beyond": beyond,
-        "within": within,
-        "most": change[most].value,
-        "best": best[most],
-        "measured": (
-            f"FVU_nonlinear {span(say.values(change), percent)}, FVU {span(say.values(total), percent)}"
-        ),
-    }
+    numbers = {"widths": len(change), "beyond": beyond, "within": within, "most": change[most].value}
+    measured = f"FVU_nonlinear {span(say.values(change), percent)}, FVU {span(say.values(total), percent)}"
+    numbers |= {"best": best[most], "measured": measured}
     fails = beyond > len(change) * thresholds.half
     return Verdict(HOLDS if within == len(change) else FAILS if fails else PARTLY, why, numbers)
 

@@ -14,21 +14,16 @@ from .claim import FAILS, HOLDS, PARTLY, REPORTED, UNKNOWN, Claim, Effect, Told,
 class Thresholds(NamedTuple):
     """What a lead is judged against."""
 
-    lead: float = 0.0
-    """A lead counts where its interval lies above this."""
+    lead: float = 0.0  # a lead counts where its interval lies above this
 
 
 class Evidence(NamedTuple):
     """What the rule takes, by earlier site that has an SAE."""
 
-    sae: Mapping[str, Estimate]
-    """R² per dimension of NonlinearError from the site's SAE output."""
-    raw: Mapping[str, Estimate]
-    """The same from as many directions of its raw activation."""
-    over_raw: Mapping[str, Estimate]
-    """The first one's lead over the second."""
-    over_shuffled: Mapping[str, Estimate]
-    """Its lead over the same from shuffled tokens."""
+    sae: Mapping[str, Estimate]  # R² per dimension of NonlinearError from the site's SAE output
+    raw: Mapping[str, Estimate]  # the same from as many directions of its raw activation
+    over_raw: Mapping[str, Estimate]  # the first one's lead over the second
+    over_shuffled: Mapping[str, Estimate]  # its lead over the same from shuffled tokens
 
 
 THRESHOLDS = Thresholds()

@@ -16,18 +16,15 @@ READ_AS = {"absent": "LinearError", "introduced": "NonlinearError"}
 class Thresholds(NamedTuple):
     """What "mostly" means."""
 
-    misplaced: float = 0.25
-    """At most this share of a true part's variance may land in the other estimated part."""
-    half: float = 0.5
-    """More than that in more than this share of the cases: it fails."""
+    misplaced: float = 0.25  # the share of a true part's variance that may land in the other estimated part
+    half: float = 0.5  # more than that in more than this share of the cases: it fails
 
 
 class Evidence(NamedTuple):
-    """What the rule takes."""
+    """What the rule takes, by case (a world, or a study's own dictionary) and true part: the share of the
+    absent's variance that lands in NonlinearError, and of the introduced's that lands in LinearError."""
 
-    misplaced: Mapping[str, Mapping[str, Estimate]]
-    """By case (a world, or a study's own dictionary), by true part: the share of the absent part's variance
-    that lands in NonlinearError, and of the introduced part's that lands in LinearError."""
+    misplaced: Mapping[str, Mapping[str, Estimate]]  # by case, by true part
 
 
 THRESHOLDS = Thresholds()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,36 +13,26 @@ from .claim import FAILS, HOLDS, PARTLY, REPORTED, UNKNOWN, Claim, Verdict
 class Thresholds(NamedTuple):
     """What "special" means, and how much must have been measured to say so."""
 
-    families: int = 3
-    """Model families below which nothing is said of "any model"."""
-    layers: int = 4
-    """Layers of each."""
-    kinds: int = 2
-    """Kinds of SAE."""
-    differ: float = 0.2
-    """The share of cells in which the sign of an effect may differ from the paper's."""
+    families: int = 3  # model families below which nothing is said of "any model"
+    layers: int = 4  # layers of each
+    kinds: int = 2  # kinds of SAE
+    differ: float = 0.2  # the share of cells in which the sign of an effect may differ from the paper's
 
 
 class Cell(NamedTuple):
     """One effect in one place."""
 
-    effect: str
-    """The effect, in words."""
-    family: str
-    """Of the model."""
-    layer: int
-    """Where the SAE reads."""
-    kind: str
-    """Of the SAE."""
-    sign: int
-    """1 where the effect has the paper's sign, −1 the opposite one, 0 where its interval holds 0."""
+    effect: str  # the effect, in words
+    family: str  # of the model
+    layer: int  # where the SAE reads
+    kind: str  # of the SAE
+    sign: int  # 1 where the effect has the paper's sign, −1 the opposite one, 0 where its interval holds 0
 
 
 class Evidence(NamedTuple):
     """What the rule takes."""
 
-    cells: Sequence[dict]
-    """The fields of a `Cell` by name. An effect is judged by the cells that have a sign."""
+    cells: Sequence[dict]  # the fields of a `Cell` by name. An effect is judged by the cells that have a sign
 
 
 THRESHOLDS = Thresholds()
@@ -51,12 +42,9 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     """Claim 12 over all cells, and at the effect where most differ."""
     cells = [Cell(**cell) for cell in evidence.cells]
     signed = [cell for cell in cells if cell.sign]
-    by_family = {
-        family: len({cell.layer for cell in cells if cell.family == family})
-        for family in {cell.family for cell in cells}
-    }
-    most, least = max(by_family.values(), default=0), min(by_family.values(), default=0)
-    families, kinds, share = len(by_family), len({cell.kind for cell in cells}), _differ(signed)
+    layers = Counter(family for family, _ in {(cell.family, cell.layer) for cell in cells})
+    most, least = max(layers.values(), default=0), min(layers.values(), default=0)
+    families, kinds, share = len(layers), len({cell.kind for cell in cells}), _differ(signed)
     seen = (
         f"The records hold {families} model {'family' if families == 1 else 'families'}, {most} "
         f"layer{'s' * (most != 1)} of the one with most, and {kinds} kind{'s' * (kinds != 1)} of SAE"
@@ -68,9 +56,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     few = families < thresholds.families or least < thresholds.layers or kinds < thresholds.kinds
     if few or not signed:
         told = f" An effect has the paper's sign in {counted(agree, len(signed), 'cell')}." if signed else ""
-        needs = (
-            f"{thresholds.families} families, {thresholds.layers} layers of each and {thresholds.kinds} kinds"
-        )
+        least, layers, kinds, _ = thresholds
+        needs = f"{least} families, {layers} layers of each and {kinds} kinds"
         return Verdict(UNKNOWN, f"{seen}; the claim is tested with {needs}.{told}", numbers)
     effects = {cell.effect for cell in signed}
     worst = max(_differ([cell for cell in signed if cell.effect == name]) for name in effects)

@@ -14,18 +14,14 @@ from .claim import FAILS, HOLDS, NO_SUITE, PARTLY, REPORTED, UNKNOWN, Claim, Eff
 class Thresholds(NamedTuple):
     """Where the simple predictors may keep up."""
 
-    too_many: float = 0.25
-    """The share of places (a width at a layer) at which they may reach x and the claim still be partly
-    true."""
+    too_many: float = 0.25  # the share of places (a width at a layer) where they may: still "partly"
 
 
 class Evidence(NamedTuple):
     """What the rule takes, by place (a width at a layer); paired differences."""
 
-    lead: Mapping[str, Estimate]
-    """R² of ‖SaeError‖² from x minus that from ‖x‖, position and token."""
-    gain: Mapping[str, Estimate]
-    """What x adds to all simple facts and ten of its components."""
+    lead: Mapping[str, Estimate]  # R² of ‖SaeError‖² from x minus that from ‖x‖, position and token
+    gain: Mapping[str, Estimate]  # what x adds to all simple facts and ten of its components
 
 
 THRESHOLDS = Thresholds()

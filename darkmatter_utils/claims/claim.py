@@ -1,5 +1,4 @@
-"""What a claim is: its words, the paper's number and its place, the rule that judges it, what would falsify
-it.
+"""What a claim is: its words, the paper's number and place, the rule that judges it, what would falsify it.
 
 Each claim has a file of its own, ``cNN_name.py``, with everything that belongs to it; each question that a
 chapter asks beside the paper's claims has one, ``qNN_name.py``. A file knows numbers, no measurement and no
@@ -21,10 +20,8 @@ WORDS = (HOLDS, PARTLY, FAILS, UNKNOWN)
 NO_SUITE = "The study has no width suite: no set of SAEs that differ in width at one L0."
 NOT_MEASURED = "No chapter of this edition measures it yet."
 
-ABSTRACT = "abstract"
-"""Read in the paper's abstract."""
-REPORTED = "as reported by others"
-"""Read in summaries of the paper; the figure's own values were not seen."""
+ABSTRACT, REPORTED = "abstract", "as reported by others"
+"""Where the paper's number was read: in its abstract; in summaries, the figure's own values not seen."""
 PAPER = {"window": "positions 200 to 1022", "widths": "seven widths", "off L0": "by a fifth"}
 """Facts of the paper and its released code that prose quotes."""
 
@@ -33,12 +30,9 @@ PAPER = {"window": "positions 200 to 1022", "widths": "seven widths", "off L0": 
 class Verdict:
     """What a rule says of one claim on one study."""
 
-    word: str
-    """One of `WORDS`."""
-    why: str
-    """One to three sentences, true whatever the word."""
-    numbers: dict = field(default_factory=dict)
-    """The numbers that the rule compared, by name."""
+    word: str  # one of `WORDS`
+    why: str  # one to three sentences, true whatever the word
+    numbers: dict = field(default_factory=dict)  # the numbers that the rule compared, by name
 
     @property
     def measured(self) -> str:
@@ -53,38 +47,28 @@ class Verdict:
 class Told(NamedTuple):
     """One of the numbers that a rule takes, as the report tells it."""
 
-    field: str
-    """Its name among the claim's evidence."""
-    name: str
-    """What it is called."""
-    say: Callable[[Any], str]
-    """It in a few words; "" where there is nothing to say."""
+    field: str  # its name among the claim's evidence
+    name: str  # what it is called
+    say: Callable[[Any], str]  # it in a few words; "" where there is nothing to say
 
 
 class Effect(NamedTuple):
-    """The effect that a claim is about, for the claim across studies."""
+    """The effect that a claim is about, for the claim across studies: in words, and from the evidence its
+    estimate (or several, by width or by layer), the paper's sign positive."""
 
     words: str
-    """It in words."""
     value: Callable[[Any], Estimate | Mapping | None]
-    """Its estimate (or several, by width or by layer) from the claim's evidence, the paper's sign
-    positive."""
-    of_kinds: bool = False
-    """Whether chapter 13's number of the claim, for other kinds of SAE, has the same sign."""
+    of_kinds: bool = False  # whether chapter 13's number of the claim, for other kinds of SAE, has this sign
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """What a chapter asks, and the rule that answers it."""
 
-    short: str
-    """The claim, or the question as a statement, in one sentence."""
-    rule: str = ""
-    """The rule in words, with its thresholds."""
-    evidence: type
-    """What the rule takes: a NamedTuple of numbers."""
-    verdict: Callable[..., Verdict]
-    """The rule: (evidence, thresholds) -> Verdict."""
+    short: str  # the claim, or the question as a statement, in one sentence
+    rule: str = ""  # the rule in words, with its thresholds
+    evidence: type  # what the rule takes: a NamedTuple of numbers
+    verdict: Callable[..., Verdict]  # the rule: (evidence, thresholds) -> Verdict
 
     def judge(self, evidence, *, unfit: str = "") -> Verdict:
         """The verdict; `unfit` says why the study cannot speak of it; without evidence it cannot be told."""
@@ -100,8 +84,7 @@ class Question:
         return to_json({"numbers": numbers, "unfit": unfit})
 
     def recorded(self, kept: Mapping[str, Any]):
-        """The evidence that a record holds, None where it holds none; TypeError: of another form of the
-        rule."""
+        """The evidence that a record holds, else None; TypeError where it is of another form of the rule."""
         numbers = from_json(kept.get("numbers", {}))
         return self.evidence(**numbers) if numbers else None
 
@@ -114,32 +97,21 @@ class Question:
 class Claim(Question):
     """One claim of the paper."""
 
-    number: int
-    """Its number in this book."""
-    topic: str
-    """The claim in a few words, for axes."""
-    chapter: str
-    """The file of the chapter that measures it, without suffix."""
-    paper: str
-    """The paper's number, or its word."""
-    paper_source: str
-    """`ABSTRACT` or `REPORTED`."""
-    paper_place: str
-    """Where that was read, exactly; the full text was not available to this edition."""
-    missing: str = ""
-    """What of the paper's numbers could not be found."""
-    falsifier: str
-    """What would show the claim wrong."""
-    written: str = "It was written before the result."
-    """When the rule was written, and what was changed since."""
-    here: Told | None = None
-    """Our number; None: the few words of the verdict."""
-    beside: tuple[Told, ...] = ()
-    """The controls."""
-    effect: Effect | None = None
-    """What is counted across studies, if it is."""
-    protocol: Callable[[Any], dict[str, str]] | None = None
-    """What choices of protocol change, from the evidence: by the choice's key in `protocol.CHOICES`."""
+    number: int  # its number in this book
+    topic: str  # the claim in a few words, for axes
+    chapter: str  # the file of the chapter that measures it, without suffix
+    paper: str  # the paper's number, or its word
+    paper_source: str  # `ABSTRACT` or `REPORTED`
+    paper_place: str  # where that was read, exactly; the full text was not available to this edition
+    missing: str = ""  # what of the paper's numbers could not be found
+    falsifier: str  # what would show the claim wrong
+    written: str = "It was written before the result."  # when, and what was changed since
+    here: Told | None = None  # our number; None: the few words of the verdict
+    beside: tuple[Told, ...] = ()  # the controls
+    effect: Effect | None = None  # what is counted across studies, if it is
+    protocol: Callable[[Any], dict[str, str]] | None = (
+        None  # what choices of protocol change, by `paper.CHOICES`
+    )
 
     def measured_here(self, evidence, verdict: Verdict) -> str:
         """Our number with its interval; "–" where nothing was measured."""
@@ -157,9 +129,7 @@ def unfit(study) -> str:
 
 
 def trend(widths: int, l0) -> str:
-    """Why a suite of so many widths says nothing about a trend over width; "" if it does. `l0`: its smallest
-    and largest realised L0.
-    """
+    """Why a suite of so many widths and an L0 from ``l0[0]`` to ``l0[1]`` tells no trend; else ""."""
     if widths < WIDTHS:
         return f"A trend is tested with {WIDTHS} widths or more; the study has {widths}."
     if l0[1] > l0[0] * (1 + ONE_L0):

@@ -12,16 +12,11 @@ from .report import Records
 class PaperFigure:
     """One figure or table of the paper, or one experiment without a figure number."""
 
-    number: str
-    """Its number, or numbers that are known jointly only; "–" where none is known."""
-    version: str
-    """The paper's version that has it under this number: "1" or "2"; "–" for an experiment without one."""
-    experiment: str
-    """Number of the experiment, E0 to E12, as this book counts them."""
-    shows: str
-    """What it shows."""
-    counterparts: tuple[tuple[str, str], ...]
-    """(chapter file, figure label) of each figure here."""
+    number: str  # its number, or numbers that are known jointly only; "–" where none is known
+    version: str  # the paper's version that has it under this number: "1" or "2"; "–" for none
+    experiment: str  # number of the experiment, E0 to E12, as this book counts them
+    shows: str  # what it shows
+    counterparts: tuple[tuple[str, str], ...]  # (chapter file, figure label) of each figure here
 
     @property
     def name(self) -> str:
@@ -46,21 +41,17 @@ SIMULATED = _of("07_models_of_activations", "fig-ablation")
 TABLE_1 = _of("07_models_of_activations", "fig-landing", "fig-ablation")
 PARTS_NORM = _of("08_nonlinear_error", "fig-norm-parts", "fig-norm-null")
 PROBE = _of("08_nonlinear_error", "fig-probe", "fig-norm-theory")
-FEATURES = _of("09_features_in_the_error", "fig-features", "fig-feature-spread")
+FEATURES = _of("09_features_in_the_error", "fig-features", "fig-deciles", "fig-feature-spread")
 COST = _of("10_what_it_costs", "fig-cost", "fig-cost-width", "fig-cost-l0")
 INFERENCE = _of("11_can_inference_shrink_it", "fig-inference", "fig-gaps")
 EARLIER = _of("12_can_earlier_layers_shrink_it", "fig-earlier", "fig-earlier-parts")
+TESTS = (
+    "the linear tests over width and L0, and error norms token by token; which number is which is not known"
+)
 
 PAPER_FIGURES = (
     PaperFigure("1", "1", "E2", "breakdown of the variance over width, with a fitted curve", SCALING + NULL),
-    PaperFigure(
-        "2-6, 11, 12",
-        "1",
-        "E1, E4",
-        "the linear tests over width and L0, and error norms token by token; which "
-        "number is which is not known",
-        NORMS + VECTORS + PER_TOKEN,
-    ),
+    PaperFigure("2-6, 11, 12", "1", "E1, E4", TESTS, NORMS + VECTORS + PER_TOKEN),
     PaperFigure("7", "1", "E6", "norm test of every part", PARTS_NORM),
     PaperFigure("8", "1", "E7", "interpretability of SAEs trained on error parts", FEATURES),
     PaperFigure("9", "1", "E8", "loss recovered by each part", COST),
@@ -86,16 +77,11 @@ second's from a summary."""
 class Choice(NamedTuple):
     """One choice."""
 
-    key: str
-    """By which a chapter records what it changes: `Chapter.protocol`, or the `protocol` of a claim."""
-    name: str
-    """What is chosen."""
-    released: str
-    """What the paper's released code does."""
-    here: str
-    """What this book does."""
-    chapter: int = 0
-    """The chapter that measures what it changes; 0 where none does."""
+    key: str  # by which a chapter records what it changes: `Chapter.protocol`, or the `protocol` of a claim
+    name: str  # what is chosen
+    released: str  # what the paper's released code does
+    here: str  # what this book does
+    chapter: int = 0  # the chapter that measures what it changes; 0 where none does
 
 
 CHOICES = (
@@ -144,11 +130,9 @@ CHOICES = (
 
 def changes(records: Records) -> list[tuple[Choice, str]]:
     """Every choice with what it changes on the study of these records, from this book's to the other."""
-
-    def said(choice: Choice) -> str:
-        if not choice.chapter:
-            return "not measured"
-        told = records.get(choice.chapter, {}).get("protocol", {})
-        return told.get(choice.key) or "not measured on this study"
-
-    return [(choice, said(choice)) for choice in CHOICES]
+    found = []
+    for choice in CHOICES:
+        told = records.get(choice.chapter, {}).get("protocol", {}).get(choice.key)
+        said = told or "not measured on this study"
+        found.append((choice, said if choice.chapter else "not measured"))
+    return found

@@ -11,27 +11,19 @@ from .claim import FAILS, HOLDS, PARTLY, UNKNOWN, Question, Verdict
 class Thresholds(NamedTuple):
     """What is asked of a model and its SAEs."""
 
-    gain: float = 0.7
-    """Nats per token by which the model must beat the trigram."""
-    dead: float = 0.1
-    """The share of latents that may be dead."""
-    left: tuple[float, float] = (0.1, 0.4)
-    """FVU at a width near 8 d_model."""
-    l0_off: float = 0.01
-    """The relative miss of a target L0."""
+    gain: float = 0.7  # nats per token by which the model must beat the trigram
+    dead: float = 0.1  # the share of latents that may be dead
+    left: tuple[float, float] = (0.1, 0.4)  # FVU at a width near 8 d_model
+    l0_off: float = 0.01  # the relative miss of a target L0
 
 
 class Evidence(NamedTuple):
     """What the rule takes."""
 
-    gain: float | None
-    """Nats per token by which the model beats the trigram; None: there is no model."""
-    dead: float
-    """The largest share of dead latents."""
-    left: float
-    """FVU at a width near 8 d_model."""
-    l0_off: float
-    """The largest relative miss of a target L0."""
+    gain: float | None  # nats per token by which the model beats the trigram; None: there is no model
+    dead: float  # the largest share of dead latents
+    left: float  # FVU at a width near 8 d_model
+    l0_off: float  # the largest relative miss of a target L0
 
 
 THRESHOLDS = Thresholds()
@@ -41,16 +33,13 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     """Chapter 01: each thing that is asked for, and whether it is met; the model's loss decides."""
     gain, dead, left, l0_off = evidence
     if gain is None:
-        return Verdict(
-            UNKNOWN,
-            "The activations are simulated: there is no language model to compare with a trigram. "
-            f"The SAE of the figure leaves {percent(left)} of the variance unexplained.",
-        )
+        why = "The activations are simulated: there is no language model to compare with a trigram."
+        why += f" The SAE of the figure leaves {percent(left)} of the variance unexplained."
+        return Verdict(UNKNOWN, why)
     least, most = thresholds.left
+    beats = f"the model beats a trigram by {gain:.2f} nats per token (asked for: {thresholds.gain})"
     checks = {
-        f"the model beats a trigram by {gain:.2f} nats per token (asked for: {thresholds.gain})": (
-            gain >= thresholds.gain
-        ),
+        beats: gain >= thresholds.gain,
         f"at most {percent(dead, 1)} of an SAE's latents are dead (asked for: under "
         f"{percent(thresholds.dead)})": dead < thresholds.dead,
         f"an SAE of middle width leaves {percent(left)} of the variance unexplained (asked for: "

@@ -11,17 +11,16 @@ from .claim import FAILS, HOLDS, PARTLY, Question, Verdict
 class Thresholds(NamedTuple):
     """What "the same numbers" means."""
 
-    agree: float = 0.01
-    """Two protocols that differ by no more than this agree."""
-    differ: float = 0.1
-    """Two that differ by more than this do not."""
+    agree: float = 0.01  # two protocols that differ by no more than this agree
+    differ: float = 0.1  # two that differ by more than this do not
 
 
 class Evidence(NamedTuple):
     """What the rule takes."""
 
-    differences: Mapping[str, float]
-    """By metric: the largest absolute difference between strict and paper over all SAEs."""
+    differences: Mapping[
+        str, float
+    ]  # by metric: the largest absolute difference between the two over all SAEs
 
 
 THRESHOLDS = Thresholds()
@@ -32,10 +31,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     worst = max(evidence.differences.values())
     word = HOLDS if worst <= thresholds.agree else PARTLY if worst <= thresholds.differ else FAILS
     listed = ", ".join(f"{value:.3f} in {name}" for name, value in evidence.differences.items())
-    why = (
-        f"Over all SAEs, the two protocols differ by at most {listed}; up to {thresholds.agree} counts as "
-        "agreement."
-    )
+    why = f"Over all SAEs, the two protocols differ by at most {listed}"
+    why += f"; up to {thresholds.agree} counts as agreement."
     return Verdict(word, why, dict(evidence.differences))
 
 

@@ -1,5 +1,4 @@
-"""The question of chapter 13: does a claim's number tell an SAE that learned something from one that did
-not?"""
+"""The question of chapter 13: does a claim's number tell an SAE that learned from one that did not?"""
 
 from __future__ import annotations
 
@@ -17,16 +16,14 @@ NULLS = ("random dictionary", "shrunk activation", "dead SAE", "random-weights m
 class Thresholds(NamedTuple):
     """Where a control's number is as good as the trained SAE's."""
 
-    half: tuple[float, float] = c01_half_linear.THRESHOLDS.half
-    """At claim 1, inside this range, interval and all."""
+    half: tuple[float, float] = c01_half_linear.THRESHOLDS.half  # at claim 1, inside this range
 
 
 class Evidence(NamedTuple):
-    """What the rule takes."""
+    """What the rule takes, by claim and control: its "value", and its "difference", control minus trained, on
+    the same documents; at claim 8 the difference is of distances from 1."""
 
-    measured: Mapping[int, Mapping[str, Mapping[str, Estimate]]]
-    """By claim, by control: its "value", and its "difference", control minus trained, on the same documents;
-    at claim 8 the difference is of distances from 1."""
+    measured: Mapping[int, Mapping[str, Mapping[str, Estimate]]]  # by claim, by control
 
 
 THRESHOLDS = Thresholds()
@@ -35,14 +32,10 @@ THRESHOLDS = Thresholds()
 class Held(NamedTuple):
     """One claim that is held against the controls."""
 
-    what: str
-    """What it measures, in a few words."""
-    axis: str
-    """Its number, on an axis."""
-    wanted: str
-    """What supports the claim."""
-    as_good: Callable[[Estimate, Estimate, Thresholds], bool]
-    """Whether a control's value, and its difference from the trained SAE's, support the claim as well."""
+    what: str  # what it measures, in a few words
+    axis: str  # its number, on an axis
+    wanted: str  # what supports the claim
+    as_good: Callable[[Estimate, Estimate, Thresholds], bool]  # of a control's value and difference
 
 
 CLAIMS = {

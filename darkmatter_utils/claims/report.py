@@ -1,5 +1,4 @@
-"""What the records say of every claim: the verdict by its rule, our number with its interval, the controls
-beside it.
+"""What the records say of every claim: verdict, our number with its interval, the controls beside it.
 
 Nothing is measured here: `findings` reads what chapters recorded, and judges it again. Only the report does;
 the index shows what the chapters said (`recorded`), and so follows from no claim's file.
@@ -42,21 +41,14 @@ VERBS = {
 class Finding:
     """One claim on one study."""
 
-    short: str
-    """The claim in one sentence."""
-    paper: str
-    """The paper's number, or its word."""
-    chapter: str
-    """The file of the chapter that measures it."""
+    short: str  # the claim in one sentence
+    paper: str  # the paper's number, or its word
+    chapter: str  # the file of the chapter that measures it
     verdict: Verdict
-    here: str = "–"
-    """Our number with its interval; "–" where nothing was measured, or where the study cannot speak of it."""
-    claim: Claim | None = None
-    """All that is known of it; None where only the record is read."""
-    evidence: Any = None
-    """What the rule took; None where nothing was recorded."""
-    holder: int | None = None
-    """The chapter whose record holds it."""
+    here: str = "–"  # our number with its interval; "–" where there is none
+    claim: Claim | None = None  # all that is known of it; None where only the record is read
+    evidence: Any = None  # what the rule took; None where nothing was recorded
+    holder: int | None = None  # the chapter whose record holds it
 
     def beside(self) -> dict[str, str]:
         """The controls, by what they are called."""
@@ -150,13 +142,7 @@ def by_study(every: Mapping[str, Records]) -> pd.DataFrame:
     """A row a study and claim, judged from the study's records: study, claim (number and topic), verdict (its
     word), here (our number with its interval), measured (the same in a few words)."""
     rows = [
-        (
-            study,
-            f"{n}. {one.claim.topic}",
-            one.verdict.word,
-            one.here,
-            one.verdict.measured if one.verdict.numbers else "",
-        )
+        (study, f"{n}. {one.claim.topic}", one.verdict.word, one.here, one.verdict.measured)
         for study, records in every.items()
         for n, one in findings(records).items()
     ]
@@ -239,8 +225,7 @@ def sign(value) -> int:
 
 
 def card(one: Finding) -> dict[str, str]:
-    """What is known of a claim: the paper's number and its source, ours, the controls, verdict, rule,
-    falsifier."""
+    """What is known of a claim: the paper's number and source, ours, controls, verdict, rule, falsifier."""
     claim = one.claim
     name = f" ({claim.here.name})" if claim.here and one.here != "–" else ""
     return {
