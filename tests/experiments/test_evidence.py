@@ -14,7 +14,7 @@ from darkmatter_utils.experiments import measured
 from darkmatter_utils.experiments.error_vectors import error_vectors, half_linear
 from darkmatter_utils.experiments.measured import TOO_FEW, above_floor, flat, floor, training_curves
 from darkmatter_utils.measurement import about
-from darkmatter_utils.measurement.widths import reference_sae, width_suite
+from darkmatter_utils.measurement.widths import over_l0, reference_sae, width_suite
 from darkmatter_utils.stats.metrics import fvu
 from darkmatter_utils.studies.saes import sample
 
@@ -46,12 +46,13 @@ def test_a_sample_is_spread_over_the_text(nano):
 def test_the_breakdown_adds_up_and_is_the_measured_one(nano):
     shares = measured.breakdown(nano).pivot_table(index="width", columns="part", values="share")
     assert np.allclose(shares.sum(axis=1), 1)
-    assert np.allclose(1 - shares["Sae(x)"], nano.saes["fvu"]) and np.allclose(
-        shares["NonlinearError"], nano.saes["fvu_nonlinear"]
-    )
+    main = np.log(nano.saes.query("main").set_index("width")[["fvu", "fvu_nonlinear"]])
+    means = np.exp(main.groupby("width").mean())
+    assert np.allclose(1 - shares["Sae(x)"], means["fvu"])
+    assert np.allclose(shares["NonlinearError"], means["fvu_nonlinear"])
     suites = [width_suite(nano, metric) for metric in ("fvu", "fvu_nonlinear")]
     parts = above_floor(*suites, TOO_FEW).groupby("width")["share"].sum()
-    assert np.allclose(parts, nano.saes["fvu"])
+    assert np.allclose(parts, means["fvu"])
 
 
 def test_errors_of_a_strip_are_in_units_of_the_variance(nano):
@@ -110,12 +111,11 @@ def test_the_error_as_published_has_the_numbers_of_the_measurement(nano, vectors
 
 
 def test_the_evidence_for_half_linear_is_the_table(nano, vectors):
-    found = half_linear(vectors)
-    rows = nano.saes.set_index("width")
-    for width, estimate in found.r2.items():
-        assert estimate.value == pytest.approx(rows.loc[width, "r2_per_dim"])
-    strict_minus_paper = nano.saes["r2_per_dim"] - nano.paper["r2_per_dim"]
-    assert list(found.split.values()) == pytest.approx(list(strict_minus_paper))
+    found, main = half_linear(vectors), nano.saes.query("main")
+    apart = main.assign(split=main["r2_per_dim"] - nano.paper["r2_per_dim"])
+    means = apart.groupby("width")[["r2_per_dim", "split"]].mean()
+    assert {width: e.value for width, e in found.r2.items()} == pytest.approx(means["r2_per_dim"].to_dict())
+    assert found.split == pytest.approx(means["split"].to_dict())
 
 
 def test_an_edited_error_changes_the_figure_the_table_and_what_the_rule_takes(nano, vectors):
@@ -126,9 +126,11 @@ def test_an_edited_error_changes_the_figure_the_table_and_what_the_rule_takes(na
     assert first.kept != then.kept and first.split != then.split
 
 
-def test_a_study_without_a_grid_says_so(nano, vectors):
-    assert vectors["grid"].reason == "This study has no SAEs of one width and different L0."
-    assert not training_curves(nano)
+def test_a_grid_and_training_curves_are_there_or_said_to_be_absent(nano, vectors):
+    assert vectors["grid"][["width", "l0_target"]].to_numpy().tolist() == [[32, 2], [32, 4], [32, 6]]
+    assert set(training_curves(nano)["width"]) == {16, 32, 64, 128} and not training_curves(measure("world"))
+    without = over_l0(nano.saes.query("main"))
+    assert without.reason == "This study has no SAEs of one width and different L0."
 
 
 def test_tables_escape_text_keep_markup_and_never_show_minus_zero():

@@ -9,7 +9,7 @@ import torch
 from cells import cell
 from sklearn.linear_model import LinearRegression
 
-from darkmatter_utils import Study, measure
+from darkmatter_utils import measure
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
@@ -40,18 +40,6 @@ def models_of(measurement, ids, suite=""):
 @pytest.fixture(scope="module")
 def models(nano):
     return models_of(nano, nano.saes["id"].tolist())
-
-
-@pytest.fixture(scope="module")
-def deep():
-    """Nano with the SAEs of its site used at the next layer too, as a suite of the same widths at every
-    layer."""
-    study = Study.load("nano")
-    more = tuple(
-        replace(entry, id=f"depth-{entry.id}", site=OTHER, suite="depth", main=False)
-        for entry in study.saes[:2]
-    )
-    return replace(study, saes=study.saes + more)
 
 
 def test_x_alone_is_the_norm_test_of_the_measurement(nano, models):
@@ -105,17 +93,17 @@ def test_more_predictors_never_fit_the_world_worse(nano):
     assert found.replicated("‖x‖")[0] == pytest.approx(found.replicated("‖x‖" + ALONE)[0])
 
 
-def test_other_layers_are_what_a_measurement_of_them_says(deep):
-    here, there = measure(deep), measure(deep.at(OTHER, suite="depth"))
-    models = models_of(here, ["w16", "w32", "w64"], suite="depth")
-    assert models.ids == ["w16", "w32", "w64", "depth-w16", "depth-w32"]
+def test_other_layers_are_what_a_measurement_of_them_says(nano):
+    there = measure(nano.study.at(OTHER, suite="depth"))
+    models = models_of(nano, ["w16", "w32", "w64"], suite="depth")
+    assert models.ids == ["w16", "w32", "w64", "depth-w16", "depth-w64"]
     for row in there.saes.itertuples():
         assert models.gain(row.id, X).value == pytest.approx(row.norm_error, abs=1e-6)
-    assert layers(here)[["width", "layer"]].to_numpy().tolist() == [[16, 0], [16, 1], [32, 0], [32, 1]]
-    found = error_norms.anew(here, target=squared)
-    assert list(places(found, X))[-2:] == ["layer 1, 16 latents", "layer 1, 32 latents"]
+    assert layers(nano)[["width", "layer"]].to_numpy().tolist() == [[16, 0], [16, 1], [64, 0], [64, 1]]
+    found = error_norms.anew(nano, target=squared)
+    assert list(places(found, X))[-2:] == ["layer 1, 16 latents", "layer 1, 64 latents"]
     assert places(found, X)["layer 1, 16 latents"] == models.gain("depth-w16", X)
-    assert c02_norm_linear.verdict(norm_linear(found)).numbers["places"] == 5
+    assert c02_norm_linear.verdict(norm_linear(found)).numbers["places"] == 6
 
 
 def test_the_suite_is_that_of_the_measurement(nano):
@@ -124,6 +112,12 @@ def test_the_suite_is_that_of_the_measurement(nano):
     np.testing.assert_allclose(found["suite"], theirs, rtol=1e-6)
     alone = found["widths"].query("model == 'x alone'")["value"]
     assert alone.to_numpy() == pytest.approx(theirs["value"].to_numpy(), abs=1e-6)
+    assert set(found["grid"]["width"]) == {32} and found["seeds"]["sd"][0] > 0
+
+
+def test_what_a_study_lacks_is_absent(nano):
+    study = replace(nano.study, saes=tuple(e for e in nano.study.saes if e.main and not e.seed))
+    found = error_norms.anew(measure(study), target=squared)
     assert not found["layers"] and not found["grid"] and not found["seeds"]
 
 
