@@ -73,15 +73,6 @@ class Decomposition:
             named |= {f"{kind} {part}": value for part, value in getattr(self, kind).items()}
         return named
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row for each estimate: quantity, part, value, low, high, population."""
-        rows = []
-        for name, estimate in self.estimates().items():
-            quantity, _, part = name.partition(" ")
-            about = {"quantity": quantity, "part": part}
-            rows.append(about | estimate.to_dict() | {"population": self.population[name]})
-        return pd.DataFrame(rows)
-
     def fold_frame(self) -> pd.DataFrame:
         """`per_fold`, one row for each fold."""
         return pd.DataFrame(self.per_fold).rename_axis("fold").reset_index()
@@ -177,8 +168,7 @@ def decompose(
     [token]; ridge: a number (scikit-learn's alpha) or "cv". protocol "strict": out of sample by folds of
     documents, with intercept; "paper": as the released code, see `paper`, with `train` bools [token].
     Computes in float64 with memory independent of tokens; time is about 20 tokens d_model² multiplications.
-    Raises BadInput for shapes that do not fit, fewer documents than folds, NaN or infinity, an unknown
-    protocol.
+    BadInput for shapes that do not fit, fewer documents than folds, NaN or infinity, an unknown protocol.
     """
     if protocol not in PROTOCOLS:
         raise BadInput(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")

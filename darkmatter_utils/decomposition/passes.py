@@ -152,8 +152,7 @@ class FirstPass(Pass):
 
 
 class SecondPass(Pass):
-    """The parts of every token under the out-of-fold maps: per-document sums, and sums for the norm
-    regressions."""
+    """The parts of every token under out-of-fold maps: per-document sums, sums for the norm regressions."""
 
     def __init__(self, first: FirstPass, *, ridge: float | str = 0.0):
         self._follow(first)

@@ -39,8 +39,7 @@ def assign_folds(document_ids, token_counts, folds: int, *, seed: int = 0) -> di
 
 
 def sum_by(label, values) -> np.ndarray:
-    """Sums in float64 of values [token] or [token, ...] over the tokens of each label, such as a document:
-    [label, ...], labels ascending."""
+    """Float64 sums [label, ...], labels ascending, of values [token, ...] over each label's tokens."""
     values = torch.as_tensor(values, dtype=torch.float64).cpu()
     ids, inverse = np.unique(label, return_inverse=True)
     sums = torch.zeros(len(ids), *values.shape[1:], dtype=torch.float64)

@@ -45,8 +45,7 @@ def r2_total(target, prediction) -> float:
 
 
 def _squares(target, prediction) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """Squares of the residual and of the deviation [token, d], and what rounding makes of a column that does
-    not vary [d]."""
+    """Squares of residual and deviation [token, d], and what rounding makes of a constant column [d]."""
     exact = [as_float64(array).cpu() for array in (target, prediction)]
     target, prediction = (array[:, None] if array.ndim == 1 else array for array in exact)
     floor = (torch.finfo(torch.float64).eps ** 2 * 64 * (target**2).sum(dim=0)).numpy()

@@ -27,8 +27,6 @@ class Comparison(NamedTuple):
     p: float
     """Chance of as large a ratio if c = 0: half of a tail (χ² with one degree of freedom; F where sigma is
     unknown), for 0 is the edge of what c may be."""
-    aic: float
-    """AIC with a floor − AIC without; negative favours a floor."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,8 @@ class PowerLaw:
     def fit(cls, widths, values, *, sigma=None, floor: bool = True) -> PowerLaw:
         """Minimise Σ((FVU − c − a W^-m) / sigma)² over c ≥ 0, a ≥ 0 and m in `EXPONENTS`.
 
-        widths, values, sigma [row]: rows are SAEs, so training seeds are rows of one width. Raises BadInput
-        for fewer than three different widths (two without a floor) or numbers that are not finite and
-        positive.
+        widths, values, sigma [row]: rows are SAEs, so training seeds are rows of one width. BadInput for
+        fewer than three different widths (two without a floor) or numbers not finite and positive.
         """
         widths, values = np.asarray(widths, float), np.asarray(values, float)
         sigma = None if sigma is None else np.broadcast_to(np.asarray(sigma, float), values.shape)
@@ -87,7 +84,7 @@ class PowerLaw:
         return loss if self.sigma is not None else len(self.values) * float(np.log(max(loss, 1e-300)))
 
     def compare(self) -> Comparison:
-        """Is a floor needed? The same rows fitted with c = 0, by likelihood ratio and AIC."""
+        """Is a floor needed? The same rows fitted with c = 0, by likelihood ratio."""
         without = PowerLaw.fit(self.widths, self.values, sigma=self.sigma, floor=False)
         ratio = max(0.0, without.deviance() - self.deviance())
         free = len(self.values) - 3
@@ -95,7 +92,7 @@ class PowerLaw:
             tail = fdtrc(1, free, free * np.expm1(ratio / len(self.values))) if free else 1.0
         else:
             tail = chdtrc(1, ratio)
-        return Comparison(ratio, 0.5 * float(tail) if ratio > 0 else 1.0, 2.0 - ratio)
+        return Comparison(ratio, 0.5 * float(tail) if ratio > 0 else 1.0)
 
 
 def curves(widths, values, *, sigma=None, floor: bool = True, steps: int = 4) -> np.ndarray:

@@ -56,9 +56,7 @@ def finish_model(build: Path, *, log=say) -> None:
     contexts, held = np.load(build / "training.npy", mmap_mode="r"), np.load(build / "held_out.npz")
     probe, tokens = held["component_tokens"][::64], held["score_tokens"]
     evaluate = lambda model: float(language_model.token_losses(model, probe).mean())
-    model, curve = language_model.train(
-        contexts, folder, steps=STEPS, seed=corpus.SEED, evaluate=evaluate, log=log
-    )
+    model, curve = language_model.train(contexts, folder, steps=STEPS, evaluate=evaluate, log=log)
     language_model.save(model, AutoTokenizer.from_pretrained(build / "tokenizer"), folder / "saved")
     loaded = load_model(folder / "saved")
     losses = [token_losses(loaded.run(part, [])[1], part)[:, 1:-1] for part in _batches(tokens)]
@@ -75,8 +73,7 @@ def finish_model(build: Path, *, log=say) -> None:
 
 
 def activations_folder(build: Path, site: str, random_weights: int | None = None) -> Path:
-    """Where a site's activations are: the study's own site's folder, or one beside them named after the
-    site."""
+    """Where a site's activations are: those of the study's own site are in the folder of all."""
     if site == SITE and random_weights is None:
         return build / "activations"
     return build / "activations" / (site if random_weights is None else f"{site}-random{random_weights}")
@@ -172,18 +169,13 @@ def train_planned(plan: Planned, build: Path) -> None:
 
 def part_jobs(site: str) -> list[tuple[SaeJob, str]]:
     """Every component SAE with the target that it is trained on; the seeds of a target follow one another."""
-    wanted = [
-        (target, seed, f"-seed{seed}" if seed else "") for target in TARGETS for seed in range(PART_SEEDS)
-    ]
-    return [
-        (SaeJob(f"part-{NAMES[target]}{name}", site, PART_WIDTH, L0, seed, PART_SAMPLES), target)
-        for target, seed, name in wanted
-    ]
+    name = lambda target, seed: f"part-{NAMES[target]}" + (f"-seed{seed}" if seed else "")
+    job = lambda *which: SaeJob(name(*which), site, PART_WIDTH, L0, which[1], PART_SAMPLES)
+    return [(job(target, seed), target) for target in TARGETS for seed in range(PART_SEEDS)]
 
 
 def parts(study: Study, build: Path, *, log=say) -> Path:
-    """The folder with each part's vectors [token, d_model]: component-*.npy in float16, score-*.npy in
-    float32.
+    """The folder with each part's vectors [token, d_model]: component-*.npy (float16), score-*.npy (float32).
 
     Component documents under the map of all scored documents, which they are no part of; scored documents
     under the maps of the other folds. Both inside the window. Cost: a pass of the model over both texts.
@@ -231,8 +223,7 @@ def train_parts(study: Study, build: Path, wanted: Sequence[tuple[SaeJob, str]],
 def train(build: Path = Path("build/tiny"), *, workers: int = 2, log=say) -> Path:
     """All stages, from the installed sources to the shipped folder; returns that folder.
 
-    Goes on from what ``build`` holds. Cost: see the manifest's ``seconds``; single-threaded processes side by
-    side.
+    Goes on from what ``build`` holds. Cost: the manifest's ``seconds``, in ``workers`` threads.
     """
     torch.set_num_threads(workers)
     corpus.prepare(build, log=log)

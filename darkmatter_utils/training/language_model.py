@@ -50,8 +50,7 @@ def encode(tokenizer, texts: list[str], *, chunk: int = 256) -> list[np.ndarray]
 
 
 def pack(documents: list[np.ndarray], *, seed: int) -> np.ndarray:
-    """Training contexts [n, context]: documents in random order, each after a <bos>, cut; a <bos> opens each
-    row."""
+    """Contexts [n, context]: documents in random order, each after a <bos>, cut; <bos> opens each."""
     order = random.Random(seed).sample(range(len(documents)), len(documents))
     bos, body = np.array([BOS], dtype=np.uint16), CONTEXT - 1
     stream = np.concatenate([part for i in order for part in (bos, documents[i])])
@@ -65,23 +64,15 @@ def build(*, vocabulary: int = VOCABULARY, seed: int = 0, **shape):
 
     torch.manual_seed(seed)
     size = SHAPE | shape
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        bos_token_id=BOS,
-        eos_token_id=BOS,
-        num_key_value_heads=size["num_attention_heads"],
-        **size,
-    )
-    model = LlamaForCausalLM(config)
+    size |= dict(vocab_size=vocabulary, max_position_embeddings=CONTEXT, bos_token_id=BOS, eos_token_id=BOS)
+    heads = size["num_attention_heads"]
+    model = LlamaForCausalLM(LlamaConfig(tie_word_embeddings=True, num_key_value_heads=heads, **size))
     model.set_attn_implementation("eager")  # at 256 positions faster on a CPU than the fused kernel
     return model
 
 
 def backward(model, ids: torch.Tensor, *, scale: float = 1.0, chunk: int = 512) -> float:
-    """Accumulate the gradient of the mean next-token loss; the logits are made chunk by chunk to stay in
-    cache."""
+    """Accumulate the gradient of the mean next-token loss; logits are made by chunks, to stay in cache."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
         targets = ids[:, 1:].flatten()
@@ -189,8 +180,7 @@ def token_losses(model, contexts: np.ndarray, *, batch: int = 16) -> np.ndarray:
 
 
 class NGrams:
-    """Unigram, bigram and trigram models with Witten-Bell interpolation, from the model's own training
-    contexts.
+    """Unigram, bigram and trigram models with Witten-Bell interpolation, from the model's training contexts.
 
     p_n(w | h) = (c(h w) + T(h) p_{n-1}(w | h')) / (c(h) + T(h)),  T(h): distinct tokens seen after h.
     The lowest order is interpolated with the uniform distribution. Counts are sorted integer keys: memory is

@@ -43,8 +43,7 @@ SEARCH = {"share": 0.2, "first": 2.0, "short": 3, "full": 4, "near": 0.05}
 samples, find its order of magnitude; then at most four full runs, because L0 goes on falling with training. A
 run that ends within 5% of the asked L0 (in its logarithm) ends its stage. Each next coefficient is where the
 line through the stage's last two runs, in log L0 against log coefficient, meets the asked L0, a factor of 4
-away at most; after the stage's first run the line has the slope −1. The full run nearest to the asked L0 is
-kept."""
+away at most; after the stage's first run its slope is −1. The full run nearest to the asked L0 is kept."""
 
 
 def learning_rate(step: int, steps: int, *, warm: int = 50) -> float:
@@ -107,16 +106,9 @@ def fit(job: SaeJob, kind: str, activations: np.ndarray, folder: Path | None = N
     scale = float(np.sqrt(head.shape[1] / (head**2).sum(1).mean()))
     with torch.no_grad():
         sae.b_dec.copy_(torch.from_numpy(head.mean(0) * scale))
-    config = SAETrainerConfig(
-        total_training_samples=job.samples,
-        train_batch_size_samples=job.batch,
-        lr=job.lr,
-        lr_end=job.lr,
-        device="cpu",
-        dead_feature_window=200,
-        logger=LoggingConfig(log_to_wandb=False),
-        autocast=True,
-    )
+    settings = dict(total_training_samples=job.samples, train_batch_size_samples=job.batch, device="cpu")
+    settings |= dict(lr=job.lr, lr_end=job.lr, dead_feature_window=200, autocast=True)
+    config = SAETrainerConfig(**settings, logger=LoggingConfig(log_to_wandb=False))
     trainer = SAETrainer(config, sae, iter(()))
     rate = lambda step: learning_rate(step, steps)
     trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, rate)
@@ -213,8 +205,7 @@ def search(job: SaeJob, activations: np.ndarray, *, log=print):
 
 
 def _next(runs: list[tuple[float, float]]) -> float:
-    """The log coefficient of the next run, from (log coefficient, log L0 over the asked one) of those
-    before."""
+    """The next run's log coefficient, from (log coefficient, log L0 over the asked one) of those before."""
     (b, n), slope = runs[-1], -1.0
     if len(runs) > 1 and runs[-2][0] != b:
         slope = min(-0.3, (n - runs[-2][1]) / (b - runs[-2][0]))

@@ -1,5 +1,4 @@
-"""The SAEs that ``darkmatter train tiny`` trains: which they are, and the shipped folder of all that are
-finished."""
+"""The SAEs that ``darkmatter train tiny`` trains: which they are, and the shipped folder of the finished."""
 
 from __future__ import annotations
 
@@ -91,8 +90,7 @@ def planned() -> list[Planned]:
 
 
 def finished(build: Path) -> list[dict]:
-    """What the manifest says of every finished SAE: its entry, its card and its curve, in the manifest's
-    order."""
+    """Every finished SAE in the manifest's order: its entry there, its card, its curve, and its folder."""
     found = []
     for folder in sorted((build / "saes").iterdir()):
         if not all((folder / name).is_file() for name in FILES):
@@ -114,8 +112,7 @@ def finished(build: Path) -> list[dict]:
 def ship(build: Path, out: Path) -> Path:
     """Copy what the package carries and write its manifest last; files that did not change are left alone.
 
-    A reader that looks in between finds the old manifest and its files: nothing is removed before the new
-    manifest stands.
+    A reader in between finds the old manifest and its files: nothing goes before the new manifest stands.
     """
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}-part-") as made:
         part = Path(made)

@@ -40,8 +40,7 @@ class WorldBatch:
     document: Int64[Tensor, " token"]
     position: Int64[Tensor, " token"]
     token: Int64[Tensor, " token"]
-    """The feature with the largest coefficient on the token; `features` (one past the last) where none
-    fires."""
+    """The feature with the largest coefficient on the token; one past the last where none fires."""
     parts: dict[str, Float64[Tensor, "token d_model"]]
     """Each of `WORLD_PARTS`."""
     row: Int64[Tensor, " fire"]
@@ -81,8 +80,7 @@ def tokens_of(world, documents: int) -> WorldBatch:
 
 @dataclass(frozen=True)
 class Truth:
-    """Population values for an SAE that holds the first features of a world exactly and introduces
-    nothing."""
+    """Population values for an SAE that holds a world's first features exactly and introduces nothing."""
 
     fvu: float
     """Variance of absent + dense over the variance of x."""
@@ -102,8 +100,7 @@ class Truth:
 
 
 def feature_covariance(world, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [m] and covariance [m, m] of Σ_i z_i v_i at scale 1, for vectors v_i = ``directions`` [features,
-    m].
+    """Mean [m] and covariance [m, m] of Σ_i z_i v_i at scale 1, v_i = ``directions`` [features, m].
 
     A root and its children are a family that fires with the root: its sum has mean p_r F_r and second moment
     p_r (F_r F_r' + V_r), F_r = v_r + Σ (p_i/p_r) v_i and V_r the variance given that the root fires. Families
@@ -145,9 +142,9 @@ def _manifold(world) -> tuple[np.ndarray, np.ndarray]:
 
 
 def truth_of(world, width: int) -> Truth:
-    """Population values for the oracle of ``width`` features: x = b + s y with s independent of y and of mean
-    1, so Cov(s a, s c) = E s² Cov(a, c) + Var(s) E a E c'. Raises `BadInput` for a width outside 0 ..
-    features.
+    """Population values for the oracle of ``width`` features; `BadInput` for one outside 0 .. features.
+
+    x = b + s y with s independent of y and of mean 1, so Cov(s a, s c) = E s² Cov(a, c) + Var(s) E a E c'.
     """
     if not 0 <= width <= world.features:
         raise BadInput(f"width {width} is outside 0 .. {world.features}, the features of this world")
@@ -223,8 +220,7 @@ class Landing:
         return self._form(self.total, c, c) / self.x.sum()
 
     def shares(self, c: np.ndarray, documents=None) -> tuple[np.ndarray, np.ndarray]:
-        """(linear, nonlinear): of the variance of z = Σ c_k z_k, what lands in LinearError and in
-        NonlinearError.
+        """Of the variance of z = Σ c_k z_k, what lands in (LinearError, NonlinearError).
 
         nonlinear = Σ‖z − P z‖² / Σ‖z‖² and linear = 1 − nonlinear, P out of fold: R² total of z from x, so
         slightly below 0 for a part of which x says nothing. ``documents``: weights [replicate, document] of a
@@ -262,12 +258,10 @@ class Landing:
 def land(
     x, parts: Mapping[str, object], document, *, error: Mapping[str, float], learned=None, folds: int = 5
 ) -> Landing:
-    """The landing of ``parts`` ({name: z [token, d_model]}) of activations x [token, d_model], by folds of
-    documents.
+    """The landing of ``parts`` ({name: z [token, d_model]}) of x [token, d_model], by folds of documents.
 
-    ``error``: signs s_k of the parts that sum to SaeError. ``document``: ints [token]. Raises BadInput as
-    `cross_fit` does. Cost: about 4 tokens × parts × d_model² multiplications; memory parts × tokens × d_model
-    numbers.
+    ``error``: signs s_k of the parts that sum to SaeError. ``document``: ints [token]. BadInput as in
+    `cross_fit`. Cost: 4 tokens × parts × d_model² multiplications, parts × tokens × d_model numbers held.
     """
     x, document = torch.as_tensor(x, dtype=torch.float64), np.asarray(document)
     z = torch.stack([torch.as_tensor(part, dtype=torch.float64) for part in parts.values()], dim=1)
