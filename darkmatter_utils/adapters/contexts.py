@@ -4,6 +4,7 @@ packed."""
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,12 +49,9 @@ class Reading:
 
 def window(given: str) -> tuple[int, int]:
     """``FIRST:ONE-AFTER-LAST`` as two numbers, e.g. "200:1023"."""
-    first, colon, last = given.partition(":")
-    if not (
-        colon and first.isascii() and last.isascii() and first.strip().isdigit() and last.strip().isdigit()
-    ):
+    if not (found := re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", given, re.ASCII)):
         raise BadInput(f"positions '{given}' are not FIRST:ONE-AFTER-LAST, e.g. 200:1023")
-    return int(first), int(last)
+    return int(found[1]), int(found[2])
 
 
 def read(
@@ -78,41 +76,33 @@ def read(
     if not 0 <= start < stop:
         raise BadInput(f"positions {start}:{stop} are empty; give FIRST:ONE-AFTER-LAST")
     if stop > model.context:
-        raise BadInput(
-            f"positions end at {stop}, but {model.name} reads at most {model.context} tokens; end them "
-            f"earlier"
-        )
+        most = f"{model.name} reads at most {model.context} tokens"
+        raise BadInput(f"positions end at {stop}, but {most}; end them earlier")
     opening = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
     start, room = max(start, len(opening)), stop - len(opening)  # <bos> itself never counts
-    ids_of = lambda text: list(
-        tokenizer(text, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
-    )
+    how = dict(add_special_tokens=False, truncation=True, max_length=room)
+    ids_of = lambda text: list(tokenizer(text, **how)["input_ids"])
     if is_dataset(source):
         enough = lambda text: packed or len(ids_of(text)) >= room
-        about = dict(model=model.name, vocabulary=tokenizer.vocab_size, stop=stop) | (
-            {"packed": True} if packed else {}
-        )
+        about = dict(model=model.name, vocabulary=tokenizer.vocab_size, stop=stop)
+        about |= {"packed": True} if packed else {}
         found = dataset_documents(source, count=documents, long_enough=enough, about=about)
     else:
         found = texts(source, limit=documents)
     made = [ids_of(text) for text in found]
     if packed:
-        made = pack(made, room, list(tokenizer(BETWEEN, add_special_tokens=False)["input_ids"]))
+        made = pack(made, room, ids_of(BETWEEN))
     rows = [opening + ids for ids in made]
     kept = [i for i, row in enumerate(rows) if len(row) > start]
     if not kept:
-        longest, what = max(map(len, rows)), "contexts" if packed else "documents"
+        longest = f"the longest of {len(rows)} {'contexts' if packed else 'documents'}"
+        or_else = "" if packed else " (or pack short ones into one context)"
         raise BadInput(
-            f"positions start at {start}, but the longest of {len(rows)} {what} has {longest} tokens; "
-            "start earlier or give longer documents"
-            + ("" if packed else " (or pack short ones into one context)")
+            f"positions start at {start}, but {longest} has {max(map(len, rows))} tokens; start earlier or "
+            f"give longer documents{or_else}"
         )
-    highest = max(max(rows[i]) for i in kept)
-    if highest >= model.vocabulary:
-        raise BadInput(
-            f"the tokenizer does not fit {model.name}: it gives token id {highest}, but the model's "
-            f"vocabulary has {model.vocabulary}"
-        )
+    if (highest := max(max(rows[i]) for i in kept)) >= model.vocabulary:
+        raise _unfit(model, f"gives token id {highest}")
     length = np.array([len(rows[i]) for i in kept])
     tokens = np.zeros((len(kept), int(length.max())), dtype=np.int64)
     for row, i in zip(tokens, kept):
@@ -120,28 +110,22 @@ def read(
     real = np.arange(tokens.shape[1]) < length[:, None]
     real[:, : len(opening)] = False
     unknown = tokens[real] == tokenizer.unk_token_id if tokenizer.unk_token_id is not None else np.zeros(1)
-    return Reading(
-        tokens,
-        length,
-        np.array(kept),
-        (start, stop),
-        len(rows) - len(kept),
-        bool(opening),
-        float(unknown.mean()),
-    )
+    short, unknown = len(rows) - len(kept), float(unknown.mean())
+    return Reading(tokens, length, np.array(kept), (start, stop), short, bool(opening), unknown)
 
 
 def fitting_tokenizer(model):
     """A LanguageModel's tokenizer; BadInput where it has none, or one with more tokens than the model."""
-    tokenizer = model.tokenizer
-    if tokenizer is None:
+    if (tokenizer := model.tokenizer) is None:
         raise BadInput(f"{model.name} has no tokenizer; put its tokenizer files into the model's folder")
     if tokenizer.vocab_size > model.vocabulary + 1:  # one more than the embedding may be a token for padding
-        raise BadInput(
-            f"the tokenizer does not fit {model.name}: it has {tokenizer.vocab_size} tokens, but the model's "
-            f"vocabulary has {model.vocabulary}"
-        )
+        raise _unfit(model, f"has {tokenizer.vocab_size} tokens")
     return tokenizer
+
+
+def _unfit(model, what: str) -> BadInput:
+    why = f"it {what}, but the model's vocabulary has {model.vocabulary}"
+    return BadInput(f"the tokenizer does not fit {model.name}: {why}")
 
 
 def pack(documents: list[list[int]], room: int, between: list[int]) -> list[list[int]]:

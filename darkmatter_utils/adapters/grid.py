@@ -72,42 +72,28 @@ class Choice:
 def grid() -> tuple[GridSae, ...]:
     """The whole list, in its order."""
     with (DATA / "paper" / "sae_grid.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(
-            GridSae(
-                r["model"],
-                r["site"],
-                int(r["layer"]),
-                r["width"],
-                int(r["l0"]),
-                r["release"],
-                r["sae_id"],
-                r["in_saelens_6_54"] == "yes",
-            )
-            for r in csv.DictReader(file)
-        )
+        _, *rows = csv.reader(file)
+    read = lambda model, site, layer, width, l0, *names: (model, site, int(layer), width, int(l0), *names)
+    return tuple(GridSae(*read(*row[:-1]), available=row[-1] == "yes") for row in rows)
 
 
 def at(model: str, site: str, layer: int) -> tuple[GridSae, ...]:
     """The list at one site; BadInput names what it has."""
     found = tuple(sae for sae in grid() if (sae.model, sae.site, sae.layer) == (model, site, layer))
     if not found:
-        models = sorted({sae.model for sae in grid()})
-        if model not in models:
+        if model not in (models := sorted({sae.model for sae in grid()})):
             raise BadInput(f"the paper's list has no model '{model}'; {nearest(model, models)}")
         layers = sorted({sae.layer for sae in grid() if sae.model == model and sae.site == site})
-        raise BadInput(
-            f"the paper's list has no {site} at layer {layer} of {model}; "
-            f"{f'layers {layers[0]} to {layers[-1]}' if layers else nearest(site, SITES)}"
-        )
+        has = f"layers {layers[0]} to {layers[-1]}" if layers else nearest(site, SITES)
+        raise BadInput(f"the paper's list has no {site} at layer {layer} of {model}; {has}")
     return found
 
 
 def choose(model: str, site: str, layer: int, l0: float, *, take: str = TAKE[0]) -> list[Choice]:
     """For each width, narrowest first: the available SAE nearest to ``l0`` (in log), and what `TAKE` says."""
     found = at(model, site, layer)
-    widths = sorted({sae.width for sae in found}, key=latents)
-
     near = lambda saes: min(saes, key=lambda sae: nearness(sae.l0, l0))
+    widths = sorted({sae.width for sae in found}, key=latents)
     here = {w: [s for s in found if s.width == w] for w in widths}
 
     def beside(saes, taken):

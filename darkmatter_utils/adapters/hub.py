@@ -47,18 +47,17 @@ class Unreachable(BadInput):
 def model_folder(name: str, *, progress: Callable[[str], None] | None = None) -> Path:
     """The folder of a model's files, downloaded if it is not here. Raises BadInput as `folder` does."""
     if (here := _here(name)) is not None:
+        if not here.is_dir():
+            none = "there is no such folder; a model is a transformers folder with config.json"
+            raise BadInput(f"model {name}: {none}")
         if not (here / "config.json").is_file():
-            raise BadInput(
-                f"model {name}: {'that folder' if here.is_dir() else 'there is no such folder; a model'} "
-                f"{'has no' if here.is_dir() else 'is a transformers folder with'} config.json"
-            )
+            raise BadInput(f"model {name}: that folder has no config.json")
         return here
     repository, revision = model_name(name)
     found = folder(repository, WEIGHTS, revision, progress=progress)
     if not list(found.glob("*.safetensors")):
-        raise BadInput(
-            f"{repository} has no weights in safetensors in {found.name}; give a folder that has them"
-        )
+        what = f"weights in safetensors in {found.name}"
+        raise BadInput(f"{repository} has no {what}; give a folder that has them")
     return found
 
 
@@ -110,10 +109,8 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
         return f"{owner}/{repository}", "/".join([*within, paths[id]]), revision
     owner, repository, *inside = [*plain.split("/"), ""][: max(3, plain.count("/") + 1)]
     if not repository:
-        raise BadInput(
-            f"no SAE at {name}: there is no such file or folder, nor a release of that name in SAELens; "
-            f"{nearest(plain, found)}"
-        )
+        none = "there is no such file or folder, nor a release of that name in SAELens"
+        raise BadInput(f"no SAE at {name}: {none}; {nearest(plain, found)}")
     return f"{owner}/{repository}", "/".join(part for part in inside if part), revision
 
 
@@ -128,9 +125,7 @@ def pinned(name: str, folder: str) -> str:
 def _here(name: str) -> Path | None:
     path = Path(name).expanduser()
     beside = path.parent != Path() and path.parent.is_dir()  # a folder whose last part is mistyped
-    if path.exists() or path.is_absolute() or name.startswith(".") or beside:
-        return path
-    return None
+    return path if path.exists() or path.is_absolute() or name.startswith(".") or beside else None
 
 
 def _revision(name: str) -> tuple[str, str | None]:
@@ -197,10 +192,8 @@ def missing(repository: str, wanted: list[str], revision: str | None) -> dict[st
         raise
     if not files:
         has = HfApi(endpoint=os.environ.get("HF_ENDPOINT")).list_repo_files(repository, revision=revision)
-        raise BadInput(
-            f"{repository} has no {' or '.join(wanted)} at {revision or 'its newest revision'}; it has "
-            f"{_some(has)}"
-        )
+        where = f"{' or '.join(wanted)} at {revision or 'its newest revision'}"
+        raise BadInput(f"{repository} has no {where}; it has {_some(has)}")
     return {file.filename: file.file_size or 0 for file in files if file.will_download}
 
 
@@ -212,36 +205,30 @@ def folder(repository: str, wanted: list[str], revision: str | None, *, progress
         tell(f"download: {repository}, file {number} of {len(files)}, {name}, {readable(size)}")
     local = None if files else _snapshot(repository, wanted, revision, local_files_only=True)
     found = local or _snapshot(repository, wanted, revision)
-    for name in files:
-        _check(found / name, repository, name)
+    for name in files:  # the cache calls a large file by its sha256
+        path = found / name
+        digest = Path(os.readlink(path)).name if path.is_symlink() else ""
+        if len(digest) == 64 and sha256(path) != digest:
+            path.resolve().unlink()
+            path.unlink()
+            raise BadInput(
+                f"{name} of {repository} has another sha256 than the hub says (checksum mismatch): it is "
+                "damaged and was removed; give the same command again"
+            )
     return found
 
 
 def _snapshot(repository: str, wanted: list[str], revision: str | None, **how):
     """`snapshot_download`, its errors as lines that say what to do; None for a snapshot that is not here."""
-    where = dict(cache_dir=cache(), endpoint=os.environ.get("HF_ENDPOINT"))
-    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", 10))
+    how |= dict(cache_dir=cache(), endpoint=os.environ.get("HF_ENDPOINT"))
+    how |= dict(etag_timeout=float(os.environ.get("HF_HUB_ETAG_TIMEOUT", 10)))
     try:
-        found = snapshot_download(
-            repository, revision=revision, allow_patterns=wanted, etag_timeout=seconds, **where, **how
-        )
+        found = snapshot_download(repository, revision=revision, allow_patterns=wanted, **how)
     except Exception as error:
         if how.get("local_files_only") and isinstance(error, errors.LocalEntryNotFoundError):
             return None
         raise _said(error.__cause__ or error, repository, revision) from None
     return found if how.get("dry_run") else Path(found)
-
-
-def _check(path: Path, repository: str, name: str) -> None:
-    """BadInput, and the file goes, unless it is the hub's: the cache calls a large one by its sha256."""
-    digest = Path(os.readlink(path)).name if path.is_symlink() else ""
-    if len(digest) == 64 and sha256(path) != digest:
-        path.resolve().unlink()
-        path.unlink()
-        raise BadInput(
-            f"{name} of {repository} has another sha256 than the hub says (checksum mismatch): it is "
-            "damaged and was removed; give the same command again"
-        )
 
 
 def _said(error: Exception, repository: str, revision: str | None) -> BadInput:
@@ -262,12 +249,10 @@ def _said(error: Exception, repository: str, revision: str | None) -> BadInput:
             f"{where} has no {repository} that you may read (401): check the name; if it is private or "
             "gated, log in with hf auth login (or set HF_TOKEN) after access was given"
         )
-    if isinstance(error, errors.RepositoryNotFoundError) or (
-        status == 404 and not isinstance(error, errors.EntryNotFoundError)
-    ):
-        return BadInput(
-            f"there is no {repository} at {where} (404), nor a folder of that name here; check the name"
-        )
+    no_file = isinstance(error, errors.EntryNotFoundError)
+    if isinstance(error, errors.RepositoryNotFoundError) or (status == 404 and not no_file):
+        what = f"{repository} at {where} (404)"
+        return BadInput(f"there is no {what}, nor a folder of that name here; check the name")
     if isinstance(error, OSError) and getattr(error, "errno", None):
         raise error  # a full disk
     why = textwrap.shorten(str(error), 160)
@@ -278,9 +263,8 @@ def _said(error: Exception, repository: str, revision: str | None) -> BadInput:
         )
     names = {kind.__name__ for kind in type(error).__mro__}
     if "consistency" in why.lower():
-        return BadInput(
-            f"{repository} arrived cut off ({why[:120]}); give the same command again, it goes on from there"
-        )
+        again = "give the same command again, it goes on from there"
+        return BadInput(f"{repository} arrived cut off ({why[:120]}); {again}")
     if isinstance(error, errors.LocalEntryNotFoundError) or names & AWAY:
         stalled = " (no byte came in time)" if "Timeout" in "".join(names) or "timed out" in why else ""
         return Unreachable(

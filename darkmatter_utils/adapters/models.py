@@ -31,12 +31,7 @@ SITES = (
 ``blocks.<layer>.<one of these>``. Transcoders read one of those before ``hook_mlp_out`` and write that."""
 SAME = {"hook_mlp_in": "hook_resid_mid"}
 """A name that the library fires on demand only, and what it is a copy of."""
-DTYPES = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16")}
 
 
 @dataclass(frozen=True)
@@ -77,26 +72,23 @@ class LanguageModel:
         """The layer of ``site``; BadInput names the nearest valid sites if there is none of that name."""
         if site not in self.sites():
             raise BadInput(f"{self.name} has no site '{site}'; {nearest(site, self.sites())}")
-        return int(re.match(r"blocks\.(\d+)\.", site).group(1))
+        return int(site.split(".")[1])
 
     @torch.no_grad()
-    def run(self, tokens: torch.Tensor, sites: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def run(self, tokens: torch.Tensor, sites: Sequence[str], **how) -> tuple[dict, torch.Tensor]:
         """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]), in
         float32 where the model runs in less. Raises BadInput for a token id outside the vocabulary."""
         self.check_tokens(tokens)
         for site in sites:
             self.check_site(site)
-        logits, cache = self.bridge.run_with_cache(tokens, names_filter=[_read_at(site) for site in sites])
-        return {site: _wide(cache[_read_at(site)]).flatten(2) for site in sites}, _wide(logits)
+        names = {site: _read_at(site) for site in sites}
+        logits, cache = self.bridge.run_with_cache(tokens, names_filter=list(names.values()), **how)
+        return {site: _wide(cache[name]).flatten(2) for site, name in names.items()}, _wide(logits)
 
-    @torch.no_grad()
     def read(self, tokens: torch.Tensor, sites: Sequence[str]) -> dict[str, torch.Tensor]:
         """As `run`, without logits: the blocks after the last site are not run, nor is the unembedding."""
-        self.check_tokens(tokens)
         last = max(self.check_site(site) for site in sites)
-        names = [_read_at(site) for site in sites]
-        _, cache = self.bridge.run_with_cache(tokens, names_filter=names, stop_at_layer=last + 1)
-        return {site: _wide(cache[name]).flatten(2) for site, name in zip(sites, names)}
+        return self.run(tokens, sites, stop_at_layer=last + 1)[0]
 
     def activations(self, tokens: torch.Tensor, site: str) -> torch.Tensor:
         """Activations [context, position, d] at one site; the blocks after it are not run."""
@@ -104,20 +96,17 @@ class LanguageModel:
 
     def check_tokens(self, tokens: torch.Tensor) -> None:
         """BadInput if a token id is not one of the model's."""
-        low, high = int(tokens.min()), int(tokens.max())
-        if low < 0 or high >= self.vocabulary:
-            raise BadInput(
-                f"token id {low if low < 0 else high} is outside the vocabulary of {self.name} "
-                f"(0 to {self.vocabulary - 1}): the text was encoded with another tokenizer"
-            )
+        low, high, last = int(tokens.min()), int(tokens.max()), self.vocabulary - 1
+        if low < 0 or high > last:
+            outside = f"token id {low if low < 0 else high} is outside the vocabulary of {self.name}"
+            raise BadInput(f"{outside} (0 to {last}): the text was encoded with another tokenizer")
 
     @contextlib.contextmanager
     def replaced(self, site: str, function) -> Iterator[None]:
         """Inside the ``with``, the activation at ``site`` is ``function(activation)``."""
         self.check_site(site)
-        with self.bridge.hooks(
-            fwd_hooks=[(_read_at(site), lambda value, hook: function(_wide(value)).to(value.dtype))]
-        ):
+        hook = lambda value, hook: function(_wide(value)).to(value.dtype)
+        with self.bridge.hooks(fwd_hooks=[(_read_at(site), hook)]):
             yield
 
 
@@ -165,7 +154,7 @@ def load_model(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
     from transformer_lens.model_bridge import TransformerBridge
-    from transformers import AutoProcessor
+    from transformers import AutoProcessor, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -174,7 +163,16 @@ def load_model(
         bridge = TransformerBridge.boot_transformers(str(source), device=device, model_class=_Whole)
     if random_weights is not None:
         randomise(bridge.original_model, seed=random_weights)
-    return wrap(bridge, name=name or path.name, dtype=dtype, tokenizer=_tokenizer(str(source)))
+    with contextlib.redirect_stdout(io.StringIO()):  # the bridge prints every change of dtype
+        bridge.to(DTYPES[dtype])
+    bridge.eval()
+    bridge.original_model.requires_grad_(False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source))
+    except (OSError, ValueError, KeyError, TypeError):
+        tokenizer = None  # there is none
+    cfg, name = bridge.cfg, name or path.name
+    return LanguageModel(name, bridge, cfg.n_layers, cfg.d_model, cfg.d_vocab, cfg.n_ctx, tokenizer)
 
 
 class _Whole:
@@ -189,21 +187,12 @@ class _Whole:
         over = sorted(key for key in info["unexpected_keys"] if key.endswith(".weight"))
         for names, what in ((lacks, "lacks"), (over, "has, beyond its config.json,")):
             if names:
+                some = ", ".join(names[:2]) + ", ..." * (len(names) > 2)
                 raise BadInput(
-                    f"model {Path(source).name} {what} {len(names)} weight(s) ({', '.join(names[:2])}"
-                    f"{', ...' if len(names) > 2 else ''}): its files and its config.json do not fit, "
-                    f"or a file is missing"
+                    f"model {Path(source).name} {what} {len(names)} weight(s) ({some}): its files and its "
+                    "config.json do not fit, or a file is missing"
                 )
         return model
-
-
-def _tokenizer(source: str):
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 @torch.no_grad()
@@ -220,24 +209,6 @@ def randomise(model: torch.nn.Module, *, seed: int) -> None:
             weight.copy_(noise * weight.float().std() + weight.float().mean())
 
 
-def wrap(bridge, *, name: str, dtype: str = "float32", tokenizer=None) -> LanguageModel:
-    """A booted TransformerBridge as a LanguageModel, in ``dtype`` and eval mode, its weights frozen."""
-    with contextlib.redirect_stdout(io.StringIO()):  # the bridge prints every change of dtype
-        bridge.to(DTYPES[dtype])
-    bridge.eval()
-    bridge.original_model.requires_grad_(False)
-    cfg = bridge.cfg
-    return LanguageModel(
-        name=name,
-        bridge=bridge,
-        layers=cfg.n_layers,
-        d_model=cfg.d_model,
-        vocabulary=cfg.d_vocab,
-        context=cfg.n_ctx,
-        tokenizer=tokenizer,
-    )
-
-
 def check_device(device: str) -> None:
     """BadInput unless tensors can be put on ``device``."""
     try:
@@ -245,7 +216,6 @@ def check_device(device: str) -> None:
             raise ValueError("not one to compute on")
         torch.zeros(1, device=device)
     except Exception as error:  # torch raises many kinds
-        raise BadInput(
-            f"device '{device}' cannot be used here ({' '.join(str(error).split())[:80]}); "
-            f"there {'are cuda and cpu' if torch.cuda.is_available() else 'is cpu'}"
-        ) from None
+        why = " ".join(str(error).split())[:80]
+        has = "are cuda and cpu" if torch.cuda.is_available() else "is cpu"
+        raise BadInput(f"device '{device}' cannot be used here ({why}); there {has}") from None

@@ -85,9 +85,8 @@ class Sae:
         for part in x.split(self.rows):
             latents = self.sae.encode(part.to(self.sae.W_dec))
             row, latent = latents.nonzero(as_tuple=True)
-            parts.append(
-                (latent.to(small), latents[row, latent], torch.bincount(row, minlength=len(part)).int())
-            )
+            l0 = torch.bincount(row, minlength=len(part)).int()
+            parts.append((latent.to(small), latents[row, latent], l0))
         latent, value, l0 = (torch.cat(arrays) for arrays in zip(*parts))
         return Active(latent, value, l0, x if self.needs_x else None)
 
@@ -99,14 +98,11 @@ class Sae:
     @torch.no_grad()
     def decode(self, codes: Active) -> Float[Tensor, "token d_model"]:
         """Sae(x) from the active latents: a sum of decoder rows, so the silent ones cost nothing."""
-        if (
-            codes.x is not None
-        ):  # the input was normalised token by token; sae_lens must see it again to undo that
+        if codes.x is not None:  # normalised token by token: sae_lens must see it again to undo that
             return torch.cat([self.sae(part.to(self.sae.W_dec)) for part in codes.x.split(self.rows)])
         first = (codes.l0.cumsum(0) - codes.l0).int()
-        return self.sae.b_dec + F.embedding_bag(
-            codes.latent.int(), self.sae.W_dec, first, mode="sum", per_sample_weights=codes.value
-        )
+        how = dict(mode="sum", per_sample_weights=codes.value)
+        return self.sae.b_dec + F.embedding_bag(codes.latent.int(), self.sae.W_dec, first, **how)
 
     @property
     def dictionary(self) -> Float[Tensor, "d_sae d_model"]:
@@ -122,10 +118,6 @@ class Sae:
     def weights(self) -> list[Tensor]:
         """Its tensors of weights."""
         return list(self.sae.parameters())
-
-    def save(self, folder: Path) -> None:
-        """Write it as SAELens does."""
-        self.sae.save_model(folder)
 
     @property
     def needs_x(self) -> bool:
@@ -156,10 +148,9 @@ def load_sae(id: str, folder: Path, *, d_model: int, dtype: str = "float32", dev
     `load_any`, and for an SAE of other activations than the model's."""
     sae = _loaded(saelens, folder, id, dtype, device)
     if (sae.card.d_in, sae.card.d_out) != (d_model, d_model):
-        raise BadInput(
-            f"SAE {id}: decodes to {sae.card.d_out} dimensions (d_in {sae.card.d_in}), "
-            f"but the site's activations have {d_model}; it belongs to another model or site"
-        )
+        what = f"decodes to {sae.card.d_out} dimensions (d_in {sae.card.d_in})"
+        but = f"but the site's activations have {d_model}; it belongs to another model or site"
+        raise BadInput(f"SAE {id}: {what}, {but}")
     return sae
 
 
@@ -186,10 +177,8 @@ def _loaded(format, folder: Path, id: str, dtype: str, device: str) -> Sae:
     except Fault as fault:
         raise BadInput(f"SAE {id}: {fault}") from None
     except ODD as error:  # a setting of a type that none should have
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise BadInput(
-            f"SAE {id}: its {name} files cannot be used ({why}); compare them with a published SAE's"
-        ) from None
+        why = f"cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+        raise BadInput(f"SAE {id}: its {name} files {why}; compare them with a published SAE's") from None
 
 
 def _built(found: Found, folder: Path, format: str, *, id: str, dtype: torch.dtype, device: str) -> Sae:
@@ -204,10 +193,8 @@ def _built(found: Found, folder: Path, format: str, *, id: str, dtype: torch.dty
         raise Fault(f"architecture '{kind}' {why}; {nearest(kind, valid)}")
     sizes = check(found)
     if "threshold" in state and (below := int((state["threshold"] < 0).sum())):
-        notes.append(
-            f"{below} of {sizes['d_sae']} thresholds are below 0, where a JumpReLU lets all "
-            "that is positive pass"
-        )
+        lets = "where a JumpReLU lets all that is positive pass"
+        notes.append(f"{below} of {sizes['d_sae']} thresholds are below 0, {lets}")
     fine = torch.promote_types(dtype, torch.float32)  # what is folded is folded in this
     stored = type_name(state["W_dec"].dtype)
     if "threshold" in state and state["threshold"].dtype in (torch.float16, torch.bfloat16):
@@ -228,8 +215,7 @@ def _built(found: Found, folder: Path, format: str, *, id: str, dtype: torch.dty
             scaler.load(folder / "activation_scaler.json")
         if scaler.scaling_factor is not None:
             sae.fold_activation_norm_scaling_factor(scaler.scaling_factor)
-        if scaler.whitening is not None:
-            scale = scaler.whitening
+        if (scale := scaler.whitening) is not None:
             sae.fold_activation_whitening(scale.mean, scale.matrix, scale.inverse_matrix)
         if sae.cfg.normalize_activations == "none":
             normalisation = "folded"
@@ -266,19 +252,14 @@ def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Te
     2 · l0 · tokens numbers. Raises BadInput if too few pre-activations are positive.
     """
     wanted, rows = round(l0 * len(x)), max(64, CHUNK // sae.cfg.d_sae)
-    first = _pre(sae, x[:rows]).flatten()
-    floor = float(
-        first.kthvalue(max(1, len(first) - min(len(first) - 1, int(2 * l0 * min(rows, len(x)))))).values
-    )
+    made = lambda x: torch.relu(sae.process_sae_in(x.to(sae.W_enc)) @ sae.W_enc + sae.b_enc)
+    first = made(x[:rows]).flatten()
+    above = min(len(first) - 1, int(2 * l0 * min(rows, len(x))))
+    floor = float(first.kthvalue(max(1, len(first) - above)).values)
     for low in (floor, 0.0):  # the first chunk may not speak for all
-        values = torch.cat([pre[pre > low] for part in x.split(rows) for pre in [_pre(sae, part)]])
+        values = torch.cat([pre[pre > low] for pre in map(made, x.split(rows))])
         if len(values) > wanted:
             edge = values.kthvalue(len(values) - wanted).values
             return torch.full((sae.cfg.d_sae,), float(edge), dtype=torch.float32)
-    raise BadInput(
-        f"no threshold gives an L0 of {l0}: only {len(values) / len(x):.3g} latents a token are positive"
-    )
-
-
-def _pre(sae, x: Tensor) -> Tensor:
-    return torch.relu(sae.process_sae_in(x.to(sae.W_enc)) @ sae.W_enc + sae.b_enc)
+    few = f"only {len(values) / len(x):.3g} latents a token are positive"
+    raise BadInput(f"no threshold gives an L0 of {l0}: {few}")

@@ -3,9 +3,10 @@ streamed once and kept, so that every later pass reads the same."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ EMBEDDED = "embedded"
 """The name of the held-out text that is in the package."""
 SEED, BUFFER = 42, 10_000
 """The paper's shuffle of a dataset: a buffer of so many documents, drawn from with this seed."""
+LOOK = 200
+"""Documents of a dataset that are looked at for each that is wanted; then one gives up."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,14 @@ def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Conte
     except BadInput:
         raise
     except Exception as error:  # a damaged zip raises many kinds
-        raise BadInput(
-            f"{folder.name}/tokens.npz cannot be read ({error}); restore it from the repository"
-        ) from None
+        why = f"cannot be read ({error}); restore it from the repository"
+        raise BadInput(f"{folder.name}/tokens.npz {why}") from None
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or document.shape != tokens.shape[:1]:
         raise BadInput(
             f"{text}: tokens must be ints [context, position] and document ints [context], got "
             f"{tokens.dtype} {list(tokens.shape)} and {list(document.shape)}"
         )
-    if limit is not None:
-        tokens, document = tokens[:limit], document[:limit]
-    return Contexts(tokens, document.astype(np.int64), names)
+    return Contexts(tokens[:limit], document[:limit].astype(np.int64), names)
 
 
 def texts(source: str, *, limit: int) -> list[str]:
@@ -68,26 +68,18 @@ def texts(source: str, *, limit: int) -> list[str]:
     be."""
     if source == EMBEDDED:
         return _embedded(limit)
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    elif path.is_file() and path.suffix.lower() in SUFFIXES:
-        files = [path]
-    else:
+    path, kinds = Path(source), ", ".join(SUFFIXES)
+    if not path.is_dir() and not (path.is_file() and path.suffix.lower() in SUFFIXES):
         what = "cannot be read" if path.is_file() else "is not there"
-        raise BadInput(
-            f"text {source} {what}; give a file or a folder of {', '.join(SUFFIXES)}, or {EMBEDDED}"
-        )
+        raise BadInput(f"text {source} {what}; give a file or a folder of {kinds}, or {EMBEDDED}")
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
     found: list[str] = []
     for file in files:
-        if len(found) >= limit:
-            break
-        found += _documents(file, limit - len(found))
-    if not any(text.strip() for text in found):
-        raise BadInput(
-            f"text {source} has no documents; a folder must hold {', '.join(SUFFIXES)} files with text"
-        )
-    return [text for text in found if text.strip()]
+        if file.suffix.lower() in SUFFIXES and len(found) < limit:
+            found += _documents(file, limit - len(found))
+    if not (found := [text for text in found if text.strip()]):
+        raise BadInput(f"text {source} has no documents; a folder must hold {kinds} files with text")
+    return found
 
 
 def _documents(file: Path, limit: int) -> list[str]:
@@ -97,18 +89,13 @@ def _documents(file: Path, limit: int) -> list[str]:
             return [file.read_text("utf-8-sig")]
         if suffix == ".parquet":
             return _column(file, limit)
-        found: list[str] = []
         with file.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if len(found) == limit:
-                    break
-                if line.strip():
-                    found.append(_entry(line, f"{file.name}, line {number},"))
-        return found
+            full = (pair for pair in enumerate(lines, 1) if pair[1].strip())
+            return [_entry(line, f"{file.name}, line {n},") for n, line in itertools.islice(full, limit)]
     except BadInput:
         raise
     except (ValueError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-        needs = {".txt": "UTF-8 text", ".jsonl": "UTF-8 text"}.get(suffix, "a Parquet table")
+        needs = "a Parquet table" if suffix == ".parquet" else "UTF-8 text"
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
         raise BadInput(f"{file.name} cannot be read as {needs} ({why})") from None
 
@@ -117,9 +104,8 @@ def _entry(line: str, where: str) -> str:
     try:
         entry = json.loads(line)
     except ValueError as error:
-        raise BadInput(
-            f'{where} is not JSON ({error.msg}); a document is a line of JSON with "text"'
-        ) from None
+        what = 'a document is a line of JSON with "text"'
+        raise BadInput(f"{where} is not JSON ({error.msg}); {what}") from None
     if isinstance(entry, dict) and "text" not in entry:
         raise BadInput(f'{where} has no "text"; it has {", ".join(map(str, entry)) or "nothing"}')
     return _said(entry["text"] if isinstance(entry, dict) else entry, where)
@@ -131,16 +117,9 @@ def _column(file: Path, limit: int) -> list[str]:
     table = parquet.ParquetFile(file)
     if "text" not in table.schema_arrow.names:
         raise BadInput(f'{file.name} has no column "text"; it has {", ".join(table.schema_arrow.names)}')
-    found: list[str] = []
-    for batch in table.iter_batches(batch_size=min(limit, 256), columns=["text"]):
-        found += [
-            _said(text, f"{file.name}, column text,")
-            for text in batch.column(0).to_pylist()
-            if text is not None
-        ]
-        if len(found) >= limit:
-            break
-    return found[:limit]
+    batches = table.iter_batches(batch_size=min(limit, 256), columns=["text"])
+    texts = (text for batch in batches for text in batch.column(0).to_pylist() if text is not None)
+    return [_said(text, f"{file.name}, column text,") for text in itertools.islice(texts, limit)]
 
 
 def _said(text, where: str) -> str:
@@ -159,21 +138,14 @@ def _embedded(limit: int) -> list[str]:
     contexts = read_contexts(DATA / "tiny", "score")
     tokenizer = AutoTokenizer.from_pretrained(DATA / "tiny" / "model")
     chosen = list(dict.fromkeys(contexts.document.tolist()))[:limit]
-    return [
-        tokenizer.decode(
-            contexts.tokens[contexts.document == d][:, 1:].ravel().tolist(), skip_special_tokens=True
-        )
-        for d in chosen
-    ]
+    ids = [contexts.tokens[contexts.document == d][:, 1:].ravel().tolist() for d in chosen]
+    return [tokenizer.decode(one, skip_special_tokens=True) for one in ids]
 
 
 def is_dataset(source: str) -> bool:
     """Whether a name can only be a dataset's: owner/name[@REVISION], and nothing here has that name."""
-    return (
-        not Path(source).exists()
-        and bool(re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", source))
-        and not source.endswith((".txt", ".jsonl", ".parquet"))
-    )
+    named = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", source) and not source.endswith(SUFFIXES)
+    return bool(named) and not Path(source).exists()
 
 
 def dataset_documents(source: str, *, count: int, long_enough, about: dict) -> list[str]:
@@ -185,24 +157,12 @@ def dataset_documents(source: str, *, count: int, long_enough, about: dict) -> l
     kept = Kept("texts", key_of(source=source, count=count, seed=SEED, buffer=BUFFER, **about))
     found = kept.read(lambda folder: json.loads((folder / "texts.json").read_text("utf-8")))
     if found is None:
-        found = chosen(stream(source), count=count, long_enough=long_enough)
+        looked = itertools.islice(stream(source), LOOK * count)
+        found = list(itertools.islice(filter(long_enough, looked), count))
         if len(found) < 2:
-            raise BadInput(
-                f"dataset {source} has {len(found)} document(s) that are long enough; end the "
-                f"positions earlier"
-            )
+            what = f"{len(found)} document(s) that are long enough"
+            raise BadInput(f"dataset {source} has {what}; end the positions earlier")
         kept.write(lambda folder: (folder / "texts.json").write_text(json.dumps(found), "utf-8"))
-    return found
-
-
-def chosen(texts: Iterable[str], *, count: int, long_enough, look: int = 200) -> list[str]:
-    """The first ``count`` that are long enough; gives up after ``look`` times as many."""
-    found: list[str] = []
-    for seen, text in enumerate(texts):
-        if len(found) == count or seen == look * count:
-            break
-        if long_enough(text):
-            found.append(text)
     return found
 
 
@@ -224,8 +184,6 @@ def stream(source: str) -> Iterator[str]:
     except BadInput:
         raise
     except Exception as error:  # datasets, its file systems and the network raise many kinds
-        why = " ".join(str(error).split())[:160]
-        raise BadInput(
-            f"text {source} is no file here, and as a dataset it cannot be had "
-            f"({type(error).__name__}: {why})"
-        ) from None
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        none = f"text {source} is no file here, and as a dataset it cannot be had"
+        raise BadInput(f"{none} ({why})") from None

@@ -36,14 +36,11 @@ def opened(path: Path) -> Iterator:
         with safe_open(path, "pt") as file:
             yield file
     except SafetensorError as error:
+        why = f"is not a complete safetensors file ({error}): it is truncated or damaged; copy it again"
+        name = f"{path.name} ({path.stat().st_size} bytes)"
         if path.open("rb").read(len(LFS)) == LFS:
-            raise Fault(
-                f"{path.name} is a Git LFS pointer, not the weights; fetch them with: git lfs pull"
-            ) from None
-        raise Fault(
-            f"{path.name} ({path.stat().st_size} bytes) is not a complete safetensors file ({error}): "
-            f"it is truncated or damaged; copy it again"
-        ) from None
+            name, why = path.name, "is a Git LFS pointer, not the weights; fetch them with: git lfs pull"
+        raise Fault(f"{name} {why}") from None
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
@@ -58,9 +55,8 @@ def arrays(path: Path) -> dict[str, Tensor]:
         with np.load(path) as archive:
             found = {name: archive[name] for name in archive.files}
         if bad := [name for name, value in found.items() if value.dtype.kind != "f"]:
-            raise Fault(
-                f"{path.name} holds {', '.join(bad)} of type {found[bad[0]].dtype}; weights are floats"
-            )
+            what = f"{', '.join(bad)} of type {found[bad[0]].dtype}"
+            raise Fault(f"{path.name} holds {what}; weights are floats")
         return {name: torch.from_numpy(value) for name, value in found.items()}
     except Fault:
         raise
@@ -139,11 +135,8 @@ def layer_of(site: str) -> int | None:
 
 def canonical(site: str) -> str:
     """A site by its TransformerLens name: the bridge calls a block's ends hook_in and hook_out."""
-    return re.sub(
-        r"^(blocks\.\d+)\.hook_(in|out)$",
-        lambda m: f"{m[1]}.hook_resid_{'pre' if m[2] == 'in' else 'post'}",
-        site,
-    )
+    site = re.sub(r"^(blocks\.\d+)\.hook_in$", r"\1.hook_resid_pre", site)
+    return re.sub(r"^(blocks\.\d+)\.hook_out$", r"\1.hook_resid_post", site)
 
 
 def _shapes(architecture: str, d_in: int, d_sae: int, d_out: int) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -171,30 +164,22 @@ def check(found: Found) -> dict[str, int]:
     if missing := [name for name in expected if name not in found.state]:
         raise Fault(f"{found.file} lacks {', '.join(missing)}; {architecture} has {', '.join(expected)}")
     if extra := [name for name in found.state if name not in expected]:
-        raise Fault(
-            f"{found.file} holds {', '.join(extra)}, which {architecture} has no use for; is the "
-            "architecture right?"
-        )
+        why = f"which {architecture} has no use for; is the architecture right?"
+        raise Fault(f"{found.file} holds {', '.join(extra)}, {why}")
     for name, (axes, shape) in expected.items():
-        got = tuple(found.state[name].shape)
-        if got != shape:
+        if (got := tuple(found.state[name].shape)) != shape:
             other = "d_in or d_sae is wrong, or the file is another SAE's"
             hint = "it is transposed" if got == shape[::-1] else other
             raise Fault(f"{name} must be {axes} = {list(shape)}, but {found.file} has {list(got)}: {hint}")
     for name, weight in found.state.items():
+        kind = type_name(weight.dtype)
         if not weight.dtype.is_floating_point or weight.dtype.itemsize < 2:
-            raise Fault(
-                f"{name} is stored as {type_name(weight.dtype)}; weights are float16, bfloat16, float32 or "
-                "float64"
-            )
+            raise Fault(f"{name} is stored as {kind}; weights are float16, bfloat16, float32 or float64")
         if torch.isnan(weight).any():
             raise Fault(f"{name} holds NaN; the file is damaged or the training diverged")
         if torch.isinf(weight).any():
-            stored = found.facts.get("stored", type_name(weight.dtype))
-            raise Fault(
-                f"{name} holds infinity: it overflowed when it was saved as {stored}; get the weights "
-                "in float32"
-            )
+            why = f"it overflowed when it was saved as {found.facts.get('stored', kind)}"
+            raise Fault(f"{name} holds infinity: {why}; get the weights in float32")
     if "threshold" in expected and bool((found.state["threshold"] < 0).all()):
         raise Fault("all thresholds are below 0; a JumpReLU's are positive: are they logarithms, or negated?")
     if (k := cfg.get("k")) is not None and not (isinstance(k, int | float) and 1 <= k <= sizes["d_sae"]):

@@ -53,7 +53,6 @@ def recognise(path: str | Path) -> tuple[Path, ModuleType]:
             raise BadInput(f"{path.name} looks like {name}, but lacks {lacks}")
     firsts = [file for format in formats.values() for file in path.rglob(format.FILES[0])]
     if inside := sorted({str(file.parent.relative_to(path)) for file in firsts}):
-        raise BadInput(
-            f"{path.name} is not an SAE but has {len(inside)} inside; give one, e.g. {', '.join(inside[:3])}"
-        )
+        some = f"give one, e.g. {', '.join(inside[:3])}"
+        raise BadInput(f"{path.name} is not an SAE but has {len(inside)} inside; {some}")
     raise BadInput(f"{path.name} holds no SAE of a known format; known: {valid}")

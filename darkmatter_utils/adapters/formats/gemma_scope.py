@@ -40,27 +40,13 @@ def found(folder: Path, file: str, stored: dict[str, Tensor], *, transcoder: str
     sites = dict(res="hook_resid_post", mlp="hook_mlp_out", att="attn.hook_z", transcoder=transcoder)
     site = f"blocks.{layer}.{sites[part]}" if part and layer is not None else None
     target = f"blocks.{layer}.hook_mlp_out" if part == "transcoder" and site else None
-    kind = (
-        "jumprelu" + ("_skip" if "W_skip" in state else "") + ("_transcoder" if part == "transcoder" else "")
-    )
+    kind = "jumprelu" + "_skip" * ("W_skip" in state) + "_transcoder" * (part == "transcoder")
     if "W_skip" in state and part != "transcoder":
         raise Fault(f"{file} has a skip connection, but no folder above it is named transcoder")
-    cfg = dict(
-        architecture=kind,
-        d_in=d_in,
-        d_sae=d_sae,
-        d_out=d_in,
-        normalize_activations="none",
-        apply_b_dec_to_input=False,
-    )
-    facts = dict(
-        site=site,
-        target=target,
-        layer=layer,
-        l0=about.get("l0", l0),
-        prepend_bos=True,
-        model=about.get("model_name") or model,
-    )
+    cfg = dict(architecture=kind, d_in=d_in, d_sae=d_sae, d_out=d_in, normalize_activations="none")
+    cfg["apply_b_dec_to_input"] = False
+    facts = dict(site=site, target=target, layer=layer, l0=about.get("l0", l0), prepend_bos=True)
+    facts["model"] = about.get("model_name") or model
     return Found(cfg, state, file, file, facts)
 
 
@@ -74,14 +60,13 @@ def _names(folder: Path) -> tuple[str | None, int | None, float | None, str | No
         model=r"gemma-scope-(\d+b-(?:pt|it))-",
     )
     new = r"^(resid_post|mlp_out|attn_out|transcoder)(?:_all)?$"
+    parts = {"resid_post": "res", "mlp_out": "mlp", "attn_out": "att"}
     for name in reversed(folder.parts[-8:]):
         for key, pattern in patterns.items():
             if hit := re.search(pattern, name):
                 found.setdefault(key, hit[1])
         if hit := re.match(new, name):
-            found.setdefault(
-                "part", {"resid_post": "res", "mlp_out": "mlp", "attn_out": "att"}.get(hit[1], hit[1])
-            )
+            found.setdefault("part", parts.get(hit[1], hit[1]))
     number = {key: int(found[key]) if key in found else None for key in ("layer", "l0")}
     model = f"google/gemma-2-{found['model'].replace('-pt', '')}" if "model" in found else None
     return found.get("part"), number["layer"], number["l0"], model

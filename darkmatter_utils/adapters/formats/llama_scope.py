@@ -18,27 +18,18 @@ def read(folder: Path) -> Found:
     """x is scaled by k = √d_model / its mean norm; k goes into weights and threshold as in SAELens."""
     about, weights = settings(folder / "hyperparams.json"), tensors(folder / "checkpoints/final.safetensors")
     needs = ("d_model", "d_sae", "jump_relu_threshold", "dataset_average_activation_norm", "hook_point_in")
-    names = {
-        "encoder.weight": "W_enc",
-        "encoder.bias": "b_enc",
-        "decoder.weight": "W_dec",
-        "decoder.bias": "b_dec",
-    }
+    names = {"encoder.weight": "W_enc", "encoder.bias": "b_enc", "decoder.weight": "W_dec"}
+    names["decoder.bias"] = "b_dec"
     for found, wanted, file in ((about, needs, "hyperparams.json"), (weights, names, "final.safetensors")):
         if missing := [name for name in wanted if name not in found]:
             raise Fault(f"{file} lacks {', '.join(missing)}")
-    for name, valid in (
-        ("act_fn", "jumprelu"),
-        ("norm_activation", "dataset-wise"),
-        ("use_glu_encoder", False),
-    ):
+    only = {"act_fn": "jumprelu", "norm_activation": "dataset-wise", "use_glu_encoder": False}
+    for name, valid in only.items():
         if about.get(name, valid) != valid:
             raise Fault(f"hyperparams.json says {name} {about[name]!r}; only {valid!r} can be read")
     norms, d_model = about["dataset_average_activation_norm"], about["d_model"]
-    reads, writes = (
-        canonical(about["hook_point_in"]),
-        canonical(about.get("hook_point_out") or about["hook_point_in"]),
-    )
+    reads = canonical(about["hook_point_in"])
+    writes = canonical(about.get("hook_point_out") or about["hook_point_in"])
     ins, outs = (_positive(norms.get(k) if k in norms else norms.get("in")) for k in ("in", "out"))
     k, back = d_model**0.5 / ins, d_model**0.5 / (ins if reads == writes else outs)
     wide = {name: weights[stored].float() for stored, name in names.items()}
@@ -70,8 +61,8 @@ def read(folder: Path) -> Found:
         model="meta-llama/Llama-3.1-8B" if "Llama3_1" in folder.name else None,
         prepend_bos=True,
         normalisation="folded",
+        stored=type_name(weights["encoder.weight"].dtype),
     )
-    facts["stored"] = type_name(weights["encoder.weight"].dtype)
     return Found(cfg, state, "hyperparams.json", "final.safetensors", facts)
 
 

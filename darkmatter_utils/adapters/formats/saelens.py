@@ -18,11 +18,8 @@ def read(folder: Path) -> Found:
     from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 
     cfg, state = settings(folder / "cfg.json"), tensors(folder / "sae_weights.safetensors")
-    if "d_in" not in cfg or "d_sae" not in cfg:
-        raise Fault(
-            f"cfg.json lacks {', '.join(k for k in ('d_in', 'd_sae') if k not in cfg)}; is it of "
-            f"another program?"
-        )
+    if lacks := [name for name in ("d_in", "d_sae") if name not in cfg]:
+        raise Fault(f"cfg.json lacks {', '.join(lacks)}; is it of another program?")
     kind = cfg.get("architecture", "standard")
     try:
         if kind not in SAE_CLASS_REGISTRY and kind in SAE_TRAINING_CLASS_REGISTRY:
@@ -43,10 +40,8 @@ def read(folder: Path) -> Found:
     stated = settings(folder / "cfg.json").get("hook_layer", said.get("hook_layer"))
     if None not in (stated, layer) and stated != layer:
         raise Fault(f"cfg.json contradicts itself: hook_name {site} and hook_layer {stated}")
-    if said.get("hook_head_index") is not None:
-        raise Fault(
-            f"it reads one attention head (hook_head_index {said['hook_head_index']}); sites here are whole"
-        )
+    if (head := said.get("hook_head_index")) is not None:
+        raise Fault(f"it reads one attention head (hook_head_index {head}); sites here are whole")
     facts = dict(
         site=site,
         target=target if target != site else None,
