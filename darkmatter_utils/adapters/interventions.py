@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
+from unittest import mock
 
 import torch
 from jaxtyping import Float, Int
@@ -34,24 +35,16 @@ def continued(
     `replaced`. Raises BadInput for a site that the model does not have.
     """
     model.check_site(site)
-    last = boundary(site)
-    if last is None:
+    if (last := boundary(site)) is None:
         with model.replaced(site, lambda old: value.view_as(old)):
             yield
         return
-    blocks = [model.bridge.blocks[layer].original_component for layer in range(last + 1)]
-    before = [block.__dict__.get("forward") for block in blocks]
-    try:
-        for block in blocks:
-            block.forward = lambda hidden_states, *args, **kwargs: hidden_states
-        blocks[-1].forward = lambda *args, **kwargs: value
+    passes = [lambda hidden_states, *args, **kwargs: hidden_states] * last
+    with contextlib.ExitStack() as patched:
+        for layer, forward in enumerate([*passes, lambda *args, **kwargs: value]):
+            block = model.bridge.blocks[layer].original_component
+            patched.enter_context(mock.patch.object(block, "forward", forward))
         yield
-    finally:
-        for block, forward in zip(blocks, before):
-            if forward is None:
-                block.__dict__.pop("forward", None)
-            else:
-                block.forward = forward
 
 
 def logits_after(
@@ -107,10 +100,8 @@ class Intervention:
             self.entropy = (self.probability * clean).sum(dim=-1)
 
     @torch.no_grad()
-    def logits(
-        self, patch: Float[Tensor, "context kept d_model"]
-    ) -> Float[Tensor, "context kept vocabulary"]:
-        """What the model says when the site holds ``patch`` at the positions, and x at all others."""
+    def logits(self, patch: Float[Tensor, "context kept d_model"]) -> Tensor:
+        """[context, kept, vocabulary] when the site holds ``patch`` at the positions, and x at all others."""
         value = self.x.clone()
         value[:, self.positions] = patch.to(value)
         return logits_after(self.model, self.site, self.tokens, value, self.positions)

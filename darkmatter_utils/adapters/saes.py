@@ -15,9 +15,8 @@ from torch.nn import functional as F
 
 from ..base.errors import BadInput, nearest
 from . import formats
-from .formats import saelens
+from .formats import Card, Fault, Found, check, name_of, saelens, type_name
 from .models import DTYPES
-from .weights import Card, Fault, Found, check, name_of, type_name
 
 CHUNK = 1 << 19
 """Latents made at a time (tokens × d_sae): those of one chunk stay in the processor's cache."""

@@ -11,7 +11,7 @@ import torch
 from ..adapters.hub import sae_folder
 from ..adapters.models import check_device
 from ..adapters.saes import load_any
-from ..adapters.weights import opened
+from ..adapters.formats import opened
 from ..base.errors import BadInput
 from ..base.words import readable
 from .answers import Answer, answer

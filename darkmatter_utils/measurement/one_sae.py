@@ -22,7 +22,7 @@ from ..adapters.hub import model_folder, sae_folder
 from ..adapters.models import LanguageModel, check_device, load_model
 from ..adapters.saes import Sae, load_any
 from ..adapters.texts import EMBEDDED, is_dataset, texts
-from ..adapters.weights import canonical, layer_of
+from ..adapters.formats import canonical, layer_of
 from ..base.errors import BadInput
 from ..studies.recipes import Request
 from .answers import Answer, answer

@@ -26,7 +26,7 @@ from darkmatter_utils.adapters import formats
 from darkmatter_utils.adapters.formats import recognise
 from darkmatter_utils.adapters.models import DTYPES
 from darkmatter_utils.adapters.saes import load_any
-from darkmatter_utils.adapters.weights import name_of
+from darkmatter_utils.adapters.formats import name_of
 from darkmatter_utils.base.errors import BadInput
 
 X = torch.from_numpy(np.random.default_rng(1).normal(size=(50, D_IN)))
@@ -461,7 +461,7 @@ def test_training_classes_are_all_covered():
 MINE = '''"""Mine, mine.json: what this test made up."""
 
 from darkmatter_utils.adapters.formats.gemma_scope import FILES as THEIRS
-from darkmatter_utils.adapters.weights import Found, arrays
+from darkmatter_utils.adapters.formats import Found, arrays
 
 FILES, MORE, RELEASES = ("mine.json",), THEIRS, ("mine",)
 

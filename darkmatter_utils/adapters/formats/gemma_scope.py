@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..weights import Fault, Found, arrays
+from . import Fault, Found, arrays
 
 FILES = ("params.npz",)
 MORE = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..weights import Found, settings, tensors
+from . import Found, settings, tensors
 from .gemma_scope import found
 
 FILES = ("params.safetensors",)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..weights import Fault, Found, canonical, layer_of, settings, tensors, type_name
+from . import Fault, Found, canonical, layer_of, settings, tensors, type_name
 
 FILES = ("hyperparams.json", "checkpoints/final.safetensors")
 MORE = ()

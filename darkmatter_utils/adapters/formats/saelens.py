@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..weights import Fault, Found, canonical, layer_of, settings, tensors
+from . import Fault, Found, canonical, layer_of, settings, tensors
 
 FILES = ("cfg.json", "sae_weights.safetensors")
 MORE = ("sparsity.safetensors", "activation_scaler.json")
