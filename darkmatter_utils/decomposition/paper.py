@@ -19,7 +19,7 @@ from torch import Tensor
 from ..base.errors import BadInput
 from ..stats.fits import CrossFit, LinearMap, merged
 from ..stats.moments import Moments
-from .passes import PARTS, SELF_PARTS, Pass
+from .passes import PARTS, SELF_PARTS, Pass, square_norms
 from .scores import Floors
 
 TRAIN_SHARE = 150_000 / 246_900
@@ -29,26 +29,20 @@ TRAIN_SHARE = 150_000 / 246_900
 class PaperPasses(Pass):
     """The three passes in one: `update` takes the tokens, in order, three times over; then `sums_of`.
 
-    documents: their ids; train: bools [token], the rows to fit on, see `train_rows`. Memory as the strict
-    protocol's, independent of tokens.
+    documents: their ids; train: bools [token], the rows to fit on, see `train_rows`; options: as `Pass`'s.
+    Memory as the strict protocol's, independent of tokens.
     """
 
     def __init__(
-        self,
-        d_model: int,
-        saes: Sequence[str],
-        documents: Iterable[int],
-        train: np.ndarray,
-        *,
-        self_norms: bool = True,
-        device="cpu",
+        self, d_model: int, saes: Sequence[str], documents: Iterable[int], train: np.ndarray, **options
     ):
-        super().__init__(d_model, saes, dict.fromkeys(documents, 0), self_norms=self_norms, device=device)
+        super().__init__(d_model, saes, dict.fromkeys(documents, 0), **options)
         self.train, self.seen = train, 0
         self._moments("fitted", d_model * len(self.saes))
         self._moments("rest", d_model * len(self.saes))
         self._moments("norms", 1 + len(SELF_PARTS) * len(self.saes))
-        self.own = [Moments(d_model, 1, device=device) for _ in self.saes for _ in SELF_PARTS if self_norms]
+        own = len(self.saes) * len(SELF_PARTS) * self.self_norms
+        self.own = [Moments(d_model, 1, device=self.device) for _ in range(own)]
 
     def update(self, x, reconstructions: Mapping[str, object], document) -> PaperPasses:
         """Add a batch, as `Pass.update`."""
@@ -78,8 +72,8 @@ class PaperPasses(Pass):
         return LinearMap.fit(self._everything, intercept=False)
 
     def _norms(self, x: Tensor, errors: Tensor) -> tuple[Tensor, list[Tensor]]:
-        parts = [z for _, _, z in self._parts(x, errors, self._linear_all(x))]
-        return torch.stack([(z**2).sum(dim=1) for z in (x, *parts)], dim=1), parts
+        parts = list(self._parts(x, errors, self._linear_all(x)))
+        return square_norms(x, parts), [z for *_, z in parts]
 
     def _second(self, x, errors, fitted, document):
         x, errors = x[fitted], errors[fitted]

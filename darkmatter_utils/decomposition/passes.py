@@ -32,17 +32,12 @@ SELF_PARTS = PARTS[1:]
 
 
 class Pass(ABC):
-    """What the three passes share: the SAEs, the folds, batches cut into chunks, and joining of shards."""
+    """What the three passes share: the SAEs, the folds, batches cut into chunks, and joining of shards.
 
-    def __init__(
-        self,
-        d_model: int,
-        saes: Sequence[str],
-        fold: Mapping[int, int],
-        *,
-        self_norms: bool = True,
-        device="cpu",
-    ):
+    fold: that of each document id; self_norms: whether ‖z‖² is also predicted from z.
+    """
+
+    def __init__(self, d_model: int, saes: Sequence[str], fold: Mapping, *, self_norms=True, device="cpu"):
         self.d_model, self.saes, self.self_norms, self.device = d_model, list(saes), self_norms, device
         self.fold = dict(fold)
         self.folds = max(self.fold.values()) + 1
@@ -129,18 +124,10 @@ def square_norms(x: Tensor, parts: Iterable[tuple]) -> Tensor:
 
 
 class FirstPass(Pass):
-    """Sums of x and of every SAE's error, by fold of documents."""
+    """Sums of x and of every SAE's error, by fold of documents; options: self_norms, device."""
 
-    def __init__(
-        self,
-        d_model: int,
-        saes: Sequence[str],
-        fold: Mapping[int, int],
-        *,
-        self_norms: bool = True,
-        device="cpu",
-    ):
-        super().__init__(d_model, saes, fold, self_norms=self_norms, device=device)
+    def __init__(self, d_model: int, saes: Sequence[str], fold: Mapping[int, int], **options):
+        super().__init__(d_model, saes, fold, **options)
         self._moments("error", d_model * len(self.saes))
 
     def _add(self, fold, x, errors, document, tokens, out):

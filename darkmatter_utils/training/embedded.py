@@ -80,13 +80,7 @@ def activations_folder(build: Path, site: str, random_weights: int | None = None
 
 
 def activations(
-    build: Path,
-    sites: Sequence[str],
-    *,
-    rows: int,
-    every: int = 1,
-    random_weights: int | None = None,
-    log=say,
+    build: Path, sites: Sequence[str], *, rows: int, every: int = 1, random_weights=None, log=say
 ) -> None:
     """Activations [token, d_model] at ``sites`` in one pass of the model, or of its twin of random weights.
 

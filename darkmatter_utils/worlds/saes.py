@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ..base.config import checked
@@ -146,17 +145,6 @@ class OracleSae:
         return WorldParts(learned, absent, dense, introduced=self.reconstruct(batch)[0] - learned)
 
 
-@runtime_checkable
-class Reconstructor(Protocol):
-    """What every SAE of this package is to those who measure it."""
-
-    id: str
-    kind: str
-    width: int
-
-    def reconstruct(self, batch) -> tuple[Float[Tensor, "token d_model"], Int64[Tensor, " token"]]: ...
-
-
 @dataclass(frozen=True)
 class DeadSae:
     """An SAE none of whose latents fires: x_hat = mean. Its error is wholly linear, which means nothing."""
@@ -230,7 +218,7 @@ KINDS |= {"dead": DeadSae, "shrunk": ShrunkSae, "random": RandomSae}
 
 def null_sae(
     kind: str, *, id: str, width: int = 0, world: World | None = None, mean=None, seed: int = 0, **dials
-) -> Reconstructor:
+) -> OracleSae | DeadSae | ShrunkSae | RandomSae:
     """The null SAE of a study's entry: oracle and introduced ones need ``world``, the others a ``mean``.
 
     Without ``mean`` [d_model] the world's expected activation is taken. Raises `BadInput` for an unknown kind
