@@ -65,7 +65,7 @@ def finish_model(build: Path, *, log=say) -> None:
     length = np.array([len(word) for word in words])[tokens[:, 2:]].mean()
     log("model: counting n-grams")
     nats_per = dict(nats_per_token=nats, nats_per_byte=nats / float(length))
-    nats_per |= language_model.NGrams(contexts).losses(tokens)
+    nats_per |= language_model.ngram_losses(contexts, tokens)
     log("model: held-out nats a token " + ", ".join(f"{k} {v:.3f}" for k, v in nats_per.items()))
     held_out = nats_per | {"tokens": int(tokens[:, 2:].size)}
     about = dict(held_out=held_out, curve=curve, parameters=sum(p.numel() for p in model.parameters()))

@@ -179,46 +179,39 @@ def token_losses(model, contexts: np.ndarray, *, batch: int = 16) -> np.ndarray:
     return np.concatenate(rows)
 
 
-class NGrams:
-    """Unigram, bigram and trigram models with Witten-Bell interpolation, from the model's training contexts.
+def ngram_losses(
+    training: np.ndarray, contexts: np.ndarray, *, vocabulary: int = VOCABULARY
+) -> dict[str, float]:
+    """Mean nats a token of unigram, bigram and trigram models with Witten-Bell interpolation, counted on the
+    training contexts, on the tokens that all of them predict (positions 2 and on).
 
     p_n(w | h) = (c(h w) + T(h) p_{n-1}(w | h')) / (c(h) + T(h)),  T(h): distinct tokens seen after h.
     The lowest order is interpolated with the uniform distribution. Counts are sorted integer keys: memory is
     16 bytes a distinct n-gram, time one sort of the training tokens an order.
     """
 
-    def __init__(self, contexts: np.ndarray, *, vocabulary: int = VOCABULARY):
-        self.vocabulary = vocabulary
-        self.tables = []
-        for order in (1, 2, 3):
-            keys, counts = np.unique(self._keys(contexts, order), return_counts=True)
-            histories, first = np.unique(keys // vocabulary, return_index=True)
-            types = np.diff(np.append(first, len(keys)))
-            self.tables.append((keys, counts, histories, np.add.reduceat(counts, first), types))
-
-    def _keys(self, contexts, order):
+    def keys_of(contexts, order):
         rows = contexts.astype(np.int64)
         width = rows.shape[1] - order + 1
         keys = np.zeros((len(rows), width), dtype=np.int64)
         for offset in range(order):
-            keys = keys * self.vocabulary + rows[:, offset : offset + width]
+            keys = keys * vocabulary + rows[:, offset : offset + width]
         return (keys[:, 1:] if order == 1 else keys).ravel()  # position 0 is the <bos> nobody predicts
 
-    def losses(self, contexts: np.ndarray) -> dict[str, float]:
-        """Mean nats per token of each order, on the tokens that all of them predict (positions 2 and on)."""
-        probability = np.full(contexts[:, 2:].size, 1 / self.vocabulary)
-        asked, result = self._keys(contexts, 3), {}
-        for order, name in enumerate(("unigram", "bigram", "trigram"), start=1):
-            keys, counts, histories, totals, types = self.tables[order - 1]
-            key = asked % self.vocabulary**order
-            count, history = _look_up(keys, counts, key), key // self.vocabulary
-            total, kinds = _look_up(histories, totals, history), _look_up(histories, types, history)
-            better = (count + kinds * probability) / np.where(total > 0, total + kinds, 1)
-            probability = np.where(total > 0, better, probability)
-            result[name] = float(-np.log(probability).mean())
-        return result
+    def look_up(keys, values, asked):
+        place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+        return np.where(keys[place] == asked, values[place], 0)
 
-
-def _look_up(keys, values, asked):
-    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-    return np.where(keys[place] == asked, values[place], 0)
+    probability = np.full(contexts[:, 2:].size, 1 / vocabulary)
+    asked, result = keys_of(contexts, 3), {}
+    for order, name in enumerate(("unigram", "bigram", "trigram"), start=1):
+        keys, counts = np.unique(keys_of(training, order), return_counts=True)
+        histories, first = np.unique(keys // vocabulary, return_index=True)
+        totals, types = np.add.reduceat(counts, first), np.diff(np.append(first, len(keys)))
+        key = asked % vocabulary**order
+        count, history = look_up(keys, counts, key), key // vocabulary
+        total, kinds = look_up(histories, totals, history), look_up(histories, types, history)
+        better = (count + kinds * probability) / np.where(total > 0, total + kinds, 1)
+        probability = np.where(total > 0, better, probability)
+        result[name] = float(-np.log(probability).mean())
+    return result

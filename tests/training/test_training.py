@@ -70,13 +70,15 @@ def test_held_out_sets_are_disjoint_and_of_the_asked_size(monkeypatch):
 
 
 def test_n_grams_follow_witten_bell_by_hand():
-    grams = language_model.NGrams(np.array([[0, 1, 2, 1, 2, 1, 3]]), vocabulary=4)
+    training, asked = np.array([[0, 1, 2, 1, 2, 1, 3]]), np.array([[0, 2, 1, 3]])
     # tokens after <bos>: 1 2 1 2 1 3; 3 kinds, 6 tokens; p1(w) = (c + 3/4) / 9
     p1 = {1: (3 + 0.75) / 9, 2: (2 + 0.75) / 9, 3: (1 + 0.75) / 9}
     # after 1: 2 2 3, so two kinds of three; after (2, 1): 2 3, two kinds of two
     p2 = (1 + 2 * p1[3]) / 5
     p3 = (1 + 2 * p2) / 4
-    losses = grams.losses(np.array([[0, 2, 1, 3]]))  # predicts 1 after (<bos>, 2) and 3 after (2, 1)
+    losses = language_model.ngram_losses(
+        training, asked, vocabulary=4
+    )  # predicts 1 after (<bos>, 2) and 3 after (2, 1)
     seen = [(3 + 0.75) / 9, (2 + 1 * p1[1]) / 3]
     assert losses["unigram"] == pytest.approx(-np.log([seen[0], p1[3]]).mean())
     assert losses["bigram"] == pytest.approx(-np.log([seen[1], p2]).mean())
