@@ -33,6 +33,18 @@ SAME = {"hook_mlp_in": "hook_resid_mid"}
 """A name that the library fires on demand only, and what it is a copy of."""
 DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16")}
 
+FAMILIES = {
+    "gpt2": "gpt2",
+    "gemma-2": "gemma2",
+    "gemma-3": "gemma3",
+    "llama": "llama",
+    "pythia": "gpt_neox",
+    "mistral": "mistral",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+}
+"""Parts of models' names, and transformers' types."""
+
 
 @dataclass(frozen=True)
 class LanguageModel:
@@ -207,6 +219,11 @@ def randomise(model: torch.nn.Module, *, seed: int) -> None:
         if weight.ndim >= 2:
             noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight.device)
             weight.copy_(noise * weight.float().std() + weight.float().mean())
+
+
+def family(name: str) -> str | None:
+    """transformers' type of a model by its name; None for a name that says nothing of it."""
+    return next((kind for part, kind in FAMILIES.items() if part in name.lower()), None)
 
 
 def check_device(device: str) -> None:

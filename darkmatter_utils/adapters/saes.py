@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from ..base.errors import BadInput, nearest
 from . import formats
-from .formats import Card, Fault, Found, check, name_of, saelens, type_name
-from .models import DTYPES
+from .formats import Card, Fault, Found, canonical, check, layer_of, name_of, saelens, type_name
+from .models import DTYPES, LanguageModel
 
 CHUNK = 1 << 19
 """Latents made at a time (tokens × d_sae): those of one chunk stay in the processor's cache."""
@@ -118,6 +118,10 @@ class Sae:
         """Its tensors of weights."""
         return list(self.sae.parameters())
 
+    def save(self, folder: Path) -> None:
+        """Write it as SAELens does."""
+        self.sae.save_model(folder)
+
     @property
     def needs_x(self) -> bool:
         """Whether Sae(x) is more than a sum of decoder rows and b_dec, so that decoding must see x again."""
@@ -161,6 +165,29 @@ def load_any(path: str | Path, *, dtype: str = "float32", device: str = "cpu", i
     """
     folder, format = formats.recognise(path)
     return _loaded(format, folder, id or folder.name, dtype, device)
+
+
+def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str, str]:
+    """(site that the SAE reads, that it writes) in ``model``; ``site``: where the folder names none. Raises
+    BadInput for another site than the SAE's own, a layer or site that the model lacks, and widths that
+    differ."""
+    card, say = sae.card, lambda line: BadInput(f"SAE {sae.id} {line}")
+    asked = canonical(site) if site else None
+    if asked and card.site and asked != card.site:
+        raise say(f"was trained at {card.site}, not at {asked}; leave the site out, or give its own")
+    if (reads := asked or card.site) is None:
+        raise say("does not say where it reads; give a site, e.g. blocks.0.hook_resid_post")
+    if "transcoder" in card.architecture and card.target is None:
+        raise say("is a transcoder that does not say where it writes (hook_name_out in its metadata)")
+    writes = card.target or reads
+    for place, width, verb in ((reads, card.d_in, "reads"), (writes, card.d_out, "writes")):
+        if (layer := layer_of(place)) is not None and layer >= model.layers:
+            raise say(f"{verb} at {place}, but {model.name} has layers 0 to {model.layers - 1}")
+        model.check_site(place)
+        if (has := model.width(place)) != width:
+            but = f"but {place} of {model.name} has {has}; it belongs to another model or site"
+            raise say(f"{verb} {width} dimensions, {but}")
+    return reads, writes
 
 
 def _loaded(format, folder: Path, id: str, dtype: str, device: str) -> Sae:

@@ -14,7 +14,6 @@ from ..adapters.contexts import DEFAULT_CONTEXT
 from ..adapters.models import DTYPES
 from ..base.words import readable
 from .measure import manifest
-from .shards import folder_of
 
 PASSES = 30
 """Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls."""
@@ -39,7 +38,7 @@ def plan_facts(plan) -> dict[str, str]:
         "download": "nothing",
         "compute": f"{plan.operations:.2g} operations in {plan.shards} shards on {request.device}; with "
         f"the decomposition and its nulls about {time_of(seconds(plan))}",
-        "store": f"{readable(plan.tokens * (8 * card.d_out + 4))} in {folder_of(plan)} while it runs; "
+        "store": f"{readable(plan.tokens * (8 * card.d_out + 4))} in {plan.folder} while it runs; "
         "nothing at the end",
     }
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..adapters.formats import opened
 from ..adapters.hub import sae_folder
 from ..adapters.models import check_device
 from ..adapters.saes import load_any
-from ..adapters.formats import opened
 from ..base.errors import BadInput
 from ..base.words import readable
 from .answers import Answer, answer

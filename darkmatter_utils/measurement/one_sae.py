@@ -1,9 +1,4 @@
-"""A probe: one SAE of one model, both folders, decomposed on a text. What ``darkmatter measure --model
---sae`` runs.
-
-    asked = Request(model="my-model", sae="my-sae")
-    plan(asked)        what it would read, compute and store, without running the model
-    probe(asked)       the decomposition, nulls beside it, warnings
+"""A probe, what ``darkmatter measure --model --sae`` runs: one SAE of one model, decomposed on a text.
 
 Activations and reconstructions of the counted tokens are written to a working folder, a few documents at a
 time, so that the model runs once and a probe that was killed goes on where it was, to the same numbers.
@@ -11,34 +6,32 @@ time, so that the model runs once and a probe that was killed goes on where it w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
+from filelock import FileLock, Timeout
 
 from ..adapters.contexts import Reading, read
 from ..adapters.hub import model_folder, sae_folder
-from ..adapters.models import LanguageModel, check_device, load_model
-from ..adapters.saes import Sae, load_any
+from ..adapters.models import LanguageModel, check_device, family, load_model
+from ..adapters.saes import Sae, load_any, match
 from ..adapters.texts import EMBEDDED, is_dataset, texts
-from ..adapters.formats import canonical, layer_of
+from ..base import cache, provenance
 from ..base.errors import BadInput
+from ..base.values import whole
 from ..studies.recipes import Request
 from .answers import Answer, answer
-from .shards import SHARD, activations, discard, folder_of, held
 
-FAMILIES = {
-    "gpt2": "gpt2",
-    "gemma-2": "gemma2",
-    "gemma-3": "gemma3",
-    "llama": "llama",
-    "pythia": "gpt_neox",
-    "mistral": "mistral",
-    "qwen2": "qwen2",
-    "qwen3": "qwen3",
-}
-"""Parts of models' names, and transformers' types."""
+SHARD = 8
+"""Documents between two points that a killed probe can go on from."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +67,21 @@ class Plan:
         """Of the model and the SAE, without the decomposition."""
         weights = sum(w.numel() for w in self.sae.weights)
         return 2.0 * (int(self.reading.length.sum()) * self.model.parameters + self.tokens * weights)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where a probe keeps what it has so far, named by everything that the activations follow from."""
+        idle = ("folds", "bootstrap", "seed", "text", "documents")
+        key = cache.key_of(
+            asked={name: value for name, value in asdict(self.request).items() if name not in idle},
+            files=[cache.stamps(Path(name).absolute()) for name in self.folders],
+            tokens=self.reading.sha256,
+            window=self.reading.window,
+            versions=cache.versions(),
+            code=provenance.key(provenance.of(_activations, read, load_any, load_model)),
+            threads=torch.get_num_threads(),
+        )
+        return cache.cache_folder() / f"probe-{key}"
 
     def warnings(self) -> list[str]:
         """What can be said before anything is measured."""
@@ -141,39 +149,6 @@ def plan(
     return Plan(request, folders, model, sae, reads, writes, reading)
 
 
-def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str, str]:
-    """(site that the SAE reads, that it writes) in ``model``; ``site``: where the folder names none. Raises
-    BadInput for another site than the SAE's own, a layer or site that the model lacks, and widths that
-    differ."""
-    card = sae.card
-    asked = canonical(site) if site else None
-    if asked and card.site and asked != card.site:
-        raise BadInput(
-            f"SAE {sae.id} was trained at {card.site}, not at {asked}; leave the site out, or give its own"
-        )
-    if (reads := asked or card.site) is None:
-        raise BadInput(
-            f"SAE {sae.id} does not say where it reads; give a site, e.g. blocks.0.hook_resid_post"
-        )
-    if "transcoder" in card.architecture and card.target is None:
-        raise BadInput(
-            f"SAE {sae.id} is a transcoder that does not say where it writes (hook_name_out in its metadata)"
-        )
-    writes = card.target or reads
-    for place, width, verb in ((reads, card.d_in, "reads"), (writes, card.d_out, "writes")):
-        layer = layer_of(place)
-        if layer is not None and layer >= model.layers:
-            last = model.layers - 1
-            raise BadInput(f"SAE {sae.id} {verb} at {place}, but {model.name} has layers 0 to {last}")
-        model.check_site(place)
-        if (has := model.width(place)) != width:
-            raise BadInput(
-                f"SAE {sae.id} {verb} {width} dimensions, but {place} of {model.name} has {has}; "
-                "it belongs to another model or site"
-            )
-    return reads, writes
-
-
 def probe(
     request: Request | Plan,
     *,
@@ -191,24 +166,23 @@ def probe(
     if strict and (warnings := planned.warnings()):
         raise BadInput(f"strict: {'; '.join(warnings)}")
     tell = progress or (lambda line: None)
-    folder = folder_of(planned)
-    with held(folder):
+    with _held(planned.folder):
         try:
-            answer = _answer(planned, folder, tell)
+            answer = _answer(planned, tell)
         except BadInput:  # what it has will be of no use to another try
-            discard(folder)
+            _discard(planned.folder)
             raise
         if deliver:
             deliver(answer)
-        discard(folder)
+        _discard(planned.folder)
     if strict and answer.warnings:
         raise BadInput(f"strict: {'; '.join(answer.warnings)}")
     return answer
 
 
-def _answer(planned: Plan, folder: Path, tell) -> Answer:
+def _answer(planned: Plan, tell) -> Answer:
     request, sae, read, card = planned.request, planned.sae, planned.reading, planned.sae.card
-    x, x_hat, l0 = activations(planned, folder, tell)
+    x, x_hat, l0 = _activations(planned, tell)
     about = {
         "sae": card.to_dict() | {"id": sae.id, "reads": planned.reads, "writes": planned.writes},
         "request": asdict(request),
@@ -244,5 +218,76 @@ def _answer(planned: Plan, folder: Path, tell) -> Answer:
     )
 
 
-def family(model: str) -> str | None:
-    return next((kind for part, kind in FAMILIES.items() if part in model.lower()), None)
+def _activations(planned: Plan, tell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(x, Sae(x), L0) of the counted tokens, memory-mapped; a shard that is marked done is not made again."""
+    (folder := planned.folder).mkdir(parents=True, exist_ok=True)
+    reading, d_out = planned.reading, planned.sae.card.d_out
+    edges = np.concatenate([[0], np.cumsum(reading.scored)])
+    shape = (int(edges[-1]), d_out)
+    kinds = {"x": (np.float32, shape), "x_hat": (np.float32, shape), "l0": (np.int32, shape[:1])}
+    arrays = {name: _open(folder / f"{name}.npy", *kind) for name, kind in kinds.items()}
+    (start, stop), documents = reading.window, len(reading.length)
+    began, made = time.monotonic(), 0
+    if ready := len(list(folder.glob("done-*"))):
+        tell(f"going on: {ready} of {planned.shards} shards are there already")
+    for shard in range(planned.shards):
+        done = folder / f"done-{shard:05d}"
+        if done.exists():
+            continue
+        rows = slice(shard * SHARD, (shard + 1) * SHARD)
+        for row in range(*rows.indices(documents)):
+            length = min(int(reading.length[row]), stop)
+            tokens = torch.from_numpy(reading.tokens[row : row + 1, :length]).to(planned.request.device)
+            found = planned.model.read(tokens, [planned.reads, planned.writes])
+            hat, l0 = planned.sae.reconstruct(found[planned.reads][0, start:])
+            at = slice(int(edges[row]), int(edges[row + 1]))
+            for name, value in (("x", found[planned.writes][0, start:]), ("x_hat", hat), ("l0", l0)):
+                if not torch.isfinite(value).all():
+                    what = f"activation at {planned.writes}" if name == "x" else "SAE's reconstruction"
+                    where = f"document {reading.document[row]}"
+                    raise BadInput(f"the {what} is NaN or infinite in {where}; use a wider dtype")
+                arrays[name][at] = value.cpu().float().numpy()
+        for array in arrays.values():
+            array.flush()
+        done.touch()
+        last = min(rows.stop, documents)
+        made += int(edges[last] - edges[rows.start])
+        rate = made / max(time.monotonic() - began, 1e-9)
+        left = (edges[-1] - edges[last]) / rate
+        tell(
+            f"activations: shard {shard + 1} of {planned.shards}, documents {last} of "
+            f"{documents}, {rate:,.0f} tokens/s, {left:,.0f} s left"
+        )
+    return arrays["x"], arrays["x_hat"], arrays["l0"]
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Inside the ``with``, no other process measures the same; BadInput where one does already."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(f"{folder}.lock").acquire(timeout=0)
+    except Timeout:
+        raise BadInput("the same is being measured by another process; wait for it, or end it") from None
+    with lock:
+        for left in folder.parent.glob(f"{folder.name}-done-*"):  # of a kill inside `_discard`
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def _discard(folder: Path) -> None:
+    """Remove a probe's arrays; the name goes first: a kill half-way leaves nothing that looks whole."""
+    if folder.exists():
+        gone = folder.rename(folder.with_name(f"{folder.name}-done-{os.getpid()}"))
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _open(path: Path, dtype, shape) -> np.memmap:
+    """The array of an interrupted probe, or a new one, put in place when it has its size."""
+    if not path.exists():
+        with whole(path) as part:
+            np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
+            if hasattr(os, "posix_fallocate"):  # a disk that fills up under a memory map kills the process
+                with part.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+    return np.lib.format.open_memmap(path, mode="r+")

@@ -141,7 +141,7 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
         data = part / "data"
         found = _Study(recipe, progress)
         for planned in found:
-            planned.sae.sae.save_model(data / found.entries[-1]["path"])
+            planned.sae.save(data / found.entries[-1]["path"])
         site, first = found.settled(), found.first
         _suite([entry for entry in found.entries if not entry["suite"]], recipe.l0 or recipe.grid.get("l0"))
         np.savez_compressed(

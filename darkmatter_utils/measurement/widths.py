@@ -74,12 +74,10 @@ def over_l0(saes: pd.DataFrame) -> pd.DataFrame | Absent:
 
 
 def one_l0(measurement) -> float | None:
-    """The L0 at which the suite's widths are compared, where its own SAEs are not at one; None: they are, or
-    cannot be.
+    """The L0 at which the suite's widths are compared; None where its own SAEs are at one, or cannot be.
 
-    Widths cannot be brought to one L0 where the SAEs of some width all lie above, or all below, those of
-    another. Else it is the L0 nearest to the suite's mean (on a log scale) that lies between two SAEs of
-    every width.
+    It is the L0 nearest to the suite's mean (on a log scale) that lies between two SAEs of every width; there
+    is none where the SAEs of some width all lie above, or all below, those of another.
     """
     saes = suite_rows(measurement)
     if not len(saes) or saes["l0"].max() <= saes["l0"].min() * (1 + ONE_L0) or saes["l0"].min() <= 0:
@@ -91,10 +89,8 @@ def one_l0(measurement) -> float | None:
 
 def suite_l0(measurement) -> tuple[float, float]:
     """The smallest and the largest realised L0 of what the widths are compared at."""
-    if (l0 := one_l0(measurement)) is not None:
-        return l0, l0
-    found = suite_rows(measurement)["l0"]
-    return float(found.min()), float(found.max())
+    l0, found = one_l0(measurement), suite_rows(measurement)["l0"]
+    return (l0, l0) if l0 is not None else (float(found.min()), float(found.max()))
 
 
 def reference_sae(measurement, *, factor: int = 8) -> str:
@@ -144,24 +140,17 @@ def over_widths(
     seed: int = 0,
 ) -> Suite:
     """A number of each SAE, values [sae] with replicates over documents [replicate, sae], as one a width:
-    joined over seeds as `join` says, with y the log of an FVU and any other number itself.
-
-    saes: one row each, width and seed (with ``l0``, also l0 and l0_target).
-    """
+    joined over seeds as `join` says, with y the log of an FVU and any other number itself. saes: one row
+    each, width and seed (with ``l0``, also l0 and l0_target)."""
     saes = saes.reset_index(drop=True).sort_values(["width", "seed"], kind="stable")
-    log = metric.startswith("fvu")
-    forward, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
+    forward, back = (np.log, np.exp) if metric.startswith("fvu") else (np.asarray, np.asarray)
     # A cell is what differs by its training seed only; without l0 that is a width.
     cell_of = ["width"] if l0 is None else ["width", "l0_target" if saes["l0_target"].notna().all() else "l0"]
     cell = saes.groupby(cell_of).ngroup().to_numpy()
     widths, first = np.unique(saes.groupby(cell)["width"].first().to_numpy(), return_inverse=True)
-    made = join(
-        forward(values[saes.index]),
-        forward(replicates[:, saes.index]),
-        cell,
-        weights=None if l0 is None else _between(saes, cell, widths, first, l0),
-        seed=[seed, 0x5EED],
-    )
+    y, drawn = forward(values[saes.index]), forward(replicates[:, saes.index])
+    weights = None if l0 is None else _between(saes, cell, widths, first, l0)
+    made = join(y, drawn, cell, weights=weights, seed=[seed, 0x5EED])
     scaled = (back(a) for a in (made.values, made.replicates, made.documents_only))
     return Suite(*scaled, made.seeds, made.seed_sd, metric, widths, l0)
 
@@ -170,20 +159,19 @@ def _between(
     saes: pd.DataFrame, cell: np.ndarray, widths: np.ndarray, first: np.ndarray, l0: float
 ) -> np.ndarray:
     """Weights [cell, width] that read each width at ``l0``, linearly in log L0 between two cells."""
-    at = np.log(saes.groupby(cell)["l0"].mean().to_numpy())
+    at, wanted = np.log(saes.groupby(cell)["l0"].mean().to_numpy()), np.log(l0)
     weights = np.zeros((len(at), len(widths)))
     for column, width in enumerate(widths):
         mine = np.flatnonzero(first == column)
         mine = mine[np.argsort(at[mine])]
-        right = int(np.searchsorted(at[mine], np.log(l0)))
-        if right == 0 and np.isclose(at[mine[0]], np.log(l0)):
-            weights[mine[0], column] = 1.0
-        elif right == len(mine) and np.isclose(at[mine[-1]], np.log(l0)):
-            weights[mine[-1], column] = 1.0
-        elif right in (0, len(mine)):
-            raise BadInput(f"no two SAEs of {width:,} latents lie around an L0 of {l0:.3g}")
-        else:
+        right = int(np.searchsorted(at[mine], wanted))
+        nearest = mine[min(right, len(mine) - 1)]
+        if 0 < right < len(mine):
             low, high = mine[right - 1], mine[right]
-            share = (np.log(l0) - at[low]) / (at[high] - at[low])
+            share = (wanted - at[low]) / (at[high] - at[low])
             weights[low, column], weights[high, column] = 1 - share, share
+        elif np.isclose(at[nearest], wanted):
+            weights[nearest, column] = 1.0
+        else:
+            raise BadInput(f"no two SAEs of {width:,} latents lie around an L0 of {l0:.3g}")
     return weights

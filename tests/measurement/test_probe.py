@@ -23,7 +23,6 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import show
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.one_sae import Request, plan, probe
-from darkmatter_utils.measurement.shards import folder_of
 from darkmatter_utils.studies.study import Study
 
 NANO = Study.load("nano").data_folder()
@@ -98,7 +97,7 @@ def test_the_numbers_are_those_of_decompose_on_plain_arrays(ask, model, nano_sae
     assert done.nulls["dead"].fvu.value == pytest.approx(1, abs=0.05)
     assert done.nulls["random"].fvu.value > done.result.fvu.value
     assert any("1 documents end before position 4" in line for line in done.warnings)
-    assert not folder_of(done.plan).exists()
+    assert not done.plan.folder.exists()
 
 
 def test_the_answer_as_table_json_and_page(ask, nano_sae):
@@ -162,7 +161,7 @@ def test_a_killed_probe_goes_on_to_the_same_numbers(ask, nano_sae):
     asked = json.dumps(asdict(request) | {"threads": torch.get_num_threads()})
     killed = subprocess.run([sys.executable, "-c", KILLED, asked], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL
-    folder = folder_of(plan(request))
+    folder = plan(request).folder
     assert len(list(folder.glob("done-*"))) == 4
     (folder / "done-00001").unlink()  # as if the kill had come while this shard was being written
     np.lib.format.open_memmap(folder / "x.npy", mode="r+")[8 * 28 : 16 * 28] = 7
