@@ -56,6 +56,16 @@ def use() -> None:
 @alt.theme.register("darkmatter", enable=False)
 def theme() -> alt.theme.ThemeConfig:
     """Quiet axes, left-aligned titles, legends above; no background, for the page may be light or dark."""
+    small, plain = {"labelFontSize": 12, "labelColor": INK}, {"titleFontWeight": "normal", "titleColor": INK}
+    title = {"fontSize": 14, "fontWeight": 600, "color": INK, "anchor": "start", "frame": "group"}
+    title |= {"offset": 10, "subtitleFontSize": 12, "subtitleColor": MUTED, "subtitlePadding": 4}
+    label = {"labelFontSize": 11, "labelColor": MUTED, "labelPadding": 4, "labelFlush": False}
+    lines = {"gridColor": GRID, "domainColor": "#9ca3af", "tickColor": "#9ca3af"}
+    above = {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "start", "titleBaseline": "bottom"}
+    above |= {"titleX": 0, "titleY": -10, "titlePadding": 0}
+    symbol = {"symbolType": "circle", "symbolSize": 90, "symbolStrokeWidth": 0, "symbolOpacity": 1}
+    legend = {"orient": "top", "direction": "horizontal", "title": None, "labelLimit": 260, "offset": 30}
+    legend |= {"titleFontSize": 12, "columnPadding": 14}
     return {
         "background": "transparent",
         "padding": {"left": 2, "right": 8, "top": 4, "bottom": 4},
@@ -63,60 +73,12 @@ def theme() -> alt.theme.ThemeConfig:
             "font": FONT,
             "view": {"continuousWidth": WIDTH, "continuousHeight": HEIGHT, "stroke": None},
             "range": {"category": SEQUENCE, "ramp": RAMP, "heatmap": RAMP},
-            "title": {
-                "anchor": "start",
-                "frame": "group",
-                "fontSize": 14,
-                "fontWeight": 600,
-                "color": INK,
-                "offset": 10,
-                "subtitleFontSize": 12,
-                "subtitleColor": MUTED,
-                "subtitlePadding": 4,
-            },
-            "axis": {
-                "labelFontSize": 11,
-                "titleFontSize": 12,
-                "titleFontWeight": "normal",
-                "labelColor": MUTED,
-                "titleColor": INK,
-                "gridColor": GRID,
-                "domainColor": "#9ca3af",
-                "tickColor": "#9ca3af",
-                "titlePadding": 8,
-                "labelPadding": 4,
-                "labelFlush": False,
-            },
-            "axisY": {
-                "domain": False,
-                "ticks": False,
-                "titleAngle": 0,
-                "titleAlign": "left",
-                "titleAnchor": "start",
-                "titleX": 0,
-                "titleY": -10,
-                "titleBaseline": "bottom",
-                "titlePadding": 0,
-            },
+            "title": title,
+            "axis": label | plain | lines | {"titleFontSize": 12, "titlePadding": 8},
             "axisX": {"grid": False},
-            "legend": {
-                "orient": "top",
-                "direction": "horizontal",
-                "title": None,
-                "labelFontSize": 12,
-                "labelColor": INK,
-                "titleColor": INK,
-                "titleFontSize": 12,
-                "titleFontWeight": "normal",
-                "symbolType": "circle",
-                "symbolSize": 90,
-                "symbolStrokeWidth": 0,
-                "symbolOpacity": 1,
-                "columnPadding": 14,
-                "labelLimit": 260,
-                "offset": 30,
-            },
-            "header": {"labelFontSize": 12, "labelColor": INK, "titleColor": INK, "labelFontWeight": 600},
+            "axisY": above | {"domain": False, "ticks": False},
+            "legend": legend | small | plain | symbol,
+            "header": small | {"titleColor": INK, "labelFontWeight": 600},
             "line": {"strokeWidth": 2.2, "strokeCap": "round"},
             "point": {"filled": True, "size": 55, "opacity": 1},
             "rule": {"strokeWidth": 1.6},

@@ -8,7 +8,6 @@ again, interactively.
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
 import json
 import math
@@ -18,11 +17,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..base.config import STATIC
+from ..base.values import to_json
 
 MIME = "application/vnd.vegalite.v6+json"
 """What myst-nb and JupyterLab know as Vega-Lite 6 (altair's own mimetype renderer leaves ``+json`` out)."""
-DIGITS = 6
-"""Significant digits of a number in a chart's data."""
 LARGEST = 120_000
 """Bytes of a specification above which it does not belong into a page."""
 
@@ -58,7 +56,7 @@ def settle(spec: dict) -> dict:
 
     altair numbers views and parameters by a counter of the process and names data by a hash of its bytes.
     """
-    spec = _rounded(copy.deepcopy(spec))
+    spec = to_json(spec)
     names: dict[str, str] = {}
     for kind in ("view", "param", "concat"):
         found = re.findall(rf"\b{kind}_\d+", json.dumps(spec, sort_keys=True))
@@ -70,16 +68,6 @@ def settle(spec: dict) -> dict:
         every = "|".join(rf"\b{re.escape(old)}\b" for old in longest_first)
         text = re.sub(every, lambda found: names[found[0]], text)
     return json.loads(text)
-
-
-def _rounded(value):
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    return value
 
 
 class VegaLiteRenderer:

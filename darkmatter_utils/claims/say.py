@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ..base.values import Estimate
@@ -19,14 +20,10 @@ def minus(estimate: Estimate | None) -> Estimate | None:
     return estimate and Estimate(-estimate.value, -estimate.high, -estimate.low)
 
 
-def three(value: float) -> str:
-    """Three digits after the point."""
-    return plain(value, 3)
-
-
-def tenths(value: float) -> str:
-    """A percentage with one digit after the point."""
-    return percent(value, 1)
+three = partial(plain, digits=3)
+"""Three digits after the point."""
+tenths = partial(percent, digits=1)
+"""A percentage with one digit after the point."""
 
 
 def one(style: Callable[[float], str] = plain) -> Callable[[Any], str]:
