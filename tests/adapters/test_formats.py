@@ -1,6 +1,7 @@
 """Every published format: recognised, loaded, encode and decode as SAELens and as the written-out formula."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -20,6 +21,7 @@ from published import (
 )
 from sae_lens import SAE, TrainingSAE
 from safetensors.torch import load_file, save_file
+from throwaway import ROOT
 
 from darkmatter_utils import cli
 from darkmatter_utils.adapters import formats
@@ -492,3 +494,11 @@ def test_the_help_of_measure_names_every_format(capsys):
         cli.main(["measure", "--help"])
     said = capsys.readouterr().out
     assert all(file in said for format in formats.known().values() for file in format.FILES)
+
+
+def test_the_readme_names_every_format_by_its_first_file():
+    text = (ROOT / "README.md").read_text()
+    (listed,) = re.findall(r"format is recognised by its files: (.*?);", text, flags=re.DOTALL)
+    told = re.findall(r"(\w[\w ]+)\s\(`(.*?)`\)", listed)
+    told = {name.lower().replace(" ", "-"): file for name, file in told}
+    assert told == {name: format.FILES[0] for name, format in formats.known().items()}
