@@ -29,29 +29,17 @@ from darkmatter_utils import charts, manifest, measure, open_chapter
 from darkmatter_utils.base.words import interval, percent, plain
 from darkmatter_utils.charts import Gallery, Table, Words, estimates
 from darkmatter_utils.claims import c07_fewer_features
-from darkmatter_utils.experiments.components import (
-    COMPONENTS,
-    MATCHED,
-    NOISE,
-    OWN,
-    PARTS,
-    SHUFFLED,
-    base_sae,
-    entries,
-    evidence,
-    matched_noise,
-    rows,
-)
+from darkmatter_utils.experiments import components, interp
+from darkmatter_utils.experiments.components import MATCHED, NOISE, OWN, PARTS, SHUFFLED
 from darkmatter_utils.experiments.explainers import named
 from darkmatter_utils.experiments.features import features, load
-from darkmatter_utils.experiments.interp import A_DECILE, DECILES, LENGTH, SHOWN, TESTED_SILENT
 from darkmatter_utils.stats.metrics import fvu
 
 chapter = open_chapter(9, study, explainer=explainer, endpoint=endpoint, latents=latents, contexts=contexts)
 measurement = measure(chapter.study)
 asked = named(explainer, decode=measurement.decode, endpoint=endpoint)
 found = features(measurement, latents=latents, explainer=asked)
-chapter.judge(c07_fewer_features, evidence(found))
+chapter.judge(c07_fewer_features, components.evidence(found))
 chapter.opening(c07_fewer_features)
 
 
@@ -101,12 +89,12 @@ charts.lines(
 # noise, `live` the parts of a few contexts.
 
 # %% tags=["hide-input"]
-live = rows(measurement, base_sae(chapter.study), contexts=contexts)
+live = components.rows(measurement, components.base_sae(chapter.study), contexts=contexts)
 readers = {target: load(measurement, target) for target in ("NonlinearError", "noise like NonlinearError")}
 
 # %%
 z = live.parts["NonlinearError"]
-targets = {"NonlinearError": z, "noise like NonlinearError": matched_noise(z, seed=0)}
+targets = {"NonlinearError": z, "noise like NonlinearError": components.matched_noise(z, seed=0)}
 left = {}
 for target, vectors in targets.items():
     for sae in readers[target]:
@@ -123,7 +111,7 @@ left
 
 # %% tags=["hide-input"]
 def made():
-    mine, base = entries(chapter.study), chapter.study.sae(base_sae(chapter.study))
+    mine, base = components.entries(chapter.study), chapter.study.sae(components.base_sae(chapter.study))
     first, seeds = mine[0], len({e.seed for e in mine})
     samples = manifest(chapter.study)["sae_cards"][first.id]["samples"]
     start, stop = chapter.study.window
@@ -162,7 +150,7 @@ below = gaps.rename(index=lambda gap: gap.removeprefix("FVU below noise, ")).rei
 columns = {"target": own.index, "effective rank": about["rank"], "L0": about["l0"], "FVU": estimates(own)}
 columns |= {"seeds": of(spread, "FVU", OWN)["value"], "below that of its noise by": estimates(below)}
 others = {MATCHED: "by a dictionary of its noise"}
-others |= {by: f"by {by}" for by in found["numbers"]["by"].unique() if by.endswith(COMPONENTS)}
+others |= {by: f"by {by}" for by in found["numbers"]["by"].unique() if by.endswith(components.COMPONENTS)}
 for by, words in others.items():
     columns[words] = of(found["numbers"], "FVU", by)["value"].reindex(own.index)
 styles = {"effective rank": "{:.0f}".format, "L0": "{:.2f}".format, "seeds": str}
@@ -199,7 +187,7 @@ if found:
     for by in list(others)[1:]:
         chapter.record(f"FVU by {by}", {name: one["estimate"] for name, one in said("FVU", by).items()})
     chapter.record("effective rank", found["targets"].set_index("reads")["rank"].to_dict())
-    for key, quantity in (("", "accuracy"), (", top decile", f"accuracy {DECILES}")):
+    for key, quantity in (("", "accuracy"), (", top decile", f"accuracy {interp.DECILES}")):
         chapter.record(f"detection accuracy{key}", {by: said(quantity, by) for by in KINDS})
 
 # %% [markdown]
@@ -214,10 +202,11 @@ if found:
 def told():
     each = found["latents"].groupby(["by", "reads", "seed"]).size().max()
     return (
-        f"{each:,} latents of each SAE, drawn at random, are scored. A *window* is {LENGTH} tokens of one "
-        f"context. For each latent, up to {SHOWN} windows with its largest activations, from half of the "
-        "documents, go to an explainer; it then says of windows from the other half whether the latent is "
-        f"active in them: up to {A_DECILE} from each decile of its activation, and up to {TESTED_SILENT} in "
+        f"{each:,} latents of each SAE, drawn at random, are scored. A *window* is {interp.LENGTH} tokens of "
+        f"one context. For each latent, up to {interp.SHOWN} windows with its largest activations, from half "
+        "of the documents, go to an explainer; it then says of windows from the other half whether the latent "
+        f"is active in them: up to {interp.A_DECILE} from each decile of its activation, and up to "
+        f"{interp.TESTED_SILENT} in "
         "which it is silent. *Accuracy* in a decile is the mean of two shares, of its windows that are found "
         "and of silent windows that are left alone: one half is chance."
     )
@@ -251,7 +240,7 @@ counts = latent.agg(lambda d: f"{d.notna().sum():,} of {len(d):,}").rename("valu
 counts = counts.assign(quantity="accuracy")
 parts = []
 for by in KINDS:
-    every, top = (of(found["numbers"], q, by) for q in ("accuracy", f"accuracy {DECILES}"))
+    every, top = (of(found["numbers"], q, by) for q in ("accuracy", f"accuracy {interp.DECILES}"))
     columns = {"target": every.index, "latents of": by, "scored": of(counts, "accuracy", by)["value"]}
     columns |= {"mean accuracy": estimates(every), "seeds": of(spread, "accuracy", by)["value"]}
     parts.append(found and pd.DataFrame(columns | {"top decile": estimates(top)}, index=every.index))

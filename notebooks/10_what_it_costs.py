@@ -53,9 +53,10 @@ few = few_logits(measurement, sae or reference_sae(measurement))
 def loss(logits, tokens):
     """What the model pays for each next token: minus the log of the probability that it gave it."""
     return -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
-    # try: return (logits.argmax(-1) != tokens).double()
+    # try: return (logits.argmax(-1) != tokens).double(), wrong guesses: no number is above 1
 
 
+# try: loss(0 * said[0], said[1]), no token more likely than another: each is the log of their number
 {name: round(float(loss(*said).mean()), 3) for name, said in few.items()}
 
 # %% tags=["hide-input"]
@@ -72,6 +73,7 @@ chapter.opening(c08_proportional)
 #|   and seeds. Grey: what the rule calls proportional. Controls stand for NonlinearError: vectors of the
 #|   same norm, token by token, shifted sideways a little. (Paper: Fig. 9 of v1, Fig. 8 of v2, as bars.)
 drawn = found["against_variance"]
+# try: 0 * n, no shift: controls and NonlinearError stand above one another, at one share of FVU
 aside = {f"control: {kind}": 0.01 * (n - 1.5) for n, kind in enumerate(KINDS)}
 drawn = drawn.assign(variance=drawn["variance"] + drawn["vectors"].map(aside).fillna(0))
 charts.scatter(

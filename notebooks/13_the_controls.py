@@ -52,9 +52,10 @@ sample = controls.few(measurement, shown)
 @chapter.idea
 def reconstructions(x, mean, trained):
     random = RandomSae("random", mean, trained.width, l0=trained.l0)
-    # try: random = RandomSae("random", mean, trained.width, l0=1)
+    # try: l0=1, one direction a token: a linear map predicts more of what is left
     return {
         "random dictionary": random.reconstruct(x),
+        # try: 0.5 * (x - mean), whatever the factor: R² stays 1
         "shrunk activation": (mean + (1 - trained.fvu**0.5) * (x - mean), x.shape[1]),
         "dead SAE": (mean.expand_as(x), 0),
     }
@@ -235,6 +236,7 @@ chapter.glue("d", int(measurement.card["d_model"]))
 # (*MLP*), stopped where held-out documents are read best.
 
 # %% tags=["hide-input"]
+# try: id=narrow, whose error is larger: on nano every reader reads more of it
 ladder = readers.reader_ladder(measurement, id=shown)["ladder"]
 chapter.record("ladder", ladder.to_dict("list"))
 best = ladder.loc[ladder["r2"].idxmax()]
