@@ -3,9 +3,11 @@ has."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 
+from darkmatter_utils.base.config import STUDIES
 from darkmatter_utils.studies.study import Study
 
 SITE = "blocks.0.hook_resid_post"
@@ -47,3 +49,18 @@ def text(path, *, documents=160, length=31, seed=0):
     lines = [" ".join(f"w{i}" for i in rng.integers(1, 62, length)) for _ in range(documents)]
     path.write_text("\n".join(json.dumps({"text": line}) for line in lines))
     return path
+
+
+def bare():
+    """The nano study with three SAEs of one kind: nothing that a role is needed for."""
+    study = Study.load("nano")
+    return replace(study, saes=tuple(study.sae(id) for id in ("w16", "w32", "w64")))
+
+
+def bare_file(path):
+    """The same as a study's file."""
+    saes = "".join(
+        f"\n- {{id: {e.id}, width: {e.width}, l0: 4, main: true, path: {e.path}}}" for e in bare().saes
+    )
+    path.write_text((STUDIES / "nano.yaml").read_text().replace("saes: manifest", f"saes:{saes}"))
+    return str(path)

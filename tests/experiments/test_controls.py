@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import toys
 from ideas import idea, play
 
 from darkmatter_utils import LinearMap, Moments, measure
@@ -20,7 +21,6 @@ from darkmatter_utils.experiments.same_tokens import pairs, partial
 from darkmatter_utils.stats.fits import leave_out, moments_by_fold
 from darkmatter_utils.stats.metrics import r2_total
 from darkmatter_utils.studies.saes import Collected, collect
-from darkmatter_utils.studies.study import Study
 
 
 def arrays(x, hats, saes=None, documents=40):
@@ -49,7 +49,7 @@ def test_a_shrunk_reconstruction_is_scaled_back(x):
 
 
 def test_one_gain_a_latent_finds_the_gains_that_were_taken():
-    entry = collect(Study.load("nano"), ["w32"], kinds=False)
+    entry = collect(toys.bare(), ["w32"], kinds=False)
     sae = entry.saes["w32"]
     gains = torch.linspace(0.5, 1.5, sae.width, dtype=torch.float64)
     dense = torch.from_numpy(sae.codes(entry.x).csr(sae.width).toarray())
@@ -154,12 +154,12 @@ def test_a_mlp_that_cannot_help_is_stopped_at_the_linear_map():
 
 @pytest.fixture(scope="module")
 def nano():
-    return controls.compared(measure("nano"), reconstructions=idea(13), id="w32", wide="w64")
+    return controls.compared(measure(toys.bare()), reconstructions=idea(13), id="w32", wide="w64")
 
 
 def test_the_trained_row_is_the_measurement_and_the_poles_are_poles(nano):
     scores = nano["scores"].set_index(["name", "claim"])
-    row = measure("nano").sae("w32")
+    row = measure(toys.bare()).sae("w32")
     assert scores.loc[(controls.TRAINED, 1), "value"] == pytest.approx(row["r2_per_dim"], abs=1e-4)
     assert scores.loc[(controls.TRAINED, 2), "value"] == pytest.approx(row["norm_error"], abs=1e-4)
     assert scores.loc[(controls.TRAINED, 6), "value"] == pytest.approx(row["norm_nonlinear"], abs=1e-4)
@@ -176,7 +176,7 @@ def test_the_trained_row_is_the_measurement_and_the_poles_are_poles(nano):
 
 
 def test_other_reconstructions_change_the_main_figure_and_what_the_rule_takes(nano):
-    measurement, edit = measure("nano"), ("l0=trained.l0", "l0=1")
+    measurement, edit = measure(toys.bare()), ("l0=trained.l0", "l0=1")
     edited = controls.compared(measurement, reconstructions=idea(13, edit), id="w32", wide="w64")
     after, before = (controls.told(made["scores"]).set_index(["name", "claim"]) for made in (edited, nano))
     changed = (after["value"] != before["value"]).groupby("name").all()
@@ -187,7 +187,7 @@ def test_other_reconstructions_change_the_main_figure_and_what_the_rule_takes(na
 
 
 def test_claim_3_is_the_number_of_chapter_06(nano):
-    table, drawn = pairs(measure("nano"), ["w32", "w64"], baselines.rest)
+    table, drawn = pairs(measure(toys.bare()), ["w32", "w64"], baselines.rest)
     here = nano["scores"].set_index(["name", "claim"]).loc[(controls.TRAINED, 3)]
     at = table["kind"].eq("partial").argmax()
     assert here["value"] == pytest.approx(table["value"][at], rel=1e-9)
@@ -195,7 +195,7 @@ def test_claim_3_is_the_number_of_chapter_06(nano):
 
 
 def test_claim_8_is_the_number_of_chapter_10(nano):
-    measurement, statistic = measure("nano"), relative("ce", "NonlinearError")
+    measurement, statistic = measure(toys.bare()), relative("ce", "NonlinearError")
     held, taken = collect(measurement.study, ["w32"], kinds=False), take(measurement, CONTEXTS)
     table = measurement.tokens[measurement.tokens["scored"]]
     given = controls.Given(held.hats["w32"][torch.from_numpy(taken.among(table))])
@@ -210,7 +210,7 @@ def test_claim_8_is_the_number_of_chapter_10(nano):
 
 
 def test_same_tokens_is_one_for_itself_and_near_zero_for_noise():
-    measurement = measure("nano")
+    measurement = measure(toys.bare())
     tokens = measurement.tokens[measurement.tokens["scored"]]
     own = np.sqrt(tokens["w64:error"].to_numpy())
     noise = np.random.default_rng(0).exponential(size=len(own))
@@ -236,7 +236,7 @@ def test_the_rule_counts_only_controls_that_learned_nothing():
 
 def test_the_chapter_on_nano_records_what_it_shows(tmp_path, monkeypatch, nano):
     monkeypatch.setenv("DARKMATTER_RECORDS", str(tmp_path))
-    names = play(13, study="nano", sae="w32")
+    names = play(13, study=toys.bare_file(tmp_path / "nano.yaml"), sae="w32")
     values = json.loads((tmp_path / "nano" / "13.json").read_text())["values"]
     scores = pd.DataFrame(values["scores"])
     assert values["verdict"]["word"] == "cannot be told here"  # nano speaks of no claim

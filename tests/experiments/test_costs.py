@@ -2,12 +2,14 @@
 answers."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import toys
 from ideas import idea, play
 from tokenizers import Tokenizer, models
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -73,7 +75,7 @@ SITES = [
 
 @pytest.fixture(scope="module")
 def nano():
-    return measure("nano")
+    return measure(toys.bare())
 
 
 @pytest.fixture(scope="module")
@@ -407,11 +409,19 @@ def test_an_adapter_undoes_what_is_linear_in_the_reconstruction(nano):
     assert clean < broken and mended < (clean + broken) / 2
 
 
-def test_adapters_are_made_on_other_documents_and_scored_on_the_same(nano, costs):
+def test_adapters_are_made_on_other_documents_and_scored_on_the_same(nano, costs, tmp_path):
     made = adapters.anew(nano, loss=idea(10), sae="w32", contexts=CONTEXTS, training=16, steps=3)
     assert set(made["losses"]["document"]) == set(costs.documents)
     joined = costs.with_losses(made["losses"])
     assert np.isfinite(joined.estimate("w32", recovered("kl", "adapter, least squares")).value)
+    source, left = left_over(nano, costs.documents)
+    assert source.study.text == "component" and len(left) == len(source.contexts.document)
+    data = shutil.copytree(toys.nano(), tmp_path / "data")
+    tokens = {k: v for k, v in np.load(data / "tokens.npz").items() if k.startswith("score")}
+    np.savez(data / "tokens.npz", **tokens)
+    nano = replace(
+        nano, study=replace(nano.study, data=str(data))
+    )  # no other text: the documents that are left
     source, left = left_over(nano, costs.documents)
     assert len(left) and not set(source.contexts.document[left]) & set(costs.documents)
     assert not len(left_over(nano, np.arange(1000))[1])
@@ -440,7 +450,8 @@ def test_one_row_an_sae_for_claim_8(costs):
 @pytest.mark.parametrize("study", ["nano", "world"])
 def test_the_chapter_says_the_same_as_its_record(study, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKMATTER_RECORDS", str(tmp_path))
-    scope = play(10, study=study, contexts=12, training=8, steps=2)
+    asked = toys.bare_file(tmp_path / "nano.yaml") if study == "nano" else study
+    scope = play(10, study=asked, contexts=12, training=8, steps=2)
     record = json.loads((tmp_path / study / "10.json").read_text())["values"]
     found, verdict = scope["found"], CLAIM.from_record(record["evidence"]["8"])
     assert record["verdicts"]["8"]["word"] == verdict.word == UNKNOWN

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import toys
 from ideas import idea, play
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
@@ -36,7 +37,7 @@ PREDICTORS = idea(12)
 def measurement():
     """The nano study with one of its SAEs named as that of an earlier site: trained or not, it is a nonlinear
     map."""
-    study = Study.load("nano")
+    study = toys.bare()
     early = SaeEntry(id="early", site=MLP, width=32, path="saes/w32", suite="sites")
     return measure(replace(study, saes=(*study.saes, early)))
 
@@ -222,7 +223,8 @@ def test_other_predictors_change_the_main_figure_and_what_the_rule_takes(measure
 @pytest.mark.parametrize("study", ["world", "nano"])
 def test_the_chapter_runs_where_no_earlier_site_has_an_sae(study, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKMATTER_RECORDS", str(tmp_path))
-    found = play(12, study=study, contexts=40)["found"]
+    asked = toys.bare_file(tmp_path / "nano.yaml") if study == "nano" else study
+    found = play(12, study=asked, contexts=40)["found"]
     assert c10_earlier.verdict(evidence(found)).word == UNKNOWN
     assert "no site before" in found.reason if study == "world" else len(found["sites"]) == 2
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import toys
 import yaml
 from endpoint import Server
 
@@ -111,7 +112,7 @@ def measurement(made):
 
 @pytest.fixture(scope="module")
 def found(measurement):
-    return rows(measurement, "w64")
+    return rows(measurement, "w128")
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_noise_has_the_mean_and_the_covariance_and_nothing_else():
 def test_the_parts_add_up_and_leave_what_the_measurement_says(found, measurement):
     x, error, linear, nonlinear = (found.parts[name] for name in PARTS)
     assert (error - linear - nonlinear).abs().max() < 1e-5 * x.abs().max()
-    row = measurement.sae("w64")
+    row = measurement.sae("w128")
     assert fvu(x, x - error) == pytest.approx(row["fvu"], rel=1e-5)
     assert fvu(x, x - nonlinear) == pytest.approx(row["fvu_nonlinear"], rel=1e-5)
     start, stop = measurement.study.window
@@ -158,7 +159,7 @@ def test_an_unknown_target_names_the_valid_ones(found):
 
 def test_the_base_sae_follows_a_stated_rule():
     assert components.base_sae(Study.load("tiny")) == "w1024-l0-8"
-    assert components.base_sae(Study.load("nano")) == "w64"
+    assert components.base_sae(toys.bare()) == "w64"
 
 
 def test_component_documents_are_split_by_the_map_of_all_scored_ones(measurement):
@@ -457,7 +458,8 @@ def test_the_chapter_asks_a_language_model_behind_an_endpoint(made, tmp_path, mo
 
 @pytest.mark.parametrize("study", ["nano", "world"])
 def test_a_study_without_components_says_so(study, tmp_path, monkeypatch):
-    names, values, shown = run(study, tmp_path, monkeypatch)
+    asked = toys.bare_file(tmp_path / "nano.yaml") if study == "nano" else study
+    names, values, shown = run(asked, tmp_path, monkeypatch)
     assert values["verdicts"]["7"]["word"] == UNKNOWN and "FVU" not in values
     said = " ".join(str(one) for one in shown)
     assert ("is simulated" if study == "world" else "no suite named components") in said

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import toys
 from ideas import idea
 
 from darkmatter_utils import Study, measure
@@ -148,7 +149,7 @@ def test_the_encoders_codes_give_the_saes_own_reconstruction(study):
 
 @pytest.fixture(scope="module")
 def nano():
-    measurement = measure("nano")
+    measurement = measure(toys.bare())
     return measurement, inference(measurement, codes=CODES, contexts=120, precision="float64")
 
 
@@ -227,7 +228,7 @@ def test_two_batches_of_codes_join_at_the_longer_width():
 
 
 def test_single_and_double_precision_agree_to_rounding_in_what_they_leave():
-    study = Study.load("nano")
+    study = toys.bare()
     source = Activations(study)
     batch, dictionary = next(source.batches()), dictionary_of(load_saes(study, source)[2])
     x, own = batch.x.double(), dictionary.encode(batch.source)

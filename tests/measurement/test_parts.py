@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import toys
 
 from darkmatter_utils import measure
 from darkmatter_utils.adapters.models import load_model
@@ -15,7 +16,7 @@ from darkmatter_utils.studies.study import SaeEntry, Study
 
 @pytest.fixture(scope="module")
 def measured():
-    return measure("nano")
+    return measure(toys.bare())
 
 
 def test_the_parts_add_up_and_are_those_of_the_measurement(measured):
@@ -68,7 +69,7 @@ def test_a_kept_result_is_what_a_fresh_one_is_gaps_and_all(measured, tmp_path, m
 
 
 def test_a_study_at_another_site_measures_the_saes_that_are_there():
-    study = Study.load("nano")
+    study = toys.bare()
     extra = SaeEntry(id="elsewhere", site="blocks.1.hook_resid_post", suite="other", path="saes/w32")
     both = study.at(saes=(*study.saes, extra))
     assert both.selected() == study.selected() and both.fingerprint() == study.fingerprint()
@@ -81,7 +82,7 @@ def test_a_study_at_another_site_measures_the_saes_that_are_there():
 
 
 def test_random_weights_keep_the_spread_of_each_matrix_and_follow_the_seed():
-    folder = Study.load("nano").data_folder() / "model"
+    folder = toys.bare().data_folder() / "model"
     trained, one, same, other = (load_model(folder, random_weights=seed) for seed in (None, 0, 0, 1))
     tokens = torch.arange(1, 9)[None]
     logits = [model.run(tokens, [])[1] for model in (trained, one, same, other)]
