@@ -25,10 +25,9 @@ from throwaway import ROOT
 
 from darkmatter_utils import cli
 from darkmatter_utils.adapters import formats
-from darkmatter_utils.adapters.formats import recognise
+from darkmatter_utils.adapters.formats import name_of, recognise
 from darkmatter_utils.adapters.models import DTYPES
 from darkmatter_utils.adapters.saes import load_any
-from darkmatter_utils.adapters.formats import name_of
 from darkmatter_utils.base.errors import BadInput
 
 X = torch.from_numpy(np.random.default_rng(1).normal(size=(50, D_IN)))
