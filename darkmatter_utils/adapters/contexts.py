@@ -32,7 +32,6 @@ class Reading:
     short: int
     """Documents that end before the window."""
     bos: bool
-    """Whether each context opens with <bos>."""
     unknown: float
     """Share of tokens that the tokenizer does not know."""
 

@@ -83,7 +83,6 @@ def sae_folder(name: str, *, progress: Callable[[str], None] | None = None) -> P
 
 
 def _sae_files(inside: str) -> list[str]:
-    """Files of an SAE's folder that are needed, whatever its format."""
     files = [file for format in formats.known().values() for file in (*format.FILES, *format.MORE)]
     return [f"{inside}/{file}" if inside else file for file in files]
 
@@ -232,7 +231,6 @@ def _snapshot(repository: str, wanted: list[str], revision: str | None, **how):
 
 
 def _said(error: Exception, repository: str, revision: str | None) -> BadInput:
-    """What the hub's library raised, as one line that says what to do."""
     where = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError) or status in (401, 403) and "gated" in str(error).lower():

@@ -52,12 +52,10 @@ class LanguageModel:
 
     name: str
     bridge: object
-    """transformer_lens.TransformerBridge, in eval mode."""
     layers: int
     d_model: int
     vocabulary: int
     context: int
-    """Longest context, tokens."""
     tokenizer: object = None
     """As the model's files have it: the bridge's own gives <bos> to one that has none."""
 

@@ -64,11 +64,9 @@ class Sae:
     id: str
     kind: str
     width: int
-    """Latents, d_sae."""
     d_model: int
     """Dimensions that it reads; it writes ``card.d_out``."""
     sae: object
-    """The sae_lens SAE, in eval mode."""
     card: Card
 
     def reconstruct(self, batch) -> tuple[Float[Tensor, "token d_model"], Int[Tensor, "token"]]:

@@ -33,7 +33,6 @@ class Contexts:
     tokens: Int[np.ndarray, "context position"]
     document: Int[np.ndarray, "context"]
     names: tuple[str, ...]
-    """Of each document, or nothing."""
 
 
 def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Contexts:

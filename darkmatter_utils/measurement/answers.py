@@ -30,19 +30,16 @@ class Answer:
     title: str
     result: Decomposition
     paper: Decomposition
-    """Under protocol="paper"."""
     nulls: dict[str, Decomposition]
     """dead: the mean for every token; random: an untrained dictionary of the SAE's width and L0, or, where
     these are not known, shrunk: x drawn to its mean until the FVU is the same."""
     l0: float | None
-    """Active latents a token."""
     gain: float
     """The factor on Sae(x) − its mean that fits x best; about 1 if the weights suit the activations."""
     warnings: tuple[str, ...]
     about: dict
     """For the JSON: the SAE, what was asked."""
     facts: dict
-    """For the page."""
     plan: object = field(default=None, repr=False)
 
     def columns(self) -> dict[str, dict[str, Estimate]]:

@@ -186,7 +186,6 @@ class Parts:
     linear: Float[Tensor, "token d_model"]
     nonlinear: Float[Tensor, "token d_model"]
     l0: Int[Tensor, "token"]
-    """Active latents."""
 
     @property
     def error(self) -> Float[Tensor, "token d_model"]:

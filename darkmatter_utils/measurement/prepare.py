@@ -165,7 +165,6 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
 
 
 def _entry(planned, suite: str, taken: list[str]) -> dict:
-    """What the manifest says of an SAE."""
     if planned.reads != planned.writes:
         raise BadInput(
             f"SAE {planned.sae.id} is a transcoder; a study's SAEs read and write one site "

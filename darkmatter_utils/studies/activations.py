@@ -120,7 +120,6 @@ class Activations:
         return self.contexts.tokens[:, 1:].size
 
     def __len__(self) -> int:
-        """Batches of a pass."""
         return -(-len(self.rows()) // self.contexts_a_batch)
 
     def rows(self, contexts: int | None = None, *, every: int = 1) -> Int[np.ndarray, "context"]:

@@ -45,9 +45,7 @@ class Request:
     text: str = EMBEDDED
     documents: int = 300
     positions: tuple[int, int] | None = None
-    """First position that counts and the one after the last."""
     packed: bool = False
-    """Short documents share a context (`contexts.pack`)."""
     dtype: str = "float32"
     """Of the model."""
     sae_dtype: str = "float32"

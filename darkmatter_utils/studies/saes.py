@@ -92,7 +92,6 @@ class Collected:
     seed: int
     replicates: int
     saes: dict[str, object]
-    """The loaded SAEs by id."""
     hats: dict[str, Float[Tensor, "token d_model"]] = field(repr=False)
     """Sae(x), float32."""
     l0: dict[str, float]

@@ -39,7 +39,6 @@ class SaeEntry:
     site: str | None = None
     """Where it reads and writes; the study's site if not given."""
     seed: int = 0
-    """Seed of its training."""
     main: bool = False
     """Belongs to the suite that scaling in width is read from: one L0, one seed a width or several."""
     dead: float | None = None
@@ -51,7 +50,6 @@ class SaeEntry:
     target: str = "x"
     """Part of x that it was trained on and reads: a component SAE's is LinearError, noise..."""
     dials: dict[str, Any] = field(default_factory=dict)
-    """Settings of a null SAE."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,6 @@ class Study:
     name: str
     """Unique name; results are kept under it."""
     title: str
-    """One line for the page."""
     site: str
     """Activation that is decomposed, e.g. ``blocks.2.hook_resid_post``."""
     model: str | None = None
