@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -85,37 +84,23 @@ class Answer:
         return said
 
 
-def answer(
-    x,
-    x_hat,
-    document,
-    *,
-    title: str,
-    folds: int,
-    bootstrap: int,
-    seed: int,
-    width: int = 0,
-    l0: float | None = None,
-    published: float | None = None,
-    warnings: tuple[str, ...] = (),
-    about: dict,
-    facts: dict,
-    plan=None,
-    tell: Callable[[str], None],
-) -> Answer:
-    """Decompose arrays [token, d_model] with documents [token], beside nulls of ``width`` and ``l0``."""
+def answer(x, x_hat, document, *, folds, draws, tell, width=0, l0=None, published=None, **said) -> Answer:
+    """Decompose arrays [token, d_model] with documents [token], beside nulls of ``width`` and ``l0``.
+
+    draws: bootstrap and seed; said: title, warnings, about, facts and plan of the `Answer`. Raises BadInput
+    for an x that does not vary.
+    """
     first = np.asarray(x[0], dtype=np.float64)
     if not any((np.asarray(x[at : at + 4096]) != first).any() for at in range(0, len(x), 4096)):
         raise BadInput("x is the same in every row: it has no variance that could be explained")
-    settings = dict(bootstrap=bootstrap, seed=seed)
     tell("the decomposition")
-    result = decompose(x, x_hat, document=document, folds=folds, **settings)
+    result = decompose(x, x_hat, document=document, folds=folds, **draws)
     tell("the same as the paper's code computes it")
-    paper = decompose(x, x_hat, document=document, protocol="paper", **settings)
+    paper = decompose(x, x_hat, document=document, protocol="paper", **draws)
     mean = torch.from_numpy(np.asarray(x.mean(axis=0, dtype=np.float64)))
     saes = [DeadSae("dead", mean)]
     if width and l0 is not None:
-        saes.append(RandomSae("random", mean, width, max(1, round(l0)), seed))
+        saes.append(RandomSae("random", mean, width, max(1, round(l0)), draws["seed"]))
     else:
         saes.append(ShrunkSae("shrunk", mean, 1 - math.sqrt(max(result.fvu.value, 0))))
     nulls = {}
@@ -124,11 +109,11 @@ def answer(
         some = f", on {rows:,} of {len(document):,} tokens" if rows < len(document) else ""
         tell(f"the null: {sae.kind}{some}")
         made = _Made(sae, x, rows)
-        nulls[sae.kind] = decompose(x[:rows], made, document=document[:rows], folds=folds, **settings)
+        nulls[sae.kind] = decompose(x[:rows], made, document=document[:rows], folds=folds, **draws)
     gain = _gain(x, x_hat)
     signs = statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain)
-    warnings = (*warnings, *_beside(result, nulls), *signs)
-    return Answer(title, result, paper, nulls, l0, gain, warnings, about, facts, plan)
+    said["warnings"] = (*said["warnings"], *_beside(result, nulls), *signs)
+    return Answer(result=result, paper=paper, nulls=nulls, l0=l0, gain=gain, **said)
 
 
 def _told(decomposition: Decomposition) -> dict[str, Estimate]:
@@ -158,13 +143,12 @@ class _Made:
 
 def _beside(result: Decomposition, nulls: dict[str, Decomposition]) -> list[str]:
     """Signs that only show beside the nulls, or in an interval."""
-    found = []
-    if "random" in nulls and 1 > result.fvu.value >= nulls["random"].fvu.value:
+    found, mine, rest = [], result.fvu.value, result.fvu_nonlinear
+    if "random" in nulls and 1 > mine >= (random := nulls["random"].fvu.value):
         found.append(
-            f"the SAE leaves {result.fvu.value:.3g} of the variance, an untrained dictionary of its width "
-            f"and L0 {nulls['random'].fvu.value:.3g}: is it this model's, are its weights transposed?"
+            f"the SAE leaves {mine:.3g} of the variance, an untrained dictionary of its width and L0 "
+            f"{random:.3g}: is it this model's, are its weights transposed?"
         )
-    rest = result.fvu_nonlinear
     if rest.value == rest.high and rest.high > rest.low:
         found.append(
             "FVU_nonlinear, held out, is the end of its interval, which is about the best linear map: with "

@@ -115,7 +115,8 @@ def measure(
         raise BadInput(f"strict: {'; '.join(warnings)}")
     facts = {key: value for key, value in names.items() if value} | about.get("sae", {})
     known |= dict(title=title, warnings=tuple(warnings), about=about, facts=facts)
-    return answer(x, x_hat, document, folds=folds, bootstrap=bootstrap, seed=seed, tell=tell, **known)
+    draws = dict(bootstrap=bootstrap, seed=seed)
+    return answer(x, x_hat, document, folds=folds, draws=draws, tell=tell, **known)
 
 
 def facts(x: str, reconstruction: str | None) -> list[str]:

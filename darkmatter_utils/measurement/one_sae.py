@@ -119,9 +119,8 @@ def plan(
     folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
     sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
     try:
-        model = model or load_model(
-            folders[0], name=Path(request.model).name, dtype=request.dtype, device=request.device
-        )
+        name, how = Path(request.model).name, dict(dtype=request.dtype, device=request.device)
+        model = model or load_model(folders[0], name=name, **how)
     except BadInput:
         raise
     except Exception as error:  # transformers and transformer_lens raise many kinds for what they cannot load
@@ -133,19 +132,11 @@ def plan(
             why = f": its weights have other shapes than its config.json says ({sizes})"
         raise BadInput(f"model {request.model}{why}") from None
     reads, writes = match(sae, model, request.site)
-    reading = read(
-        request.text,
-        model,
-        documents=request.documents,
-        positions=request.positions,
-        bos=sae.card.prepend_bos is not False,
-        packed=request.packed,
-    )
-    if len(reading.length) < request.folds:
-        raise BadInput(
-            f"{len(reading.length)} document(s) with tokens in the window cannot make {request.folds} folds; "
-            f"give at least {request.folds} documents (one .txt file is one document)"
-        )
+    how = dict(documents=request.documents, positions=request.positions, packed=request.packed)
+    reading = read(request.text, model, bos=sae.card.prepend_bos is not False, **how)
+    if (has := len(reading.length)) < (folds := request.folds):
+        few = f"{has} document(s) with tokens in the window cannot make {folds} folds"
+        raise BadInput(f"{few}; give at least {folds} documents (one .txt file is one document)")
     return Plan(request, folders, model, sae, reads, writes, reading)
 
 
@@ -199,23 +190,12 @@ def _answer(planned: Plan, tell) -> Answer:
         "sha256 of the token ids": read.sha256,
     }
     made = f"{sae.id} ({card.format}, {card.architecture}, {card.d_sae:,} latents)"
-    return answer(
-        x,
-        x_hat,
-        np.repeat(read.document, read.scored),
-        title=f"{made} · {planned.model.name} · {planned.where}",
-        folds=request.folds,
-        bootstrap=request.bootstrap,
-        seed=request.seed,
-        width=sae.width,
-        l0=float(l0.mean()),
-        published=card.l0,
-        warnings=tuple(planned.warnings()),
-        about=about,
-        facts=facts,
-        plan=planned,
-        tell=tell,
-    )
+    title, warnings = f"{made} · {planned.model.name} · {planned.where}", planned.warnings()
+    draws = dict(bootstrap=request.bootstrap, seed=request.seed)
+    how = dict(width=sae.width, l0=float(l0.mean()), published=card.l0)
+    how |= dict(title=title, warnings=warnings, about=about, facts=facts, plan=planned, tell=tell)
+    document = np.repeat(read.document, read.scored)
+    return answer(x, x_hat, document, folds=request.folds, draws=draws, **how)
 
 
 def _activations(planned: Plan, tell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
