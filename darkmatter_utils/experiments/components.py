@@ -1,5 +1,4 @@
-"""What component SAEs read, parts of x and noise that has only their spectrum; and their numbers, joined over
-seeds.
+"""What component SAEs read, parts of x and noise of their spectrum; and their numbers, joined over seeds.
 
 A replicate of a number resamples what it is a mean over (documents, or latents) and adds a draw of the
 difference between seeds: its variance is taken as one for all targets of a kind, since three seeds say little
@@ -105,11 +104,9 @@ def rows(
 
 
 def matched_noise(z: Float[Tensor, "token d_model"], *, seed: int) -> Float[Tensor, "token d_model"]:
-    """Gaussian vectors with the mean and covariance of ``z``, one a row, float32: its spectrum and nothing
-    else of it.
+    """Gaussian vectors with the mean and covariance of ``z``, one a row, float32, that know nothing else.
 
-    z̄ + g L', with L L' = cov(z) from its eigenvectors (directions of no variance stay without). No row knows
-    of another or of the text.
+    z̄ + g L', with L L' = cov(z) from its eigenvectors (directions of no variance stay without).
     """
     n, d = z.shape
     total, second = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
@@ -162,8 +159,7 @@ def by_target(
 
 
 def fvus(documents: pd.DataFrame, by: str, targets, *, seed: int = 0) -> dict[str, Number]:
-    """FVU of ``targets`` of a kind read ``by`` something, over documents (the same draws for all kinds) and
-    seeds."""
+    """FVU of ``targets`` of a kind read ``by`` something, over documents (drawn once for all) and seeds."""
     values, replicates = {}, {}
     mine = documents[(documents["by"] == by) & documents["reads"].isin(targets)]
     weights = multinomial_weights(mine["document"].nunique(), REPLICATES, seed=seed) if len(mine) else None

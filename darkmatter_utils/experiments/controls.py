@@ -59,15 +59,13 @@ class Trained(NamedTuple):
 
 
 Reconstructions = Callable[[Tensor, Tensor, Trained], dict[str, tuple[Tensor, Tensor | int]]]
-"""(some x [token, d_model], the mean of all, facts) → by control: its reconstruction, and its L0 (a number,
-or one a token)."""
+"""(some x [token, d_model], the mean of all, facts) → by control: (reconstruction, L0 or one a token)."""
 
 
 def every_reconstruction(
     held: Collected, id: str, given: Reconstructions, *, fvu: float
 ) -> Iterator[tuple[str, Tensor, float]]:
-    """(name, reconstruction [token, d_model], L0) of the trained SAE, of other trained ones, and of every
-    control that is ``given``."""
+    """(name, reconstruction [token, d_model], L0) of trained SAEs, and of every control that is ``given``."""
     yield TRAINED, held.hats[id], held.l0[id]
     for other, name in KINDS.items():
         if other in held.hats and other != "kind-frozen":
@@ -99,8 +97,7 @@ def few(measurement, id: str) -> Few:
 
 
 def tried(few: Few, given: Reconstructions) -> pd.DataFrame:
-    """R² per dimension of each control's error, and of the trained SAE's, from x: fitted on every other
-    document, scored on the rest."""
+    """R² per dimension of each error from x: fitted on every other document, scored on the rest."""
     x, hat = torch.from_numpy(few.tokens.x), torch.from_numpy(few.tokens.reconstruction)
     made = {name: found[0] for name, found in given(x, x.mean(dim=0), few.trained).items()} | {TRAINED: hat}
     train, rows = torch.from_numpy(few.tokens.document % 2 == 0), []
@@ -168,7 +165,7 @@ def scored(
         about = {"name": name, "l0": l0, "fvu": found.fvu.value, "simple": simple(error2, table)}
         by_name[name] = about, scores
     if taken:
-        made = cost_tables(measurement, [id], contexts=CONTEXTS, extra=others)
+        made = cost_tables.anew(measurement, ids=[id], contexts=CONTEXTS, extra=others)
         costs = Costs(**made, replicates=study.bootstrap, seed=study.seed)
         for name, sae in {TRAINED: id, **{name: name for name in others}}.items():
             by_name[name][1][8] = costs.score(sae, relative("ce", "NonlinearError"))
@@ -185,8 +182,7 @@ def scored(
 
 
 def twin(study: Study) -> tuple[dict, dict]:
-    """What is said of the SAE of the random-weights model, and its scores: of two models' activations on the
-    same documents, resampled together."""
+    """What is said of the SAE of the random-weights model, and its scores, on the same documents."""
     other = study.at(suite="twin", random_weights=0)
     (entry,) = other.selected()
     held = collect_anew(other, [entry.id], kinds=False)
@@ -237,8 +233,7 @@ def _filled(one, held: Collected, hat: Tensor):
 
 
 def _row(claim: int, mine: tuple, trained: tuple) -> dict[str, float]:
-    """One number and how it differs from the trained SAE's; at claim 8 the difference is of distances from
-    1."""
+    """One number and how it differs from the trained SAE's; at claim 8, in its distance from 1."""
     (value, replicates), (other, theirs) = mine, trained
     apart = (lambda v: np.abs(np.asarray(v) - 1)) if claim == 8 else np.asarray
     gap = apart(replicates) - apart(theirs)

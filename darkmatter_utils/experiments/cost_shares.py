@@ -92,8 +92,7 @@ def without(part: str, kind: str = "") -> str:
 
 
 def won_back(measure: str, part: str, kind: str = "") -> Statistic:
-    """Share of the lost ``measure`` ("ce" or "kl") that adding ``part`` to Sae(x) wins back: the paper's
-    percentage.
+    """Share of the lost ``measure`` ("ce" or "kl") that adding ``part`` to Sae(x) wins back.
 
     With a ``kind`` of control all vectors are replaced by controls of their norms: x + control of SaeError
     stands for Sae(x), x + control of the other part for Sae(x) + part.
@@ -150,8 +149,7 @@ def by_width(measurement, costs: Costs, statistic: Statistic, *, only: Sequence[
 
 
 def slopes(measurement, costs: Costs, *, measure: str = "ce", share=won_back) -> c08_proportional.Evidence:
-    """What the rule of claim 8 takes: NonlinearError's slope, and by kind of control its slope and how far it
-    is from the error's.
+    """What the rule of claim 8 takes: slopes of NonlinearError and its controls, and how far they are apart.
 
     Slope through the origin of the share of the loss on the share of the variance V over the widths w:
     Σ V_w² ρ_w / Σ V_w² with ρ_w = share / V_w, the mean over seeds. Seeds enter the interval as in
@@ -195,8 +193,7 @@ QUANTITIES = {
 
 
 def part_shares(costs: Costs, ids: Sequence[str]) -> pd.DataFrame:
-    """Every share of both parts of some SAEs, tidy: sae, part, share (a name in `QUANTITIES`), value, low,
-    high."""
+    """Every share of both parts of some SAEs: sae, part, share (a name in `QUANTITIES`), value, low, high."""
     rows = [
         {"sae": id, "part": part, "share": name} | in_columns(costs.estimate(id, statistic(part)))
         for id in ids
@@ -223,8 +220,7 @@ def share_rows(measurement, costs: Costs) -> pd.DataFrame:
 
 
 def against_rows(measurement, costs: Costs) -> pd.DataFrame:
-    """How many times more loss a part costs than a control of its norm: sae, width, part, kind, value, low,
-    high."""
+    """`against_control` of every part and kind: sae, width, part, kind, value, low, high."""
     widths = measurement.saes.set_index("id")["width"]
     rows = [
         {"sae": id, "width": int(widths[id]), "part": part, "kind": kind}

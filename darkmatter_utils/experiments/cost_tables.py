@@ -53,7 +53,7 @@ from .costs import (
     Loss,
     Taken,
     cost_rows,
-    costs_of,
+    cost_tables,
     loss_frame,
     model_after,
     read,
@@ -90,7 +90,7 @@ def costs(
     suite, first, over = main_ids(measurement)
     shown = sae or reference_sae(measurement)
     ids = list(dict.fromkeys([*suite, *over, shown]))
-    tables = costs_of(measurement, loss=loss, ids=ids, contexts=contexts, controlled=first)
+    tables = cost_tables(measurement, loss=loss, ids=ids, contexts=contexts, controlled=first)
     made = Costs(**tables, replicates=study.bootstrap, seed=study.seed)
     l0 = measurement.saes.set_index("id")["l0"]
     over_l0 = part_shares(made, over).assign(l0=lambda rows: rows["sae"].map(l0).round(1))
@@ -256,12 +256,11 @@ def left_over(
 def adapters(
     measurement: Measurement, *, loss: Loss, sae: str, contexts: int, training: int, steps: int
 ) -> dict[str, pd.DataFrame] | Absent:
-    """Both adapters of an SAE on the contexts of `cost_tables`: ``losses``, as there; absent where no
-    document is left to make them on.
+    """Both adapters of an SAE on the contexts of `cost_tables`: ``losses``, as there.
 
-    They are made on ``training`` contexts of `left_over`; the one is trained on cross-entropy, both are
-    scored by ``loss``. Cost: those contexts up to the site, and ``steps`` runs forward and back through what
-    follows it.
+    They are made on ``training`` contexts of `left_over`, and absent where there is none; the one is trained
+    on cross-entropy, both are scored by ``loss``. Cost: those contexts up to the site, and ``steps`` runs
+    forward and back through what follows it.
     """
     study = measurement.study
     taken = take(measurement, contexts)

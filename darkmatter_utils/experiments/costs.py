@@ -181,10 +181,11 @@ def _unit(vectors: Tensor) -> Tensor:
     return vectors / vectors.norm(dim=1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny)
 
 
+@kept
 def cost_tables(
     measurement: Measurement,
-    ids: Sequence[str] = (),
     *,
+    ids: Sequence[str],
     loss: Loss = cross_entropy,
     contexts: int = CONTEXTS,
     controlled: Sequence[str] = (),
@@ -198,8 +199,7 @@ def cost_tables(
 
     losses: sae, replacement, document, tokens, ce (the ``loss``), kl (sums over tokens, nats); sizes: sae,
     document, part, square, norm (Σ‖z‖², Σ‖z‖). The clean model and mean ablation have no SAE (""). Raises
-    BadInput for a simulated study. Cost: (3 + 3 kinds if controlled) × SAEs runs of what follows the site, on
-    ``contexts`` contexts.
+    BadInput for a simulated study. Cost: (3 + 3 kinds if controlled) × SAEs runs of what follows the site.
     """
     taken = take(measurement, contexts)
     parts = parts_of(measurement, ids, taken, extra or {})
@@ -217,14 +217,6 @@ def cost_tables(
             for name, patch in _patches(controls.x[tokens], of_sae, tokens, drawn):
                 rows += cost_rows(id, name, where, *run.of(patch.view(shape)))
     return {"losses": loss_frame(rows), "sizes": _sizes(parts, taken.token_document)}
-
-
-@kept
-def costs_of(
-    measurement: Measurement, *, loss: Loss, ids: list[str], contexts: int, controlled: list[str]
-) -> dict[str, pd.DataFrame]:
-    """`cost_tables` of a measurement's SAEs, kept by content."""
-    return cost_tables(measurement, ids, loss=loss, contexts=contexts, controlled=controlled)
 
 
 def few_logits(measurement: Measurement, id: str, *, contexts: int = 4) -> dict | Absent:

@@ -125,8 +125,7 @@ class Inputs:
         return Activations(self.measurement.study, contexts_a_batch=MICRO)
 
     def stream(self) -> Iterator[Tokens]:
-        """The contexts, spread evenly over the text, in stream order; the same at every call. Cost: one pass
-        of the model and of every SAE."""
+        """The contexts, spread evenly over the text, in order. Cost: one pass of the model and every SAE."""
         study, source = self.measurement.study, self.source
         if self.contexts < study.folds:
             raise BadInput(f"contexts is {self.contexts}; give at least {study.folds}, the number of folds")

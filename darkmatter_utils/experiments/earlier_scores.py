@@ -169,8 +169,7 @@ def _leads(made: Predictions, inputs: Inputs) -> pd.DataFrame:
 
 
 def numbers(whole: pd.DataFrame, leads: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
-    """R² of NonlinearError from each site, and how far the last kind of input leads: sae, site, rank, what,
-    value, low, high."""
+    """R² of NonlinearError by site, and the last kind's leads: sae, site, rank, what, value, low, high."""
     words = {"r2_per_dim": "per dimension", "r2_total": "total"}
     r2 = whole[(whole["part"] == NONLINEAR) & (whole["tokens"] == "own") & whole["kind"].isin(kinds)]
     r2 = r2.assign(what=r2["kind"] + ", " + r2["metric"].map(words))
@@ -237,8 +236,8 @@ def few(measurement, *, contexts: int = 80) -> Few | Absent:
 
 
 def tried(sample: Few | Absent, predictors: Predictors) -> pd.DataFrame | Absent:
-    """R² per dimension of NonlinearError from each kind of input, and from the last with the tokens shuffled;
-    fitted on half of the documents, scored on the others."""
+    """R² per dimension from each kind of input, and from the last with the tokens shuffled: fitted on half of
+    the documents, scored on the others."""
     if isinstance(sample, Absent):
         return sample
     made = {k: z for k, z in predictors(sample.raw, sample.output).items() if z is not None}

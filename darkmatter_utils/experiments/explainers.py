@@ -57,8 +57,7 @@ class Evidence(NamedTuple):
     """Anywhere in the window."""
 
     def scores(self, windows: Int[np.ndarray, "window length"]) -> dict[str, Float[np.ndarray, "window"]]:
-        """How much each view speaks for each window. A peak may be anywhere, so a window counts by its best
-        token."""
+        """How much each view speaks for each window, by its best token: a peak may be anywhere."""
         at, before = self.at[windows], np.zeros(windows.shape)
         before[:, 1:] = self.before[windows[:, :-1]]
         around = self.around[windows].mean(1)
@@ -79,8 +78,7 @@ class Lexical:
         return [self.judge(task) for task in tasks]
 
     def judge(self, task: Task) -> Judgement:
-        """Learn from the shown windows which view and threshold tell them from the silent ones; say so of the
-        tested.
+        """Learn from the shown windows what tells them from the silent ones; say it of the tested.
 
         View and threshold are chosen by balanced accuracy on shown windows whose counts were left out (two
         halves, each scored by the other's counts); the counts then come from all of them.
@@ -254,8 +252,7 @@ class Chat:
 
 
 def read_answers(text: str, n: int) -> np.ndarray | None:
-    """n answers, 1 or 0 each, out of what a model wrote: a list in brackets, or one yes or no a line; else
-    None."""
+    """n answers, 1 or 0, out of what a model wrote: a list in brackets or one yes or no a line; else None."""
     words = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
     for inside in re.findall(r"\[([^\[\]]*)\]", text):
         read = [words.get(item.strip(" \n\t\"'").lower()) for item in inside.split(",")]
@@ -274,6 +271,5 @@ def _quoted(text: str) -> str:
 
 
 def named(explainer: str, *, decode: Decode, endpoint: str | None = None) -> Chat | None:
-    """What a chapter's parameter stands for: "lexical" is the default explainer (None), anything else a
-    model's name."""
+    """What a chapter's parameter stands for: "lexical" the default (None), anything else a model's name."""
     return None if explainer == "lexical" else Chat(explainer, decode=decode, endpoint=endpoint)

@@ -1,7 +1,6 @@
 """What component SAEs find in each part of x: held-out FVU, and latents that an explanation finds again.
 
-Everything is computed on the scored documents, under out-of-fold maps, at the positions that the SAEs were
-trained at.
+All on the scored documents, under out-of-fold maps, at the positions that the SAEs were trained at.
 """
 
 from __future__ import annotations
@@ -177,10 +176,9 @@ def explained(found: Rows, reading: Reading, codes: Active) -> pd.DataFrame:
 
 
 def principal(found: Rows, name: str, z: Tensor, folds: np.ndarray, counts: list[int]) -> list[pd.DataFrame]:
-    """The same for the first k principal components, for each k of ``counts``; each fold by those of the
-    others.
+    """The same for the first k principal components of the other folds, for each k of ``counts``.
 
-    A row's squared error is ‖z − z̄‖² − ‖V'(z − z̄)‖², V the components and z̄ the mean of the other folds.
+    A row's squared error is ‖z − z̄‖² − ‖V'(z − z̄)‖², V the components and z̄ the mean.
     """
     residual = {k: np.empty(len(z)) for k in counts}
     for fold, rest in enumerate(leave_out(moments_by_fold(z, z[:, :0], folds))):
@@ -213,8 +211,7 @@ def spectrum(name: str, z: Tensor) -> dict:
 def scores(
     reading: Reading, latents: np.ndarray, made: list[Task | None], explainer: Explainer, decode
 ) -> tuple[pd.DataFrame, list[dict]]:
-    """One row a latent, with its accuracy in each decile (NaN where it cannot be scored), and rows for the
-    gallery."""
+    """(a row a latent, accuracy by decile, NaN where it cannot be scored; rows of the gallery)."""
     usable = [i for i, one in enumerate(made) if one is not None]
     values, coins = np.full((len(made), DECILES), np.nan), np.full(len(made), np.nan)
     words = np.full(len(made), "", dtype=object)

@@ -33,8 +33,7 @@ class Dictionary(NamedTuple):
 
 
 def dictionary_of(sae) -> Dictionary | None:
-    """The dictionary of a loaded SAE; None where it has none, or where it normalises tokens, so that its
-    codes speak of another x."""
+    """The dictionary of a loaded SAE; None where it has none, or its codes speak of normalised tokens."""
     if isinstance(sae, OracleSae):
         mean = sae.world.document(0).parts["mean"][0]  # what every token has, not the expected activation
         return Dictionary(sae.world.directions[: sae.width], mean, lambda batch: _oracle_codes(sae, batch))
@@ -79,9 +78,8 @@ def warm_start(signal, atoms, own: Codes, *, rounds: int = 1) -> Codes:
 
     Refit the support; then, each round: join to it as many atoms as the token's L0, those of the highest
     scores r·d with what is left; refit; keep the L0 largest coefficients (by their length |d|); refit. What a
-    round makes is kept where it leaves less. Source: Dai & Milenkovic (2009), Subspace pursuit, made
-    non-negative. Cost: ``rounds`` products of token × d_sae × d_model and twice as many refits, of up to
-    twice the L0.
+    round makes is kept where it leaves less. Source: Dai & Milenkovic (2009), made non-negative. Cost:
+    ``rounds`` products of token × d_sae × d_model and twice as many refits, of up to twice the L0.
     """
     l0 = own.l0
     indices = l0.new_zeros(len(signal), int(l0.max()) if len(l0) else 0)

@@ -40,8 +40,7 @@ NONE = Absent(
 def inference(
     measurement, *, codes: Inferences, contexts: int, precision: str = "float32"
 ) -> dict[str, pd.DataFrame] | Absent:
-    """Every inference of ``codes``, and the encoder, on every SAE of the width suite that has a dictionary,
-    on ``contexts`` contexts.
+    """Every inference of ``codes``, and the encoder, on every SAE of the width suite that has a dictionary.
 
     Tables. ``scores``: id, width, seed, inference, l0 (realised), short (share of tokens with fewer active
     latents than the encoder's), over, shared (share of its active latents that are the encoder's, too),
@@ -77,8 +76,7 @@ def inference(
 def score_all(
     measurement, codes: Inferences, contexts: int, precision: torch.dtype
 ) -> tuple[pd.DataFrame, Drawn, pd.DataFrame]:
-    """``scores`` of `inference`, their replicates, of resamples of documents that are the same for all, and
-    ``about``."""
+    """(``scores`` of `inference`, their replicates over the same resampled documents, ``about``)."""
     study = measurement.study
     suite = suite_rows(measurement)
     study_of_suite = replace(study, saes=tuple(study.sae(id) for id in suite["id"]))
@@ -174,8 +172,7 @@ def widths_of(scores: pd.DataFrame, drawn: Drawn) -> pd.DataFrame:
 
 
 def best_of(scores: pd.DataFrame, over: pd.DataFrame) -> pd.DataFrame:
-    """At each width, the inference with the lowest FVU_nonlinear of those that subtract nothing, as no SAE
-    does: width, inference."""
+    """The inference of lowest FVU_nonlinear that subtracts nothing, by width: width, inference."""
     signed = set(scores.loc[scores["signed"], "inference"]) | {ENCODER}
     rows = over[(over["metric"] == "fvu_nonlinear") & (over["of"] == "score")]
     rows = rows[~rows["inference"].isin(signed)]

@@ -1,5 +1,4 @@
-"""Windows of text in which a latent fires, by deciles of activation, and how well an explanation finds them
-again.
+"""Windows of text in which a latent fires, by decile of activation, and how well an explanation finds them.
 
 Detection: shown windows where a latent fires most, an explainer says what it fires at; then, for windows of
 other documents, whether it fires in them. Chance is one half. The explainer is an argument (`explainers.py`).
@@ -20,8 +19,7 @@ LENGTH = 16
 """Tokens of a window."""
 DECILES = 10
 SHOWN, SILENT = 40, 100
-"""Windows that an explainer learns from: those of the largest activations, and random ones where the latent
-is silent."""
+"""Windows that an explainer learns from: those of the largest activations, and random silent ones."""
 A_DECILE, TESTED_SILENT = 10, 50
 """Windows that it is tested on: of each decile, and silent ones."""
 LEAST = 10
@@ -57,8 +55,7 @@ def activations(codes: Active, width: int) -> sparse.csc_array:
 
 
 class Task(NamedTuple):
-    """What an explainer learns a latent from, and the windows that it is tested on; learning and test share
-    no document."""
+    """What an explainer learns a latent from, and what it is tested on: windows of other documents."""
 
     shown: Int[np.ndarray, "shown length"]
     """Windows of the largest activations, largest first."""
@@ -86,8 +83,7 @@ Explainer = Callable[[Sequence[Task]], list[Judgement]]
 def task(
     column: sparse.csc_array, windows: Windows, learns: Bool[np.ndarray, "window"], *, seed: int
 ) -> Task | None:
-    """The task of one latent (a column of `activations`); None where it fires in too few windows, or in
-    nearly all."""
+    """The task of one latent, a column of `activations`; None where too few windows fire or are silent."""
     keep = windows.of[column.indices] >= 0
     rows, values = column.indices[keep], column.data[keep]
     of, peak = windows.of[rows], np.zeros(len(windows.tokens), dtype=np.float32)
@@ -129,11 +125,8 @@ def shuffled(windows: Windows, *, seed: int) -> Windows:
 
 
 def accuracies(made: Task, said: Float[np.ndarray, "tested"]) -> Float[np.ndarray, "decile"]:
-    """Balanced accuracy in each decile [10]: the mean of its share of windows found and of silent windows
-    left alone.
-
-    One half for whoever always says yes, always no, or tosses a coin; 1 for whoever is always right.
-    """
+    """Balanced accuracy in each decile: the mean of the shares of its windows found and of silent ones left
+    alone. One half for whoever always says yes, always no, or tosses a coin; 1 for whoever is right."""
     left = 1 - said[made.decile == 0].mean()
     return np.array([(said[made.decile == d].mean() + left) / 2 for d in range(1, DECILES + 1)])
 

@@ -55,12 +55,10 @@ class Rows(NamedTuple):
 
 @kept
 def reader_ladder(measurement, *, id: str) -> dict[str, pd.DataFrame]:
-    """Table "ladder": reader, r2 (total) with its ends, per_dim, gain over OLS with its ends, and what was
-    chosen.
+    """Table "ladder": reader, chosen, per_dim, r2 (total) and gain over OLS with their ends.
 
-    Scored on the study's text. Trained on the component text, where the study has one; else on the documents
-    of two thirds of its own, scored on the rest. Cost: a pass over each text, then about 40 s on one core at
-    d_model 128.
+    Scored on the study's text. Trained on the component text, where the study has one; else on two thirds of
+    its own documents, scored on the rest. Cost: a pass over each text, then 40 s on one core at d_model 128.
     """
     study = measurement.study
     held = collect(study, [id], kinds=False)
@@ -95,8 +93,7 @@ def component_rows(study, id: str) -> Rows | None:
 
 
 def ladder(fit: Rows, stop: Rows, *, seed: int = 0, steps: int = STEPS) -> dict[str, tuple]:
-    """Reader → (function of x [token, d_model], what was chosen), each fitted on ``fit`` and chosen on
-    ``stop``."""
+    """Reader → (function of x [token, d_model], what was chosen): fitted on ``fit``, chosen on ``stop``."""
     d, device = fit.x.shape[1], fit.x.device
     moments, check = (Moments(d, d, device=device).update(rows.x, rows.error) for rows in (fit, stop))
     spectrum = Spectrum(moments)
@@ -144,12 +141,8 @@ class Quadratic:
 
 
 def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int = STEPS):
-    """(network that predicts the error, passes until it was best): the linear map plus one hidden layer of
-    GELUs.
-
-    Trained by Adam on what the linear map leaves, in units of its spread; kept as it was where ``stop`` was
-    read best.
-    """
+    """(network that predicts the error, passes until it was best): ``linear`` plus one hidden layer of GELUs,
+    trained by Adam on what it leaves, in units of its spread; kept as it was where ``stop`` was read best."""
     generator = torch.Generator().manual_seed(seed)
     mean, spread = fit.x.mean(0), fit.x.std(0).clamp(min=1e-6)
     left = (fit.error - linear(fit.x).to(fit.error)).float()
@@ -192,8 +185,7 @@ def mlp(fit: Rows, stop: Rows, linear: LinearMap, *, seed: int = 0, steps: int =
 
 
 def scores(readers: dict[str, tuple], scored: Rows, *, replicates: int, seed: int) -> pd.DataFrame:
-    """R² total (with its interval over documents), R² per dimension, and the gain over OLS on the same
-    documents."""
+    """R² total and the gain over OLS, with intervals over documents, and R² per dimension."""
     per_document = lambda v: sum_by(scored.document, torch.cat(v))
     pieces = scored.pieces()
     mean = scored.error.mean(0, dtype=torch.float64)

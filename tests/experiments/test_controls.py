@@ -199,8 +199,8 @@ def test_claim_8_is_the_number_of_chapter_10(nano):
     held, taken = collect(measurement.study, ["w32"], kinds=False), take(measurement, CONTEXTS)
     table = measurement.tokens[measurement.tokens["scored"]]
     given = controls.Given(held.hats["w32"][torch.from_numpy(taken.among(table))])
-    made = cost_tables(
-        measurement, ["w32"], contexts=CONTEXTS, extra={"again": (given, measurement.maps("w32"))}
+    made = cost_tables.anew(
+        measurement, ids=["w32"], contexts=CONTEXTS, extra={"again": (given, measurement.maps("w32"))}
     )
     costs = Costs(**made, replicates=measurement.study.bootstrap, seed=measurement.study.seed)
     theirs, again = (costs.estimate(sae, statistic) for sae in ("w32", "again"))

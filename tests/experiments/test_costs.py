@@ -83,7 +83,9 @@ def costs(nano):
     """Every SAE of nano, one with controls, and two nulls whose error is linear."""
     mean = torch.from_numpy(nano.extra["mean"])
     nulls = {"dead": (DeadSae("dead", mean), None), "shrunk": (ShrunkSae("shrunk", mean, gain=0.5), None)}
-    made = cost_tables(nano, ["w16", "w32", "w64"], contexts=CONTEXTS, controlled=["w32"], extra=nulls)
+    made = cost_tables.anew(
+        nano, ids=["w16", "w32", "w64"], contexts=CONTEXTS, controlled=["w32"], extra=nulls
+    )
     return Costs(**made, replicates=200)
 
 
@@ -198,7 +200,7 @@ def test_a_wholly_linear_error_is_won_back_whole_by_linear_error(costs):
 
 
 def test_shares_of_fvu_are_the_measurements_on_all_contexts(nano):
-    made = cost_tables(nano, ["w32"], contexts=10_000)
+    made = cost_tables.anew(nano, ids=["w32"], contexts=10_000)
     row = nano.sae("w32")
     found = Costs(**made, replicates=100).estimate("w32", of_size("square", "LinearError")).value
     assert found == pytest.approx(row["fvu_linear"] / row["fvu"], abs=2e-6)
@@ -225,7 +227,7 @@ def test_sae_lens_own_evaluation_gives_the_same_numbers(nano):
         hook_name=study.site,
     )
     assert (taken.tokens[:, 1:] != 0).all()  # so that what they leave out is <bos>, as the stream does
-    ours = Costs(**cost_tables(whole, ["w32"], contexts=CONTEXTS), replicates=100)
+    ours = Costs(**cost_tables.anew(whole, ids=["w32"], contexts=CONTEXTS), replicates=100)
     for name, replacement, measure_ in (("ce_loss_with_sae", SAE, "ce"), ("kl_div_with_sae", SAE, "kl")):
         wanted = float(theirs[name][:, 1 : taken.tokens.shape[1] - 1].double().mean())
         assert total(ours, "w32", replacement, measure_) == pytest.approx(wanted, abs=1e-6)
@@ -332,7 +334,7 @@ def test_a_share_that_is_the_same_in_every_document_has_no_interval():
 def test_a_quadratic_loss_of_independent_parts_is_proportional_and_so_is_its_control(nano):
     """Costs equal to the squared norms: slope 1 for the error and for every control, and nothing told
     apart."""
-    tables = cost_tables(nano, ["w16", "w32", "w64"], contexts=8, controlled=["w16", "w32", "w64"])
+    tables = cost_tables.anew(nano, ids=["w16", "w32", "w64"], contexts=8, controlled=["w16", "w32", "w64"])
     sizes = tables["sizes"].set_index(["sae", "part", "document"])["square"]
     losses = tables["losses"].copy()
     part_of = {
