@@ -34,7 +34,7 @@ FIXED = 0.5
 
 
 @kept
-def ablated(measurement, *, contexts: int = 64, seed: int = 0) -> dict[str, pd.DataFrame] | Absent:
+def ablated(measurement, *, contexts: int = 64) -> dict[str, pd.DataFrame] | Absent:
     """The check on the widest SAE of the suite; absent in a simulated study.
 
     ``cells``: kind, ablated, dense, introduced (the levels), absent (variance of that part over that of x'),
@@ -57,7 +57,7 @@ def ablated(measurement, *, contexts: int = 64, seed: int = 0) -> dict[str, pd.D
     dropped = {share: order[: round(share * len(order))] for share in ABLATED}
     cells, shares = [], []
     for kind in KINDS:
-        on_x, on_hat = (_noise(clean, kind, seed=seed + i) for i in range(2))
+        on_x, on_hat = (_noise(clean, kind, seed=i) for i in range(2))
         for level in LEVELS:
             noisy = clean + np.sqrt(level) * on_x
             change = sae.codes(noisy).csr(sae.width) - codes
@@ -116,8 +116,8 @@ def _cells(landed: Landing, clean: np.ndarray) -> list[dict]:
     return rows
 
 
-def _shares(landed: Landing, *, replicates: int = 500) -> list[dict]:
-    weights, rows = multinomial_weights(len(landed.x), replicates, seed=0), []
+def _shares(landed: Landing) -> list[dict]:
+    weights, rows = multinomial_weights(len(landed.x), 500, seed=0), []
     for share in ABLATED[1:]:
         introduced = {name: -sign for name, sign in _error(share, MIDDLE).items() if sign < 0}
         true = {"absent": {f"absent {share}": 1.0}, "dense": {"noise on x": 1.0}, "introduced": introduced}
@@ -131,14 +131,14 @@ def _shares(landed: Landing, *, replicates: int = 500) -> list[dict]:
     return rows
 
 
-def table_one(cells: pd.DataFrame, *, ablated: float = FIXED) -> pd.DataFrame:
+def table_one(cells: pd.DataFrame) -> pd.DataFrame:
     """The paper's Table 1: over the grid of levels, the correlation of each true noise variance with each
     estimated part, and beside it the slope: of a unit of variance added, how much shows up there.
 
     kind, true ("dense", "introduced"), estimated ("linear", "nonlinear"), correlation, slope.
     """
     columns, rows = ["kind", "true", "estimated", "correlation", "slope"], []
-    for kind, grid in cells[cells["ablated"] == ablated].groupby("kind"):
+    for kind, grid in cells[cells["ablated"] == FIXED].groupby("kind"):
         truth = grid[["dense", "introduced"]]
         design = np.column_stack([np.ones(len(grid)), truth.to_numpy()])
         for estimated in ("linear", "nonlinear"):

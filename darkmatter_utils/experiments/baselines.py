@@ -47,15 +47,6 @@ Target = Callable[[Tensor, Tensor], Tensor]
 """(x, Sae(x)), both [token, d_model], to one number a token."""
 
 
-def least_squares(regressors, target, test) -> np.ndarray:
-    """Predictions for the rows of `test` by a fit, with intercept, to the other rows."""
-    mean, spread = regressors[~test].mean(axis=0), regressors[~test].std(axis=0)
-    scaled = (regressors - mean) / np.where(spread > 0, spread, 1.0)
-    level, gram = target[~test].mean(), scaled[~test].T @ scaled[~test]
-    weight = np.linalg.lstsq(gram, scaled[~test].T @ (target[~test] - level), rcond=1e-12)[0]
-    return level + scaled[test] @ weight
-
-
 def out_of_fold(target, fold, *, numbers=(), labels=()) -> np.ndarray:
     """What is known of a token says of a target [token] by least squares, fitted on the other folds.
 
@@ -68,7 +59,11 @@ def out_of_fold(target, fold, *, numbers=(), labels=()) -> np.ndarray:
     for out in range(fold.max() + 1):
         test = fold == out
         known = np.column_stack([*numbers, *(mean.without(out) for mean in means)])
-        predicted[test] = least_squares(known, target, test)
+        spread = known[~test].std(axis=0)
+        known = (known - known[~test].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        level, gram = target[~test].mean(), known[~test].T @ known[~test]
+        weight = np.linalg.lstsq(gram, known[~test].T @ (target[~test] - level), rcond=1e-12)[0]
+        predicted[test] = level + known[test] @ weight
     return predicted
 
 
@@ -86,8 +81,7 @@ class LabelMeans:
         self.sums = [np.bincount(cell, weights=p, minlength=np.prod(shape)).reshape(shape) for p in powers]
 
     def without(self, out: int) -> np.ndarray:
-        """The mean [token] without fold `out` and the token's own: no row is fitted on a mean that it is part
-        of."""
+        """The mean [token] without fold `out` and the token's own: no row is fitted on a mean that it made."""
         tables = np.stack([self._table({own, out}) for own in range(len(self.sums[0]))])
         return tables[self.fold, self.codes]
 

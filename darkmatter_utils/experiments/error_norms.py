@@ -14,7 +14,7 @@ from ..base.values import Absent, Estimate, estimates
 from ..claims import c02_norm_linear, c13_beyond_simple
 from ..measurement.measure import Measurement
 from ..measurement.widths import first_seeds, over_l0, suite_rows
-from .baselines import ALL, SIMPLE, THREE, Nested, Target, X, nested
+from .baselines import ALL, SIMPLE, THREE, Target, X, nested
 from .regress import of, over_suite, regress
 
 LEAD, ADDS = "x over the three", "x adds"
@@ -44,28 +44,29 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
     r2, replicates = fit.r2()
     saes = measurement.saes.merge(r2, on="id")
     suite = over_suite(measurement, fit.ids, r2["value"], replicates)
-    deep, ids = bool(measurement.study.sites(DEPTH)), suite_rows(measurement)["id"].tolist()
-    models = nested(measurement, fit, target, ids, suite=DEPTH if deep else "")
+    models = nested(measurement, fit, target, suite_rows(measurement)["id"].tolist(), suite=DEPTH)
     named = {model: (model, None) for model in models.models}
     named |= {LEAD: (X, THREE), ADDS: (ALL, models.steps[-2])}
     widths = [
         over_suite(measurement, models.ids, *models.replicated(*pair)).frame().assign(model=name)
         for name, pair in named.items()
     ]
+    table, gains = layers(measurement), []
+    for id in table["id"]:
+        gains += [{"id": id, "model": name} | models.gain(id, *two).to_dict() for name, two in named.items()]
     return {
         "saes": saes,
         "grid": over_l0(saes),
         "suite": suite.frame(),
         "seeds": ONE_SEED if np.isnan(suite.seed_sd) else pd.DataFrame({"sd": [suite.seed_sd]}),
         "widths": pd.concat(widths, ignore_index=True),
-        "layers": _over_layers(measurement, models, named) if deep else NO_DEPTH,
+        "layers": table.merge(pd.DataFrame(gains), on="id") if gains else NO_DEPTH,
         "steps": pd.DataFrame({"step": models.steps}),
     }
 
 
 def layers(measurement: Measurement) -> pd.DataFrame:
-    """One row an SAE of the depth suite, and of the width suite at the same widths (first seed): id, layer,
-    width, own."""
+    """The depth suite's SAEs and, at their widths, the width suite's (first seed): id, layer, width, own."""
     study = measurement.study
     layer = lambda site: int(re.search(r"\d+", site)[0])
     depth = [(site, entry) for site in study.sites(DEPTH) for entry in study.at(site, suite=DEPTH).selected()]
@@ -75,13 +76,6 @@ def layers(measurement: Measurement) -> pd.DataFrame:
     rows += [(row.id, layer(study.site), int(row.width), True) for row in first.itertuples()]
     table = pd.DataFrame(rows, columns=["id", "layer", "width", "own"])
     return table.sort_values(["width", "layer"], ignore_index=True)
-
-
-def _over_layers(measurement: Measurement, models: Nested, named: Mapping[str, tuple]) -> pd.DataFrame:
-    table, rows = layers(measurement), []
-    for id in table["id"]:
-        rows += [{"id": id, "model": name} | models.gain(id, *two).to_dict() for name, two in named.items()]
-    return table.merge(pd.DataFrame(rows), on="id")
 
 
 def places(found: Mapping[str, pd.DataFrame], model: str) -> dict[str, Estimate]:

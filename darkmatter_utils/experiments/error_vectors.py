@@ -195,7 +195,10 @@ def error_vectors(
         saes = saes.drop(columns=list(columns.values())).merge(table.rename(columns=columns), on="id")
     saes = saes.assign(paper=[_released(fit, id) for id in saes["id"]])
     shares = linear_shares(fit.moments, {id: fit.columns(id) for id in fit.ids})
-    shares = rescaled(shares.merge(pd.DataFrame({"id": fit.ids, "fvu": _fvu(fit)}), on="id"))
+    total = merged(fit.moments)
+    squares = total.yy + total.n * total.y_mean**2
+    fvu = [float(squares[fit.columns(id)].sum() / total.xx.trace()) for id in fit.ids]
+    shares = rescaled(shares.merge(pd.DataFrame({"id": fit.ids, "fvu": fvu}), on="id"))
     suites = [
         over_suite(measurement, fit.ids, table["value"], drawn).frame().assign(metric=metric)
         for metric, (table, drawn) in r2.items()
@@ -232,10 +235,3 @@ def _released(fit: Regression, id: str) -> float:
     held_out, fitted = (side.targets(fit.columns(id)) for side in fit.parts)
     left = residual_squares(held_out, LinearMap.fit(fitted, intercept=False)).cpu().numpy()
     return float(np.mean(1 - left / held_out.yy.cpu().numpy()))
-
-
-def _fvu(fit: Regression) -> list[float]:
-    """Σ‖e‖² / Σ‖x − x̄‖² of every SAE, from the sums."""
-    total = merged(fit.moments)
-    squares = total.yy + total.n * total.y_mean**2
-    return [float(squares[fit.columns(id)].sum() / total.xx.trace()) for id in fit.ids]

@@ -180,11 +180,8 @@ def cases(made, check) -> dict[str, dict[str, Estimate]]:
     return cells
 
 
-def estimators(
-    study: Study, *, widths: Sequence[int] = (64, 256, 1024), seeds: int = 3, documents: int = 24
-) -> pd.DataFrame:
-    """Each estimator of the decomposition against its population value in closed form, in the study world's
-    worlds.
+def estimators(study: Study, *, seeds: int = 3, documents: int = 24) -> pd.DataFrame:
+    """Each estimator of the decomposition against its population value in closed form, in the study's worlds.
 
     One row a seed, width and metric: truth, value, low, high. The SAEs are oracles without a cap, for which
     the truth is known (`World.truth`). Cost: about three seconds a seed.
@@ -194,6 +191,7 @@ def estimators(
         world = world_of(study, seed=seed)
         batch = tokens_of(world, documents)
         document, counts = np.unique(batch.document.numpy(), return_counts=True)
+        widths = (64, 256, 1024)
         hats = {str(w): OracleSae(str(w), world, w).reconstruct(batch)[0] for w in widths}
         tokens = (batch.x, hats, batch.document.numpy())
         fold = assign_folds(document, counts, study.folds)
@@ -210,19 +208,16 @@ def estimators(
 
 
 def readings(made: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """What the paper reads off a number, the number, the truth, and by how much it is off, in the world of
-    the case.
+    """What the paper reads off a number, the number, the truth, and how far it is off, in the case's world.
 
-    Its SAE introduces errors apart from the rest; the floor is read off oracles of six widths, in closed
-    form.
+    Its SAE introduces errors apart from the rest; the floor is read off oracles of six widths in closed form.
     """
     goes = made["goes"][made["goes"]["introduced"] == "apart"].set_index("part")["variance"]
     parts = made["made"][made["made"]["introduced"] == "apart"]
     world = world_of(Study.load("world"), seed=0)
     truths = {width: world.truth(width) for width in (64, 128, 256, 512, 1024, 2048)}
     law = PowerLaw.fit(list(truths), [t.fvu for t in truths.values()])
-    truth = truths[256]
-    dense = sum(truth.shares[name] for name in NAMES)
+    truth, dense = truths[256], sum(truths[256].shares[name] for name in NAMES)
     coded = goes["absent"] + goes[NAMES["dense"]]
     rows = [
         ("FVU_nonlinear is introduced error", parts["nonlinear"].sum(), goes["introduced"]),

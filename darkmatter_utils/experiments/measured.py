@@ -41,22 +41,22 @@ def typical_context(measurement: Measurement, sae: str) -> int:
     return int(mean.index[len(mean) // 2])
 
 
-def tokens_of(measurement: Measurement, sae: str, context: int, *, most: int = 120) -> pd.DataFrame:
-    """The tokens of one context from the first scored position on, in order: text, position, error (the SAE's
-    squared error in units of the variance of x), loss (nats of the next token, where there is a model)."""
+def tokens_of(measurement: Measurement, sae: str, context: int) -> pd.DataFrame:
+    """The first 120 tokens of one context from the first scored position on: text, position, error (squared,
+    in units of the variance of x), loss (nats of the next token, where there is a model)."""
     tokens = measurement.tokens[measurement.tokens["context"] == context]
-    tokens = tokens[tokens["position"] >= measurement.study.window[0]].head(most)
+    tokens = tokens[tokens["position"] >= measurement.study.window[0]].head(120)
     frame = pd.DataFrame({"text": measurement.decode(tokens["token"].tolist())})
     frame["position"] = tokens["position"].to_numpy()
     frame["error"] = (tokens[f"{sae}:error"] / unit_variance(measurement, sae)).to_numpy()
     return frame.assign(loss=tokens["loss"].to_numpy()) if tokens["loss"].notna().any() else frame
 
 
-def positions(measurement: Measurement, ids, *, bins: int = 64) -> pd.DataFrame:
+def positions(measurement: Measurement, ids) -> pd.DataFrame:
     """Mean squared error by position in units of the variance of x, with an interval over documents: one row
-    an SAE and a bin of positions (bins of equal length; the first 16 positions one by one)."""
+    an SAE and a bin of positions (64 of equal length; the first 16 positions one by one)."""
     tokens = measurement.tokens
-    step = max(1, int(tokens["position"].max() + 1) // bins)
+    step = max(1, int(tokens["position"].max() + 1) // 64)
     position = tokens["position"].to_numpy()
     place = np.where(position < 16, position, 16 + (position - 16) // step * step + (step - 1) / 2)
     by = [pd.Series(place, index=tokens.index, name="position"), tokens["document"]]
@@ -99,8 +99,7 @@ def protocol_differences(measurement: Measurement) -> pd.DataFrame:
 
 
 def breakdown(measurement: Measurement) -> pd.DataFrame:
-    """Shares of the variance of x at each width of the suite, mean over seeds: width, part, share; they sum
-    to 1."""
+    """Shares of the variance of x at each width of the suite, mean over seeds (sum 1): width, part, share."""
     total, rest = (width_suite(measurement, metric) for metric in ("fvu", "fvu_nonlinear"))
     shares = {"Sae(x)": 1 - total.values, "LinearError": total.values - rest.values}
     parts = _by_part(total, shares | {"NonlinearError": rest.values})
@@ -125,18 +124,15 @@ def _by_part(suite: Suite, shares: dict[str, np.ndarray]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class FloorFit:
-    """FVU = c + a W^-m over the widths of a suite, with what documents and seeds leave open."""
+    """FVU = c + a W^-m over the widths of a suite, with what documents and seeds leave open: the floor c (0
+    is its bound), the scale a and the exponent m; the ``law`` fitted to the suite's values, and c, a and m of
+    the fit to each replicate, ``refits`` [replicate, 3]."""
 
     c: Estimate
-    """The floor; 0 is its bound."""
     a: Estimate
-    """The scale: what lies above the floor at W = 1."""
     m: Estimate
-    """The exponent."""
     law: PowerLaw
-    """The fit to the suite's values."""
     refits: np.ndarray
-    """c, a and m of the fit to each replicate [replicate, 3]."""
 
     def curve(self, widths) -> pd.DataFrame:
         """The curve with its 95% band: width, value, low, high."""
@@ -188,8 +184,7 @@ def changes(suite: Suite) -> dict[str, Estimate]:
 
 
 def fit_floor(suite: Suite) -> FloorFit | Absent:
-    """The power law with a floor, fitted to the suite and again to each of its replicates; absent with fewer
-    than `WIDTHS` widths."""
+    """The power law with a floor, fitted to the suite and to each replicate; absent with too few widths."""
     if len(suite.widths) < WIDTHS:
         return TOO_FEW
     sigma = suite.replicates.std(axis=0)

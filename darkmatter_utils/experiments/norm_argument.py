@@ -87,8 +87,7 @@ def theory(
 
 
 def map_of_size(z: torch.Tensor, size: Size) -> torch.Tensor:
-    """a*, the weights [d_model] of the size's least-squares prediction from z, with intercept, on all
-    tokens."""
+    """a*, the weights [d_model] of the least-squares prediction of the size from z, on all tokens."""
     return LinearMap.fit(Moments(z.shape[1], 1).update(z, sizes(size, z))).weight[:, 0]
 
 
@@ -141,13 +140,13 @@ def _latents(sae, given, x: torch.Tensor, size: Size) -> pd.DataFrame:
     return frame[count > 0].reset_index(drop=True)
 
 
-def agreement(latents: pd.DataFrame, *, replicates: int = 500, seed: int = 0) -> pd.DataFrame:
+def agreement(latents: pd.DataFrame, *, replicates: int = 500) -> pd.DataFrame:
     """At each width, how the probe's weight goes with the mean activation and with the slope: width, latents,
     against, statistic, value, low, high; the intervals resample latents.
 
     Both statistics are free of scale. All alive latents count alike.
     """
-    rng, rows = np.random.default_rng([seed, 0xE12]), []
+    rng, rows = np.random.default_rng([0, 0xE12]), []
     ranked = lambda x, y: spearmanr(x, y).statistic
     statistics = {"rank correlation": ranked, "correlation": lambda x, y: np.corrcoef(x, y)[0, 1]}
     for width, table in latents.groupby("width"):

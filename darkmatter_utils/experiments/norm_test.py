@@ -34,10 +34,9 @@ Size = Callable[[Tensor], Tensor]
 """What is predicted of a part: z [token, d_model] -> one number a token."""
 NO_SAES = ("dead", "shrunk", "random", "oracle")
 """Kinds that are nulls: shown, never counted as SAEs."""
-CELL = ["width", "part", "source"]
-"""What a test of a null is about."""
+CELL = ["null", "width", "part", "source"]
 NULLS = {"same": "tokens of one size", "matched": "tokens as unequal as the study's"}
-"""The two nulls: every token scaled alike, or scaled so that ‖x − x̄‖² varies as much as in the study."""
+"""The two nulls: tokens scaled alike, or so that ‖x − x̄‖² varies as much as in the study."""
 
 
 class Folds:
@@ -82,10 +81,10 @@ def tests(x, x_hat, linear, size: Size, folds: Folds, *, replicates: int = 200) 
     return rows
 
 
-def poles(nonlinear: Tensor, x: Tensor, size: Size, folds: Folds, *, seed: int = 0) -> list[dict]:
+def poles(nonlinear: Tensor, x: Tensor, size: Size, folds: Folds) -> list[dict]:
     """NonlinearError's own test beside rows made to pass or fail it (Gaussian ones of its covariance; its own
     on other tokens; ones of its norms in random directions): pole, source, value, low, high."""
-    rng = np.random.default_rng([seed, 0x901E])
+    rng = np.random.default_rng([0, 0x901E])
     centred = nonlinear - nonlinear.mean(dim=0)
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
     normal = lambda: torch.from_numpy(rng.standard_normal(tuple(nonlinear.shape))).to(nonlinear)
@@ -155,7 +154,7 @@ def null(measurement, found, *, size: Size) -> pd.DataFrame | Absent:
     suite = suite_rows(measurement)
     if measurement.study.model is None:
         mine = found["tests"][found["tests"]["id"].isin(suite["id"])].query("kind == 'oracle'")
-        return mine.assign(null="matched")[["null", *CELL, "value", "low", "high"]]
+        return mine.assign(null="matched")[[*CELL, "value", "low", "high"]]
     if suite["width"].nunique() < WIDTHS:
         return Absent("This study has too few widths for a matched null.")
     return matched_null(measurement, size=size, cv2=float(found["tokens"]["cv2"].iloc[0]))["null"]
@@ -168,8 +167,7 @@ def matched_null(
     """Both tests on the matched oracles at each width of the suite, and sigma, the tokens' scale.
 
     Intervals are over worlds drawn anew. ``cv2``: the study's Var ‖x − x̄‖² / mean². A token scale of
-    log-deviation σ multiplies 1 + CV² of the squared size by exp(4σ²): so σ² = log((1 + cv2) / (1 + CV² at
-    0)) / 4, at least 0.
+    log-deviation σ multiplies 1 + CV² of the squared size by exp(4σ²), hence σ.
     """
     suite, rows = suite_rows(measurement), []
     widths, cap = sorted(set(suite["width"].tolist())), round(float(suite["l0"].mean()))
@@ -185,9 +183,9 @@ def matched_null(
                 linear = folds.predict(batch.x, batch.x - x_hat)
                 found = tests(batch.x, x_hat, linear, size, folds, replicates=0)
                 rows += [{"null": null, "sigma": sigma, "width": int(width)} | row for row in found]
-    frame, by = pd.DataFrame(rows), ["null", *CELL]
-    cells = frame.groupby(by, sort=False)["value"]
-    joined = pd.DataFrame([dict(zip(by, cell)) | over_draws(values).to_dict() for cell, values in cells])
+    frame = pd.DataFrame(rows)
+    cells = frame.groupby(CELL, sort=False)["value"]
+    joined = pd.DataFrame([dict(zip(CELL, cell)) | over_draws(values).to_dict() for cell, values in cells])
     return {"null": joined.assign(sigma=float(frame["sigma"].mean()))}
 
 

@@ -1,10 +1,6 @@
 """SAEs that introduce nothing, over width: how flat their FVU_nonlinear is, how linear their error; and the
 null of claims 4 and 6, such an SAE matched to a study.
 
-*Unfixed*: the exact sum of the first W features, whose L0 grows with W; its curve is in closed form. *Fixed
-L0*: only the largest few coefficients of a token are kept, the same number at each width; its curve is
-measured, and what is dropped counts as absent.
-
 The rule of the match looks at no linear or nonlinear part and at no norm: among the worlds of `GRID`, with
 features only and the study's d_model, take the one whose oracles, at the suite's widths and its L0, come
 nearest to the suite's own FVU and L0, by the mean squared difference of their logarithms over widths.
@@ -37,8 +33,6 @@ SUPERPOSITION = (2, 8, 32, 64)
 """n / d."""
 LAWS = (0.5, 1.0, 1.5)
 """Exponents of the features' frequencies: 0.5 is nearly even; with 1.5 few features carry most variance."""
-CAP = 4
-"""Active latents of the SAEs at fixed L0."""
 GRID = {
     "features": (1, 2),
     "exponent": (1.0, 1.25, 1.5, 1.75),
@@ -47,12 +41,6 @@ GRID = {
 }
 """What is tried: features as a multiple of the widest SAE's width (of 32 d_model, where that is more); the
 exponent of their frequencies; fires a token as a multiple of the suite's L0; the spread of a coefficient."""
-PILOT = 3
-"""Documents of each world that the match looks at."""
-SEEDS = 4
-"""Worlds drawn anew once the match is made."""
-OTHERS = 24
-"""Documents of each of the other worlds that match nearly as well."""
 CURVE = ["width", "l0", "fvu", "fvu_nonlinear", "r2"]
 """Columns of a measured curve."""
 DIALS = ("exponent", "l0", "spread")
@@ -64,32 +52,29 @@ def null_world(ratio: int, exponent: float, *, seed: int = 0) -> World:
     return World(d_model=64, features=64 * ratio, l0=16.0, exponent=exponent, spread=1.0, seed=seed)
 
 
-def _worlds(superposition, laws, seed: int) -> Iterator[tuple[tuple[int, float], World, list[int]]]:
+def _worlds(superposition, laws) -> Iterator[tuple[tuple[int, float], World, list[int]]]:
     """((n/d, law), world, widths of its curve) of every world."""
     for about in product(superposition, laws):
-        world = null_world(*about, seed=seed)
+        world = null_world(*about)
         yield about, world, [width for width in WIDTHS if width < world.features]
 
 
-def unfixed(*, superposition=SUPERPOSITION, laws=LAWS, seed: int = 0) -> pd.DataFrame:
-    """Population values over width, none sampled: superposition, law, width, fvu, fvu_nonlinear, r2."""
+def unfixed(*, superposition=SUPERPOSITION, laws=LAWS) -> pd.DataFrame:
+    """Over width, the exact sum of the first W features, whose L0 grows with W, in closed form:
+    superposition, law, width, fvu, fvu_nonlinear, r2."""
     rows = []
-    for about, world, widths in _worlds(superposition, laws, seed):
+    for about, world, widths in _worlds(superposition, laws):
         truths = [(width, world.truth(width)) for width in widths]
         rows += [(*about, width, t.fvu, t.fvu_nonlinear, t.r2_total) for width, t in truths]
     return pd.DataFrame(rows, columns=["superposition", "law", "width", "fvu", "fvu_nonlinear", "r2"])
 
 
-def fixed(
-    *, superposition=SUPERPOSITION, laws=LAWS, documents: int = 24, cap: int = CAP, seed: int = 0
-) -> pd.DataFrame:
-    """The same at fixed L0, out of sample, with l0 as realised: superposition, law, and `CURVE`.
-
-    Cost: a fraction of a second a world.
-    """
+def fixed(*, superposition=SUPERPOSITION, laws=LAWS) -> pd.DataFrame:
+    """The same with the 4 largest coefficients of a token alone, out of sample; what is dropped counts as
+    absent: superposition, law, and `CURVE`. Cost: a fraction of a second a world."""
     rows = []
-    for about, world, widths in _worlds(superposition, laws, seed):
-        rows += [(*about, *row) for row in capped_curve(world, widths, cap=cap, documents=documents)]
+    for about, world, widths in _worlds(superposition, laws):
+        rows += [(*about, *row) for row in capped_curve(world, widths, cap=4, documents=24)]
     return pd.DataFrame(rows, columns=["superposition", "law", *CURVE])
 
 
@@ -139,16 +124,16 @@ def flat_ranges(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 @kept
-def matched(measurement, *, seeds: int = SEEDS, documents: int = 60, best: int = 5) -> dict | Absent:
+def matched(measurement, *, seeds: int = 4, documents: int = 60, best: int = 5) -> dict | Absent:
     """The null of a study's suite.
 
     ``match``: every world of `GRID`, nearest first: its dials, the distance, and fvu and l0 at each width
-    (columns ``fvu 128``...). ``curve``: the nearest world's oracles over the suite's widths, out of sample,
-    in worlds drawn anew: seed, width, l0, fvu, fvu_nonlinear, r2. ``suite``: their mean over those worlds:
-    metric, width, value, low, high. ``others``: what the ``best`` matches would say, one draw of each: rank,
-    distance, dials, change of FVU_nonlinear per doubling, R² of the error at the narrowest and the widest
-    SAE. Absent where the suite itself consists of such SAEs, or has too few widths. Cost: about 0.2 s a world
-    of 8,192 features and 128 dimensions.
+    (columns ``fvu 128``...), on 3 documents. ``curve``: the nearest world's oracles over the suite's widths,
+    out of sample, in ``seeds`` worlds drawn anew: seed and `CURVE`. ``suite``: their mean over those worlds:
+    metric, width, value, low, high. ``others``: what the ``best`` matches would say, on one draw of each:
+    rank, distance, dials, change of FVU_nonlinear per doubling, R² of the error at the narrowest and the
+    widest SAE. Absent where the suite itself consists of such SAEs, or has too few widths. Cost: about 0.2 s
+    a world of 8,192 features and 128 dimensions.
     """
     suite = width_suite(measurement, "fvu", l0=one_l0(measurement))
     if len(suite.widths) < ENOUGH or (suite_rows(measurement)["kind"] == "oracle").all():
@@ -164,7 +149,7 @@ def matched(measurement, *, seeds: int = SEEDS, documents: int = 60, best: int =
     means = [dict(zip(("metric", "width"), cell)) | over_draws(values).to_dict() for cell, values in cells]
     others = []
     for rank, row in table.head(best).iterrows():
-        one = curve(row, 1, OTHERS)
+        one = curve(row, 1, 24)
         about = {"rank": rank + 1, "distance": row["distance"], "features": int(row["features"])}
         about |= {name: row[name] for name in DIALS} | {"change": _slope(one)}
         others.append(about | {"r2_narrow": one["r2"].iloc[0], "r2_wide": one["r2"].iloc[-1]})
@@ -184,7 +169,7 @@ def _match(measurement, suite) -> pd.DataFrame:
         if dials["l0"] > 0.3 * features:
             continue
         world = World(d_model=d, **dials)
-        batch = tokens_of(world, PILOT)
+        batch = tokens_of(world, 3)
         total = float(((batch.x - batch.x.mean(dim=0)) ** 2).sum())
         row, off = dict(dials), []
         for width, target in zip(suite.widths.tolist(), suite.values, strict=True):

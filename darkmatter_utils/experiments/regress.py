@@ -70,8 +70,7 @@ class Regression:
     moments: list[Moments]
     """Sums of x and the targets of all SAEs side by side, by fold."""
     sums: dict[str, np.ndarray]
-    """n [document]; the target about its mean t, tt = t², and the squared residuals held_out and in_sample
-    [document, SAE × k]."""
+    """n [document]; target about its mean t, tt = t², squares left held_out, in_sample [document, column]."""
     floor: np.ndarray
     """Σt² that is only rounding [SAE × k]."""
     targets: np.ndarray | None
@@ -165,11 +164,11 @@ def regress(measurement: Measurement, target: Target, *, apart: np.ndarray | Non
     )
 
 
-def over_suite(measurement: Measurement, ids: Sequence[str], values, replicates, metric: str = "r2") -> Suite:
-    """Numbers of the SAEs ``ids``, [SAE] and [replicate, SAE]: those of the suite, joined over seeds."""
+def over_suite(measurement: Measurement, ids: Sequence[str], values, replicates) -> Suite:
+    """R² of the SAEs ``ids``, [SAE] and [replicate, SAE]: those of the suite, joined over seeds."""
     rows = suite_rows(measurement)
     mine = [ids.index(id) for id in rows["id"]]
-    return over_widths(rows, np.asarray(values)[mine], replicates[:, mine], metric)
+    return over_widths(rows, np.asarray(values)[mine], replicates[:, mine], "r2")
 
 
 class _Targets:

@@ -30,11 +30,9 @@ KINDS = {
     "linear": "norms of LinearError, taken out",
     "nonlinear": "norms of NonlinearError, taken out",
     "added": "leftover removed by ‖NonlinearError‖",
-    "added partial": "leftover removed by ‖NonlinearError‖, taken out",
     "added square": "leftover removed by the square of the norm",
 }
-"""What is computed for every pair of SAEs, in words; shares of variance (R²) but for the rank
-correlations."""
+"""What is computed for every pair of SAEs, in words; shares of variance but for the rank correlations."""
 Rest = Callable[[np.ndarray, pd.DataFrame], np.ndarray]
 """What of an error norm [token] is compared between SAEs, given the table of its tokens."""
 
@@ -88,8 +86,7 @@ def _joined(table: pd.DataFrame, replicates: np.ndarray, by: str) -> pd.DataFram
 
 
 def seed_spread(rows: pd.DataFrame) -> float:
-    """σ: the standard deviation of an SAE's effect on its pairs, pooled over both sides of all pairs of
-    widths."""
+    """σ: the standard deviation of an SAE's effect on its pairs, pooled over both sides of all pairs."""
     squares = freedom = 0.0
     for (narrow, wide), some in rows.groupby(["narrow", "wide"]):
         for side in ("a", "b") if narrow != wide else ():
@@ -117,8 +114,7 @@ def evidence(found) -> c03_same_tokens.Evidence:
 
 
 def levels(measurement) -> pd.DataFrame:
-    """The mean norm of either part of the error, in units of the root of x's variance: width, LinearError,
-    NonlinearError, narrow to wide (first seeds)."""
+    """By width, the mean norm of LinearError and of NonlinearError over the root of x's variance."""
     tokens, saes = measurement.tokens[measurement.tokens["scored"]], first_seeds(measurement)
     unit = np.sqrt(tokens[f"{saes['id'].iloc[0]}:error"].mean() / saes["fvu"].iloc[0])
     mean = lambda part: [np.sqrt(tokens[f"{id}:{part}"]).mean() / unit for id in saes["id"]]
@@ -255,10 +251,10 @@ def _statistics(a: str, b: str, raw: Grams, left: Grams, rank: Grams, left_rank:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(s[1] > 1e-12 * s[2], 1 - s[0] / s[1], np.nan)
 
-    def added(gram: Grams, extra: str):
+    def added(extra: str):
         y, x = f"{b}:error", f"{a}:error"
-        less, more, at = gram.residual(y, x), gram.residual(y, x, f"{a}:{extra}"), gram.names[y]
-        return share, np.stack([more, less, gram.sums[:, at, at]])
+        less, more, at = raw.residual(y, x), raw.residual(y, x, f"{a}:{extra}"), raw.names[y]
+        return share, np.stack([more, less, raw.sums[:, at, at]])
 
     count = raw.sums[:, 0, 0]
     means = [raw.sums[:, 0, raw.names[f"{id}:error"]] / count for id in (a, b)]
@@ -272,7 +268,6 @@ def _statistics(a: str, b: str, raw: Grams, left: Grams, rank: Grams, left_rank:
         "document": (lambda s: correlation(s) ** 2, np.stack(products)),
         "linear": (r2, left.fitted(f"{b}:linear", f"{a}:linear")),
         "nonlinear": (r2, left.fitted(f"{b}:nonlinear", f"{a}:nonlinear")),
-        "added": added(raw, "nonlinear"),
-        "added partial": added(left, "nonlinear"),
-        "added square": added(raw, "square"),
+        "added": added("nonlinear"),
+        "added square": added("square"),
     }
