@@ -47,13 +47,6 @@ class WorldBatch:
     feature: Int64[Tensor, " fire"]
     value: Float64[Tensor, " fire"]
 
-    def codes(self, features: int) -> Float64[Tensor, "token features"]:
-        """The coefficients of the first ``features`` features as a dense matrix."""
-        dense = torch.zeros(len(self.x), features, dtype=self.x.dtype)
-        kept = self.feature < features
-        dense[self.row[kept], self.feature[kept]] = self.value[kept]
-        return dense
-
     def where(self, keep: Bool[Tensor, " token"]) -> WorldBatch:
         """The tokens where ``keep`` is true."""
         fires, row = keep[self.row], keep.cumsum(0) - 1

@@ -9,7 +9,6 @@ judged against the truth.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -177,11 +176,6 @@ class World:
     def truth(self, width: int) -> Truth:
         """Population values for the SAE that holds exactly the first ``width`` features."""
         return truth_of(self, width)
-
-    def documents(self, start: int, stop: int, *, batch: int = 8) -> Iterator[WorldBatch]:
-        """Documents start .. stop - 1 in order, ``batch`` of them at a time."""
-        for first in range(start, stop, batch):
-            yield WorldBatch.join([self.document(i) for i in range(first, min(first + batch, stop))])
 
     def document(self, index: int) -> WorldBatch:
         """One document; its numbers depend on its index and the world only."""

@@ -8,7 +8,7 @@ import torch
 
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.study import Study
-from darkmatter_utils.worlds.known import WORLD_PARTS, WorldBatch
+from darkmatter_utils.worlds.known import WORLD_PARTS, WorldBatch, tokens_of
 from darkmatter_utils.worlds.saes import DeadSae, OracleSae, RandomSae, ShrunkSae, null_sae
 from darkmatter_utils.worlds.world import World
 
@@ -44,8 +44,11 @@ ERRORS = {
 FIELDS = ("x", "document", "position", "token", "row", "feature", "value")
 
 
-def all_of(world, documents):
-    return WorldBatch.join(list(world.documents(0, documents, batch=64)))
+def codes_of(batch, features):
+    """The coefficients of the first features as a dense matrix."""
+    dense, kept = torch.zeros(len(batch.x), features, dtype=batch.x.dtype), batch.feature < features
+    dense[batch.row[kept], batch.feature[kept]] = batch.value[kept]
+    return dense
 
 
 def linear(error, x, train):
@@ -59,9 +62,11 @@ def linear(error, x, train):
 
 @pytest.mark.parametrize("dials", [{}, {"l0": 3}, ERRORS])
 def test_the_parts_sum_to_x_and_to_its_reconstruction(dials):
-    batch, sae = all_of(RICH, 4), OracleSae("a", RICH, 50, **dials)
+    batch, sae = tokens_of(RICH, 4), OracleSae("a", RICH, 50, **dials)
     assert torch.equal(sum(batch.parts[name] for name in WORLD_PARTS), batch.x)
-    assert torch.allclose(batch.codes(RICH.features) @ RICH.directions, batch.parts["features"], atol=1e-12)
+    assert torch.allclose(
+        codes_of(batch, RICH.features) @ RICH.directions, batch.parts["features"], atol=1e-12
+    )
     parts, (x_hat, _) = sae.parts(batch), sae.reconstruct(batch)
     assert torch.allclose(parts.learned + parts.absent + parts.dense, batch.x, atol=1e-12)
     assert torch.allclose(parts.learned + parts.introduced, x_hat, atol=1e-12)
@@ -70,11 +75,12 @@ def test_the_parts_sum_to_x_and_to_its_reconstruction(dials):
 
 
 def test_a_document_is_the_same_however_documents_are_batched():
-    whole, one_by_one = all_of(RICH, 7), WorldBatch.join(list(RICH.documents(0, 7, batch=1)))
-    tail = WorldBatch.join(list(RICH.documents(4, 7, batch=2)))
+    whole = tokens_of(RICH, 7)
+    again = WorldBatch.join([tokens_of(RICH, 4), RICH.document(4), RICH.document(5), RICH.document(6)])
+    tail = WorldBatch.join([RICH.document(4), RICH.document(5), RICH.document(6)])
     sae = OracleSae("a", RICH, 50, l0=4, **ERRORS)
     for name in FIELDS:
-        assert torch.equal(getattr(whole, name), getattr(one_by_one, name))
+        assert torch.equal(getattr(whole, name), getattr(again, name))
     assert torch.equal(whole.x[whole.document >= 4], tail.x)
     for ours, theirs in zip(sae.reconstruct(whole), sae.reconstruct(tail), strict=True):
         assert torch.equal(ours[whole.document >= 4], theirs)
@@ -83,7 +89,7 @@ def test_a_document_is_the_same_however_documents_are_batched():
 
 
 def test_frequencies_are_as_asked_and_children_need_their_parents():
-    batch = all_of(RICH, 400)
+    batch = tokens_of(RICH, 400)
     fires = torch.zeros(400, RICH.context, RICH.features)
     fires[batch.document[batch.row], batch.position[batch.row], batch.feature] = 1
     assert RICH.frequency.sum() == pytest.approx(RICH.l0) and RICH.frequency.max() <= RICH.cap
@@ -100,8 +106,8 @@ def test_frequencies_are_as_asked_and_children_need_their_parents():
 
 
 def test_the_token_of_a_row_is_its_strongest_feature():
-    batch = all_of(RICH, 60)
-    codes = batch.codes(RICH.features)
+    batch = tokens_of(RICH, 60)
+    codes = codes_of(batch, RICH.features)
     some = codes.amax(1) > 0
     assert torch.equal(batch.token[some], codes.argmax(1)[some])
     assert bool((batch.token[~some] == RICH.features).all()) and bool((~some).any())
@@ -110,7 +116,7 @@ def test_the_token_of_a_row_is_its_strongest_feature():
 def test_topics_make_documents_differ():
     """The variance between documents of a feature's firing rate is what the topic's levels say."""
     world = World(d_model=8, features=40, context=512, l0=4, cap=0.1, exponent=0.0, topics=4)
-    batch = all_of(world, 400)
+    batch = tokens_of(world, 400)
     cell = batch.document[batch.row] * 40 + batch.feature
     rate = torch.bincount(cell, minlength=400 * 40).view(400, 40) / 512
     (on, off), q = world.topic_levels, world.topic_share
@@ -121,7 +127,7 @@ def test_topics_make_documents_differ():
 
 
 def test_the_closed_form_equals_a_large_simulation():
-    batch = all_of(RICH, 2000)
+    batch = tokens_of(RICH, 2000)
     truth = RICH.truth(40)
     x = batch.x.numpy()
     assert np.abs(x.mean(0) - truth.mean).max() < 0.02
@@ -145,7 +151,7 @@ def test_the_linear_share_of_a_dense_part_worked_by_hand():
     sigma2 = 0.3 / 1.3 * np.trace(truth.covariance) / 12
     assert truth.r2_total == pytest.approx((sigma2 / np.linalg.eigvalsh(truth.covariance)).mean())
     assert truth.fvu == pytest.approx(0.3 / 1.3) and truth.shares["absent"] == 0
-    batch = all_of(world, 400)
+    batch = tokens_of(world, 400)
     error = batch.x - OracleSae("a", world, 100).reconstruct(batch)[0]
     assert float(linear(error, batch.x, batch.document < 200)[2]) == pytest.approx(truth.r2_total, abs=0.01)
 
@@ -170,7 +176,7 @@ def test_the_null_of_the_papers_reading():
     assert truths[512].fvu / truths[128].fvu == pytest.approx(0.60, abs=0.01)
     assert [round(truths[width].r2_total, 1) for width in (128, 256, 512)] == [0.6, 0.5, 0.4]
     assert truths[2048].fvu_nonlinear < 0.5 * max(floor)
-    batch = all_of(world, 120)
+    batch = tokens_of(world, 120)
     for width in (128, 512):
         error = batch.x - OracleSae("a", world, width).reconstruct(batch)[0]
         fvu, nonlinear, r2 = linear(error, batch.x, batch.document < 60)
@@ -182,13 +188,13 @@ def test_the_null_of_the_papers_reading():
 def test_a_shared_scale_makes_error_norms_predictable_and_noise_follows_the_fires():
     def norm_r2(**dials):
         world = World(d_model=32, features=300, l0=20, exponent=0.5, **dials)
-        batch = all_of(world, 100)
+        batch = tokens_of(world, 100)
         norm = (batch.x - OracleSae("a", world, 60).reconstruct(batch)[0]).square().sum(1, keepdim=True)
         return float(linear(norm, batch.x, batch.document < 50)[2])
 
     assert norm_r2() + 0.1 < norm_r2(scale_token=0.5)
     world = World(d_model=16, features=300, l0=6, noise=0.2, heteroscedastic=1.0)
-    batch = all_of(world, 60)
+    batch = tokens_of(world, 60)
     fired = torch.bincount(batch.row, minlength=len(batch.x)).double()
     noise = batch.parts["noise"].square().sum(1)
     assert bool((noise[fired == 0] == 0).all())
@@ -201,7 +207,7 @@ def test_the_dense_code_moves_between_documents_and_the_curved_part_is_uncorrela
     world = World(
         d_model=8, features=50, context=64, l0=3, dense=1.0, curved=1.0, dense_rank=1, document_share=0.5
     )
-    batch = all_of(world, 500)
+    batch = tokens_of(world, 500)
     code = (batch.parts["dense"] @ batch.parts["dense"][0]).view(500, 64)
     curved = (batch.parts["curved"] @ batch.parts["curved"][0]).view(500, 64)
     assert float(code.mean(1).var() / code.var()) == pytest.approx(0.5, abs=0.07)
@@ -211,7 +217,7 @@ def test_the_dense_code_moves_between_documents_and_the_curved_part_is_uncorrela
 
 def test_manifolds_move_on_a_circle():
     world = World(d_model=8, features=50, l0=3, manifolds=1, manifold_frequency=0.5, spread=0.0)
-    part = all_of(world, 20).parts["manifold"]
+    part = tokens_of(world, 20).parts["manifold"]
     length = part.norm(dim=1)
     on = length > 0
     assert torch.allclose(length[on], torch.ones(int(on.sum()), dtype=torch.float64))
@@ -219,7 +225,7 @@ def test_manifolds_move_on_a_circle():
 
 
 def test_what_the_dials_of_an_oracle_do():
-    batch = all_of(RICH, 30)
+    batch = tokens_of(RICH, 30)
     true = OracleSae("true", RICH, 80)
     mean, exact = batch.parts["mean"], true.parts(batch).learned
     shrunk, none = OracleSae("s", RICH, 80, gain=0.8), OracleSae("n", RICH, 80, missed=1.0)
@@ -228,18 +234,18 @@ def test_what_the_dials_of_an_oracle_do():
     false = OracleSae("f", RICH, 80, missed=1.0, false_fires=2.0).reconstruct(batch)[1].double()
     assert 1.75 < float(false.mean()) <= 2.0 + 4 * math.sqrt(2 / len(batch.x))
     capped, l0 = OracleSae("c", RICH, 80, l0=2).reconstruct(batch)
-    codes = batch.codes(80)
+    codes = codes_of(batch, 80)
     top = codes.topk(2, dim=1)
     expected = mean + torch.zeros_like(codes).scatter(1, top.indices, top.values) @ RICH.directions[:80]
     assert torch.allclose(capped, expected) and torch.equal(l0, (codes > 0).sum(1).clamp(max=2))
     full = OracleSae("o", World(d_model=4, features=9, l0=2, context=50), 9)
-    sample = all_of(full.world, 3)
+    sample = tokens_of(full.world, 3)
     assert torch.allclose(full.reconstruct(sample)[0], sample.x)
     assert (full.kind, shrunk.kind) == ("oracle", "introduced")
 
 
 def test_interference_makes_an_introduced_error_that_follows_the_dense_part():
-    batch = all_of(RICH, 60)
+    batch = tokens_of(RICH, 60)
     parts = OracleSae("i", RICH, 80, interference=0.5).parts(batch)
     outside = parts.absent + parts.dense
     cosine = (parts.introduced * outside).sum() / (parts.introduced.norm() * outside.norm())
@@ -274,7 +280,7 @@ def test_the_world_study_is_small_and_every_entry_of_it_can_be_made():
     documents = settings.pop("documents")
     world = World.of(settings)
     assert documents >= 150 and documents * world.context <= 60_000
-    batch = next(world.documents(0, 2))
+    batch = tokens_of(world, 2)
     kinds = set()
     for entry in study.saes:
         sae = null_sae(
