@@ -53,6 +53,13 @@ def stamps(path: Path) -> list[list]:
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
+def listed(folder: Path) -> dict[str, dict]:
+    """Size and sha256 of every file below a folder, by its path there: what a manifest's ``files`` holds."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    about = lambda path: dict(bytes=path.stat().st_size, sha256=sha256(path))
+    return {path.relative_to(folder).as_posix(): about(path) for path in files}
+
+
 def verify(folder: Path, *, only: list[str] | None = None) -> dict:
     """Check the files of a data folder against its manifest and return the manifest.
 

@@ -15,7 +15,7 @@ import yaml
 
 from ..adapters import hub
 from ..adapters.grid import nearness
-from ..base.cache import sha256, verify
+from ..base.cache import listed, verify
 from ..base.errors import BadInput
 from ..base.values import whole
 from ..base.words import readable
@@ -154,11 +154,7 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
         manifest = dict(saes=found.entries, warnings=found.warnings, sources=found.sources)
         manifest["model"] = dict(parameters=first.model.parameters)
         manifest["text"] = dict(source=recipe.text, packed=recipe.packed, sha256=first.reading.sha256)
-        manifest["files"] = {
-            path.relative_to(data).as_posix(): dict(bytes=path.stat().st_size, sha256=sha256(path))
-            for path in sorted(data.rglob("*"))
-            if path.is_file()
-        }
+        manifest["files"] = listed(data)
         (data / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (part / made.name).write_text(yaml.safe_dump(_study(recipe, site), sort_keys=False))
     return made

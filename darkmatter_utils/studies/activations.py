@@ -112,6 +112,14 @@ class Activations:
         counts = self.document_tokens()
         return assign_folds(list(counts), list(counts.values()), self.study.folds, seed=self.study.seed)
 
+    @cached_property
+    def mean(self) -> Float[Tensor, "d_model"]:
+        """The mean of x over the scored tokens. Cost: a pass, once."""
+        total, count = 0.0, 0
+        for batch in self.batches(scored=True):
+            total, count = total + batch.x.double().sum(dim=0), count + len(batch.x)
+        return total / count
+
     @property
     def tokens(self) -> int:
         """Tokens of a pass, scored or not."""

@@ -30,7 +30,7 @@ def load_saes(study: Study, source: Activations | None = None) -> list:
         if entry.path is not None:
             loaded.append(load_sae(id, study.data_folder() / entry.path, **how))
         elif kind in KINDS:
-            known = dict(world=source.world, mean=None if source.world is not None else _mean(source))
+            known = dict(world=source.world, mean=None if source.world is not None else source.mean)
             loaded.append(null_sae(kind, id=id, width=entry.width, **known, **entry.dials))
         else:
             raise BadInput(f"SAE {id}: kind '{kind}' needs a path to weights; {nearest(kind, KINDS)}")
@@ -38,13 +38,6 @@ def load_saes(study: Study, source: Activations | None = None) -> list:
         none = f"none of its SAEs of suite '{study.suite}' is at the site '{study.site}'"
         raise BadInput(f"study {study.name}: {none}")
     return loaded
-
-
-def _mean(source: Activations) -> Tensor:
-    total, count = 0.0, 0
-    for batch in source.batches(scored=True):
-        total, count = total + batch.x.double().sum(dim=0), count + len(batch.x)
-    return total / count
 
 
 def reconstructions(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import asdict, replace
@@ -13,6 +12,7 @@ import torch
 
 from ..adapters.models import load_model
 from ..adapters.saes import load_sae, threshold_for
+from ..base.cache import listed
 from ..experiments.components import SUITE, TARGETS, TRAINING_NOISE, base_sae, rows
 from ..measurement.measure import measure
 from ..studies.study import SaeEntry, Study
@@ -122,14 +122,7 @@ def _train(folder: Path, entry: SaeEntry, x, made: list, curves: dict, cards: di
 
 
 def _manifest(folder: Path, made: list[SaeEntry], curves: dict, cards: dict) -> None:
-    files = {
-        p.relative_to(folder).as_posix(): {
-            "bytes": p.stat().st_size,
-            "sha256": hashlib.sha256(p.read_bytes()).hexdigest(),
-        }
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.name != "manifest.json"
-    }
+    files = {name: file for name, file in listed(folder).items() if name != "manifest.json"}
     saes = [{k: v for k, v in asdict(entry).items() if v not in ("", None, {})} for entry in made]
     about = {"saes": saes, "sae_cards": cards, "sae_curves": curves, "files": files}
     (folder / "manifest.json").write_text(json.dumps(about, indent=1))

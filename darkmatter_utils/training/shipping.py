@@ -150,11 +150,7 @@ def _fill(build: Path, part: Path) -> dict:
         for name in ("cfg.json", "sae_weights.safetensors"):
             shutil.copy(one["folder"] / name, part / one["entry"]["path"] / name)
     model = json.loads((build / "model" / "held_out.json").read_text())
-    files = {
-        p.relative_to(part).as_posix(): dict(bytes=p.stat().st_size, sha256=cache.sha256(p))
-        for p in sorted(part.rglob("*"))
-        if p.is_file()
-    }
+    files = cache.listed(part)
     table: Counter[str] = Counter()
     for name, about in files.items():
         table[name.split("/")[0]] += about["bytes"]
