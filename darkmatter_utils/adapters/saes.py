@@ -210,7 +210,7 @@ def _built(found: Found, folder: Path, format: str, *, id: str, dtype: torch.dty
     from sae_lens.registry import SAE_CLASS_REGISTRY
     from sae_lens.training.activation_scaler import ActivationScaler
 
-    cfg, state, notes = found.cfg, found.state, list(found.notes)
+    cfg, state, notes = found.cfg, found.state, []
     if (kind := cfg["architecture"]) not in SAE_CLASS_REGISTRY or kind == "temporal":
         valid = [name for name in SAE_CLASS_REGISTRY if name != "temporal"]
         why = "reads whole contexts, not tokens" if kind == "temporal" else "is not known"

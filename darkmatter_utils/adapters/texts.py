@@ -1,8 +1,8 @@
-"""Texts: token sets of a data folder; documents of files, of the package, or of a dataset on the hub,
-streamed once and kept, so that every later pass reads the same."""
+"""Texts: token sets of a data folder; documents of files or of a dataset; token contexts of any model."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -54,17 +54,15 @@ def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Conte
         why = f"cannot be read ({error}); restore it from the repository"
         raise BadInput(f"{folder.name}/tokens.npz {why}") from None
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or document.shape != tokens.shape[:1]:
-        raise BadInput(
-            f"{text}: tokens must be ints [context, position] and document ints [context], got "
-            f"{tokens.dtype} {list(tokens.shape)} and {list(document.shape)}"
-        )
+        got = f"{tokens.dtype} {list(tokens.shape)} and {list(document.shape)}"
+        need = "tokens must be ints [context, position] and document ints [context]"
+        raise BadInput(f"{text}: {need}, got {got}")
     return Contexts(tokens[:limit], document[:limit].astype(np.int64), names)
 
 
 def texts(source: str, *, limit: int) -> list[str]:
     """The first documents of a .txt (one document), .jsonl ("text" or strings) or .parquet file (column
-    "text"), a folder of such files, or ``embedded``. Raises BadInput where there is no text, naming what can
-    be."""
+    "text"), a folder of such files, or ``embedded``. Raises BadInput where there is no text."""
     if source == EMBEDDED:
         return _embedded(limit)
     path, kinds = Path(source), ", ".join(SUFFIXES)
@@ -148,11 +146,9 @@ def is_dataset(source: str) -> bool:
 
 
 def dataset_documents(source: str, *, count: int, long_enough, about: dict) -> list[str]:
-    """The first ``count`` documents, after the shuffle, for which ``long_enough(text)``, kept in the cache.
-
-    ``about``: what that depends on. Raises BadInput for a dataset that cannot be had, has no column "text",
-    or ends too early.
-    """
+    """The first ``count`` documents, after the shuffle, for which ``long_enough(text)``: streamed once and
+    kept, so that every later pass reads the same. ``about``: what they depend on. Raises BadInput for a
+    dataset that cannot be had, has no column "text", or ends too early."""
     kept = Kept("texts", key_of(source=source, count=count, seed=SEED, buffer=BUFFER, **about))
     found = kept.read(lambda folder: json.loads((folder / "texts.json").read_text("utf-8")))
     if found is None:
@@ -186,3 +182,117 @@ def stream(source: str) -> Iterator[str]:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         none = f"text {source} is no file here, and as a dataset it cannot be had"
         raise BadInput(f"{none} ({why})") from None
+
+
+DEFAULT_CONTEXT = 1024
+BETWEEN = "\n\n"
+"""What stands between documents that share a context."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Token contexts of documents that reach the window; shorter rows are filled up on the right."""
+
+    tokens: Int[np.ndarray, "document position"]
+    length: Int[np.ndarray, " document"]
+    """Tokens of each row that are the document's, <bos> included."""
+    document: Int[np.ndarray, " document"]
+    """Number of each document in the text; of each context, where documents are packed."""
+    window: tuple[int, int]
+    """First position that counts and the one after the last."""
+    short: int
+    bos: bool
+    unknown: float
+    """Share of tokens that the tokenizer does not know."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the token ids and lengths: the same digest, the same tokens."""
+        return hashlib.sha256(self.tokens.tobytes() + self.length.tobytes()).hexdigest()
+
+    @property
+    def scored(self) -> Int[np.ndarray, " document"]:
+        """Tokens of each document that count."""
+        return np.minimum(self.length, self.window[1]) - self.window[0]
+
+
+def window(given: str) -> tuple[int, int]:
+    """``FIRST:ONE-AFTER-LAST`` as two numbers, e.g. "200:1023"."""
+    if not (found := re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", given, re.ASCII)):
+        raise BadInput(f"positions '{given}' are not FIRST:ONE-AFTER-LAST, e.g. 200:1023")
+    return int(found[1]), int(found[2])
+
+
+def read(
+    source: str,
+    model,
+    *,
+    documents: int,
+    positions: tuple[int, int] | None = None,
+    bos: bool = True,
+    packed: bool = False,
+) -> Reading:
+    """The contexts of ``model`` (a LanguageModel) for a text: <bos>, then the document's first tokens.
+
+    ``positions``: the window; by default from an eighth of the context (at most 200) to its end, of contexts
+    of at most 1,024 tokens. Of a dataset on the hub only documents that fill the window are taken (as in the
+    paper). ``packed``: see `pack`. Raises BadInput for a window that no document reaches or the model cannot
+    read, and for a tokenizer with ids that the model lacks.
+    """
+    if (tokenizer := model.tokenizer) is None:
+        raise BadInput(f"{model.name} has no tokenizer; put its tokenizer files into the model's folder")
+    but = f"but the model's vocabulary has {model.vocabulary}"
+    unfit = lambda what: BadInput(f"the tokenizer does not fit {model.name}: it {what}, {but}")
+    if tokenizer.vocab_size > model.vocabulary + 1:  # one more than the embedding may be a token for padding
+        raise unfit(f"has {tokenizer.vocab_size} tokens")
+    start, stop = positions or (None, min(model.context, DEFAULT_CONTEXT))
+    start = min(200, stop // 8) if start is None else start
+    if not 0 <= start < stop:
+        raise BadInput(f"positions {start}:{stop} are empty; give FIRST:ONE-AFTER-LAST")
+    if stop > model.context:
+        most = f"{model.name} reads at most {model.context} tokens"
+        raise BadInput(f"positions end at {stop}, but {most}; end them earlier")
+    opening = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
+    start, room = max(start, len(opening)), stop - len(opening)  # <bos> itself never counts
+    how = dict(add_special_tokens=False, truncation=True, max_length=room)
+    ids_of = lambda text: list(tokenizer(text, **how)["input_ids"])
+    if is_dataset(source):
+        enough = lambda text: packed or len(ids_of(text)) >= room
+        about = dict(model=model.name, vocabulary=tokenizer.vocab_size, stop=stop)
+        about |= dict(packed=True) if packed else {}
+        found = dataset_documents(source, count=documents, long_enough=enough, about=about)
+    else:
+        found = texts(source, limit=documents)
+    made = [ids_of(text) for text in found]
+    rows = [opening + ids for ids in (pack(made, room, ids_of(BETWEEN)) if packed else made)]
+    kept = [i for i, row in enumerate(rows) if len(row) > start]
+    if not kept:
+        longest = f"the longest of {len(rows)} {'contexts' if packed else 'documents'}"
+        or_else = "" if packed else " (or pack short ones into one context)"
+        raise BadInput(
+            f"positions start at {start}, but {longest} has {max(map(len, rows))} tokens; start earlier or "
+            f"give longer documents{or_else}"
+        )
+    if (highest := max(max(rows[i]) for i in kept)) >= model.vocabulary:
+        raise unfit(f"gives token id {highest}")
+    length = np.array([len(rows[i]) for i in kept])
+    tokens = np.zeros((len(kept), int(length.max())), dtype=np.int64)
+    for row, i in zip(tokens, kept):
+        row[: len(rows[i])] = rows[i]
+    real = np.arange(tokens.shape[1]) < length[:, None]
+    real[:, : len(opening)] = False
+    unknown = tokens[real] == tokenizer.unk_token_id if tokenizer.unk_token_id is not None else np.zeros(1)
+    short, unknown = len(rows) - len(kept), float(unknown.mean())
+    return Reading(tokens, length, np.array(kept), (start, stop), short, bool(opening), unknown)
+
+
+def pack(documents: list[list[int]], room: int, between: list[int]) -> list[list[int]]:
+    """Token ids of several documents in one context of ``room`` tokens, ``between`` (a blank line) between
+    them. What the end of a context cuts off is not continued in the next: no document is in two contexts, and
+    a context is what folds and intervals take for a document."""
+    rows: list[list[int]] = [[]]
+    for ids in documents:
+        if len(rows[-1]) + len(between) >= room:
+            rows.append([])
+        rows[-1] = (rows[-1] + (between if rows[-1] else []) + ids)[:room]
+    return rows

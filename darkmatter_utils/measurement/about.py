@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 
 from ..adapters import hub
-from ..adapters.contexts import DEFAULT_CONTEXT
 from ..adapters.models import DTYPES
+from ..adapters.texts import DEFAULT_CONTEXT
 from ..base.words import readable
 from .measure import manifest
 

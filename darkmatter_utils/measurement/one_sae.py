@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from ..adapters.contexts import Reading, read
 from ..adapters.hub import model_folder, sae_folder
 from ..adapters.models import LanguageModel, check_device, family, load_model
 from ..adapters.saes import Sae, load_any, match
-from ..adapters.texts import EMBEDDED, is_dataset, texts
+from ..adapters.texts import EMBEDDED, Reading, is_dataset, read, texts
 from ..base import cache, provenance
 from ..base.errors import BadInput
 from ..base.values import whole

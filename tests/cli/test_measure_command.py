@@ -16,7 +16,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from darkmatter_utils import cli, decompose
-from darkmatter_utils.adapters.contexts import pack
+from darkmatter_utils.adapters.texts import pack
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,8 @@ from published import gemma_scope, llama_scope, saelens
 from safetensors.torch import load_file, save_file
 
 from darkmatter_utils import decompose
-from darkmatter_utils.adapters.contexts import window
 from darkmatter_utils.adapters.models import load_model
-from darkmatter_utils.adapters.texts import texts
+from darkmatter_utils.adapters.texts import texts, window
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import show
 from darkmatter_utils.measurement import about

@@ -140,7 +140,6 @@ class Found:
     file: str
     facts: dict = field(default_factory=dict)
     """Further entries of the card."""
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,38 +188,33 @@ def canonical(site: str) -> str:
     return re.sub(r"^(blocks\.\d+)\.hook_out$", r"\1.hook_resid_post", site)
 
 
-def _shapes(architecture: str, d_in: int, d_sae: int, d_out: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Weight → (its axes, its shape)."""
-    sizes = {"d_in": d_in, "d_sae": d_sae, "d_out": d_out if "transcoder" in architecture else d_in}
-    out = "d_out" if "transcoder" in architecture else "d_in"
-    axes = {"W_dec": ("d_sae", out), "b_dec": (out,)}
-    if architecture != "matching_pursuit":  # whose encoder is its decoder
-        biases = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc",)
-        biases += ("threshold",) * ("jumprelu" in architecture)
-        axes |= {"W_enc": ("d_in", "d_sae")} | {name: ("d_sae",) for name in biases}
-    if "skip" in architecture:
-        axes["W_skip"] = ("d_out", "d_in")
-    return {name: (f"[{', '.join(names)}]", tuple(sizes[n] for n in names)) for name, names in axes.items()}
-
-
 def check(found: Found) -> dict[str, int]:
     """The SAE's d_in, d_sae and d_out; Fault unless its weights are the architecture's and finite."""
     cfg, architecture = found.cfg, found.cfg["architecture"]
+    out = "d_out" if "transcoder" in architecture else "d_in"
     sizes = {name: cfg.get(name) for name in ("d_in", "d_sae")}
-    sizes["d_out"] = cfg.get("d_out", sizes["d_in"]) if "transcoder" in architecture else sizes["d_in"]
+    sizes["d_out"] = cfg.get(out, sizes["d_in"])
     if bad := [name for name, size in sizes.items() if type(size) is not int or size < 1]:
         raise Fault(f"{found.about} gives no whole number for {', '.join(bad)}")
-    expected = _shapes(architecture, **sizes)
+    expected = {"W_dec": ("d_sae", out), "b_dec": (out,)}
+    if architecture != "matching_pursuit":  # whose encoder is its decoder
+        biases = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc",)
+        biases += ("threshold",) * ("jumprelu" in architecture)
+        expected |= {"W_enc": ("d_in", "d_sae")} | {name: ("d_sae",) for name in biases}
+    if "skip" in architecture:
+        expected["W_skip"] = ("d_out", "d_in")
     if missing := [name for name in expected if name not in found.state]:
         raise Fault(f"{found.file} lacks {', '.join(missing)}; {architecture} has {', '.join(expected)}")
     if extra := [name for name in found.state if name not in expected]:
         why = f"which {architecture} has no use for; is the architecture right?"
         raise Fault(f"{found.file} holds {', '.join(extra)}, {why}")
-    for name, (axes, shape) in expected.items():
+    for name, axes in expected.items():
+        shape = tuple(sizes[axis] for axis in axes)
         if (got := tuple(found.state[name].shape)) != shape:
             other = "d_in or d_sae is wrong, or the file is another SAE's"
             hint = "it is transposed" if got == shape[::-1] else other
-            raise Fault(f"{name} must be {axes} = {list(shape)}, but {found.file} has {list(got)}: {hint}")
+            needs = f"[{', '.join(axes)}] = {list(shape)}"
+            raise Fault(f"{name} must be {needs}, but {found.file} has {list(got)}: {hint}")
     for name, weight in found.state.items():
         kind = type_name(weight.dtype)
         if not weight.dtype.is_floating_point or weight.dtype.itemsize < 2:
