@@ -104,7 +104,7 @@ chapter.glue("worst tenth", held, ".0%")
 curve = measured.positions(measurement, [narrow, wide])
 title = "squared error / variance of x"
 window = chapter.study.window
-charts.by_position(curve, "error", low="low", high="high", color="width", window=window, y_title=title)
+charts.by_position(curve, "error", color="width", window=window, y_title=title)
 
 # %% tags=["hide-input"]
 tokens = measurement.tokens[measurement.tokens["scored"]]

@@ -51,9 +51,8 @@ chapter.opening(q02_protocols)
 first = first_seeds(measurement)["id"]
 both = {"strict": measurement.saes, "paper": measurement.paper}
 lines = pd.concat([table[table["id"].isin(first)].assign(protocol=name) for name, table in both.items()])
-ends = {"low": "r2_per_dim_low", "high": "r2_per_dim_high"}
 title = "R² per dimension"
-charts.lines(lines, "width", "r2_per_dim", **ends, color="protocol", y_title=title)
+charts.lines(lines, "width", "r2_per_dim", color="protocol", y_title=title)
 
 # %% [markdown]
 # ## FVU, and its two poles

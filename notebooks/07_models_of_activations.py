@@ -59,8 +59,6 @@ most = c11_parts_land.THRESHOLDS.misplaced
 charts.forest(
     rows.assign(label=which, part=part),
     value="linear",
-    low="linear_low",
-    high="linear_high",
     color="part",
     x_domain=(-0.1, 1.0),
     x_title=title,

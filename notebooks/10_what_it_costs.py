@@ -80,8 +80,6 @@ charts.scatter(
     drawn,
     "variance",
     "value",
-    low="low",
-    high="high",
     color="vectors",
     label="width",
     connect=True,

@@ -255,8 +255,6 @@ charts.forest(
     ladder.assign(reference=linear),
     label="reader",
     value="r2",
-    low="r2_low",
-    high="r2_high",
     reference_title="linear (OLS)",
     x_title="R² total of the error, held-out documents",
 )

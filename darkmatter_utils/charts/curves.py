@@ -13,7 +13,6 @@ from .theme import (
     colour,
     columns,
     finish,
-    if_there,
     palette,
     tip,
     tips,
@@ -33,8 +32,6 @@ def lines(
     x,
     y,
     *,
-    low=None,
-    high=None,
     color=None,
     dash=None,
     x_title=None,
@@ -52,18 +49,14 @@ def lines(
     """Lines through points with 95% intervals, one line per value of ``color`` (parts of x keep their
     colours) and of ``dash`` (the first is solid).
 
-    low, high: columns of the interval; by default y_low and y_high, or low and high, where the frame has
-    them. x_scale: "linear", "log2", "log10" or "names" (in order of appearance); by default log2 for columns
-    called width, l0 or d_sae. band: shade the interval instead of drawing bars, as of a line of more than 30
-    points. reference: a y value to compare with, named by reference_label. broad: a column of flags; where it
-    is true the line lies on a broad one. allowed: what a rule allows, shaded behind the lines and named by
+    The interval is that of columns y_low and y_high, or low and high, where the frame has them. x_scale:
+    "linear", "log2", "log10" or "names" (in order of appearance); by default log2 for columns called width,
+    l0 or d_sae. band: shade the interval instead of drawing bars, as of a line of more than 30 points.
+    reference: a y value to compare with, named by reference_label. broad: a column of flags; where it is true
+    the line lies on a broad one. allowed: what a rule allows, shaded behind the lines and named by
     allowed_label: (low, high), or a frame of column x, low and high. view: title, width, height.
     """
-    low, high = (
-        given or if_there(frame, f"{y}_{edge}") or if_there(frame, edge)
-        for given, edge in ((low, "low"), (high, "high"))
-    )
-    data = columns(frame, x=x, y=y, low=low, high=high, color=color, dash=dash, broad=broad)
+    data = columns(frame, x=x, y=y, color=color, dash=dash, broad=broad, of=y)
     series = [name for name in ("color", "dash") if name in data]
     many = (data.groupby(series).size().max() if series else len(data)) > MANY
     along = x_axis(data, x, x_title, x_scale)
@@ -76,7 +69,7 @@ def lines(
         shown = alt.Legend(columns=1, symbolType="stroke", symbolStrokeWidth=2, symbolSize=300)
         base = base.encode(strokeDash=alt.StrokeDash("dash:N", title=None, scale=scale, legend=shown))
     layers = [] if allowed is None else [_allowed(allowed, allowed_label, x, along)]
-    if low is not None:
+    if "low" in data:
         shaded = base.mark_area(opacity=0.18, strokeWidth=0)
         mark = shaded if many or band else base.mark_rule(opacity=0.75)
         layers.append(mark.encode(y=y_axis(y_title or str(y), y_domain, "low"), y2="high"))
@@ -110,12 +103,11 @@ def _reference(value, label) -> list[alt.Chart]:
 
 
 @builder
-def by_position(frame, value, *, low=None, high=None, color=None, window=None, y_title=None, **view):
+def by_position(frame, value, *, color=None, window=None, y_title=None, **view):
     """A value along the context with its interval band; ``window`` = (start, stop) shades what counts."""
-    position, given = "position in the context (tokens)", {"low": low, "high": high, "color": color}
-    drawn = lines(
-        frame, "position", value, **given, x_title=position, y_title=y_title, x_scale="linear", band=True
-    )
+    position = "position in the context (tokens)"
+    titles = {"x_title": position, "y_title": y_title}
+    drawn = lines(frame, "position", value, color=color, **titles, x_scale="linear", band=True)
     if window is not None:
         start, stop = window
         what = f"positions {start} to {stop - 1} are scored"
@@ -157,11 +149,8 @@ def power_law(points, curve, *, y="value", floor=None, y_title="FVU", **view):
     points, curve: frames with columns width, y and, if there, low and high; the curve on a denser grid that
     may go beyond the points. floor: the asymptote c, an `Estimate`, drawn with its interval.
     """
-    measured, fitted = (
-        columns(frame, x="width", y=y, low=if_there(frame, "low"), high=if_there(frame, "high"))
-        for frame in (points, curve)
-    )
-    measured, fitted = (data.assign(color="SaeError") for data in (measured, fitted))
+    both = (columns(frame, x="width", y=y, of=y) for frame in (points, curve))
+    measured, fitted = (data.assign(color="SaeError") for data in both)
     up, edge, shade = y_axis(y_title), y_axis(y_title, field="low"), colour(["SaeError"])
     along = x_axis(pd.concat([measured, fitted]), "width", WIDTH_TITLE)
     line = {"x": along, "color": shade, "tooltip": tips(fitted, x=WIDTH_TITLE, y=f"fitted {y_title}")}

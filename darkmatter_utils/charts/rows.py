@@ -52,8 +52,6 @@ def forest(
     *,
     label="label",
     value="value",
-    low="low",
-    high="high",
     reference="reference",
     color=None,
     x_title="",
@@ -68,7 +66,7 @@ def forest(
     their order. rules: values of x that a dotted line marks.
     """
     there = if_there(frame, reference)
-    data = columns(frame, label=label, value=value, low=low, high=high, color=color, reference=there)
+    data = columns(frame, label=label, value=value, color=color, reference=there, of=value)
     axis = alt.Axis(labelLimit=260, labelFontSize=12, labelColor=INK)
     base = alt.Chart(data).encode(y=alt.Y("label:N", sort=None, title=None, axis=axis))
     shade = colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"])
@@ -94,8 +92,6 @@ def scatter(
     x,
     y,
     *,
-    low=None,
-    high=None,
     color=None,
     label=None,
     x_title=None,
@@ -106,11 +102,10 @@ def scatter(
 ):
     """Points, coloured by a column and named by another in the tooltip.
 
-    low, high: columns of the interval of y. band: a pair (a, b); what lies between a x and b x is shaded, and
-    y = x drawn from 0. connect: join the points of a colour in the order of ``label``, and write it at both
-    ends (beside parts of x, only at theirs).
+    band: a pair (a, b); what lies between a x and b x is shaded, and y = x drawn from 0. connect: join the
+    points of a colour in the order of ``label``, and write it at both ends (beside parts of x, at theirs).
     """
-    data = columns(frame, x=x, y=y, low=low, high=high, color=color, label=label)
+    data = columns(frame, x=x, y=y, color=color, label=label, of=y)
     y_title = y_title or str(y)
     along, up, foot = x_axis(data, x, x_title, "linear"), y_axis(y_title), y_axis(y_title, field="low")
     about = tips(data, x=x_title or x, y=y_title, color=color)
@@ -118,7 +113,7 @@ def scatter(
     dots = alt.Chart(data).mark_point(size=36, opacity=0.7).encode(x=along, y=up, tooltip=about)
     shade = colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"])
     layers = [dots.encode(color=shade)]
-    if low is not None:
+    if "low" in data:
         layers.insert(0, dots.mark_rule(opacity=0.7).encode(y=foot, y2="high", color=shade))
     if connect:
         ends = data.sort_values("label", kind="stable").groupby("color", sort=False).nth([0, -1])

@@ -109,12 +109,16 @@ def palette(values) -> tuple[list[str], list[str]]:
     return domain, [PARTS[name] if name in PARTS else other(name) for name in domain]
 
 
-def columns(frame, **names) -> pd.DataFrame:
+def columns(frame, *, of=None, **names) -> pd.DataFrame:
     """The named columns under the builder's own names; raises KeyError, naming the columns there are.
+
+    of: a column whose interval comes along as low and high: name_low and name_high, else low and high.
 
     Renaming lets any name be charted: altair would read ``16k:error`` as a type and ``a.b`` as a path.
     """
     frame = pd.DataFrame(frame).reset_index(drop=True)
+    for end in ("low", "high") if of is not None else ():
+        names[end] = if_there(frame, f"{of}_{end}") or if_there(frame, end)
     missing = [name for name in names.values() if name is not None and name not in frame.columns]
     if missing:
         raise KeyError(f"no column {missing[0]!r}; the frame has: {', '.join(map(str, frame.columns))}")

@@ -109,9 +109,7 @@ class Claim(Question):
     here: Told | None = None  # our number; None: the few words of the verdict
     beside: tuple[Told, ...] = ()  # the controls
     effect: Effect | None = None  # what is counted across studies, if it is
-    protocol: Callable[[Any], dict[str, str]] | None = (
-        None  # what choices of protocol change, by `paper.CHOICES`
-    )
+    protocol: Callable[[Any], dict[str, str]] | None = None  # what choices change, by `paper.CHOICES`
 
     def measured_here(self, evidence, verdict: Verdict) -> str:
         """Our number with its interval; "–" where nothing was measured."""

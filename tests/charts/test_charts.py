@@ -52,7 +52,7 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
     claims = pd.DataFrame(
         {"label": ["norm", "half"], "value": [0.8, 0.5], "low": [0.7, np.nan], "high": [0.9, np.nan]}
     )
-    lines = charts.lines(frame(), "width", "fvu", low="low", high="high", color="part", title="FVU")
+    lines = charts.lines(frame(), "width", "fvu", color="part", title="FVU")
     return {
         "lines": lines,
         "by_position": charts.by_position(positions, "16k:error", window=(64, 256), title="by position"),
