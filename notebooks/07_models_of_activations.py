@@ -356,13 +356,8 @@ found = made["estimators"].copy()
 chapter.record("estimators", found.to_dict("list"))
 found["inside"] = found["truth"].between(found["low"], found["high"])
 found["off"] = found["value"] - found["truth"]
-names = {
-    "fvu": "FVU",
-    "fvu_linear": "FVU_linear",
-    "fvu_nonlinear": "FVU_nonlinear",
-    "r2_total": "R² total",
-    "r2_per_dim": "R² per dimension",
-}
+names = {"fvu": "FVU", "fvu_linear": "FVU_linear", "fvu_nonlinear": "FVU_nonlinear"}
+names |= {"r2_total": "R² total", "r2_per_dim": "R² per dimension"}
 metric = found.groupby("metric")
 mean = (
     metric[["truth", "value", "off"]]

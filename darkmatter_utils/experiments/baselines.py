@@ -81,7 +81,7 @@ class LabelMeans:
         self.sums = [np.bincount(cell, weights=p, minlength=np.prod(shape)).reshape(shape) for p in powers]
 
     def without(self, out: int) -> np.ndarray:
-        """The mean [token] without fold `out` and the token's own: no row is fitted on a mean that it made."""
+        """The mean [token] without fold `out` and the token's own: no row is fitted on a mean it made."""
         tables = np.stack([self._table({own, out}) for own in range(len(self.sums[0]))])
         return tables[self.fold, self.codes]
 
