@@ -38,9 +38,9 @@ def ablated(measurement, *, contexts: int = 64) -> dict[str, pd.DataFrame] | Abs
     """The check on the widest SAE of the suite; absent in a simulated study.
 
     ``cells``: kind, ablated, dense, introduced (the levels), absent (variance of that part over that of x'),
-    reaction (the same of what the SAE itself introduces), fvu and fvu_nonlinear. ``shares``: kind, ablated,
-    part and its shares in LinearError and NonlinearError, with ends over documents, at the middle levels.
-    Cost: about 20 s on one thread.
+    reaction (the same of what the SAE itself introduces), linear and nonlinear (FVU of the error's two
+    parts). ``shares``: kind, ablated, part and its shares in LinearError and NonlinearError, with ends over
+    documents, at the middle levels. Cost: about 20 s on one thread.
     """
     if measurement.study.model is None:
         return Absent(
