@@ -21,10 +21,8 @@ from .moments import Moments, as_float64
 
 RIDGE_GRID = (0.0,) + tuple(10.0**k for k in range(-6, 3))
 """Ridges tried by ridge="cv", in units of tr(X'X) / d_in."""
-
 TOLERANCE = 1e-7
 """Directions of x below this share of the largest singular value are dropped."""
-
 EPS = torch.finfo(torch.float64).eps
 
 

@@ -18,7 +18,6 @@ from ..base.values import Estimate
 
 Sums = Mapping[str, np.ndarray]
 """Per-document sums by name, each [document] or [document, ...]."""
-
 Statistic = Callable[[dict[str, np.ndarray]], np.ndarray]
 """From totals, each [...batch] or [...batch, ...], to one value for each batch entry."""
 

@@ -16,7 +16,6 @@ from ..base.errors import BadInput
 
 CHUNK_ELEMENTS = 4_000_000
 """Numbers held as float64 at once: 32 MB, whatever the batch."""
-
 BLOCK = 192
 """Columns of X'X made per product: only blocks on and below the diagonal are multiplied."""
 

@@ -80,10 +80,10 @@ def distributions() -> list[str]:
     return sorted({re.sub(r"[-_.]+", "-", name).lower() for name in names} - set(NEVER))
 
 
-def shingles(text: str, *, lines: int = 3) -> set[int]:
-    """Hashes of every run of ``lines`` lines that say something (12 characters or more), spaces ignored."""
+def shingles(text: str) -> set[int]:
+    """Hashes of every run of 3 lines that say something (12 characters or more), spaces ignored."""
     kept = [squeezed for line in text.splitlines() if len(squeezed := "".join(line.split())) >= 12]
-    runs = ("\n".join(kept[i : i + lines]) for i in range(max(1, len(kept) - lines + 1)))
+    runs = ("\n".join(kept[i : i + 3]) for i in range(max(1, len(kept) - 2)))
     return {int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "big") for run in runs}
 
 

@@ -87,9 +87,9 @@ def backward(model, ids: torch.Tensor, *, scale: float = 1.0, chunk: int = 512) 
     return total / scale
 
 
-def schedule(step: int, steps: int, *, warm: int = 100, decay: float = 0.25) -> float:
-    """Share of the peak learning rate: linear warm-up, flat, linear to zero over the last ``decay``."""
-    return min((step + 1) / warm, 1.0, (steps - step) / (decay * steps))
+def schedule(step: int, steps: int) -> float:
+    """Share of the peak learning rate: linear warm-up, flat, linear to zero over the last quarter."""
+    return min((step + 1) / 100, 1.0, (steps - step) / (0.25 * steps))
 
 
 def train(

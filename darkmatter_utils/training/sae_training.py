@@ -46,12 +46,12 @@ line through the stage's last two runs, in log L0 against log coefficient, meets
 away at most; after the stage's first run its slope is −1. The full run nearest to the asked L0 is kept."""
 
 
-def learning_rate(step: int, steps: int, *, warm: int = 50) -> float:
+def learning_rate(step: int, steps: int) -> float:
     """Share of the peak: a short warm-up, flat to a quarter of the run, linear decay to two thirds, then
     ``FLOOR``, so that the curve shows whether training has converged."""
     position = step / steps
     decay = 1 - (1 - FLOOR) * min(max((position - 1 / 4) / (2 / 3 - 1 / 4), 0.0), 1.0)
-    return min(1.0, (step + 1) / warm) * decay
+    return min(1.0, (step + 1) / 50) * decay
 
 
 def train_sae(
