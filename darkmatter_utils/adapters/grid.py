@@ -77,8 +77,9 @@ def grid() -> tuple[GridSae, ...]:
     return tuple(GridSae(*read(*row[:-1]), available=row[-1] == "yes") for row in rows)
 
 
-def at(model: str, site: str, layer: int) -> tuple[GridSae, ...]:
-    """The list at one site; BadInput names what it has."""
+def choose(model: str, site: str, layer: int, l0: float, *, take: str = TAKE[0]) -> list[Choice]:
+    """For each width, narrowest first: the available SAE nearest to ``l0`` (in log), and what `TAKE` says.
+    Raises BadInput for a model, site or layer that the list has not, naming what it has."""
     found = tuple(sae for sae in grid() if (sae.model, sae.site, sae.layer) == (model, site, layer))
     if not found:
         if model not in (models := sorted({sae.model for sae in grid()})):
@@ -86,12 +87,6 @@ def at(model: str, site: str, layer: int) -> tuple[GridSae, ...]:
         layers = sorted({sae.layer for sae in grid() if sae.model == model and sae.site == site})
         has = f"layers {layers[0]} to {layers[-1]}" if layers else nearest(site, SITES)
         raise BadInput(f"the paper's list has no {site} at layer {layer} of {model}; {has}")
-    return found
-
-
-def choose(model: str, site: str, layer: int, l0: float, *, take: str = TAKE[0]) -> list[Choice]:
-    """For each width, narrowest first: the available SAE nearest to ``l0`` (in log), and what `TAKE` says."""
-    found = at(model, site, layer)
     near = lambda saes: min(saes, key=lambda sae: nearness(sae.l0, l0))
     widths = sorted({sae.width for sae in found}, key=latents)
     here = {w: [s for s in found if s.width == w] for w in widths}

@@ -198,10 +198,8 @@ class _Whole:
         for names, what in ((lacks, "lacks"), (over, "has, beyond its config.json,")):
             if names:
                 some = ", ".join(names[:2]) + ", ..." * (len(names) > 2)
-                raise BadInput(
-                    f"model {Path(source).name} {what} {len(names)} weight(s) ({some}): its files and its "
-                    "config.json do not fit, or a file is missing"
-                )
+                why = "its files and its config.json do not fit, or a file is missing"
+                raise BadInput(f"model {Path(source).name} {what} {len(names)} weight(s) ({some}): {why}")
         return model
 
 

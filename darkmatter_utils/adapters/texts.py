@@ -166,9 +166,8 @@ def stream(source: str) -> Iterator[str]:
     try:
         import datasets
     except ImportError:
-        raise BadInput(
-            f"text {source} is a dataset's name; to stream it: pip install datasets, or give a file"
-        ) from None
+        todo = "to stream it: pip install datasets, or give a file"
+        raise BadInput(f"text {source} is a dataset's name; {todo}") from None
     name, _, revision = source.partition("@")
     try:
         rows = datasets.load_dataset(name, split="train", streaming=True, revision=revision or None)

@@ -94,21 +94,18 @@ def measure(
         document = np.arange(len(x)) // 1024
         if len(x) < 1024 * folds:
             document = np.arange(len(x)) * 2 * folds // max(len(x), 1)
-        warnings.append(
-            f"no documents given: {len(np.unique(document))} blocks of rows stand for them, and intervals "
-            "may be too narrow if texts are longer"
-        )
+        blocks = f"{len(np.unique(document))} blocks of rows stand for them"
+        narrow = "intervals may be too narrow if texts are longer"
+        warnings.append(f"no documents given: {blocks}, and {narrow}")
     else:
         names["document"] = _name(document)
         document = np.asarray(read(document) if isinstance(document, (str, Path)) else document)
     if folds < 2 or bootstrap < 100 or seed < 0:
-        raise BadInput(
-            f"folds {folds} must be at least 2, bootstrap {bootstrap} at least 100, seed {seed} at least 0"
-        )
+        least = f"folds {folds} must be at least 2, bootstrap {bootstrap} at least 100"
+        raise BadInput(f"{least}, seed {seed} at least 0")
     if (have := len(np.unique(document))) < folds:
-        raise BadInput(
-            f"{have} document(s) cannot make {folds} folds; give at least {folds} documents, or fewer folds"
-        )
+        more = f"give at least {folds} documents, or fewer folds"
+        raise BadInput(f"{have} document(s) cannot make {folds} folds; {more}")
     if len(x) * (folds - 1) / folds < 3 * x.shape[1]:
         warnings.append(f"{len(x)} tokens fit a map of {x.shape[1]} dimensions: too few for a good one")
     if strict and warnings:
@@ -162,25 +159,23 @@ def _check(found, name: str) -> None:
 def _through_sae(x, sae, sae_dtype: str, device: str, tell):
     check_device(device)
     loaded = load_any(sae_folder(str(sae), progress=tell), dtype=sae_dtype, device=device)
-    if loaded.d_model != x.shape[1]:
-        raise BadInput(
-            f"SAE {loaded.id} reads {loaded.d_model} dimensions, but x has {x.shape[1]}; it belongs to "
-            "another model or site"
-        )
-    if loaded.card.d_out != x.shape[1] or "transcoder" in loaded.card.architecture:
+    if loaded.d_model != (has := x.shape[1]):
+        reads = f"reads {loaded.d_model} dimensions, but x has {has}"
+        raise BadInput(f"SAE {loaded.id} {reads}; it belongs to another model or site")
+    if loaded.card.d_out != has or "transcoder" in loaded.card.architecture:
         raise BadInput(
             f"SAE {loaded.id} is a transcoder: it writes elsewhere than it reads, so x alone does not do; "
             "give --model, or its output as --reconstruction beside what it should be as --x"
         )
-    actives = []
+    active = 0.0
 
     def through(rows):
+        nonlocal active
         hat, l0 = loaded.reconstruct(torch.from_numpy(np.array(rows)).to(device))
-        actives.append(l0.double().sum().item())
+        active += l0.double().sum().item()
         return hat
 
-    x_hat = _through(x, through, tell)
-    return loaded, x_hat, sum(actives) / len(x)
+    return loaded, _through(x, through, tell), active / len(x)
 
 
 def _through(x, function, tell) -> np.ndarray:
@@ -207,11 +202,9 @@ def _numpy(value) -> np.ndarray:
 
 def _alike(x, reconstruction) -> None:
     if reconstruction.shape != x.shape:
+        have = f"x is {list(x.shape)} and the reconstruction {list(reconstruction.shape)}"
         turned = ": it is transposed" if reconstruction.shape == x.shape[::-1] else ""
-        raise BadInput(
-            f"x is {list(x.shape)} and the reconstruction {list(reconstruction.shape)}: they must have one "
-            f"shape{turned}"
-        )
+        raise BadInput(f"{have}: they must have one shape{turned}")
 
 
 def _name(array) -> str | None:

@@ -90,9 +90,8 @@ class Plan:
         if theirs and theirs != ours:
             found.append(f"the SAE says that it is of {card.model}, but the model's type is {ours}")
         if card.prepend_bos and not reading.bos:
-            found.append(
-                "the SAE was trained with <bos> before each text, but the model's tokenizer has none"
-            )
+            without = "but the model's tokenizer has none"
+            found.append(f"the SAE was trained with <bos> before each text, {without}")
         if (share := reading.unknown) > 0.05:
             found.append(f"{share:.0%} of the tokens are unknown to the tokenizer: does it fit the text?")
         if reading.short:

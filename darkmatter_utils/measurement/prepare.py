@@ -83,10 +83,8 @@ class _Study:
                 self.sources["model"] = hub.pinned(self.recipe.model, planned.folders[0])
                 self.first = dataclasses.replace(planned, sae=None)
             elif planned.reading.sha256 != self.first.reading.sha256:
-                self.warnings.append(
-                    f"{entry['id']} was trained with another opening of its contexts (<bos>) than "
-                    f"{self.entries[0]['id']}"
-                )
+                other = "was trained with another opening of its contexts (<bos>) than"
+                self.warnings.append(f"{entry['id']} {other} {self.entries[0]['id']}")
             yield planned
 
     def settled(self) -> str:
@@ -162,10 +160,8 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
 
 def _entry(planned, suite: str, taken: list[str]) -> dict:
     if planned.reads != planned.writes:
-        raise BadInput(
-            f"SAE {planned.sae.id} is a transcoder; a study's SAEs read and write one site "
-            "(darkmatter measure takes transcoders)"
-        )
+        one = "a study's SAEs read and write one site (darkmatter measure takes transcoders)"
+        raise BadInput(f"SAE {planned.sae.id} is a transcoder; {one}")
     card = planned.sae.card
     id = f"w{card.d_sae}-l0-{card.l0:g}" if card.l0 else planned.sae.id
     id = f"{suite}-{planned.reads}-{id}" if suite else id

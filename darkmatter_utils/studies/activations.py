@@ -235,7 +235,6 @@ def _check(batch: Batch) -> None:
     for site, x in batch.sites.items():
         if (bad := ~torch.isfinite(x).all(dim=1)).any():
             row = int(bad.nonzero()[0])
-            raise BadInput(
-                f"activation at {site} is NaN or infinite in document {batch.document[row]} "
-                f"(position {batch.position[row]}); use a wider dtype or leave that document out"
-            )
+            where = f"document {batch.document[row]} (position {batch.position[row]})"
+            todo = "use a wider dtype or leave that document out"
+            raise BadInput(f"activation at {site} is NaN or infinite in {where}; {todo}")

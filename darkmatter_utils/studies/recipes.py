@@ -193,10 +193,9 @@ def prepared(recipe: Recipe) -> Path:
     """The study file that `prepare` wrote; BadInput says how to make it."""
     path = folder_of(recipe) / f"{recipe.name}.yaml"
     if not path.is_file():
-        raise BadInput(
-            f"study {recipe.name} is not prepared here: its model, SAEs and tokens come from elsewhere; run: "
-            f"darkmatter study prepare {recipe.name if recipe.name in names() else 'FILE'}"
-        )
+        why = f"study {recipe.name} is not prepared here: its model, SAEs and tokens come from elsewhere"
+        name = recipe.name if recipe.name in names() else "FILE"
+        raise BadInput(f"{why}; run: darkmatter study prepare {name}")
     return path
 
 

@@ -104,9 +104,8 @@ class Study:
         if self.ridge != "cv" and (isinstance(self.ridge, str) or self.ridge < 0):
             raise say(f"ridge is {self.ridge!r}; give a number of 0 or more, or cv")
         if (self.model is None) != bool(self.world):
-            raise say(
-                "give either a model or a world: activations are read from one or simulated by the other"
-            )
+            why = "activations are read from one or simulated by the other"
+            raise say(f"give either a model or a world: {why}")
         if self.model is not None and (self.data is None or self.text is None):
             raise say("a model needs data (where its files are) and text (which token set)")
         ids = [sae.id for sae in self.saes]
@@ -163,11 +162,9 @@ class Study:
         changes |= {key: value for key, value in (("site", site), ("suite", suite)) if value is not None}
         made = dataclasses.replace(self, **changes)
         if not made.selected():
-            have = sorted({f"{e.suite or 'the unnamed suite'} at {e.site or self.site}" for e in self.saes})
-            raise BadInput(
-                f"study {self.name} has no SAE of {made.suite or 'the unnamed suite'} at {made.site}; "
-                f"it has {', '.join(have)}"
-            )
+            said = lambda suite, site: f"{suite or 'the unnamed suite'} at {site or self.site}"
+            have = ", ".join(sorted({said(entry.suite, entry.site) for entry in self.saes}))
+            raise BadInput(f"study {self.name} has no SAE of {said(made.suite, made.site)}; it has {have}")
         return made
 
     def selected(self) -> tuple[SaeEntry, ...]:

@@ -235,7 +235,7 @@ def test_what_was_withdrawn_is_named():
     with pytest.raises(BadInput, match="has no res at layer 99 of gemma-2-9b; layers 0 to"):
         sae_grid.choose("gemma-2-9b", "res", 99, 60)
     with pytest.raises(BadInput, match="no model 'gemma-2-9'; nearest valid names: gemma-2-9b"):
-        sae_grid.at("gemma-2-9", "res", 20)
+        sae_grid.choose("gemma-2-9", "res", 20, 60)
 
 
 def test_documents_of_a_dataset(here):

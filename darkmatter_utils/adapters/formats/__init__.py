@@ -49,13 +49,12 @@ def recognise(path: str | Path) -> tuple[Path, ModuleType]:
                 return home, format
         path = home
     whole = {n: f for n, f in formats.items() if all((path / file).is_file() for file in f.FILES)}
+    first = next(iter(whole.values()), None)
     if len(whole) > 1:
-        raise BadInput(
-            f"{path.name} holds an SAE in {len(whole)} formats ({', '.join(whole)}); give the file of one, "
-            f"e.g. {path.name}/{next(iter(whole.values())).FILES[0]}"
-        )
+        what = f"{path.name} holds an SAE in {len(whole)} formats ({', '.join(whole)})"
+        raise BadInput(f"{what}; give the file of one, e.g. {path.name}/{first.FILES[0]}")
     if whole:
-        return path, next(iter(whole.values()))
+        return path, first
     for name, format in formats.items():
         if any((path / file).exists() for file in format.FILES):
             lacks = ", ".join(file for file in format.FILES if not (path / file).is_file())
