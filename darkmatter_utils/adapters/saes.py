@@ -272,8 +272,8 @@ def _cast(sae, dtype: torch.dtype) -> None:
 def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Tensor, "d_sae"]:
     """The one threshold at which a JumpReLU SAE's mean number of active latents on ``x`` is ``l0``.
 
-    The (l0 · tokens)-th largest pre-activation: a count decides, never an error. One pass; memory of about
-    2 · l0 · tokens numbers. Raises BadInput if too few pre-activations are positive.
+    Just below the (l0 · tokens)-th largest pre-activation: a count decides, never an error. One pass; memory of
+    about 2 · l0 · tokens numbers. Raises BadInput if too few pre-activations are positive.
     """
     wanted, rows = round(l0 * len(x)), max(64, CHUNK // sae.cfg.d_sae)
     made = lambda x: torch.relu(sae.process_sae_in(x.to(sae.W_enc)) @ sae.W_enc + sae.b_enc)
@@ -283,7 +283,8 @@ def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Te
     for low in (floor, 0.0):  # the first chunk may not speak for all
         values = torch.cat([pre[pre > low] for pre in map(made, x.split(rows))])
         if len(values) > wanted:
-            edge = values.kthvalue(len(values) - wanted).values
-            return torch.full((sae.cfg.d_sae,), float(edge), dtype=torch.float32)
+            # Halfway to the next one: on it, the last digit of a processor would decide whether it is active.
+            below, above = (values.kthvalue(len(values) - wanted + more).values for more in (0, 1))
+            return torch.full((sae.cfg.d_sae,), float((below + above) / 2), dtype=torch.float32)
     few = f"only {len(values) / len(x):.3g} latents a token are positive"
     raise BadInput(f"no threshold gives an L0 of {l0}: {few}")
