@@ -109,5 +109,8 @@ def test_a_measurement_follows_from_no_trainer_no_recipe_no_machinery_and_no_wor
     folders = {name.partition(".")[0] for name in provenance.of(compute)}
     assert folders == {"base", "stats", "decomposition", "worlds", "adapters", "studies", "measurement"}
     modules = {name.rpartition(".")[0] for name in provenance.of(compute)}
-    assert not {"studies.recipes", "base.words", "adapters.formats", "adapters.formats.gemma_scope"} & modules
+    assert (
+        not {"studies.recipes", "base.words", "adapters.formats.llama_scope", "adapters.formats.gemma_scope"}
+        & modules
+    )
     assert {"decomposition.passes", "stats.moments", "stats.fits", "studies.activations"} <= modules

@@ -103,11 +103,11 @@ def test_what_a_measurement_says_can_be_judged(nano, asked, gather):
 
 def test_the_error_as_published_has_the_numbers_of_the_measurement(nano, vectors):
     columns = [f"{metric}{end}" for metric in ("r2_per_dim", "r2_total") for end in ("", "_low", "_high")]
-    np.testing.assert_allclose(vectors["saes"][columns], nano.saes[columns], rtol=1e-9)
-    np.testing.assert_allclose(vectors["saes"]["paper"], nano.paper["r2_per_dim"], rtol=1e-9)
+    np.testing.assert_allclose(vectors["saes"][columns], nano.saes[columns], rtol=1e-5)
+    np.testing.assert_allclose(vectors["saes"]["paper"], nano.paper["r2_per_dim"], rtol=1e-5)
     shares = nano.linear_shares.columns.drop("id")
-    np.testing.assert_allclose(vectors["shares"][shares], nano.linear_shares[shares], rtol=1e-9)
-    np.testing.assert_allclose(vectors["shares"]["fvu"], nano.saes["fvu"], rtol=1e-9)
+    np.testing.assert_allclose(vectors["shares"][shares], nano.linear_shares[shares], rtol=1e-5)
+    np.testing.assert_allclose(vectors["shares"]["fvu"], nano.saes["fvu"], rtol=1e-5)
 
 
 def test_the_evidence_for_half_linear_is_the_table(nano, vectors):

@@ -24,13 +24,13 @@ def squared(z):
 
 
 def same(found, measurement, metric):
-    """The estimates, intervals included, to 6 significant digits, and the replicates."""
+    """The estimates, intervals included, and the replicates: a kept measurement may be of another kernel."""
     frame, replicates = found
     theirs = measurement.saes[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy()
     assert frame["id"].tolist() == measurement.saes["id"].tolist()
-    np.testing.assert_allclose(frame[["value", "low", "high"]], theirs, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(frame[["value", "low", "high"]], theirs, rtol=1e-5, atol=1e-7)
     if metric in measurement.replicates:
-        np.testing.assert_allclose(replicates, measurement.replicates[metric], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(replicates, measurement.replicates[metric], rtol=1e-5, atol=1e-7)
 
 
 def test_the_squared_norm_is_the_norm_test_of_the_measurement(nano):
@@ -76,6 +76,6 @@ def _reconstruction(measurement, batch):
 
 def test_numpy_ideas_are_taken_and_wrong_shapes_are_named(nano):
     one = regress(nano, of(lambda x, r: np.linalg.norm(x - r, axis=1, keepdims=True) ** 2))
-    assert one.r2()[0]["value"][0] == pytest.approx(nano.saes["norm_error"][0], rel=1e-9)
+    assert one.r2()[0]["value"][0] == pytest.approx(nano.saes["norm_error"][0], rel=1e-6)
     with pytest.raises(BadInput, match="one row a token"):
         regress(nano, of(lambda x, reconstruction: (x - reconstruction).sum()))
