@@ -17,7 +17,7 @@ from ..experiments.components import SUITE, TARGETS, TRAINING_NOISE, base_sae, r
 from ..measurement.measure import measure
 from ..studies.study import SaeEntry, Study
 from .language_model import build, save
-from .sae_training import SaeJob, train_kind, train_sae
+from .sae_training import SaeJob, train_sae
 from .shipping import shrink
 
 VOCABULARY, CONTEXT, WIDTHS, L0 = 64, 32, (16, 32, 64, 128), 4.0
@@ -108,8 +108,8 @@ def _train(folder: Path, entry: SaeEntry, x, made: list, curves: dict, cards: di
         id=entry.id, site=entry.site, width=entry.width, l0=entry.l0, **TRAINED | {"seed": entry.seed}
     )
     out, rows, quiet = folder / entry.path, x.half().numpy(), lambda line: None
-    kind = entry.id.removeprefix("kind-") if entry.suite == "kinds" else None
-    train_kind(job, kind, rows, out, log=quiet) if kind else train_sae(job, rows, out, log=quiet)
+    kind = entry.id.removeprefix("kind-") if entry.suite == "kinds" else "batchtopk"
+    train_sae(job, rows, out, kind=kind, log=quiet)
     about = json.loads((out / "training.json").read_text())
     (out / "training.json").unlink()
     shutil.rmtree(out / "checkpoint", ignore_errors=True)

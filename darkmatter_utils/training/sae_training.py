@@ -85,11 +85,6 @@ def train_sae(
     return folder
 
 
-def train_kind(job: SaeJob, kind: str, activations: np.ndarray, folder: Path, *, log=print) -> Path:
-    """`train_sae` of a kind."""
-    return train_sae(job, activations, folder, kind=kind, log=log)
-
-
 def fit(job: SaeJob, kind: str, activations: np.ndarray, folder: Path | None = None, *, l1: float = 0.0):
     """(the SAE that SAELens' trainer makes, the scale of x folded in; its seconds, curve and L0).
 
