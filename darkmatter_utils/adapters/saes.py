@@ -155,14 +155,14 @@ def load_sae(id: str, folder: Path, *, d_model: int, dtype: str = "float32", dev
     return sae
 
 
-def load_any(path: str | Path, *, dtype: str = "float32", device: str = "cpu", id: str | None = None) -> Sae:
+def load_any(path: str | Path, *, dtype: str = "float32", device: str = "cpu") -> Sae:
     """The SAE in a folder of any published format. Thresholds are float32 or wider whatever ``dtype`` is.
 
     Raises BadInput for damaged, truncated, incomplete, contradictory or mis-shaped files, NaN, infinity, and
     weights too large for ``dtype``. Cost: reading the files and one pass over the weights.
     """
     folder, format = formats.recognise(path)
-    return _loaded(format, folder, id or folder.name, dtype, device)
+    return _loaded(format, folder, folder.name, dtype, device)
 
 
 def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str, str]:

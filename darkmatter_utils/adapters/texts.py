@@ -222,18 +222,10 @@ def window(given: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def read(
-    source: str,
-    model,
-    *,
-    documents: int,
-    positions: tuple[int, int] | None = None,
-    bos: bool = True,
-    packed: bool = False,
-) -> Reading:
+def read(source: str, model, *, documents: int, positions, bos: bool, packed: bool) -> Reading:
     """The contexts of ``model`` (a LanguageModel) for a text: <bos>, then the document's first tokens.
 
-    ``positions``: the window; by default from an eighth of the context (at most 200) to its end, of contexts
+    ``positions``: the window; if None, from an eighth of the context (at most 200) to its end, of contexts
     of at most 1,024 tokens. Of a dataset on the hub only documents that fill the window are taken (as in the
     paper). ``packed``: see `pack`. Raises BadInput for a window that no document reaches or the model cannot
     read, and for a tokenizer with ids that the model lacks.

@@ -91,10 +91,8 @@ def time_of(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-L0_OFF = 1.5
-"""A realised L0 this many times the published one, or its inverse, is another L0."""
-GAIN_OFF = 1.5
-"""So is a factor on Sae(x) that would fit x best: weights or activations are on another scale."""
+OFF = 1.5
+"""An L0 so many times the published one is another; so is a scale with such a factor on Sae(x)."""
 
 
 def statistical(*, fvu: float, l0: float | None, published: float | None, gain: float | None) -> list[str]:
@@ -102,12 +100,12 @@ def statistical(*, fvu: float, l0: float | None, published: float | None, gain: 
     found = []
     if fvu >= 1:
         found.append(f"the SAE is no better than the mean (FVU {fvu:.3g}): is it this model's, this site's?")
-    if published and l0 and abs(math.log(l0 / published)) > math.log(L0_OFF):
+    if published and l0 and abs(math.log(l0 / published)) > math.log(OFF):
         why = "another text, <bos>, or another scale of activations?"
         found.append(f"L0 is {l0:.3g}, but {published:.3g} was published: {why}")
     if l0 == 0:
         found.append("no latent fires on any token")
-    elif gain is not None and not math.isnan(gain) and not 1 / GAIN_OFF < gain < GAIN_OFF:
+    elif gain is not None and not math.isnan(gain) and not 1 / OFF < gain < OFF:
         why = "are the model's norms folded, or the activations scaled?"
         found.append(f"Sae(x) would fit best times {gain:.3g}: {why}")
     return found

@@ -153,7 +153,6 @@ def measure(
     contexts_a_batch: int = 16,
     memory: int = 1_000_000_000,
     progress: Callable[[str], None] | None = None,
-    fresh: bool = False,
 ) -> Measurement:
     """The decomposition of every SAE of a study, computed once and kept by content.
 
@@ -170,7 +169,7 @@ def measure(
     key = cache.key_of(study=study.fingerprint(), code=code, versions=cache.versions(), files=files)
     kept = cache.Kept(f"measure-{study.name}", key)
     with kept.alone():
-        if fresh or kept.read(lambda path: path) is None:
+        if kept.read(lambda path: path) is None:
             how = dict(contexts_a_batch=contexts_a_batch, memory=memory, progress=progress or cache.tell)
             kept.write(lambda path: compute(study, path, **how))
     if (result := kept.read(lambda path: Measurement(study, path))) is None:
