@@ -16,4 +16,4 @@ from .rows import beside, forest, heat, layered, panels, scatter
 from .tables import Folded, Table, Words, wide
 from .texts import Gallery, context_strip
 from .theme import PARTS, SEQUENCE, palette, use
-from .vegalite import MIME, html, render, write_script
+from .vegalite import MIME, VegaLiteRenderer, html, render, write_script
