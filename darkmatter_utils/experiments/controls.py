@@ -131,13 +131,7 @@ def compared(
 
 @kept
 def scored(
-    measurement,
-    *,
-    reconstructions: Reconstructions,
-    id: str,
-    wide: str | None,
-    more: list[str],
-    files: dict[str, dict[str, str]],
+    measurement, *, reconstructions: Reconstructions, id: str, wide: str | None, more: list[str], files: dict
 ) -> dict[str, pd.DataFrame]:
     """Tables "scores" and "again" for the trained SAE and its controls.
 

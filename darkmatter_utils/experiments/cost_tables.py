@@ -202,15 +202,9 @@ def main_ids(measurement) -> tuple[list[str], list[str], list[str]]:
 
 
 def train_adapter(
-    model: LanguageModel,
-    site: str,
-    taken: Taken,
-    x_hat: Float[Tensor, "context kept d_model"],
-    *,
-    steps: int,
-    lr: float = 1e-3,
+    model: LanguageModel, taken: Taken, x_hat: Tensor, *, steps: int, lr: float = 1e-3
 ) -> Callable[[Tensor], Tensor]:
-    """The adapter Sae(x) -> Sae(x) W + b that lowers the loss of the next tokens.
+    """The adapter x_hat W + b [context, kept, d_model] that lowers the loss of the next tokens.
 
     From the identity, by Adam with a learning rate that falls to 0; contexts in random order, again from the
     start when they are used up. The bias is in units of the reconstruction's standard deviation. Cost:
@@ -228,7 +222,7 @@ def train_adapter(
         rows, order = torch.from_numpy(order[:MICRO]), order[MICRO:]
         value = taken.x[rows].to(x_hat.dtype, copy=True)
         value[:, taken.positions] = x_hat[rows] @ weight + bias * unit
-        logits = logits_after(model, site, taken.tokens[rows], value, taken.positions)
+        logits = logits_after(model, taken.site, taken.tokens[rows], value, taken.positions)
         target = taken.tokens[rows][:, taken.positions + 1]
         loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
         optimiser.param_groups[0]["lr"] = lr * (1 - step / steps)
@@ -274,7 +268,7 @@ def adapters(
     d, x = x_hat.shape[-1], other.flat
     fit = LinearMap.fit(Moments(d, d, device=study.device).update(x_hat.flatten(0, 1), x))
     model = model_after(study)
-    trained = train_adapter(model, study.site, other, x_hat.float(), steps=steps)
+    trained = train_adapter(model, other, x_hat.float(), steps=steps)
     rows = []
     for chunk in torch.arange(len(taken.rows)).split(MICRO):
         run, where, hat = taken.run(model, chunk, loss), taken.document[chunk.numpy()], scored[chunk]

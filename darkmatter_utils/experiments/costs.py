@@ -144,14 +144,8 @@ class Controls:
     part has its own for each. Raises BadInput for an unknown kind.
     """
 
-    def __init__(
-        self,
-        x: Float[Tensor, "token d_model"],
-        document: Int[np.ndarray, "token"],
-        kinds: Sequence[str],
-        *,
-        seed: int,
-    ):
+    def __init__(self, x: Tensor, document: np.ndarray, kinds: Sequence[str], *, seed: int):
+        """x [token, d_model] and the document of each token."""
         for kind in kinds:
             if kind not in KINDS:
                 raise BadInput(f"unknown kind of control '{kind}'; {nearest(kind, KINDS)}")

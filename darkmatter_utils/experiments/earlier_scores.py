@@ -61,13 +61,7 @@ def earlier(measurement, *, predictors: Predictors, contexts: int) -> dict[str, 
 
 @kept
 def scores(
-    measurement,
-    *,
-    predictors: Predictors,
-    contexts: int,
-    targets: list[str],
-    sites: list[list[str]],
-    files: dict[str, str],
+    measurement, *, predictors: Predictors, contexts: int, targets: list[str], sites: list, files: dict
 ) -> dict[str, pd.DataFrame]:
     """Every prediction of the error's parts from earlier sites; ``sites``: [site, id of its SAE or ""];
     ``files``: sha256 of their weights, which the measurement's key does not name.

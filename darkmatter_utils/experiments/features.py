@@ -79,11 +79,7 @@ def features(
 
 @cache.kept
 def parts_read(
-    measurement: Measurement,
-    *,
-    latents: int | None = None,
-    trained: str = "",
-    explainer: Explainer | None = None,
+    measurement, *, latents: int | None = None, trained: str = "", explainer: Explainer | None = None
 ) -> dict[str, pd.DataFrame]:
     """What component SAEs find in each part of x.
 

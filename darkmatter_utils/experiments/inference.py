@@ -56,12 +56,7 @@ def over_complete(own: Codes, d_model: int) -> bool:
     return len(own.values) > 0 and float(own.l0.double().mean()) >= d_model
 
 
-def lengthened(
-    signal: Float[Tensor, "token d_model"],
-    atoms: Float[Tensor, "d_sae d_model"],
-    steps: Codes,
-    l0: Int[Tensor, " token"],
-) -> Codes:
+def lengthened(signal, atoms, steps: Codes, l0: Int[Tensor, " token"]) -> Codes:
     """The gradient pursuit ``steps``, with up to 32 more steps where its realised L0 is short of ``l0``."""
     short = (steps.l0 < l0).nonzero().squeeze(1)
     if not len(short):

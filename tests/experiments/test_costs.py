@@ -401,7 +401,7 @@ def test_an_adapter_undoes_what_is_linear_in_the_reconstruction(nano):
     model = load_model(nano.study.data_folder() / nano.study.model, dtype="float32")
     x = taken.x[:, taken.positions].float()
     shift = 2 * x.flatten(0, 1).std(dim=0)
-    adapter = train_adapter(model, nano.study.site, taken, x - shift, steps=60, lr=3e-2)
+    adapter = train_adapter(model, taken, x - shift, steps=60, lr=3e-2)
     run = Intervention(model, nano.study.site, taken.tokens, taken.x.float(), taken.positions)
     clean, broken, mended = (
         run.of_clean.mean(),
