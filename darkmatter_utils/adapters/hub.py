@@ -100,10 +100,9 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
             raise BadInput(f"{release} has no SAE '{id}'; {nearest(id, paths)}")
         kind = about.get("conversion_func")
         if not any(kind in format.RELEASES for format in formats.known().values()):
-            raise BadInput(
-                f"{release} is in a format that only SAELens reads ({kind}); save it once with "
-                f"SAE.from_pretrained('{release}', '{id}').save_model(FOLDER) and give that folder"
-            )
+            todo = f"SAE.from_pretrained('{release}', '{id}').save_model(FOLDER) and give that folder"
+            only = f"{release} is in a format that only SAELens reads ({kind})"
+            raise BadInput(f"{only}; save it once with {todo}")
         owner, repository, *within = about["repo_id"].split("/")
         return f"{owner}/{repository}", "/".join([*within, paths[id]]), revision
     owner, repository, *inside = [*plain.split("/"), ""][: max(3, plain.count("/") + 1)]

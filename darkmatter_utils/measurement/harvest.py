@@ -167,13 +167,11 @@ def _card(study: Study, source: Activations, scored: pd.DataFrame) -> dict:
         loss=None if scored.loss.isna().all() else float(scored.loss.mean()),
         text=study.text,
     )
-    if source.contexts is not None:
-        facts |= dict(
-            context=int(source.contexts.tokens.shape[1]),
-            vocabulary=source.model.vocabulary,
-            layers=source.model.layers,
-            documents_named=list(source.contexts.names[:400]),
-        )
-    else:
-        facts |= dict(context=source.world.context, vocabulary=source.world.features + 1)
-    return facts
+    if source.contexts is None:
+        return facts | dict(context=source.world.context, vocabulary=source.world.features + 1)
+    return facts | dict(
+        context=int(source.contexts.tokens.shape[1]),
+        vocabulary=source.model.vocabulary,
+        layers=source.model.layers,
+        documents_named=list(source.contexts.names[:400]),
+    )

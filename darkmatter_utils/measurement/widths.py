@@ -119,26 +119,15 @@ def _comparable(measurement) -> pd.DataFrame:
 
 
 def width_suite(measurement, metric: str, *, l0: float | None = None) -> Suite:
-    """The suite's SAEs joined over seeds by `over_widths`, for a metric with document replicates.
-
-    With ``l0`` (of `one_l0`), y of a width is linear in log L0 between its two nearest SAEs; BadInput where a
-    width has none on one side.
-    """
+    """The suite's SAEs joined over seeds by `over_widths`, for a metric with document replicates. With ``l0``
+    (of `one_l0`), y is linear in log L0 between a width's nearest SAEs; BadInput where one side has none."""
     all_saes = measurement.saes.reset_index(drop=True)
     saes = suite_rows(measurement, all_saes) if l0 is None else _comparable(measurement)
     replicates = np.asarray(measurement.replicates[metric])[:, saes.index]
     return over_widths(saes, saes[metric].to_numpy(float), replicates, metric, l0=l0)
 
 
-def over_widths(
-    saes: pd.DataFrame,
-    values: np.ndarray,
-    replicates: np.ndarray,
-    metric: str,
-    *,
-    l0: float | None = None,
-    seed: int = 0,
-) -> Suite:
+def over_widths(saes: pd.DataFrame, values, replicates, metric: str, *, l0=None, seed: int = 0) -> Suite:
     """A number of each SAE, values [sae] with replicates over documents [replicate, sae], as one a width:
     joined over seeds as `join` says, with y the log of an FVU and any other number itself. saes: one row
     each, width and seed (with ``l0``, also l0 and l0_target)."""
@@ -155,9 +144,7 @@ def over_widths(
     return Suite(*scaled, made.seeds, made.seed_sd, metric, widths, l0)
 
 
-def _between(
-    saes: pd.DataFrame, cell: np.ndarray, widths: np.ndarray, first: np.ndarray, l0: float
-) -> np.ndarray:
+def _between(saes: pd.DataFrame, cell, widths, first, l0: float) -> np.ndarray:
     """Weights [cell, width] that read each width at ``l0``, linearly in log L0 between two cells."""
     at, wanted = np.log(saes.groupby(cell)["l0"].mean().to_numpy()), np.log(l0)
     weights = np.zeros((len(at), len(widths)))
