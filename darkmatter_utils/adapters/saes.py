@@ -272,8 +272,8 @@ def _cast(sae, dtype: torch.dtype) -> None:
 def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Tensor, "d_sae"]:
     """The one threshold at which a JumpReLU SAE's mean number of active latents on ``x`` is ``l0``.
 
-    Just below the (l0 · tokens)-th largest pre-activation: a count decides, never an error. One pass; memory of
-    about 2 · l0 · tokens numbers. Raises BadInput if too few pre-activations are positive.
+    Just below the (l0 · tokens)-th largest pre-activation: a count decides, never an error. One pass; memory
+    of about 2 · l0 · tokens numbers. Raises BadInput if too few pre-activations are positive.
     """
     wanted, rows = round(l0 * len(x)), max(64, CHUNK // sae.cfg.d_sae)
     made = lambda x: torch.relu(sae.process_sae_in(x.to(sae.W_enc)) @ sae.W_enc + sae.b_enc)
