@@ -212,7 +212,13 @@ device: cpu
 """
 
 
-def new(path: Path, *, model: str, sae: str, text: str) -> str:
+def new(
+    path: Path,
+    *,
+    model: str = "gpt2",
+    sae: str = "gpt2-small-res-jb/blocks.8.hook_resid_pre",
+    text: str = "embedded",
+) -> str:
     """Write a recipe to start from, its window inside the model's context; BadInput where a file is there."""
     if path.exists() or path.is_symlink():
         raise BadInput(f"{path} is there already; give another name")
