@@ -3,9 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
+import pandas as pd
+
+from ..base.config import DATA
 from .report import Records
+
+
+@cache
+def _values() -> pd.DataFrame:
+    return pd.read_csv(
+        DATA / "paper" / "values.csv", comment="#", dtype={"figure": str, "panel": str, "x": str}
+    )
+
+
+def points(figure: str, *, panel: str | None = None, **where) -> pd.DataFrame:
+    """The paper's own values of a figure or table ("2", "Table 1"), a row a point, where columns hold what is
+    asked: panel, series, quantity, model, layer, width, l0, x. Raises KeyError where there is none.
+
+    Columns and how each value was read: data/paper/README.md. Source: arXiv 2410.14670v2, CC BY 4.0.
+    """
+    found = _values()
+    for column, value in {"figure": figure, "panel": panel, **where}.items():
+        found = found if value is None else found[found[column] == value]
+    if found.empty:
+        raise KeyError(f"the paper's values have no {figure} with {panel=}, {where}")
+    return found
 
 
 @dataclass(frozen=True)

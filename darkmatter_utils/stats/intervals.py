@@ -156,6 +156,17 @@ def over_draws(values) -> Estimate:
     return Estimate(mean, float(mean - half), float(mean + half))
 
 
+def coefficients(design: np.ndarray, y: np.ndarray) -> list[Estimate]:
+    """Least squares of y [n] on the columns of a design [n, k], each coefficient with its 95% interval (t, n − k
+    degrees of freedom): errors independent and of one size."""
+    design, y = np.asarray(design, float), np.asarray(y, float)
+    found, *_ = np.linalg.lstsq(design, y, rcond=None)
+    free = len(y) - design.shape[1]
+    variance = ((y - design @ found) ** 2).sum() / free * np.linalg.inv(design.T @ design).diagonal()
+    reach = stdtrit(free, 0.975) * np.sqrt(variance)
+    return [Estimate(float(b), float(b - r), float(b + r)) for b, r in zip(found, reach)]
+
+
 def over_folds(value: float, without_each_fold) -> Estimate:
     """A value with its jackknife interval: the same number without each of K folds [fold], Student's t with
     K − 1 degrees of freedom."""

@@ -1,0 +1,144 @@
+"""What the paper's own points say: every number here is computed from the values of its figures alone.
+
+The values are those of arXiv 2410.14670v2 (CC BY 4.0), read off its vector figures (data/paper/README.md).
+The paper gives no intervals; those here are of a line or a curve through its points, and know nothing of tokens
+or of training.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.special import fdtrc
+
+from ..base.values import Estimate
+from ..claims.paper import points
+from ..stats.intervals import coefficients
+from ..stats.power_law import PowerLaw
+
+GRIDS = {
+    "Gemma 2 9B, layer 20": ("2", "b"),
+    "Gemma 2 2B, layer 12": ("2", "a"),
+    "Gemma 2 9B, layer 31": ("11", "b"),
+    "Gemma 2 2B, layer 19": ("10", "b"),
+    "Gemma 2 9B, layer 9": ("11", "a"),
+    "Gemma 2 2B, layer 5": ("10", "a"),
+}
+"""The grids over width and L0, and the figure of each."""
+L0 = 60.0
+"""At which the paper reads its sweeps over width."""
+PURSUED = {2**14: 58, 2**15: 57, 2**16: 55, 2**17: 62, 2**19: 48, 2**20: 57}
+"""L0 by name of the SAEs that were pursued (Fig. 9a), of those that Fig. 2 has too: at 262k another SAE was."""
+
+
+class Floor(NamedTuple):
+    """How much the points say of the floor c of a fitted curve c + a W^-m."""
+
+    fit: PowerLaw
+    low: float
+    high: float
+    """The values of c from 0 up to the lowest point that an F test at 5% leaves."""
+    f: float
+    p: float
+    """Of c = 0, F with 1 and n − 3 degrees of freedom."""
+    predicted: float
+    observed: float
+    """At the widest SAE, by the curve through the others; as drawn."""
+    misfit_f: float
+    misfit_p: float
+    """Of the widest SAE, given the others; F with 1 and n − 4 degrees of freedom."""
+
+
+def floor(series: str = "SAE") -> Floor:
+    """The curve of Fig. 1 (``series`` "SAE") or of Fig. 9a ("pursuit"), c profiled: at each c the rest is fitted
+    anew, and RSS(c) / RSS − 1 in units of 1 / (n − 3) is an F."""
+    figure, panel = ("1", None) if series == "SAE" else ("9", "a")
+    drawn = points(figure, panel=panel, series=series, quantity="FVU").sort_values("width")
+    width, fvu = drawn["width"].to_numpy(), drawn["value"].to_numpy()
+    fit, free = PowerLaw.fit(width, fvu), len(fvu) - 3
+    rss = lambda curve, w=width, y=fvu: float(((y - curve(w)) ** 2).sum())
+    of = lambda c: free * (rss(PowerLaw.fit(width, fvu - c, floor=False), width, fvu - c) / rss(fit) - 1)
+    grid = np.linspace(0, fvu.min(), 400, endpoint=False)
+    left = [c for c in grid if fdtrc(1, free, max(0.0, of(c))) > 0.05]
+    rest = PowerLaw.fit(width[:-1], fvu[:-1])
+    misfit = (free - 1) * ((rss(fit) / rss(rest, width[:-1], fvu[:-1])) - 1)
+    return Floor(
+        fit, min(left), max(left), of(0.0), float(fdtrc(1, free, of(0.0))),
+        float(rest(width[-1:])[0]), float(fvu[-1]), misfit, float(fdtrc(1, free - 1, misfit)),
+    )  # fmt: skip
+
+
+def constancy() -> pd.DataFrame:
+    """Per grid: n, the change of FVU_nonlinear a doubling of the width at L0 60, its ends, how that change moves with
+    a doubling of L0 and its ends, and the change over the whole range of widths.
+
+    Least squares of log FVU_nonlinear on log₂ W, log₂ L0 and its square, and their product; 95% intervals of the
+    coefficients (t).
+    """
+    rows = []
+    for name, (figure, panel) in GRIDS.items():
+        drawn = points(figure, panel=panel, quantity="FVU_nonlinear")
+        w, l = np.log2(drawn["width"]), np.log2(drawn["l0"] / L0)
+        design = np.column_stack([np.ones(len(w)), w - w.mean(), l, l**2, (w - w.mean()) * l])
+        _, slope, _, _, turn = coefficients(design, np.log(drawn["value"]))
+        change = Estimate(*(float(np.expm1(v)) for v in (slope.value, slope.low, slope.high)))
+        whole = float(np.expm1(slope.value * (w.max() - w.min())))
+        rows.append(
+            {"grid": name, "figure": f"{figure}{panel}", "n": len(w)}
+            | {"change": change.value, "low": change.low, "high": change.high, "whole": whole}
+            | {"by_l0": turn.value, "by_l0_low": turn.low, "by_l0_high": turn.high}
+        )
+    return pd.DataFrame(rows)
+
+
+def pursuit() -> pd.DataFrame:
+    """Per width: how FVU_nonlinear changes from the encoder to the pursuit, as drawn (Fig. 1 against Fig. 9a) and
+    on the same tokens (Fig. 2 against Fig. 9a, positions from 200 in both); FVU as drawn. NaN at 262k, where Fig. 2 has
+    another SAE."""
+    by_width = lambda rows: rows.set_index("width")["value"]
+    take = lambda quantity, *args, **where: by_width(points(*args, quantity=quantity, **where))
+    made = {}
+    for quantity in ("FVU", "FVU_nonlinear"):
+        found = take(quantity, "9", panel="a", series="pursuit")
+        made[f"{quantity}, as drawn"] = found / take(quantity, "1", series="SAE") - 1
+    same = points("2", panel="b", quantity="FVU_nonlinear")
+    same = by_width(same[same["l0"] == same["width"].map(PURSUED)])
+    made["FVU_nonlinear, same tokens"] = found / same - 1
+    return pd.DataFrame(made).rename_axis("width").reset_index()
+
+
+def loss_shares() -> pd.DataFrame:
+    """Fig. 8 by part and sweep: the least and the largest share of the loss over share of R² and over share of the
+    norm, the slope through the origin, and the correlation over SAEs of the shares of loss and of R²."""
+    rows = []
+    for sweep in ("width", "L0"):
+        for part in ("LinearError", "NonlinearError"):
+            drawn = points("8", panel=sweep, series=part)
+            by = "width" if sweep == "width" else "l0"
+            wide = drawn.pivot(index=by, columns="quantity", values="value").sort_index()
+            loss, r2, norm = (wide[name].to_numpy() for name in ("CE recovered", "R2 share", "norm share"))
+            rows.append(
+                {"part": part, "sweep": sweep, "least": (loss / r2).min(), "most": (loss / r2).max()}
+                | {"least_by_norm": (loss / norm).min(), "most_by_norm": (loss / norm).max()}
+                | {"slope": float(loss @ r2 / (r2 @ r2)), "correlation": float(np.corrcoef(r2, loss)[0, 1])}
+            )
+    return pd.DataFrame(rows)
+
+
+def synthetic() -> pd.DataFrame:
+    """Table 1 beside the same correlations over the heat maps of Fig. 15: noise that was put in against the part that
+    was estimated."""
+    maps = points("15", panel="bottom")
+    maps = maps.assign(
+        dense=maps["series"].str.extract(r"(\d)$")[0].astype(float), introduced=maps["x"].astype(float)
+    )
+    rows = []
+    for noise, level in (("x' noise", "dense"), ("Sae(x') noise", "introduced")):
+        for estimated, part in (("estimated Dense", "linear"), ("estimated Introduced", "nonlinear")):
+            there = maps[maps["quantity"] == f"estimated {part} part (FVU)"]
+            (printed,) = points("Table 1", series=noise, x=estimated)["value"]
+            found = float(np.corrcoef(there[level], there["value"])[0, 1])
+            rows.append({"noise": noise, "estimated": estimated, "Table 1": printed, "Fig. 15": found})
+    return pd.DataFrame(rows)

@@ -1,0 +1,89 @@
+"""What is computed from the paper's own points, against what it prints and against plain fits."""
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from scipy.optimize import curve_fit
+
+from darkmatter_utils.claims.paper import points
+from darkmatter_utils.experiments import paper_points
+from darkmatter_utils.stats.intervals import coefficients
+
+
+def test_the_values_are_what_the_paper_prints():
+    printed = points("1", series="fit, as printed").set_index("quantity")["value"]
+    drawn = points("1", series="SAE", quantity="FVU_nonlinear")["value"]
+    assert drawn.mean() == pytest.approx(printed["mean FVU_nonlinear"], abs=5e-4)
+    inputs = points("9", panel="b", series="NonlinearError")["value"].tolist()
+    assert sorted(inputs) == [0.04, 0.07, 0.14, 0.49]
+    assert points("Table 1", series="x' noise", x="estimated Dense")["value"].item() == 0.9842
+    with pytest.raises(KeyError, match="no 2 with panel='c'"):
+        points("2", panel="c")
+
+
+def test_grids_have_the_sizes_and_ends_of_the_text():
+    vector = [
+        points(*place[:1], panel=place[1], quantity="vector R2") for place in paper_points.GRIDS.values()
+    ]
+    assert [len(one) for one in vector] == [34, 40, 18, 16, 18, 16]
+    r2 = np.concatenate([one["value"] for one in vector])
+    assert (r2.min(), r2.max()) == pytest.approx((0.165, 0.749), abs=1e-3)  # the text: 15% and 72%
+
+
+def test_the_floor_is_the_papers_fit_and_is_not_identified():
+    found = paper_points.floor()
+    printed = points("1", series="fit, as printed").set_index("quantity")["value"]
+    fit = found.fit
+    assert (fit.c, fit.m) == pytest.approx((printed["fit c"], printed["fit m"]), rel=0.02)
+    drawn = points("1", series="SAE", quantity="FVU")
+    mine, _ = curve_fit(
+        lambda w, c, a, m: c + a * w**-m, drawn["width"] / 2**17, drawn["value"], p0=(0.1, 0.1, 0.3)
+    )
+    assert (fit.c, fit.m) == pytest.approx((mine[0], mine[2]), rel=1e-3)
+    assert found.low == 0 and found.high > 0.21  # all the way from nothing to the lowest point
+    assert (found.f, found.p) == pytest.approx((5.57, 0.0776), rel=0.01)
+    assert (found.predicted, found.observed) == pytest.approx((0.228, 0.2146), abs=5e-4)
+    assert found.misfit_p < 0.01
+    assert paper_points.floor("pursuit").p > 0.3
+
+
+def test_constancy_holds_at_one_layer_and_one_l0():
+    table = paper_points.constancy().set_index("grid")
+    flat = table[(table["low"] < 0) & (table["high"] > 0)]
+    assert flat.index.tolist() == ["Gemma 2 9B, layer 20"]
+    assert (table["by_l0_high"] < 0).all()  # at every layer it falls more where L0 is larger
+    assert table["whole"].round(2).tolist() == [0.01, -0.1, -0.15, -0.2, -0.33, -0.38]
+
+
+def test_the_pursuit_lowers_fvu_nonlinear_more_on_the_same_tokens():
+    table = paper_points.pursuit()
+    same = table["FVU_nonlinear, same tokens"].dropna()
+    assert len(same) == 6 and (same < -0.04).all() and same.min() == pytest.approx(-0.132, abs=1e-3)
+    assert table["FVU_nonlinear, as drawn"].max() > 0
+
+
+def test_proportional_is_true_of_linear_error():
+    table = paper_points.loss_shares().set_index(["part", "sweep"])
+    assert table.loc["LinearError", "correlation"].min() > 0.98
+    assert table.loc[("NonlinearError", "L0"), "correlation"] < -0.8
+    assert (
+        table.loc["NonlinearError", "slope"].between(0.9, 1).all()
+    )  # which a slope through the origin hides
+
+
+def test_table_1_does_not_follow_from_fig_15():
+    table = paper_points.synthetic().set_index(["noise", "estimated"])
+    assert (table["Table 1"] - table["Fig. 15"]).abs().max() > 0.18
+    assert table["Fig. 15"].round(3).tolist() == [0.971, -0.047, 0.178, 0.917]
+
+
+def test_coefficients_are_those_of_a_plain_regression():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=30)
+    y = 2 + 3 * x + rng.normal(size=30)
+    plain = scipy_stats.linregress(x, y)
+    _, slope = coefficients(np.column_stack([np.ones(30), x]), y)
+    reach = scipy_stats.t.ppf(0.975, 28) * plain.stderr
+    assert (slope.value, slope.low, slope.high) == pytest.approx(
+        (plain.slope, plain.slope - reach, plain.slope + reach)
+    )
