@@ -1,8 +1,8 @@
 """What the paper's own points say: every number here is computed from the values of its figures alone.
 
 The values are those of arXiv 2410.14670v2 (CC BY 4.0), read off its vector figures (data/paper/README.md).
-The paper gives no intervals; those here are of a line or a curve through its points, and know nothing of tokens
-or of training.
+The paper gives no intervals; those here are of a line or a curve through its points: they know nothing of
+tokens or of training.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GRIDS = {
 L0 = 60.0
 """At which the paper reads its sweeps over width."""
 PURSUED = {2**14: 58, 2**15: 57, 2**16: 55, 2**17: 62, 2**19: 48, 2**20: 57}
-"""L0 by name of the SAEs that were pursued (Fig. 9a), of those that Fig. 2 has too: at 262k another SAE was."""
+"""L0 by name of the SAEs that were pursued (Fig. 9a); at 262k Fig. 2 has another."""
 
 
 class Floor(NamedTuple):
@@ -52,8 +52,8 @@ class Floor(NamedTuple):
 
 
 def floor(series: str = "SAE") -> Floor:
-    """The curve of Fig. 1 (``series`` "SAE") or of Fig. 9a ("pursuit"), c profiled: at each c the rest is fitted
-    anew, and RSS(c) / RSS − 1 in units of 1 / (n − 3) is an F."""
+    """The curve of Fig. 1 (``series`` "SAE") or of Fig. 9a ("pursuit"), c profiled: at each c the rest is
+    fitted anew, and (n − 3) (RSS(c) / RSS − 1) is an F."""
     figure, panel = ("1", None) if series == "SAE" else ("9", "a")
     drawn = points(figure, panel=panel, series=series, quantity="FVU").sort_values("width")
     width, fvu = drawn["width"].to_numpy(), drawn["value"].to_numpy()
@@ -71,11 +71,11 @@ def floor(series: str = "SAE") -> Floor:
 
 
 def constancy() -> pd.DataFrame:
-    """Per grid: n, the change of FVU_nonlinear a doubling of the width at L0 60, its ends, how that change moves with
-    a doubling of L0 and its ends, and the change over the whole range of widths.
+    """Per grid: n, the change of FVU_nonlinear a doubling of the width at L0 60, its ends, how that change
+    moves with a doubling of L0 and its ends, and the change over the whole range of widths.
 
-    Least squares of log FVU_nonlinear on log₂ W, log₂ L0 and its square, and their product; 95% intervals of the
-    coefficients (t).
+    Least squares of log FVU_nonlinear on log₂ W, log₂ L0 and its square, and their product; 95% intervals of
+    the coefficients (t).
     """
     rows = []
     for name, (figure, panel) in GRIDS.items():
@@ -94,9 +94,9 @@ def constancy() -> pd.DataFrame:
 
 
 def pursuit() -> pd.DataFrame:
-    """Per width: how FVU_nonlinear changes from the encoder to the pursuit, as drawn (Fig. 1 against Fig. 9a) and
-    on the same tokens (Fig. 2 against Fig. 9a, positions from 200 in both); FVU as drawn. NaN at 262k, where Fig. 2 has
-    another SAE."""
+    """Per width: how FVU_nonlinear changes from the encoder to the pursuit, as drawn (Fig. 1 against Fig. 9a)
+    and on the same tokens (Fig. 2 against Fig. 9a, positions from 200 in both); FVU as drawn. NaN at 262k,
+    where Fig. 2 has another SAE."""
     by_width = lambda rows: rows.set_index("width")["value"]
     take = lambda quantity, *args, **where: by_width(points(*args, quantity=quantity, **where))
     made = {}
@@ -110,8 +110,8 @@ def pursuit() -> pd.DataFrame:
 
 
 def loss_shares() -> pd.DataFrame:
-    """Fig. 8 by part and sweep: the least and the largest share of the loss over share of R² and over share of the
-    norm, the slope through the origin, and the correlation over SAEs of the shares of loss and of R²."""
+    """Fig. 8 by part and sweep: the least and the largest share of the loss over share of R² and over share of
+    the norm, the slope through the origin, and the correlation over SAEs of the shares of loss and of R²."""
     rows = []
     for sweep in ("width", "L0"):
         for part in ("LinearError", "NonlinearError"):
@@ -128,8 +128,8 @@ def loss_shares() -> pd.DataFrame:
 
 
 def synthetic() -> pd.DataFrame:
-    """Table 1 beside the same correlations over the heat maps of Fig. 15: noise that was put in against the part that
-    was estimated."""
+    """Table 1 beside the same correlations over the heat maps of Fig. 15: noise that was put in against the
+    part that was estimated."""
     maps = points("15", panel="bottom")
     maps = maps.assign(
         dense=maps["series"].str.extract(r"(\d)$")[0].astype(float), introduced=maps["x"].astype(float)

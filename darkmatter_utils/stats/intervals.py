@@ -157,8 +157,8 @@ def over_draws(values) -> Estimate:
 
 
 def coefficients(design: np.ndarray, y: np.ndarray) -> list[Estimate]:
-    """Least squares of y [n] on the columns of a design [n, k], each coefficient with its 95% interval (t, n − k
-    degrees of freedom): errors independent and of one size."""
+    """Least squares of y [n] on the columns of a design [n, k], each coefficient with its 95% interval (t,
+    n − k degrees of freedom): errors independent and of one size."""
     design, y = np.asarray(design, float), np.asarray(y, float)
     found, *_ = np.linalg.lstsq(design, y, rcond=None)
     free = len(y) - design.shape[1]
