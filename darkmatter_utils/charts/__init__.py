@@ -12,6 +12,7 @@ tooltips. Of a frame that is `Absent` they, and a table, show the reason.
 # ruff: noqa: F401  what this folder offers
 from ..base.values import estimates
 from .curves import by_position, lines, power_law, stacked_breakdown
+from .paper import paper_points
 from .rows import beside, forest, heat, layered, panels, scatter
 from .tables import Folded, Table, Words, wide
 from .texts import Gallery, context_strip

@@ -16,7 +16,9 @@ from darkmatter_utils.base.config import STATIC
 from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.base.words import percent
 from darkmatter_utils.charts import vegalite
+from darkmatter_utils.charts.paper import paper_names
 from darkmatter_utils.charts.theme import FONT, MONO
+from darkmatter_utils.claims.paper import points
 
 WIDTHS = [128, 256, 512, 1024, 2048, 4096]
 
@@ -33,6 +35,13 @@ def frame():
         for part, b in (("SaeError", 1.0), ("NonlinearError", 0.6), ("LinearError", 0.4))
     ]
     return pd.DataFrame(rows)
+
+
+def test_a_series_of_the_paper_is_named_by_model_layer_and_figure():
+    name = lambda *args, by=None, **where: paper_names(points(*args, **where), by)[0]
+    assert name("1", by="quantity") == "the paper: Gemma 2 9B, layer 20, Fig. 1, FVU"
+    assert name("2", panel="a") == "the paper: Gemma 2 2B, layer 12, Fig. 2a"
+    assert name("13", series="activation") == "the paper: Gemma 2 9B, Fig. 13"
 
 
 def every_chart() -> dict[str, alt.TopLevelMixin]:
@@ -57,6 +66,7 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
         "lines": lines,
         "by_position": charts.by_position(positions, "16k:error", window=(64, 256), title="by position"),
         "breakdown": charts.stacked_breakdown(shares, title="breakdown"),
+        "the paper's points": charts.layered(lines, charts.paper_points(points("1", series="SAE"), "width")),
         "heat": charts.heat(grid, "width", "l0", "r2", title="heat"),
         "power_law": charts.power_law(
             frame().query("part == 'SaeError'"), curve, y="fvu", floor=Estimate(0.1, 0.0, 0.2)

@@ -1,0 +1,53 @@
+"""The paper's own points, as a layer for a chart of ours: hollow, grey, named by model, layer, figure."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from .theme import MUTED, builder, tip, x_axis, y_axis
+
+SHAPES = ["diamond", "square", "triangle-up", "circle", "triangle-down", "cross"]
+"""How the paper's series are told apart, first to last; colours are ours."""
+
+
+@builder
+def paper_points(frame, x, y="value", *, by=None, x_title=None, y_title=None, x_scale=None, connect=False):
+    """Points of the paper (rows of `claims.paper.points`), for `layered` to lay over a chart of ours.
+
+    A series is a model, a layer (unless the points of a figure are at several), a figure, and a value of
+    column ``by``; the legend below the chart and the tooltip say which. x_title, y_title and x_scale: those
+    of the chart of ours, as in `lines`. connect: join the points of a series along x.
+    """
+    frame = pd.DataFrame(frame).reset_index(drop=True)
+    data = pd.DataFrame({"x": frame[x], "y": frame[y], "name": paper_names(frame, by)})
+    data["x"] = data["x"] if x_scale == "names" else pd.to_numeric(data["x"])
+    told = [tip("name", "series"), alt.Tooltip("x", title=str(x_title or x)), tip("y", y_title or str(y))]
+    for column in [name for name in ("width", "l0") if name != x]:
+        data[f"about {column}"] = frame.get(column)
+        there = data[f"about {column}"].notna().any()
+        told += [alt.Tooltip(f"about {column}:Q", title=column, format=",~f")] if there else []
+    names = list(dict.fromkeys(data["name"]))
+    scale = alt.Scale(domain=names, range=(SHAPES * len(names))[: len(names)])
+    hollow = {"symbolStrokeWidth": 1.5, "symbolStrokeColor": MUTED, "symbolFillColor": "transparent"}
+    legend = alt.Legend(orient="bottom", offset=12, columns=2, labelLimit=400, **hollow)
+    # Labelled values of the axis are left to the chart of ours: two lists of them cannot be one axis.
+    along = x_axis(data if x_scale == "names" else {"x": [1]}, x, x_title, x_scale)
+    base = alt.Chart(data).encode(x=along, y=y_axis(y_title or str(y)), tooltip=told)
+    dots = base.mark_point(filled=False, color=MUTED, size=42, strokeWidth=1.4, opacity=0.85)
+    dots = dots.encode(shape=alt.Shape("name:N", title=None, scale=scale, legend=legend))
+    line = base.mark_line(color=MUTED, strokeWidth=1, strokeDash=[2, 3], opacity=0.7).encode(detail="name:N")
+    return alt.layer(line, dots) if connect else dots
+
+
+def paper_names(frame, by=None) -> list[str]:
+    """The series of each row in words: "the paper: Gemma 2 9B, layer 20, Fig. 1, FVU"."""
+    figure = frame["figure"] + frame["panel"].where(frame["panel"].isin(["a", "b"]), "")
+    one = frame.groupby(["model", figure], dropna=False)["layer"].transform("nunique") == 1
+    found = []
+    for row, number, layered in zip(frame.to_dict("records"), figure, one, strict=True):
+        said = [] if pd.isna(row["model"]) else [row["model"]]
+        said += [f"layer {int(row['layer'])}"] if layered else []
+        said += [number if number.startswith("Table") else f"Fig. {number}"]
+        found.append("the paper: " + ", ".join(said + ([str(row[by])] if by is not None else [])))
+    return found
