@@ -5,19 +5,32 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from .theme import MUTED, builder, tip, x_axis, y_axis
+from .theme import MUTED, builder, columns, finish, tip, x_axis, y_axis
 
 SHAPES = ["diamond", "square", "triangle-up", "circle", "triangle-down", "cross"]
 """How the paper's series are told apart, first to last; colours are ours."""
 
 
 @builder
-def paper_points(frame, x, y="value", *, by=None, x_title=None, y_title=None, x_scale=None, connect=False):
+def paper_points(
+    frame,
+    x,
+    y="value",
+    *,
+    by=None,
+    x_title=None,
+    y_title=None,
+    x_scale=None,
+    connect=False,
+    curve=None,
+    **view,
+):
     """Points of the paper (rows of `claims.paper.points`), for `layered` to lay over a chart of ours.
 
     A series is a model, a layer (unless the points of a figure are at several), a figure, and a value of
     column ``by``; the legend below the chart and the tooltip say which. x_title, y_title and x_scale: those
-    of the chart of ours, as in `lines`. connect: join the points of a series along x.
+    of the chart of ours, as in `lines`. connect: join the points of a series along x. curve: a frame of x and y
+    that the paper draws through them. view: title, width, height, of a chart that stands alone.
     """
     frame = pd.DataFrame(frame).reset_index(drop=True)
     data = pd.DataFrame({"x": frame[x], "y": frame[y], "name": paper_names(frame, by)})
@@ -36,8 +49,13 @@ def paper_points(frame, x, y="value", *, by=None, x_title=None, y_title=None, x_
     base = alt.Chart(data).encode(x=along, y=y_axis(y_title or str(y)), tooltip=told)
     dots = base.mark_point(filled=False, color=MUTED, size=42, strokeWidth=1.4, opacity=0.85)
     dots = dots.encode(shape=alt.Shape("name:N", title=None, scale=scale, legend=legend))
-    line = base.mark_line(color=MUTED, strokeWidth=1, strokeDash=[2, 3], opacity=0.7).encode(detail="name:N")
-    return alt.layer(line, dots) if connect else dots
+    thin = {"color": MUTED, "strokeWidth": 1.2, "opacity": 0.8}
+    layers = [base.mark_line(**thin, strokeDash=[2, 3]).encode(detail="name:N")] if connect else []
+    if curve is not None:
+        drawn = alt.Chart(columns(curve, x=x, y=y)).mark_line(**thin)
+        layers.append(drawn.encode(x=along, y=y_axis(y_title or str(y))))
+    made = alt.layer(*layers, dots)
+    return finish(made, **view) if view else made
 
 
 def paper_names(frame, by=None) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ..base.config import DATA
@@ -31,6 +32,16 @@ def points(figure: str, *, panel: str | None = None, **where) -> pd.DataFrame:
     if found.empty:
         raise KeyError(f"the paper's values have no {figure} with {panel=}, {where}")
     return found
+
+
+def grids(quantity: str, *, l0: float | None = None) -> pd.DataFrame:
+    """The six grids over width and L0 of Figs. 2, 10 and 11, 142 SAEs; with ``l0``, of each grid and width the
+    one whose L0 is nearest to it, by ratio."""
+    rows = pd.concat([points(figure, quantity=quantity) for figure in ("2", "10", "11")])
+    if l0 is None:
+        return rows
+    away = np.log(rows["l0"] / l0).abs()
+    return rows.loc[away.groupby([rows["figure"], rows["panel"], rows["width"]], sort=False).idxmin()]
 
 
 @dataclass(frozen=True)
