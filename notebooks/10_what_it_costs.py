@@ -11,8 +11,10 @@
 #
 # An SAE's error is a distance between vectors. What does the *model* lose by it? {cite:t}`engels2025` put
 # the reconstruction in the place of the activation, let the model run on, and give back one part of the
-# error at a time. Does a part win back a share of the loss that is proportional to its share of the
-# variance, and would any other vector of its size?
+# error at a time. The paper finds that each part contributes in proportion to its size (§5.3), by two
+# yardsticks: its share of the norm (so the introduction) and of the variance (Fig. 8 has both). Does a part
+# win back a share of the loss that is proportional to its share of the variance, and would any other vector
+# of its size?
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -29,6 +31,7 @@ from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c08_proportional
+from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.cost_tables import ORDERS, costs, evidence
 from darkmatter_utils.experiments.costs import KINDS, few_logits
 from darkmatter_utils.measurement.widths import reference_sae
@@ -71,22 +74,19 @@ chapter.opening(c08_proportional)
 #| caption: Share of what $\mathrm{Sae}(x)$ loses that giving back one part of the error wins back, against
 #|   that part's share of FVU; a point a width of the suite (mean over seeds), 95% intervals over documents
 #|   and seeds. Grey: what the rule calls proportional. Controls stand for NonlinearError: vectors of the
-#|   same norm, token by token, shifted sideways a little. (Paper: Fig. 9 of v1, Fig. 8 of v2, as bars.)
+#|   same norm, token by token, shifted sideways a little. Hollow: the paper's SAEs, by
+#|   share of R² instead of FVU. (Paper: Fig. 8, as bars.)
 drawn = found["against_variance"]
 # try: 0 * n, no shift: controls and NonlinearError stand above one another, at one share of FVU
 aside = {f"control: {kind}": 0.01 * (n - 1.5) for n, kind in enumerate(KINDS)}
 drawn = drawn.assign(variance=drawn["variance"] + drawn["vectors"].map(aside).fillna(0))
-charts.scatter(
-    drawn,
-    "variance",
-    "value",
-    color="vectors",
-    label="width",
-    connect=True,
-    band=c08_proportional.THRESHOLDS.near,
-    x_title="share of FVU",
-    y_title="share of the loss won back",
-)
+axes = {"x_title": "share of FVU", "y_title": "share of the loss won back"}
+ours = {"color": "vectors", "label": "width", "connect": True, "band": c08_proportional.THRESHOLDS.near}
+theirs = pd.concat([paper_points.shares("width"), paper_points.shares("L0")])
+theirs = theirs.assign(of=theirs["part"] + ", " + theirs["sweep"])
+theirs = charts.paper_points(theirs, "variance", "ce", by="of", **axes)
+ours = charts.scatter(drawn, "variance", "value", **ours, **axes)
+ours and charts.layered(ours, theirs)
 
 # %% [markdown]
 # With $L$ the loss, and $z$ the part of the error that is given back, LinearError or NonlinearError, the
@@ -131,7 +131,7 @@ Table(charts.wide(found["lost"], ["width", "seeds"], "what"), lambda nats: plain
 #| label: fig-cost-width
 #| caption: Shares of LinearError (left) and NonlinearError (right) at each width of the suite: of the loss
 #|   and the divergence that giving it back wins back, of FVU, and of the norm; 95% intervals over documents
-#|   and seeds. (Paper: Fig. 9 of the first version, left; Fig. 8 of the second.)
+#|   and seeds. (Paper: Fig. 8, left.)
 names = {"ce": "of the loss", "kl": "of the divergence", "variance": "of FVU", "norm": "of the norm"}
 shares = found["shares"]
 shares = shares[shares["kind"] == ""].assign(share=shares["share"].map(names)).dropna(subset=["share"])
@@ -140,11 +140,37 @@ charts.panels(shares, "part", charts.lines, "width", "value", color="share", y_t
 # %% tags=["hide-input"]
 #| label: fig-cost-l0
 #| caption: The same over L0, for the SAEs of one width; 95% intervals over documents (one trained SAE a
-#|   point). (Paper: Fig. 9 of the first version, right, whose labels are in another order than its bars.)
+#|   point). Hollow: the paper's share of the loss and of R², by true L0. (Paper: Fig. 8, right.)
 over_l0 = found["over_l0"]
 over_l0 = over_l0.assign(share=over_l0["share"].map(names)).dropna(subset=["share"])
-title = "L0 (active latents a token)"
-charts.panels(over_l0, "part", charts.lines, "l0", "value", color="share", x_title=title, y_title="share")
+theirs = paper_points.shares("L0").rename(columns={"ce": "of the loss", "variance": "of R²"})
+theirs = theirs.melt(["part", "l0", *paper_points.SOURCE], ["of the loss", "of R²"], var_name="share")
+
+
+def with_theirs(rows, *, title, **view):
+    axes = {"x_title": "L0 (active latents a token)", "y_title": "share"}
+    layer = theirs[theirs["part"] == title]
+    layer = charts.paper_points(layer, "l0", by="share", connect=True, **axes)
+    ours = charts.lines(rows, "l0", "value", color="share", **axes, **view)
+    return (ours + layer).properties(title=title)
+
+
+charts.panels(over_l0, "part", with_theirs, shared=("color", "shape"))
+
+# %% [markdown]
+# In print, the labels of Fig. 8's right panel are in another order than its bars: 20, 36, 68, 138, 310 and 427
+# stand for L0 36, 58, 427, 20, 57 and 310, by the code's stored results. With the true labels, over L0,
+# NonlinearError's share of R² rises and its share of the loss falls (correlation {glue:text}`by L0`): the loss
+# over R² runs from {glue:text}`least ratio` to {glue:text}`most ratio`. LinearError's is
+# {glue:text}`linear ratios` throughout. "Proportional" fits the linear part; the text's "possibly a slightly
+# higher contribution than expected for LinearError" stands.
+
+# %% tags=["hide-input"]
+said = paper_points.loss_shares().set_index(["part", "sweep"])
+chapter.glue("by L0", float(said.loc[("NonlinearError", "L0"), "correlation"]), ".2f")
+chapter.glue("least ratio", float(said.loc[("NonlinearError", "L0"), "least"]), ".2f")
+chapter.glue("most ratio", float(said.loc[("NonlinearError", "L0"), "most"]), ".2f")
+chapter.glue("linear ratios", span(said.loc["LinearError", ["least", "most"]].to_numpy().ravel()))
 
 
 # %% tags=["hide-input"]

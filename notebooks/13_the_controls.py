@@ -155,7 +155,8 @@ plainly(scores)
 # ## Is an SAE at rest on what it writes?
 #
 # If the error were noise that the SAE removes, a second pass would change nothing: Sae(Sae(x)) = Sae(x). The
-# synthetic check of the paper takes that for granted (chapter 07). The size of the difference, in units of
+# synthetic check of the paper (App. C.3) takes that for granted (chapter 07); with no noise and nothing
+# ablated, its Fig. 15 has an FVU of 0.012. The size of the difference, in units of
 # the first error and of $x$:
 
 # %% tags=["hide-input"]

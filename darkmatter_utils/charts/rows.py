@@ -16,6 +16,7 @@ from .theme import (
     columns,
     finish,
     if_there,
+    palette,
     tip,
     tips,
     x_axis,
@@ -87,6 +88,36 @@ def forest(
 
 
 @builder
+def strips(frame, row, value, *, by, color, label, x_title="", theirs=None, width=215):
+    """Points along one axis, a row a value of ``row``, a panel a value of ``by``, both in order of appearance.
+
+    label: what a point is, for the tooltip. theirs: the paper's, with columns value, low, high and the same
+    ``by``, ``color`` and ``label``; hollow, in the row that is called as their colour.
+    """
+    data = columns(frame, row=row, value=value, by=by, color=color, label=label)
+    order = {"by": data["by"].unique().tolist(), "row": data["row"].unique().tolist()}
+    if theirs is not None:
+        more = columns(theirs, row=color, value="value", by=by, color=color, label=label, of="value")
+        data = pd.concat([data.assign(paper=False), more.assign(paper=True)])
+    told = [tip("row", "row"), tip("label", "of"), tip("value", x_title)]
+    across = {"title": x_title, "axis": alt.Axis(grid=True)}
+    down = alt.Y("row:N", sort=order["row"], title=None, axis=alt.Axis(labelLimit=250))
+    base = alt.Chart().encode(y=down, tooltip=told)
+    own = base if theirs is None else base.transform_filter("!datum.paper")
+    own = own.mark_point(size=45, opacity=0.7).encode(x=alt.X("value:Q", **across))
+    domain, colours = palette(data["color"])
+    scale = alt.Scale(domain=domain, range=colours)
+    layers = [own.encode(color=alt.Color("color:N", scale=scale, legend=None))]
+    if theirs is not None:
+        grey = base.transform_filter("datum.paper")
+        line = grey.mark_rule(color=MUTED, strokeWidth=1.2).encode(x=alt.X("low:Q", **across), x2="high")
+        dots = grey.mark_point(shape="diamond", filled=False, color=MUTED, size=60, strokeWidth=1.4)
+        layers += [line, dots.encode(x=alt.X("value:Q", **across))]
+    drawn = alt.layer(*layers, data=data).properties(width=width)
+    return drawn.facet(column=alt.Column("by:N", sort=order["by"], title=None))
+
+
+@builder
 def scatter(
     frame,
     x,
@@ -134,9 +165,10 @@ def scatter(
 
 @builder
 def beside(*charts, columns=2, shared=()):
-    """Charts side by side (in a narrow page one under the other), colours and axes of their own unless
-    ``shared`` ("color", "x", "y")."""
+    """Charts side by side (in a narrow page one under the other), colours, shapes and axes of their own
+    unless ``shared`` ("color", "shape", "x", "y")."""
     scales = {axis: "shared" if axis in shared else "independent" for axis in ("color", "x", "y")}
+    scales |= {"shape": "shared"} if "shape" in shared else {}
     return alt.concat(*charts, columns=columns).resolve_scale(**scales)
 
 

@@ -7,6 +7,7 @@ tokens or of training.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ L0 = 60.0
 """At which the paper reads its sweeps over width."""
 PURSUED = {2**14: 58, 2**15: 57, 2**16: 55, 2**17: 62, 2**19: 48, 2**20: 57}
 """L0 by name of the SAEs that were pursued (Fig. 9a); at 262k Fig. 2 has another."""
+SOURCE = ["figure", "panel", "model", "layer"]
+"""Columns that say where points are from: what `charts.paper_points` names them by."""
 
 
 class Floor(NamedTuple):
@@ -68,6 +71,16 @@ def floor(series: str = "SAE") -> Floor:
         fit, min(left), max(left), of(0.0), float(fdtrc(1, free, of(0.0))),
         float(rest(width[-1:])[0]), float(fvu[-1]), misfit, float(fdtrc(1, free - 1, misfit)),
     )  # fmt: skip
+
+
+def floors() -> pd.DataFrame:
+    """`floor` of both curves, a row a curve: ``curve``, c, a, m of the fit, and the fields."""
+    curves = {"Fig. 1, encoder": floor(), "Fig. 9a, pursuit": floor("pursuit")}
+    fits = [{"curve": name, "c": f.fit.c, "a": f.fit.a, "m": f.fit.m} for name, f in curves.items()]
+    rest = [
+        {key: float(value) for key, value in f._asdict().items() if key != "fit"} for f in curves.values()
+    ]
+    return pd.DataFrame([fit | more for fit, more in zip(fits, rest)])
 
 
 def constancy() -> pd.DataFrame:
@@ -110,8 +123,8 @@ def pursuit() -> pd.DataFrame:
 
 
 def loss_shares() -> pd.DataFrame:
-    """Fig. 8 by part and sweep: the least and the largest share of the loss over share of R² and over share of
-    the norm, the slope through the origin, and the correlation over SAEs of the shares of loss and of R²."""
+    """Fig. 8 by part and sweep: the least and the largest share of the loss over share of R² and over share
+    of the norm, the slope through the origin, and the correlation over SAEs of the shares of loss and of R²."""
     rows = []
     for sweep in ("width", "L0"):
         for part in ("LinearError", "NonlinearError"):
@@ -142,3 +155,81 @@ def synthetic() -> pd.DataFrame:
             found = float(np.corrcoef(there[level], there["value"])[0, 1])
             rows.append({"noise": noise, "estimated": estimated, "Table 1": printed, "Fig. 15": found})
     return pd.DataFrame(rows)
+
+
+def landing() -> pd.DataFrame:
+    """Of one noise alone (Fig. 15, bottom), at each level: the share of what it adds to the two estimated
+    parts that lands in the other one. ``noise``, ``level``, ``share``."""
+    maps = points("15", panel="bottom")
+    maps = maps.assign(dense=maps["series"].str[-1].astype(int), introduced=maps["x"].astype(int))
+    part = lambda name: maps[maps["quantity"] == f"estimated {name} part (FVU)"].pivot(
+        index="dense", columns="introduced", values="value"
+    )
+    linear, nonlinear = (found - found.loc[0, 0] for found in (part("linear"), part("nonlinear")))
+    other = {"x' noise": (nonlinear[0], linear[0]), "Sae(x') noise": (linear.loc[0], nonlinear.loc[0])}
+    rows = [
+        {"noise": noise, "level": level, "share": there[level] / (there[level] + its[level])}
+        for noise, (there, its) in other.items()
+        for level in there.index[1:]
+    ]
+    return pd.DataFrame(rows)
+
+
+def norms() -> pd.DataFrame:
+    """Fig. 6, a row a part: its median R² over the SAEs as ``value``, 5% and 95% of them as low and high."""
+    wide = points("6").pivot(index="series", columns="quantity", values="value")
+    wide = wide.loc[["x", "Sae(x)", "SaeError(x)", "LinearError(x)", "NonlinearError(x)"]]
+    names = [name if name == "Sae(x)" else name.removesuffix("(x)") for name in wide.index]
+    return pd.DataFrame({"part": names, "value": wide["median"], "low": wide["q05"], "high": wide["q95"]})
+
+
+def probe() -> pd.DataFrame:
+    """Fig. 14, a row a rank: the mean activation when on, ``active``, and the probe's ``weight``."""
+    weight = points("14", series="probe times latent, smoothed").rename(columns={"value": "weight"})
+    active = points("14", series="mean activation when on").set_index("x")["value"]
+    return weight.assign(active=weight["x"].map(active))
+
+
+def detection() -> pd.DataFrame:
+    """Fig. 7 as this book scores it: by decile and what the SAE reads, the mean of the share of its windows
+    that are found and of silent windows that are left alone; ``found`` is the first share, as drawn."""
+    drawn = points("7", quantity="accuracy")
+    drawn = drawn.assign(reads=drawn["series"].str.removeprefix("SAE on "))
+    silent = drawn[drawn["x"] == "Not"].set_index("reads")["value"]
+    rows = drawn[drawn["x"] != "Not"].rename(columns={"value": "found"})
+    decile, value = rows["x"].str[1:].astype(int), (rows["found"] + rows["reads"].map(silent)) / 2
+    return rows.assign(decile=decile, value=value)
+
+
+def shares(sweep: str) -> pd.DataFrame:
+    """Fig. 8, a row an SAE (by its true L0) and a part: ``ce`` (of the loss), ``variance`` (of R²), ``norm``,
+    as shares of 1. sweep: "width" or "L0"."""
+    names = {"CE recovered": "ce", "R2 share": "variance", "norm share": "norm"}
+    drawn = points("8", panel=sweep).assign(part=lambda rows: rows["series"], sweep=f"over {sweep}")
+    keys = ["part", "sweep", *SOURCE, "width", "l0"]
+    found = drawn.groupby([*keys, "quantity"], dropna=False)["value"].first().unstack("quantity") / 100
+    return found.rename(columns=names).reset_index().sort_values(["part", "width", "l0"])
+
+
+def pursued() -> pd.DataFrame:
+    """`pursuit`'s changes of FVU_nonlinear, in percent: ``width``, ``tokens``, ``value``."""
+    found = pursuit().melt("width", var_name="tokens").dropna()
+    found = found[found["tokens"].str.startswith("FVU_nonlinear")]
+    found["tokens"] = found["tokens"].str.removeprefix("FVU_nonlinear, ")
+    source = points("9", panel="a")[SOURCE].iloc[0].to_dict()
+    return found.assign(value=100 * found["value"], **source)
+
+
+def earlier(sites: Iterable[str]) -> dict[str, float]:
+    """Fig. 9b's R² of NonlinearError from what answers to each of these sites: MLP, attention, and, of
+    residual streams, the last."""
+    drawn = points("9", panel="b", series="NonlinearError").set_index("x")["value"]
+    kinds = {}
+    for site in sites:
+        named = [
+            name
+            for key, name in (("mlp", "MLP"), ("attn", "attention"), ("resid", "prev residual"))
+            if key in site
+        ]
+        kinds |= {named[0]: site} if named else {}
+    return {site: float(drawn[kind]) for kind, site in kinds.items()}
