@@ -28,8 +28,8 @@ from darkmatter_utils import LinearMap, Moments, Study, charts, measure, open_ch
 from darkmatter_utils.base.words import plain, span
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c06_norm_lowest
-from darkmatter_utils.experiments.norm_argument import probes, sparse_sum, theory
 from darkmatter_utils.experiments import paper_points
+from darkmatter_utils.experiments.norm_argument import probes, sparse_sum, theory
 from darkmatter_utils.experiments.norm_test import NO_SAES, NULLS, by_width, evidence, lowest, norm_test, null
 from darkmatter_utils.stats.metrics import r2_total
 

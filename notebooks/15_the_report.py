@@ -198,7 +198,7 @@ Table(shown.rename(columns=names), dict.fromkeys(["a doubling of W", *list(names
 # FVU_nonlinear is level at one place, layer 20 of Gemma 2 9B near L0 60, which is what Fig. 1 draws. At layer
 # 12 of Gemma 2 2B it falls, by a tenth from 16k to 1m, and by more at the other four. Everywhere the slope
 # falls as L0 rises (the last column), and where Fig. 1 is drawn it passes through zero. So the level line is
-# not general. A fall of a few percent a doubling is still far slower than that of the whole FVU.
+# not general; that FVU_nonlinear hardly moves where Fig. 1 is drawn stands.
 #
 # ### Pursuit on the same tokens (Figs. 1, 2b and 9a)
 

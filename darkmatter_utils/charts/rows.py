@@ -89,7 +89,7 @@ def forest(
 
 @builder
 def strips(frame, row, value, *, by, color, label, x_title="", theirs=None, width=215):
-    """Points along one axis, a row a value of ``row``, a panel a value of ``by``, both in order of appearance.
+    """Points along one axis: a row a value of ``row``, a panel a value of ``by``, in order of appearance.
 
     label: what a point is, for the tooltip. theirs: the paper's, with columns value, low, high and the same
     ``by``, ``color`` and ``label``; hollow, in the row that is called as their colour.

@@ -124,7 +124,7 @@ def pursuit() -> pd.DataFrame:
 
 def loss_shares() -> pd.DataFrame:
     """Fig. 8 by part and sweep: the least and the largest share of the loss over share of R² and over share
-    of the norm, the slope through the origin, and the correlation over SAEs of the shares of loss and of R²."""
+    of the norm, the slope through the origin, the correlation over SAEs of the shares of loss and of R²."""
     rows = []
     for sweep in ("width", "L0"):
         for part in ("LinearError", "NonlinearError"):
