@@ -12,9 +12,10 @@
 # A sparse autoencoder (SAE) rewrites an activation $x$ of a language model as a short sum of learned
 # directions, $\mathrm{Sae}(x)$. What it leaves behind, $x - \mathrm{Sae}(x)$, is its error.
 # {cite:t}`engels2025` call the errors' share of the variance *dark matter*, find that much of it can be
-# predicted from $x$ by one linear map, and read the rest as error that the SAE introduces. This book is an
-# executable edition of their paper: it does every experiment again, with the controls that reviewers and
-# later work asked for, on a small model that it carries with it, or on yours.
+# predicted from $x$ by one linear map, and offer as a hypothesis that the rest is mostly error that the SAE
+# introduces (App. B.2). This book is an executable edition of their paper: it does every experiment again,
+# with the controls that reviewers and later work asked for, on a small model that it carries with it, or on
+# yours.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -36,8 +37,8 @@ Words("\n\n".join([*said, about.warning(measurement, most=3)]).rstrip())
 
 # %% tags=["hide-input"]
 #| label: fig-index
-#| caption: How the variance of x splits at each SAE width (the question of the paper's Fig. 1, measured on
-#|   this study). Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is
+#| caption: How the variance of x splits at each SAE width, the question of the paper's Fig. 1, measured on
+#|   this study. Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is
 #|   the part that a linear map predicts from x on documents it was not fitted on, red is what remains.
 charts.stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
 
@@ -92,6 +93,11 @@ for number, one in found.items():
 # {glue:text}`fvu widest`, of which {glue:text}`nonlinear widest` is nonlinear. A number in brackets is a 95%
 # interval. It carries the choice of documents and, because SAEs of different widths are different trained
 # networks, the seed of their training.
+#
+# A level nonlinear part does not show by itself that an SAE introduces error. The authors saw this: with
+# random directions and no noise, the variance that is explained over width is "a parabola", with a middle
+# that is nearly level (App. D). They set the case aside, since random vectors are no good likeness of real
+# ones. Chapters {doc}`05_scaling` and {doc}`07_models_of_activations` take it up as a null.
 
 # %% [markdown]
 # ## The paper's claims, and what is found here

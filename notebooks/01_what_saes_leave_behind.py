@@ -44,7 +44,7 @@ chapter.opening(q01_setting)
 #| caption: One context of the held-out text, token by token, for one SAE of middle width. The bar under a
 #|   token is its squared error in units of the variance of x, so that the mean bar over the whole text is the
 #|   SAE's FVU. The context is the one whose mean error is the median of all contexts: it was not picked by
-#|   hand. (The paper plots such errors for a hundred tokens in a row.)
+#|   hand. (Paper: Figs. 5 and 12 plot error norms for a hundred tokens in a row.)
 tokens = measured.tokens_of(measurement, shown, which)
 tokens = tokens.rename(columns={"loss": "loss of the next token (nats)"})
 notes = [name for name in tokens.columns if name not in ("text", "error")]
@@ -92,15 +92,16 @@ chapter.glue("worst tenth", held, ".0%")
 # ## Error by position
 #
 # The first tokens of a context have little before them, and the model treats them differently. The paper
-# scores only {glue:text}`paper window` of each context for that reason. A study here says which positions
-# count, its *window*, and {numref}`fig-position` lets you judge that choice: within the window, the error
+# scores only {glue:text}`paper window` of each context (§4); by the released code, the SAEs of its Fig. 1 are
+# an exception: they are scored from position 1 on, and their nonlinear part lies a little below that of Fig. 2.
+# A study here says which positions count, its *window*, and {numref}`fig-position` lets you judge that choice: within the window, the error
 # should no longer depend much on the position.
 
 # %% tags=["hide-input"]
 #| label: fig-position
 #| caption: Mean squared error by position in the context, in units of the variance of x, for the narrowest
 #|   and the widest SAE of the suite; bands are 95% intervals over documents. Shaded are the positions that
-#|   are scored. (The paper drops early positions without a figure.)
+#|   are scored. (Paper: §4 drops the first 200 positions; it has no figure of this.)
 curve = measured.positions(measurement, [narrow, wide])
 title = "squared error / variance of x"
 window = chapter.study.window

@@ -46,8 +46,8 @@ chapter.opening(q02_protocols)
 #| label: fig-protocols
 #| caption: $R^2$ of the SAE's error per dimension, at each width of the suite (its first seed), by the strict
 #|   protocol and by the paper's, which draws a random share of the tokens to fit on and has no intercept.
-#|   Bars are 95% intervals over documents. (The paper has no such figure; its numbers are the second line's
-#|   kind.)
+#|   Bars are 95% intervals over documents. (The paper has no such figure; its Figs. 2, 10 and 11 are of the
+#|   second line's kind, by the released code.)
 first = first_seeds(measurement)["id"]
 both = {"strict": measurement.saes, "paper": measurement.paper}
 lines = pd.concat([table[table["id"].isin(first)].assign(protocol=name) for name, table in both.items()])
@@ -98,8 +98,8 @@ mean = np.broadcast_to(x.mean(axis=0), x.shape)
 # ```
 #
 # The inner sums run over tokens, $j$ over dimensions, and $\bar e$ is the mean error. In
-# $R^2_{\mathrm{total}}$ a dimension counts by its variance; in $R^2_{\mathrm{per\,dim}}$, the paper's number,
-# every dimension counts the same.
+# $R^2_{\mathrm{total}}$ a dimension counts by its variance; in $R^2_{\mathrm{per\,dim}}$, the paper's number
+# (§4), every dimension counts the same.
 
 # %% tags=["hide-input"]
 error = x - reconstruction
@@ -167,9 +167,9 @@ chapter.glue("largest gap", "less than a billionth" if gap < 1e-9 else f"{gap:.0
 #
 # A map with $d^2$ numbers explains some of any noise in the rows that it was fitted on. So a token must be
 # scored by a map that has not seen it, nor the rest of its document, whose tokens resemble it. The *strict*
-# protocol splits the documents into folds and scores each fold by a map fitted on the others. The paper's
-# code draws a random set of tokens to fit on, and leaves out the intercept $c$. The table takes one step at a
-# time from the one to the other, on the live arrays.
+# protocol splits the documents into folds and scores each fold by a map fitted on the others. The paper
+# draws a random set of tokens to fit on (§4). It says that bias terms are included and only omitted from its
+# equations (§4); the released code has no intercept $c$ in its maps from $x$ to the error. The table takes one step at a time from the one to the other, on the live arrays.
 
 
 # %% tags=["hide-input"]

@@ -29,8 +29,8 @@ def paper_points(
 
     A series is a model, a layer (unless the points of a figure are at several), a figure, and a value of
     column ``by``; the legend below the chart and the tooltip say which. x_title, y_title and x_scale: those
-    of the chart of ours, as in `lines`. connect: join the points of a series along x. curve: a frame of x and y
-    that the paper draws through them. view: title, width, height, of a chart that stands alone.
+    of the chart of ours, as in `lines`. connect: join the points of a series along x. curve: a frame of x and
+    y that the paper draws through them. view: title, width, height, of a chart that stands alone.
     """
     frame = pd.DataFrame(frame).reset_index(drop=True)
     data = pd.DataFrame({"x": frame[x], "y": frame[y], "name": paper_names(frame, by)})

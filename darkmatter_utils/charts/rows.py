@@ -183,6 +183,9 @@ def panels(frame, by, build, *names, columns=2, shared=("color",), width=300, he
 
 
 def layered(*charts):
-    """One chart over another in the same axes, each with its own colours; what is absent is left out."""
+    """One chart over another in the same axes, each with its own colours; what is absent is left out. Of an
+    absent first chart, the reason."""
+    if isinstance(charts[0], Absent):
+        return charts[0]
     there = [one for one in charts if not isinstance(one, Absent)]
     return alt.layer(*there).resolve_scale(color="independent")

@@ -35,8 +35,8 @@ def points(figure: str, *, panel: str | None = None, **where) -> pd.DataFrame:
 
 
 def grids(quantity: str, *, l0: float | None = None) -> pd.DataFrame:
-    """The six grids over width and L0 of Figs. 2, 10 and 11, 142 SAEs; with ``l0``, of each grid and width the
-    one whose L0 is nearest to it, by ratio."""
+    """The six grids over width and L0 of Figs. 2, 10 and 11, 142 SAEs; with ``l0``, of each grid and width
+    the one whose L0 is nearest to it, by ratio."""
     rows = pd.concat([points(figure, quantity=quantity) for figure in ("2", "10", "11")])
     if l0 is None:
         return rows
