@@ -264,8 +264,8 @@ def places(figure):
     return ", ".join(link(*place, words(*place)) for place in figure.counterparts)
 
 
-rows = [(f.name, f.version, f.experiment, f.shows, places(f)) for f in PAPER_FIGURES]
-names = ["the paper's", "version", "experiment", "what it shows", "here"]
+rows = [(f.name, f.experiment, f.shows, places(f)) for f in PAPER_FIGURES]
+names = ["the paper's", "experiment", "what it shows", "here"]
 Table(pd.DataFrame(rows, columns=names), {"here": Html}, left=("here",))
 
 # %% [markdown]

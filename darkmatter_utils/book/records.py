@@ -135,8 +135,8 @@ class Chapter:
     def _opening(self, asked: Question) -> str:
         words, told = f"**What this chapter checks.** {asked.short}", self.values.get("verdict")
         if isinstance(asked, Claim):
-            words = f"**Claim {asked.number} of the paper.** {asked.short} The paper: {asked.paper} "
-            words, told = f"{words}({asked.paper_source}).", self.values["verdicts"][str(asked.number)]
+            words = f"**Claim {asked.number} of the paper.** {asked.short} The paper: {asked.paper}."
+            told = self.values["verdicts"][str(asked.number)]
         return f"> {words}\n>\n> {Verdict(**told).markdown(self.study)}"
 
     def rules(self, *asked: ModuleType) -> Words:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..base.values import Estimate
 from ..base.words import counted, fraction, percent, plain, span
 from . import say
-from .claim import ABSTRACT, FAILS, HOLDS, NO_SUITE, PARTLY, UNKNOWN, Claim, Effect, Told, Verdict
+from .claim import FAILS, HOLDS, NO_SUITE, PARTLY, UNKNOWN, Claim, Effect, Told, Verdict
 
 
 class Thresholds(NamedTuple):
@@ -71,9 +71,11 @@ CLAIM = Claim(
     short="About half of the error vector is a linear function of the activation.",
     topic="half of the error is linear",
     chapter="04_half_linear",
-    paper="about 0.5",
-    paper_source=ABSTRACT,
-    paper_place="the abstract of both arXiv versions",
+    paper="about half (abstract), 15% to 72% (§4.2)",
+    paper_place="abstract, §4.2, Figs. 2, 10 and 11",
+    paper_points=(
+        "R² of 0.165 to 0.749 over its 142 SAEs, 0.42 on average; 0.52 on average at layer 20 of Gemma 2 9B"
+    ),
     rule=(
         "R² per dimension of the SAE's error from x, on held-out documents, at each width of the suite. "
         f"*Holds*: every interval lies inside {THRESHOLDS.half[0]} to {THRESHOLDS.half[1]}. *Does not hold*: "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..base.values import Estimate
 from ..base.words import counted, interval, span
 from . import say
-from .claim import ABSTRACT, FAILS, HOLDS, NO_SUITE, PARTLY, UNKNOWN, Claim, Effect, Told, Verdict
+from .claim import FAILS, HOLDS, NO_SUITE, PARTLY, UNKNOWN, Claim, Effect, Told, Verdict
 
 
 class Thresholds(NamedTuple):
@@ -56,10 +56,11 @@ CLAIM = Claim(
     short="Wider SAEs fail on the same tokens as narrower ones.",
     topic="wider SAEs fail on the same tokens",
     chapter="06_token_by_token",
-    paper="in words only",
-    paper_source=ABSTRACT,
-    paper_place='the abstract of both arXiv versions, in words ("remarkably predictable")',
-    missing="any number for it",
+    paper='"remarkably predictable" (abstract), R² 0.78 to 0.97 (Fig. 4)',
+    paper_place="abstract, §4.4, Figs. 4, 5 and 12",
+    paper_points=(
+        "0.78 to 0.97 over the 21 pairs of widths of Fig. 4; nothing was taken out, not ‖x‖, not the token"
+    ),
     rule=(
         "R² between the error norms of two widths, with ‖x‖, position and token taken out of both. *Holds*: "
         f"every interval is above {THRESHOLDS.partial}. *Does not hold*: every interval is below. *Partly*: "

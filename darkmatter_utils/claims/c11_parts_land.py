@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..base.values import Estimate
 from ..base.words import counted, fraction, percent, span
-from .claim import FAILS, HOLDS, PARTLY, REPORTED, UNKNOWN, Claim, Told, Verdict
+from .claim import FAILS, HOLDS, PARTLY, UNKNOWN, Claim, Told, Verdict
 
 READ_AS = {"absent": "LinearError", "introduced": "NonlinearError"}
 """The estimated part that each true part is read from."""
@@ -67,10 +67,13 @@ CLAIM = Claim(
     short="LinearError is mostly absent features, NonlinearError mostly error that the SAE introduces.",
     topic="linear is absent, nonlinear introduced",
     chapter="07_models_of_activations",
-    paper="in a synthetic table",
-    paper_source=REPORTED,
-    paper_place='a third-party summary ("validated synthetically")',
-    missing="the entries of the table",
+    paper="a hypothesis (App. B.2); correlations of 0.98, 0.14, 0.10 and 0.90 (Table 1)",
+    paper_place="App. B.2, C.3 and D, Fig. 15, Table 1",
+    paper_points=(
+        "the correlations over Fig. 15 are 0.97, −0.05, 0.18 and 0.92; there, 26% to 40% of the noise on "
+        "x' lands in the nonlinear part, and 7% of that on Sae(x') in the linear one, which is fitted in "
+        "sample"
+    ),
     rule=(
         "In simulated worlds over a range of superposition and width, and in the study's own dictionary "
         "with latents ablated and noise added: the share of a true part's variance that lands in the other "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..base.values import Estimate
 from ..base.words import counted, fraction, span
 from . import say
-from .claim import FAILS, HOLDS, NO_SUITE, PARTLY, REPORTED, UNKNOWN, Claim, Effect, Told, Verdict
+from .claim import FAILS, HOLDS, NO_SUITE, PARTLY, UNKNOWN, Claim, Effect, Told, Verdict
 
 
 class Thresholds(NamedTuple):
@@ -52,10 +52,13 @@ CLAIM = Claim(
     short="The activation predicts the error's norm better than simple predictors do.",
     topic="x beats simple predictors of the norm",
     chapter="03_error_norms",
-    paper="an ordering",
-    paper_source=REPORTED,
-    paper_place="the script of the first version's Fig. 13",
-    missing="the values of the figure",
+    paper='every other predictor "significantly worse" (App. A.3)',
+    paper_place="App. A.3, Fig. 13",
+    paper_points=(
+        "R² from x is ahead of the best single predictor by 0.06 to 0.71 at layers 5 to 39, by 0.38 on "
+        "average, and behind the token at layers 0 and 1; the best of them is often the SAE's L0 (0.87 at "
+        "layer 5)"
+    ),
     rule=(
         "Nested out-of-fold models of the error's squared norm, at each width of the suite and at each "
         "layer that has SAEs. *Holds*: everywhere R² from x is above that from ‖x‖, position and token, and "

@@ -20,9 +20,12 @@ WORDS = (HOLDS, PARTLY, FAILS, UNKNOWN)
 NO_SUITE = "The study has no width suite: no set of SAEs that differ in width at one L0."
 NOT_MEASURED = "No chapter of this edition measures it yet."
 
-ABSTRACT, REPORTED = "abstract", "as reported by others"
-"""Where the paper's number was read: in its abstract; in summaries, the figure's own values not seen."""
-PAPER = {"window": "positions 200 to 1022", "widths": "seven widths", "off L0": "by a fifth"}
+PAPER = {
+    "window": "positions 200 to 1022",  # §4; but for the SAE points of Fig. 1
+    "window of Fig. 1": "positions 1 to 1022",  # its SAE points, by the released code
+    "widths": "seven widths",  # Fig. 1
+    "off L0": "by a fifth",  # at most, by the L0 in an SAE's name: 48 at 524k where 60 is meant
+}
 """Facts of the paper and its released code that prose quotes."""
 
 
@@ -100,10 +103,9 @@ class Claim(Question):
     number: int  # its number in this book
     topic: str  # the claim in a few words, for axes
     chapter: str  # the file of the chapter that measures it, without suffix
-    paper: str  # the paper's number, or its word
-    paper_source: str  # `ABSTRACT` or `REPORTED`
-    paper_place: str  # where that was read, exactly; the full text was not available to this edition
-    missing: str = ""  # what of the paper's numbers could not be found
+    paper: str  # the paper's number or word, with its place; both wordings where abstract and text differ
+    paper_place: str  # the sections and figures of the paper's second version that are about it
+    paper_points: str  # what the values of its figures say (`experiments.paper_points`)
     falsifier: str  # what would show the claim wrong
     written: str = "It was written before the result."  # when, and what was changed since
     here: Told | None = None  # our number; None: the few words of the verdict

@@ -42,7 +42,7 @@ class Finding:
     """One claim on one study."""
 
     short: str  # the claim in one sentence
-    paper: str  # the paper's number, or its word
+    paper: str  # the paper's number or word, with its place
     chapter: str  # the file of the chapter that measures it
     verdict: Verdict
     here: str = "–"  # our number with its interval; "–" where there is none
@@ -225,11 +225,12 @@ def sign(value) -> int:
 
 
 def card(one: Finding) -> dict[str, str]:
-    """What is known of a claim: the paper's number and source, ours, controls, verdict, rule, falsifier."""
+    """What is known of a claim: the paper's words and points, ours, controls, verdict, rule, falsifier."""
     claim = one.claim
     name = f" ({claim.here.name})" if claim.here and one.here != "–" else ""
     return {
-        "the paper": paper_number(claim),
+        "the paper": f"{claim.paper}. In it: {claim.paper_place}.",
+        "what its own points say": f"{claim.paper_points}.",
         "here": f"{one.here}{name}",
         "the controls beside it": "; ".join(f"{what}: {text}" for what, text in one.beside().items()) or "–",
         "verdict": f"{one.verdict.word}. {one.verdict.why}",
@@ -237,12 +238,6 @@ def card(one: Finding) -> dict[str, str]:
         "what would show it wrong": f"{claim.falsifier}.",
         "chapter": claim.chapter,
     }
-
-
-def paper_number(claim: Claim) -> str:
-    """The paper's number for a claim, where it was read, and what could not be found."""
-    text = f"{claim.paper}; source: {claim.paper_place}."
-    return f"{text} Not found: {claim.missing}." if claim.missing else text
 
 
 def scaled(claim: Claim, evidence, factor: float):

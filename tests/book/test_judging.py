@@ -73,9 +73,7 @@ def test_the_first_screen_and_the_rule_are_the_claims_own_words(chapter):
     chapter.judge(c03_same_tokens, HALF)
     opening, rule = chapter.opening(c03_same_tokens), chapter.rules(c03_same_tokens)
     claim = c03_same_tokens.CLAIM
-    assert opening.startswith(
-        f"> **Claim 3 of the paper.** {claim.short} The paper: {claim.paper} (abstract)."
-    )
+    assert opening.startswith(f"> **Claim 3 of the paper.** {claim.short} The paper: {claim.paper}.")
     assert opening.endswith(f"**Verdict on the study tiny: holds.** {chapter.values['verdicts']['3']['why']}")
     assert claim.rule in rule and claim.written in rule and rule.endswith(f"{claim.falsifier}.")
     told = chapter.values["claims"]["3"]
