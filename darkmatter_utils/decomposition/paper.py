@@ -1,9 +1,10 @@
 """protocol="paper": the decomposition by the formulas of the authors' released code, for comparison.
 
-Linear maps have no intercept; tokens, not documents, are split; R² is scored on the rows that were not
-fitted, FVU on all rows; R² of vectors is the mean over dimensions. Two traits of the released norm test are
-kept: its parts of x come from a map fitted on *all* rows, and only the regression of their squared norms is
-split. One is not: it predicted ‖z‖² + 1, a column of ones having been appended to z instead of to x.
+Linear maps have no intercept (§4 of the paper says that bias terms are included); tokens, not documents, are
+split; R² is scored on the rows that were not fitted, FVU on all rows; R² of vectors is the mean over
+dimensions. Two traits of the released norm test are kept: its parts of x come from a map fitted on *all*
+rows, and only the regression of their squared norms is split. One is not: it predicted ‖z‖² + 1, a column of
+ones having been appended to z instead of to x.
 Source: github.com/JoshEngels/SAE-Dark-Matter, utils.py and new_save_sae_power_laws.py, branch TMLR.
 """
 

@@ -1,4 +1,5 @@
-"""The paper's noise-and-ablation check on a study's own dictionary, redone without its faults.
+"""The paper's noise-and-ablation check (App. C.3, Fig. 15, Table 1) on a study's own
+dictionary, out of sample and with an SAE that encodes the noise, too.
 
 x' = Sae(x) of the widest SAE is taken as data whose features and coefficients are all known: the SAE's own.
 Some of its latents are ablated, those of the lowest mean activation first: what they wrote is *absent*.
@@ -23,7 +24,7 @@ from ..studies.saes import load_saes, sample
 from ..worlds.known import Landing, land
 
 ABLATED = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
-"""Shares of the alive latents that are ablated; the paper stops at a half, which removes little here."""
+"""Shares of the alive latents that are ablated; Fig. 15 stops at a half, which removes little here."""
 LEVELS = (0.0, 0.025, 0.05, 0.1, 0.2)
 """Variance of each noise over that of x'."""
 KINDS = ("isotropic", "matched")
@@ -133,7 +134,8 @@ def _shares(landed: Landing) -> list[dict]:
 
 def table_one(cells: pd.DataFrame) -> pd.DataFrame:
     """The paper's Table 1: over the grid of levels, the correlation of each true noise variance with each
-    estimated part, and beside it the slope: of a unit of variance added, how much shows up there.
+    estimated part, and beside it the slope: of a unit of variance added, how much shows up there. The paper's
+    correlations, and what its Fig. 15 says of the slopes: `paper_points.synthetic` and `landing`.
 
     kind, true ("dense", "introduced"), estimated ("linear", "nonlinear"), correlation, slope.
     """

@@ -1,5 +1,5 @@
 """True parts against estimated parts in simulated worlds: one case in full, a sweep over superposition and
-width, the estimators against closed forms, and what the paper's readings get wrong."""
+width, the estimators against closed forms, and what the readings of the paper's App. B.2 get wrong."""
 
 from __future__ import annotations
 
@@ -208,7 +208,8 @@ def estimators(study: Study, *, seeds: int = 3, documents: int = 24) -> pd.DataF
 
 
 def readings(made: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """What the paper reads off a number, the number, the truth, and how far it is off, in the case's world.
+    """What the hypothesis of the paper's App. B.2 reads off a number, the number, the truth, and how far it
+    is off, in the case's world.
 
     Its SAE introduces errors apart from the rest; the floor is read off oracles of six widths in closed form.
     """

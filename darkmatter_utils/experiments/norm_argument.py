@@ -1,9 +1,12 @@
-"""When a sparse sum of features has a squared norm that is linear in it (the paper's Appendix A, with its
-condition), and what the probe for the norm of Sae(x) weighs: a*·d_i of each latent against how strongly it
-fires (its Fig. 14).
+"""When a sparse sum of features has a squared norm that is linear in it (the paper's App. B.1 and C.1), and
+what the probe for the norm of Sae(x) weighs: a*·d_i of each latent against how strongly it fires (App. C.2,
+Fig. 14).
 
 If the norm is a sum over latents, the probe reads each latent by the slope of its squared activation on the
 activation, c_i = Cov(w_i, w_i²) / Var(w_i): about its mean activation when on, where that varies little.
+App. C.1 prints E w_i² / E w_i instead; for coefficients that are on or off the two are the same. B.1 asks for
+directions that are almost orthogonal and seldom on together; that there be no more of them than dimensions is
+a condition of ours.
 """
 
 from __future__ import annotations
@@ -37,6 +40,15 @@ def one_feature(p: float, spread: float) -> float:
     m1, m2, m3, m4 = ((1 + spread**2) ** (k * (k - 1) / 2) for k in (1, 2, 3, 4))
     covariance = p * m3 - p**2 * m1 * m2
     return covariance**2 / ((p * m2 - p**2 * m1**2) * (p * m4 - p**2 * m2**2))
+
+
+def poisson(rate: float) -> float:
+    """R² of w² from w for a Poisson coefficient, the example of App. C.1: (2λ + 1)² / (4λ² + 6λ + 1).
+
+    At λ = 1 it is 9/11, ρ = 3/√11 = 0.905. The paper prints ρ ≈ 0.73, with 6λ³ for 6λ² in the variance of w²:
+    its argument is better than it says.
+    """
+    return (2 * rate + 1) ** 2 / (4 * rate**2 + 6 * rate + 1)
 
 
 def sparse_sum(
