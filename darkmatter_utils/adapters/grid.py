@@ -1,7 +1,9 @@
 """The SAEs of the paper: which there were, which can still be had, and what to take for one that cannot.
 
-The list is the authors' (their released code, October 2024); a row is available if SAELens 6.54 names it. 26
-of the 60 at layer 20 of Gemma 2 9B were withdrawn by their makers.
+The list is that of the authors' released code (October 2024, of the paper's first version), and the six of
+width 131k at layer 12 of Gemma 2 2B that came later and are in Fig. 2a of the second. A row is available if
+SAELens 6.54 names it. 26 of the 60 at layer 20 of Gemma 2 9B were withdrawn by their makers: Figs. 4, 5, 8
+and 9a have some of them, Fig. 2b has the 34 that are left.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class GridSae:
 
 @dataclass(frozen=True)
 class Choice:
-    """The SAE to take for an L0 of the paper, and the paper's own."""
+    """The SAE to take for an L0 of the paper, and the nearest that its first list had."""
 
     taken: GridSae
     paper: GridSae
@@ -59,13 +61,13 @@ class Choice:
 
     @property
     def sentence(self) -> str:
-        """What is taken, and what the paper took."""
+        """What is taken, and whether it is the nearest of the paper's first list."""
         line = f"width {self.taken.width}: L0 {self.taken.l0} is taken as nearest to {self.wanted:g}"
         if self.beside:
             line += f" (and {', '.join(str(sae.l0) for sae in self.beside)})"
         if self.taken == self.paper:
             return f"{line}, as in the paper"
-        return f"{line}; the paper's had L0 {self.paper.l0}, which was withdrawn"
+        return f"{line}; L0 {self.paper.l0}, on the paper's first list, was withdrawn"
 
 
 @functools.cache

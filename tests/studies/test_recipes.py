@@ -225,11 +225,11 @@ def test_around_an_l0_each_width_has_an_sae_on_both_sides():
 
 def test_what_was_withdrawn_is_named():
     grid = sae_grid.grid()
-    assert len(grid) == 2368 and sum(not sae.available for sae in grid) == 26
+    assert len(grid) == 2374 and sum(not sae.available for sae in grid) == 26
     by_width = {choice.paper.width: choice for choice in sae_grid.choose("gemma-2-9b", "res", 20, 60)}
     assert (
         by_width["262k"].sentence
-        == "width 262k: L0 50 is taken as nearest to 60; the paper's had L0 64, which was withdrawn"
+        == "width 262k: L0 50 is taken as nearest to 60; L0 64, on the paper's first list, was withdrawn"
     )
     assert by_width["16k"].sentence == "width 16k: L0 58 is taken as nearest to 60, as in the paper"
     with pytest.raises(BadInput, match="has no res at layer 99 of gemma-2-9b; layers 0 to"):
