@@ -67,10 +67,9 @@ def floor(series: str = "SAE") -> Floor:
     left = [c for c in grid if fdtrc(1, free, max(0.0, of(c))) > 0.05]
     rest = PowerLaw.fit(width[:-1], fvu[:-1])
     misfit = (free - 1) * ((rss(fit) / rss(rest, width[:-1], fvu[:-1])) - 1)
-    return Floor(
-        fit, min(left), max(left), of(0.0), float(fdtrc(1, free, of(0.0))),
-        float(rest(width[-1:])[0]), float(fvu[-1]), misfit, float(fdtrc(1, free - 1, misfit)),
-    )  # fmt: skip
+    at_zero = (of(0.0), float(fdtrc(1, free, of(0.0))))
+    seen = (float(rest(width[-1:])[0]), float(fvu[-1]))
+    return Floor(fit, min(left), max(left), *at_zero, *seen, misfit, float(fdtrc(1, free - 1, misfit)))
 
 
 def floors() -> pd.DataFrame:
