@@ -82,11 +82,11 @@ aside = {f"control: {kind}": 0.01 * (n - 1.5) for n, kind in enumerate(KINDS)}
 drawn = drawn.assign(variance=drawn["variance"] + drawn["vectors"].map(aside).fillna(0))
 axes = {"x_title": "share of FVU", "y_title": "share of the loss won back"}
 ours = {"color": "vectors", "label": "width", "connect": True, "band": c08_proportional.THRESHOLDS.near}
-theirs = pd.concat([paper_points.shares("width"), paper_points.shares("L0")])
-theirs = theirs.assign(of=theirs["part"] + ", " + theirs["sweep"])
-theirs = charts.paper_points(theirs, "variance", "ce", by="of", **axes)
+rows = pd.concat([paper_points.shares("width"), paper_points.shares("L0")])
+rows = rows.assign(of=rows["part"].str.removesuffix("Error") + ", " + rows["sweep"])
+layer = charts.paper_points(rows, "variance", "ce", by="of", **axes)
 ours = charts.scatter(drawn, "variance", "value", **ours, **axes)
-ours and charts.layered(ours, theirs)
+ours and charts.layered(ours, layer)
 
 # %% [markdown]
 # With $L$ the loss, and $z$ the part of the error that is given back, LinearError or NonlinearError, the
@@ -127,15 +127,24 @@ Table(charts.wide(found["lost"], ["width", "seeds"], "what"), lambda nats: plain
 # %% [markdown]
 # ## Shares, over width and L0
 
+
 # %% tags=["hide-input"]
 #| label: fig-cost-width
 #| caption: Shares of LinearError (left) and NonlinearError (right) at each width of the suite: of the loss
 #|   and the divergence that giving it back wins back, of FVU, and of the norm; 95% intervals over documents
-#|   and seeds. (Paper: Fig. 8, left.)
+#|   and seeds. Hollow: the paper's shares of the loss and of R². (Paper: Fig. 8, left.)
+def theirs(sweep, x, **axes):
+    """The paper's shares of a part's loss and R², as a layer for its panel."""
+    rows = paper_points.shares(sweep).rename(columns={"ce": "of the loss", "variance": "of R²"})
+    rows = rows.melt(["part", x, *paper_points.SOURCE], ["of the loss", "of R²"], var_name="share")
+    return lambda part: charts.paper_points(rows[rows["part"] == part], x, by="share", connect=True, **axes)
+
+
 names = {"ce": "of the loss", "kl": "of the divergence", "variance": "of FVU", "norm": "of the norm"}
 shares = found["shares"]
 shares = shares[shares["kind"] == ""].assign(share=shares["share"].map(names)).dropna(subset=["share"])
-charts.panels(shares, "part", charts.lines, "width", "value", color="share", y_title="share")
+layers = {"over": theirs("width", "width", y_title="share"), "shared": ("color", "shape")}
+charts.panels(shares, "part", charts.lines, "width", "value", color="share", y_title="share", **layers)
 
 # %% tags=["hide-input"]
 #| label: fig-cost-l0
@@ -143,19 +152,9 @@ charts.panels(shares, "part", charts.lines, "width", "value", color="share", y_t
 #|   point). Hollow: the paper's share of the loss and of R², by true L0. (Paper: Fig. 8, right.)
 over_l0 = found["over_l0"]
 over_l0 = over_l0.assign(share=over_l0["share"].map(names)).dropna(subset=["share"])
-theirs = paper_points.shares("L0").rename(columns={"ce": "of the loss", "variance": "of R²"})
-theirs = theirs.melt(["part", "l0", *paper_points.SOURCE], ["of the loss", "of R²"], var_name="share")
-
-
-def with_theirs(rows, *, title, **view):
-    axes = {"x_title": "L0 (active latents a token)", "y_title": "share"}
-    layer = theirs[theirs["part"] == title]
-    layer = charts.paper_points(layer, "l0", by="share", connect=True, **axes)
-    ours = charts.lines(rows, "l0", "value", color="share", **axes, **view)
-    return (ours + layer).properties(title=title)
-
-
-charts.panels(over_l0, "part", with_theirs, shared=("color", "shape"))
+axes = {"x_title": "L0 (active latents a token)", "y_title": "share"}
+layers = {"over": theirs("L0", "l0", **axes), "shared": ("color", "shape")}
+charts.panels(over_l0, "part", charts.lines, "l0", "value", color="share", **axes, **layers)
 
 # %% [markdown]
 # In print, the labels of Fig. 8's right panel are in another order than its bars: 20, 36, 68, 138, 310 and 427

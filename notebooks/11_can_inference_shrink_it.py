@@ -84,14 +84,18 @@ chapter.opening(c09_inference)
 #| caption: The error's share of the variance of x (left) and its nonlinear part (right) over the width of
 #|   the SAE, for its own encoder and for other inferences on the same dictionary, on the same tokens, at no
 #|   more active latents than the encoder has; bars are 95% intervals over documents and training seeds.
-#|   (Paper: Fig. 9a, beside the encoder's in Fig. 1.)
+#|   Hollow: the paper's pursuit, and its encoder on more tokens (left) and on the same (right). (Paper: Fig.
+#|   9a, beside Figs. 1 and 2b.)
 alike = ["pursuit, L0 steps", "pursuit, to equal L0"]  # nearly the pursuit that is refitted
 settled = "pursuit, then refit"
 over = found["by_width"]
 levels = over[~over["inference"].isin(alike) & (over["of"] == "score")]
 levels = levels.replace({"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"})
 title = "share of the variance"
-charts.panels(levels, "metric", charts.lines, "width", "value", color="inference", y_title=title)
+rows = paper_points.inferred()
+layer = lambda name: charts.paper_points(rows[rows["quantity"] == name], "width", by="by", y_title=title)
+theirs = {"over": layer, "shared": ("color", "shape")}
+charts.panels(levels, "metric", charts.lines, "width", "value", color="inference", y_title=title, **theirs)
 
 # %% [markdown]
 # ## The numbers

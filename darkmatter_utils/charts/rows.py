@@ -173,12 +173,19 @@ def beside(*charts, columns=2, shared=()):
 
 
 @builder
-def panels(frame, by, build, *names, columns=2, shared=("color",), width=300, height=260, **settings):
+def panels(
+    frame, by, build, *names, over=None, columns=2, shared=("color",), width=300, height=260, **settings
+):
     """A chart for each value of column ``by``, titled by it, by ``build(rows, *names, **settings)``; one
-    legend for all."""
+    legend for all. over: what is laid over each panel, a function of its value of ``by``."""
     settings |= {"width": width, "height": height}
-    groups = frame.groupby(by, sort=False)
-    made = [build(rows, *names, title=str(name), **settings) for name, rows in groups]
+    made = []
+    for name, rows in frame.groupby(by, sort=False):
+        title = {"title": str(name)}
+        if over is None:
+            made.append(build(rows, *names, **title, **settings))
+        else:
+            made.append((build(rows, *names, **settings) + over(name)).properties(**title))
     return beside(*made, columns=columns, shared=shared)
 
 

@@ -210,6 +210,16 @@ def shares(sweep: str) -> pd.DataFrame:
     return found.rename(columns=names).reset_index().sort_values(["part", "width", "l0"])
 
 
+def inferred() -> pd.DataFrame:
+    """Fig. 9a beside the encoder: ``width``, ``quantity`` (FVU, FVU_nonlinear), ``by`` and ``value``. The
+    encoder's FVU is Fig. 1's, of more tokens; its FVU_nonlinear Fig. 2's, of the same."""
+    found = points("9", panel="a", series="pursuit")
+    same = points("2", panel="b", quantity="FVU_nonlinear")
+    same = same[same["l0"] == same["width"].map(PURSUED)]
+    encoder = pd.concat([points("1", series="SAE", quantity="FVU"), same])
+    return pd.concat([encoder.assign(by="encoder"), found.assign(by="pursuit")], ignore_index=True)
+
+
 def pursued() -> pd.DataFrame:
     """`pursuit`'s changes of FVU_nonlinear, in percent: ``width``, ``tokens``, ``value``."""
     found = pursuit().melt("width", var_name="tokens").dropna()

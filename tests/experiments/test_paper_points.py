@@ -77,6 +77,37 @@ def test_table_1_does_not_follow_from_fig_15():
     assert table["Fig. 15"].round(3).tolist() == [0.971, -0.047, 0.178, 0.917]
 
 
+def test_noise_lands_in_the_other_part_too():
+    share = paper_points.landing().set_index(["noise", "level"])["share"]
+    assert share["x' noise"].between(0.25, 0.41).all()
+    assert (
+        share["Sae(x') noise"].between(0.065, 3584 / 50000 + 1e-3).all()
+    )  # d/n, of a fit on the rows scored
+
+
+def test_points_for_charts_are_those_of_the_figures():
+    parts = paper_points.norms().set_index("part")["value"]
+    assert parts.idxmin() == "NonlinearError" and parts["SaeError"] - parts.min() == pytest.approx(
+        0.03, abs=2e-3
+    )
+    probe = paper_points.probe().set_index(paper_points.probe()["x"].astype(int))
+    ratio = (probe["weight"] / probe["active"]).sort_index()
+    assert ratio[100:1000].mean() == pytest.approx(1.16, abs=0.05) and ratio[7500:].mean() > 2
+    found = paper_points.detection().pivot(index="decile", columns="reads", values="found")
+    assert (found["LinearError"] - found["NonlinearError"]).mean() == pytest.approx(0.0318, abs=1e-4)
+    shares = paper_points.shares("L0").set_index(["part", "l0"])
+    assert shares.loc[("NonlinearError", 11), ["ce", "variance"]].tolist() == pytest.approx([0.6328, 0.2815])
+    inferred = paper_points.inferred().groupby(["quantity", "by"]).size()
+    assert inferred.to_dict() == {
+        ("FVU", "encoder"): 7,
+        ("FVU", "pursuit"): 7,
+        ("FVU_nonlinear", "encoder"): 6,
+        ("FVU_nonlinear", "pursuit"): 7,
+    }
+    sites = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "blocks.2.attn.hook_z", "x.hook_mlp_out"]
+    assert paper_points.earlier(sites) == dict(zip(sites[1:], [0.14, 0.04, 0.07]))
+
+
 def test_coefficients_are_those_of_a_plain_regression():
     rng = np.random.default_rng(0)
     x = rng.normal(size=30)
