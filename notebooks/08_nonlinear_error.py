@@ -105,7 +105,7 @@ chapter.protocol({"low R² over parts": f"{low}: that figure would lose them", "
 # over all of the study's tokens, the second over {glue:text}`tokens` of them. An R² below 0 is a prediction
 # worse than the mean, on documents that were not fitted.
 #
-# The paper's number is: {glue:text}`paper`. Its SAEs are of much larger models, and all five parts lie high
+# In the paper it is {glue:text}`paper`. Its SAEs are of much larger models, and all five parts lie high
 # there: what Fig. 6 shows is a shift at an R² near 0.9, not a norm that cannot be predicted. Here
 # NonlinearError has an R² of {glue:text}`level` from $x$. That is another regime, and the two levels do not
 # compare; the order of the parts does.
@@ -133,7 +133,7 @@ chapter.protocol({"low R² over parts": f"{low}: that figure would lose them", "
 # d$. App. C.1 prints another weight, $\mathrm{E}(w_i^2)/\mathrm{E}(w_i)$: the least squares fix a sum over
 # features, which does not fix each term. For a coefficient that is on or off the two agree. For Poisson
 # counts of mean 1 C.1 prints a correlation of $6/\sqrt{66} \approx 0.73$; it is $3/\sqrt{11} \approx
-# 0.90$, which is in the argument's favour.
+# 0.905$, which is in the argument's favour.
 
 # %% tags=["hide-input"]
 #| label: fig-norm-theory

@@ -97,6 +97,8 @@ def lacking(sites):
 
 chapter.glue("tokens", Words.of(found["about"], say=all_tokens))
 chapter.glue("saes", Words.of(found["sites"], say=lacking))
+own = whole[(whole["site"] == "") & (whole["part"] == "NonlinearError") & (whole["kind"] == "Sae(x)")]
+chapter.glue("same site", Words.of(own, say=lambda rows: plain(rows["value"].iloc[0])))
 
 # %% [markdown]
 # From {glue:text}`tokens`. A fold of documents is scored by maps fitted on the others, and LinearError and
@@ -173,11 +175,6 @@ def poles(whole):
     return f"x alone predicts {x} of NonlinearError, Sae(x) alone {hat}, and both together {both}."
 
 
-def same_site(whole):
-    own = whole[(whole["site"] == "") & (whole["part"] == "NonlinearError")].set_index("kind")["value"]
-    return plain(own["Sae(x)"])
-
-
 def gain(whole, gains):
     own = whole[(whole["site"] == "") & (whole["part"] == "SaeError")].set_index("kind")["value"]
     lead = gains[(gains["site"] == "all of them") & (gains["part"] == "SaeError")]
@@ -195,7 +192,6 @@ def in_context(whole):
 
 
 chapter.glue("poles", Words.of(whole, say=poles))
-chapter.glue("same site", Words.of(whole, say=same_site))
 chapter.glue("gain", Words.of(whole, gains, say=gain))
 chapter.glue("context", Words.of(whole, say=in_context))
 

@@ -26,7 +26,7 @@ from darkmatter_utils.charts import estimates
 from darkmatter_utils.charts.tables import Cards, Html, Table, Words, badge, escape, link
 from darkmatter_utils.charts.theme import VERDICTS, WIDTH, finish
 from darkmatter_utils.claims import c12_everywhere, report
-from darkmatter_utils.claims.paper import PAPER_FIGURES, changes
+from darkmatter_utils.claims.paper import ERRATA, PAPER_FIGURES, changes
 from darkmatter_utils.experiments import paper_points
 
 # %% tags=["hide-input", "reads-records"]
@@ -248,6 +248,15 @@ Table(paper_points.synthetic(), {"Table 1": plain, "Fig. 15": plain})
 # {glue:text}`of dense` of the noise on $x'$ lands in the nonlinear part, and {glue:text}`of introduced` of the
 # noise on $\mathrm{Sae}(x')$ in the linear one. The latter is what least squares absorb on the rows that they
 # were fitted on (3,584 dimensions, 50,000 rows).
+
+# %% [markdown]
+# ### Slips in print
+#
+# These were found while reading the paper beside its code and its figures. Each stands with what is right and
+# with what that changes: mostly nothing; some of it favours the authors.
+
+# %% tags=["hide-input"]
+Table(pd.DataFrame(ERRATA).set_axis(["where", "printed", "right", "what it changes"], axis=1))
 
 # %% [markdown]
 # (figures-by-number)=

@@ -62,6 +62,7 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
         {"label": ["norm", "half"], "value": [0.8, 0.5], "low": [0.7, np.nan], "high": [0.9, np.nan]}
     )
     lines = charts.lines(frame(), "width", "fvu", color="part", title="FVU")
+    paper = charts.paper_points(points("1", series="SAE"), "width")
     strips = pd.DataFrame(
         {"row": "x", "part": "x", "by": ["left", "right"], "value": [0.1, 0.2], "of": "one"}
     )
@@ -70,10 +71,10 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
         "lines": lines,
         "by_position": charts.by_position(positions, "16k:error", window=(64, 256), title="by position"),
         "breakdown": charts.stacked_breakdown(shares, title="breakdown"),
-        "the paper's points": charts.layered(lines, charts.paper_points(points("1", series="SAE"), "width")),
+        "the paper's points": charts.layered(lines, paper),
         "heat": charts.heat(grid, "width", "l0", "r2", title="heat"),
         "strips": charts.strips(strips, "row", "value", by="by", color="part", label="of", theirs=theirs),
-        "panels": charts.panels(frame(), "part", charts.lines, "width", "fvu", over=lambda part: lines),
+        "panels": charts.panels(frame(), "part", charts.lines, "width", "fvu", over=lambda part: paper),
         "power_law": charts.power_law(
             frame().query("part == 'SaeError'"), curve, y="fvu", floor=Estimate(0.1, 0.0, 0.2)
         ),

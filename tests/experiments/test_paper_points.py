@@ -92,7 +92,7 @@ def test_points_for_charts_are_those_of_the_figures():
     )
     probe = paper_points.probe().set_index(paper_points.probe()["x"].astype(int))
     ratio = (probe["weight"] / probe["active"]).sort_index()
-    assert ratio[100:1000].mean() == pytest.approx(1.16, abs=0.05) and ratio[7500:].mean() > 2
+    assert ratio.loc[100:1000].mean() == pytest.approx(1.16, abs=0.05) and ratio.loc[7500:].mean() > 2
     found = paper_points.detection().pivot(index="decile", columns="reads", values="found")
     assert (found["LinearError"] - found["NonlinearError"]).mean() == pytest.approx(0.0318, abs=1e-4)
     shares = paper_points.shares("L0").set_index(["part", "l0"])
