@@ -166,8 +166,8 @@ for column, key in told.items():
 chapter.glue("p of no floor", float(floors["p"].iloc[0]), ".2f")
 
 # %% [markdown]
-# The fit is as printed (0.186, 2.708, 0.317), and its $c$ is the best guess. But the seven points allow any
-# floor from 0 up to {glue:text}`highest floor`, the lowest point; for no floor at all p is
+# The fit is nearly the printed one (0.186, 2.708, 0.317), and its $c$ is the best guess. But the seven points
+# allow any floor from 0 up to {glue:text}`highest floor`, all but the lowest point; for no floor at all p is
 # {glue:text}`p of no floor`. Fitted to the six narrower SAEs the curve predicts {glue:text}`predicted at 1m` at
 # a million latents, where {glue:text}`drawn at 1m` is drawn (p {glue:text}`p of 1m`): its form is strained at
 # its end. So these points neither show nor exclude linear error at very large widths. That there is much of
@@ -181,7 +181,7 @@ chapter.glue("p of no floor", float(floors["p"].iloc[0]), ".2f")
 # %% tags=["hide-input"]
 #| label: fig-paper-constancy
 #| caption: Change of FVU_nonlinear a doubling of the width at L0 60, in percent, at the six grids of the paper,
-#|   with 95% intervals of the fitted line; dotted: no change. (Computed from Figs. 2, 10 and 11.)
+#|   with 95% intervals of the fitted line; dotted: no change. (Paper: Figs. 2, 10 and 11.)
 constant = paper_points.constancy()
 drawn = constant.assign(label=constant["grid"] + " (Fig. " + constant["figure"] + ")")
 drawn[["value", "low", "high"]] = 100 * drawn[["change", "low", "high"]].to_numpy()
