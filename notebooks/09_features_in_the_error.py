@@ -132,12 +132,12 @@ found and Words(made())
 # eigenvalues of its covariance: how many directions its variance is spread over. The more there are, the
 # harder a target is for any code of a few numbers, features or not. So each FVU stands beside three others.
 # First, that of the SAEs of the part's noise: what lies below it is structure that noise lacks. Second, the
-# part as an SAE trained on its noise reads it, at the same L0. Third, the first principal components, as
-# many as there are active latents, and as many as the code has numbers (an active latent is an index and a
-# value). The paper's numbers are: {glue:text}`paper`. By its text, the two SAEs were trained on the error of a
-# Gemma 2 9B SAE (layer 20, 16k latents, L0 near 60) whose parts are about equally large. The released code
-# takes one of Gemma 2 2B (layer 12, L0 82), whose parts are; those of the first are not (Fig. 8: 62% and
-# 37% of the R²). That decides what the parts are parts of, not which is harder to learn.
+# part as an SAE trained on its noise reads it, at the same L0. Third, the first principal components, as many
+# as there are active latents, and as many as the code has numbers (an active latent is an index and a value).
+# The paper's numbers are: {glue:text}`paper`. By its text, the two SAEs were trained on the error of a Gemma
+# 2 9B SAE (layer 20, 16k latents, L0 near 60) whose parts are about equally large. The released code takes
+# one of Gemma 2 2B (layer 12, L0 82), whose parts are; those of the first are not (Fig. 8: 62% and 37% of the
+# R²). That decides what the parts are parts of, not which is harder to learn.
 
 # %% tags=["hide-input"]
 chapter.glue("paper", c07_fewer_features.CLAIM.paper)
@@ -196,11 +196,11 @@ if found:
 # %% [markdown]
 # ## How well latents are found again
 #
-# A latent that stands for something should be predictable from a description of it. The score is
-# *detection*, that of the paper and of {cite:t}`paulo2024`: one who has the description says on which
-# pieces of text the latent is active. Latents of NonlinearError are found less often in every decile of
-# Fig. 7, by {glue:text}`points apart` points, {glue:text}`mean apart` on average; §5.2 says "about an absolute
-# 5%". The bars of no decile overlap; they take latents and windows as independent.
+# A latent that stands for something should be predictable from a description of it. The score is *detection*,
+# that of the paper and of {cite:t}`paulo2024`: one who has the description says on which pieces of text the
+# latent is active. Latents of NonlinearError are found less often in every decile of Fig. 7, by
+# {glue:text}`points apart` points, {glue:text}`mean apart` on average; §5.2 says "about an absolute 5%". The
+# bars of no decile overlap; they take latents and windows as independent.
 
 
 # %% tags=["hide-input"]

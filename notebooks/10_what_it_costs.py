@@ -157,10 +157,10 @@ layers = {"over": theirs("L0", "l0", **axes), "shared": ("color", "shape")}
 charts.panels(over_l0, "part", charts.lines, "l0", "value", color="share", **axes, **layers)
 
 # %% [markdown]
-# In print, the labels of Fig. 8's right panel are in another order than its bars: 20, 36, 68, 138, 310 and 427
-# stand for L0 36, 58, 427, 20, 57 and 310, by the code's stored results. With the true labels, over L0,
-# NonlinearError's share of R² rises and its share of the loss falls (correlation {glue:text}`by L0`): the loss
-# over R² runs from {glue:text}`least ratio` to {glue:text}`most ratio`. LinearError's is
+# In print, the labels of Fig. 8's right panel are in another order than its bars: 20, 36, 68, 138, 310 and
+# 427 stand for L0 36, 58, 427, 20, 57 and 310, by the code's stored results. With the true labels, over L0,
+# NonlinearError's share of R² rises and its share of the loss falls (correlation {glue:text}`by L0`): the
+# loss over R² runs from {glue:text}`least ratio` to {glue:text}`most ratio`. LinearError's is
 # {glue:text}`linear ratios` throughout. "Proportional" fits the linear part; the text's "possibly a slightly
 # higher contribution than expected for LinearError" stands.
 

@@ -102,12 +102,12 @@ chapter.glue("same site", Words.of(own, say=lambda rows: plain(rows["value"].ilo
 
 # %% [markdown]
 # From {glue:text}`tokens`. A fold of documents is scored by maps fitted on the others, and LinearError and
-# NonlinearError are those of the map that did not see it. The paper reports: {glue:text}`paper`.
-# The largest number of Fig. 9b, 0.49, is not of an earlier site: it is of Sae(x) itself, and the text calls it
-# "somewhat misleading, as the nonlinear error is partially a function of Sae(x)". Its counterpart is the row
-# of the same site in {numref}`fig-earlier-parts`, {glue:text}`same site` here. {glue:text}`saes` An SAE output and a raw activation are compared *rank-matched*: as many principal
-# components of the raw activation as the SAE output has directions in which it varies at all. Tokens are
-# shuffled for the first SAE only.
+# NonlinearError are those of the map that did not see it. The paper reports: {glue:text}`paper`. The largest
+# number of Fig. 9b, 0.49, is not of an earlier site: it is of Sae(x) itself, and the text calls it "somewhat
+# misleading, as the nonlinear error is partially a function of Sae(x)". Its counterpart is the row of the
+# same site in {numref}`fig-earlier-parts`, {glue:text}`same site` here. {glue:text}`saes` An SAE output and a
+# raw activation are compared *rank-matched*: as many principal components of the raw activation as the SAE
+# output has directions in which it varies at all. Tokens are shuffled for the first SAE only.
 
 # %% tags=["hide-input"]
 rows = found["numbers"].assign(site=found["numbers"]["site"].map(short))

@@ -141,9 +141,9 @@ chapter.rules(c12_everywhere)
 #
 # ### The floor (Figs. 1 and 9a)
 #
-# §4.3 fits $c + a W^{-m}$ to seven widths and reads from $c$, which lies above the mean of FVU_nonlinear, that
-# there is linear error "even at very large SAE width". Here $c$ is held at each value in turn, the rest fitted
-# anew, and the two fits compared by an F test at 5%.
+# §4.3 fits $c + a W^{-m}$ to seven widths and reads from $c$, which lies above the mean of FVU_nonlinear,
+# that there is linear error "even at very large SAE width". Here $c$ is held at each value in turn, the rest
+# fitted anew, and the two fits compared by an F test at 5%.
 
 # %% tags=["hide-input"]
 floors = paper_points.floors()
@@ -168,10 +168,10 @@ chapter.glue("p of no floor", float(floors["p"].iloc[0]), ".2f")
 # %% [markdown]
 # The fit is nearly the printed one (0.186, 2.708, 0.317), and its $c$ is the best guess. But the seven points
 # allow any floor from 0 up to {glue:text}`highest floor`, all but the lowest point; for no floor at all p is
-# {glue:text}`p of no floor`. Fitted to the six narrower SAEs the curve predicts {glue:text}`predicted at 1m` at
-# a million latents, where {glue:text}`drawn at 1m` is drawn (p {glue:text}`p of 1m`): its form is strained at
-# its end. So these points neither show nor exclude linear error at very large widths. That there is much of
-# it at the widths drawn needs no curve.
+# {glue:text}`p of no floor`. Fitted to the six narrower SAEs the curve predicts {glue:text}`predicted at 1m`
+# at a million latents, where {glue:text}`drawn at 1m` is drawn (p {glue:text}`p of 1m`): its form is strained
+# at its end. So these points neither show nor exclude linear error at very large widths. That there is much
+# of it at the widths drawn needs no curve.
 #
 # ### How constant FVU_nonlinear is (Figs. 2, 10 and 11)
 #
@@ -180,7 +180,7 @@ chapter.glue("p of no floor", float(floors["p"].iloc[0]), ".2f")
 
 # %% tags=["hide-input"]
 #| label: fig-paper-constancy
-#| caption: Change of FVU_nonlinear a doubling of the width at L0 60, in percent, at the six grids of the paper,
+#| caption: Change of FVU_nonlinear a doubling of the width at L0 60, in percent, at the paper's six grids,
 #|   with 95% intervals of the fitted line; dotted: no change. (Paper: Figs. 2, 10 and 11.)
 constant = paper_points.constancy()
 drawn = constant.assign(label=constant["grid"] + " (Fig. " + constant["figure"] + ")")
@@ -212,8 +212,8 @@ Table(pursued.astype({"width": int}), dict.fromkeys(pursued.columns[1:], dash))
 # §6 says that the pursuit lowers FVU by "3-5%" and leaves FVU_nonlinear "almost unchanged". By the released
 # code the encoder's points of Fig. 1 are of positions from 1 on and the pursuit's of positions from 200 on.
 # Fig. 2b has the encoder's from 200 on, so that its difference from Fig. 9a is on the same tokens: there
-# FVU_nonlinear falls at every width, at most by {glue:text}`pursuit most`. So better inference helps there more
-# than the text says. Most of FVU_nonlinear is left all the same. (At 262k Fig. 2b has another SAE.)
+# FVU_nonlinear falls at every width, at most by {glue:text}`pursuit most`. So better inference helps there
+# more than the text says. Most of FVU_nonlinear is left all the same. (At 262k Fig. 2b has another SAE.)
 #
 # ### Shares of the loss (Fig. 8)
 #
@@ -228,10 +228,10 @@ rows = rows.assign(**{"slope through 0": shares["slope"], "correlation": shares[
 Table(rows, {"loss / R²": str, "loss / norm": str, "slope through 0": plain, "correlation": plain})
 
 # %% [markdown]
-# LinearError is proportional: in both sweeps its share of the loss is a near-constant multiple of its share of
-# R². NonlinearError is not: over L0 its share of the loss falls while its share of R² rises, and their ratio
-# spans a factor of nearly four. A slope through the origin hides that. It stands that both parts matter to
-# the loss, and that LinearError wins back more than its share of R².
+# LinearError is proportional: in both sweeps its share of the loss is a near-constant multiple of its share
+# of R². NonlinearError is not: over L0 its share of the loss falls while its share of R² rises, and their
+# ratio spans a factor of nearly four. A slope through the origin hides that. It stands that both parts matter
+# to the loss, and that LinearError wins back more than its share of R².
 #
 # ### The synthetic check (Table 1 and Fig. 15)
 
@@ -242,12 +242,12 @@ chapter.glue("of introduced", span(landed.get_group("Sae(x') noise"), percent))
 Table(paper_points.synthetic(), {"Table 1": plain, "Fig. 15": plain})
 
 # %% [markdown]
-# Table 1 correlates the noise that was put in with the part that was estimated, "across these noise levels" of
-# Fig. 15. The same correlations of Fig. 15's own maps differ from it somewhat, and say the same: each noise
-# goes with its own part. A correlation does not say how much lands where. By the maps,
-# {glue:text}`of dense` of the noise on $x'$ lands in the nonlinear part, and {glue:text}`of introduced` of the
-# noise on $\mathrm{Sae}(x')$ in the linear one. The latter is what least squares absorb on the rows that they
-# were fitted on (3,584 dimensions, 50,000 rows).
+# Table 1 correlates the noise that was put in with the part that was estimated, "across these noise levels"
+# of Fig. 15. The same correlations of Fig. 15's own maps differ from it somewhat, and say the same: each
+# noise goes with its own part. A correlation does not say how much lands where. By the maps,
+# {glue:text}`of dense` of the noise on $x'$ lands in the nonlinear part, and {glue:text}`of introduced` of the noise on
+# $\mathrm{Sae}(x')$ in the linear one. The latter is what least squares absorb on the rows that they were
+# fitted on (3,584 dimensions, 50,000 rows).
 
 # %% [markdown]
 # ### Slips in print
