@@ -245,9 +245,9 @@ Table(paper_points.synthetic(), {"Table 1": plain, "Fig. 15": plain})
 # Table 1 correlates the noise that was put in with the part that was estimated, "across these noise levels"
 # of Fig. 15. The same correlations of Fig. 15's own maps differ from it somewhat, and say the same: each
 # noise goes with its own part. A correlation does not say how much lands where. By the maps,
-# {glue:text}`of dense` of the noise on $x'$ lands in the nonlinear part, and {glue:text}`of introduced` of the noise on
-# $\mathrm{Sae}(x')$ in the linear one. The latter is what least squares absorb on the rows that they were
-# fitted on (3,584 dimensions, 50,000 rows).
+# {glue:text}`of dense` of the noise on $x'$ lands in the nonlinear part, and {glue:text}`of introduced` of
+# the noise on $\mathrm{Sae}(x')$ in the linear one. The latter is what least squares absorb on the rows that
+# they were fitted on (3,584 dimensions, 50,000 rows).
 
 # %% [markdown]
 # ### Slips in print
