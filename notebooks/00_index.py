@@ -95,9 +95,10 @@ for number, one in found.items():
 # networks, the seed of their training.
 #
 # A level nonlinear part does not show by itself that an SAE introduces error. The authors saw this: with
-# random directions and no noise, the variance that is explained over width is "a parabola", with a middle
-# that is nearly level (App. D). They set the case aside, since random vectors are no good likeness of real
-# ones. Chapters {doc}`05_scaling` and {doc}`07_models_of_activations` take it up as a null.
+# random directions as features, some of them masked, and no noise, the variance that is explained "formed a
+# parabola", so that the nonlinear part rises, is level, and falls (App. D). They set the case aside, since
+# they judged random vectors to be a bad test. Chapters {doc}`05_scaling` and {doc}`07_models_of_activations`
+# take it up as a null.
 
 # %% [markdown]
 # ## The paper's claims, and what is found here

@@ -167,9 +167,10 @@ chapter.glue("largest gap", "less than a billionth" if gap < 1e-9 else f"{gap:.0
 #
 # A map with $d^2$ numbers explains some of any noise in the rows that it was fitted on. So a token must be
 # scored by a map that has not seen it, nor the rest of its document, whose tokens resemble it. The *strict*
-# protocol splits the documents into folds and scores each fold by a map fitted on the others. The paper
-# draws a random set of tokens to fit on (§4). It says that bias terms are included and only omitted from its
-# equations (§4); the released code has no intercept $c$ in its maps from $x$ to the error. The table takes one step at a time from the one to the other, on the live arrays.
+# protocol splits the documents into folds and scores each fold by a map fitted on the others. The paper draws
+# a random set of tokens to fit on (§4). It says that bias terms are included and only omitted from its
+# equations (§4); the released code has no intercept $c$ in its maps from $x$ to the error. The table takes
+# one step at a time from the one to the other, on the live arrays.
 
 
 # %% tags=["hide-input"]
