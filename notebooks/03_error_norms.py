@@ -236,7 +236,7 @@ chapter.glue("paper gap", span((theirs["activation"] - simple.max(axis=1)).loc[5
 #   active; so claim 13 compares $x$ with $\lVert x \rVert$, position and token only. It is a strong baseline
 #   all the same, and in the paper the strongest at {glue:text}`paper l0 best` of {glue:text}`paper layers`
 #   layers, with an R² of up to {glue:text}`paper l0` (Fig. 13). {numref}`fig-alone` shows it, there and here.
-# - **The last word is not the same everywhere.** At the first two layers the token alone does better than $x$
+# - **It depends on the layer.** At the first two layers the token alone does better than $x$
 #   in the paper (Fig. 13); from layer 5 on $x$ is ahead of the best single predictor by
 #   {glue:text}`paper gap`.
 # - **Squared norms have heavy tails.** A few very large errors can decide an R². The intervals resample

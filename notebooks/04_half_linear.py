@@ -193,8 +193,8 @@ chapter.rules(c01_half_linear)
 #   $\mathrm{Sae}(x)$; no threshold was changed. By the first form the verdict would read:
 #   {glue:text}`first form`.
 # - **An SAE that introduces no error** can leave a half-linear error, from absent features alone, if features
-#   share directions; App. D of the paper has such a case with random directions. Chapter
-#   {doc}`07_models_of_activations` builds that null: "linear" does not mean "absent".
+#   share directions. Chapter {doc}`07_models_of_activations` builds that null, from a case of the paper's App.
+#   D: "linear" does not mean "absent".
 # - **The protocol.** Chapter 02 compares this book's with that of the paper's code; the rule above takes
 #   their difference into account.
 # - **Few tokens for $d^2$ numbers.** On the live arrays the map is poorly determined; the study's numbers use

@@ -65,7 +65,7 @@ chapter.glue("paper observed", theirs.observed, ".3f")
 #|   Line: the fitted curve with its band, dashed beyond the measured widths. Dotted: the floor c. Areas: red
 #|   is nonlinear, green what the floor holds above that, yellow what lies above the floor. Intervals are 95%
 #|   and carry documents and training seeds. Hollow: the paper's FVU with its fitted curve, and its nonlinear
-#|   part. (Paper: Fig. 1.)
+#|   part. (Paper: Fig. 1, whose SAEs are scored from position 1 on; those of Figs. 2, 10, 11 from 200 on.)
 l0 = one_l0(measurement)
 total, nonlinear = (width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))
 for width in total.widths[:skip]:

@@ -189,7 +189,7 @@ charts.beside(absent, wrong_place("introduced", "linear", "LinearError"))
 # %% [markdown]
 # ## Noise and ablation on the study's own dictionary
 #
-# The paper's check: take $x' = \mathrm{Sae}(x)$ of a trained SAE as data whose features are all known,
+# The paper's check (App. C.3): take $x' = \mathrm{Sae}(x)$ of a trained SAE as data whose features are all known,
 # ablate latents (lowest mean activation first) so that they become absent features, add noise to $x'$ (it
 # plays *dense*) and to the reconstruction (it plays *introduced*). Here everything is out of sample, levels
 # are variances, centring is per dimension, and the SAE encodes the noisy $x'$, so that it can react to the
@@ -422,8 +422,8 @@ chapter.rules(c11_parts_land)
 #   directions and real coefficients, but takes the SAE's latents for features.
 # - **Oracles are too good.** A trained SAE of the same width learns other features, and spends latents on
 #   frequent combinations of them.
-# - **The dense part has no column of its own.** The paper reads its linear part from LinearError and the
-#   rest from NonlinearError. The rule judges absent and introduced only; the table shows the dense part,
+# - **The dense part has no column of its own.** The paper counts it to LinearError for the most part
+#   (App. B.2). The rule judges absent and introduced only; the table shows the dense part,
 #   piece by piece.
 # - **Out of sample costs a little.** A map with $d^2$ numbers, fitted on few tokens, loses about $d$ /
 #   tokens of a part's variance: the shares slightly below 0.

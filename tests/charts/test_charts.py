@@ -37,6 +37,12 @@ def frame():
     return pd.DataFrame(rows)
 
 
+def test_a_chart_over_an_absent_one_is_the_reason():
+    chart = charts.lines(frame(), "width", "fvu", color="part")
+    assert charts.layered(Absent("no suite"), chart) == Absent("no suite")
+    assert charts.layered(chart, Absent("no fit")).to_dict()["layer"]
+
+
 def test_a_series_of_the_paper_is_named_by_model_layer_and_figure():
     name = lambda *args, by=None, **where: paper_names(points(*args, **where), by)[0]
     assert name("1", by="quantity") == "the paper: Gemma 2 9B, layer 20, Fig. 1, FVU"

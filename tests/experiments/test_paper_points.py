@@ -5,7 +5,7 @@ import pytest
 from scipy import stats as scipy_stats
 from scipy.optimize import curve_fit
 
-from darkmatter_utils.claims.paper import points
+from darkmatter_utils.claims.paper import grids, points
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.stats.intervals import coefficients
 
@@ -106,6 +106,13 @@ def test_points_for_charts_are_those_of_the_figures():
     }
     sites = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "blocks.2.attn.hook_z", "x.hook_mlp_out"]
     assert paper_points.earlier(sites) == dict(zip(sites[1:], [0.14, 0.04, 0.07]))
+
+
+def test_of_each_grid_and_width_the_sae_nearest_to_an_l0():
+    every, near = grids("norm R2"), grids("norm R2", l0=60)
+    assert len(every) == 142 and len(near) == 2 * 7 + 4 * 3
+    fig_2b = near.query("figure == '2' and panel == 'b'").set_index("width")["l0"]
+    assert fig_2b.to_dict() == {2**14: 58, 2**15: 57, 2**16: 55, 2**17: 62, 2**18: 50, 2**19: 48, 2**20: 57}
 
 
 def test_coefficients_are_those_of_a_plain_regression():
