@@ -26,7 +26,7 @@ contexts = 16  # how many contexts the live arrays hold
 import pandas as pd
 
 from darkmatter_utils import charts, manifest, measure, open_chapter
-from darkmatter_utils.base.words import interval, percent, plain
+from darkmatter_utils.base.words import interval, percent, plain, span
 from darkmatter_utils.charts import Gallery, Table, Words, estimates
 from darkmatter_utils.claims import c07_fewer_features
 from darkmatter_utils.experiments import components, interp, paper_points
