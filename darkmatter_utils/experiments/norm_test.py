@@ -34,6 +34,8 @@ Size = Callable[[Tensor], Tensor]
 """What is predicted of a part: z [token, d_model] -> one number a token."""
 NO_SAES = ("dead", "shrunk", "random", "oracle")
 """Kinds that are nulls: shown, never counted as SAEs."""
+ROUNDING = 1e-20
+"""A part whose Σ‖z‖² is below this share of Σ‖x‖² is rounding: it has no size to predict from itself."""
 CELL = ["null", "width", "part", "source"]
 NULLS = {"same": "tokens of one size", "matched": "tokens as unequal as the study's"}
 """The two nulls: tokens scaled alike, or so that ‖x − x̄‖² varies as much as in the study."""
@@ -133,7 +135,8 @@ def norm_test(measurement, *, size: Size, contexts: int = 200) -> dict[str, pd.D
         x_hat = torch.cat([sae.reconstruct(batch)[0] for batch in given]).double()
         linear = measurement.maps(sae.id).predict(x, measurement.folds_at(document))
         for part, z in parts_of(x, x_hat, linear).items():
-            found = {"from itself": folds.r2(z, z, size).to_dict()}
+            there = float((z**2).sum()) > ROUNDING * float((x**2).sum())
+            found = {"from itself": (folds.r2(z, z, size) if there else Estimate(float("nan"))).to_dict()}
             found["from x"] = from_x[part].loc[sae.id].to_dict()
             rows += [{"id": sae.id, "part": part, "source": source} | e for source, e in found.items()]
         if sae.id == middle:
