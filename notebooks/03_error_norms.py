@@ -54,13 +54,16 @@ three = lambda value: plain(value, 3)
 # %%
 @chapter.idea
 def target(x, reconstruction, power=power):
-    error = x - reconstruction  # try: error = x, the size of the activation itself: R² rises
-    return error.norm(dim=1, keepdim=True) ** power  # try: ** 4, so that a few large errors decide: R² falls
+    # try: error = x, the size of the activation itself: R² rises
+    error = x - reconstruction
+    # try: ** 4, so that a few large errors decide: R² falls
+    return error.norm(dim=1, keepdim=True) ** power
 
 
 value, train = target(x, reconstruction), document % 2 == 0
 a = LinearMap.fit(Moments(d, 1).update(x[train], value[train]))
-round(r2_total(value[~train], a(x[~train])), 3)  # try: [train] for [~train], the rows fitted: R² rises
+# try: [train] for [~train], the rows fitted: R² rises
+round(r2_total(value[~train], a(x[~train])), 3)
 
 # %% tags=["hide-input"]
 found = error_norms(measurement, target=target)
@@ -76,7 +79,8 @@ chapter.opening(c02_norm_linear, c13_beyond_simple)
 #|   paper's abstract; the band is that of its §4.1. Hollow points are the paper's SAEs, from x, at the L0
 #|   nearest to 60. (Paper: Figs. 2, 10 and 11, the contour maps of the norm test; Fig. 13.)
 R2 = "R² of the squared error norm"
-said = {SIMPLE: "all simple predictors", ALL: "both together"}  # try: add THREE: "three facts": below all
+# try: add THREE: "three facts": below all
+said = {SIMPLE: "all simple predictors", ALL: "both together"}
 rows = [found["widths"].query("model == @model").assign(model=name) for model, name in said.items()]
 rows = pd.concat([found["suite"].assign(model="from x"), *rows])
 domain = (min(0.0, rows["low"].min()), 1)

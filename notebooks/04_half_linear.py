@@ -51,18 +51,21 @@ d = x.shape[1]
 # %%
 @chapter.idea
 def error(x, reconstruction):
-    return x - reconstruction  # try: x - 0.9 * reconstruction, which a gain explains: R² rises
+    # try: x - 0.9 * reconstruction, which a gain explains: R² rises
+    return x - reconstruction
 
 
 e, train = error(x, reconstruction), torch.from_numpy(held.document % 2 == 0)
 b = LinearMap.fit(Moments(d, d).update(x[train], e[train]))
-linear = b(x[~train])  # try: b(x[~train]) * 0 + e[train].mean(dim=0), the mean: both R² are about 0
+# try: b(x[~train]) * 0 + e[train].mean(dim=0), the mean: both R² are about 0
+linear = b(x[~train])
 scores = {"per dimension": r2_per_dim(e[~train], linear), "total": r2_total(e[~train], linear)}
 {name: round(score, 3) for name, score in scores.items()}
 
 # %% tags=["hide-input"]
 found = error_vectors(measurement, error=error)
-evidence = half_linear(found)  # try: half_linear(found)._replace(split={8: 0.2}): *does not hold*, and why
+# try: half_linear(found)._replace(split={8: 0.2}): *does not hold*, and why
+evidence = half_linear(found)
 chapter.judge(c01_half_linear, evidence)
 chapter.opening(c01_half_linear)
 

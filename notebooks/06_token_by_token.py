@@ -54,12 +54,14 @@ tokens = measurement.tokens[measurement.tokens["scored"]]
 def rest(norm, tokens):
     size = tokens["norm2"]  # ‖x‖²
     numbers = [np.sqrt(size), size]
-    labels = [tokens["position"], tokens["token"]]  # try: [], so rare tokens stay in: the rest's R² rises
+    # try: [], so rare tokens stay in: the rest's R² rises
+    labels = [tokens["position"], tokens["token"]]
     return norm - out_of_fold(norm, tokens["fold"], numbers=numbers, labels=labels)
 
 
 narrow, wide = (np.sqrt(tokens[f"{id}:error"].to_numpy()) for id in shown)
-r2 = lambda a, b: round(np.corrcoef(a, b)[0, 1] ** 2, 3)  # try: np.roll(b, 1) for b, one token off: both fall
+# try: np.roll(b, 1) for b, one token off: both fall
+r2 = lambda a, b: round(np.corrcoef(a, b)[0, 1] ** 2, 3)
 {"as they are": r2(narrow, wide), "the rest": r2(rest(narrow, tokens), rest(wide, tokens))}
 
 # %% tags=["hide-input"]
@@ -77,7 +79,8 @@ chapter.opening(c03_same_tokens)
 #|   trainings of one width). Taken out of both norms - the norm of x, position and token; the same with
 #|   tokens shuffled within documents; and for oracle SAEs, which introduce no error. Hollow points are the
 #|   paper's pairs, with nothing taken out. (Paper: Fig. 4; Figs. 5 and 12 show norms token by token.)
-kinds = ["raw", "partial", "shuffled"]  # try: add "linear", of LinearError alone: the highest line of all
+# try: add "linear", of LinearError alone: the highest line of all
+kinds = ["raw", "partial", "shuffled"]
 ratios = found["ratios"].query("kind in @kinds").assign(what=lambda t: t["kind"].map(KINDS))
 if oracles and found:
     null = oracles["ratios"].query("kind == 'partial'")

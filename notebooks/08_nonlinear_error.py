@@ -46,13 +46,16 @@ measurement = measure(chapter.study)
 # %%
 @chapter.idea
 def size(z):
-    return (z**2).sum(dim=1)  # try: z.sum(dim=1), which is linear in z: every R² is 1
+    # try: z.sum(dim=1), which is linear in z: every R² is 1
+    return (z**2).sum(dim=1)
 
 
 d = 64
-train = torch.arange(6000) < 4000  # try: < 100, hardly more than d: R² falls, at last below 0
+# try: < 100, hardly more than d: R² falls, at last below 0
+train = torch.arange(6000) < 4000
 for n in (32, 64, 128, 1024):
-    z = sparse_sum(n, d=d, l0=4, spread=0.5, tokens=6000)  # try: spread=2, unequal coefficients: R² falls
+    # try: spread=2, unequal coefficients: R² falls
+    z = sparse_sum(n, d=d, l0=4, spread=0.5, tokens=6000)
     norm = size(z)[:, None]
     a = LinearMap.fit(Moments(d, 1).update(z[train], norm[train]))
     print(f"{n:5} features in {d} dimensions: R² {r2_total(norm[~train], a(z[~train])):.2f}")

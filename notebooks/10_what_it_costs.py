@@ -56,10 +56,12 @@ few = few_logits(measurement, sae or reference_sae(measurement))
 def loss(logits, tokens):
     """What the model pays for each next token: minus the log of the probability that it gave it."""
     return -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
-    # try: return (logits.argmax(-1) != tokens).double(), wrong guesses: no number is above 1
+    # try: return (logits.argmax(-1) != tokens).double(), wrong guesses: no
+    #   number is above 1
 
 
-# try: loss(0 * said[0], said[1]), no token more likely than another: each is the log of their number
+# try: loss(0 * said[0], said[1]), no token more likely than another: each is
+#   the log of their number
 {name: round(float(loss(*said).mean()), 3) for name, said in few.items()}
 
 # %% tags=["hide-input"]
@@ -77,7 +79,8 @@ chapter.opening(c08_proportional)
 #|   same norm, token by token, shifted sideways a little. Hollow: the paper's SAEs, by
 #|   share of R² instead of FVU. (Paper: Fig. 8, as bars.)
 drawn = found["against_variance"]
-# try: 0 * n, no shift: controls and NonlinearError stand above one another, at one share of FVU
+# try: 0 * n, no shift: controls and NonlinearError stand above one another,
+#   at one share of FVU
 aside = {f"control: {kind}": 0.01 * (n - 1.5) for n, kind in enumerate(KINDS)}
 drawn = drawn.assign(variance=drawn["variance"] + drawn["vectors"].map(aside).fillna(0))
 axes = {"x_title": "share of FVU", "y_title": "share of the loss won back"}

@@ -53,11 +53,13 @@ sample = few(measurement, shown)
 # %%
 @chapter.idea
 def codes(x, dictionary, own):
-    steps = gradient_pursuit(x, dictionary, own.l0)  # try: 2 * own.l0: L0 about doubles, FVU falls
+    # try: 2 * own.l0: L0 about doubles, FVU falls
+    steps = gradient_pursuit(x, dictionary, own.l0)
     equal = lengthened(x, dictionary, steps, own.l0)
     return {
         "refit on its support": refit(x, dictionary, own.support),
-        "warm start": warm_start(x, dictionary, own),  # try: rounds=0, no exchange: the row above again
+        # try: rounds=0, no exchange: the row above again
+        "warm start": warm_start(x, dictionary, own),
         "pursuit, L0 steps": steps,
         "pursuit, to equal L0": equal,
         "pursuit, then refit": refit(x, dictionary, equal.support),
@@ -68,7 +70,8 @@ def codes(x, dictionary, own):
 Table(tried(sample, codes))
 
 # %% tags=["hide-input"]
-# try: precision="float64" for `found`: no score changes in its first three digits
+# try: precision="float64" for `found`: no score changes in its first three
+#   digits
 found = inference(measurement, codes=codes, contexts=contexts)
 world = measure("world") if not chapter.study.world else None
 null = inference(world, codes=codes, contexts=max(20, contexts // 4)) if world else found

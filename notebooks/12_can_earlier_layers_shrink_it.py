@@ -47,7 +47,8 @@ sample = few(measurement)
 @chapter.idea
 def predictors(raw, output):
     return {"raw": raw, "SAE output": output}
-    # try: return {"raw": raw, "SAE output": raw.clamp(min=0)}: on nano, less than half of the MLP's lead is left
+    # try: return {"raw": raw, "SAE output": raw.clamp(min=0)}: on nano, less
+    #   than half of the MLP's lead is left
 
 
 Table(tried(sample, predictors))
@@ -72,7 +73,8 @@ whole = found["whole"][(found["whole"]["sae"] == first) & (found["whole"]["metri
 whole = whole.assign(place=whole["site"].map(short))
 end = {"own": "", "other document": ", shuffled"}
 rows = whole.merge(found["kinds"])
-# try: "LinearError", which is linear in x: at every site the raw activation leads
+# try: "LinearError", which is linear in x: at every site the raw activation
+#   leads
 rows = rows[(rows["part"] == "NonlinearError") & rows["tokens"].isin(end)]
 rows = rows.assign(inputs=rows["kind"] + rows["tokens"].map(end))
 rows = rows.assign(reference=rows["site"].map(paper_points.earlier(found["sites"]["site"])))

@@ -52,7 +52,8 @@ sample = controls.few(measurement, shown)
 @chapter.idea
 def reconstructions(x, mean, trained):
     random = RandomSae("random", mean, trained.width, l0=trained.l0)
-    # try: l0=1, one direction a token: a linear map predicts more of what is left
+    # try: l0=1, one direction a token: a linear map predicts more of what is
+    #   left
     return {
         "random dictionary": random.reconstruct(x),
         # try: 0.5 * (x - mean), whatever the factor: R² stays 1
