@@ -190,8 +190,8 @@ chapter.record("norm of x", of_x)
 enough = "The tokens of the matched world are unequal enough as they are"
 size_of = f"The scale has a log-deviation of {sigma:.2f}" if sigma else enough
 Words(
-    f"{size_of}. The worlds differ from the study in more than this: the squared norm of $x$ itself has an R² "
-    f"of {of_x['study']:.2f} in the study and {of_x['null']:.2f} in the null, whose $x$ is a sparse sum of "
+    f"{size_of}. The worlds differ from the study in more than this: the squared norm of x itself has an R² "
+    f"of {of_x['study']:.2f} in the study and {of_x['null']:.2f} in the null, whose x is a sparse sum of "
     "features and nothing else."
 ) if sigma is not None else None
 
