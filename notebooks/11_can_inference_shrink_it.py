@@ -96,7 +96,8 @@ levels = over[~over["inference"].isin(alike) & (over["of"] == "score")]
 levels = levels.replace({"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"})
 title = "share of the variance"
 rows = paper_points.inferred()
-layer = lambda name: charts.paper_points(rows[rows["quantity"] == name], "width", by="by", y_title=title)
+axes = {"by": "by", "y_title": title, "among": rows}
+layer = lambda name: charts.paper_points(rows[rows["quantity"] == name], "width", **axes)
 theirs = {"over": layer, "shared": ("color", "shape")}
 charts.panels(levels, "metric", charts.lines, "width", "value", color="inference", y_title=title, **theirs)
 

@@ -18,8 +18,8 @@ from darkmatter_utils.experiments.regress import of, regress
 from darkmatter_utils.measurement.measure import measure
 from darkmatter_utils.studies.study import Study
 
-NUMBERS = [chapter.number for chapter in chapters(ROOT) if 0 < chapter.number < 15]
-"""The chapters that compute; the index and the report read records."""
+NUMBERS = [c.number for c in chapters(ROOT) if "reads-records" not in c.source.read_text()]
+"""The chapters that compute; those that read records compute nothing."""
 
 
 @pytest.fixture(scope="module")

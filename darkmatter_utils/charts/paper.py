@@ -23,6 +23,7 @@ def paper_points(
     x_scale=None,
     connect=False,
     curve=None,
+    among=None,
     **view,
 ):
     """Points of the paper (rows of `claims.paper.points`), for `layered` to lay over a chart of ours.
@@ -30,7 +31,8 @@ def paper_points(
     A series is a model, a layer (unless the points of a figure are at several), a figure, and a value of
     column ``by``; the legend below the chart and the tooltip say which. x_title, y_title and x_scale: those
     of the chart of ours, as in `lines`. connect: join the points of a series along x. curve: a frame of x and
-    y that the paper draws through them. view: title, width, height, of a chart that stands alone.
+    y that the paper draws through them. among: all rows that a legend speaks of which several charts share.
+    view: title, width, height, of a chart that stands alone.
     """
     frame = pd.DataFrame(frame).reset_index(drop=True)
     data = pd.DataFrame({"x": frame[x], "y": frame[y], "name": paper_names(frame, by)})
@@ -40,7 +42,7 @@ def paper_points(
         data[f"about {column}"] = frame.get(column)
         there = data[f"about {column}"].notna().any()
         told += [alt.Tooltip(f"about {column}:Q", title=column, format=",~f")] if there else []
-    names = list(dict.fromkeys(data["name"]))
+    names = list(dict.fromkeys(data["name"] if among is None else paper_names(pd.DataFrame(among), by)))
     scale = alt.Scale(domain=names, range=(SHAPES * len(names))[: len(names)])
     hollow = {"symbolStrokeWidth": 1.5, "symbolStrokeColor": MUTED, "symbolFillColor": "transparent"}
     legend = alt.Legend(orient="bottom", offset=12, columns=2, labelLimit=400, **hollow)

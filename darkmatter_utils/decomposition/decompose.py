@@ -95,7 +95,7 @@ def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) 
         ((K − 1) held-out + K in-sample) / (2K − 1)
 
     is the best map's residual. Its sums are resampled by document (maps fixed). The value shown is the
-    held-out one, and the interval is stretched to contain it, its other end moving in (`bootstrap.interval`).
+    held-out one, and the interval is stretched to contain it, its other end moving in (`intervals.interval`).
     """
     second, folds = third.second, third.folds
     columns, at = third.columns(sae), third.saes.index(sae)
