@@ -59,14 +59,8 @@ which = by.where(rows["part"] == "introduced", rows["part"])
 part = rows["part"].replace({"dense": "Dense", "introduced": "Introduced"})
 title = "share of the true part's variance that lands in LinearError"
 most = c11_parts_land.THRESHOLDS.misplaced
-charts.forest(
-    rows.assign(label=which, part=part),
-    value="linear",
-    color="part",
-    x_domain=(-0.1, 1.0),
-    x_title=title,
-    rules=(most, 1 - most),
-)
+axis = {"x_domain": (-0.1, 1.0), "x_title": title, "rules": (most, 1 - most)}
+charts.forest(rows.assign(label=which, part=part), value="linear", color="part", **axis)
 
 # %% [markdown]
 # ## The idea: follow a part that you know
@@ -76,8 +70,10 @@ charts.forest(
 #
 # ```{math}
 # :label: eq-parts
-# \mathrm{SaeError} = z_{\text{absent}} + z_{\text{dense}} - z_{\text{introduced}} = \sum_k s_k z_k ,\qquad
-# \mathrm{LinearError} = \sum_k s_k\,P z_k ,\qquad \mathrm{NonlinearError} = \sum_k s_k\,(z_k - P z_k)
+# \begin{aligned}
+# \mathrm{SaeError} &= z_{\text{absent}} + z_{\text{dense}} - z_{\text{introduced}} = \sum_k s_k z_k ,\\
+# \mathrm{LinearError} &= \sum_k s_k\,P z_k ,\qquad \mathrm{NonlinearError} = \sum_k s_k\,(z_k - P z_k)
+# \end{aligned}
 # ```
 #
 # with $s_k = \pm 1$ and $P z$ the best linear prediction of $z$ from $x$. A least-squares prediction is
@@ -168,19 +164,10 @@ def wrong_place(part, column, where):
     rows = made["swept"].query("part == @part")
     rows = rows.sort_values(["held", "superposition"], ascending=[False, True])
     words = {"x": rows["superposition"].map("{:g}".format), "y": rows["held"].map(percent)}
-    return charts.heat(
-        rows.assign(value=rows[column].clip(0, 1), **words),
-        "x",
-        "y",
-        "value",
-        fmt=".0%",
-        domain=(0, 1),
-        width=270,
-        x_title="features / dimensions (n / d)",
-        y_title="features the SAE holds",
-        value_title=f"share of {part} in {where}",
-        title=f"{part} that lands in {where}",
-    )
+    rows = rows.assign(value=rows[column].clip(0, 1), **words)
+    axes = {"x_title": "features / dimensions (n / d)", "y_title": "features the SAE holds"}
+    told = {"value_title": f"share of {part} in {where}", "title": f"{part} that lands in {where}"}
+    return charts.heat(rows, "x", "y", "value", fmt=".0%", domain=(0, 1), width=270, **axes, **told)
 
 
 absent = wrong_place("absent", "nonlinear", "NonlinearError")

@@ -120,8 +120,10 @@ chapter.protocol({"low R² over parts": f"{low}: that figure would lose them", "
 #
 # ```{math}
 # :label: eq-norm
-# \lVert z\rVert^2 = \sum_i w_i^2 ,\qquad a^\top z = \sum_i (a^\top y_i)\,w_i ,\qquad
+# \begin{aligned}
+# \lVert z\rVert^2 = \sum_i w_i^2 ,\qquad a^\top z = \sum_i (a^\top y_i)\,w_i ,\\
 # R^2\;\text{of}\;w^2\;\text{from}\;w \;\to\; \frac{m_3^2}{m_2\,m_4} \quad\text{as}\; w\; \text{becomes rare}
+# \end{aligned}
 # ```
 #
 # with $m_k$ the mean of $w^k$ where $w$ is on. For a coefficient that is on or off, $w^2$ is proportional

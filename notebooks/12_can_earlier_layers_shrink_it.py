@@ -129,20 +129,10 @@ Table(rows.rename(columns={"sae": "SAE", "site": "from", "rank": "directions"}),
 rows = found["r2"].merge(found["kinds"])
 rows = rows[(rows["part"] == "NonlinearError") & (rows["metric"] == "r2_per_dim") & (rows["tokens"] == "own")]
 rows = rows[rows["sae"] == first].sort_values("rank", kind="stable").assign(site=rows["site"].map(short))
-charts.panels(
-    rows.sort_values("site", kind="stable"),
-    "site",
-    charts.lines,
-    "rank",
-    "value",
-    color="kind",
-    x_scale="log2",
-    x_title="directions",
-    y_title="R²",
-    shared=("color", "y"),
-    width=290,
-    height=200,
-)
+rows = rows.sort_values("site", kind="stable")
+axes = {"x_scale": "log2", "x_title": "directions", "y_title": "R²", "shared": ("color", "y")}
+size = {"width": 290, "height": 200}
+charts.panels(rows, "site", charts.lines, "rank", "value", color="kind", **axes, **size)
 
 # %% [markdown]
 # ## What does it add to x?
@@ -205,8 +195,8 @@ chapter.rules(c10_earlier)
 
 # %% [markdown]
 # - **Algebra.** At the same site, {glue:text}`poles` These are algebra: the first is 0, but for what a fit
-#   loses to chance, by the definition of NonlinearError, and the last 1, because $\mathrm{SaeError}(x) = x
-#   - \mathrm{Sae}(x)$.
+#   loses to chance, by the definition of NonlinearError, and the last 1, because
+#   $\mathrm{SaeError}(x) = x - \mathrm{Sae}(x)$.
 # - **The stream carries x along.** An earlier residual stream is $x$ without what the blocks between have
 #   added. A nonlinear function of it, such as an SAE's output, predicts a nonlinear function of $x$ for
 #   that reason alone; no circuit need be behind it.

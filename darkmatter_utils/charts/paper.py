@@ -45,7 +45,7 @@ def paper_points(
     names = list(dict.fromkeys(data["name"] if among is None else paper_names(pd.DataFrame(among), by)))
     scale = alt.Scale(domain=names, range=(SHAPES * len(names))[: len(names)])
     hollow = {"symbolStrokeWidth": 1.5, "symbolStrokeColor": MUTED, "symbolFillColor": "transparent"}
-    legend = alt.Legend(orient="bottom", offset=12, columns=2, labelLimit=400, **hollow)
+    legend = alt.Legend(orient="bottom", offset=12, columns=1, labelLimit=400, **hollow)
     # Labelled values of the axis are left to the chart of ours: two lists of them cannot be one axis.
     along = x_axis(data if x_scale == "names" else {"x": [1]}, x, x_title, x_scale)
     base = alt.Chart(data).encode(x=along, y=y_axis(y_title or str(y)), tooltip=told)
