@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from ..base.values import Estimate, from_json, to_json
 from ..measurement.widths import ONE_L0, WIDTHS
+from .statement import CONVENTION, FAILS, HOLDS, PARTLY, UNKNOWN, WORDS, Statement, word_of
 
-HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "partly", "does not hold", "cannot be told here"
-WORDS = (HOLDS, PARTLY, FAILS, UNKNOWN)
+__all__ = ["CONVENTION", "FAILS", "HOLDS", "PARTLY", "UNKNOWN", "WORDS"]
 
 NO_SUITE = "The study has no width suite: no set of SAEs that differ in width at one L0."
 NOT_MEASURED = "No chapter of this edition measures it yet."
@@ -66,18 +66,46 @@ class Effect(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a chapter asks, and the rule that answers it."""
+    """What a chapter asks, and the rule that answers it: statements, each with its range and margins, or a
+    function of its own."""
 
     short: str  # the claim, or the question as a statement, in one sentence
-    rule: str = ""  # the rule in words, with its thresholds
+    rule: str = ""  # in words, how what the rule takes is measured, and whatever the statements do not say
     evidence: type  # what the rule takes: a NamedTuple of numbers
-    verdict: Callable[..., Verdict]  # the rule: (evidence, thresholds) -> Verdict
+    statements: Callable[..., tuple[Statement, ...]] | None = None  # the rule: from thresholds
+    guard: Callable[[Any], str] | None = None  # from the evidence, why it tells nothing; "" where it tells
+    brief: Callable[[Any], str] | None = None  # from the evidence, what answers to the paper's number
+    note: Callable[[Any], str] | None = None  # from the evidence, a sentence more; it decides nothing
+    verdict: Callable[..., Verdict] | None = None  # a rule without statements: (evidence, thresholds)
 
-    def judge(self, evidence, *, unfit: str = "") -> Verdict:
-        """The verdict; `unfit` says why the study cannot speak of it; without evidence it cannot be told."""
+    def judge(self, evidence, *, unfit: str = "", points: bool = False) -> Verdict:
+        """The verdict; `unfit` says why the study cannot speak of it; without evidence it cannot be told.
+        `points`: by values alone, where there are no intervals (the paper's own points); a statement of which
+        there is no value is then left out."""
         if unfit or evidence is None:
             return Verdict(UNKNOWN, unfit or NOT_MEASURED)
-        return self.verdict(evidence)
+        if self.statements is None:
+            return self.verdict(evidence)
+        if self.guard and not points and (reason := self.guard(evidence)):
+            return Verdict(UNKNOWN, reason)
+        found = [one.judge(evidence, points=points) for one in self.statements()]
+        if points:
+            found = [one for one in found if one.found]
+        why = " ".join(one.told() for one in found)
+        why += f" {self.note(evidence)}" if self.note and not points else ""
+        numbers: dict[str, Any] = {one.statement.name: one.numbers() for one in found}
+        numbers |= {"introduced": any(one.statement.introduced and one.word == HOLDS for one in found)}
+        more = [one.more_in_words() for one in found if not points]
+        numbers |= {"more data": "; ".join(filter(None, more))}
+        numbers |= {"measured": self.brief(evidence)} if self.brief else {}
+        return Verdict(word_of(found), why, numbers)
+
+    @property
+    def rule_in_words(self) -> str:
+        """The whole rule: how it is measured, and each statement with its range."""
+        if self.statements is None:
+            return self.rule
+        return f"{self.rule} {'. '.join(one.rule() for one in self.statements())}.".strip()
 
     def kept(self, evidence, *, unfit: str = "") -> dict[str, Any]:
         """The evidence as a record holds it; a field that was left at its default is not kept."""

@@ -234,7 +234,7 @@ def card(one: Finding) -> dict[str, str]:
         "here": f"{one.here}{name}",
         "the controls beside it": "; ".join(f"{what}: {text}" for what, text in one.beside().items()) or "–",
         "verdict": f"{one.verdict.word}. {one.verdict.why}",
-        "the rule": f"{claim.rule} {claim.written}",
+        "the rule": f"{claim.rule_in_words} {claim.written}",
         "what would show it wrong": f"{claim.falsifier}.",
         "chapter": claim.chapter,
     }

@@ -12,7 +12,8 @@ from darkmatter_utils.book.records import Chapter
 from darkmatter_utils.claims import c03_same_tokens, c07_fewer_features, q02_protocols
 from darkmatter_utils.claims.claim import NOT_MEASURED, UNKNOWN
 
-HALF = c03_same_tokens.Evidence({"128 and 256": Estimate(0.5, 0.4, 0.6)}, {}, None)
+PAIR = "128 and 256"
+HALF = c03_same_tokens.Evidence({PAIR: Estimate(0.5, 0.4, 0.6)}, {PAIR: Estimate(0.0, 0.0, 0.1)}, None)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_the_first_screen_and_the_rule_are_the_claims_own_words(chapter):
     claim = c03_same_tokens.CLAIM
     assert opening.startswith(f"> **Claim 3 of the paper.** {claim.short} The paper: {claim.paper}.")
     assert opening.endswith(f"**Verdict on the study tiny: holds.** {chapter.values['verdicts']['3']['why']}")
-    assert claim.rule in rule and claim.written in rule and rule.endswith(f"{claim.falsifier}.")
+    assert claim.rule_in_words in rule and claim.written in rule and rule.endswith(f"{claim.falsifier}.")
     told = chapter.values["claims"]["3"]
     assert told["short"] == claim.short and told["here"] == "128 and 256 0.50 [0.40, 0.60]"
 
@@ -93,6 +94,7 @@ def test_a_question_is_kept_beside_the_claims(chapter):
 )
 def test_every_file_has_what_a_chapter_asks_of_it(module):
     asked = getattr(module, "CLAIM", None) or module.QUESTION
-    assert asked.evidence is module.Evidence and asked.verdict is module.verdict
-    assert module.verdict.__doc__ and module.Thresholds.__doc__ and module.Thresholds() == module.THRESHOLDS
+    rule = module.statements if asked.verdict is None else module.verdict
+    assert asked.evidence is module.Evidence and rule in (asked.statements, asked.verdict)
+    assert rule.__doc__ and module.Thresholds.__doc__ and module.Thresholds() == module.THRESHOLDS
     assert asked.judge(None).word == UNKNOWN and asked.judge(None, unfit="because").why == "because"
