@@ -153,19 +153,23 @@ def widths_of(scores: pd.DataFrame, drawn: Drawn) -> pd.DataFrame:
     """FVU and FVU_nonlinear at each width of the suite, over its seeds, with intervals that carry documents
     and seeds: inference, metric, of, width, value, low, high.
 
-    of: "score", or "change", its change from the encoder's as a share (paired: the same documents and the
-    same SAE). The maps' estimation error is taken out.
+    of: "score"; "change", its change from the encoder's as a share (paired: the same documents and the same
+    SAE); and of FVU_nonlinear "lead", its change less that of FVU. The maps' estimation error is taken out.
     """
     frames = []
     for name, mine in scores.groupby("inference", sort=False):
-        base = scores[scores["inference"] == ENCODER].set_index("id").loc[mine["id"]]
+        base, change = scores[scores["inference"] == ENCODER].set_index("id").loc[mine["id"]], {}
         for metric in ("fvu", "fvu_nonlinear"):
             value, encoder = (rows[f"{metric}_population"].to_numpy() for rows in (mine, base))
             replicates, theirs = (
                 np.stack([drawn[id, which, metric] for id in mine["id"]], axis=1) for which in (name, ENCODER)
             )
             made = {"score": over_widths(mine, value, replicates, metric)}
-            made["change"] = over_widths(mine, value / encoder - 1, replicates / theirs - 1, "change")
+            change[metric] = value / encoder - 1, replicates / theirs - 1
+            made["change"] = over_widths(mine, *change[metric], "change")
+            if metric == "fvu_nonlinear":
+                both = zip(change["fvu_nonlinear"], change["fvu"])
+                made["lead"] = over_widths(mine, *(rest - total for rest, total in both), "change")
             about = {"inference": name, "metric": metric}
             frames += [suite.frame().assign(**about, of=of) for of, suite in made.items()]
     return pd.concat(frames, ignore_index=True)
@@ -182,13 +186,13 @@ def best_of(scores: pd.DataFrame, over: pd.DataFrame) -> pd.DataFrame:
 def compared(over: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     """FVU and FVU_nonlinear at each width: width, inference (the best), metric, what, value, low, high.
 
-    what: "encoder", "best", or "change", the best one's from the encoder's.
+    what: "encoder", "best", or of the best one against the encoder "change" and "lead" (`widths_of`).
     """
     rows = over.merge(best, on="width", suffixes=("", "_best"))
     mine, score = rows["inference"] == rows["inference_best"], rows["of"] == "score"
-    rows = rows.assign(what=np.where(~mine, "encoder", np.where(score, "best", "change")))
+    rows = rows.assign(what=np.where(~mine, "encoder", np.where(score, "best", rows["of"])))
     rows = rows[mine | (score & (rows["inference"] == ENCODER))]
-    order = rows["what"].map({"best": 1, "change": 2}).fillna(0)
+    order = rows["what"].map({"best": 1, "change": 2, "lead": 3}).fillna(0)
     rows = rows.assign(inference=rows["inference_best"], order=order)
     rows = rows.sort_values(["width", "metric", "order"], kind="stable")
     return rows[["width", "inference", "metric", "what", "value", "low", "high"]].reset_index(drop=True)
@@ -225,12 +229,11 @@ def evidence(found) -> Evidence | Absent:
     """What the rule of claim 9 takes, from `inference`."""
     if isinstance(found, Absent):
         return found
-    rows = found["compared"][found["compared"]["what"] == "change"]
-    change, total = (
-        dict(zip(here["width"], estimates(here)))
-        for here in (rows[rows["metric"] == metric] for metric in ("fvu_nonlinear", "fvu"))
-    )
-    return Evidence(change, total, dict(found["best"].itertuples(index=False)))
+    taken = []
+    for metric, what in (("fvu_nonlinear", "change"), ("fvu", "change"), ("fvu_nonlinear", "lead")):
+        rows = found["compared"].query("metric == @metric and what == @what")
+        taken.append(dict(zip(rows["width"], estimates(rows))))
+    return Evidence(*taken, dict(found["best"].itertuples(index=False)))
 
 
 def few(measurement, sae: str, *, contexts: int = 16) -> tuple[Tensor, Tensor, Codes] | Absent:

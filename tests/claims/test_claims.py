@@ -119,6 +119,33 @@ def test_the_floor(fall, c, miss, word):
     assert judge(5, **numbers, widths=4, l0=(8, 9)).word == UNKNOWN
 
 
+@pytest.mark.parametrize(
+    "change, total, word",
+    [
+        (e(-0.1, 0.0), e(-0.1, 0.0), HOLDS),
+        (e(0.0, 0.1), e(-0.1, 0.0), HOLDS),
+        (e(-0.11, -0.09), e(-0.1, 0.0), UNKNOWN),
+        (e(0.09, 0.11), e(-0.1, 0.0), UNKNOWN),
+        (e(-0.05, 0.0), e(-0.11, -0.09), UNKNOWN),
+        (e(-0.05, 0.0), e(-0.02, 0.01), UNKNOWN),
+        (e(-0.05, 0.0), e(-0.2, -0.11), PARTLY),
+        (e(-0.05, 0.0), e(0.01, 0.02), PARTLY),
+        (e(-0.3, -0.11), e(-0.05, -0.01), PARTLY),
+        (e(0.2, 0.4), e(-0.05, -0.01), PARTLY),
+        (e(-0.3, -0.11), e(-0.3, -0.11), FAILS),
+        (e(-0.3, -0.11), e(-0.11, -0.09), UNKNOWN),
+    ],
+)
+def test_better_inference(change, total, word):
+    for many in (1, 3):
+        both = {name: dict.fromkeys(range(many), one) for name, one in (("change", change), ("total", total))}
+        lead = {width: e(0.0, 0.01) for width in range(many)}
+        assert judge(9, **both, lead=lead, best=dict.fromkeys(range(many), "refit")).word == word
+    one_beyond = {"change": {8: change, 16: e(-0.3, -0.2)}, "total": {8: total, 16: e(-0.05, -0.01)}}
+    if word == HOLDS:
+        assert judge(9, **one_beyond, lead={}, best={8: "refit", 16: "refit"}).word == PARTLY
+
+
 def test_what_is_not_measured_cannot_be_told():
     for number, empty in (
         (1, {"r2": {}, "kept": {}, "split": {}}),
@@ -126,7 +153,7 @@ def test_what_is_not_measured_cannot_be_told():
         (3, {"partial": {}, "shuffled": {}, "seeds": None}),
         (7, {"seeds": 0}),
         (8, {"slope": None, "controls": {}, "apart": {}}),
-        (9, {"change": {}, "total": {}, "best": {}}),
+        (9, {"change": {}, "total": {}, "lead": {}, "best": {}}),
         (10, {"sae": {}, "raw": {}, "over_raw": {}, "over_shuffled": {}}),
         (11, {"misplaced": {}}),
         (12, {"cells": []}),

@@ -10,9 +10,8 @@ import toys
 from ideas import idea
 
 from darkmatter_utils import Study, measure
-from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import c09_inference
-from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY
+from darkmatter_utils.claims.claim import WORDS
 from darkmatter_utils.experiments import inference_scores
 from darkmatter_utils.experiments.inference import ENCODER, dictionary_of, warm_start
 from darkmatter_utils.experiments.inference_scores import (
@@ -244,19 +243,16 @@ def test_single_and_double_precision_agree_to_rounding_in_what_they_leave():
         assert sums[0] == pytest.approx(sums[1], rel=1e-3), name
 
 
-@pytest.mark.parametrize(
-    "changes, word",
-    [
-        ([(-0.03, -0.05, -0.01), (0.01, -0.02, 0.03)], HOLDS),
-        ([(-0.2, -0.25, -0.15), (-0.3, -0.4, -0.2)], FAILS),
-        ([(-0.2, -0.25, -0.15), (-0.05, -0.06, -0.04)], PARTLY),
-        ([(-0.1, -0.15, -0.05), (-0.05, -0.06, -0.04)], PARTLY),
-    ],
-)
-def test_the_rule_of_claim_9(changes, word):
-    change = {128 * (i + 1): Estimate(*e) for i, e in enumerate(changes)}
-    verdict = c09_inference.verdict(c09_inference.Evidence(change, change, dict.fromkeys(change, "refit")))
-    assert verdict.word == word and "widths" in verdict.why and verdict.numbers["widths"] == 2
+def test_what_the_rule_takes_is_paired(nano):
+    """The lead is the difference of the two changes, draw by draw: its interval is not that of two numbers
+    that know nothing of each other."""
+    made = evidence(nano[1])
+    for width, lead in made.lead.items():
+        change, total = made.change[width], made.total[width]
+        assert lead.value == pytest.approx(change.value - total.value, abs=1e-12)
+        assert lead.high - lead.low < np.hypot(change.high - change.low, total.high - total.low)
+    assert set(made.lead) == set(made.best) == set(made.change) and made.lead
+    assert c09_inference.CLAIM.judge(made).word in WORDS
 
 
 def test_a_pursuit_saves_error_even_where_the_codes_are_true():
