@@ -95,7 +95,7 @@ def closure(names: Iterable[Name]) -> dict[str, str]:
 
 def script(source: str) -> list[Name]:
     """The definitions of this package that a script (the code cells of a chapter) names."""
-    found = _module(ast.parse(source), "", package=None)
+    found = parsed(ast.parse(source), "", package=None)
     statements = [*found.acting, *(s for made in found.defined.values() for s in made)]
     return list(dict.fromkeys(name for s in statements for name in s.uses if name.module))
 
@@ -103,21 +103,22 @@ def script(source: str) -> list[Name]:
 @cache
 def read(module: str) -> Module | None:
     """The statements of a module of this package, by its dotted name; None where there is no such module."""
-    path = _path(module)
+    path = path_of(module)
     if path is None:
         return None
     inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return _module(ast.parse(path.read_bytes()), module, package=inside)
+    return parsed(ast.parse(path.read_bytes()), module, package=inside)
 
 
-def _path(module: str) -> Path | None:
+def path_of(module: str) -> Path | None:
+    """The file of a module of this package; None where there is none."""
     place = PACKAGE.joinpath(*module.split(".")) if module else PACKAGE
     found = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]
     return found[0] if found else None
 
 
-def _module(tree: ast.Module, name: str, *, package: str | None) -> Module:
-    """package: the folder that the module is in, by which relative imports go; None for a script."""
+def parsed(tree: ast.Module, name: str, *, package: str | None) -> Module:
+    """The statements of a syntax tree, by what they define. package: the folder that the module is in, by which relative imports go; None for a script."""
     imported = {name: found for node in tree.body for name, found in _imports(node, package).items()}
     own = {other: Name(name, other) for node in tree.body for other in _bound(node)}
     defined: dict[str, list[Statement]] = {}
@@ -157,7 +158,7 @@ def _resolved(base: str, name: str) -> Name:
     if not base and name in _homes():
         return Name(_homes()[name], name)
     inner = f"{base}.{name}" if base else name
-    return Name(inner) if _path(inner) is not None else Name(base, name)
+    return Name(inner) if path_of(inner) is not None else Name(base, name)
 
 
 @cache

@@ -48,7 +48,7 @@ def fresh():
     read, kept = provenance.read.__wrapped__, {}
 
     def anew(module: str):
-        path = provenance._path(module)
+        path = provenance.path_of(module)
         key = module, path and path.read_bytes()
         if key not in kept:
             kept[key] = read(module)
