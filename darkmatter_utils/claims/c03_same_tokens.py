@@ -9,36 +9,46 @@ from typing import NamedTuple
 from ..base.values import Estimate
 from ..base.words import interval, span
 from . import say
-from .claim import NO_SUITE, Claim, Effect, Told
+from .claim import NO_SUITE, Claim, Told
 from .statement import Statement
 
 
 class Thresholds(NamedTuple):
-    """What "the same tokens" means."""
+    """What "predictable" and "the same tokens" mean."""
 
+    raw: float = (
+        0.5  # the least R² between error norms as they are that is "predictable": half of the variance
+    )
     partial: float = 0.2  # a partial R² below this means that wider SAEs do not fail on the same tokens
 
 
 class Evidence(NamedTuple):
     """What the rule takes, by pair of widths: the error norm of the wider SAE from the narrower's."""
 
-    partial: Mapping[str, Estimate]  # R² of the wider's error norm, ‖x‖, position and token taken out of both
-    shuffled: Mapping[str, Estimate]  # the same with tokens shuffled within documents
-    seeds: Estimate | None  # the same between two trainings of one width; it is told, and does not decide
+    raw: Mapping[str, Estimate]  # R² of the wider's error norm, as the paper's Fig. 4 has it
+    partial: Mapping[str, Estimate]  # the same, ‖x‖, position and token taken out of both
+    shuffled: Mapping[str, Estimate]  # that with tokens shuffled within documents
+    seeds: Estimate | None  # the partial R² of two trainings of one width; it is told, and does not decide
 
 
 THRESHOLDS = Thresholds()
 
 
 def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
-    """Claim 3 at every pair of widths: errors are shared, and by tokens, not only by documents."""
+    """Claim 3 at every pair of widths: errors are shared, beyond ‖x‖, position and token, and by tokens, not
+    only by documents."""
     least = thresholds.partial
     return (
         Statement(
+            name="predictable",
+            quantity="the R² between the error norms of two widths",
+            inside=(thresholds.raw, math.inf),
+            values=lambda e: e.raw,
+            noun="pair",
+        ),
+        Statement(
             name="same tokens",
-            quantity=(
-                "the R² between the error norms of two widths, ‖x‖, position and token taken out of both,"
-            ),
+            quantity="that R² with ‖x‖, position and token taken out of both norms",
             inside=(least, math.inf),
             values=lambda e: e.partial,
             noun="pair",
@@ -71,24 +81,24 @@ CLAIM = Claim(
         "0.78 to 0.97 over the 21 pairs of widths of Fig. 4; nothing was taken out, not ‖x‖, not the token"
     ),
     rule=(
-        "R² between the error norms of two widths, at every pair of the suite's widths. With tokens "
-        "shuffled, what is left is of documents."
+        "R² between the error norms of two widths, held out, at every pair of the suite's widths. "
+        "With tokens shuffled, what is left is of documents."
     ),
-    falsifier=f"a partial R² below {THRESHOLDS.partial}",
+    falsifier=f"an R² below {THRESHOLDS.raw}, or a partial R² below {THRESHOLDS.partial}",
     written=(
-        "It was written before the result; position, and the guard with shuffled tokens, were added to its "
-        "first form, before any result too. Its form as statements with margins came later, its thresholds "
-        "unchanged."
+        "Its present form, statements with margins, was fixed before the next study's model was measured "
+        "and after tiny had been seen: the statement *predictable* and its threshold are new, the threshold "
+        "of the others is that of its first form."
     ),
     evidence=Evidence,
     statements=statements,
     note=note,
     guard=lambda e: "" if e.partial else NO_SUITE,
-    brief=lambda e: f"partial R² {span(say.values(e.partial))}",
-    here=Told("partial", "R² between two widths, ‖x‖, position and token taken out", say.by_name()),
+    brief=lambda e: f"R² {span(say.values(e.raw))}",
+    here=Told("raw", "R² between two widths", say.by_name()),
     beside=(
+        Told("partial", "‖x‖, position and token taken out", say.by_name()),
         Told("seeds", "two trainings of one width", say.one()),
         Told("shuffled", "tokens shuffled within documents", say.by_name()),
     ),
-    effect=Effect("wider SAEs fail on the same tokens", lambda e: e.partial, of_kinds=True),
 )

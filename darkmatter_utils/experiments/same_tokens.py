@@ -110,7 +110,7 @@ def evidence(found) -> c03_same_tokens.Evidence:
         return dict(zip(names, estimates(rows)))
 
     again = mean(found, "partial", same=True)
-    return c03_same_tokens.Evidence(by_pair("partial"), by_pair("shuffled"), again or None)
+    return c03_same_tokens.Evidence(by_pair("raw"), by_pair("partial"), by_pair("shuffled"), again or None)
 
 
 def levels(measurement) -> pd.DataFrame:

@@ -13,7 +13,12 @@ from darkmatter_utils.claims import c03_same_tokens, c07_fewer_features, q02_pro
 from darkmatter_utils.claims.claim import NOT_MEASURED, UNKNOWN
 
 PAIR = "128 and 256"
-HALF = c03_same_tokens.Evidence({PAIR: Estimate(0.5, 0.4, 0.6)}, {PAIR: Estimate(0.0, 0.0, 0.1)}, None)
+HALF = c03_same_tokens.Evidence(
+    raw={PAIR: Estimate(0.7, 0.6, 0.8)},
+    partial={PAIR: Estimate(0.5, 0.4, 0.6)},
+    shuffled={PAIR: Estimate(0.0, 0.0, 0.1)},
+    seeds=None,
+)
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def test_a_field_left_at_its_default_is_not_recorded():
     kept = c07_fewer_features.CLAIM.kept(c07_fewer_features.Evidence(seeds=0))
     assert kept == {"numbers": {"seeds": 0}, "unfit": ""}
     assert c07_fewer_features.CLAIM.recorded(kept) == c07_fewer_features.Evidence(seeds=0)
-    assert c03_same_tokens.CLAIM.kept(HALF)["numbers"].keys() == {"partial", "shuffled", "seeds"}
+    assert c03_same_tokens.CLAIM.kept(HALF)["numbers"].keys() == {"raw", "partial", "shuffled", "seeds"}
 
 
 def test_a_changed_record_changes_the_verdict(chapter):
@@ -50,7 +55,7 @@ def test_a_changed_record_changes_the_verdict(chapter):
     assert verdict == c03_same_tokens.CLAIM.from_record(kept) and verdict.word == "holds"
     assert chapter.values["verdicts"]["3"]["word"] == "holds"
     kept["numbers"]["partial"]["128 and 256"] |= {"value": 0.1, "low": 0.0, "high": 0.15}
-    assert c03_same_tokens.CLAIM.from_record(kept).word == "does not hold"
+    assert c03_same_tokens.CLAIM.from_record(kept).word == "partly"
 
 
 def test_a_verdict_is_judged_from_what_the_record_will_hold(chapter):
@@ -78,7 +83,7 @@ def test_the_first_screen_and_the_rule_are_the_claims_own_words(chapter):
     assert opening.endswith(f"**Verdict on the study tiny: holds.** {chapter.values['verdicts']['3']['why']}")
     assert claim.rule_in_words in rule and claim.written in rule and rule.endswith(f"{claim.falsifier}.")
     told = chapter.values["claims"]["3"]
-    assert told["short"] == claim.short and told["here"] == "128 and 256 0.50 [0.40, 0.60]"
+    assert told["short"] == claim.short and told["here"] == "128 and 256 0.70 [0.60, 0.80]"
 
 
 def test_a_question_is_kept_beside_the_claims(chapter):

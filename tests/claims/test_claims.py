@@ -66,18 +66,27 @@ def test_the_norm_is_linear(r2, simple, word):
     assert judge(2, **numbers, layers={}).word == word
 
 
+LINK, REST, DOCUMENTS = e(0.5, 0.9), e(0.2, 0.4), e(0.0, 0.2)
+"""Claim 3 at its margins."""
+
+
 @pytest.mark.parametrize(
-    "partial, word",
+    "raw, partial, shuffled, word",
     [
-        ((e(0.3, 0.4), e(0.2, 0.4)), HOLDS),
-        ((e(0.3, 0.4), e(0.1, 0.3)), UNKNOWN),
-        ((e(0.3, 0.4), e(0.1, 0.19)), PARTLY),
-        ((e(0.0, 0.1), e(0.1, 0.19)), FAILS),
+        ((LINK, LINK), (REST, REST), DOCUMENTS, HOLDS),
+        ((LINK, e(0.49, 0.6)), (REST, REST), DOCUMENTS, UNKNOWN),
+        ((LINK, e(0.3, 0.49)), (REST, REST), DOCUMENTS, PARTLY),
+        ((LINK, LINK), (REST, e(0.19, 0.3)), DOCUMENTS, UNKNOWN),
+        ((LINK, LINK), (REST, e(0.1, 0.19)), DOCUMENTS, PARTLY),
+        ((LINK, LINK), (e(0.0, 0.1), e(0.1, 0.19)), DOCUMENTS, PARTLY),
+        ((e(0.3, 0.4), e(0.3, 0.49)), (e(0.0, 0.1), e(0.1, 0.19)), DOCUMENTS, FAILS),
+        ((LINK, LINK), (REST, REST), e(0.1, 0.21), UNKNOWN),
+        ((LINK, LINK), (REST, REST), e(0.21, 0.3), PARTLY),
     ],
 )
-def test_the_same_tokens(partial, word):
-    partial, shuffled = dict(enumerate(partial)), dict.fromkeys(range(2), e(0.0, 0.1))
-    assert judge(3, partial=partial, shuffled=shuffled, seeds=None).word == word
+def test_the_same_tokens(raw, partial, shuffled, word):
+    numbers = {"raw": dict(enumerate(raw)), "partial": dict(enumerate(partial))}
+    assert judge(3, **numbers, shuffled=dict.fromkeys(range(2), shuffled), seeds=None).word == word
 
 
 @pytest.mark.parametrize(
@@ -150,7 +159,7 @@ def test_what_is_not_measured_cannot_be_told():
     for number, empty in (
         (1, {"r2": {}, "kept": {}, "split": {}}),
         (2, {"r2": {}, "simple": {}, "layers": {}}),
-        (3, {"partial": {}, "shuffled": {}, "seeds": None}),
+        (3, {"raw": {}, "partial": {}, "shuffled": {}, "seeds": None}),
         (7, {"seeds": 0}),
         (8, {"slope": None, "controls": {}, "apart": {}}),
         (9, {"change": {}, "total": {}, "lead": {}, "best": {}}),

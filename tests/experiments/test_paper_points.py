@@ -6,7 +6,9 @@ from scipy import stats as scipy_stats
 from scipy.optimize import curve_fit
 
 from darkmatter_utils.claims.paper import grids, points
+from darkmatter_utils.claims.report import every
 from darkmatter_utils.experiments import paper_points
+from darkmatter_utils.experiments.paper_evidence import EVIDENCE
 from darkmatter_utils.stats.intervals import coefficients
 
 
@@ -125,3 +127,9 @@ def test_coefficients_are_those_of_a_plain_regression():
     assert (slope.value, slope.low, slope.high) == pytest.approx(
         (plain.slope, plain.slope - reach, plain.slope + reach)
     )
+
+
+@pytest.mark.parametrize(("number", "word"), [(3, "holds")])
+def test_what_the_papers_own_points_earn(number, word):
+    verdict = every()[number].judge(EVIDENCE[number](), points=True)
+    assert verdict.word == word and "not measured" not in verdict.why
