@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..base.values import Estimate
-from ..base.words import interval, plain
+from ..base.words import plain
 from . import say
-from .claim import FAILS, HOLDS, PARTLY, UNKNOWN, Claim, Effect, Told, Verdict
+from .claim import Claim, Told
+from .statement import Statement
 
 NO_COMPONENTS = "The study has no component SAEs: none was trained on parts of the error."
+SEEDS = 2
+"""With fewer trained SAEs a target nothing is known of the spread between trainings, and no gap is judged."""
 
 
 class Thresholds(NamedTuple):
-    """What a gap is judged against: 0, and the spread of documents and seeds."""
+    """The least gap that counts, positive as claimed: all as shares of 1."""
 
-    seeds: int = 2  # with fewer training seeds a target, nothing is known of the spread between them
+    fvu: float = 0.02  # in held-out FVU; the paper's is 0.05
+    accuracy: float = 0.02  # in detection accuracy: two points
+    excess: float = 0.02  # of either, over the same gap of matched noise
 
 
 class Evidence(NamedTuple):
@@ -33,33 +39,54 @@ class Evidence(NamedTuple):
 THRESHOLDS = Thresholds()
 
 
-def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
-    """Claim 7: do SAEs find less in NonlinearError, beyond what its spectrum explains?"""
-    seeds, fvu_gap, fvu_excess, accuracy_gap, accuracy_excess, fvu = evidence
-    if fvu_gap is None or fvu_excess is None:
-        return Verdict(UNKNOWN, NO_COMPONENTS)
-    if seeds < thresholds.seeds:
-        needs = f"A gap is judged against the spread of {thresholds.seeds} training seeds or more"
-        return Verdict(UNKNOWN, f"{needs}; there is {seeds}.")
-    numbers = {"fvu_gap": fvu_gap.value, "fvu_excess": fvu_excess.value, "seeds": seeds}
-    if fvu:
-        numbers["measured"] = f"FVU {plain(fvu['NonlinearError'])} against {plain(fvu['LinearError'])}"
-    why = (
-        f"The FVU of the SAEs of NonlinearError, less that of LinearError's, is {interval(fvu_gap)}; that is "
-        f"{interval(fvu_excess)} more than the same difference for noise of the two spectra."
+def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
+    """Claim 7: the two gaps, and that neither is of the spectrum alone."""
+    return (
+        Statement(
+            name="fewer",
+            quantity="the held-out FVU of the SAEs of NonlinearError, less that of LinearError's,",
+            inside=(thresholds.fvu, math.inf),
+            values=lambda e: e.fvu_gap,
+            style=say.three,
+        ),
+        Statement(
+            name="less interpretable",
+            quantity="the detection accuracy of LinearError's latents, less that of NonlinearError's,",
+            inside=(thresholds.accuracy, math.inf),
+            values=lambda e: e.accuracy_gap,
+            style=say.three,
+        ),
+        Statement(
+            name="fewer beyond the spectrum",
+            quantity="the gap in FVU, less that of the SAEs of the two matched noises,",
+            inside=(thresholds.excess, math.inf),
+            values=lambda e: e.fvu_excess,
+            style=say.three,
+            guard=True,
+        ),
+        Statement(
+            name="less interpretable beyond the spectrum",
+            quantity="the gap in accuracy, less that of the matched noises' dictionaries on the same parts,",
+            inside=(thresholds.excess, math.inf),
+            values=lambda e: e.accuracy_excess,
+            style=say.three,
+            guard=True,
+        ),
     )
-    if not (fvu_gap.low > 0 and fvu_excess.low > 0):
-        return Verdict(FAILS, why, numbers)
-    if accuracy_gap is None or accuracy_excess is None:
-        return Verdict(PARTLY, f"{why} Its latents were not scored.", numbers)
-    numbers |= {"accuracy_gap": accuracy_gap.value, "accuracy_excess": accuracy_excess.value}
-    points = lambda value: say.tenths(value).removesuffix("%")
-    why += (
-        " The detection accuracy of the latents of LinearError, less that of NonlinearError's, is "
-        f"{interval(accuracy_gap, points)} points; {interval(accuracy_excess, points)} more than for "
-        "dictionaries of the matched noises that read the same parts."
-    )
-    return Verdict(HOLDS if accuracy_gap.low > 0 and accuracy_excess.low > 0 else PARTLY, why, numbers)
+
+
+def guard(evidence: Evidence) -> str:
+    """Why nothing is told: no component SAEs, or too few of them."""
+    if evidence.fvu_gap is None:
+        return NO_COMPONENTS
+    told = evidence.seeds >= SEEDS
+    return "" if told else f"A gap takes {SEEDS} training seeds a part or more; there is {evidence.seeds}."
+
+
+def brief(evidence: Evidence) -> str:
+    """Both FVUs."""
+    fvu = evidence.fvu
+    return f"FVU {plain(fvu['NonlinearError'])} against {plain(fvu['LinearError'])}" if fvu else ""
 
 
 CLAIM = Claim(
@@ -67,30 +94,31 @@ CLAIM = Claim(
     short="SAEs trained on NonlinearError find fewer and less interpretable features.",
     topic="it holds fewer features",
     chapter="09_features_in_the_error",
-    paper="FVU 0.59 against 0.54, accuracy lower by about 5% (§5.2)",
+    paper="FVU higher by 0.05 (0.59 against 0.54), accuracy lower by about 5% (§5.2)",
     paper_place="abstract, §5.2, Fig. 7",
     paper_points=(
-        "accuracy lower by 2.6 to 4.8 points over the deciles, 3.2 on average; no seeds, no matched noise"
+        "FVU higher by 0.05; accuracy lower by 2.6 to 4.8 points over the deciles, 3.2 on average, and by "
+        "2.1 at silent windows, so 2.6 as this book scores it; no seeds, no matched noise"
     ),
     rule=(
-        "Equal SAEs are trained on each part and on Gaussian noise of the same mean and covariance, several "
-        "seeds each; the interval of every gap carries training seeds too. Two gaps count, both "
-        "NonlinearError against LinearError: in held-out FVU, beside the same gap between the SAEs of the "
-        "two matched noises; and in mean detection accuracy, beside the same gap when the dictionaries of "
-        "the matched noises read the same two parts. *Does not hold*: the interval of the gap in FVU, or of "
-        "its excess over the noise's, is not above 0. *Holds*: it is, and so are the accuracy's gap and "
-        "excess. *Partly*: the FVU's are, the accuracy's are not."
+        "Equal SAEs are trained on each part and on Gaussian noise of the part's mean and covariance, "
+        f"{SEEDS} seeds or more each. The interval of a gap in FVU is over documents and training seeds; "
+        "that of a gap in accuracy over latents, the documents of the windows that are tested, and seeds."
     ),
-    falsifier=(
-        "a gap in FVU no larger than that of matched noise, or within the spread of documents and seeds"
+    falsifier="a gap that is no larger than that of matched noise, or below the margin",
+    written=(
+        "Its first form, whose margins were 0, was written before the result. The present one (statements "
+        "with margins of 0.02, all of them new) was fixed after tiny had been seen and before the model of "
+        "the next study was measured."
     ),
     evidence=Evidence,
-    verdict=verdict,
-    here=Told("fvu_gap", "FVU, NonlinearError less LinearError", say.one()),
+    statements=statements,
+    guard=guard,
+    brief=brief,
+    here=Told("fvu_gap", "FVU, NonlinearError less LinearError", say.one(say.three)),
     beside=(
-        Told("fvu_excess", "less that of matched noise", say.one()),
-        Told("accuracy_gap", "detection accuracy, LinearError less NonlinearError", say.one()),
-        Told("accuracy_excess", "less that of matched noise's dictionaries", say.one()),
+        Told("fvu_excess", "less that of matched noise", say.one(say.three)),
+        Told("accuracy_gap", "detection accuracy, LinearError less NonlinearError", say.one(say.three)),
+        Told("accuracy_excess", "less that of matched noise's dictionaries", say.one(say.three)),
     ),
-    effect=Effect("NonlinearError is harder to learn", lambda e: e.fvu_gap),
 )

@@ -1,8 +1,8 @@
 """What component SAEs read, parts of x and noise of their spectrum; and their numbers, joined over seeds.
 
-A replicate of a number resamples what it is a mean over (documents, or latents) and adds a draw of the
-difference between seeds: its variance is taken as one for all targets of a kind, since three seeds say little
-of one target alone.
+A replicate of a number resamples what it is a mean over (documents; of an accuracy, latents and documents of
+the tested windows) and adds a draw of the difference between seeds: its variance is taken as one for all
+targets of a kind, since three seeds say little of one target alone.
 """
 
 from __future__ import annotations
@@ -171,19 +171,28 @@ def fvus(documents: pd.DataFrame, by: str, targets, *, seed: int = 0) -> dict[st
     return by_target(values, replicates, seed=_own_seed(seed, by, *targets))
 
 
-def detection(latents: pd.DataFrame, by: str, *, deciles=range(1, 11)) -> dict[str, Number]:
+def detection(
+    latents: pd.DataFrame, tested: pd.DataFrame, by: str, *, deciles=range(1, 11)
+) -> dict[str, Number]:
     """Mean accuracy over ``deciles`` of each target's scored latents read ``by`` something: a latent counts
-    once, whatever its windows, and latents are what is resampled (within each seed); seeds as in `by_target`.
-    A seed with no scored latent is left out, and so is a target with no such seed."""
+    once, whatever its windows. Latents are resampled within each seed, and the documents of the windows that
+    they are tested on, drawn once for all SAEs, by their pulls (``tested``); seeds as in `by_target`. What
+    is of one latent and one document alone so counts twice: the interval is a little too long rather than
+    too short (Owen 2007, "The pigeonhole bootstrap"). A seed with no scored latent is left out, and so is a
+    target with no such seed."""
     values, replicates = {}, {}
     rng, columns = np.random.default_rng(_own_seed(0, by)), [f"d{d}" for d in deciles]
+    pull = tested.assign(pull=tested[columns].mean(axis=1))
+    pull = pull.pivot_table("pull", "document", ["by", "reads", "seed"], fill_value=0.0)
+    weights = multinomial_weights(max(1, len(pull)), REPLICATES, seed=0)
     for target, table in latents[latents["by"] == by].groupby("reads", sort=False):
-        each = [g[columns].mean(axis=1).dropna().to_numpy() for _, g in table.groupby("seed")]
-        if not (each := [e for e in each if len(e)]):
+        each = {seed: g[columns].mean(axis=1).dropna().to_numpy() for seed, g in table.groupby("seed")}
+        if not (each := {seed: e for seed, e in each.items() if len(e)}):
             continue
-        values[target] = np.array([e.mean() for e in each])
-        drawn = [multinomial_weights(len(e), REPLICATES, seed=rng) @ e / len(e) for e in each]
-        replicates[target] = np.stack(drawn, axis=1)
+        values[target] = np.array([e.mean() for e in each.values()])
+        drawn = [multinomial_weights(len(e), REPLICATES, seed=rng) @ e / len(e) for e in each.values()]
+        of_windows = weights @ np.stack([pull[by, target, seed] for seed in each], axis=1)
+        replicates[target] = np.stack(drawn, axis=1) + of_windows
     return by_target(values, replicates, seed=_own_seed(0, by, "seeds"))
 
 
@@ -192,7 +201,7 @@ def _own_seed(seed: int, *names: str) -> list[int]:
     return [seed, *hashlib.sha256("|".join(names).encode()).digest()[:8]]
 
 
-def joined(documents: pd.DataFrame, latents: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def joined(documents: pd.DataFrame, latents: pd.DataFrame, tested: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Every number of the readings, joined over seeds.
 
     ``numbers``: quantity ("FVU", "accuracy", and of one decile "accuracy 1"...), by, reads, value, low, high.
@@ -207,8 +216,8 @@ def joined(documents: pd.DataFrame, latents: pd.DataFrame) -> dict[str, pd.DataF
         if by.endswith(COMPONENTS):
             found["FVU", by] = fvus(documents, by, TARGETS)
     for by in (OWN, MATCHED, SHUFFLED):
-        found["accuracy", by] = detection(latents, by)
-        found |= {(f"accuracy {d}", by): detection(latents, by, deciles=[d]) for d in range(1, 11)}
+        found["accuracy", by] = detection(latents, tested, by)
+        found |= {(f"accuracy {d}", by): detection(latents, tested, by, deciles=[d]) for d in range(1, 11)}
     name = lambda key, reads: {"quantity": key[0], "by": key[1], "reads": reads}
     all_of = [(name(key, reads), number) for key, some in found.items() for reads, number in some.items()]
     gaps = {f"FVU below noise, {part}": noise[like] - own[part] for like, part in NOISE.items()}

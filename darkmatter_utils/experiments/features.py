@@ -37,12 +37,14 @@ from .components import (
     rows,
 )
 from .explainers import Lexical
-from .interp import DECILES, Explainer, Task, Windows, accuracies, activations, cut, shuffled, tasks
+from .interp import DECILES, Explainer, Task, Windows, accuracies, activations, cut, pulls, shuffled, tasks
 
 PICKS = {"the best": 0.0, "at three quarters": 0.25, "in the middle": 0.5, "at one quarter": 0.75}
 """Latents that the gallery shows: by their place in the order of accuracy, best first."""
 GALLERY = "reads by place latent accuracy explanation window text strength".split()
 GALLERY_WINDOWS = 4
+BY_DECILE = tuple(f"d{d}" for d in range(1, DECILES + 1))
+"""Columns of accuracies."""
 CHUNK = 1 << 14
 """Rows of which something of their size is made at a time."""
 
@@ -84,11 +86,12 @@ def parts_read(
     """What component SAEs find in each part of x.
 
     ``documents``: squared error of every reading in each document. ``targets``: variance, effective rank and
-    L0 of each target. ``latents``: accuracy of each scored latent by decile. ``reach``: the share of latents
-    whose mean accuracy reaches each value. ``gallery``: tokens of the windows of a few latents. And the
-    numbers of `components.joined`. ``latents``: how many of each SAE are explained and scored, drawn at
-    random; None: all. ``trained``: what the SAEs follow from. Cost: a pass of the model, and of every SAE; 4
-    parts in memory.
+    L0 of each target. ``latents``: accuracy of each scored latent by decile. ``tested``: how much each
+    document's windows pull an SAE's mean accuracies (`interp.pulls`). ``reach``: the share of latents whose
+    mean accuracy reaches each value. ``gallery``: tokens of the windows of a few latents. And the numbers of
+    `components.joined`. ``latents``: how many of each SAE are explained and scored, drawn at random; None:
+    all. ``trained``: what the SAEs follow from. Cost: a pass of the model, and of every SAE; 4 parts in
+    memory.
     """
     study = measurement.study
     found = rows(measurement, base_sae(study))
@@ -100,7 +103,7 @@ def parts_read(
     l0 = max(e.l0 for e in entries(study))
     counts = [round(l0), round(2 * l0)]  # as many as active latents, and as the numbers of a code
     documents = [table for name, z in targets.items() for table in principal(found, name, z, folds, counts)]
-    scored, shown = [], []
+    scored, tested, shown = [], [], []
     for reading in readings(measurement, targets, windows):
         codes = reading.sae.codes(reading.z)
         if reading.by != SHUFFLED:
@@ -108,24 +111,26 @@ def parts_read(
         if reading.reads not in NOISE:  # noise read by its own SAE has no text to be found in
             wanted = chosen(reading, latents, seed=study.seed)
             made = tasks(activations(codes, reading.sae.width), reading.windows, wanted, seed=study.seed)
-            table, gallery = scores(reading, wanted, made, explainer, measurement.decode)
+            table, by_document, gallery = scores(reading, wanted, made, explainer, measurement.decode)
             scored.append(table)
+            tested.append(by_document)
             shown += gallery
-    documents, scored = (pd.concat(tables, ignore_index=True) for tables in (documents, scored))
+    documents, scored, tested = (pd.concat(t, ignore_index=True) for t in (documents, scored, tested))
     own = documents[documents["by"] == OWN].groupby("reads")[["l0", "tokens"]].sum()
     about = pd.DataFrame([spectrum(name, z) for name, z in targets.items()])
     return {
         "documents": documents,
         "targets": about.assign(l0=about["reads"].map(own["l0"] / own["tokens"])),
         "latents": scored,
+        "tested": tested,
         "reach": reach(scored),
         "gallery": pd.DataFrame(shown, columns=GALLERY),
-    } | joined(documents, scored)
+    } | joined(documents, scored, tested)
 
 
 def reach(latents: pd.DataFrame) -> pd.DataFrame:
     """How the accuracy of latents is distributed: reads, by, accuracy, and the share that reach it."""
-    mean = latents[[f"d{d}" for d in range(1, DECILES + 1)]].mean(axis=1)
+    mean = latents[list(BY_DECILE)].mean(axis=1)
     rows = [
         {"reads": reads, "by": by, "accuracy": a, "share": float((some >= a).mean())}
         for (by, reads), some in mean.dropna().groupby([latents["by"], latents["reads"]], sort=False)
@@ -206,20 +211,26 @@ def spectrum(name: str, z: Tensor) -> dict:
 
 def scores(
     reading: Reading, latents: np.ndarray, made: list[Task | None], explainer: Explainer, decode
-) -> tuple[pd.DataFrame, list[dict]]:
-    """(a row a latent, accuracy by decile, NaN where it cannot be scored; rows of the gallery)."""
+) -> tuple[pd.DataFrame, pd.DataFrame, list[dict]]:
+    """(a row a latent, accuracy by decile, NaN where it cannot be scored; a row a document of the tested
+    windows, how much it pulls the mean accuracy of the scored latents; rows of the gallery)."""
     usable = [i for i, one in enumerate(made) if one is not None]
     values, coins = np.full((len(made), DECILES), np.nan), np.full(len(made), np.nan)
     words = np.full(len(made), "", dtype=object)
+    pulled = []
     for i, judged in zip(usable, explainer([made[i] for i in usable]), strict=True):
         values[i], coins[i] = accuracies(made[i], judged.said), (judged.said == 0.5).mean()
         words[i] = judged.explanation
+        documents, pull = pulls(made[i], judged.said)
+        pulled.append(pd.DataFrame(pull / len(usable), index=documents, columns=BY_DECILE))
     table = pd.DataFrame({"latent": latents, "explanation": words})
-    table[[f"d{d}" for d in range(1, DECILES + 1)]] = values
+    table[list(BY_DECILE)] = values
     about = dict(reads=reading.reads, by=reading.by)
     table = table.assign(coins=coins, **about, seed=reading.entry.seed)
+    tested = pd.concat([*pulled, pd.DataFrame(columns=BY_DECILE, dtype=float)]).groupby(level=0).sum()
+    tested = tested.rename_axis("document").reset_index().assign(**about, seed=reading.entry.seed)
     if not usable or reading.entry.seed or reading.by == SHUFFLED:
-        return table, []
+        return table, tested, []
     order = np.array(usable)[np.argsort(-values[usable].mean(1), kind="stable")]
     gallery = []
     for place, share in PICKS.items():
@@ -230,4 +241,4 @@ def scores(
         for w, (window, strength) in enumerate(zip(made[i].shown[:GALLERY_WINDOWS], made[i].strength)):
             tokens = zip(decode(window.tolist()), strength, strict=True)
             gallery += [about | dict(window=w, text=t, strength=round(float(s), 3)) for t, s in tokens]
-    return table, gallery
+    return table, tested, gallery

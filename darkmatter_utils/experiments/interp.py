@@ -66,6 +66,8 @@ class Task(NamedTuple):
     tested: Int[np.ndarray, "tested length"]
     decile: Int[np.ndarray, "tested"]
     """Decile of the window's largest activation, 1 to 10; 0 for a window in which it never fires."""
+    document: Int[np.ndarray, "tested"]
+    """The document that the window is of."""
 
 
 class Judgement(NamedTuple):
@@ -108,7 +110,8 @@ def task(
     inside = slot[of] >= 0
     strength = np.zeros((len(best), windows.tokens.shape[1]), dtype=np.float32)
     strength[slot[of[inside]], windows.place[rows[inside]]] = values[inside]
-    return Task(windows.tokens[best], strength, windows.tokens[silent], windows.tokens[chosen], decile)
+    tested = windows.tokens[chosen], decile, windows.document[chosen]
+    return Task(windows.tokens[best], strength, windows.tokens[silent], *tested)
 
 
 def halves(document: Int[np.ndarray, "window"], *, seed: int) -> Bool[np.ndarray, "window"]:
@@ -129,6 +132,20 @@ def accuracies(made: Task, said: Float[np.ndarray, "tested"]) -> Float[np.ndarra
     alone. One half for whoever always says yes, always no, or tosses a coin; 1 for whoever is right."""
     left = 1 - said[made.decile == 0].mean()
     return np.array([(said[made.decile == d].mean() + left) / 2 for d in range(1, DECILES + 1)])
+
+
+def pulls(
+    made: Task, said: Float[np.ndarray, "tested"]
+) -> tuple[Int[np.ndarray, "document"], Float[np.ndarray, "document decile"]]:
+    """(documents of the tested windows, how much each pulls the `accuracies` up): their derivatives by the
+    document's weight, which sum to 0. With weights w of mean 1 the accuracies are, to first order, those of
+    weight 1 plus Σ w · pull."""
+    ids, of = np.unique(made.document, return_inverse=True)
+    right, found = np.where(made.decile == 0, 1 - said, said), np.zeros((len(ids), DECILES + 1))
+    for d in range(DECILES + 1):
+        mine = made.decile == d
+        np.add.at(found[:, d], of[mine], (right[mine] - right[mine].mean()) / (2 * mine.sum()))
+    return ids, found[:, 1:] + found[:, :1]
 
 
 def tasks(

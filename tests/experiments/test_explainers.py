@@ -50,7 +50,7 @@ def a_task(seed=0, tested=25):
     windows = rng.integers(1, 4, (tested, 4))
     decile = np.arange(tested) % 11
     windows[decile > 0, 2] = 0
-    return Task(shown, strength, windows[decile == 0], windows, decile)
+    return Task(shown, strength, windows[decile == 0], windows, decile, np.arange(tested))
 
 
 def chat(server, tmp_path, **changes):

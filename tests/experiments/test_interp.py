@@ -118,14 +118,14 @@ def test_a_latent_that_fires_by_chance_and_one_whose_windows_are_shuffled_are_no
 def test_the_test_half_cannot_reach_what_is_learned(text, lexical):
     token, _ = text
     _, judged, made = score(text, lexical, (token == 11) * 1.0)
-    other = Task(made.shown, made.strength, made.silent, made.tested[::-1], made.decile[::-1])
+    other = made._replace(tested=made.tested[::-1], decile=made.decile[::-1])
     assert lexical([other])[0].explanation == judged.explanation
     assert np.array_equal(lexical([other])[0].said[::-1], judged.said)
 
 
 def test_accuracy_at_its_poles_and_by_hand():
     decile = np.repeat(np.arange(11), 4)
-    made = Task(*[np.zeros((1, 2))] * 4, decile)
+    made = Task(*[np.zeros((1, 2))] * 4, decile, np.arange(44))
     right = (decile > 0).astype(float)
     assert np.array_equal(accuracies(made, right), np.ones(10))
     for said in (np.ones(44), np.zeros(44), np.full(44, 0.5)):
@@ -135,6 +135,20 @@ def test_accuracy_at_its_poles_and_by_hand():
     said[0] = 1  # one of four silent windows taken for active: 3/4 of the rejections are left
     said[decile == 2] = [1, 1, 0, 0.5]
     assert accuracies(made, said)[:2].tolist() == [(1 + 0.75) / 2, (0.625 + 0.75) / 2]
+
+
+def test_a_documents_pull_is_the_derivative_of_the_accuracies_by_its_weight():
+    rng = np.random.default_rng(0)
+    decile = np.repeat(np.arange(11), 6)
+    made = Task(*[np.zeros((1, 2))] * 4, decile, rng.integers(3, 9, 66))
+    said = rng.choice([0, 0.5, 1], 66)
+    ids, found = interp.pulls(made, said)
+    assert ids.tolist() == list(range(3, 9)) and found.sum(0) == pytest.approx(np.zeros(10), abs=1e-12)
+    for at, document in enumerate(ids):
+        weight = np.where(made.document == document, 1 + 1e-6, 1)
+        share = lambda d, right, w=weight: np.average(right[decile == d], weights=w[decile == d])
+        moved = [(share(d, said) + share(0, 1 - said)) / 2 for d in range(1, 11)]
+        assert (np.array(moved) - accuracies(made, said)) / 1e-6 == pytest.approx(found[at], abs=1e-5)
 
 
 def test_the_threshold_is_the_best_one_by_brute_force():
