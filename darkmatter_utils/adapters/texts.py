@@ -33,11 +33,14 @@ class Contexts:
     tokens: Int[np.ndarray, "context position"]
     document: Int[np.ndarray, "context"]
     names: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    """Where each document comes from, by its number: a package, a book, a site; () where it is not known."""
 
 
 def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Contexts:
-    """The token set ``text`` of a data folder (tokens.npz: ``<text>_tokens``, ``_document``, ``_names``), or
-    its first ``limit`` contexts. Raises BadInput for an unknown set or arrays that do not fit together."""
+    """The token set ``text`` of a data folder (tokens.npz: ``<text>_tokens``, ``_document``, ``_names``,
+    ``_source``; without the last, the top folders of the names), or its first ``limit`` contexts. Raises
+    BadInput for an unknown set or arrays that do not fit together."""
     path = folder / "tokens.npz"
     if not path.is_file():
         raise BadInput(f"{folder.name} has no tokens.npz, which holds the text as token ids")
@@ -47,7 +50,8 @@ def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Conte
             if text not in sets:
                 raise BadInput(f"{folder.name} has no text '{text}'; {nearest(text, sets)}")
             tokens, document = arrays[f"{text}_tokens"], arrays[f"{text}_document"]
-            names = tuple(map(str, arrays[f"{text}_names"])) if f"{text}_names" in arrays.files else ()
+            listed = lambda of: tuple(map(str, arrays[f"{text}_{of}"])) if f"{text}_{of}" in arrays else ()
+            names, sources = listed("names"), listed("source")
     except BadInput:
         raise
     except Exception as error:  # a damaged zip raises many kinds
@@ -57,7 +61,8 @@ def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Conte
         got = f"{tokens.dtype} {list(tokens.shape)} and {list(document.shape)}"
         need = "tokens must be ints [context, position] and document ints [context]"
         raise BadInput(f"{text}: {need}, got {got}")
-    return Contexts(tokens[:limit], document[:limit].astype(np.int64), names)
+    sources = sources or tuple(name.partition("/")[0] if "/" in name else "" for name in names)
+    return Contexts(tokens[:limit], document[:limit].astype(np.int64), names, sources)
 
 
 def texts(source: str, *, limit: int) -> list[str]:

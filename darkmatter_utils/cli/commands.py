@@ -169,6 +169,7 @@ def every_sae(options) -> None:
     warnings = about.of_study(measured)
     said = _write(options, json=lambda: show.study_json(study, saes, warnings))
     show.show(show.study_table(saes, title=f"{study.title} · {study.site}"))
+    say(about.precision(measured))
     for line in [*(f"warning: {line}" for line in warnings), *said]:
         say(line)
     if options.strict and warnings:

@@ -28,6 +28,8 @@ COLUMNS = {
     "norm_error": "R² of ‖error‖²",
 }
 """Metrics of a study's table, with their headings."""
+SHARES = ("fvu_nonlinear", "r2_total", "r2_per_dim")
+"""Those that have a held-out column beside them."""
 ROWS = {
     "fvu": ("FVU", "share of x's variance that the SAE misses"),
     "fvu_linear": ("FVU, linear", "of that FVU, what a linear map of x predicts"),
@@ -45,6 +47,8 @@ WORDS = {
     "that the map was not fitted on, and NonlinearError, the rest",
     "FVU": "fraction of variance unexplained: Σ‖x − Sae(x)‖² over Σ‖x − mean x‖²; 0 is perfect, 1 is no "
     "better than the mean",
+    "held out": "as measured by maps that were fitted on other documents, with these maps' own error, about "
+    "dimensions over tokens of what is left; everywhere else that is taken out, an estimate for the best map",
     "latents, L0": "the SAE's directions; L0 is how many of them are active on an average token",
     "as the paper's code": "the same numbers as the released code of Engels, Riggs Smith and Tegmark (arXiv "
     "2410.14670) computes them: maps without an intercept, tokens split at random. Without an intercept an "
@@ -75,10 +79,16 @@ def show(table: Table) -> None:
 
 
 def study_table(saes, *, title: str) -> Table:
-    """A row an SAE of a study, every number with its 95% interval over documents."""
-    shown = _table("SAE", "kind", "width", "L0", *COLUMNS.values(), title=title, left=2)
+    """A row an SAE of a study, every number with its 95% interval over documents; held-out ones beside."""
+    headings = [
+        head for name, words in COLUMNS.items() for head in (words, "held out")[: 1 + (name in SHARES)]
+    ]
+    shown = _table("SAE", "kind", "width", "L0", *headings, title=title, left=2)
     for _, row in saes.iterrows():
-        numbers = [Estimate(*(row[f"{name}{end}"] for end in ("", "_low", "_high"))) for name in COLUMNS]
+        numbers = []
+        for name in COLUMNS:
+            numbers.append(Estimate(*(row[f"{name}{end}"] for end in ("", "_low", "_high"))))
+            numbers += [Estimate(row[f"{name}_held_out"])] * (name in SHARES)
         width, l0 = f"{row['width']:,}" if row["width"] else "–", _text(Estimate(row["l0"]), 1)
         shown.add_row(str(row["id"]), str(row["kind"]), width, l0, *map(_text, numbers))
     return shown

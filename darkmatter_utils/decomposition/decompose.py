@@ -8,6 +8,7 @@ predictable* and *residual*.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from ..base.errors import BadInput
 from ..base.values import Estimate, to_json
 from ..stats.documents import assign_folds
-from ..stats.fits import CrossFit, LinearMap
+from ..stats.fits import CrossFit, LinearMap, centre
+from ..stats.intervals import doubts
 from .paper import PaperPasses, train_rows
 from .passes import PARTS, SELF_PARTS, FirstPass, SecondPass, ThirdPass
 from .scores import Floors, evaluate
@@ -31,9 +33,9 @@ NORMS = ("norm_r2", "norm_r2_self")
 class Decomposition:
     """How an SAE's error splits into a part linear in x and a rest, with 95% intervals over documents.
 
-    The values are out of sample. The intervals are for the population's values, those of the best map there
-    is: the maps' own estimation error (about d_model / tokens of the residual) is taken out of the interval's
-    centre, and the interval always contains the value. See `score`.
+    The values are estimates of the population's, those of the best map there is: the maps' own estimation
+    error (about d_model / tokens of the residual) is taken out, see `score`; `held_out` is what was measured
+    out of sample, with that error. NaN intervals where `intervals.refused` says why.
     """
 
     fvu: Estimate
@@ -57,14 +59,27 @@ class Decomposition:
     fold: dict[int, int]
     """Fold of each document id."""
     per_fold: dict[str, np.ndarray]
-    """tokens and every score of each fold alone, about the fold's own means [fold]; "norm_r2 x" and so on."""
-    population: dict[str, float]
-    """Every score with the maps' estimation error taken out: the centre of its interval."""
+    """tokens and every score of each fold alone, held out, about its own means [fold]; "norm_r2 x"..."""
+    held_out: dict[str, float]
+    """Every score out of sample, the maps' estimation error left in."""
+    per_source: dict[str, np.ndarray]
+    """tokens and every score of each source of documents alone, about its own means [source]."""
+    without_source: dict[str, np.ndarray]
+    """The same of all documents but those of each source [source]."""
     replicates: dict[str, np.ndarray] = field(repr=False)
-    """Replicates of `population` [replicate]; paired between SAEs of the same documents and seed."""
+    """Replicates of the values [replicate]; paired between SAEs of the same documents and seed."""
     protocol: str
     tokens: int
     documents: int
+
+    @property
+    def tokens_per_dimension(self) -> float:
+        """Of x: what the precision of the maps depends on."""
+        return self.tokens / len(self.linear_map.x_mean)
+
+    def doubts(self) -> list[str]:
+        """What is to be said of its precision: see `intervals.doubts`."""
+        return doubts(self.documents, self.tokens_per_dimension)
 
     def estimates(self) -> dict[str, Estimate]:
         """Every estimate by name: the five, then "norm_r2 z" and "norm_r2_self z" for each part z."""
@@ -79,23 +94,25 @@ class Decomposition:
 
     def to_json(self) -> str:
         """The estimates, each with value, low and high, and what they were made of; NaN becomes null."""
-        names = (*SCALARS, *NORMS, "protocol", "tokens", "documents")
+        names = (*SCALARS, *NORMS, "held_out", "protocol", "tokens", "documents")
         answer = {name: getattr(self, name) for name in names}
         answer |= {"folds": len(self.maps), "ridge": self.linear_map.ridge}
         return json.dumps(to_json(answer, digits=None), indent=2)
 
 
-def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) -> Decomposition:
+def score(
+    third: ThirdPass, sae: str, *, source: Mapping[int, int] | None = None, replicates=1000, seed=0
+) -> Decomposition:
     """The decomposition of one SAE from what the passes hold.
 
-    The interval. A held-out residual is larger than that of the best map by the maps' estimation error, about
-    d_model / tokens of it; an in-sample residual is smaller by as much. With K folds, to first order in
-    d_model / tokens and whatever the dependence within documents,
+    A held-out residual is larger than that of the best map by the maps' estimation error, about d_model /
+    tokens of it; an in-sample residual is smaller by as much. With K folds, to first order in d_model /
+    tokens and whatever the dependence within documents, the best map's residual is `fits.centre`
 
         ((K − 1) held-out + K in-sample) / (2K − 1)
 
-    is the best map's residual. Its sums are resampled by document (maps fixed). The value shown is the
-    held-out one, and the interval is stretched to contain it, its other end moving in (`intervals.interval`).
+    The value is the score of these, the interval resamples them by document (maps fixed). source: of each
+    document, from 0; None: all are of one.
     """
     second, folds = third.second, third.folds
     columns, at = third.columns(sae), third.saes.index(sae)
@@ -109,41 +126,42 @@ def score(third: ThirdPass, sae: str, *, replicates: int = 1000, seed: int = 0) 
     kinds = [("residual_r2", one, "", columns), ("norm", two, "norm_", norms)]
     for name, table, prefix, keep in kinds + [("norm_self", two, "self_", own)] * third.self_norms:
         held_out, in_sample = table[f"{prefix}held_out"][:, keep], table[f"{prefix}in_sample"][:, keep]
-        plain[name], fair[name] = held_out, ((folds - 1) * held_out + folds * in_sample) / (2 * folds - 1)
+        plain[name], fair[name] = held_out, centre(held_out, in_sample, folds)
     for sums in (plain, fair):
         sums["residual"] = sums["residual_r2"].sum(axis=1)
     overall = second.fit_error.overall
     means = (overall.x_mean, overall.y_mean[columns], third.norm_mean[norms])
     floors = Floors.of(one["n"].sum(), one["xx"].sum(), *means)
     *maps, last = (linear.targets(columns, group=at) for linear in (*second.fit_error.maps, overall))
-    about = (second.sums.documents, third.fold, "strict", replicates, seed)
+    about = (second.sums.documents, third.fold, source, "strict", replicates, seed)
     return _build(plain, fair, CrossFit(maps, last), floors, *about)
 
 
 def score_paper(passes: PaperPasses, sae: str, *, replicates: int = 1000, seed: int = 0) -> Decomposition:
-    """The decomposition of one SAE under protocol="paper"; its intervals hold the maps fixed."""
+    """The decomposition of one SAE under protocol="paper": its values and intervals are those of maps that
+    are held fixed, with their estimation error."""
     sums, fits, floors = passes.sums_of(sae)
-    return _build(sums, sums, fits, floors, passes.sums.documents, passes.fold, "paper", replicates, seed)
+    about = (passes.sums.documents, passes.fold, None, "paper", replicates, seed)
+    return _build(sums, sums, fits, floors, *about)
 
 
-def _build(plain, fair, fits: CrossFit, floors, documents, fold, protocol, replicates, seed) -> Decomposition:
+def _build(plain, fair, fits, floors, documents, fold, source, protocol, replicates, seed) -> Decomposition:
     assigned = np.array([fold[int(document)] for document in documents])
-    settings = dict(fold=assigned, floors=floors, replicates=replicates, seed=seed)
-    estimates, per_fold, population, drawn = evaluate(plain, fair, **settings)
+    groups = np.array([source[int(document)] if source else 0 for document in documents])
+    settings = dict(fold=assigned, source=groups, floors=floors, replicates=replicates, seed=seed)
+    found = evaluate(plain, fair, **settings)
     norms: dict[str, dict[str, Estimate]] = {kind: {} for kind in NORMS}
-    for name, estimate in estimates.items():
+    for name, estimate in found.estimates.items():
         kind, _, part = name.partition(" ")
         if part:
             norms[kind][part] = estimate
     return Decomposition(
-        **{name: estimates[name] for name in SCALARS},
+        **{name: found.estimates[name] for name in SCALARS},
         **norms,
+        **{name: getattr(found, name) for name in found._fields if name != "estimates"},
         linear_map=fits.overall,
         maps=tuple(fits.maps),
         fold=dict(fold),
-        per_fold=per_fold,
-        population=population,
-        replicates=drawn,
         protocol=protocol,
         tokens=int(plain["n"].sum()),
         documents=len(documents),

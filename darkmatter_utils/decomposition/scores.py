@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from ..base.values import Estimate
-from ..stats.fits import LinearMap, leave_out, merged, residual_squares
+from ..stats.fits import LinearMap, centre, leave_out, merged, residual_squares
 from ..stats.intervals import Sums, interval, multinomial_weights, resampled, totals, without_each
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments
@@ -66,32 +66,56 @@ def statistics(s: Sums, floors: Floors) -> dict[str, np.ndarray]:
     return scores
 
 
-def evaluate(
-    plain: Sums, fair: Sums, *, fold: np.ndarray, floors: Floors, replicates: int, seed: int
-) -> tuple[dict[str, Estimate], dict[str, np.ndarray], dict[str, float], dict[str, np.ndarray]]:
-    """Scores from per-document sums: `plain` [document, ...] gives the values, `fair` the intervals.
+class Scores(NamedTuple):
+    """Every score by name."""
 
-    By name: the estimates, the values of each fold alone, the centres of the intervals, and the replicates.
-    fold: each document's fold [document]. Cost: replicates × documents × d_model.
+    estimates: dict[str, Estimate]
+    held_out: dict[str, float]
+    per_fold: dict[str, np.ndarray]
+    """Held out, of each fold alone [fold], and its tokens."""
+    per_source: dict[str, np.ndarray]
+    """Of each source alone [source], and its tokens."""
+    without_source: dict[str, np.ndarray]
+    """Of all documents but those of each source [source], and their tokens."""
+    replicates: dict[str, np.ndarray]
+
+
+def evaluate(
+    plain: Sums,
+    fair: Sums,
+    *,
+    fold: np.ndarray,
+    source: np.ndarray,
+    floors: Floors,
+    replicates: int,
+    seed: int,
+) -> Scores:
+    """Scores from per-document sums: `fair` [document, ...] gives estimates, intervals and sources; `plain`
+    the held-out values.
+
+    fold, source: each document's [document], from 0. No interval where it is `refused`, NaN then also the
+    replicates. Cost: replicates × documents × d_model.
     """
 
     def scored(sums):
         with np.errstate(divide="ignore", invalid="ignore"):
             return statistics(sums, floors)
 
-    value = {name: float(v) for name, v in scored(totals(plain)).items()}
-    centre = {name: float(v) for name, v in scored(totals(fair)).items()}
-    members = (np.arange(fold.max() + 1)[:, None] == fold).astype(np.float64)
-    per_fold = {"tokens": (members @ plain["n"]).astype(int)} | scored(resampled(plain, members))
+    def grouped(sums, weights):
+        return {"tokens": (weights @ sums["n"]).astype(int)} | scored(resampled(sums, weights))
+
+    numbers = lambda sums: {name: float(v) for name, v in scored(totals(sums)).items()}
+    value, held_out = numbers(fair), numbers(plain)
+    members = lambda label: (np.arange(label.max() + 1)[:, None] == label).astype(np.float64)
+    mine = members(source)
+    groups = grouped(plain, members(fold)), grouped(fair, mine), grouped(fair, 1 - mine)
     if not replicates:
-        return {name: Estimate(v) for name, v in value.items()}, per_fold, centre, {}
-    drawn = scored(resampled(fair, multinomial_weights(len(fold), replicates, seed=seed)))
-    jackknife = scored(without_each(fair))
-    estimates = {
-        name: Estimate(v, *interval(centre[name], drawn[name], jackknife[name], include=v))
-        for name, v in value.items()
-    }
-    return estimates, per_fold, centre, drawn
+        return Scores({name: Estimate(v) for name, v in value.items()}, held_out, *groups, {})
+    per_dimension = plain["n"].sum() / plain["x"].shape[1]
+    weights = multinomial_weights(len(fold), replicates, seed=seed, tokens_per_dimension=per_dimension)
+    drawn, jackknife = scored(resampled(fair, weights)), scored(without_each(fair))
+    estimates = {n: Estimate(v, *interval(v, drawn[n], jackknife[n])) for n, v in value.items()}
+    return Scores(estimates, held_out, *groups, drawn)
 
 
 COMPONENTS = (1, 10)
@@ -99,18 +123,18 @@ COMPONENTS = (1, 10)
 
 
 def linear_shares(folds: Sequence[Moments], columns: Mapping[str, slice]) -> pd.DataFrame:
-    """One row an SAE: ``mean``, the held-out R² ``gain``, ``pc1``, ``pc10``, ``full``, and ``best_factor``.
+    """One row an SAE: ``mean``, the R² ``gain``, ``pc1``, ``pc10``, ``full``, and ``best_factor``.
 
     ``mean``: n‖mean e‖² / Σ‖e‖², the share of the squared error that is one constant vector, which no R²
     counts. The others: 1 − Σ‖e − ê‖² / Σ‖e − mean e‖² with ê = c + g x (one scalar g), ê linear in the top k
-    principal components of x, or in all of x; maps and components from the other folds. ``best_factor``: the
-    s for which s (Sae(x) − its mean) fits x best. Closed form from the sums: no data. folds: sums of x and of
-    all errors side by side; columns: those of each SAE's error.
+    principal components of x, or in all of x; of the best map, from held-out and in-sample ones
+    (`fits.centre`). ``best_factor``: the s for which s (Sae(x) − its mean) fits x best. Closed form from the
+    sums: no data. folds: sums of x and of all errors side by side; columns: those of each SAE's error.
     """
     others = leave_out(folds)
     predictors = {"gain": _gain} | {f"pc{k}": partial(_components, k) for k in COMPONENTS}
     predictors["full"] = lambda moments, basis: LinearMap.fit(moments)
-    bases = [torch.linalg.eigh(rest.xx)[1].flip(1) for rest in others]
+    bases = [torch.linalg.eigh(some.xx)[1].flip(1) for some in (*others, merged(folds))]
     rows = []
     for id, own in columns.items():
         mine, rest = ([sums.targets(own) for sums in each] for each in (folds, others))
@@ -122,9 +146,10 @@ def linear_shares(folds: Sequence[Moments], columns: Mapping[str, slice]) -> pd.
         factor = (variance - shared) / reconstructed if reconstructed > 1e-12 * variance else np.nan
         row = {"id": id, "mean": constant / (constant + spread), "best_factor": factor}
         for name, predictor in predictors.items():
-            maps = (predictor(other, basis) for other, basis in zip(rest, bases))
-            residual = sum(float(residual_squares(*pair).sum()) for pair in zip(mine, maps))
-            row[name] = 1 - residual / spread if spread > 0 else np.nan
+            *maps, whole = (predictor(some, basis) for some, basis in zip((*rest, total), bases))
+            held_out = sum(float(residual_squares(*pair).sum()) for pair in zip(mine, maps))
+            left = centre(held_out, float(residual_squares(total, whole).sum()), len(folds))
+            row[name] = 1 - left / spread if spread > 0 else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -1,8 +1,10 @@
 """What simple facts about a token say of a number: its ‖x‖, position, loss, L0, token.
 
-Everything is out of fold: the means of a token or of a position, too, come from other folds than the one
-scored. Nested models say what each fact adds to the ones before it, and x to all of them: from running sums
-of [x, facts] every model takes some columns, and principal components are a turn of the columns of x.
+The means of a token or of a position come from other folds than the token's own. Nested models say what each
+fact adds to the ones before it, and x to all of them: from running sums of [x, facts] every model takes some
+columns, and principal components are a turn of the columns of x. The R² of each is that of its best weights
+(`fits.centre`), so that x does not pay for its many; that the means of labels are themselves estimated is
+left in, and counts against the facts.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..measurement.measure import Measurement
 from ..stats.documents import DocumentSums
-from ..stats.fits import LinearMap, leave_out
+from ..stats.fits import LinearMap, centre, leave_out, merged
 from ..stats.intervals import bootstrap, multinomial_weights, resampled, totals
 from ..stats.metrics import r2_total
 from ..stats.moments import Moments
@@ -80,12 +82,12 @@ class LabelMeans:
         cell, powers = fold * len(ids) + self.codes, (np.ones_like(target), target, target**2)
         self.sums = [np.bincount(cell, weights=p, minlength=np.prod(shape)).reshape(shape) for p in powers]
 
-    def without(self, out: int) -> np.ndarray:
+    def without(self, out: int | None) -> np.ndarray:
         """The mean [token] without fold `out` and the token's own: no row is fitted on a mean it made."""
         tables = np.stack([self._table({own, out}) for own in range(len(self.sums[0]))])
         return tables[self.fold, self.codes]
 
-    def _table(self, left_out: set[int]) -> np.ndarray:
+    def _table(self, left_out: set[int | None]) -> np.ndarray:
         keep = [k for k in range(len(self.sums[0])) if k not in left_out]
         n, total, square = (table[keep].sum(axis=0) for table in self.sums)
         tokens, seen = n.sum(), n > 0
@@ -103,7 +105,7 @@ def rest(norm: np.ndarray, tokens: pd.DataFrame) -> np.ndarray:
 
 
 def simple(error2: np.ndarray, tokens: pd.DataFrame) -> float:
-    """R² of ‖SaeError‖² out of fold from chapter 03's simple predictors but L0, which some controls lack."""
+    """Held-out R² of ‖SaeError‖² from chapter 03's simple predictors but L0, which some controls lack."""
     facts, loss = _facts(tokens), tokens["loss"].to_numpy(float)
     if np.isfinite(loss).any():
         facts["numbers"].append(np.where(np.isfinite(loss), loss, np.nanmean(loss)))
@@ -117,7 +119,7 @@ def _facts(tokens: pd.DataFrame) -> dict[str, list]:
 
 @dataclass(frozen=True)
 class Nested:
-    """Per-document squared residuals of every model, from which R² and its gains follow."""
+    """Per-document squared residuals of every model's best weights, from which R² and its gains follow."""
 
     ids: list[str]
     steps: list[str]
@@ -125,15 +127,15 @@ class Nested:
     models: list[str]
     """The cumulative models, named by their last step, each step alone (`ALONE`), and `THREE`."""
     residual: np.ndarray
-    """Σ(y − ŷ)² [document, SAE, model]."""
+    """Σ(y − ŷ)², `fits.centre` of held-out and in-sample ones [document, SAE, model]."""
     moments: dict[str, np.ndarray]
     """n, y (Σy) and yy (Σy²) [document, SAE]."""
     seed: int
     replicates: int
 
     def gain(self, id: str, model: str, over: str | None = None) -> Estimate:
-        """R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² out of fold, with its interval over documents; or R² of one model
-        minus that ``over`` another, both resampled together."""
+        """R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² with its interval over documents; or R² minus that ``over`` another
+        model, paired."""
         sums = self._sums(model, over, self.ids.index(id))
         return bootstrap(_gain, sums, replicates=self.replicates, seed=self.seed)[0]
 
@@ -169,10 +171,11 @@ def nested(
     here = _Facts(list(ids), y, l0, table["norm2"].to_numpy(float))
     places = [(study.site, here), *((at.site, _there(stream, at, target)) for at in others)]
     made = [_fitted(stream, site, table, facts) for site, facts in places]
-    names, (_, known) = ("residual", "n", "y", "yy"), made[0]
+    names, (_, known) = ("held_out", "in_sample", "n", "y", "yy"), made[0]
     tables = {name: np.concatenate([sums.tables[name] for sums, _ in made], axis=1) for name in names}
-    ids, residual = [id for _, facts in places for id in facts.ids], tables.pop("residual")
-    return Nested(ids, known.steps, list(known.models), residual, tables, study.seed, study.bootstrap)
+    ids = [id for _, facts in places for id in facts.ids]
+    left = centre(tables.pop("held_out"), tables.pop("in_sample"), len(known.folds))
+    return Nested(ids, known.steps, list(known.models), left, tables, study.seed, study.bootstrap)
 
 
 class _Stream:
@@ -228,7 +231,7 @@ class _Columns:
             values["L0", s] = [facts.l0[:, s]]
             for name in ("position", "token"):
                 means = LabelMeans(facts.y[:, s], table[name], self.fold)
-                values |= {(name, s, out): [means.without(out)] for out in range(len(self.folds))}
+                values |= {(name, s, out): [means.without(out)] for out in (*range(len(self.folds)), None)}
         self.values = np.column_stack([column for some in values.values() for column in some])
         places = count(d_model)
         self.places = {key: [next(places) for _ in some] for key, some in values.items()}
@@ -243,8 +246,8 @@ class _Columns:
             if len(mine := np.flatnonzero(self.fold[rows] == k)):
                 yield k, mine, torch.cat([x[mine], torch.from_numpy(self.values[rows][mine])], dim=1)
 
-    def of(self, model: str, sae: int, out: int) -> list[int]:
-        """Columns of [principal components of x, scalars] for a model of an SAE, scored on fold `out`."""
+    def of(self, model: str, sae: int, out: int | None) -> list[int]:
+        """Columns of [principal components of x, scalars] of a model of an SAE, fitted without a fold."""
         chosen = []
         for name in (names := self.models[model]):
             if name == "x":
@@ -265,18 +268,22 @@ def _fitted(stream: _Stream, site: str, table: pd.DataFrame, facts: _Facts) -> t
         for k, mine, z in known.by_fold(batch.sites[site].double().cpu(), rows):
             folds[k].update(z, y[rows][mine])
     fits = [_weights(rest, known, out) for out, rest in enumerate(leave_out(folds))]
+    every = _weights(merged(folds), known, None)
     document = table["document"].to_numpy()
     sums = DocumentSums(document)
+
+    def left(y, z, weight, level):
+        return (y[:, :, None] - (z @ weight + level).view(len(y), len(known.ids), -1)) ** 2
+
     for rows, batch in stream:
         for k, mine, z in known.by_fold(batch.sites[site].double().cpu(), rows):
-            weight, level = fits[k]
-            predicted = (z @ weight + level).view(len(mine), len(known.ids), -1)
-            sums.add(document[rows][mine], residual=(y[rows][mine][:, :, None] - predicted) ** 2)
+            one = y[rows][mine]
+            sums.add(document[rows][mine], held_out=left(one, z, *fits[k]), in_sample=left(one, z, *every))
     sums.add(document, n=torch.ones_like(y), y=y, yy=y**2)
     return sums, known
 
 
-def _weights(rest: Moments, known: _Columns, out: int) -> tuple[Tensor, Tensor]:
+def _weights(rest: Moments, known: _Columns, out: int | None) -> tuple[Tensor, Tensor]:
     """(weights [column, SAE × model], levels [SAE × model]) of all models, for [x, scalars] of a fold."""
     d = known.d_model
     turn = torch.eye(rest.d_in, dtype=torch.float64)

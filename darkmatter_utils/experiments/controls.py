@@ -227,12 +227,17 @@ def _filled(one, held: Collected, hat: Tensor):
 
 
 def _row(claim: int, mine: tuple, trained: tuple) -> dict[str, float]:
-    """One number and how it differs from the trained SAE's; at claim 8, in its distance from 1."""
-    (value, replicates), (other, theirs) = mine, trained
-    apart = (lambda v: np.abs(np.asarray(v) - 1)) if claim == 8 else np.asarray
-    gap = apart(replicates) - apart(theirs)
-    difference = percentile(apart(value.value) - apart(other.value), gap)
-    return in_columns(value) | in_columns(difference, "difference")
+    """One number and how it differs from the trained SAE's; at claim 8, in its distance from 1, on the side
+    of 1 where it lies: one that could only be positive would not have its value amid its replicates."""
+
+    def apart(number):
+        value, replicates = number[0].value, np.asarray(number[1])
+        side = (1.0 if value >= 1 else -1.0) if claim == 8 else 1.0
+        return side * (value - (claim == 8)), side * (replicates - (claim == 8))
+
+    (value, replicates), (other, theirs) = apart(mine), apart(trained)
+    difference = percentile(value - other, replicates - theirs)
+    return in_columns(mine[0]) | in_columns(difference, "difference")
 
 
 def again(held: Collected, ids: list[str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""How much of an SAE's error earlier sites predict: R² out of fold, with intervals over documents."""
+"""How much of an SAE's error earlier sites predict: R² of the best maps, with intervals over documents."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ..base.values import Estimate
 from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement
 from ..stats.documents import DocumentSums
-from ..stats.fits import LinearMap, leave_out
-from ..stats.intervals import bootstrap
+from ..stats.fits import LinearMap, centre, leave_out, merged
+from ..stats.intervals import bootstrap, multinomial_weights
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments
 from ..studies.activations import MICRO, Activations
@@ -30,14 +30,14 @@ from ..studies.study import SaeEntry, Study
 BLOCKS, MOST = 2, 6
 """Streams of so many blocks before the target's are read, and at most so many sites, the latest ones."""
 SHUFFLES = ("other document", "same context")
-"""Where the token is whose targets another one gets, in the two shuffled poles."""
+"""Where the token is whose targets another gets, in the two shuffled poles."""
 MEMORY = 1_000_000_000
-"""Bytes in which the tokens are kept between the two passes; beyond it the model runs twice."""
+"""Bytes in which tokens are kept between the passes; beyond it the model runs twice."""
 Predictors = Callable[[Tensor, Tensor | None], dict[str, Tensor | None]]
 """(activations of a site [token, d], what its SAE makes of them [token, d] or None) -> inputs by kind [token,
 inputs]; the last kind is what a claim is about, the first what it has to beat; None: the site lacks it."""
 Target = tuple[str, ...]
-"""A column block of the targets: (SAE, part), or (SAE, part, one of `SHUFFLES`)."""
+"""A block of the targets: (SAE, part), or (SAE, part, one of `SHUFFLES`)."""
 
 
 class Earlier(NamedTuple):
@@ -49,9 +49,8 @@ class Earlier(NamedTuple):
 
 
 def earlier_sites(study: Study, width: int) -> list[Earlier]:
-    """The sites before the study's own, first to last: the residual streams of the blocks before it,
-    attention and MLP of its own block, and whatever else has an SAE of x; none in a simulated world. SAEs are
-    of the width nearest to ``width``."""
+    """The sites before the study's own, first to last: residual streams of the blocks before, attention and
+    MLP of its own, whatever else has an SAE of x (of the width nearest to ``width``); none in a world."""
     target = place(study.site)
     if study.model is None or target is None:
         return []
@@ -151,8 +150,7 @@ class Inputs:
 
 def with_others(stream: Iterable[Tokens], d: int, seed: int) -> Iterator[tuple[Tokens, Tensor]]:
     """(tokens, pairs [token, 4 d]) for every context: (error of the first SAE, x) of a token of another
-    document of the same fold, then of a random token of the same context. The other document is the one that
-    came last before it in the stream, or for the first ones of a fold, the last of all."""
+    document of its fold (the last before it, or at first, of all), then of a random token of the context."""
     recent: dict[int, list[tuple[int, Tensor]]] = {}
     waiting: list[tuple[Tokens, Tensor]] = []
     for tokens in stream:
@@ -186,20 +184,13 @@ class Model(NamedTuple):
 
 
 def fit(moments: Moments, index: Tensor, model: Model) -> LinearMap:
-    """The map of a model on some tokens' sums; its principal components are of these tokens, too, and its
-    weights are seen from x [inputs, targets]."""
+    """The map of a model on some tokens' sums, principal components too, seen from x [inputs, targets]."""
     chosen = moments.select(index).targets(model.targets)
     if model.rank is None or model.rank >= len(index):
         return LinearMap.fit(chosen)
     top = torch.linalg.eigh(chosen.xx)[1][:, -model.rank :]
     inner = LinearMap.fit(chosen.turn(top))
     return LinearMap(top @ inner.weight, chosen.x_mean, chosen.y_mean)
-
-
-def rank_of(moments: Moments) -> int:
-    """Directions of x that vary, by more than rounding."""
-    values = torch.linalg.eigvalsh(moments.xx)
-    return int((values > 1e-10 * values[-1]).sum())
 
 
 class Predictions:
@@ -209,14 +200,17 @@ class Predictions:
     map b that the measurement fitted without that fold, for the tokens that are fitted on as for those that
     are scored: were each token split by the map of its own fold, the maps' errors would be shared, with
     opposite signs, between fit and score. b x is linear in x, so these targets follow from the sums of the
-    error. ``plan``: which models, once the sums are there. Memory: folds × (inputs × (inputs + targets)), and
-    the tokens themselves if they fit `MEMORY`.
+    error. All of it once more in sample, fitted on all folds with the map of all folds: what a target varies
+    by and what a model leaves are each the best map's (`fits.centre`), so that many inputs cost nothing.
+    ``plan``: which models, once the sums are there. Memory: folds × (inputs × (inputs + targets)), and the
+    tokens themselves if they fit `MEMORY`.
     """
 
     def __init__(self, inputs: Inputs, plan: Callable[[Predictions], Iterable[Model]]):
         self.inputs, self.columns, d = inputs, inputs.columns(), inputs.d_model
         study, first, saes = inputs.measurement.study, inputs.targets[0], len(inputs.targets)
-        self.parts = {sae: inputs.measurement.maps(sae).maps for sae in inputs.targets}
+        fits = {sae: inputs.measurement.maps(sae) for sae in inputs.targets}
+        self.parts = {sae: [*fit.maps, fit.overall] for sae, fit in fits.items()}
         block = lambda i: slice(i * d, (i + 1) * d)
         names: list[Target] = [(sae, part) for sae in inputs.targets for part in ERRORS]
         names += [(first, part, kind) for kind in SHUFFLES for part in ERRORS]
@@ -232,15 +226,20 @@ class Predictions:
             self.folds[tokens.fold].update(tokens.inputs, torch.cat([tokens.errors, pairs], dim=1))
             size += 8 * (tokens.inputs.numel() + tokens.errors.numel() + pairs.numel())
             kept = [*kept, (tokens, pairs)] if size <= MEMORY else []
-        self.sums, self.tokens = DocumentSums(sorted(documents)), sum(moments.n for moments in self.folds)
+        self.sums = DocumentSums(sorted(documents))
         self.models = {model.name: model for model in plan(self)}
         self.index = {name: self.inputs_of(model.blocks) for name, model in self.models.items()}
-        maps = [self._fit(k, moments) for k, moments in enumerate(leave_out(self.folds))]
+        sums = (*leave_out(self.folds), merged(self.folds))
+        self.tokens, every = sums[-1].n, study.folds
+        maps = [self._fit(k, moments) for k, moments in enumerate(sums)]
         for tokens, pairs in kept if size <= MEMORY else with_others(inputs.stream(), d, study.seed):
-            self._score(tokens, torch.cat([tokens.errors, pairs], dim=1), maps[tokens.fold])
+            beside = torch.cat([tokens.errors, pairs], dim=1)
+            held_out, in_sample = (self._left(tokens, beside, k, maps[k]) for k in (tokens.fold, every))
+            left = {name: centre(value, in_sample[name], every) for name, value in held_out.items()}
+            self.sums.add(np.array([tokens.document]), n=torch.full((1,), float(len(beside))), **left)
 
     def _fit(self, fold: int, rest: Moments) -> dict[str, LinearMap]:
-        """Every model, fitted on the sums of the other folds, with the targets under the map of this fold."""
+        """Every model, fitted on the other folds (the last: all), the targets under this fold's map."""
         own, means, products = self.columns["x"], [], []
         for sae, error, at in self.sources:
             b, y, xy = self.parts[sae][fold], rest.y_mean[error], rest.xy[:, error]
@@ -255,20 +254,20 @@ class Predictions:
 
     def inputs_of(self, blocks: Iterable[str]) -> Tensor:
         """The columns of some blocks among the inputs, as indices."""
-        columns = (self.columns[block] for block in blocks)
-        return torch.cat([torch.arange(at.start, at.stop) for at in columns])
+        return torch.cat([torch.arange(*self.columns[block].indices(1 << 30)[:2]) for block in blocks])
 
-    def _score(self, tokens: Tokens, beside: Tensor, maps: dict[str, LinearMap]) -> None:
+    def _left(self, tokens: Tokens, beside: Tensor, fold: int, maps: dict[str, LinearMap]) -> dict:
+        """Sums over a context of the targets under the maps of a fold, and of what every model leaves."""
         own, parts = tokens.inputs[:, self.columns["x"]], []
         for sae, at, x in self.sources:
-            error, linear = beside[:, at], self.parts[sae][tokens.fold](beside[:, x] if x else own)
+            error, linear = beside[:, at], self.parts[sae][fold](beside[:, x] if x else own)
             parts += [error, linear, error - linear]
         y = torch.cat(parts, dim=1)
-        sums = {"n": torch.full((1,), float(len(y))), "e": y.sum(0)[None], "ee": (y**2).sum(0)[None]}
+        sums = {"e": y.sum(0)[None], "ee": (y**2).sum(0)[None]}
         for name, model in self.models.items():
             made = maps[name](tokens.inputs[:, self.index[name]])
             sums[f"left {name}"] = ((y[:, model.targets] - made) ** 2).sum(0)[None]
-        self.sums.add(np.array([tokens.document]), **sums)
+        return sums
 
     def predicted(self, model: str) -> list[Target]:
         """The targets that a model predicts."""
@@ -276,12 +275,15 @@ class Predictions:
         return [name for name, c in self.targets.items() if held.start <= c.start and c.stop <= held.stop]
 
     def r2(self, metric: str, model: str, target: Target, over: tuple | None = None) -> Estimate:
-        """R² of a target from a model on held-out documents, with its interval over documents; ``over``: how
-        much higher it is than that of another (model, target), by the same resampled documents."""
+        """R² of a target from a model, with its interval over documents; ``over``: minus that of another
+        (model, target), paired."""
         study, sums = self.inputs.measurement.study, self._sums(model, target, "a")
         sums |= self._sums(*over, "b") if over else {}
-        statistic = lambda s: _r2(metric, s, "a") - (_r2(metric, s, "b") if over else 0)
-        return bootstrap(statistic, sums, replicates=study.bootstrap, seed=study.seed)[0]
+        gain = lambda s: _r2(metric, s, "a") - (_r2(metric, s, "b") if over else 0)
+        inputs = max(self.models[m].rank or len(self.index[m]) for m in (model, over[0] if over else model))
+        draws = dict(replicates=study.bootstrap, seed=study.seed, tokens_per_dimension=self.tokens / inputs)
+        weights = multinomial_weights(len(self.sums.documents), **draws)
+        return bootstrap(gain, sums, weights=weights)[0]
 
     def _sums(self, model: str, target: Target, tag: str) -> dict[str, np.ndarray]:
         columns, start, tables = self.targets[target], self.models[model].targets.start, self.sums.tables
@@ -291,8 +293,8 @@ class Predictions:
 
 
 def _r2(metric: str, s, tag: str) -> np.ndarray:
-    total = s[f"ee{tag}"] - s[f"e{tag}"] ** 2 / np.asarray(s[f"n{tag}"])[..., None]
-    left = s[f"left{tag}"]
+    n, e, ee, left = (np.asarray(s[f"{name}{tag}"]) for name in ("n", "e", "ee", "left"))
+    total = ee - e**2 / n[..., None]
     if metric == "r2_total":
         return ratio_r2(left.sum(axis=-1), total.sum(axis=-1))
     return ratio_r2(left, total).mean(axis=-1)

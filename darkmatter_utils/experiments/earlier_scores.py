@@ -17,8 +17,8 @@ from ..measurement.measure import manifest
 from ..measurement.widths import reference_sae
 from ..stats.fits import LinearMap, merged
 from ..stats.metrics import r2_per_dim
-from ..stats.moments import Moments
-from .earlier import SHUFFLES, Earlier, Inputs, Model, Predictions, Predictors, earlier_sites, rank_of
+from ..stats.moments import Moments, rank_of
+from .earlier import SHUFFLES, Earlier, Inputs, Model, Predictions, Predictors, earlier_sites
 
 SWEEP = (4, 8, 16, 32, 64)
 """Numbers of directions tried, beside all of them."""

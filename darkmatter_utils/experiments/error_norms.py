@@ -30,7 +30,7 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
     """R² of the target of every SAE, from x and from every nested model.
 
     ``saes``: the measurement's table of SAEs with ``value``, ``low`` and ``high``, R² from x with its
-    interval over documents; ``grid``: its means by width and L0. ``suite``: R² from x by width, joined over
+    interval over documents, and ``held_out``; ``grid``: means by width and L0. ``suite``: R² by width, over
     seeds; ``widths``: model, width, value, low, high, seeds, the nested models; ``seeds``: sd, between seeds
     of one width. ``layers``: id, layer, width, own (of the suite's site), model, value, low, high, at every
     layer that has SAEs of the same widths, single SAEs. ``steps``: the steps that the study has, in order.

@@ -18,8 +18,8 @@ from ..decomposition.paper import train_rows
 from ..decomposition.scores import linear_shares, rescaled
 from ..measurement.measure import Measurement
 from ..measurement.widths import over_l0, suite_rows
-from ..stats.fits import LinearMap, leave_out, merged, moments_by_fold, residual_squares
-from ..stats.intervals import bootstrap, over_folds
+from ..stats.fits import LinearMap, centre, leave_out, merged, moments_by_fold, residual_squares
+from ..stats.intervals import bootstrap, over_groups
 from ..stats.moments import Moments
 from ..studies.saes import Collected, collect
 from .regress import Regression, of, over_suite, regress
@@ -50,10 +50,11 @@ def ranks_of_b(measurement, *, ids: Sequence[str]) -> dict[str, pd.DataFrame]:
 
 
 def sweep(held: Collected, id: str, folds: list[Moments]) -> pd.DataFrame:
-    """Held-out R² total of the error at each rank: kind, rank, r2, low, high; intervals over documents.
+    """R² total of the error at each rank: kind, rank, r2, low, high; intervals over documents.
 
     `BEST`: reduced-rank regression, the r directions of LinearError that vary most. `COMPONENTS`: least
-    squares on the first r principal components of x. Maps and directions are made on the other folds.
+    squares on the first r principal components of x. Of the best map of its kind: from maps and directions of
+    the other folds, and from those of all (`fits.centre`).
     """
     d = held.x.shape[1]
     mean = held.mean - held.hats[id].mean(dim=0, dtype=torch.float64)
@@ -61,19 +62,25 @@ def sweep(held: Collected, id: str, folds: list[Moments]) -> pd.DataFrame:
     fold_of, names = held.folds(), np.unique(held.folds())
     kinds = product((BEST, COMPONENTS), ranks(d))
     left = {cell: torch.zeros(len(held.x), dtype=torch.float64) for cell in kinds}
-    for k, rest in zip(names, leave_out(folds)):
-        mine = torch.from_numpy(fold_of == k)
+
+    def add(weight: float, rows: np.ndarray, fitted: Moments):
+        mine = torch.from_numpy(rows)
         x = held.x[mine].double()
-        x, e = x - rest.x_mean, x - held.hats[id][mine].double() - rest.y_mean
-        full = LinearMap.fit(rest)
-        directions = torch.linalg.eigh(full.weight.T @ rest.xx @ full.weight).eigenvectors.flip(1)
+        x, e = x - fitted.x_mean, x - held.hats[id][mine].double() - fitted.y_mean
+        full = LinearMap.fit(fitted)
+        directions = torch.linalg.eigh(full.weight.T @ fitted.xx @ full.weight).eigenvectors.flip(1)
         best = _running(x @ full.weight, e, directions)
-        basis = torch.linalg.eigh(rest.xx).eigenvectors.flip(1)
-        gains = basis.T @ rest.xy / torch.diagonal(basis.T @ rest.xx @ basis).clamp(min=1e-300)[:, None]
-        scores = x @ basis
+        basis = torch.linalg.eigh(fitted.xx).eigenvectors.flip(1)
+        along = torch.diagonal(basis.T @ fitted.xx @ basis).clamp(min=1e-300)[:, None]
+        gains, scores = basis.T @ fitted.xy / along, x @ basis
         for r in ranks(d):
-            left[BEST, r][mine] = best[r]
-            left[COMPONENTS, r][mine] = ((e - scores[:, :r] @ gains[:r]) ** 2).sum(dim=1)
+            left[BEST, r][mine] += weight * best[r]
+            left[COMPONENTS, r][mine] += weight * ((e - scores[:, :r] @ gains[:r]) ** 2).sum(dim=1)
+
+    everything, total = np.array_split(np.arange(len(held.x)), len(names)), merged(folds)
+    for k, rest, some in zip(names, leave_out(folds), everything):
+        add(centre(1.0, 0.0, len(names)), np.flatnonzero(fold_of == k), rest)
+        add(centre(0.0, 1.0, len(names)), some, total)
     r2, drawn = lambda s: 1 - s["residual"] / s["spread"], {"replicates": held.replicates, "seed": held.seed}
     rows = []
     for (kind, r), values in left.items():
@@ -99,7 +106,7 @@ def shape(folds: list[Moments]) -> dict[str, Estimate]:
     all are equal, 1 if one is alone). top: the share of LinearError's variance that ten components predict.
     """
     whole, parts = _shape(merged(folds)), [_shape(rest) for rest in leave_out(folds)]
-    return {name: over_folds(value, [part[name] for part in parts]) for name, value in whole.items()}
+    return {name: over_groups(value, [part[name] for part in parts]) for name, value in whole.items()}
 
 
 def _shape(moments: Moments) -> dict[str, float]:
@@ -177,7 +184,7 @@ KINDS = {"r2_per_dim": "each", "r2_total": "pooled"}
 def error_vectors(
     measurement: Measurement, *, error: Callable[[Tensor, Tensor], Tensor]
 ) -> dict[str, pd.DataFrame | Absent]:
-    """R² of the error of every SAE from x, out of fold, and what of it simpler predictors explain.
+    """R² of the error of every SAE from x, of the best map, and what of it simpler predictors explain.
 
     error: (x, Sae(x)) -> what is predicted, [token, d_model]. ``saes``: the measurement's table of SAEs with
     both R² anew, ``r2_per_dim`` and ``r2_total`` with their intervals over documents, and ``paper``, R² per
@@ -191,7 +198,8 @@ def error_vectors(
     r2 = {metric: fit.r2(average) for metric, average in KINDS.items()}
     saes = measurement.saes
     for metric, (table, _) in r2.items():
-        columns = {"value": metric, "low": f"{metric}_low", "high": f"{metric}_high"}
+        ends = ("low", "high", "held_out")
+        columns = {"value": metric} | {end: f"{metric}_{end}" for end in ends}
         saes = saes.drop(columns=list(columns.values())).merge(table.rename(columns=columns), on="id")
     saes = saes.assign(paper=[_released(fit, id) for id in saes["id"]])
     shares = linear_shares(fit.moments, {id: fit.columns(id) for id in fit.ids})

@@ -44,9 +44,9 @@ def inference(
 
     Tables. ``scores``: id, width, seed, inference, l0 (realised), short (share of tokens with fewer active
     latents than the encoder's), over, shared (share of its active latents that are the encoder's, too),
-    signed (whether a coefficient is below 0), and each of `SCORES`: as measured, and as "<score>_population"
-    with the maps' estimation error taken out, which on few tokens is not small. Of the latter, with
-    intervals: ``by_sae`` (id, inference, metric, value, low, high) and ``by_width`` (`widths_of`). ``best``:
+    signed (whether a coefficient is below 0), and each of `SCORES`: the maps' estimation error, which on few
+    tokens is not small, taken out, and as "<score>_held_out" left in. Of the former, with intervals:
+    ``by_sae`` (id, inference, metric, value, low, high) and ``by_width`` (`widths_of`). ``best``:
     at each width, the inference without a sign that leaves the least FVU_nonlinear; ``compared``: see
     `compared`; ``gaps``: see `gaps`; ``about``: tokens, documents, contexts. Codes are made in ``precision``,
     sums in float64.
@@ -58,7 +58,7 @@ def inference(
     for row in scores.to_dict("records"):
         for metric in SCORES:
             key = (row["id"], row["inference"], metric)
-            rows.append([*key, *in_columns(percentile(row[f"{metric}_population"], drawn[key])).values()])
+            rows.append([*key, *in_columns(percentile(row[metric], drawn[key])).values()])
     over = widths_of(scores, drawn)
     best = best_of(scores, over)
     pairs = compared(over, best)
@@ -116,7 +116,7 @@ def score_all(
             }
             for metric in SCORES:
                 row[metric] = getattr(scored, metric).value
-                row[f"{metric}_population"] = scored.population[metric]
+                row[f"{metric}_held_out"] = scored.held_out[metric]
                 drawn[id, name, metric] = scored.replicates[metric]
             scores.append(row)
     ran = len(np.unique(np.concatenate([b.context for b in batches])))
@@ -154,13 +154,13 @@ def widths_of(scores: pd.DataFrame, drawn: Drawn) -> pd.DataFrame:
     and seeds: inference, metric, of, width, value, low, high.
 
     of: "score"; "change", its change from the encoder's as a share (paired: the same documents and the same
-    SAE); and of FVU_nonlinear "lead", its change less that of FVU. The maps' estimation error is taken out.
+    SAE); and of FVU_nonlinear "lead", its change less that of FVU.
     """
     frames = []
     for name, mine in scores.groupby("inference", sort=False):
         base, change = scores[scores["inference"] == ENCODER].set_index("id").loc[mine["id"]], {}
         for metric in ("fvu", "fvu_nonlinear"):
-            value, encoder = (rows[f"{metric}_population"].to_numpy() for rows in (mine, base))
+            value, encoder = (rows[metric].to_numpy() for rows in (mine, base))
             replicates, theirs = (
                 np.stack([drawn[id, which, metric] for id in mine["id"]], axis=1) for which in (name, ENCODER)
             )

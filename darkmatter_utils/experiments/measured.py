@@ -146,12 +146,13 @@ def per_doubling(suite: Suite) -> Estimate | None:
     width.
 
     Widths are weighed by the inverse of their variance over replicates, so one that was trained once counts
-    less. None with fewer than two widths.
+    less; alike where there is no interval. None with fewer than two widths.
     """
     if len(suite.widths) < 2:
         return None
     x, y = _logs(suite)
     variance = y[1:].var(axis=0)
+    variance = variance if np.isfinite(variance).all() else np.ones(len(x))
     weight = 1 / np.maximum(variance, 1e-12 + 1e-3 * variance.mean())
     centred = x - (weight * x).sum() / weight.sum()
     return _relative((y * weight * centred).sum(axis=1) / (weight * centred**2).sum())
@@ -187,7 +188,7 @@ def fit_floor(suite: Suite) -> FloorFit | Absent:
     """The power law with a floor, fitted to the suite and to each replicate; absent with too few widths."""
     if len(suite.widths) < WIDTHS:
         return TOO_FEW
-    sigma = suite.replicates.std(axis=0)
+    sigma = _sigma(suite)
     law = PowerLaw.fit(suite.widths, suite.values, sigma=sigma)
     refits = refit(suite.widths, suite.replicates, sigma=sigma)
     return FloorFit(*map(percentile, (law.c, law.a, law.m), refits.T), law, refits)
@@ -205,7 +206,7 @@ def left_out(suite: Suite) -> pd.DataFrame | Absent:
     rows = []
     for column, width in enumerate(suite.widths):
         rest, measured = suite.without(width), np.append(suite.values[column], suite.replicates[:, column])
-        values, sigma = np.vstack([rest.values, rest.replicates]), rest.replicates.std(axis=0)
+        values, sigma = np.vstack([rest.values, rest.replicates]), _sigma(rest)
         row = {"width": int(width), "fvu": measured[0]}
         for end, floor in (("", True), ("_c0", False)):
             c, a, m = refit(rest.widths, values, sigma=sigma, floor=floor).T
@@ -214,6 +215,12 @@ def left_out(suite: Suite) -> pd.DataFrame | Absent:
             row |= {f"predicted{end}": predicted[0], f"miss{end}": difference[0] / difference[1:].std()}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _sigma(suite: Suite) -> np.ndarray | None:
+    """The standard error of each value; None, all alike, where there is no interval."""
+    sigma = suite.replicates.std(axis=0)
+    return sigma if np.isfinite(sigma).all() else None
 
 
 def refit(widths, values, *, sigma, floor: bool = True) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The norm test of every part of x, from x and from the part itself, for every SAE; its poles; and its null.
 
-The test: R² of the least-squares prediction of a part's size (‖z‖², unless the idea says otherwise), out of
-fold. From x it is the paper's figure; from z itself it is what the paper's argument is about.
+The test: R² of the least-squares prediction of a part's size (‖z‖², unless the idea says otherwise), of the
+best weights (`fits.centre`). From x it is the paper's figure; from z itself it is what its argument is about.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ..claims import c06_norm_lowest
 from ..decomposition.passes import PARTS
 from ..measurement.widths import WIDTHS, suite_rows
 from ..stats.documents import assign_folds, sum_by
-from ..stats.fits import cross_fit, moments_by_fold
-from ..stats.intervals import bootstrap, over_draws
+from ..stats.fits import centre, cross_fit, moments_by_fold
+from ..stats.intervals import bootstrap, multinomial_weights, over_draws
 from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
 from ..worlds.known import tokens_of
@@ -55,13 +55,18 @@ class Folds:
         return cross_fit(moments_by_fold(x, y, self.fold)).predict(x, self.fold)
 
     def r2(self, x: Tensor, z: Tensor, size: Size, *, replicates: int = 200) -> Estimate:
-        """R² of the size of z from x out of fold, with its interval over documents."""
+        """R² of the size of z from x, with its interval over documents."""
         target = sizes(size, z)
-        left = (target - self.predict(x, target)) ** 2
+        fits = cross_fit(moments_by_fold(x, target, self.fold))
+        made = fits.predict(x, self.fold), fits.overall(x).to(x.device)
+        left = centre(*((target - one) ** 2 for one in made), self.folds)
         t = target - target.mean()
         sums = sum_by(self.document, torch.cat([left, torch.ones_like(t), t, t**2], dim=1)).T
         r2 = lambda s: 1 - s["left"] / (s["tt"] - s["t"] ** 2 / s["n"])
-        return bootstrap(r2, dict(zip(("left", "n", "t", "tt"), sums)), replicates=replicates)[0]
+        how = dict(seed=0, tokens_per_dimension=len(x) / x.shape[1])
+        weights = multinomial_weights(sums.shape[1], replicates, **how)
+        found = dict(zip(("left", "n", "t", "tt"), sums))
+        return bootstrap(r2, found, replicates=replicates, weights=weights)[0]
 
 
 def sizes(size: Size, z: Tensor) -> Tensor:

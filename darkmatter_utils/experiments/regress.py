@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from ..base.errors import BadInput
-from ..base.values import Estimate
 from ..decomposition.passes import PARTS
 from ..measurement.measure import Measurement
 from ..measurement.widths import Suite, over_widths, suite_rows
 from ..stats.documents import DocumentSums
-from ..stats.fits import cross_fit, merged
+from ..stats.fits import centre, cross_fit, merged
 from ..stats.intervals import bootstrap, multinomial_weights, totals
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments, as_float64, chunks
@@ -90,23 +89,23 @@ class Regression:
         """R² of every SAE: a row each, id, value, low, high; and its replicates [replicate, SAE].
 
         average: "pooled" over the target's columns, Σ residual² / Σ variance; or "each", the mean of each
-        column's R². only: one column of the k. The value is held out; the interval is about the best map's,
-        as in `decomposition.score`.
+        column's R². only: one column of the k. Of the best map, as in `decomposition.score`, with
+        ``held_out`` beside it.
         """
-        weights = multinomial_weights(len(self.sums["n"]), self.replicates, seed=self.seed)
-        rows, drawn = [], []
+        n, d = self.sums["n"], self.moments[0].d_in
+        how = dict(seed=self.seed, tokens_per_dimension=n.sum() / d)
+        weights, rows, drawn = multinomial_weights(len(n), self.replicates, **how), [], []
         for id in self.ids:
             keep = np.arange(len(self.floor))[self.columns(id)]
-            estimate, replicates = self._scored(keep if only is None else keep[[only]], average, weights)
-            rows.append({"id": id} | estimate.to_dict())
-            drawn.append(replicates)
+            found = self._scored(keep if only is None else keep[[only]], average, weights)
+            rows.append({"id": id} | found[0].to_dict() | {"held_out": found[2]})
+            drawn.append(found[1])
         return pd.DataFrame(rows), np.stack(drawn, axis=1)
 
-    def _scored(self, keep: np.ndarray, average: str, weights: np.ndarray) -> tuple[Estimate, np.ndarray]:
+    def _scored(self, keep: np.ndarray, average: str, weights: np.ndarray):
         floor, folds = self.floor[keep], len(self.moments)
         mine = {name: sums if name == "n" else sums[:, keep] for name, sums in self.sums.items()}
         held_out, in_sample = mine.pop("held_out"), mine.pop("in_sample")
-        fair = ((folds - 1) * held_out + folds * in_sample) / (2 * folds - 1)
 
         def statistic(s):
             spread = s["tt"] - s["t"] ** 2 / np.asarray(s["n"])[..., None]
@@ -114,8 +113,9 @@ class Regression:
                 return ratio_r2(s["left"].sum(axis=-1), spread.sum(axis=-1), floor=floor.sum())
             return ratio_r2(s["left"], spread, floor=floor).mean(axis=-1)
 
-        value = float(statistic(totals(mine | {"left": held_out})))
-        return bootstrap(statistic, mine | {"left": fair}, weights=weights, include=value)
+        best = mine | {"left": centre(held_out, in_sample, folds)}
+        plain = float(statistic(totals(mine | {"left": held_out})))
+        return *bootstrap(statistic, best, weights=weights), plain
 
 
 def regress(measurement: Measurement, target: Target, *, apart: np.ndarray | None = None) -> Regression:
@@ -149,8 +149,8 @@ def regress(measurement: Measurement, target: Target, *, apart: np.ndarray | Non
     for fold, _, document, x, y in stream:
         t, held_out, in_sample = y - mean, (y - fits.maps[fold](x)) ** 2, (y - fits.overall(x)) ** 2
         sums.add(document, n=torch.ones(len(x)), t=t, tt=t**2, held_out=held_out, in_sample=in_sample)
-    n, centre = sum(one.n for one in moments), fits.overall.x_mean
-    size = float(sum(one.xx.trace() for one in moments)) / n + float(centre @ centre)
+    n, x_mean = sum(one.n for one in moments), fits.overall.x_mean
+    size = float(sum(one.xx.trace() for one in moments)) / n + float(x_mean @ x_mean)
     eps = np.finfo(np.float64).eps
     return Regression(
         ids=[sae.id for sae in saes],

@@ -12,7 +12,9 @@ import torch
 from ..adapters import hub
 from ..adapters.models import DTYPES
 from ..adapters.texts import DEFAULT_CONTEXT
-from ..base.words import readable
+from ..base.words import readable, share
+from ..stats.intervals import doubts
+from . import sources
 from .measure import manifest
 
 PASSES = 30
@@ -112,8 +114,11 @@ def statistical(*, fvu: float, l0: float | None, published: float | None, gain: 
 
 
 def of_study(measurement) -> list[str]:
-    """The signs of every SAE of a study that has weights, after what was found when it was prepared."""
+    """Few tokens or documents, and the signs of every SAE of a study that has weights, after what was found
+    when it was prepared."""
+    card = measurement.card
     found = list(manifest(measurement.study).get("warnings", []))
+    found += doubts(card["documents"], card["tokens"] / card["d_model"])
     trained = {entry.id for entry in measurement.study.selected() if entry.path}
     for sae in measurement.saes.merge(measurement.linear_shares[["id", "best_factor"]], on="id").itertuples():
         if sae.id in trained:
@@ -121,6 +126,16 @@ def of_study(measurement) -> list[str]:
             signs = statistical(fvu=sae.fvu, l0=sae.l0, published=published, gain=sae.best_factor)
             found += [f"{sae.id}: {'; '.join(signs)}"] if signs else []
     return found
+
+
+def precision(measurement) -> str:
+    """What the intervals of a study are over, in a sentence."""
+    card, of = measurement.card, sources.shares(measurement)
+    said = f"{card['tokens']:,} tokens of {card['documents']:,} documents"
+    said += f" from {len(of)} sources" if of else ""
+    said += f", {card['tokens'] / card['d_model']:,.0f} tokens per dimension; intervals are over documents"
+    most = ", ".join(f"{share(part)} of the tokens are from {name}" for name, part in list(of.items())[:2])
+    return f"{said}, not over sources ({most})." if of else f"{said}."
 
 
 LOSSES = {
@@ -151,6 +166,10 @@ def facts(measurement) -> pd.DataFrame:
         "contexts": card["contexts"],
         "context length": card["context"],
         "scored tokens": card["tokens"],
+        "scored tokens per dimension": f"{card['tokens'] / card['d_model']:,.0f}",
+        "sources of the documents": ", ".join(
+            f"{source} {share(of)}" for source, of in sources.shares(measurement).items()
+        ),
         "scored positions": f"{card['window'][0]} to {card['window'][1] - 1}",
     }
     facts |= {words: f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held}

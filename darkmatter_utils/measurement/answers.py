@@ -42,11 +42,16 @@ class Answer:
     plan: object = field(default=None, repr=False)
 
     def columns(self) -> dict[str, dict[str, Estimate]]:
-        """Estimates by name: this SAE's, the same as the released code computes them, and the nulls'."""
+        """Estimates by name: this SAE's, and held out; as the released code computes them; the nulls'."""
         this = "this SAE" if "sae" in self.about else "this reconstruction"
         found = {this: self.result, "as the paper's code": self.paper}
         found |= {f"null: {name}": null for name, null in self.nulls.items()}
-        return {name: _told(decomposition) for name, decomposition in found.items()}
+        mine, *others = [(name, _told(decomposition)) for name, decomposition in found.items()]
+        there = {
+            name: value for name, value in self.result.held_out.items() if not math.isnan(mine[1][name].value)
+        }
+        held_out = {name: Estimate(there.get(name, math.nan)) for name in mine[1]}
+        return dict([mine, ("held out", held_out), *others])
 
     def reading(self) -> list[str]:
         """What the numbers say, in sentences chosen by the numbers."""
@@ -54,8 +59,8 @@ class Answer:
         percent = partial(words.interval, style=words.share)
         uses = "the reconstruction" if self.l0 is None else f"the SAE uses {self.l0:.3g} latents a token and"
         said = [
-            f"On {d.tokens:,} tokens of {d.documents:,} {each} {uses} leaves {percent(d.fvu)} of the "
-            "variance unexplained."
+            f"On {d.tokens:,} tokens of {d.documents:,} {each} ({d.tokens_per_dimension:,.3g} tokens per "
+            f"dimension) {uses} leaves {percent(d.fvu)} of the variance unexplained."
         ]
         if d.fvu.value > 0 and math.isfinite(d.r2_total.value):
             said.append(
@@ -149,10 +154,10 @@ def _beside(result: Decomposition, nulls: dict[str, Decomposition]) -> list[str]
             f"the SAE leaves {mine:.3g} of the variance, an untrained dictionary of its width and L0 "
             f"{random:.3g}: is it this model's, are its weights transposed?"
         )
-    if rest.value == rest.high and rest.high > rest.low:
+    if (held_out := result.held_out["fvu_nonlinear"]) > 1.1 * rest.value > NOTHING:
         found.append(
-            "FVU_nonlinear, held out, is the end of its interval, which is about the best linear map: with "
-            "so few or such unequal tokens the fitted map is not near it; give more documents"
+            f"FVU_nonlinear is {held_out:.3g} held out and {rest.value:.3g} of the best linear map: with so "
+            "few or such unequal tokens the fitted map is not near it; give more documents"
         )
     return found
 

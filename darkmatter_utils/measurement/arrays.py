@@ -14,6 +14,7 @@ from ..adapters.models import check_device
 from ..adapters.saes import load_any
 from ..base.errors import BadInput
 from ..base.words import readable
+from ..stats.intervals import doubts
 from .answers import Answer, answer
 
 LARGEST = 1e100
@@ -106,8 +107,7 @@ def measure(
     if (have := len(np.unique(document))) < folds:
         more = f"give at least {folds} documents, or fewer folds"
         raise BadInput(f"{have} document(s) cannot make {folds} folds; {more}")
-    if len(x) * (folds - 1) / folds < 3 * x.shape[1]:
-        warnings.append(f"{len(x)} tokens fit a map of {x.shape[1]} dimensions: too few for a good one")
+    warnings += doubts(have, len(x) / x.shape[1])
     if strict and warnings:
         raise BadInput(f"strict: {'; '.join(warnings)}")
     facts = {key: value for key, value in names.items() if value} | about.get("sae", {})

@@ -29,6 +29,8 @@ NORMS = {
     "norm_nonlinear": "NonlinearError",
 }
 """Columns of the norm tests, and the part that each is about."""
+COLUMN_OF = {f"norm_r2 {part}": column for column, part in NORMS.items()}
+"""The columns by the decomposition's names of the scores, where these differ."""
 REPLICATED = ("fvu", "fvu_nonlinear", "r2_total", "r2_per_dim", "norm_error", "norm_nonlinear")
 COLUMNS = {"SaeError": "error", "LinearError": "linear", "NonlinearError": "nonlinear"}
 """Parts whose squared norm is kept for every token, and the names of their columns."""
@@ -72,10 +74,13 @@ def compute(
         third.update(*scored)
         released.update(*scored)
 
+    documents = _documents(source, fold)
+    names = documents["source"].drop_duplicates().tolist()
+    of = {row.document: names.index(row.source) for row in documents.itertuples()}
     strict, paper = {}, {}
     for id in ids:
         progress(f"{study.name}: intervals of {id}")
-        strict[id] = score(third, id, replicates=study.bootstrap, seed=study.seed)
+        strict[id] = score(third, id, source=of, replicates=study.bootstrap, seed=study.seed)
         paper[id] = score_paper(released, id, replicates=study.bootstrap, seed=study.seed)
     norms, columns = np.concatenate(norms), {"norm2": second.norm_column(ids[0], "x")}
     for id in ids:
@@ -87,6 +92,14 @@ def compute(
     for name, results in (("saes", strict), ("paper", paper)):
         rows = [_row(study.sae(sae.id), sae, results[sae.id], scored) for sae in saes]
         pd.DataFrame(rows).astype({"l0_target": float}).to_parquet(folder / f"{name}.parquet")
+    documents.to_parquet(folder / "documents.parquet")
+    kinds = {"alone": "per_source", "without": "without_source"}
+    of_source = [
+        pd.DataFrame(getattr(d, table)).rename(columns=COLUMN_OF).assign(source=names, kind=kind, id=id)
+        for id, d in strict.items()
+        for kind, table in kinds.items()
+    ]
+    pd.concat(of_source, ignore_index=True).to_parquet(folder / "sources.parquet")
     per_fold = [d.fold_frame().assign(id=id) for id, d in strict.items()]
     pd.concat(per_fold, ignore_index=True).to_parquet(folder / "per_fold.parquet")
     shares = linear_shares(first.moments["error"], {id: first.columns(id) for id in ids})
@@ -95,8 +108,7 @@ def compute(
     spectrum = torch.linalg.eigvalsh(total.xx / total.n).flip(0).clamp(min=0)
     arrays = {"spectrum": spectrum.cpu().numpy(), "mean": second.fit_error.overall.x_mean.cpu().numpy()}
     for name in REPLICATED:
-        score_of = f"norm_r2 {NORMS[name]}" if name in NORMS else name
-        arrays[f"replicates {name}"] = np.stack([strict[id].replicates[score_of] for id in ids], axis=1)
+        arrays[f"replicates {name}"] = np.stack([strict[id].replicates[_score(name)] for id in ids], axis=1)
     np.savez(folder / "arrays.npz", **arrays)
     np.savez(folder / "maps.npz", **_maps(second))
     (folder / "card.json").write_text(json.dumps(_card(study, source, scored), indent=1))
@@ -148,10 +160,24 @@ def _row(entry: SaeEntry, sae, result: Decomposition, scored: pd.DataFrame) -> d
         main=entry.main,
         dead=float("nan") if entry.dead is None else entry.dead,
     )
+    estimates = result.estimates()
     for name in (*METRICS, *NORMS):
-        estimate = result.norm_r2[NORMS[name]] if name in NORMS else getattr(result, name)
-        row |= in_columns(estimate, name)
+        row |= in_columns(estimates[_score(name)], name) | {f"{name}_held_out": result.held_out[_score(name)]}
     return row
+
+
+def _score(column: str) -> str:
+    """The decomposition's name of a column."""
+    return f"norm_r2 {NORMS[column]}" if column in NORMS else column
+
+
+def _documents(source: Activations, fold: dict[int, int]) -> pd.DataFrame:
+    """A row a scored document: its number, name, source, fold and tokens ("" where a name is not known)."""
+    tokens, contexts = source.document_tokens(), source.contexts
+    named = lambda names, d: names[d] if d < len(names) else ""
+    names, sources = (contexts.names, contexts.sources) if contexts else ((), ())
+    rows = [(d, named(names, d), named(sources, d), fold[d], n) for d, n in tokens.items()]
+    return pd.DataFrame(rows, columns=["document", "name", "source", "fold", "tokens"])
 
 
 def _card(study: Study, source: Activations, scored: pd.DataFrame) -> dict:
@@ -173,5 +199,4 @@ def _card(study: Study, source: Activations, scored: pd.DataFrame) -> dict:
         context=int(source.contexts.tokens.shape[1]),
         vocabulary=source.model.vocabulary,
         layers=source.model.layers,
-        documents_named=list(source.contexts.names[:400]),
     )

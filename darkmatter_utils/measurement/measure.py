@@ -53,18 +53,30 @@ class Measurement:
 
     @cached_property
     def saes(self) -> pd.DataFrame:
-        """One row an SAE: what it is, its realised L0, and each score with its interval over documents."""
+        """One row an SAE: what it is, its realised L0, and each score with its interval over documents; what
+        was measured out of sample, the maps' estimation error left in, as ``<score>_held_out``."""
         return pd.read_parquet(self.folder / "saes.parquet")
 
     @cached_property
     def paper(self) -> pd.DataFrame:
-        """The same scores under ``protocol="paper"``."""
+        """The same under ``protocol="paper"``."""
         return pd.read_parquet(self.folder / "paper.parquet")
 
     @cached_property
     def per_fold(self) -> pd.DataFrame:
-        """Every score of each fold alone: columns id, fold, tokens and the scores."""
+        """Every score of each fold alone, held out: columns id, fold, tokens and the scores."""
         return pd.read_parquet(self.folder / "per_fold.parquet")
+
+    @cached_property
+    def documents(self) -> pd.DataFrame:
+        """One row a scored document: document, name, source, fold, tokens ("": not known)."""
+        return pd.read_parquet(self.folder / "documents.parquet")
+
+    @cached_property
+    def of_sources(self) -> pd.DataFrame:
+        """Every score of the documents of each source ``alone``, and ``without`` them: id, source, kind,
+        tokens and the scores. `sources` reads it."""
+        return pd.read_parquet(self.folder / "sources.parquet")
 
     @cached_property
     def linear_shares(self) -> pd.DataFrame:
@@ -105,7 +117,7 @@ class Measurement:
 
     def fold_of(self) -> dict[int, int]:
         """The fold of each scored document."""
-        return self.tokens.drop_duplicates("document").set_index("document")["fold"].to_dict()
+        return self.documents.set_index("document")["fold"].to_dict()
 
     def folds_at(self, document: Int[np.ndarray, "token"]) -> Int[np.ndarray, "token"]:
         """The fold of each token's document."""

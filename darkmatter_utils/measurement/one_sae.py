@@ -26,6 +26,7 @@ from ..adapters.texts import EMBEDDED, Reading, is_dataset, read, texts
 from ..base import cache, provenance
 from ..base.errors import BadInput
 from ..base.values import whole
+from ..stats.intervals import doubts
 from ..studies.recipes import Request
 from .answers import Answer, answer
 
@@ -100,10 +101,7 @@ class Plan:
         if (has := len(self.model.tokenizer)) < self.model.vocabulary / 2:
             whose = "is it this model's?"
             found.append(f"the tokenizer has {has:,} tokens, the model {self.model.vocabulary:,}: {whose}")
-        if (each := self.tokens * (self.request.folds - 1) / self.request.folds) < 3 * card.d_out:
-            few = "too few for a good one; give more documents"
-            found.append(f"{each:.0f} tokens fit a map of {card.d_out} dimensions: {few}")
-        return found
+        return found + doubts(len(reading.length), self.tokens / card.d_out)
 
 
 def plan(

@@ -187,6 +187,17 @@ class CrossFit(NamedTuple):
         return out
 
 
+def centre(held_out, in_sample, folds: int):
+    """The best map's squared residuals from those of K maps, each held out, and of one in sample: ((K − 1)
+    held-out + K in-sample) / (2K − 1).
+
+    To first order: with p weights for n tokens a held-out residual carries p K / ((K − 1) n) of estimation
+    error, an in-sample one lacks p / n. So for whatever minimises the squares themselves on the tokens it
+    was fitted on (least squares of any rank); not where anything was tuned on other ones.
+    """
+    return ((folds - 1) * held_out + folds * in_sample) / (2 * folds - 1)
+
+
 def moments_by_fold(x: Tensor, y: Tensor, fold) -> list[Moments]:
     """The sums of each fold's tokens, folds 0 .. the last one in ``fold``, ints [token]."""
     fold = torch.as_tensor(fold, device=x.device)

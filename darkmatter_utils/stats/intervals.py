@@ -7,11 +7,12 @@ training seeds, and the interval carries both. Independent draws, folds and mean
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from ..base.errors import BadInput
 from ..base.values import Estimate
@@ -22,13 +23,43 @@ Statistic = Callable[[dict[str, np.ndarray]], np.ndarray]
 """From totals, each [...batch] or [...batch, ...], to one value for each batch entry."""
 
 
-def multinomial_weights(documents: int, replicates: int, *, seed: int) -> np.ndarray:
+FEWEST = 20
+"""Clusters that a bootstrap needs: of fewer it covers 80-85% where it says 95%, whatever is done to it."""
+ENOUGH, LEAST = 20, 5
+"""Tokens per dimension of x: below the first a warning, below the second no interval (of d = 64 it covers 52%
+of the time at 5)."""
+
+
+def refused(documents: int, tokens_per_dimension: float = np.inf) -> str:
+    """Why there is no interval over so many documents, in words; "" where there is one."""
+    why = []
+    if documents < FEWEST:
+        why.append(f"{documents} documents are fewer than the {FEWEST} that a bootstrap needs")
+    if tokens_per_dimension < LEAST:
+        why.append(f"{tokens_per_dimension:.2g} tokens per dimension are fewer than {LEAST}")
+    return f"no interval: {' and '.join(why)}" if why else ""
+
+
+def doubts(documents: int, tokens_per_dimension: float) -> list[str]:
+    """What a page has to say of a result's precision, a line each: no interval, or few tokens."""
+    if why := refused(documents, tokens_per_dimension):
+        return [why]
+    few = f"{tokens_per_dimension:.2g} tokens per dimension, fewer than {ENOUGH}: intervals are too narrow"
+    return [few] if tokens_per_dimension < ENOUGH else []
+
+
+def multinomial_weights(
+    documents: int, replicates: int, *, seed: int, tokens_per_dimension: float = np.inf
+) -> np.ndarray:
     """How often each document is drawn in each replicate [replicate, document]; each row sums to `documents`.
 
     The same seed and number of documents give the same draws: SAEs scored on the same documents are paired.
+    NaN, and so every replicate and interval, where an interval is `refused`.
     """
     if documents < 1:
         raise BadInput("a bootstrap over documents needs at least one document")
+    if refused(documents, tokens_per_dimension):
+        return np.full((replicates, documents), np.nan)
     rng, equal = np.random.default_rng(seed), np.full(documents, 1 / documents)
     return rng.multinomial(documents, equal, size=replicates).astype(np.float64)
 
@@ -53,9 +84,7 @@ def without_each(sums: Sums) -> dict[str, np.ndarray]:
     return {name: np.asarray(value).sum(axis=0) - np.asarray(value) for name, value in sums.items()}
 
 
-def interval(
-    estimate: float, replicates: np.ndarray, jackknife: np.ndarray, *, include: float | None = None
-) -> tuple[float, float]:
+def interval(estimate: float, replicates: np.ndarray, jackknife: np.ndarray) -> tuple[float, float]:
     """Ends of a 95% bootstrap interval over documents: BCa, widened for few and unequal documents.
 
     BCa: the replicates' quantile at Φ(z₀ + (z₀ + z) / (1 − a (z₀ + z))), z₀ from the share of replicates
@@ -63,14 +92,13 @@ def interval(
     (Hesterberg's expanded percentiles). Each end is moved out to the jackknife's estimate ± t · standard
     error where that is wider, within the replicates' range: with 100 documents of unequal error BCa alone
     covered 91-92% of the time, the hull 94-95%, and 95-96% where documents are alike.
-    Where `include` falls outside, that end moves out to it and the other moves in until both tails together
-    are again 5%. (NaN, NaN) with fewer than 2 finite replicates or 2 documents.
+    (NaN, NaN) with fewer than 2 finite replicates or `FEWEST` documents.
     Source: Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers should know
     about the bootstrap".
     """
     replicates, jackknife = np.sort(replicates[np.isfinite(replicates)]), jackknife[np.isfinite(jackknife)]
     n, count = len(jackknife), len(replicates)
-    if count < 2 or n < 2 or not np.isfinite(estimate):
+    if count < 2 or n < FEWEST or not np.isfinite(estimate):
         return float("nan"), float("nan")
     below = np.searchsorted(replicates, estimate, "left") + np.searchsorted(replicates, estimate, "right")
     z0 = ndtri(np.clip(below / (2 * count), 0.5 / count, 1 - 0.5 / count))
@@ -87,13 +115,8 @@ def interval(
         return min(corrected, symmetric) if tail < 0.5 else max(corrected, symmetric)
 
     half = (1 - 0.95) / 2
-    low, high = end(half), end(1 - half)
-    beyond = stdtr(n - 1, -abs(include - estimate) / error) if include is not None and error > 0 else 0.0
-    if include is not None and include > high:
-        low, high = end(2 * half - min(half, beyond)), include
-    elif include is not None and include < low:
-        low, high = include, end(1 - 2 * half + min(half, beyond))
-    return low, high
+    # An estimate that is the least any resample can give (the FVU of the mean) is not left outside.
+    return min(end(half), estimate), max(end(1 - half), estimate)
 
 
 def bootstrap(
@@ -103,23 +126,20 @@ def bootstrap(
     replicates: int = 1000,
     seed: int = 0,
     weights: np.ndarray | None = None,
-    include: float | None = None,
 ) -> tuple[Estimate, np.ndarray]:
     """The statistic of all documents with its 95% interval over documents, and its replicates [replicate].
 
-    `include`: a value, shown in the estimate's place, that the interval must contain (see `interval`).
     Cost: replicates × documents × numbers per document.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(totals(sums)))
         if not replicates:
-            return Estimate(value if include is None else include), np.empty(0)
+            return Estimate(value), np.empty(0)
         documents = len(next(iter(sums.values())))
         weights = multinomial_weights(documents, replicates, seed=seed) if weights is None else weights
         drawn = np.asarray(statistic(resampled(sums, weights)), float)
         jackknife = np.asarray(statistic(without_each(sums)), float)
-    low, high = interval(value, drawn, jackknife, include=include)
-    return Estimate(value if include is None else include, low, high), drawn
+    return Estimate(value, *interval(value, drawn, jackknife)), drawn
 
 
 def bootstrap_ratio(
@@ -132,7 +152,9 @@ def bootstrap_ratio(
 
 def ends(replicates, *, axis: int | None = 0):
     """The 2.5 and 97.5 percentiles of replicates [replicate, ...], NaN replicates left out."""
-    return np.nanpercentile(replicates, [2.5, 97.5], axis=axis)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all NaN: there is no interval
+        return np.nanpercentile(replicates, [2.5, 97.5], axis=axis)
 
 
 def percentile(value: float, replicates) -> Estimate:
@@ -167,12 +189,22 @@ def coefficients(design: np.ndarray, y: np.ndarray) -> list[Estimate]:
     return [Estimate(float(b), float(b - r), float(b + r)) for b, r in zip(found, reach)]
 
 
-def over_folds(value: float, without_each_fold) -> Estimate:
-    """A value with its jackknife interval: the same number without each of K folds [fold], Student's t with
-    K − 1 degrees of freedom."""
-    left = np.asarray(without_each_fold, float)
-    k = len(left)
-    reach = stdtrit(k - 1, 0.975) * np.sqrt((k - 1) / k * ((left - left.mean()) ** 2).sum())
+def over_groups(value: float, without_each, sizes=None) -> Estimate:
+    """A value with its jackknife interval over G groups (folds, sources), Student's t with G − 1 degrees of
+    freedom, from the same number without each group [group].
+
+    Groups of unequal size, sizes [group] (tokens; default all alike), with h = Σ sizes / size: var = 1/G
+    Σ (h θ − (h − 1) θ₋ − θ_J)² / (h − 1), θ_J = G θ − Σ (1 − 1/h) θ₋; for a mean of groups that is
+    1/G Σ (θ_g − θ)² / (h − 1). No interval of fewer than two groups.
+    Source: Busing, Meijer and van der Leeden 1999, "Delete-m jackknife for unequal m".
+    """
+    left = np.asarray(without_each, float)
+    if (g := len(left)) < 2:
+        return Estimate(float(value))
+    h = g * np.ones(g) if sizes is None else np.sum(sizes) / np.asarray(sizes, float)
+    centre = g * value - ((1 - 1 / h) * left).sum()
+    variance = ((h * value - (h - 1) * left - centre) ** 2 / (h - 1)).mean()
+    reach = stdtrit(g - 1, 0.975) * np.sqrt(variance)
     return Estimate(float(value), float(value - reach), float(value + reach))
 
 

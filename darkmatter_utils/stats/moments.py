@@ -160,3 +160,9 @@ class Moments:
         vars(new).update(sums)
         new.d_in, new.d_out = new.xy.shape
         return new
+
+
+def rank_of(moments: Moments) -> int:
+    """Directions of x that vary, by more than rounding."""
+    values = torch.linalg.eigvalsh(moments.xx)
+    return int((values > 1e-10 * values[-1]).sum())

@@ -103,7 +103,7 @@ def test_fold_by_fold_as_scikit_learn(kind, ridge):
     estimates = ours.estimates()
     assert set(estimates) == set(overall)
     for name in overall:
-        assert estimates[name].value == pytest.approx(overall[name], abs=1e-6), name
+        assert ours.held_out[name] == pytest.approx(overall[name], abs=1e-6), name
         for k, scores in enumerate(folds):
             assert ours.per_fold[name][k] == pytest.approx(scores[name], abs=1e-6), (name, k)
 
@@ -122,6 +122,7 @@ def test_both_poles():
     rng = np.random.default_rng(1)
     perfect = decompose(x, x, document=document, bootstrap=50)
     assert perfect.fvu.value == perfect.fvu_nonlinear.value == 0 and perfect.r2_total.value == 1
+    assert perfect.held_out["fvu_nonlinear"] == 0 and perfect.held_out["r2_total"] == 1
     dead = decompose(x, np.full_like(x, 0.3), document=document, bootstrap=50)
     shrunk = decompose(x, 0.7 * x - 1, document=document, bootstrap=50)
     for linear in (dead, shrunk):
@@ -129,21 +130,24 @@ def test_both_poles():
         assert linear.r2_total.value == linear.r2_per_dim.value == 1
         assert linear.fvu_linear.value == linear.fvu.value
     mean = decompose(x, np.broadcast_to(x.mean(0), x.shape), document=document, bootstrap=50)
-    assert mean.fvu.value == pytest.approx(1) and mean.fvu.low < 1 + 1e-12
+    assert mean.fvu.value == pytest.approx(1) and mean.fvu.low <= mean.fvu.value
     noise = decompose(x, x - rng.normal(size=x.shape), document=document, bootstrap=50)
-    assert noise.r2_total.value < 0 and noise.fvu_nonlinear.value > noise.fvu.value
-    assert noise.r2_total.low < 0.01 and noise.r2_total.high > -0.01
+    assert noise.held_out["r2_total"] < -0.002 and noise.held_out["fvu_nonlinear"] > noise.fvu.value
+    assert abs(noise.r2_total.value) < 0.002 and noise.r2_total.low < 0 < noise.r2_total.high
 
 
 def test_two_documents_by_hand():
     # One dimension, two folds of two tokens; the error is 2 at x = 0 and 0 at x = 2 in one document, 0
-    # and 2 in the
-    # other, so each fold's map is the other's line and misses by 2 everywhere.
+    # and 2 in the other, so each fold's map is the other's line and misses by 2 everywhere; that of both is
+    # the mean, which misses by 1.
     x, error = np.array([[0.0], [2.0], [0.0], [2.0]]), np.array([[2.0], [0.0], [0.0], [2.0]])
     answer = decompose(x, x - error, document=np.array([0, 0, 1, 1]), folds=2, bootstrap=0)
-    assert answer.fvu.value == pytest.approx(8 / 4) and answer.fvu_nonlinear.value == pytest.approx(16 / 4)
-    assert answer.fvu_linear.value == pytest.approx(-2)
-    assert answer.r2_total.value == answer.r2_per_dim.value == pytest.approx(1 - 16 / 4)
+    held_out, best = answer.held_out, (16 + 2 * 4) / 3  # ((K − 1) held-out + K in-sample) / (2K − 1)
+    assert answer.fvu.value == held_out["fvu"] == pytest.approx(8 / 4)
+    assert held_out["fvu_nonlinear"] == pytest.approx(16 / 4) and held_out["fvu_linear"] == pytest.approx(-2)
+    assert held_out["r2_total"] == held_out["r2_per_dim"] == pytest.approx(1 - 16 / 4)
+    assert answer.fvu_nonlinear.value == pytest.approx(best / 4)
+    assert answer.r2_total.value == answer.r2_per_dim.value == pytest.approx(1 - best / 4)
     assert answer.per_fold["tokens"].tolist() == [2, 2]
 
 
@@ -204,7 +208,7 @@ def test_saes_side_by_side_are_saes_alone():
     np.testing.assert_allclose(norms[:, third.norm_column("b", "SaeError")], (error**2).sum(1))
     np.testing.assert_allclose(norms[:, third.norm_column("a", "x")], (x**2).sum(1))
     nonlinear = norms[:, third.norm_column("b", "NonlinearError")].sum() / ((x - x.mean(0)) ** 2).sum()
-    assert nonlinear == pytest.approx(alone.fvu_nonlinear.value)
+    assert nonlinear == pytest.approx(alone.held_out["fvu_nonlinear"])
     assert score(third, "b", replicates=100).linear_map.ridge == alone.linear_map.ridge
 
 
@@ -231,10 +235,13 @@ def test_results_can_be_read():
     answer = json.loads(ours.to_json())
     for name in ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim"):
         assert answer[name] == getattr(ours, name).to_dict()
-        assert answer[name]["low"] <= answer[name]["value"] <= answer[name]["high"]
+        assert answer[name]["low"] < answer[name]["value"] < answer[name]["high"]
     assert set(answer["norm_r2"]) == set(PARTS) == set(ours.norm_r2) == set(ours.norm_r2_self)
     assert answer["tokens"] == len(x) and answer["documents"] == DOCUMENTS and answer["folds"] == 5
-    assert len(ours.estimates()) == 15 and ours.estimates().keys() == ours.population.keys()
+    assert (
+        len(ours.estimates()) == 15
+        and ours.estimates().keys() == ours.held_out.keys() == answer["held_out"].keys()
+    )
     assert len(ours.fold_frame()) == 5 and ours.fold_frame()["tokens"].sum() == len(x)
     assert ours.replicates["fvu"].shape == (100,)
     assert ours.fvu.value == pytest.approx(ours.fvu_linear.value + ours.fvu_nonlinear.value)
@@ -242,6 +249,40 @@ def test_results_can_be_read():
         json.loads(decompose(x, reconstruction, document=document, bootstrap=0).to_json())["fvu"]["low"]
         is None
     )
+
+
+def test_no_interval_of_too_few_documents_or_tokens_and_it_says_so():
+    x, reconstruction, document = world()
+    fine = decompose(x, reconstruction, document=document, bootstrap=50)
+    assert fine.doubts() == [] and np.isfinite(fine.fvu.low)
+    few = document < np.unique(document)[19]
+    small = decompose(x[few], reconstruction[few], document=document[few], bootstrap=50)
+    assert small.documents == 19 and "19 documents" in small.doubts()[0]
+    some = np.sort(np.random.default_rng(0).permutation(len(x))[: 5 * D - 1])
+    thin = decompose(x[some], reconstruction[some], document=np.arange(len(some)), bootstrap=50)
+    assert thin.doubts()[0].startswith("no interval") and "per dimension" in thin.doubts()[0]
+    for answer in (small, thin):
+        assert all(np.isfinite(e.value) and np.isnan(e.low) for e in answer.estimates().values())
+        assert np.isnan(answer.replicates["fvu"]).all()
+
+
+def test_scores_of_sources_and_without_them_are_those_of_their_documents_to_the_maps():
+    x, reconstruction, document = world()
+    ids = np.unique(document)
+    first = FirstPass(D, ["sae"], decompose(x, x, document=document).fold)
+    second = SecondPass(first.update(x, {"sae": reconstruction}, document)).update(
+        x, {"sae": reconstruction}, document
+    )
+    third = ThirdPass(second).update(x, {"sae": reconstruction}, document)
+    found = score(third, "sae", source={int(d): int(d >= ids[15]) for d in ids}, replicates=50)
+    error = x - reconstruction
+    for group, rows in enumerate((document < ids[15], document >= ids[15])):
+        variance = ((x[rows] - x[rows].mean(axis=0)) ** 2).sum()
+        assert found.per_source["fvu"][group] == pytest.approx((error[rows] ** 2).sum() / variance)
+        assert found.per_source["tokens"][group] == rows.sum()
+        assert found.without_source["r2_total"][group] == found.per_source["r2_total"][1 - group]
+    parts = (found.per_source["fvu"] - found.per_source["fvu_nonlinear"], found.per_source["fvu_linear"])
+    np.testing.assert_allclose(*parts)
 
 
 BAD = {

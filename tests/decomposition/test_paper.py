@@ -75,10 +75,10 @@ def test_as_the_released_code_in_its_single_precision(kind):
 
 def test_streamed_in_batches_several_saes_at_once():
     random = np.random.default_rng(3)
-    x, document = random.normal(size=(700, 8)) + 3, np.arange(700) // 70
+    x, document = random.normal(size=(700, 8)) + 3, np.arange(700) // 28
     hats = {"a": x + random.normal(size=x.shape), "b": np.tanh(x) @ random.normal(size=(8, 8))}
     train = train_rows(None, len(x), 0)
-    passes = PaperPasses(8, list(hats), range(10), train)
+    passes = PaperPasses(8, list(hats), range(25), train)
     for size in (700, 33, 64):
         for rows in np.split(np.arange(len(x)), range(size, len(x), size)):
             passes.update(x[rows], {sae: hat[rows] for sae, hat in hats.items()}, document[rows])

@@ -18,7 +18,7 @@ from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables, take
 from darkmatter_utils.experiments.error_vectors import one_gain as rescaled
 from darkmatter_utils.experiments.error_vectors import one_gain_a_latent
 from darkmatter_utils.experiments.same_tokens import pairs, partial
-from darkmatter_utils.stats.fits import leave_out, moments_by_fold
+from darkmatter_utils.stats.fits import centre, leave_out, merged, moments_by_fold
 from darkmatter_utils.stats.metrics import r2_total
 from darkmatter_utils.studies.saes import Collected, collect
 
@@ -83,12 +83,14 @@ def test_the_sweep_is_reduced_rank_regression(x):
     folds = moments_by_fold(held.x, held.x.double() - held.hats["a"].double(), held.folds())
     table = error_vectors.sweep(held, "a", folds)
     for r in (1, 2, 6):
-        plain = torch.empty_like(held.x)
+        plain, truth = torch.empty_like(held.x), held.x - held.hats["a"]
         for k, rest in enumerate(leave_out(folds)):
             mine = torch.from_numpy(held.folds() == k)
             plain[mine] = LinearMap.fit(rest).truncate(rest, r)(held.x[mine])
+        every = LinearMap.fit(whole := merged(folds)).truncate(whole, r)(held.x)
         row = table[(table["kind"] == error_vectors.BEST) & (table["rank"] == r)].iloc[0]
-        assert row.r2 == pytest.approx(r2_total(held.x - held.hats["a"], plain), abs=1e-6)
+        expected = centre(r2_total(truth, plain), r2_total(truth, every), len(folds))
+        assert row.r2 == pytest.approx(expected, abs=1e-6)
         assert row.low < row.r2 < row.high
     both = table[table["rank"] == 6]["r2"].to_numpy()
     assert both[0] == pytest.approx(both[1], abs=1e-6)  # all components are all of x

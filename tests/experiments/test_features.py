@@ -143,7 +143,7 @@ def test_the_parts_add_up_and_leave_what_the_measurement_says(found, measurement
     assert (error - linear - nonlinear).abs().max() < 1e-5 * x.abs().max()
     row = measurement.sae("w128")
     assert fvu(x, x - error) == pytest.approx(row["fvu"], rel=1e-5)
-    assert fvu(x, x - nonlinear) == pytest.approx(row["fvu_nonlinear"], rel=1e-5)
+    assert fvu(x, x - nonlinear) == pytest.approx(row["fvu_nonlinear_held_out"], rel=1e-5)
     start, stop = measurement.study.window
     assert (
         len(x) == measurement.card["tokens"] and found.position.min() >= start and found.position.max() < stop
@@ -239,7 +239,7 @@ def test_latents_are_scored_once_each_and_shuffled_text_is_chance(tables):
     assert (sizes == 64).all().all() and set(latents["by"]) == {OWN, MATCHED, SHUFFLED}
     assert not set(latents["reads"]) & set(NOISE), "noise has no text in which a latent could be found"
     accuracy = components.detection(latents, tables["tested"], SHUFFLED)["x"].estimate
-    assert accuracy.low < 0.5 < accuracy.high
+    assert abs(accuracy.value - 0.5) < 0.1 and np.isnan(accuracy.low)  # a seed has fewer than 20 latents
     assert latents.loc[latents["d1"].isna(), "explanation"].eq("").all() and latents["d1"].notna().sum() > 100
 
 
@@ -464,7 +464,7 @@ def test_the_numbers_speak_of_every_target(tables):
     assert set(fvu.loc[fvu["by"] == OWN, "reads"]) == set(TARGETS) == set(tables["targets"]["reads"])
     assert len(found[found["quantity"] == "accuracy"]) == len(PARTS) + 2 + 1
     curve = found[found["quantity"].str.startswith("accuracy ")]
-    assert len(curve) == 10 * (len(PARTS) + 3) and (curve["low"] <= curve["value"]).all()
+    assert len(curve) == 10 * (len(PARTS) + 3) and not (curve["low"] > curve["value"]).any()
     own = components.fvus(tables["documents"], OWN, PARTS)
     kept = tables["gaps"].set_index("gap").loc["FVU"]
     assert kept["value"] == own["NonlinearError"].value - own["LinearError"].value

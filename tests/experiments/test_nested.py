@@ -48,28 +48,30 @@ def test_x_alone_is_the_norm_test_of_the_measurement(nano, models):
     assert values == pytest.approx(nano.saes["norm_error"].to_numpy(), abs=1e-6)
 
 
-def test_each_model_is_a_plain_regression_out_of_fold(nano, models):
+def test_each_model_is_plain_regressions_out_of_fold_and_in_sample(nano, models):
     tokens = nano.tokens[nano.tokens["scored"]].reset_index(drop=True)
     x = torch.cat([batch.x for batch in Activations(nano.study).batches(scored=True)]).numpy()
     y, fold = tokens["w32:error"].to_numpy(), tokens["fold"].to_numpy().astype(int)
     means = {name: LabelMeans(y, tokens[name], fold) for name in ("position", "token")}
     loss = tokens["loss"].fillna(tokens["loss"].mean()).to_numpy()
     for model in (THREE, SIMPLE, STEPS[6], ALL):
-        left = 0.0
-        for out in range(5):
+        left = {"held out": 0.0, "in sample": 0.0}
+        for out in (*range(5), None):
             known = [np.sqrt(tokens["norm2"]), tokens["norm2"], *(m.without(out) for m in means.values())]
             if model != THREE:
                 known += [loss, tokens["w32:l0"]]
-            train, test = fold != out, fold == out
+            train = fold != (-1 if out is None else out)
+            test, kind = (train, "in sample") if out is None else (~train, "held out")
             if model == STEPS[6]:
                 axes = np.linalg.svd(x[train] - x[train].mean(axis=0), full_matrices=False)[2][:10]
                 known += list(axes @ x.T)
             known = np.column_stack(known + (list(x.T) if model == ALL else []))
             spread = known[train].std(axis=0)
             fit = LinearRegression().fit(known[train] / spread, y[train])
-            left += ((y[test] - fit.predict(known[test] / spread)) ** 2).sum()
+            left[kind] += ((y[test] - fit.predict(known[test] / spread)) ** 2).sum()
         mine = models.residual[:, models.ids.index("w32"), models.models.index(model)].sum()
-        assert mine == pytest.approx(left, rel=1e-6), model
+        assert mine == pytest.approx((4 * left["held out"] + 5 * left["in sample"]) / 9, rel=1e-6), model
+        assert left["in sample"] < mine < left["held out"]
 
 
 def test_a_gain_is_the_difference_of_two_r2_and_is_paired(models):

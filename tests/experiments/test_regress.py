@@ -29,6 +29,9 @@ def same(found, measurement, metric):
     theirs = measurement.saes[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy()
     assert frame["id"].tolist() == measurement.saes["id"].tolist()
     np.testing.assert_allclose(frame[["value", "low", "high"]], theirs, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        frame["held_out"], measurement.saes[f"{metric}_held_out"], rtol=1e-5, atol=1e-7
+    )
     if metric in measurement.replicates:
         np.testing.assert_allclose(replicates, measurement.replicates[metric], rtol=1e-5, atol=1e-7)
 
@@ -62,7 +65,7 @@ def test_any_target_is_a_plain_regression_out_of_fold(nano):
         for k in range(nano.study.folds)
     )
     frame, _ = found.r2()
-    assert frame.set_index("id")["value"]["w32"] == pytest.approx(
+    assert frame.set_index("id")["held_out"]["w32"] == pytest.approx(
         1 - left / ((y - y.mean()) ** 2).sum(), rel=1e-9
     )
 

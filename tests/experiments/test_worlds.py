@@ -41,7 +41,7 @@ def test_the_parts_make_up_the_error_that_decompose_splits(batch):
     whole = landed.weights(**ERROR)
     x_hat = SAE.reconstruct(batch)[0]
     found = decompose(batch.x, x_hat, document=batch.document.numpy(), bootstrap=0)
-    assert float(landed.nonlinear(whole)) == pytest.approx(found.fvu_nonlinear.value, rel=1e-9)
+    assert float(landed.nonlinear(whole)) == pytest.approx(found.held_out["fvu_nonlinear"], rel=1e-9)
     mean = ((batch.x - x_hat).mean(dim=0) ** 2).sum() * len(batch.x) / landed.x.sum()
     assert float(landed.variance(whole)) + float(mean) == pytest.approx(found.fvu.value, rel=1e-9)
 

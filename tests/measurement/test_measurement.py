@@ -72,6 +72,8 @@ def test_the_stream_gives_what_decompose_gives_on_the_arrays(measured, arrays):
             expected, low = getattr(plain, metric), getattr(row, f"{metric}_low")
             assert getattr(row, metric) == pytest.approx(expected.value, abs=1e-9)
             assert low == pytest.approx(expected.low, abs=1e-7)
+            held_out = getattr(row, f"{metric}_held_out")
+            assert held_out == pytest.approx(plain.held_out[metric], abs=1e-9)
         for column, part in NORMS.items():
             assert getattr(row, column) == pytest.approx(plain.norm_r2[part].value, abs=1e-8)
 
@@ -91,7 +93,8 @@ def test_tokens_hold_the_parts_whose_sums_are_the_scores(measured):
     scored = measured.tokens[measured.tokens.scored]
     for row in measured.saes.itertuples():
         shares = scored[[f"{row.id}:error", f"{row.id}:nonlinear"]].sum()
-        assert shares.iloc[1] / shares.iloc[0] == pytest.approx(row.fvu_nonlinear / row.fvu, rel=1e-5)
+        rest = row.fvu_nonlinear_held_out / row.fvu  # each token by the map of the other folds
+        assert shares.iloc[1] / shares.iloc[0] == pytest.approx(rest, rel=1e-5)
         assert scored[f"{row.id}:l0"].mean() == pytest.approx(row.l0)
     assert set(scored.position) == set(range(*NANO.window))
     assert scored.loss.notna().all() and len(pd.read_parquet(measured.tokens_path)) == len(measured.tokens)

@@ -31,7 +31,8 @@ def test_the_parts_add_up_and_are_those_of_the_measurement(measured):
     for z, name in ((linear + nonlinear, "error"), (linear, "linear"), (nonlinear, "nonlinear")):
         assert np.allclose((z**2).sum(1), kept[f"{id}:{name}"], rtol=1e-6)
     total = float(((x - x.mean(0)) ** 2).sum())
-    assert float((nonlinear**2).sum()) / total == pytest.approx(measured.sae(id).fvu_nonlinear, rel=1e-9)
+    held_out = measured.sae(id).fvu_nonlinear_held_out
+    assert float((nonlinear**2).sum()) / total == pytest.approx(held_out, rel=1e-9)
 
 
 def test_another_set_of_documents_is_split_by_the_map_of_all_folds(measured):

@@ -33,7 +33,7 @@ def sample(seed, log_spread):
 
 
 def intervals(log_spread):
-    """(value, low, high, population estimate) of FVU_nonlinear in each world."""
+    """(value, low, high, held-out value) of FVU_nonlinear in each world."""
     rows = []
     for seed in range(WORLDS):
         x, reconstruction, document = sample(seed, log_spread)
@@ -42,24 +42,24 @@ def intervals(log_spread):
         first = FirstPass(D, ["sae"], fold, self_norms=False).update(*batch)
         second = SecondPass(first).update(*batch)
         answer = score(ThirdPass(second).update(*batch), "sae", replicates=500, seed=seed)
-        rows.append([*answer.fvu_nonlinear.to_dict().values(), answer.population["fvu_nonlinear"]])
+        rows.append([*answer.fvu_nonlinear.to_dict().values(), answer.held_out["fvu_nonlinear"]])
     return np.array(rows).T
 
 
 @pytest.mark.parametrize("log_spread", [0.0, 0.5])
 def test_coverage(log_spread):
-    value, low, high, population = intervals(log_spread)
+    value, low, high, held_out = intervals(log_spread)
     coverage = ((low <= POPULATION) & (POPULATION <= high)).mean()
     print(
-        f"documents of log spread {log_spread}: coverage {coverage:.3f}, held-out value "
-        f"{value.mean() / POPULATION - 1:+.2%}, corrected {population.mean() / POPULATION - 1:+.2%}"
+        f"documents of log spread {log_spread}: coverage {coverage:.3f}, value "
+        f"{value.mean() / POPULATION - 1:+.2%}, held out {held_out.mean() / POPULATION - 1:+.2%}"
     )
     assert 0.91 <= coverage <= 0.98
-    assert ((low <= value) & (value <= high)).all()
-    # Held-out residuals carry the maps' own error, about D / tokens of them; the interval's centre does not.
-    standard_error = population.std() / WORLDS**0.5
-    assert value.mean() - POPULATION > 0.005 * POPULATION
-    assert abs(population.mean() - POPULATION) < 4 * standard_error
+    assert ((low < value) & (value < high)).all()
+    # Held-out residuals carry the maps' own error, about D / tokens of them; the value does not.
+    standard_error = value.std() / WORLDS**0.5
+    assert held_out.mean() - POPULATION > 0.005 * POPULATION
+    assert abs(value.mean() - POPULATION) < 4 * standard_error
 
 
 def test_heavy_tailed_documents_are_covered_less_often():

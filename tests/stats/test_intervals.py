@@ -6,14 +6,18 @@ from scipy import stats
 
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.stats.intervals import (
-    bootstrap,
+    ENOUGH,
+    FEWEST,
+    LEAST,
     bootstrap_ratio,
+    doubts,
     interval,
     join,
     multinomial_weights,
     over_draws,
-    over_folds,
+    over_groups,
     percentile,
+    refused,
     resampled,
     seed_effects,
     totals,
@@ -71,26 +75,32 @@ def test_contains_scipys_bca_and_is_close_to_it(sums):
     assert 1.0 < (ours.high - ours.low) / width < 1.06
 
 
-def test_both_tails_stay_at_five_percent_when_an_end_is_moved(sums):
-    value, drawn = bootstrap(ratio, sums, replicates=4000)
-    jackknife = ratio(without_each(sums))
-    for shift in (2.2, 3.0, 8.0, -2.2, -8.0):
-        outside = value.value + shift * drawn.std()
-        low, high = interval(value.value, drawn, jackknife, include=outside)
-        assert low <= min(outside, value.value) and high >= max(outside, value.value)
-        tails = (drawn < low).mean() + (drawn > high).mean()
-        assert tails == pytest.approx(0.05, abs=0.012)
-    assert interval(value.value, drawn, jackknife, include=value.value) == (value.low, value.high)
-
-
 def test_degenerate():
-    same = np.full(10, 3.0)
+    same = np.full(30, 3.0)
     assert bootstrap_ratio(same, same).to_dict() == {"value": 1, "low": 1, "high": 1}
     assert np.isnan(bootstrap_ratio(same, same, replicates=0).low)
-    assert np.isnan(bootstrap_ratio(same[:1], same[:1]).low)
     # A replicate that divides 0 by 0 is left out, not passed on.
-    a, b = np.array([1.0, 0, 0]), np.array([2.0, 0, 0])
+    a, b = np.append(1.0, np.zeros(29)), np.append(2.0, np.zeros(29))
     assert bootstrap_ratio(a, b).to_dict() == {"value": 0.5, "low": 0.5, "high": 0.5}
+    # A value at the edge of what any resample can give is an end of its interval, not outside of it.
+    assert interval(1.0, np.linspace(1.1, 1.2, 50), np.linspace(1.0, 1.01, 30))[0] == 1.0
+
+
+def test_fewer_than_twenty_documents_are_never_bootstrapped():
+    a, b = np.random.default_rng(0).gamma(2.0, size=(2, FEWEST))
+    whole, few = bootstrap_ratio(a, b), bootstrap_ratio(a[1:], b[1:])
+    assert whole.low < whole.value < whole.high
+    assert np.isfinite(few.value) and np.isnan([few.low, few.high]).all()
+    drawn = resampled({"a": a[1:]}, multinomial_weights(FEWEST - 1, 50, seed=0))["a"]
+    assert np.isnan(percentile(1.0, drawn).low)  # of what has replicates only, too
+
+
+def test_few_tokens_a_dimension_are_said_and_too_few_have_no_interval():
+    assert not refused(100, LEAST) and "tokens per dimension" in refused(100, LEAST - 0.1)
+    assert np.isnan(multinomial_weights(100, 5, seed=0, tokens_per_dimension=LEAST - 0.1)).all()
+    assert "documents" in refused(FEWEST - 1) and not refused(FEWEST)
+    assert doubts(100, ENOUGH) == [] and "too narrow" in doubts(100, ENOUGH - 1)[0]
+    assert doubts(100, LEAST - 1) == [refused(100, LEAST - 1)]
 
 
 def test_covers_the_mean_of_skewed_documents():
@@ -112,9 +122,21 @@ def test_over_draws_is_students_interval():
 def test_the_jackknife_of_a_mean_is_students_interval():
     """Of K folds of one size the mean without one has the textbook standard error."""
     values = np.random.default_rng(4).normal(size=6)
-    ours = over_folds(values.mean(), [np.delete(values, i).mean() for i in range(6)])
+    ours = over_groups(values.mean(), [np.delete(values, i).mean() for i in range(6)])
     low, high = stats.t.interval(0.95, 5, values.mean(), stats.sem(values))
     assert (ours.low, ours.high) == pytest.approx((low, high))
+
+
+def test_groups_of_unequal_size_weigh_as_their_tokens():
+    """Of a mean of groups: 1/G Σ (θ_g − θ)² / (h − 1)."""
+    rng = np.random.default_rng(7)
+    values, sizes = rng.normal(size=5), np.array([47.0, 40, 6, 5, 2])
+    mean = lambda keep: (values * sizes)[keep].sum() / sizes[keep].sum()
+    every = np.arange(5)
+    ours = over_groups(mean(every), [mean(every != g) for g in every], sizes)
+    variance = np.mean((values - mean(every)) ** 2 / (sizes.sum() / sizes - 1))
+    assert ours.high - ours.value == pytest.approx(stats.t.ppf(0.975, 4) * variance**0.5)
+    assert np.isnan(over_groups(1.0, [1.0]).low) and np.isnan(over_groups(1.0, []).low)
 
 
 def test_percentiles_leave_undefined_replicates_out():
