@@ -23,6 +23,7 @@ sae = None  # which SAE; None: the one of the width suite nearest to a width of 
 import pandas as pd
 
 from darkmatter_utils import charts, measure, open_chapter
+from darkmatter_utils.base.values import Estimate, estimates
 from darkmatter_utils.base.words import percent, plain
 from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims import q01_setting
@@ -75,7 +76,7 @@ narrow, wide = ends(measurement)
 chapter.glue("sae", shown)
 chapter.glue("paper window", PAPER["window"])
 chapter.glue("width", f"{row['width']:,} latents")
-chapter.glue("l0", float(row["l0"]), ".1f")
+chapter.glue("l0", Estimate(*map(float, row[["l0", "l0_low", "l0_high"]])), ".2f")
 chapter.glue("tokens", f"{measurement.card['tokens']:,} scored tokens")
 chapter.glue("documents", f"{measurement.card['documents']:,} documents")
 chapter.glue("fvu", f"{row['fvu']:.3f} [{row['fvu_low']:.3f}, {row['fvu_high']:.3f}]")
@@ -135,20 +136,20 @@ chapter.record("warnings", about.of_study(measurement))
 Words(about.warning(measurement)) if about.of_study(measurement) else None
 
 # %% [markdown]
-# And the SAEs. *Dead latents* never fire on the scored text. The SAEs of the *width suite* are at one target
+# And the SAEs. *Dead latents* fire on none of the held-out text. The SAEs of the *width suite* are at one target
 # L0, or as near to one as there are SAEs, and differ in width and in the seed of their training; the others
-# vary L0 as well.
+# vary L0 as well. An SAE that was trained for this book has its threshold set on other held-out documents than
+# those that are scored, where it meets its target. So its L0 on the scored tokens is a measurement like any
+# other: it has an interval over documents, and may miss the target.
 
 # %% tags=["hide-input"]
-columns = {
-    "id": "SAE", "kind": "kind", "width": "width", "l0_target": "target L0", "l0": "L0 on the scored tokens",
-    "dead": "dead latents",
-}  # fmt: skip
+columns = {"id": "SAE", "kind": "kind", "width": "width", "l0_target": "target L0", "dead": "dead latents"}
 every = measurement.saes[list(columns)].rename(columns=columns)
-every["FVU"] = [f"{s.fvu:.3f} [{s.fvu_low:.3f}, {s.fvu_high:.3f}]" for s in measurement.saes.itertuples()]
+for name, title in (("l0", "L0 on the scored tokens"), ("fvu", "FVU")):
+    every[title] = estimates(measurement.saes, name)
 every["in the width suite"] = measurement.saes["main"].astype(bool)
 share = lambda value: "–" if pd.isna(value) else percent(value, 1)
-Folded("All SAEs of the study", Table(every, {"dead latents": share, "FVU": str}))
+Folded("All SAEs of the study", Table(every, {"dead latents": share, "FVU": "{:.3f}".format}))
 
 # %% [markdown]
 # ## What could fool us

@@ -117,9 +117,10 @@ def made():
         f"language model nor this SAE nor any map has seen, are what {len(mine)} SAEs were trained on: "
         f"{seeds} seeds for each of {', '.join(dict.fromkeys(e.target for e in mine))}. All are BatchTopK "
         f"SAEs of width {first.width:,} that saw {samples:,} vectors; all are read as JumpReLU SAEs with one "
-        f"threshold, set so that {first.l0:g} latents are active on a held-out token. They are scored on the "
-        "documents of all other chapters, each split by maps that were fitted on other documents, at the "
-        f"same positions as in training ({start} to {stop - 1} of a context)."
+        f"threshold, set on the same documents so that {first.l0:g} latents are active on a token. They are "
+        "scored on the documents of all other chapters, each split by maps that were fitted on other "
+        f"documents, at the same positions as in training ({start} to {stop - 1} of a context); there "
+        f"{span(found['targets']['l0'])} latents are active on a token, by target."
     )
 
 

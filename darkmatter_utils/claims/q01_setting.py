@@ -23,7 +23,7 @@ class Evidence(NamedTuple):
     gain: float | None  # nats per token by which the model beats the trigram; None: there is no model
     dead: float  # the largest share of dead latents
     left: float  # FVU at a width near 8 d_model
-    l0_off: float  # the largest relative miss of a target L0
+    l0_off: float  # the largest relative miss of a target L0, on tokens that no threshold was set on
 
 
 THRESHOLDS = Thresholds()
@@ -44,8 +44,8 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
         f"{percent(thresholds.dead)})": dead < thresholds.dead,
         f"an SAE of middle width leaves {percent(left)} of the variance unexplained (asked for: "
         f"{percent(least)} to {percent(most)})": least <= left <= most,
-        f"the width suite's L0 is within {percent(max(l0_off, 0.001), 1)} of its target (asked for: "
-        f"{percent(thresholds.l0_off)})": l0_off <= thresholds.l0_off,
+        f"the width suite's L0 on the scored tokens is within {percent(max(l0_off, 0.001), 1)} of its target "
+        f"(asked for: {percent(thresholds.l0_off)})": l0_off <= thresholds.l0_off,
     }
     met = sum(checks.values())
     word = HOLDS if met == len(checks) else PARTLY if gain >= thresholds.gain else FAILS

@@ -45,6 +45,8 @@ GALLERY = "reads by place latent accuracy explanation window text strength".spli
 GALLERY_WINDOWS = 4
 BY_DECILE = tuple(f"d{d}" for d in range(1, DECILES + 1))
 """Columns of accuracies."""
+CALIBRATION = 512
+"""Contexts of the component text that a dictionary of noise has its threshold set on."""
 CHUNK = 1 << 14
 """Rows of which something of their size is made at a time."""
 
@@ -104,7 +106,8 @@ def parts_read(
     counts = [round(l0), round(2 * l0)]  # as many as active latents, and as the numbers of a code
     documents = [table for name, z in targets.items() for table in principal(found, name, z, folds, counts)]
     scored, tested, shown = [], [], []
-    for reading in readings(measurement, targets, windows):
+    apart = rows(measurement, base_sae(study), text="component", contexts=CALIBRATION)
+    for reading in readings(measurement, targets, windows, calibration=apart.parts):
         codes = reading.sae.codes(reading.z)
         if reading.by != SHUFFLED:
             documents.append(explained(found, reading, codes))
@@ -146,9 +149,12 @@ def load(measurement: Measurement, target: str | None = None) -> list[Sae]:
     return [load_sae(e.id, folder / e.path, d_model=measurement.card["d_model"]) for e in mine]
 
 
-def readings(measurement: Measurement, targets: dict[str, Tensor], windows: Windows) -> Iterator[Reading]:
-    """Every SAE on its own target; those of noise on the part that the noise is matched to, at the same L0;
-    and, as a pole, those of x with every window's text exchanged for another's."""
+def readings(
+    measurement: Measurement, targets: dict[str, Tensor], windows: Windows, *, calibration
+) -> Iterator[Reading]:
+    """Every SAE on its own target; those of noise on the part that the noise is matched to, at the same L0,
+    their threshold set on ``calibration``, the parts of other documents, as every SAE's own is; and, as a
+    pole, those of x with every window's text exchanged for another's."""
     study = measurement.study
     for entry, sae in zip(entries(study), load(measurement), strict=True):
         yield Reading(entry, sae, entry.target, OWN, targets[entry.target], windows)
@@ -156,7 +162,7 @@ def readings(measurement: Measurement, targets: dict[str, Tensor], windows: Wind
             yield Reading(entry, sae, "x", SHUFFLED, targets["x"], shuffled(windows, seed=study.seed))
         if entry.target in NOISE:
             part = NOISE[entry.target]
-            sae.set_l0(targets[part], entry.l0)
+            sae.set_l0(calibration[part], entry.l0)
             yield Reading(entry, sae, part, MATCHED, targets[part], windows)
 
 

@@ -16,9 +16,10 @@ from ..decomposition.paper import PaperPasses, train_rows
 from ..decomposition.passes import SELF_PARTS, FirstPass, SecondPass, ThirdPass
 from ..decomposition.scores import linear_shares
 from ..stats.fits import merged
+from ..stats.intervals import bootstrap_ratio
 from ..studies.activations import Activations
 from ..studies.saes import Kept, load_saes
-from ..studies.study import SaeEntry, Study
+from ..studies.study import Study
 
 METRICS = ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim")
 NORMS = {
@@ -90,7 +91,7 @@ def compute(
     tokens.to_parquet(folder / "tokens.parquet", compression="zstd")
     scored = tokens[tokens.scored]
     for name, results in (("saes", strict), ("paper", paper)):
-        rows = [_row(study.sae(sae.id), sae, results[sae.id], scored) for sae in saes]
+        rows = [_row(study, sae, results[sae.id], scored) for sae in saes]
         pd.DataFrame(rows).astype({"l0_target": float}).to_parquet(folder / f"{name}.parquet")
     documents.to_parquet(folder / "documents.parquet")
     kinds = {"alone": "per_source", "without": "without_source"}
@@ -109,6 +110,8 @@ def compute(
     arrays = {"spectrum": spectrum.cpu().numpy(), "mean": second.fit_error.overall.x_mean.cpu().numpy()}
     for name in REPLICATED:
         arrays[f"replicates {name}"] = np.stack([strict[id].replicates[_score(name)] for id in ids], axis=1)
+    drawn = [paper[id].replicates["r2_per_dim"] for id in ids]
+    arrays["replicates paper r2_per_dim"] = np.stack(drawn, axis=1)
     np.savez(folder / "arrays.npz", **arrays)
     np.savez(folder / "maps.npz", **_maps(second))
     (folder / "card.json").write_text(json.dumps(_card(study, source, scored), indent=1))
@@ -148,14 +151,17 @@ def _norms(second: SecondPass, batch, hats, scored) -> np.ndarray:
     return norms.astype(np.float32)
 
 
-def _row(entry: SaeEntry, sae, result: Decomposition, scored: pd.DataFrame) -> dict:
+def _row(study: Study, sae, result: Decomposition, scored: pd.DataFrame) -> dict:
+    entry = study.sae(sae.id)
+    sums = scored.groupby("document")[f"{sae.id}:l0"].agg(["sum", "size"]).to_numpy(float).T
+    l0 = bootstrap_ratio(*sums, replicates=study.bootstrap, seed=study.seed)
     row = dict(
         id=entry.id,
         site=entry.site or "",
         kind=entry.kind,
         width=int(entry.width or getattr(sae, "width", 0)),
         l0_target=entry.l0,
-        l0=float(scored[f"{entry.id}:l0"].mean()),
+        **in_columns(l0, "l0"),
         seed=entry.seed,
         main=entry.main,
         dead=float("nan") if entry.dead is None else entry.dead,

@@ -121,12 +121,22 @@ def activations(
 
 
 def train_one(
-    job: SaeJob, training, score, folder: Path, *, kind="batchtopk", component=None, entry=None, log=say
+    job: SaeJob,
+    training,
+    score,
+    folder: Path,
+    *,
+    calibration,
+    kind="batchtopk",
+    component=None,
+    entry=None,
+    log=say,
 ) -> None:
-    """Train, shrink to float16, set the threshold, where there is one, to the asked L0 on the score rows.
+    """Train, shrink to float16, set the threshold, where there is one, to the asked L0 on ``calibration``:
+    rows of component documents inside the window. Nothing is set on the score rows, which are only read.
 
-    Writes entry.json (``entry``: what the manifest says of it beyond its job) and, last, card.json: L0 and
-    FVU on the score rows, and the share of latents that fire neither there nor on the component rows.
+    Writes entry.json (``entry``: what the manifest says of it beyond its job) and, last, card.json: realised
+    L0 and FVU on the score rows, and the share of latents that fire neither there nor on the component rows.
     """
     train_sae(job, training, folder, kind=kind, log=log)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
@@ -134,7 +144,7 @@ def train_one(
     score = torch.from_numpy(score).float()
     sae = load_sae(job.id, folder, d_model=score.shape[1])
     if sae.kind == "jumprelu":
-        shrink(folder, threshold_for(sae.sae, score, job.l0))
+        shrink(folder, threshold_for(sae.sae, torch.from_numpy(calibration), job.l0))
         sae = load_sae(job.id, folder, d_model=score.shape[1])
     fires = sae.firing(score)
     if component is not None:
@@ -157,8 +167,15 @@ def train_planned(plan: Planned, build: Path) -> None:
     rows = activations_folder(build, plan.job.site, plan.random_weights)
     training = np.load(rows / "training.npy", mmap_mode="r")
     score, component = np.load(rows / "score.npy"), np.load(rows / "component.npy")
-    entry = {"suite": plan.suite} if plan.suite else None
-    train_one(plan.job, training, score, folder, kind=plan.kind, component=component, entry=entry)
+    how = dict(kind=plan.kind, calibration=in_window(component), component=component)
+    train_one(plan.job, training, score, folder, entry={"suite": plan.suite} if plan.suite else None, **how)
+
+
+def in_window(rows: np.ndarray) -> np.ndarray:
+    """Of rows of whole contexts without <bos> [token, d], those at scored positions: L0 depends on them."""
+    start, stop = WINDOW
+    whole = rows.reshape(-1, language_model.CONTEXT - 1, rows.shape[1])
+    return whole[:, start - 1 : stop - 1].reshape(-1, rows.shape[1])
 
 
 def part_jobs(site: str) -> list[tuple[SaeJob, str]]:
@@ -198,7 +215,8 @@ def target_rows(folder: Path, text: str, target: str) -> np.ndarray:
 
 
 def train_parts(study: Study, build: Path, wanted: Sequence[tuple[SaeJob, str]], *, log=say) -> None:
-    """Train each job on its target, one after the other; a finished SAE is left alone.
+    """Train each job on its target, one after the other; a finished SAE is left alone. Training and threshold
+    are of the component documents, whose parts come from maps of the scored ones.
 
     Memory: one target's vectors, twice. Cost: half a minute an SAE in one thread, and before the first a pass
     of the model over both texts.
@@ -211,7 +229,9 @@ def train_parts(study: Study, build: Path, wanted: Sequence[tuple[SaeJob, str]],
         if target not in targets:
             folder = parts(study, build, log=log)
             targets = {target: [target_rows(folder, text, target) for text in ("component", "score")]}
-        train_one(job, *targets[target], out, entry={"suite": components.SUITE, "target": target}, log=log)
+        training, score = targets[target]
+        about = dict(entry={"suite": components.SUITE, "target": target}, log=log)
+        train_one(job, training, score, out, calibration=training, **about)
 
 
 def train(build: Path = Path("build/tiny"), *, workers: int = 2, log=say) -> Path:

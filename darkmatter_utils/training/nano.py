@@ -21,7 +21,7 @@ from .sae_training import SaeJob, train_sae
 from .shipping import shrink
 
 VOCABULARY, CONTEXT, WIDTHS, L0 = 64, 32, (16, 32, 64, 128), 4.0
-SITE = "blocks.0.hook_resid_post"
+SITE, WINDOW = "blocks.0.hook_resid_post", (4, 31)
 DOCUMENTS, COMPONENTS, CONTEXTS = 60, 40, 2
 """Documents that are scored, documents of the component text, contexts of each."""
 TWIN = 0
@@ -87,23 +87,24 @@ def make(folder: Path) -> None:
     made, curves, cards = [], {}, {}
     for entry in entries():
         run = load_model(folder / "model", random_weights=TWIN if entry.suite == "twin" else None)
-        x = run.activations(torch.from_numpy(score.astype(np.int64)), entry.site)[:, 1:].flatten(0, 1)
-        _train(folder, entry, x, made, curves, cards)
+        x = run.activations(torch.from_numpy(component.astype(np.int64)), entry.site)
+        _train(folder, entry, x[:, slice(*WINDOW)].flatten(0, 1), made, curves, cards)
     _manifest(folder, made, curves, cards)
     study = replace(Study.load("nano"), data=str(folder), saes=tuple(made))
     measurement, base = measure(study), base_sae(study)
-    parts = {text: rows(measurement, base, text=text) for text in ("component", None)}
+    parts = rows(measurement, base, text="component")
     for target in TARGETS:
-        z, held = (parts[text].target(target, seed=TRAINING_NOISE + i) for i, text in enumerate(parts))
+        z = parts.target(target, seed=TRAINING_NOISE)
         for seed in (0, 1):
             id = f"part-{target.replace(' ', '-')}" + (f"-seed{seed}" if seed else "")
             more = {"target": target, "suite": SUITE, "path": f"saes/{id}", "site": SITE}
-            _train(folder, SaeEntry(id=id, width=24, l0=L0, seed=seed, **more), z, made, curves, cards, held)
+            _train(folder, SaeEntry(id=id, width=24, l0=L0, seed=seed, **more), z, made, curves, cards)
     _manifest(folder, made, curves, cards)
 
 
-def _train(folder: Path, entry: SaeEntry, x, made: list, curves: dict, cards: dict, held=None) -> None:
-    """Train an SAE on ``x``, its threshold set on ``held`` (``x``, if not given); note it in the lists."""
+def _train(folder: Path, entry: SaeEntry, x, made: list, curves: dict, cards: dict) -> None:
+    """Train an SAE on ``x``, vectors of the component text, and set its threshold there; note it in the
+    lists."""
     job = SaeJob(
         id=entry.id, site=entry.site, width=entry.width, l0=entry.l0, **TRAINED | {"seed": entry.seed}
     )
@@ -116,7 +117,7 @@ def _train(folder: Path, entry: SaeEntry, x, made: list, curves: dict, cards: di
     shrink(out)
     sae = load_sae(entry.id, out, d_model=x.shape[1])
     if sae.kind == "jumprelu":
-        shrink(out, threshold_for(sae.sae, x if held is None else held, entry.l0))
+        shrink(out, threshold_for(sae.sae, x, entry.l0))
     made.append(entry)
     curves[entry.id], cards[entry.id] = about["curve"], {"samples": job.samples}
 

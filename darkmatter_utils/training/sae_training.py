@@ -23,7 +23,8 @@ class SaeJob:
     site: str
     width: int
     l0: float
-    """Active latents a token, in training (mean over a batch) and, by the threshold, at inference."""
+    """Active latents a token, in training (mean over a batch) and, by a threshold that is set on rows which
+    no metric is scored on, at inference: the L0 of scored tokens is near it, and is measured."""
     seed: int
     samples: int
     """Activations seen in training; more than are stored means further passes in another order."""

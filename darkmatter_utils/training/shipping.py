@@ -21,7 +21,7 @@ from . import corpus
 from .sae_training import SaeJob
 
 D_MODEL, L0 = 128, 8.0
-"""Of the language model's activations; active latents a token of the suite in width, and of all others."""
+"""Of the language model's activations; target L0 of the suite in width, and of all others."""
 WIDTHS, SEEDS = tuple(D_MODEL * 2**k for k in range(6)), 3
 GRID_WIDTHS, L0S = WIDTHS[:4], (4.0, 6.0, 8.0, 12.0, 16.0)
 """The grid. Its widths have `SEEDS` training seeds at `L0`."""
@@ -41,8 +41,8 @@ FILES = ("cfg.json", "sae_weights.safetensors", "card.json", "training.json")
 """What a finished SAE's folder under ``build/saes`` holds.
 
 cfg.json and sae_weights.safetensors as SAELens saves them (`shrink`); card.json: l0, fvu, dead on
-held-out text; training.json: the fields of its SaeJob, seconds and curve. Beside them entry.json, if it
-belongs to a named suite: suite, kind (architecture), and target where that is not x.
+the scored text; training.json: the fields of its SaeJob (l0: the target), seconds and curve. Beside them
+entry.json, if it belongs to a named suite: suite, kind (architecture), and target where that is not x.
 """
 
 

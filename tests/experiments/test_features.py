@@ -34,7 +34,7 @@ from darkmatter_utils.experiments.components import (
     rows,
 )
 from darkmatter_utils.stats.metrics import fvu
-from darkmatter_utils.training import embedded, nano
+from darkmatter_utils.training import embedded
 from darkmatter_utils.training.sae_training import SaeJob
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,9 +47,6 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
     data, build = folder / "data", folder / "build"
     shutil.copytree(DATA / "nano", data)
-    tokens, document = nano.sentences(40, 2, seed=7)
-    held = dict(np.load(data / "tokens.npz")) | dict(component_tokens=tokens, component_document=document)
-    np.savez_compressed(data / "tokens.npz", **held)
     settings = yaml.safe_load((ROOT / "darkmatter_utils" / "studies" / "nano.yaml").read_text())
     path = folder / "parts.yaml"
     path.write_text(yaml.safe_dump(settings | dict(name="parts", data=str(data))))
@@ -169,13 +166,18 @@ def test_component_documents_are_split_by_the_map_of_all_scored_ones(measurement
     assert (part.parts["LinearError"] - expected).abs().max() < 1e-4
 
 
-def test_training_ends_at_the_asked_l0_on_held_out_rows_and_goes_on_from_what_is_done(made, measurement):
+def test_the_threshold_is_of_component_rows_and_training_goes_on_from_what_is_done(made, measurement):
     path, build, log, wanted = made
     stored = {t: embedded.target_rows(build / "components", "score", t) for t in TARGETS}
+    apart = {t: embedded.target_rows(build / "components", "component", t) for t in TARGETS}
     for job, target in wanted:
         card = json.loads((build / "saes" / job.id / "card.json").read_text())
-        assert card["l0"] == pytest.approx(1.0, abs=0.01) and 0 < card["fvu"] < 1.2
         (sae, *_) = [s for s in features.load(measurement, target) if s.id == job.id]
+        set_on = sae.reconstruct(torch.from_numpy(apart[target]).float())[1].double().mean()
+        assert set_on == pytest.approx(1.0, abs=0.001) and 0 < card["fvu"] < 1.2
+        assert 0.5 < card["l0"] < 2 and abs(card["l0"] - 1) > 1e-4, (
+            "the scored rows are measured, not aimed at"
+        )
         assert fvu(stored[target], sae.reconstruct(torch.from_numpy(stored[target]))[0]) == pytest.approx(
             card["fvu"], rel=1e-3
         )
@@ -208,7 +210,7 @@ def test_documents_hold_the_squared_errors_of_every_reading(tables, found, measu
             assert mine["l0"].sum() == float(l0.sum()) and mine["tokens"].sum() == len(z)
     l0 = documents.groupby(["by", "id"])[["l0", "tokens"]].sum()
     realised = (l0["l0"] / l0["tokens"])[lambda s: s > 0]
-    assert realised.between(0.98, 1.02).all(), "all readings are at one L0"
+    assert realised.between(0.5, 2).all(), "all readings aim at one L0, on other documents"
 
 
 def test_principal_components_are_those_of_the_other_folds(tables, found, measurement):

@@ -174,12 +174,12 @@ def test_what_is_planned_fits_the_package_and_no_id_is_used_twice():
     assert {plan.suite for plan in plans} == {"", "kinds", "twin", "sites", "depth"}
 
 
-def test_every_planned_sae_is_in_the_package_at_its_l0():
+def test_every_planned_sae_is_in_the_package_near_its_l0():
     study = Study.load("tiny")
     shipped = {entry.id: entry for entry in study.saes}
     cards = json.loads((study.data_folder() / "manifest.json").read_text())["sae_cards"]
     for plan in shipping.planned():
         entry = shipped[plan.job.id]
         assert (entry.site, entry.width, entry.suite) == (plan.job.site, plan.job.width, plan.suite)
-        allowed = 0.2 if plan.kind == "standard" else 0.01
+        allowed = 0.2 if plan.kind == "standard" else 0.05
         assert abs(cards[entry.id]["l0"] / plan.job.l0 - 1) <= allowed
