@@ -24,6 +24,7 @@ study = "tiny"
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.charts.tables import Table, Words, badge, link
 from darkmatter_utils.claims.report import ledger, opening, recorded, tally
+from darkmatter_utils.claims.worth import NULL, PAPER
 from darkmatter_utils.experiments.measured import breakdown
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import width_suite
@@ -32,7 +33,10 @@ chapter = open_chapter(0, study)
 measurement = measure(chapter.study)
 records = chapter.reads()[chapter.study.name]
 found = recorded(records)
-said = [opening(found, chapter.study.name, records), about.in_words(measurement)]
+report = records.get(15, {})
+beside = {who: report.get("beside", {}).get(who, {}) for who in (PAPER, NULL)}
+said = [opening(found, chapter.study.name, records), *filter(None, [report.get("distinguishes")])]
+said += [about.in_words(measurement)]
 Words("\n\n".join([*said, about.warning(measurement, most=3)]).rstrip())
 
 # %% tags=["hide-input"]
@@ -85,7 +89,8 @@ for metric, name in {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}.items():
         chapter.headline(f"{name}, {width:,} latents", suite.estimate(width))
 for number, one in found.items():
     said = f"**{one.verdict.word}**" + (f": {one.here}" if one.verdict.numbers else "")
-    chapter.headline(f"Claim {number}: {one.short}", said, one.paper, source=one.chapter)
+    earned = {key: words.get(str(number), "") for key, words in zip(("points", "null"), beside.values())}
+    chapter.headline(f"Claim {number}: {one.short}", said, one.paper, chapter=one.chapter, **earned)
 
 # %% [markdown]
 # In the figure, the narrowest SAE has {glue:text}`narrowest`: its FVU is {glue:text}`fvu narrowest`, of which
@@ -106,12 +111,14 @@ for number, one in found.items():
 # Each claim is judged by a rule that compares an interval with a stated threshold. The rules were written
 # before their results; the report says where that is not the whole truth. The verdict is one of *holds*,
 # *partly*, *does not hold* and *cannot be told here*, and it speaks of this study only: one small model, one
-# kind of text. The table is read from the records of the chapters; {doc}`15_the_report` has the controls, the
+# kind of text. Beside it stands what the same rule says of the paper's own points (values alone, they have no
+# intervals) and of a null, whose SAEs introduce no error. The table is read from the records of the chapters; {doc}`15_the_report` has the controls, the
 # rules, the protocol and every study side by side.
 
 # %% tags=["hide-input"]
 chapter.record("tally", tally(found))
-Table(ledger(found), {"verdict": badge, "chapter": link}, left=("verdict", "chapter"))
+styles = dict.fromkeys(["verdict", *beside], badge) | {"chapter": link}
+Table(ledger(found, beside), styles, left=list(styles))
 
 # %% [markdown]
 # ## What is studied

@@ -19,13 +19,15 @@ study = "tiny"
 # %% tags=["hide-input"]
 import altair as alt
 import pandas as pd
+from darkmatter_utils.experiments.paper_evidence import EVIDENCE
 
 from darkmatter_utils import charts, open_chapter
+from darkmatter_utils.base.values import Absent
 from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import estimates
 from darkmatter_utils.charts.tables import Cards, Html, Table, Words, badge, escape, link
 from darkmatter_utils.charts.theme import VERDICTS, WIDTH, finish
-from darkmatter_utils.claims import c12_everywhere, report
+from darkmatter_utils.claims import c12_everywhere, fixed, report, worth
 from darkmatter_utils.claims.paper import ERRATA, PAPER_FIGURES, changes
 from darkmatter_utils.experiments import paper_points
 
@@ -37,13 +39,17 @@ verdict = chapter.judge(c12_everywhere, report.everywhere(every), unfit="")
 every = {name: {**found, 15: chapter.values} for name, found in every.items()}
 found = report.findings(every[chapter.study.name])
 chapter.record("tally", report.tally(found))
-Words(report.opening(found, chapter.study.name, records))
+others = worth.others(every[chapter.study.name], EVIDENCE)
+chapter.record("beside", {who: worth.words(others, who) for who in worth.WHO})
+chapter.record("distinguishes", worth.sentence(found, others))
+said = [report.opening(found, chapter.study.name, records), f"> {worth.sentence(found, others)}"]
+Words("\n>\n".join(said if records else said[:1]))
 
 # %% tags=["hide-input"]
 #| label: fig-verdicts
 #| caption: Every claim, on every study that has records: one column a study. Green: it holds; yellow: partly;
-#|   red, *fails*: it does not hold; grey, *?*: it cannot be told there. (Paper: the claims of its abstract
-#|   and sections; it has no such figure.)
+#|   red, *fails*: it does not hold; grey, *?*: it cannot be told there. A simulated study is a *null*, and is
+#|   not judged. (Paper: the claims of its abstract and sections; it has no such figure.)
 grid = report.by_study(every)
 grid["mark"] = grid["verdict"].map({word: mark for word, (_, mark) in VERDICTS.items()})
 axis = alt.Axis(labelAngle=0, orient="top", domain=False, ticks=False)
@@ -94,6 +100,45 @@ def told(one):
 Cards({f"Claim {number}. {one.short}": told(one) for number, one in found.items()})
 
 # %% [markdown]
+# (worth)=
+# ## What a verdict is worth
+#
+# A word says something about SAEs only if not everything earns it. So each rule also judges what is no SAE of
+# this study: *the paper's points*, by their values alone, since they have no intervals; *the null*, worlds
+# whose SAEs lack features and introduce no error, matched to this study's SAEs (chapters
+# {doc}`07_models_of_activations` and {doc}`08_nonlinear_error`); and, where one SAE suffices, an SAE of a
+# *random-weights model* and a *dead SAE*, which answers with the mean (chapter {doc}`13_the_controls`).
+# *Sources*: in how many of the sources of text, each alone, the values of the first statement lie in its range.
+
+# %% tags=["hide-input"]
+Table(worth.table(found, others, chapter.study.name), dict.fromkeys([chapter.study.name, *worth.WHO], badge))
+
+# %% tags=["hide-input"]
+denied = worth.denials(others, EVIDENCE)
+lines = [f"- **Claim {n}**, *{others[n][worth.PAPER].word}*: {why}" for n, why in denied.items()]
+said = "Where the paper's own points deny its claim, in whole or in part, it is for this:"
+Words("\n".join([f"{said}\n", *lines]) if denied else "The paper's own points deny none of its claims.")
+
+# %% [markdown]
+# (fixed-rules)=
+# ## The rules as fixed
+#
+# A rule that is changed after its number was seen says little. So the rules have a digest, of thresholds and
+# of what is compared, not of words; a test fails where one differs and no entry says why.
+
+# %% tags=["hide-input"]
+held, now = fixed.fixed(), fixed.rules()
+chapter.record("rules", {"name": held["name"], "digest": fixed.overall(now), "changes": held["changes"]})
+chapter.glue("rules name", held["name"])
+chapter.glue("rules digest", fixed.overall(now))
+none = Absent("No rule was changed since.")
+Table(pd.DataFrame(held["changes"]).map(str) if held["changes"] else none)
+
+# %% [markdown]
+# These rules are called {glue:text}`rules name`; their digest is {glue:text}`rules digest`. What the next study measures was
+# fixed with them: `claims/preregistered.yaml`.
+
+# %% [markdown]
 # ## What the protocol changes
 #
 # The released code and this book choose differently in many places. Each line says what one choice changes on
@@ -111,8 +156,8 @@ Table(pd.DataFrame(rows, columns=names))
 # ## All studies
 #
 # One column for every study that has records in this book; claim 12 is about all of them together. `world` is
-# simulated, and the SAEs of its width suite introduce no error: what holds there needs no introduced error to
-# hold.
+# simulated, and the SAEs of its width suite introduce no error: it stands there as a null with its numbers,
+# and is not judged.
 
 # %% tags=["hide-input"]
 rows = report.by_study(every)

@@ -118,7 +118,8 @@ def path_of(module: str) -> Path | None:
 
 
 def parsed(tree: ast.Module, name: str, *, package: str | None) -> Module:
-    """The statements of a syntax tree, by what they define. package: the folder that the module is in, by which relative imports go; None for a script."""
+    """The statements of a syntax tree, by what they define. package: the folder that the module is in, by
+    which relative imports go; None for a script."""
     imported = {name: found for node in tree.body for name, found in _imports(node, package).items()}
     own = {other: Name(name, other) for node in tree.body for other in _bound(node)}
     defined: dict[str, list[Statement]] = {}

@@ -173,8 +173,10 @@ def headlines(root: Path) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """The rows as a Markdown table that ends with a newline."""
-    lines = ["| | here (study `tiny`) | the paper | chapter |", "|---|---|---|---|"]
+    names = ["what", "here", "paper", "points", "null"]
+    lines = ["| | here (study `tiny`) | the paper | its own points earn | the null earns | chapter |"]
+    lines.append("|---|---|---|---|---|---|")
     for row in rows:
         link = f"[{row['chapter'][:2]}](book/{row['chapter']}.ipynb)"
-        lines.append(f"| {row['what']} | {row['here']} | {row['paper'] or '–'} | {link} |")
+        lines.append(f"| {' | '.join(row.get(name) or '–' for name in names)} | {link} |")
     return "\n".join(lines) + "\n"

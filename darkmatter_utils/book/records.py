@@ -147,13 +147,13 @@ class Chapter:
         """Record what choices of protocol change here, by their keys in `claims.paper.CHOICES`."""
         self.values.setdefault("protocol", {}).update(changes)
 
-    def headline(self, what: str, here, paper: str = "", fmt: str = ".3f", *, source: str = "") -> None:
+    def headline(self, what: str, here, paper: str = "", fmt: str = ".3f", **more: str) -> None:
         """A row of the README's table: what is measured, our number (text, number or estimate), the paper's.
 
-        source: the file of the chapter that measures it, where that is not this one.
+        more: other columns, and as ``chapter`` the file of the one that measures it, if not this one.
         """
         text = here if isinstance(here, str) else said(here, fmt)
-        row = {"what": what, "here": text, "paper": paper} | ({"chapter": source} if source else {})
+        row = {"what": what, "here": text, "paper": paper} | {k: v for k, v in more.items() if v}
         self.values.setdefault("headline", []).append(row)
 
     def reads(self, *others: str) -> dict[str, dict[int, dict]]:

@@ -130,8 +130,9 @@ VERDICTS = {"holds": "holds", "partly": "partly", "does not hold": "fails", "can
 
 
 def badge(word: str) -> Html:
-    """A verdict's word in its colour."""
-    return Html(f'<span class="verdict verdict-{VERDICTS[word]}">{word}</span>')
+    """A verdict's word in its colour; another word as it is."""
+    marked = f'<span class="verdict verdict-{VERDICTS[word]}">{word}</span>' if word in VERDICTS else ""
+    return Html(marked or escape(word))
 
 
 def link(chapter: str, anchor: str = "", words: str = "") -> Html:

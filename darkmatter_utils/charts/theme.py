@@ -34,8 +34,9 @@ VERDICTS = {
     "partly": ("#d99a1c", "partly"),
     "does not hold": ("#dd4f3c", "fails"),
     "cannot be told here": ("#94a3b8", "?"),
+    "null": ("#c3cad6", "null"),
 }
-"""A verdict's word: its colour, and a shorter word where there is little room."""
+"""A verdict's word: its colour, and a shorter word where there is little room; a null is not judged."""
 WIDTH, HEIGHT = 660, 300
 """Pixels of a view in a wide page; in a narrower one the book's script makes views narrower, text stays."""
 FONT, MONO = "Dark Matter Sans, sans-serif", "Dark Matter Mono, monospace"

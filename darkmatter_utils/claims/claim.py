@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..base.values import Estimate, from_json, to_json
 from ..measurement.widths import ONE_L0, WIDTHS
-from .statement import CONVENTION, FAILS, HOLDS, PARTLY, UNKNOWN, WORDS, Statement, word_of
+from .statement import CONVENTION, FAILS, HOLDS, PARTLY, UNKNOWN, WORDS, Judged, Statement, word_of
 
 __all__ = ["CONVENTION", "FAILS", "HOLDS", "PARTLY", "UNKNOWN", "WORDS"]
 
@@ -88,9 +88,7 @@ class Question:
             return self.verdict(evidence)
         if self.guard and not points and (reason := self.guard(evidence)):
             return Verdict(UNKNOWN, reason)
-        found = [one.judge(evidence, points=points) for one in self.statements()]
-        if points:
-            found = [one for one in found if one.found]
+        found = self.judged(evidence, points=points)
         why = " ".join(one.told() for one in found)
         why += f" {self.note(evidence)}" if self.note and not points else ""
         numbers: dict[str, Any] = {one.statement.name: one.numbers() for one in found}
@@ -99,6 +97,11 @@ class Question:
         numbers |= {"more data": "; ".join(filter(None, more))}
         numbers |= {"measured": self.brief(evidence)} if self.brief else {}
         return Verdict(word_of(found), why, numbers)
+
+    def judged(self, evidence, *, points: bool = False) -> list[Judged]:
+        """Its statements on evidence; by `points`, those of which there is a value."""
+        found = [one.judge(evidence, points=points) for one in self.statements()]
+        return [one for one in found if one.found or not points]
 
     @property
     def rule_in_words(self) -> str:
@@ -153,6 +156,8 @@ def unfit(study) -> str:
     """Why a study cannot speak of any claim; "" where it can."""
     if study.name == "nano":
         return "The study nano is a format test: its model has random weights. It speaks of no claim."
+    if getattr(study, "world", None):
+        return f"The study {study.name} is simulated: it is drawn as a null beside the others, never judged."
     return ""
 
 

@@ -1,9 +1,9 @@
 """The rules as fixed: a digest of what judges, and every change since, with its reason and both verdicts.
 
-A rule's digest is that of its file's thresholds, field names, statements, guard and verdict, and of whatever
-these use in `claims`, `measurement` and `stats`. How a number is said is not part of it: docstrings, comments,
-styles, and every string with a space or a full stop are left out. The convention that joins words
-(`claims.statement`) is a rule of its own. FIXED.json holds the digests under a name; while the name is "draft"
+A rule's digest is that of its file's thresholds, field names, statements, guard and verdict, and of what
+these use in `claims`, `measurement` and `stats`. How a number is said is not part of it: docstrings,
+comments, styles, and every string with a space or a full stop are left out. The convention that joins words
+(`claims.statement`) is a rule of its own. FIXED.json holds the digests under a name; while that is "draft",
 nothing is fixed.
 
     python -m darkmatter_utils.claims.fixed               what differs, as entries to be filled in
@@ -40,7 +40,7 @@ CONVENTION = "statement"
 ROOTS = ("Thresholds", "THRESHOLDS", "Evidence", "statements", "guard", "verdict", "CLAIM", "QUESTION")
 JUDGE = ("statements", "guard", "verdict")
 """What judges of a CLAIM or a QUESTION; the rest of it is words."""
-METHODS = ("judge", "word")
+METHODS = ("judge", "judged", "word")
 """What judges of a class of the convention."""
 SAYS = ("quantity", "noun", "style")
 """Of a Statement: how it is said."""
@@ -49,8 +49,8 @@ SKIPPED = ("claims.say", "claims.statement")
 
 
 def digest(rule: str, source: str | None = None) -> str:
-    """The digest of a rule's file ("c04_flat", or "statement"); ``source``: what the file says, if not what is
-    on disk."""
+    """The digest of a rule's file ("c04_flat", or "statement"); ``source``: what the file says, where that is
+    not what is on disk."""
     home = Name(f"claims.{rule}")
     modules = {} if source is None else {home.module: _pruned(source, home.module)}
     read = lambda module: modules.get(module) or _read(module)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -24,6 +24,8 @@ from .claim import FAILS, HOLDS, PARTLY, UNKNOWN, WORDS, Claim, Verdict
 
 Records = Mapping[int, Mapping[str, Any]]
 """The values of one study's records, by chapter."""
+NULL = "null"
+"""What the ledger of studies says of a simulated one."""
 FILES = "c[0-9][0-9]_*"
 """How the files of the paper's claims are called."""
 OTHER_KINDS = {"TopK SAE": "topk", "L1 SAE": "standard"}
@@ -129,24 +131,42 @@ def opening(found: Mapping[int, Finding], study: str, records: Records) -> str:
     )
 
 
-def ledger(found: Mapping[int, Finding]) -> pd.DataFrame:
-    """A row a claim: claim, in words, the paper, here (with its interval), verdict (its word), chapter."""
+def ledger(found: Mapping[int, Finding], beside: Mapping[str, Mapping[str, str]] | None = None):
+    """A row a claim: claim, in words, the paper, here (with its interval), verdict (its word), the words that
+    others earn (``beside``: by who they are, by claim), chapter."""
+    others = list(beside or {})
     rows = [
-        (str(number), one.short, one.paper, one.here, one.verdict.word, one.chapter)
-        for number, one in found.items()
+        (str(n), one.short, one.paper, one.here, one.verdict.word)
+        + tuple(beside[who].get(str(n), "–") for who in others)
+        + (one.chapter,)
+        for n, one in found.items()
     ]
-    return pd.DataFrame(rows, columns=["claim", "in words", "the paper", "here", "verdict", "chapter"])
+    columns = ["claim", "in words", "the paper", "here", "verdict", *others, "chapter"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def by_study(every: Mapping[str, Records]) -> pd.DataFrame:
     """A row a study and claim, judged from the study's records: study, claim (number and topic), verdict (its
-    word), here (our number with its interval), measured (the same in a few words)."""
-    rows = [
-        (study, f"{n}. {one.claim.topic}", one.verdict.word, one.here, one.verdict.measured)
-        for study, records in every.items()
-        for n, one in findings(records).items()
-    ]
+    word; of a simulated study `NULL`, whatever the rule would say), here (our number with its interval),
+    measured (the same in a few words)."""
+    rows = []
+    for study, records in every.items():
+        null = simulated(study)
+        for n, one in findings(records).items():
+            if null and one.evidence is not None:
+                verdict = one.claim.judge(one.evidence)
+                one = replace(one, verdict=verdict, here=one.claim.measured_here(one.evidence, verdict))
+            word = NULL if null else one.verdict.word
+            rows.append((study, f"{n}. {one.claim.topic}", word, one.here, one.verdict.measured))
     return pd.DataFrame(rows, columns=["study", "claim", "verdict", "here", "measured"])
+
+
+def simulated(name: str) -> bool:
+    """Whether a study is simulated: drawn as a null, never judged."""
+    try:
+        return bool(Study.load(name).world)
+    except BadInput:
+        return False
 
 
 def everywhere(studies: Mapping[str, Records]) -> c12_everywhere.Evidence:
@@ -234,10 +254,19 @@ def card(one: Finding) -> dict[str, str]:
         "here": f"{one.here}{name}",
         "the controls beside it": "; ".join(f"{what}: {text}" for what, text in one.beside().items()) or "–",
         "verdict": f"{one.verdict.word}. {one.verdict.why}",
+        "statement by statement": statement_by_statement(one.verdict),
+        "what more data would do": f"{one.verdict.numbers.get('more data') or '–'}",
         "the rule": f"{claim.rule_in_words} {claim.written}",
         "what would show it wrong": f"{claim.falsifier}.",
         "chapter": claim.chapter,
     }
+
+
+def statement_by_statement(verdict: Verdict) -> str:
+    """The word of every statement, with at how many places it holds: "*half*: partly (4 of 6)"."""
+    told = {name: n for name, n in verdict.numbers.items() if isinstance(n, Mapping) and "word" in n}
+    places = lambda n: f" (holds at {n['holds']} of {n['places']})" if n["places"] > 1 else ""
+    return "; ".join(f"*{name}*: {n['word']}{places(n)}" for name, n in told.items()) or "–"
 
 
 def scaled(claim: Claim, evidence, factor: float):

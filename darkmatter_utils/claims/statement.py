@@ -140,7 +140,8 @@ class Judged:
         if not self.found:
             return f"{one.quantity[0].upper()}{one.quantity[1:]} was not measured."
         values = list(self.found.values())
-        said = interval(values[0], style) if len(values) == 1 else span([e.value for e in values], style)
+        alone = len(values) == 1 and values[0].low < values[0].high
+        said = interval(values[0], style) if alone else span([e.value for e in values], style)
         start = f"{one.quantity[0].upper()}{one.quantity[1:]} is {said} ({one.name}: {one.range_in_words()}"
         if len(values) == 1:
             return f"{start}): {self.word}."

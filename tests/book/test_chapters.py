@@ -375,8 +375,9 @@ def test_the_readme_table_comes_from_the_records(chapter, monkeypatch):
     record.write_bytes(chapter.record("world").read_bytes())
     assert pages.update(root) is True and pages.update(root) is False
     assert (root / "README.md").read_text() == (
-        f"before\n{pages.BEGIN}\n| | here (study `tiny`) | the paper | chapter |\n|---|---|---|---|\n"
-        "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | [01](book/01_probe.ipynb) |\n"
+        f"before\n{pages.BEGIN}\n| | here (study `tiny`) | the paper | its own points earn | "
+        "the null earns | chapter |\n|---|---|---|---|---|---|\n"
+        "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | – | – | [01](book/01_probe.ipynb) |\n"
         f"{pages.END}\nafter\n"
     )
     (root / "README.md").write_text("no markers\n")
