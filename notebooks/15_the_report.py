@@ -19,7 +19,6 @@ study = "tiny"
 # %% tags=["hide-input"]
 import altair as alt
 import pandas as pd
-from darkmatter_utils.experiments.paper_evidence import EVIDENCE
 
 from darkmatter_utils import charts, open_chapter
 from darkmatter_utils.base.values import Absent
@@ -30,6 +29,7 @@ from darkmatter_utils.charts.theme import VERDICTS, WIDTH, finish
 from darkmatter_utils.claims import c12_everywhere, fixed, report, worth
 from darkmatter_utils.claims.paper import ERRATA, PAPER_FIGURES, changes
 from darkmatter_utils.experiments import paper_points
+from darkmatter_utils.experiments.paper_evidence import EVIDENCE
 
 # %% tags=["hide-input", "reads-records"]
 chapter = open_chapter(15, study)
