@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import pandas as pd
 
-from ..base.config import DATA
 from ..base.words import percent, spelled
 from .claim import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict
 from .report import Finding, Records, every
@@ -23,11 +21,6 @@ PAPER, NULL = "the paper's points", "the null"
 CONTROLS = ("random-weights model", "dead SAE")
 WHO = (PAPER, NULL, *CONTROLS)
 NOT_RUN = "not run"
-POWER = 0.8
-"""Below this power at twice the margin a rule cannot answer."""
-RATES = DATA / "calibration" / "rules.csv"
-"""Of `make calibrate`: by claim, how often its rule is wrong, and its power."""
-
 Others = dict[int, dict[str, Verdict]]
 """By claim, the verdicts of others by who they are; who was not judged is missing."""
 Paper = Mapping[int, Callable[[], Any]]
@@ -110,16 +103,13 @@ def denials(by: Others, paper: Paper) -> dict[int, str]:
     return found
 
 
-@cache
-def _rates() -> pd.DataFrame:
-    return pd.read_csv(RATES, comment="#") if RATES.exists() else pd.DataFrame({"claim": [], "power": []})
-
-
-def calibrated(number: int) -> str:
-    """How often a claim's rule is wrong on simulated studies, and its power; or that it cannot answer."""
-    row = _rates()[_rates()["claim"] == number]
-    if row.empty:
-        return "not calibrated"
-    wrong, power = row["false"].max(), row["power"].min()
-    said = f"a false verdict in {percent(wrong, 1)} of simulated studies, power {percent(power)}"
-    return f"{said}: *this study cannot answer*" if power < POWER else said
+def calibrated(rates: pd.DataFrame, number: int) -> str:
+    """How often each statement of a claim is wrong on simulated studies, and its power; or that the study
+    cannot answer. ``rates``: rule, statement, false, power, answers (`experiments.calibration.summary`)."""
+    rows = rates[rates["rule"] == str(number)]
+    said = [
+        f"*{row.statement}*: {percent(row.false, 1)} false, power {percent(row.power)}"
+        + ("" if row.answers else " (this study cannot answer)")
+        for row in rows.itertuples()
+    ]
+    return f"{'; '.join(said)}." if said else "not calibrated"

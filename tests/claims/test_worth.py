@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from darkmatter_utils.base.values import Estimate
@@ -96,3 +97,11 @@ def test_a_card_tells_every_statement_and_what_more_data_would_do():
     card = report.card(report.Finding("", "", "", CLAIM.judge(given), claim=CLAIM, evidence=given))
     assert f"*same tokens*: {UNKNOWN}" in card["statement by statement"]
     assert "times the data would tell" in card["what more data would do"]
+
+
+def test_a_rule_that_tells_too_seldom_cannot_answer():
+    rates = pd.DataFrame({"rule": ["3", "3"], "statement": ["a", "b"], "false": [0.01, 0.02]})
+    rates = rates.assign(power=[0.9, 0.5], answers=[True, False])
+    said = worth.calibrated(rates, 3)
+    assert said == "*a*: 1.0% false, power 90%; *b*: 2.0% false, power 50% (this study cannot answer)."
+    assert worth.calibrated(rates, 4) == "not calibrated"
