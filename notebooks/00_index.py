@@ -25,7 +25,7 @@ from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.charts.tables import Table, Words, badge, link
 from darkmatter_utils.claims.report import ledger, opening, recorded, tally
 from darkmatter_utils.claims.worth import NULL, PAPER
-from darkmatter_utils.experiments.measured import breakdown
+from darkmatter_utils.experiments.scaling import breakdown
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import width_suite
 

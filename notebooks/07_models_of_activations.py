@@ -30,8 +30,8 @@ from darkmatter_utils.claims import c04_flat, c11_parts_land
 from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments.ablation import ablated, over_ablation, table_one
 from darkmatter_utils.experiments.known_parts import cases, readings, world_of, worlds
-from darkmatter_utils.experiments.measured import per_doubling
 from darkmatter_utils.experiments.nulls import flat_ranges, matched, null_change
+from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement.widths import WIDTHS, width_suite
 from darkmatter_utils.worlds.known import land, tokens_of
 from darkmatter_utils.worlds.saes import OracleSae

@@ -18,7 +18,7 @@ from darkmatter_utils import Study, cli, measure
 from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.book import chapters
-from darkmatter_utils.experiments import measured
+from darkmatter_utils.experiments import floors
 from darkmatter_utils.experiments.earlier import earlier_sites
 from darkmatter_utils.experiments.error_norms import layers
 from darkmatter_utils.measurement import prepare
@@ -65,7 +65,7 @@ def test_widths_of_different_l0_are_compared_at_one(study):
     main = made.saes[made.saes["main"]]
     assert main["l0"].max() > 1.05 * main["l0"].min()
     assert main["l0"].min() <= one_l0(made) <= main["l0"].max()
-    l0 = measured.floor(made).l0
+    l0 = floors.floor(made).l0
     assert l0[0] == l0[1] == one_l0(made)
 
 

@@ -18,6 +18,7 @@ PARTS = {
     "SaeError": "#8b5fbf",
     "absent": "#d99a1c",
     "LinearError": "#159a80",
+    "NonlinearError above the floor": "#f4b8a8",
     "NonlinearError": "#dd4f3c",
     "Dense": "#7c6f64",
     "Introduced": "#b8336a",

@@ -1,4 +1,5 @@
-"""Claim 5: the rest of the unexplained variance shrinks with width towards a floor."""
+"""Claim 5: the rest of the unexplained variance shrinks with width towards a floor above the nonlinear
+part."""
 
 from __future__ import annotations
 
@@ -7,57 +8,73 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..base.values import Estimate
-from ..base.words import fraction, interval, plain
+from ..base.words import interval, plain
 from . import say
-from .claim import FAILS, HOLDS, PARTLY, UNKNOWN, Claim, Effect, Told, Verdict, trend
+from .claim import Claim, Told, trend
+from .statement import Statement
 
 
 class Thresholds(NamedTuple):
-    """What a curve with a floor must do."""
+    """What "shrinks" and "a floor above the nonlinear part" mean."""
 
-    miss: float = 2.0  # a left-out width may be missed by this many standard errors
-    near: float = 0.5  # no floor: c's interval reaches 0 and ends below this share of the widest SAE's FVU
+    fall: float = 0.01  # FVU that falls by less than this share per doubling does not shrink
+    above: float = 0.05  # by this share of the widest SAE's FVU the floor lies above the nonlinear part
+    linear: float = 0.1  # this share of FVU_linear, at the widest SAE, is floor
 
 
 class Evidence(NamedTuple):
-    """What the rule takes."""
+    """What the rule takes. The intervals of fitted numbers carry documents, seeds and the curve's misfit."""
 
-    fall: Estimate  # change of FVU per doubling of the width, as a share
-    c: Estimate | None  # the fitted floor; None with too few widths
-    misses: Mapping[int, float]  # by width, by how many standard errors the fit to the other widths misses it
-    widest: float  # the widest SAE's FVU
     widths: int  # how many widths the suite has
     l0: tuple[float, float]  # the smallest and the largest realised L0 of what is compared
+    fall: Estimate | None = None  # change of FVU per doubling of the width, as a share
+    above: Estimate | None = None  # (floor c − mean FVU_nonlinear) / FVU of the widest SAE
+    linear: Estimate | None = None  # floor of the curve fitted to FVU_linear, over that of the widest SAE
+    c: Estimate | None = None  # the floor of the curve fitted to FVU
+    nonlinear: Estimate | None = None  # mean FVU_nonlinear over the widths
+    misses: Mapping[int, float] = {}  # by width, by how many standard errors the fit to the others misses it
 
 
 THRESHOLDS = Thresholds()
 
 
-def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
-    """Claim 5: does FVU fall, is the floor above 0, and does the curve predict a width that it has not
-    seen?"""
-    fall, c, widest = evidence.fall, evidence.c, evidence.widest
-    if reason := trend(evidence.widths, evidence.l0):
-        return Verdict(UNKNOWN, reason)
-    worst = _worst(evidence)
-    numbers = {"c": c.value, "low": c.low, "high": c.high, "worst_miss": worst, "fall": fall.value}
-    numbers |= {"widths": evidence.widths, "measured": f"c = {interval(c, say.three)}"}
-    why = f"FVU changes by {interval(fall, say.tenths)} with each doubling of the width"
-    if fall.high >= 0:
-        return Verdict(FAILS, f"{why}: it does not fall.", numbers)
-    why += f", and the fitted floor is c = {interval(c, say.three)}"
-    if c.low <= 0 and c.high < widest * thresholds.near:
-        why += f": the interval reaches 0 and ends below {fraction(thresholds.near)} of the widest SAE's FVU"
-        return Verdict(FAILS, f"{why}, {plain(widest)}.", numbers)
-    if c.low <= 0:
-        why += ": a curve that falls to 0 is compatible with these widths, and so is one with a floor."
-        return Verdict(UNKNOWN, why, numbers)
-    why += f", above 0; the worst of the left-out widths is missed by {worst:.1f} standard errors."
-    return Verdict(PARTLY if worst > thresholds.miss else HOLDS, why, numbers)
+def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
+    """Claim 5: FVU falls; its floor lies above the nonlinear part, the paper's own argument for linear error
+    at any width (§4.3); and so says the linear part by itself."""
+    return (
+        Statement(
+            name="falls",
+            quantity="the change of FVU per doubling of the width",
+            inside=(-math.inf, -thresholds.fall),
+            values=lambda e: e.fall,
+            style=say.tenths,
+        ),
+        Statement(
+            name="above the nonlinear part",
+            quantity="the fitted floor less the mean FVU_nonlinear, as a share of the widest SAE's FVU,",
+            inside=(thresholds.above, math.inf),
+            values=lambda e: e.above,
+        ),
+        Statement(
+            name="linear error stays",
+            quantity=(
+                "the floor of the curve fitted to FVU_linear, as a share of the widest SAE's FVU_linear,"
+            ),
+            inside=(thresholds.linear, math.inf),
+            values=lambda e: e.linear,
+        ),
+    )
+
+
+def note(evidence: Evidence) -> str:
+    """How well the curve predicts."""
+    if not evidence.misses:
+        return ""
+    return f"Left-out widths are missed by up to {_worst(evidence):.1f} standard errors."
 
 
 def _worst(evidence: Evidence) -> float:
-    return max((abs(miss) for miss in evidence.misses.values()), default=math.inf)
+    return max(abs(miss) for miss in evidence.misses.values())
 
 
 def protocol(evidence: Evidence) -> dict[str, str]:
@@ -72,9 +89,17 @@ def protocol(evidence: Evidence) -> dict[str, str]:
     }
 
 
+def _in_brief(evidence: Evidence) -> str:
+    if evidence.c is None:
+        return ""
+    return (
+        f"c = {interval(evidence.c, say.three)}, mean FVU_nonlinear {interval(evidence.nonlinear, say.three)}"
+    )
+
+
 CLAIM = Claim(
     number=5,
-    short="The rest of the unexplained variance shrinks with width towards a floor.",
+    short="The rest of the unexplained variance shrinks with width towards a floor above the nonlinear part.",
     topic="the rest falls to a floor",
     chapter="05_scaling",
     paper="c = 0.186, above the nonlinear part (§4.3, Fig. 1)",
@@ -84,24 +109,27 @@ CLAIM = Claim(
         "the curve through six of them predicts 0.228 for the widest, drawn at 0.215"
     ),
     rule=(
-        "Fit FVU = c + a·W^−m with c ≥ 0; the interval carries documents and training seeds. *Holds*: FVU "
-        "falls, the interval of c is above 0, and the fit to the other widths predicts every left-out width "
-        f"within {THRESHOLDS.miss:.0f} standard errors. *Partly*: a left-out width is missed. *Does not "
-        "hold*: FVU does not fall, or the interval of c reaches 0 and ends below "
-        f"{fraction(THRESHOLDS.near)} of the widest SAE's FVU. *Cannot be told*: it reaches 0 and ends "
-        "higher."
+        "Fit FVU = c + a·W^−m with c ≥ 0, and the same curve to FVU_linear. The interval of a fitted "
+        "number carries documents and training seeds; it is widened by the misfit of left-out widths "
+        "(times their root mean square in standard errors, where that is above 1), and moved out to the "
+        "ends of the same without the one and without the two narrowest widths."
     ),
-    falsifier=(
-        f"an interval of c that reaches 0, or a left-out width missed by more than {THRESHOLDS.miss:.0f} "
-        "standard errors"
+    falsifier="an FVU that does not fall, or a floor that is not above the nonlinear part",
+    written=(
+        "Its present form, statements with margins, was fixed before the model of the next study was "
+        "measured and after tiny had been seen; all three thresholds are new: the first form asked for a "
+        "floor above 0 and for left-out widths within two standard errors."
     ),
     evidence=Evidence,
-    verdict=verdict,
+    statements=statements,
+    guard=lambda e: trend(e.widths, e.l0),
+    note=note,
+    brief=_in_brief,
     here=Told("c", "floor c", say.one(say.three)),
     beside=(
-        Told("fall", "change of FVU per doubling", say.one(say.three)),
+        Told("nonlinear", "mean FVU_nonlinear", say.one(say.three)),
+        Told("fall", "change of FVU per doubling", say.one(say.tenths)),
         Told("misses", "left-out widths missed by (SE)", say.by_name(say.three)),
     ),
-    effect=Effect("FVU falls with width", lambda e: say.minus(e.fall)),
     protocol=protocol,
 )

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..base.values import Estimate, from_json, to_json
-from ..measurement.widths import ONE_L0, WIDTHS
+from ..measurement.widths import ONE_L0, WIDE, WIDTHS
 from .statement import CONVENTION, FAILS, HOLDS, PARTLY, UNKNOWN, WORDS, Judged, Statement, word_of
 
-__all__ = ["CONVENTION", "FAILS", "HOLDS", "PARTLY", "UNKNOWN", "WORDS"]
+__all__ = ["CONVENTION", "FAILS", "HOLDS", "PARTLY", "UNKNOWN", "WIDE", "WIDTHS", "WORDS"]
 
 NO_SUITE = "The study has no width suite: no set of SAEs that differ in width at one L0."
 NOT_MEASURED = "No chapter of this edition measures it yet."

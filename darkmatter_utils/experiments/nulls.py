@@ -18,12 +18,12 @@ from ..base.cache import kept
 from ..base.values import Absent, Estimate
 from ..claims import c04_flat
 from ..measurement.widths import WIDTHS as ENOUGH
-from ..measurement.widths import one_l0, suite_rows, width_suite
+from ..measurement.widths import one_l0, suite_rows, wide, width_suite
 from ..stats.intervals import over_draws
 from ..worlds.known import land, tokens_of
 from ..worlds.saes import OracleSae
 from ..worlds.world import World
-from .measured import per_doubling
+from .scaling import per_doubling
 
 FLAT = c04_flat.THRESHOLDS.flat
 """A change of at most this share per doubling is flat."""
@@ -197,16 +197,18 @@ def matched_world(measurement, *, seed: int = 0) -> World:
 
 
 def null_change(measurement) -> Estimate | None:
-    """The change of FVU_nonlinear per doubling for an SAE that introduces nothing: claim 4's `null`.
+    """The change of FVU_nonlinear per doubling for an SAE that introduces nothing, over the widths of claim 4
+    and by its slope: that claim's `null`.
 
     In a simulated study whose suite holds oracles the suite is that SAE. Elsewhere from `matched`, the mean
-    over worlds drawn anew of the slope of its logarithm, with an interval. None where the suite is no suite.
+    over worlds drawn anew of the slope of its logarithm, with an interval. None with too few widths.
     """
-    suite = width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement))
+    suite = wide(measurement, width_suite(measurement, "fvu_nonlinear", l0=one_l0(measurement)))
     if len(suite.widths) < ENOUGH:
         return None
     if found := matched(measurement):
-        return over_draws([_slope(curve) for _, curve in found["curve"].groupby("seed")])
+        there = found["curve"][found["curve"]["width"].isin(suite.widths)]
+        return over_draws([_slope(curve) for _, curve in there.groupby("seed")])
     return per_doubling(suite)
 
 

@@ -208,6 +208,18 @@ def over_groups(value: float, without_each, sizes=None) -> Estimate:
     return Estimate(float(value), float(value - reach), float(value + reach))
 
 
+def apart(one: Estimate, other: Estimate) -> Estimate:
+    """The difference of two numbers that know nothing of each other, its ends where the distances from value
+    to end, √(distance² + distance²), put them. NaN where one has no interval.
+
+    Source: Zou and Donner 2008, "Construction of confidence limits about effect measures".
+    """
+    value = one.value - other.value
+    below = np.hypot(one.value - one.low, other.high - other.value)
+    above = np.hypot(one.high - one.value, other.value - other.low)
+    return Estimate(value, float(value - below), float(value + above))
+
+
 @dataclass(frozen=True)
 class Joined:
     """Numbers of several targets, each joined over SAEs that differ by their training seed."""
@@ -256,7 +268,7 @@ def join(
     z = rng.standard_normal(documents.size).reshape(documents.shape, order=order)
     drawn = documents + spread * z * np.sqrt((weights**2).sum(axis=0))
     seed_sd = float(np.sqrt(variance)) if freedom else float("nan")
-    return Joined(values @ weights, drawn, documents, (weights > 0).sum(axis=0), seed_sd)
+    return Joined(values @ weights, drawn, documents, (weights != 0).sum(axis=0), seed_sd)
 
 
 def student_spread(variance: float, freedom: int, replicates: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,8 @@
 """FVU against SAE width: a power law with a floor, FVU = c + a W^-m, and how much the data say of the floor.
 
 A few widths pin down three numbers poorly, so the floor never comes alone: it has a comparison with c = 0
-here, and in `experiments.measured` an interval that carries training seeds and documents, and predictions of
-widths that were left out.
+here, and in `experiments.floors` an interval that carries training seeds, documents and the misfit, and
+predictions of widths that were left out.
 """
 
 from __future__ import annotations
@@ -95,8 +95,11 @@ class PowerLaw:
         return Comparison(ratio, 0.5 * float(tail) if ratio > 0 else 1.0)
 
 
-def curves(widths, values, *, sigma=None, floor: bool = True, steps: int = 4) -> np.ndarray:
-    """c, a, m [row, 3] of the curve fitted to each row of values [row, width], with weights 1 / sigma².
+def curves(
+    widths, values, *, sigma=None, floor: bool = True, below: bool = False, steps: int = 4
+) -> np.ndarray:
+    """c, a, m [row, 3] of the curve fitted to each row of values [row, width], with weights 1 / sigma². c is
+    at least 0, unless it may lie ``below``: as the ends of an interval may, before it is cut at 0.
 
     For a given m the curve is linear in c and a, so m is searched on a grid that is refined ``steps`` times
     around its best value, tenfold each time, for all rows at once: thousands of fits in well under a second,
@@ -109,14 +112,14 @@ def curves(widths, values, *, sigma=None, floor: bool = True, steps: int = 4) ->
     m = np.tile(np.linspace(*EXPONENTS, 61), (len(values), 1))
     rows = np.arange(len(values))
     for step in 0.05 * 0.1 ** np.arange(steps):
-        c, a, loss = _linear(z, values, weight, m, floor)
+        c, a, loss = _linear(z, values, weight, m, floor, below)
         best = loss.argmin(axis=1)
         c, a, exponent = c[rows, best], a[rows, best], m[rows, best]
         m = np.clip(exponent[:, None] + step * np.linspace(-1, 1, 21), *EXPONENTS)
     return np.stack([c, a * centre**exponent, exponent], axis=1)
 
 
-def _linear(z, values, weight, m, floor):
+def _linear(z, values, weight, m, floor, below):
     """For every row and exponent, the best c, a ≥ 0 and the loss: each [row, exponent]."""
     basis = z ** -m[:, :, None]
     y, w = values[:, None, :], weight
@@ -124,7 +127,7 @@ def _linear(z, values, weight, m, floor):
     sy, szy = (w * y).sum(-1), (w * basis * y).sum(-1)
     determinant = np.maximum(s1 * szz - sz**2, 1e-300)
     c, a = (szz * sy - sz * szy) / determinant, (s1 * szy - sz * sy) / determinant
-    no_floor = (c < 0) | (not floor)
+    no_floor = ((c < 0) & (not below)) | (not floor)
     c, a = np.where(no_floor, 0.0, c), np.where(no_floor, szy / szz, a)
     flat = (a < 0) & floor
     c, a = np.where(flat, sy / s1, c), np.where(flat, 0.0, np.maximum(a, 0.0))

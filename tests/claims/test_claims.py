@@ -89,41 +89,62 @@ def test_the_same_tokens(raw, partial, shuffled, word):
     assert judge(3, **numbers, shuffled=dict.fromkeys(range(2), shuffled), seeds=None).word == word
 
 
-@pytest.mark.parametrize(
-    "change, null, word",
-    [
-        (e(-0.05, 0.05), None, HOLDS),
-        (e(-0.04, 0.04), e(-0.3, -0.2), HOLDS),
-        (e(-0.04, 0.04), e(-0.01, 0.01), PARTLY),
-        (e(-0.09, -0.051), None, FAILS),
-        (e(0.06, 0.2), None, FAILS),
-        (e(-0.09, -0.03), None, UNKNOWN),
-    ],
-)
-def test_the_nonlinear_part_is_constant(change, null, word):
-    assert (
-        judge(4, change=change, whole=change, steps=[-0.02, 0.01], null=null, widths=6, l0=(8, 8.1)).word
-        == word
-    )
-    assert (
-        judge(4, change=change, whole=change, steps=[-0.02, 0.01], null=null, widths=3, l0=(8, 8)).word
-        == UNKNOWN
-    )
+WHOLE, OVER = e(-0.2, 0.2), e(0.01, 0.05)
+"""Claim 4 at its margins."""
 
 
 @pytest.mark.parametrize(
-    "fall, c, miss, word",
+    "change, whole, over_null, word",
     [
-        (e(-0.3, -0.2), e(0.05, 0.09), 1.9, HOLDS),
-        (e(-0.3, -0.2), e(0.05, 0.09), -2.1, PARTLY),
-        (e(-0.3, -0.2), e(0.0, 0.04), 0.0, FAILS),
-        (e(-0.3, -0.2), e(0.0, 0.06), 0.0, UNKNOWN),
-        (e(-0.1, 0.01), e(0.05, 0.09), 0.0, FAILS),
+        (e(-0.05, 0.05), WHOLE, OVER, HOLDS),
+        (e(-0.051, 0.05), WHOLE, OVER, UNKNOWN),
+        (e(-0.05, 0.051), WHOLE, OVER, UNKNOWN),
+        (e(-0.05, 0.05), e(-0.21, 0.0), OVER, UNKNOWN),
+        (e(-0.05, 0.05), e(-0.3, -0.21), OVER, PARTLY),
+        (e(-0.09, -0.051), e(-0.3, -0.21), OVER, FAILS),
+        (e(0.06, 0.2), e(0.3, 0.9), OVER, FAILS),
+        (e(-0.09, -0.051), e(-0.3, -0.1), OVER, UNKNOWN),
+        (e(-0.05, 0.05), WHOLE, e(0.0, 0.02), UNKNOWN),
+        (e(-0.05, 0.05), WHOLE, e(-0.02, 0.009), PARTLY),
+        (e(-0.05, 0.05), WHOLE, None, UNKNOWN),
     ],
 )
-def test_the_floor(fall, c, miss, word):
-    numbers = {"fall": fall, "c": c, "misses": {8: 0.0, 16: miss}, "widest": 0.1}
-    assert judge(5, **numbers, widths=4, l0=(8, 8.1)).word == word
+def test_the_nonlinear_part_is_constant(change, whole, over_null, word):
+    numbers = {"change": {"L0 8": change}, "whole": {"L0 8": whole}, "null": None, "narrow": [16]}
+    numbers |= {"over_null": {} if over_null is None else {"L0 8": over_null}, "widths": 6, "l0": (8, 8.1)}
+    numbers |= {"steps": {"L0 8": [-0.02, 0.01]}, "misfit": {"L0 8": (30.0, 0.0)}}
+    verdict = judge(4, **numbers)
+    assert verdict.word == word and "χ²" in verdict.why and "16 latents" in verdict.why
+    assert verdict.numbers["introduced"] == (over_null == OVER)
+    of_two = numbers | {"change": {"L0 4": change, "L0 8": e(0.06, 0.09)}}
+    assert judge(4, **of_two).word == (PARTLY if word == HOLDS else judge(4, **of_two).word)
+    none = judge(4, **(numbers | {"change": {}, "whole": {}, "over_null": {}, "widths": 3}))
+    assert none.word == UNKNOWN and "this study has 3" in none.why
+
+
+ABOVE, LINEAR = e(0.05, 0.3), e(0.1, 0.4)
+"""Claim 5 at its margins."""
+
+
+@pytest.mark.parametrize(
+    "fall, above, linear, word",
+    [
+        (e(-0.3, -0.01), ABOVE, LINEAR, HOLDS),
+        (e(-0.3, -0.009), ABOVE, LINEAR, UNKNOWN),
+        (e(-0.005, 0.1), ABOVE, LINEAR, PARTLY),
+        (e(-0.3, -0.2), e(0.04, 0.3), LINEAR, UNKNOWN),
+        (e(-0.3, -0.2), e(-0.1, 0.04), LINEAR, PARTLY),
+        (e(-0.3, -0.2), ABOVE, e(0.09, 0.2), UNKNOWN),
+        (e(-0.3, -0.2), ABOVE, e(0.0, 0.09), PARTLY),
+        (e(-0.3, -0.2), e(-0.1, 0.04), e(0.0, 0.09), PARTLY),
+        (e(-0.005, 0.1), e(-0.1, 0.04), e(0.0, 0.09), FAILS),
+    ],
+)
+def test_the_floor(fall, above, linear, word):
+    numbers = {"fall": fall, "above": above, "linear": linear, "c": e(0.1, 0.2), "nonlinear": e(0.1, 0.11)}
+    numbers |= {"misses": {8: 0.0, 16: -4.0}}
+    verdict = judge(5, **numbers, widths=4, l0=(8, 8.1))
+    assert verdict.word == word and "missed by up to 4.0 standard errors" in verdict.why
     assert judge(5, **numbers, widths=3, l0=(8, 8)).word == UNKNOWN
     assert judge(5, **numbers, widths=4, l0=(8, 9)).word == UNKNOWN
 
@@ -187,7 +208,7 @@ def test_the_claims_are_whole():
 
 def stated(value) -> set[str]:
     """How a threshold may stand in a sentence."""
-    return {str(value), f"{value:.0f}", f"±{value}", percent(value), fraction(value)}
+    return {str(value), f"{value:.0f}", f"±{value}", percent(value), percent(value, 1), fraction(value)}
 
 
 @pytest.mark.parametrize("number", CLAIMS)

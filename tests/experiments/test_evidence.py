@@ -1,20 +1,25 @@
 """What chapters show, held against the measurement it is made from: the study nano, measured once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from ideas import idea
 
 from darkmatter_utils import measure
+from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.base.words import plain
 from darkmatter_utils.charts.tables import Folded, Html, Table
 from darkmatter_utils.claims import c01_half_linear, c04_flat, c05_floor, q01_setting, q02_protocols
 from darkmatter_utils.claims.claim import UNKNOWN, WORDS, unfit
 from darkmatter_utils.experiments import measured
 from darkmatter_utils.experiments.error_vectors import error_vectors, half_linear
-from darkmatter_utils.experiments.measured import TOO_FEW, above_floor, flat, floor, training_curves
+from darkmatter_utils.experiments.floors import OVER, TOO_FEW, above_floor, fit_floor, floor
+from darkmatter_utils.experiments.measured import training_curves
+from darkmatter_utils.experiments.scaling import breakdown, each_l0, flat
 from darkmatter_utils.measurement import about
-from darkmatter_utils.measurement.widths import over_l0, reference_sae, width_suite
+from darkmatter_utils.measurement.widths import WIDTHS, over_l0, reference_sae, suite_l0, width_suite
 from darkmatter_utils.stats.metrics import fvu
 from darkmatter_utils.studies.saes import sample
 
@@ -44,7 +49,7 @@ def test_a_sample_is_spread_over_the_text(nano):
 
 
 def test_the_breakdown_adds_up_and_is_the_measured_one(nano):
-    shares = measured.breakdown(nano).pivot_table(index="width", columns="part", values="share")
+    shares = breakdown(nano).pivot_table(index="width", columns="part", values="share")
     assert np.allclose(shares.sum(axis=1), 1)
     main = np.log(nano.saes.query("main").set_index("width")[["fvu", "fvu_nonlinear"]])
     means = np.exp(main.groupby("width").mean())
@@ -53,6 +58,31 @@ def test_the_breakdown_adds_up_and_is_the_measured_one(nano):
     suites = [width_suite(nano, metric) for metric in ("fvu", "fvu_nonlinear")]
     parts = above_floor(*suites, TOO_FEW).groupby("width")["share"].sum()
     assert np.allclose(parts, means["fvu"])
+
+
+def test_a_floor_below_the_nonlinear_part_is_drawn_as_less_than_nothing(nano):
+    suites = [width_suite(nano, metric) for metric in ("fvu", "fvu_nonlinear")]
+    total, rest = (suite.values for suite in suites)
+    fit = fit_floor(suites[0])
+    parts = lambda c: above_floor(*suites, replace(fit, c=Estimate(c))).pivot(
+        index="width", columns="part", values="share"
+    )
+    for c in (0.0, float(rest.mean()), float(total.min())):
+        drawn = parts(c)
+        over = drawn.get(OVER, 0 * rest)
+        assert np.allclose(drawn.sum(axis=1), total) and np.allclose(drawn["NonlinearError"] + over, rest)
+        assert np.allclose(drawn["LinearError"] - over, c - rest) and (drawn >= 0).all(axis=None)
+        assert (OVER in drawn) == (c < rest).any()
+
+
+def test_every_l0_is_told_and_those_with_enough_wide_widths_are_judged(nano):
+    table, made = each_l0(nano), flat(nano, Estimate(-0.1, -0.11, -0.09))
+    assert (table["all widths"] > 1).all() and (table["widths"] <= table["all widths"]).all()
+    judged = table[table["widths"] >= WIDTHS]
+    assert list(made.change.values()) == list(judged["change"]) and made.l0 == suite_l0(nano)
+    assert all(width < 4 * nano.card["d_model"] for width in made.narrow) and made.narrow
+    for l0, over in made.over_null.items():
+        assert over.value == pytest.approx(made.change[l0].value + 0.1)
 
 
 def test_errors_of_a_strip_are_in_units_of_the_variance(nano):
