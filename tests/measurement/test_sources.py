@@ -10,7 +10,7 @@ from scipy import stats
 
 from darkmatter_utils import measure
 from darkmatter_utils.base import cache
-from darkmatter_utils.experiments.measured import per_doubling
+from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement import sources
 from darkmatter_utils.measurement.harvest import METRICS, NORMS
 from darkmatter_utils.measurement.widths import width_suite
