@@ -1,5 +1,6 @@
 # make book   set up, run what changed, render build/tiny/html, compare the numbers with the published ones
 # make test   set up, all tests
+# make calibrate   data/calibration anew: coverage of intervals, by simulation
 # make lock   resolve the exact versions anew (needs a package index)
 
 VENV   := .venv
@@ -9,7 +10,7 @@ READY  := $(VENV)/.ready
 PYTHONS := python3 python3.12 python3.13 python3.11
 RIGHT   := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: book test setup pair browser lock clean
+.PHONY: book test calibrate setup pair browser lock clean
 .DEFAULT_GOAL := book
 
 book: setup
@@ -17,6 +18,9 @@ book: setup
 
 test: setup browser
 	@$(BIN)/python -m pytest
+
+calibrate: $(READY)
+	@$(BIN)/darkmatter calibrate
 
 setup: $(READY) pair
 

@@ -114,7 +114,8 @@ def made():
     return (
         f"The error is that of the SAE `{base.id}` (width {base.width:,}, L0 {base.l0:g}): of the width "
         "suite, the first seed at that width. Its parts on the *component* documents, which neither the "
-        f"language model nor this SAE nor any map has seen, are what {len(mine)} SAEs were trained on: "
+        f"language model nor any map has seen, and of which this SAE has its threshold alone, are what "
+        f"{len(mine)} SAEs were trained on: "
         f"{seeds} seeds for each of {', '.join(dict.fromkeys(e.target for e in mine))}. All are BatchTopK "
         f"SAEs of width {first.width:,} that saw {samples:,} vectors; all are read as JumpReLU SAEs with one "
         f"threshold, set on the same documents so that {first.l0:g} latents are active on a token. They are "

@@ -67,7 +67,7 @@ def _of(chapter: str, *labels: str) -> tuple[tuple[str, str], ...]:
 
 
 SETTING = _of("01_what_saes_leave_behind", "fig-context", "fig-position")
-PROTOCOL = _of("02_how_to_measure_it", "fig-protocols")
+PROTOCOL = _of("02_how_to_measure_it", "fig-sample-size")
 NORMS = _of("03_error_norms", "fig-norms", "fig-norm-l0")
 VECTORS = _of("04_half_linear", "fig-vector", "fig-vector-l0")
 SCALING = _of("05_scaling", "fig-scaling", "fig-flat") + _of("00_index", "fig-index")

@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     about = "make an embedded study from seed; goes on where it was cut off"
     train = _command(commands, "train", _train, about)
     train.add_argument("study", help=f"one of: {', '.join(TRAINABLE)}")
+    about = "make the tables of data/calibration anew by simulation: what intervals and rules are worth"
+    calibrate = _command(commands, "calibrate", "commands:calibrate", about)
+    calibrate.add_argument("tables", nargs="*", metavar="TABLE", help="only these (all)")
     _measure_arguments(commands)
     _study_arguments(commands)
     return top

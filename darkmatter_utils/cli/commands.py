@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import yaml
 from rich.table import Table
 
 from ..adapters import hub, texts
-from ..base.cache import versions
-from ..base.errors import BadInput
+from ..base.cache import listed, versions
+from ..base.errors import BadInput, nearest
 from ..base.values import write_atomic
 from ..book import agreement, pages, running, staleness
 from ..book.chapters import chapters as all_chapters
 from ..book.chapters import pick, project_root, run_order
 from ..book.where import where as places_of
+from ..experiments import coverage
+from ..experiments.coverage import FOLDER
 from ..measurement import about, arrays
 from ..measurement import prepare as preparing
 from ..measurement.measure import measure
@@ -27,6 +30,8 @@ from ..training import embedded
 from . import show
 from .show import say
 
+CALIBRATIONS = {"coverage": coverage.calibrate}
+"""What `calibrate` makes, by name."""
 OUTPUTS = {"json": "numbers", "html": "page", "saebench": "saebench"}
 """Files that `measure` may be asked for, and what they are called."""
 
@@ -157,6 +162,17 @@ def _differences(told: dict) -> None:
 def train_tiny(options) -> None:
     """Goes on where it was cut off."""
     embedded.train(log=say)
+
+
+def calibrate(options) -> None:
+    """Tables that are made by simulation, and the manifest of their digests."""
+    for name in options.tables:
+        if name not in CALIBRATIONS:
+            raise BadInput(f"there is no table '{name}'; {nearest(name, CALIBRATIONS)}")
+    for name in options.tables or CALIBRATIONS:
+        CALIBRATIONS[name](log=say)
+    files = {name: about for name, about in listed(FOLDER).items() if name != "manifest.json"}
+    write_atomic(FOLDER / "manifest.json", json.dumps({"files": files}, indent=1) + "\n")
 
 
 def every_sae(options) -> None:

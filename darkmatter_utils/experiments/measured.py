@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Absent
-from ..claims import q01_setting, q02_protocols
+from ..claims import q01_setting
 from ..measurement.measure import Measurement, manifest
 from ..measurement.widths import first_seeds, reference_sae
 from ..stats.intervals import around
@@ -73,12 +73,6 @@ def concentration(measurement: Measurement, sae: str, *, share: float = 0.1) -> 
     tokens = measurement.tokens
     error = np.sort(tokens.loc[tokens["scored"], f"{sae}:error"].to_numpy())[::-1]
     return float(error[: max(1, round(share * len(error)))].sum() / error.sum())
-
-
-def protocols(measurement: Measurement) -> q02_protocols.Evidence:
-    """Chapter 02: how far strict and paper lie apart."""
-    apart = protocol_differences(measurement).drop(columns="id")
-    return q02_protocols.Evidence({name: float(abs(values).max()) for name, values in apart.items()})
 
 
 def protocol_differences(measurement: Measurement) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """The embedded study's text: Python sources of installed distributions, split by distribution, as tokens.
 
 Training text comes from the packages of the locked environment; held-out text from the standard library and a
-few named permissive packages that the model and its SAEs never see. Near-duplicates go first: vendored and
-generated files would otherwise put held-out text into the training set.
+few named permissive packages that neither the model nor an SAE of x is trained on; `hold_out` parts it into
+what is scored and what thresholds, and SAEs of parts of the error, are made with. Near-duplicates go first:
+vendored and generated files would otherwise put held-out text into the training set.
 """
 
 from __future__ import annotations

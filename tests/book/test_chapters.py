@@ -527,7 +527,7 @@ def test_every_chapter_runs_on_nano_twice_to_the_same_bytes(number, tmp_path):
     source = chapters.pick(ROOT, number).source
     (tmp_path / "notebooks" / source.name).write_bytes(source.read_bytes())
     chapter = chapters.pick(tmp_path, number)
-    # A coverage experiment is as good a test of bytes with few draws as with many.
+    # Few draws are as good a test of bytes as many.
     parameters = {"draws": 10} if "draws" in running._parameter_names(chapter.notebook()) else {}
     results = []
     for _ in range(2):

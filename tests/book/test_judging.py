@@ -87,9 +87,10 @@ def test_the_first_screen_and_the_rule_are_the_claims_own_words(chapter):
 
 
 def test_a_question_is_kept_beside_the_claims(chapter):
-    chapter.judge(q02_protocols, q02_protocols.Evidence({"R² total": 0.05}))
+    near, far = Estimate(0.02, 0.01, 0.03), Estimate(0.09, 0.08, 0.10)
+    chapter.judge(q02_protocols, q02_protocols.Evidence({"all": near, "some": far}))
     assert chapter.values["verdict"]["word"] == "partly" and "evidence" not in chapter.values
-    assert chapter.values["question"]["numbers"] == {"differences": {"R² total": 0.05}}
+    assert set(chapter.values["question"]["numbers"]["differences"]) == {"all", "some"}
     assert "**What this chapter checks.** The paper's protocol" in chapter.opening(q02_protocols)
     assert chapter.rules(q02_protocols).startswith("**The rule of this chapter.**")
 

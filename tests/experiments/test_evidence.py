@@ -8,12 +8,12 @@ import pytest
 from ideas import idea
 
 from darkmatter_utils import measure
-from darkmatter_utils.base.values import Estimate
+from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.base.words import plain
 from darkmatter_utils.charts.tables import Folded, Html, Table
 from darkmatter_utils.claims import c01_half_linear, c04_flat, c05_floor, q01_setting, q02_protocols
 from darkmatter_utils.claims.claim import UNKNOWN, WORDS, unfit
-from darkmatter_utils.experiments import measured
+from darkmatter_utils.experiments import measured, sample_size
 from darkmatter_utils.experiments.error_vectors import error_vectors, half_linear
 from darkmatter_utils.experiments.floors import OVER, TOO_FEW, above_floor, fit_floor, floor
 from darkmatter_utils.experiments.measured import training_curves
@@ -121,7 +121,7 @@ def test_errors_by_position_average_to_the_table(nano):
         (c04_flat.CLAIM, lambda nano: flat(nano, None)),
         (c05_floor.CLAIM, floor),
         (q01_setting.QUESTION, measured.setting),
-        (q02_protocols.QUESTION, measured.protocols),
+        (q02_protocols.QUESTION, lambda nano: sample_size.evidence(nano, {"draws": Absent("few")}, "w64")),
     ],
 )
 def test_what_a_measurement_says_can_be_judged(nano, asked, gather):
