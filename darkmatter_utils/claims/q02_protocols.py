@@ -54,5 +54,8 @@ QUESTION = Question(
     evidence=Evidence,
     statements=statements,
     guard=lambda e: "" if len(e.differences) == 2 else TOO_FEW,
-    note=lambda e: f"By place: {say.by_name(say.three)(e.differences)}." if e.differences else "",
+    note=lambda e: (
+        f"By place: {say.by_name(say.three)(e.differences)}; the second interval is what "
+        "texts of that size give, which more draws do not narrow."
+    ),
 )
