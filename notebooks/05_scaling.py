@@ -30,7 +30,7 @@ from darkmatter_utils.claims import c04_flat, c05_floor
 from darkmatter_utils.claims.claim import PAPER
 from darkmatter_utils.claims.paper import grids, points
 from darkmatter_utils.experiments import floors, measured, paper_points, scaling
-from darkmatter_utils.experiments.nulls import null_change
+from darkmatter_utils.experiments.matching import matched, null_change, null_suite
 from darkmatter_utils.measurement.widths import (
     BRACKET,
     ONE_L0,
@@ -215,8 +215,10 @@ Folded("Every width left out, with a floor and without", Table(missed.rename(col
 #| caption: FVU (purple) and its nonlinear part (red) over width, with 95% intervals that carry documents and
 #|   training seeds. The grey wedge holds every line through the middle of the nonlinear part that changes by
 #|   less than the allowed share with each doubling. Hollow points are FVU_nonlinear of the paper's SAEs at
-#|   the L0 nearest to 60. (Paper: Fig. 1, where the red line is drawn flat; Figs. 2, 10 and 11.)
+#|   the L0 nearest to 60. Yellow: FVU_nonlinear of matched SAEs that introduce nothing, whose interval is that
+#|   of one more draw (chapter 07). (Paper: Fig. 1, where the red line is drawn flat; Figs. 2, 10 and 11.)
 suites = {"SaeError": total, "NonlinearError": nonlinear}
+suites |= {"absent": null_suite(measurement, "fvu_nonlinear")} if matched(measurement) else {}
 flat = scaling.wedge(nonlinear, c04_flat.THRESHOLDS.flat)
 over = pd.concat([suite.frame().assign(part=part) for part, suite in suites.items()])
 allowed = {"allowed": flat, "allowed_label": "less than the allowed share"}

@@ -21,18 +21,28 @@ study = "tiny"
 contexts = 64  # contexts of the noise-and-ablation check
 
 # %% tags=["hide-input"]
+import numpy as np
 import pandas as pd
 
 from darkmatter_utils import Study, charts, measure, open_chapter
-from darkmatter_utils.base.words import interval, percent, plain, span
+from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c04_flat, c11_parts_land
 from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments.ablation import ablated, over_ablation, table_one
 from darkmatter_utils.experiments.known_parts import cases, readings, world_of, worlds
-from darkmatter_utils.experiments.nulls import flat_ranges, matched, null_change
+from darkmatter_utils.experiments.matching import (
+    MISS,
+    beyond_null,
+    matched,
+    null_change,
+    null_suite,
+    own_suite,
+)
+from darkmatter_utils.experiments.nulls import curved_curves, flat_ranges
 from darkmatter_utils.experiments.scaling import per_doubling
-from darkmatter_utils.measurement.widths import WIDTHS, width_suite
+from darkmatter_utils.measurement.widths import WIDE, wide
+from darkmatter_utils.worlds.curved import left_by_a_piece
 from darkmatter_utils.worlds.known import land, tokens_of
 from darkmatter_utils.worlds.saes import OracleSae
 
@@ -230,9 +240,11 @@ for key, noise in {"paper x": "x' noise", "paper sae": "Sae(x') noise"}.items():
 table = check and table_one(check["cells"])
 chapter.record("table 1", table.to_dict("list"))
 chapter.record("ablation shares", check["shares"].to_dict("list"))
-wide = table.pivot(index=["kind", "true"], columns="estimated", values=["correlation", "slope"])
-wide = wide.set_axis([f"{value}, {part} part" for value, part in wide.columns], axis=1)
-Table(wide.reset_index().rename(columns={"kind": "noise", "true": "true level"}), dict.fromkeys(wide, plain))
+across = table.pivot(index=["kind", "true"], columns="estimated", values=["correlation", "slope"])
+across = across.set_axis([f"{value}, {part} part" for value, part in across.columns], axis=1)
+Table(
+    across.reset_index().rename(columns={"kind": "noise", "true": "true level"}), dict.fromkeys(across, plain)
+)
 
 # %% [markdown]
 # ## An SAE that introduces nothing
@@ -249,8 +261,8 @@ Table(wide.reset_index().rename(columns={"kind": "noise", "true": "true level"})
 # hold the most frequent $W$ features with their true coefficients: they introduce nothing; all that they lack
 # is features. First with an L0 that grows with $W$, as in App. D but in closed form, then at a fixed L0,
 # where only the largest few coefficients of a token are kept. What this book adds to App. D is the closed
-# form, the fixed L0 and, below, a world that is matched to the study in FVU; whether random directions are
-# too crude a model is a fair question here, too.
+# form, the fixed L0 and, below, worlds that are matched to the study, and features that bend; whether random
+# directions are too crude a model is a fair question here, too.
 
 # %% tags=["hide-input"]
 #| label: fig-null
@@ -283,7 +295,7 @@ charts.panels(
     "panel",
     charts.lines,
     "width",
-    "r2",
+    "r2_total",
     broad="flat",
     y_title=title,
     y_domain=(0, 1),
@@ -309,45 +321,134 @@ Words(
 #
 # ## A null matched to this study
 #
-# Which of those worlds is like the study? The rule of the match looks at FVU and L0 only: among a grid of
-# worlds with the study's number of dimensions, take the one whose SAEs, at the suite's widths and L0, come
-# nearest to the suite's FVU. {numref}`fig-matched` then compares what the match did not look at.
+# Which of those worlds is like the study? A rule, written before its first result, moves four dials of a world
+# of features: how fast their frequency falls, how many fire on a token, how much a coefficient varies, and how
+# much of their directions all have in common. From three numbers of features it looks for SAEs that introduce
+# nothing and have, at the suite's widths and L0, the suite's FVU, in a world whose $\lVert x\rVert^2$ is as
+# linear in $x$ as the study's. It sees no linear or nonlinear part of an error, and no norm of one. All worlds
+# it passes that miss nothing by more than {glue:text}`most missed` count as matches; the null is several of
+# them, as unlike as they come, drawn anew. Its intervals are those of one more draw of one more match.
+# {numref}`fig-matched` compares what the match did not look at.
 
 # %% tags=["hide-input"]
 #| label: fig-matched
-#| caption: FVU and FVU_nonlinear over width - the study's suite, and SAEs of the matched world that
+#| caption: FVU and FVU_nonlinear over width - the study's suite, and SAEs of the matched worlds that
 #|   introduce nothing; 95% intervals. (Paper: Fig. 1, and App. D for SAEs that introduce nothing.)
-null = matched(measurement)
-lines = []
+found = matched(measurement)
+suites = {}
 for metric, part in {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}.items():
-    lines.append(width_suite(measurement, metric).frame().assign(line=f"{part}, this study"))
-    lines.append(null["suite"].query("metric == @metric").assign(line=f"{part}, introduces nothing"))
-lines = null and pd.concat(lines)
+    suites[f"{part}, this study"] = own_suite(measurement, metric)
+    suites[f"{part}, introduces nothing"] = null_suite(measurement, metric)
+lines = found and pd.concat([suite.frame().assign(line=line) for line, suite in suites.items()])
 charts.lines(lines, "width", "value", color="line", y_title="share of the variance of x")
 
 # %% tags=["hide-input"]
-suite = width_suite(measurement, "fvu_nonlinear")
-changes = {"this study": per_doubling(suite), "introduces nothing": null_change(measurement)}
-changes = changes if len(suite.widths) >= WIDTHS else {}
-chapter.record("change per doubling", changes)
-words = "; ".join(f"{who}: {interval(e, share)}" for who, e in changes.items())
-Words(f"Change of FVU_nonlinear per doubling of the width: {words}.") if words else None
+chapter.glue("most missed", percent(MISS))
+chapter.record("null", found and {line: suite.frame().to_dict("list") for line, suite in suites.items()})
 
-# %% [markdown]
-# A match is not unique. The nearest few worlds, one draw of each:
+
+def how_near(found):
+    theirs, ours = (suites[f"FVU, {which}"].values for which in ("introduces nothing", "this study"))
+    linear = {which: rows["linear_anew"].mean() for which, rows in found["worlds"].groupby("null")}
+    near, visited = found["visited"]["near"].sum(), len(found["visited"])
+    level = suites["FVU_nonlinear, this study"].values / suites["FVU_nonlinear, introduces nothing"].values
+    return (
+        f"Of {visited} worlds {near} are matches{'' if near else ': the null is the best of each start'}. "
+        f"Drawn anew, they miss the suite's FVU by {span(theirs / ours - 1, share)}, width by width; R² of ‖x‖² "
+        f"from x is {measurement.saes['norm_x'].iloc[0]:.2f} in the study and {linear[True]:.2f} in them. "
+        f"Without what the directions have in common it would be {linear[False]:.2f}. The study's FVU_nonlinear "
+        f"is {span(level)} of the null's."
+    )
+
+
+Words.of(found, say=how_near)
 
 # %% tags=["hide-input"]
-if null:
-    chapter.record("match", null["match"].iloc[0].to_dict())
-    chapter.record("other matches", null["others"].to_dict("list"))
+suite, changes = own_suite(measurement, "fvu_nonlinear"), {}
+for which, every in {"all widths": True, f"widths of {WIDE} d_model or more": False}.items():
+    row = {"this study": per_doubling(suite if every else wide(measurement, suite))}
+    row["introduces nothing"] = null_change(measurement, all_widths=every)
+    changes[which] = row | {"difference": beyond_null(measurement, all_widths=every)}
+chapter.record("change per doubling", changes)
+table = pd.DataFrame(changes).T.rename_axis("FVU_nonlinear per doubling").reset_index()
+Table(table if found else found, dict.fromkeys(["this study", "introduces nothing", "difference"], share))
+
+# %% [markdown]
+# A match is not unique. These stand for all of them; the last row is the first without its common part, which
+# the null leaves out.
+
+# %% tags=["hide-input"]
+if found:
+    chapter.record("match", found["worlds"].to_dict("list"))
 names = {
-    "distance": "distance (log)",
-    "l0": "fires a token",
+    "features": "features",
+    "exponent": "exponent",
+    "fires": "fires a token",
+    "spread": "spread",
+    "common": "common",
+    "linear_anew": "R² of ‖x‖²",
+    "missed_anew": "FVU missed by at most",
     "change": "change per doubling",
     "r2_narrow": "R², narrowest",
     "r2_wide": "R², widest",
 }
-Table(null["others"].rename(columns=names), {"change per doubling": share})
+styles = {"change per doubling": share, "FVU missed by at most": share, "features": "{:,.0f}".format}
+Table(found["worlds"][list(names)].rename(columns=names), styles)
+
+# %% [markdown]
+# ## A rival: features that bend
+#
+# Absent features are one way to a level nonlinear part without introduced error. Curvature is another. Let a
+# feature be an arc of a circle in a plane of its own, $u(\theta) = \cos\theta\, f + \sin\theta\, g$ with
+# $\theta$ uniform over the arc; circles have been found in language models {cite:p}`engels2024`. An SAE that
+# holds it with one direction reads $\cos\theta$ exactly and leaves $\sin\theta$, at whatever width: of the
+# feature's second moment, for an arc of $\delta$,
+#
+# ```{math}
+# :label: eq-curvature
+# \mathrm{E}\sin^2\theta = \frac12 - \frac{\sin\delta}{2\delta} = \frac{\delta^2}{12} + O(\delta^4) .
+# ```
+#
+# With $m$ latents a feature, one for each $m$-th of the arc, $\delta$ falls to $\delta/m$, and the width grows
+# to $m$ times as much, at the same L0. Nothing is introduced, and all of it is in closed form.
+
+# %% tags=["hide-input"]
+#| label: fig-curved
+#| caption: FVU and FVU_nonlinear over width of SAEs that introduce nothing, in a world whose features are arcs
+#|   of a circle, with one latent a feature or four; closed form, no fixed L0. An arc of 0° is the world of
+#|   straight features. (The paper has no such world.)
+curves = curved_curves()
+chapter.record("curved", curves.to_dict("list"))
+shown = curves.melt(["arc", "pieces", "width"], ["fvu", "fvu_nonlinear"], "metric")
+shown["panel"] = shown["metric"].map({"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"})
+shown = shown.assign(
+    arc=shown["arc"].map("arc {:.0f}°".format), latents=shown["pieces"].map("{} a feature".format)
+)
+look = {"color": "arc", "dash": "latents", "columns": 2, "width": 290, "height": 220}
+charts.panels(
+    shown,
+    "panel",
+    charts.lines,
+    "width",
+    "value",
+    y_title="share of the variance of x",
+    **look,
+    shared=("x", "color"),
+)
+
+# %% tags=["hide-input"]
+one = curves.query("arc == 90 and pieces == 1")
+last, middle = one.iloc[-1], one[one["width"] >= one["width"].max() / 16]
+chapter.glue("bent floor", last["fvu"], ".2f")
+chapter.glue("bent level", span(middle["fvu_nonlinear"]))
+chapter.glue("bent left", percent(left_by_a_piece(np.pi / 2)))
+
+# %% [markdown]
+# With arcs of 90° and one latent a feature, each held feature leaves {glue:text}`bent left` of itself. FVU does
+# not fall below {glue:text}`bent floor`, a floor that no feature explains, and FVU_nonlinear is
+# {glue:text}`bent level` over the last factor of 16 in width. An SAE that spends four latents a feature is off
+# this floor, at four times the width. So a floor, and a nonlinear part that does not shrink, can also mean that
+# a feature is no direction.
 
 # %% [markdown]
 # ## What this means, and what it does not
@@ -362,8 +463,10 @@ Table(null["others"].rename(columns=names), {"change per doubling": share})
 # - **It does not mean** that real SAEs introduce nothing. An SAE's own errors, where they are not
 #   shrinkage, do land in NonlinearError; but so does much else.
 # - **It does not mean** that the paper's curve is this null. The null's curve rises, is level, and falls; a
-#   wide enough range of widths can tell it from a level line, and a null that is matched in FVU and L0 can
-#   still have another height or slope: {numref}`fig-matched`.
+#   wide enough range of widths can tell it from a level line, and a null that is matched in FVU, L0 and the
+#   linearity of $\lVert x\rVert^2$ can still have another height or slope: {numref}`fig-matched`.
+# - **It does not mean** that only two readings are left. A floor of curvature ({numref}`fig-curved`) is neither
+#   introduced error nor an absent feature.
 
 # %% [markdown]
 # ## What could fool us

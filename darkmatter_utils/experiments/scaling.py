@@ -121,7 +121,7 @@ def flat(measurement: Measurement, null: Estimate | None) -> c04_flat.Evidence:
     """Claim 4, by L0: the change of FVU_nonlinear over the widths of at least `WIDE` × d_model.
 
     ``null``: per doubling, for an SAE that introduces nothing, at the suite's own L0, over the same widths
-    and by the same slope (`nulls.null_change`).
+    and by the same slope (`matching.null_change`).
     """
     table, (low, high) = each_l0(measurement), suite_l0(measurement)
     place = "L0 {:.3g}".format

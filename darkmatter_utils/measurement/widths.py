@@ -55,7 +55,11 @@ class Suite(Joined):
 
     def without(self, width: int) -> Suite:
         """The suite with one width left out."""
-        keep = self.widths != width
+        return self.at(self.widths[self.widths != width])
+
+    def at(self, widths) -> Suite:
+        """The suite at some of its widths."""
+        keep = np.isin(self.widths, widths)
         by_width = {name: getattr(self, name)[keep] for name in ("values", "seeds", "widths")}
         by_width["bent"] = None if self.bent is None else self.bent[keep]
         drawn = {name: getattr(self, name)[:, keep] for name in ("replicates", "documents_only")}
@@ -112,9 +116,7 @@ def at_each_l0(measurement, metric: str) -> dict[float, Suite]:
 
 def wide(measurement, suite: Suite) -> Suite:
     """A suite without the widths below `WIDE` × d_model."""
-    for width in suite.widths[suite.widths < WIDE * measurement.card["d_model"]]:
-        suite = suite.without(width)
-    return suite
+    return suite.at(suite.widths[suite.widths >= WIDE * measurement.card["d_model"]])
 
 
 def suite_l0(measurement) -> tuple[float, float]:
@@ -148,13 +150,17 @@ def _comparable(measurement) -> pd.DataFrame:
     return saes[there & (saes["l0"] > 0)]
 
 
-def width_suite(measurement, metric: str, *, l0: float | None = None) -> Suite:
-    """The suite's SAEs joined over seeds by `over_widths`, for a metric with document replicates; with ``l0``
-    the SAEs of its widths and kinds, whatever their L0, read at that one."""
+def width_suite(measurement, metric: str, *, l0: float | None = None, minus: str | None = None) -> Suite:
+    """The suite's SAEs joined over seeds by `over_widths`, for a metric with document replicates, or for what
+    it is more than another, ``minus``; with ``l0`` the SAEs of its widths and kinds, whatever their L0, read
+    at that one."""
     all_saes = measurement.saes.reset_index(drop=True)
     saes = suite_rows(measurement, all_saes) if l0 is None else _comparable(measurement)
-    replicates = np.asarray(measurement.replicates[metric])[:, saes.index]
-    return over_widths(saes, saes[metric].to_numpy(float), replicates, metric, l0=l0)
+    of = lambda name: (saes[name].to_numpy(float), np.asarray(measurement.replicates[name])[:, saes.index])
+    values, replicates = of(metric)
+    if minus is not None:
+        values, replicates, metric = values - of(minus)[0], replicates - of(minus)[1], f"less {minus}"
+    return over_widths(saes, values, replicates, metric, l0=l0)
 
 
 def over_widths(saes: pd.DataFrame, values, replicates, metric: str, *, l0=None, seed: int = 0) -> Suite:

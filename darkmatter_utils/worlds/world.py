@@ -48,6 +48,9 @@ class World:
     """Feature i (from 1) fires with probability min(cap, A i^-exponent), with A such that they sum to l0."""
     cap: float = 0.3
     """No feature fires more often than this."""
+    common: float = 0.0
+    """Length of what all features' directions share, before they are brought to length 1: x then tells how
+    much fires, and ‖x‖² is the more linear in x."""
     spread: float = 0.5
     """Standard deviation of a coefficient over its mean, when the feature fires (lognormal, mean 1)."""
     hierarchy: float = 0.0
@@ -91,7 +94,7 @@ class World:
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"world: {name} is {getattr(self, name)}; give a share between 0 and 1")
         sizes = ("dense", "curved", "noise", "spread", "scale_document", "scale_token")
-        for name in (*sizes, "topics", "manifolds", "seed"):
+        for name in (*sizes, "common", "topics", "manifolds", "seed"):
             if getattr(self, name) < 0:
                 raise BadInput(f"world: {name} is {getattr(self, name)}; give 0 or more")
         if not 0 < self.l0 <= self.cap * self.features or not 0 < self.cap <= 1:
@@ -139,6 +142,9 @@ class World:
         mean = np.zeros(self.d_model)
         mean[rng.permutation(self.d_model)[: self.huge_dims]] = self.huge_mean
         directions, dense, curved = unit(self.features), unit(self.dense_rank), unit(self.dense_rank)
+        if self.common:
+            directions += self.common * unit(1)
+            directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         made = dict(directions=directions, parent=parent, topic=topic, mean=mean)
         return made | dict(first=first, second=second, dense=dense, curved=curved)
 
@@ -241,3 +247,17 @@ def log_spread(spread: float) -> float:
 def lognormal(rng: np.random.Generator, sigma: float, size: int) -> np.ndarray:
     """Lognormal draws of mean 1."""
     return np.exp(sigma * rng.standard_normal(size) - sigma**2 / 2)
+
+
+def drawn_null(seed: int, *, d_model: int = 32, widest: int = 1024, l0: float = 6.0) -> World:
+    """A small world of features alone whose dials are drawn from the seed: its oracles, up to ``widest``
+    latents and ``l0`` on a token, are a simulated study that introduces no error, to calibrate rules by.
+
+    The dials lie around those that match a language model: features 1.5 to 4 × ``widest``, exponent 1.2 to
+    1.8, 1.5 to 3 × ``l0`` fires a token, spread 0.4 to 1, common 0 to 0.3.
+    """
+    low, high = np.array([(1.5, 4.0), (1.2, 1.8), (1.5, 3.0), (0.4, 1.0), (0.0, 0.3)]).T
+    rng = np.random.default_rng([seed, DIRECTIONS, 2])
+    many, exponent, fires, spread, common = map(float, rng.uniform(low, high))
+    dials = {"exponent": exponent, "l0": fires * l0, "spread": spread, "common": common}
+    return World(d_model=d_model, features=int(many * widest), seed=seed, **dials)

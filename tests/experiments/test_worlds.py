@@ -4,18 +4,24 @@ numbers."""
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from darkmatter_utils import measure
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.claims import c11_parts_land
 from darkmatter_utils.decomposition.decompose import decompose
-from darkmatter_utils.experiments import known_parts, nulls
+from darkmatter_utils.experiments import known_parts, matching, nulls
 from darkmatter_utils.experiments.ablation import LEVELS, over_ablation, table_one
 from darkmatter_utils.experiments.known_parts import ERROR, TRUE, land_sae
+from darkmatter_utils.experiments.scaling import per_doubling
+from darkmatter_utils.measurement.widths import one_l0, width_suite
+from darkmatter_utils.stats.intervals import apart
 from darkmatter_utils.studies.study import Study
+from darkmatter_utils.worlds.curved import CurvedWorld, left_by_a_piece
 from darkmatter_utils.worlds.known import land, tokens_of
 from darkmatter_utils.worlds.saes import OracleSae
-from darkmatter_utils.worlds.world import World
+from darkmatter_utils.worlds.world import World, drawn_null
 
 WORLD = World(
     d_model=12,
@@ -99,11 +105,13 @@ def test_the_bootstrap_of_all_documents_once_is_the_value(batch):
 
 def test_the_measured_null_agrees_with_its_closed_form():
     world = nulls.null_world(2, 1.0)
-    found = nulls.capped_curve(world, [16, 64], cap=None, documents=12)
-    for width, _, fvu, nonlinear, r2 in found:
-        truth = world.truth(width)
-        assert (nonlinear, r2) == pytest.approx((truth.fvu_nonlinear, truth.r2_total), abs=0.03)
-        assert truth.fvu - 0.02 < fvu < truth.fvu + 0.1  # it counts the error's mean, too
+    found = nulls.oracles(world, [16, 64], l0=None, documents=24).saes
+    for row in found.itertuples():
+        truth = world.truth(row.width)
+        assert (row.fvu_nonlinear, row.r2_total) == pytest.approx(
+            (truth.fvu_nonlinear, truth.r2_total), abs=0.03
+        )
+        assert row.fvu == pytest.approx(truth.fvu, abs=0.02)  # its bias takes the error's mean
 
 
 def test_a_null_that_introduces_nothing_is_half_linear_and_level_somewhere():
@@ -114,7 +122,9 @@ def test_a_null_that_introduces_nothing_is_half_linear_and_level_somewhere():
 
 def test_ranges_of_curves_that_are_known():
     widths = [16, 32, 64, 128, 256]
-    level = pd.DataFrame({"superposition": 8, "law": 1.0, "width": widths, "fvu_nonlinear": 0.1, "r2": 0.5})
+    level = pd.DataFrame(
+        {"superposition": 8, "law": 1.0, "width": widths, "fvu_nonlinear": 0.1, "r2_total": 0.5}
+    )
     halving = level.assign(law=2.0, fvu_nonlinear=[0.5**k for k in range(5)])
     flat, none = nulls.flat_ranges(pd.concat([level, halving])).to_dict("records")
     assert (flat["slope_factor"], flat["steps_factor"], flat["change"]) == (16, 16, pytest.approx(0))
@@ -208,6 +218,149 @@ def test_three_pairs_of_noise_as_latents_are_ablated():
     assert found["more on Sae(x)", "Introduced"] == pytest.approx(LEVELS[3] + 0.01)
 
 
-def test_the_slope_of_a_null_curve():
-    curve = pd.DataFrame({"width": [128, 256, 512], "fvu_nonlinear": [0.1, 0.09, 0.081]})
-    assert nulls._slope(curve) == pytest.approx(-0.1)
+WIDTHS = (32, 64, 128, 256)
+
+
+@pytest.fixture(scope="module")
+def suite():
+    """A study that introduces nothing, its dials known, and what is matched to it."""
+    dials = {"exponent": 1.6, "l0": 8.8, "spread": 0.65, "common": 0.25}
+    world = World(d_model=16, features=768, seed=100, **dials)
+    return nulls.oracles(world, WIDTHS, l0=4, documents=60, replicates=100)
+
+
+@pytest.fixture(scope="module")
+def found(suite):
+    return matching.matched.anew(suite, draws=2, documents=24, evaluations=25)
+
+
+def test_the_rule_of_the_match_sees_no_part_and_no_norm_of_an_error(suite, found):
+    seen = set(found["visited"].columns)
+    mine = {"start", "features", *matching.DIALS, "linear", "missed", "distance", "near"}
+    each = {f"{name} {width}" for name in ("fvu", "l0", "missed") for width in WIDTHS}
+    assert seen == mine | each
+    assert matching.Target._fields == ("d_model", "widths", "fvu", "l0", "linear")
+    assert found["visited"]["distance"].is_monotonic_increasing and len(found["visited"]) == 3 * 25
+
+
+def test_a_match_finds_a_world_like_the_one_that_made_the_suite(suite, found):
+    """FVU, L0 and the linearity of the squared norm in the draws that the match has not seen."""
+    target, anew = matching.target_of(suite), found["draws"].query("world == 0")
+    fvu = anew.groupby("width")["fvu"].mean().to_numpy()
+    assert found["visited"]["missed"].min() < 0.05
+    assert fvu == pytest.approx(np.array(target.fvu), rel=0.1)
+    assert found["visited"]["linear"].iloc[0] == pytest.approx(target.linear, abs=0.03)
+    assert set(found["draws"]["seed"]).isdisjoint(range(matching.SEEDS))
+
+
+def test_what_all_directions_share_is_what_makes_the_squared_norm_linear(found):
+    linear = found["worlds"].groupby("null")["linear_anew"].mean()
+    assert linear[True] > linear[False] + 0.1
+    assert (found["worlds"].query("not null")["common"] == 0).all()
+
+
+def test_those_that_stand_for_all_are_near_and_far_apart(found):
+    visited = found["visited"].assign(near=lambda table: table["missed"] <= table["missed"].quantile(0.3))
+    chosen = matching.spread_out(visited, most=3)
+    assert chosen["near"].all() and len(chosen) == 3
+    assert chosen.iloc[0]["distance"] == visited[visited["near"]]["distance"].min()
+    at = lambda table: np.column_stack([table[n] / step for n, (_, step) in matching.DIALS.items()])
+    at_all = lambda table: np.column_stack([at(table), np.log2(table["features"])])
+    gaps = np.linalg.norm(at_all(visited[visited["near"]]) - at_all(chosen.head(1)), axis=1)
+    assert np.linalg.norm(at_all(chosen)[1] - at_all(chosen)[0]) == pytest.approx(gaps.max())
+    none = matching.spread_out(visited.assign(near=False))
+    assert sorted(none["start"]) == [0, 1, 2]
+
+
+def test_the_null_of_a_suite_that_introduces_nothing_has_its_slope(suite, found):
+    own = matching.own_suite(suite, "fvu_nonlinear")
+    null = matching.drawn_suite(found, "fvu_nonlinear", like=own)
+    assert null.replicates.shape == own.replicates.shape and (null.widths == own.widths).all()
+    beyond = apart(per_doubling(own), per_doubling(null))
+    assert beyond.low < 0 < beyond.high
+    drop = matching.drawn_suite(found, matching.DROP, like=own)
+    cells = found["draws"][found["draws"]["world"].isin(np.flatnonzero(found["worlds"]["null"]))]
+    gap = (cells["norm_error"] - cells["norm_nonlinear"]).groupby(cells["width"]).mean()
+    assert drop.values == pytest.approx(gap.to_numpy())
+    mine = matching.own_suite(suite, matching.DROP)
+    assert mine.values == pytest.approx((suite.saes["norm_error"] - suite.saes["norm_nonlinear"]).to_numpy())
+
+
+def test_a_simulated_study_is_its_own_null():
+    world = measure("world")
+    assert not matching.matched(world)
+    assert matching.beyond_null(world) is None
+    own = matching.own_suite(world, "fvu_nonlinear")
+    assert matching.null_change(world, all_widths=True) == per_doubling(own)
+    assert matching.null_change(world) == per_doubling(own.at([256, 512, 1024, 2048]))
+
+
+def test_simulated_studies_for_the_calibration():
+    """Each is a suite that introduces nothing, another by its seed, and rules over widths take it as one."""
+    worlds, widths = [drawn_null(seed, d_model=16, widest=512) for seed in (1, 2)], [64, 128, 256, 512]
+    one, two = (nulls.oracles(world, widths, l0=6, documents=24, replicates=50) for world in worlds)
+    assert one.world != two.world and one.saes["width"].tolist() == widths
+    change = per_doubling(width_suite(one, "fvu_nonlinear", l0=one_l0(one)))
+    assert change.low < change.value < change.high
+    assert one.replicates["norm_error"].shape == (50, 4)
+
+
+def test_a_curved_world_without_an_arc_is_the_flat_one():
+    flat = World(d_model=12, features=60, context=64, l0=4)
+    world, batch = CurvedWorld(flat, 0.0), CurvedWorld(flat, 0.0).document(3)
+    assert torch.allclose(batch.x, flat.document(3).x)
+    sae = OracleSae("a", flat, 20)
+    assert torch.allclose(world.reconstruct(batch, 20, pieces=3), sae.reconstruct(batch.flat)[0])
+    truth, known = world.truth(20), flat.truth(20)
+    assert truth[:2] == pytest.approx((known.fvu, known.fvu_nonlinear)) and truth.curvature == 0
+
+
+@pytest.mark.parametrize(("pieces", "held"), [(1, 30), (3, 30), (1, 100), (4, 100)])
+def test_the_closed_form_of_a_curved_world_equals_a_simulation(pieces, held):
+    world = CurvedWorld(World(d_model=12, features=100, context=256, l0=5, exponent=0.8), 2.0)
+    batches = [world.document(i) for i in range(60)]
+    x = torch.cat([batch.x for batch in batches])
+    x_hat = torch.cat([world.reconstruct(batch, held, pieces=pieces) for batch in batches])
+    found = decompose(x, x_hat + (x - x_hat).mean(0), document=np.arange(60).repeat(256), bootstrap=0)
+    truth = world.truth(held, pieces=pieces)
+    assert found.fvu.value == pytest.approx(truth.fvu, rel=0.05)
+    assert found.fvu_nonlinear.value == pytest.approx(truth.fvu_nonlinear, rel=0.05)
+
+
+def test_what_one_direction_leaves_of_an_arc_is_of_second_order():
+    assert left_by_a_piece(0.0) == 0 and left_by_a_piece(2 * np.pi) == pytest.approx(0.5)
+    assert left_by_a_piece(0.01) == pytest.approx(0.01**2 / 12, rel=1e-4)
+    angle = (np.arange(10_000) + 0.5) / 10_000 - 0.5
+    assert left_by_a_piece(1.3) == pytest.approx((np.sin(1.3 * angle) ** 2).mean(), rel=1e-6)
+
+
+def test_curvature_makes_a_floor_that_splitting_lowers():
+    """Held in full, a flat world leaves nothing; a curved one a floor, with four latents a sixteenth."""
+    world = CurvedWorld(World(d_model=32, features=256, l0=6), 0.5)
+    one, four = (world.truth(256, pieces=m) for m in (1, 4))
+    assert one.fvu == pytest.approx(one.curvature) and one.fvu > 0.01
+    assert one.fvu / four.fvu == pytest.approx(16, rel=0.02)
+    with pytest.raises(BadInput, match="arc is 7"):
+        CurvedWorld(World(), 7)
+    with pytest.raises(BadInput, match="topics is 4"):
+        CurvedWorld(World(topics=4))
+
+
+@pytest.mark.parametrize(("between", "groups", "draws"), [(1.0, 6, 3), (0.0, 6, 3), (1.0, 4, 1)])
+def test_one_more_draw_of_one_more_group_is_covered(between, groups, draws):
+    rng, inside = np.random.default_rng(7), []
+    for trial in range(400):
+        group = between * rng.standard_normal(groups + 1)
+        y = group[:-1, None] + 0.5 * rng.standard_normal((groups, draws))
+        low, high = np.percentile(matching.one_more(y, 1000, seed=trial), [2.5, 97.5])
+        inside.append(low <= group[-1] + 0.5 * rng.standard_normal() <= high)
+    assert 0.92 <= np.mean(inside) <= 0.99
+
+
+def test_one_more_draw_keeps_what_numbers_share_and_needs_two_groups():
+    y = np.random.default_rng(0).standard_normal((5, 2, 1)) * [1.0, 2.0]
+    drawn = matching.one_more(y, 100)
+    assert drawn.shape == (100, 2) and drawn[:, 1] == pytest.approx(2 * drawn[:, 0])
+    assert (
+        np.isfinite(matching.one_more(y[:1], 10)).all() and np.isnan(matching.one_more(y[:1, :1], 10)).all()
+    )

@@ -20,6 +20,7 @@ RICH = World(
     hierarchy=0.4,
     topics=5,
     topic_boost=2.5,
+    common=0.3,
     manifolds=3,
     manifold_arc=2.0,
     dense=0.2,
@@ -142,6 +143,20 @@ def test_the_closed_form_equals_a_large_simulation():
     assert float(r2) == pytest.approx(truth.r2_total, abs=0.01)
     assert float(nonlinear) == pytest.approx(truth.fvu_nonlinear, abs=0.01)
     assert truth.fvu == pytest.approx(truth.fvu_linear + truth.fvu_nonlinear)
+
+
+def test_what_directions_have_in_common_is_their_mean_and_makes_the_squared_norm_linear():
+    plain, shared = (World(d_model=64, features=2000, l0=12, common=c) for c in (0.0, 0.4))
+    assert float(plain.directions.mean(0).norm()) < 0.05
+    assert float(shared.directions.mean(0).norm()) == pytest.approx(0.4 / math.sqrt(1.16), abs=0.03)
+    assert torch.allclose(shared.directions.norm(dim=1), torch.ones(2000, dtype=torch.float64))
+
+    def r2(world):
+        batch = tokens_of(world, 30)
+        square = batch.x.square().sum(1, keepdim=True)
+        return float(linear(square, batch.x, batch.document < 15)[2])
+
+    assert r2(shared) > r2(plain) + 0.3
 
 
 def test_the_linear_share_of_a_dense_part_worked_by_hand():
@@ -301,6 +316,7 @@ def test_the_world_study_is_small_and_every_entry_of_it_can_be_made():
         (lambda: World(features=10, l0=9), "at most cap"),
         (lambda: World(topics=2, topic_boost=10), "at most 1 / topic_share"),
         (lambda: World(noise=-1), "0 or more"),
+        (lambda: World(common=-1), "0 or more"),
         (lambda: World(hierarchy=2), "between 0 and 1"),
         (lambda: RICH.truth(201), "0 .. 200"),
         (lambda: OracleSae("a", RICH, 0), "1 .. 200"),
