@@ -29,7 +29,7 @@ from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims import q01_setting
 from darkmatter_utils.claims.claim import PAPER
 from darkmatter_utils.experiments import measured
-from darkmatter_utils.measurement import about
+from darkmatter_utils.measurement import about, sources
 from darkmatter_utils.measurement.widths import ends, reference_sae
 from darkmatter_utils.studies.saes import sample
 
@@ -136,6 +136,23 @@ chapter.record("warnings", about.of_study(measurement))
 Words(about.warning(measurement)) if about.of_study(measurement) else None
 
 # %% [markdown]
+# The interval that a verdict is judged by is over documents (and training seeds): it says what other
+# documents *of the same sources* would give. Documents of one source are alike, so other sources may differ
+# by more than it says; chapters {doc}`04_half_linear` and {doc}`05_scaling` leave out one source after the
+# other.
+
+# %% tags=["hide-input"]
+there = measurement.documents.groupby("source").agg(documents=("document", "size"), tokens=("tokens", "sum"))
+there = there.sort_values("tokens", ascending=False).reset_index()
+there["share of the scored tokens"] = there["tokens"] / there["tokens"].sum()
+chapter.record("sources", there.to_dict("list"))
+chapter.glue("precision", about.precision(measurement))
+Table(there if sources.shares(measurement) else sources.NONE, {"share of the scored tokens": percent})
+
+# %% [markdown]
+# {glue:text}`precision` Of fewer than 20 documents, or 5 tokens per dimension of $x$, this book gives no
+# interval; below 20 tokens per dimension it warns.
+#
 # And the SAEs. *Dead latents* fire on none of the held-out text. The SAEs of the *width suite* are at one target
 # L0, or as near to one as there are SAEs, and differ in width and in the seed of their training; the others
 # vary L0 as well. An SAE that was trained for this book has its threshold set on other held-out documents than

@@ -102,7 +102,7 @@ chapter.glue("paper above over depth", percent((depth >= 0.9).mean()))
 chapter.record("norm R2", found["suite"].to_dict("list"))
 
 # %% [markdown]
-# Over the whole study, with every document held out once, the same number for {glue:text}`sae` is
+# Over the whole study, for the best linear map there is, the same number for {glue:text}`sae` is
 # {glue:text}`r2`. The paper has two wordings, for much larger models: "> 90%" of the error's norm (abstract),
 # and "between 70% and 95%" over widths, L0s, layers and models (§4.1). Its SAEs of Figs. 2, 10 and 11 have an
 # R² of {glue:text}`paper`, {glue:text}`paper mean` on average; {glue:text}`paper above` of them reach 90%. At
@@ -191,7 +191,7 @@ charts.beside(ours, theirs, columns=1)
 # %% tags=["hide-input"]
 #| label: fig-steps
 #| caption: Nested models at each width of the suite: $R^2$ of the squared error norm as predictors are added
-#|   from left to right, on held-out documents. Bars are 95% intervals that carry documents and training
+#|   from left to right, each with its best weights. Bars are 95% intervals that carry documents and training
 #|   seeds. (Paper: Fig. 13 has each predictor alone, none jointly.)
 steps = list(found["steps"]["step"])
 short = {step: "+ " * (n > 0) + step for n, step in enumerate(steps)}

@@ -186,11 +186,11 @@ charts.beside(absent, wrong_place("introduced", "linear", "LinearError"))
 # %% [markdown]
 # ## Noise and ablation on the study's own dictionary
 #
-# The paper's check (App. C.3): take $x' = \mathrm{Sae}(x)$ of a trained SAE as data whose features are all known,
-# ablate latents (lowest mean activation first) so that they become absent features, add noise to $x'$ (it
-# plays *dense*) and to the reconstruction (it plays *introduced*). Here everything is out of sample, levels
-# are variances, centring is per dimension, and the SAE encodes the noisy $x'$, so that it can react to the
-# noise; its reaction, and $\mathrm{Sae}(\mathrm{Sae}(x)) \ne \mathrm{Sae}(x)$, count as introduced. The
+# The paper's check (App. C.3): take $x' = \mathrm{Sae}(x)$ of a trained SAE as data whose features are all
+# known, ablate latents (lowest mean activation first) so that they become absent features, add noise to $x'$
+# (it plays *dense*) and to the reconstruction (it plays *introduced*). Here everything is out of sample,
+# levels are variances, centring is per dimension, and the SAE encodes the noisy $x'$, so that it can react to
+# the noise; its reaction, and $\mathrm{Sae}(\mathrm{Sae}(x)) \ne \mathrm{Sae}(x)$, count as introduced. The
 # noise is isotropic, or has the covariance of $x'$.
 
 # %% tags=["hide-input"]
@@ -494,8 +494,10 @@ three = lambda value: plain(value, 3)
 Table(summary.rename_axis("estimator").reset_index(), dict.fromkeys(mean, three), left=())
 
 # %% [markdown]
-# The estimators find what they are defined to find. (FVU counts a constant error, too, which the closed
-# form leaves out: hence its small excess.) What goes wrong is the reading of them:
+# The estimators find what they are defined to find: the maps' own estimation error is taken out of each
+# (chapter {doc}`02_how_to_measure_it`). FVU counts a constant error, too, which the closed form leaves out:
+# hence its small excess, and that of FVU_linear, where a constant lands. What goes wrong is the reading of
+# them:
 
 # %% tags=["hide-input"]
 wrong = readings(made)
@@ -515,8 +517,8 @@ chapter.rules(c11_parts_land)
 # - **The dense part has no column of its own.** The paper counts it to LinearError for the most part
 #   (App. B.2). The rule judges absent and introduced only; the table shows the dense part,
 #   piece by piece.
-# - **Out of sample costs a little.** A map with $d^2$ numbers, fitted on few tokens, loses about $d$ /
-#   tokens of a part's variance: the shares slightly below 0.
+# - **Out of sample costs a little.** Where parts land is held out: a map with $d^2$ numbers loses about $d$ /
+#   tokens of a part's variance, and more where the tokens of a document are alike. Hence shares just below 0.
 #
 # ## Exercise
 #

@@ -70,7 +70,7 @@ chapter.opening(c06_norm_lowest)
 # %% tags=["hide-input"]
 #| label: fig-norm-parts
 #| caption: R² of the squared norm of each part, predicted from x (left) and from the part itself (right),
-#|   on held-out documents; one point is one SAE, none is left out and no axis is cut. Yellow:
+#|   by the best map; one point is one SAE, none is left out and no axis is cut. Yellow:
 #|   NonlinearError of SAEs that introduce nothing, matched to the suite, one point a width. Grey:
 #|   controls, which are 0 or NonlinearError's own number by construction. Hollow: the paper's, median and
 #|   middle nine tenths of its 329 SAEs, from x. (Paper: Fig. 6.)
@@ -198,9 +198,9 @@ Words(
 
 # %% tags=["hide-input"]
 #| label: fig-norm-null
-#| caption: R² of the squared norm of NonlinearError from NonlinearError itself, over width, on held-out
-#|   documents: this study's SAEs, and SAEs that introduce nothing; 95% intervals over documents, for the
-#|   null of one more draw of one more matched world. (The paper has no such null.)
+#| caption: R² of the squared norm of NonlinearError from NonlinearError itself, over width, by the best map:
+#|   this study's SAEs, and SAEs that introduce nothing; 95% intervals over documents, for the null of one more
+#|   draw of one more matched world. (The paper has no such null.)
 lines = by_width(measurement, found, nothing)
 lines = lines.assign(line=lines["line"].map({"study": "this study's SAEs", "null": "introduces nothing"}))
 charts.lines(

@@ -132,8 +132,8 @@ chapter.glue("l0", Words.of(found["scores"], say=equal_l0))
 # %% [markdown]
 # All that follows is from {glue:text}`tokens`; the linear maps are fitted and scored on these, by
 # documents. On so few tokens the maps' own estimation error would pass for nonlinear error. A held-out
-# residual is too large by it and an in-sample one too small; every number here is from the mean of the two
-# that has neither fault. For {glue:text}`sae`:
+# residual is too large by it and an in-sample one too small; as everywhere in this book, every number is from
+# the mean of the two that has neither fault. For {glue:text}`sae`:
 
 # %% tags=["hide-input"]
 titles = {"fvu": "FVU", "fvu_linear": "FVU_linear", "fvu_nonlinear": "FVU_nonlinear"}

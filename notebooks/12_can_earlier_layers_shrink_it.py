@@ -64,7 +64,7 @@ chapter.opening(c10_earlier)
 
 # %% tags=["hide-input"]
 #| label: fig-earlier
-#| caption: $R^2$ per dimension of NonlinearError, on held-out documents, from the sites that are computed
+#| caption: $R^2$ per dimension of NonlinearError, by the best maps, from the sites that are computed
 #|   before x: from the site's SAE output, from as many directions of its raw activation, and from each with
 #|   the tokens of another document. Bars are 95% intervals over documents. Diamonds: the
 #|   paper's, from the SAE output of the answering site (the layer before, MLP, attention). (Paper: Fig. 9b.)
@@ -150,7 +150,7 @@ Table(rows.rename(columns={"site": "joined to x"}), three)
 
 # %% tags=["hide-input"]
 #| label: fig-earlier-parts
-#| caption: $R^2$ per dimension of each part of the error, on held-out documents, from every set of inputs.
+#| caption: $R^2$ per dimension of each part of the error, by the best maps, from every set of inputs.
 #|   The rows of the same site are algebra: $\mathrm{Sae}(x) = x - \mathrm{SaeError}(x)$, so that both
 #|   together give the error exactly. (Paper: Fig. 9b, the same three targets.)
 rows = whole[whole["tokens"] == "own"]
@@ -194,15 +194,14 @@ chapter.glue("context", Words.of(whole, say=in_context))
 chapter.rules(c10_earlier)
 
 # %% [markdown]
-# - **Algebra.** At the same site, {glue:text}`poles` These are algebra: the first is 0, but for what a fit
-#   loses to chance, by the definition of NonlinearError, and the last 1, because
-#   $\mathrm{SaeError}(x) = x - \mathrm{Sae}(x)$.
+# - **Algebra.** At the same site, {glue:text}`poles` These are algebra: the first is 0, by the definition of
+#   NonlinearError, and the last 1, because $\mathrm{SaeError}(x) = x - \mathrm{Sae}(x)$.
 # - **The stream carries x along.** An earlier residual stream is $x$ without what the blocks between have
 #   added. A nonlinear function of it, such as an SAE's output, predicts a nonlinear function of $x$ for
 #   that reason alone; no circuit need be behind it.
-# - **More inputs.** A fit with more inputs loses more to chance on held-out tokens, about inputs over
-#   tokens of what is left: the shuffled rows show how much, below 0. Raw activation and SAE output of a
-#   site have equally many.
+# - **More inputs.** A fit with more inputs has more to fit by chance. What it so loses on held-out tokens, and
+#   gains on its own, is taken out of every number: the shuffled rows, of tokens that have nothing to do with
+#   the inputs, show what is left of it. Raw activation and SAE output of a site have equally many.
 # - **Shuffled within a context.** Tokens of the same context share its subject, and so may their errors.
 #   {glue:text}`context`
 # - **Which map?** Were each token split by the map of its own fold, the maps' errors would enter fits and

@@ -205,7 +205,7 @@ Table(pd.DataFrame({"width": shape["width"], "FVU": shape["fvu"]} | told), style
 
 # %% tags=["hide-input"]
 #| label: fig-sweep
-#| caption: $R^2$ total of the error on held-out documents, from the best linear map of each rank for each
+#| caption: $R^2$ total of the error from the best linear map of each rank for each
 #|   SAE, and from the first principal components of $x$ for one; bars are 95% intervals over documents.
 #|   (The paper has no such figure.)
 sweep = found["sweep"]
@@ -235,7 +235,8 @@ chapter.glue("d", int(measurement.card["d_model"]))
 # see $x$ and nothing else, are fitted on documents that no number is scored on, and are chosen on a further
 # part of them: a scalar gain, the best map of low rank, least squares, ridge, $x$ with all products of its
 # first principal components (*quadratic*), and a network with one hidden layer on top of the linear map
-# (*MLP*), stopped where held-out documents are read best.
+# (*MLP*), stopped where held-out documents are read best. What is tuned has no best map to be corrected to:
+# these numbers are held out, with what each reader loses by being fitted on few tokens, their intervals too.
 
 # %% tags=["hide-input"]
 # try: id=narrow, whose error is larger: on nano every reader reads more of it

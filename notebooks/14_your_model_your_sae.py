@@ -180,6 +180,9 @@ Table(pd.DataFrame(rows))
 #     packed: true                  short documents share a context, which then stands for a document
 #     model_dtype: bfloat16         the model's precision; the SAEs and all that is reckoned stay at dtype
 #
+# A `source` beside the `text` of a line (or a column, or the top folder of a file) says where a document is
+# from; chapters 01, 04 and 05 then show the numbers without each source.
+#
 # What was prepared and measured on one machine is read on another:
 # `darkmatter study export mine.yaml mine.tar` there, `darkmatter study import mine.tar` here.
 #
@@ -187,8 +190,9 @@ Table(pd.DataFrame(rows))
 #
 # - **A number without its null.** The mean leaves an error that is linear without a rest. So does any
 #   reconstruction that only shrinks. Compare FVU and the share together.
-# - **Too few tokens.** The map has $d^2$ numbers. With fewer than about $3 d$ tokens the commands warn; the
-#   share is then too low.
+# - **Too few tokens.** The map has $d^2$ numbers. Their estimation error is taken out of each value (*held out*
+#   it is left in), but only to first order: below 20 tokens per dimension the commands warn, below 5, and of
+#   fewer than 20 documents, they give no interval.
 # - **Another text, another scale.** An SAE sees what it was trained on: `<bos>` or none, norms folded or not.
 #   A best factor on Sae(x) far from 1, or an L0 far from the published one, is the sign.
 # - **Documents that are none.** Rows that come in one block of text, given as many documents, make intervals

@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 from rich.table import Table
 
-from ..adapters import hub, texts
+from ..adapters import hub
+from ..adapters.reading import window
 from ..base.cache import listed, versions
 from ..base.errors import BadInput, nearest
 from ..base.values import write_atomic
@@ -196,7 +197,7 @@ def one_sae(options) -> None:
     """One SAE of one model, on a text."""
     names = "model site text documents dtype sae_dtype device packed folds bootstrap seed".split()
     asked = {name: getattr(options, name) for name in names} | {"sae": options.sae[0]}
-    asked["positions"] = texts.window(options.positions) if options.positions else None
+    asked["positions"] = window(options.positions) if options.positions else None
     request = Request(**{name: value for name, value in asked.items() if value is not None})
     _room_for(options)
     if options.dry_run:

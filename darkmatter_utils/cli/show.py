@@ -75,7 +75,7 @@ def progress(line: str) -> None:
 
 def show(table: Table) -> None:
     """Print a table; one that is piped into a file is not folded at 80 columns."""
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 
 def study_table(saes, *, title: str) -> Table:

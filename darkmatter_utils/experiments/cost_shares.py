@@ -1,7 +1,8 @@
 """Shares of the loss against shares of the variance: ratios of sums over documents, with paired intervals.
 
 Every statistic here takes sums by name ("ce Sae", "square LinearError", ...) and is what `bootstrap`
-resamples: one draw of documents for all replacements, all SAEs and all controls.
+resamples: one draw of documents for all replacements, all SAEs and all controls. Values and intervals are
+held out: of the parts under maps of other folds, since what a loss would be under the best map is not known.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A ladder of readers: what of SaeError(x) can be predicted from x by means that go beyond a linear map.
 
-Trained on documents that no number is scored on; every reader sees x and nothing else.
+Trained on documents that no number is scored on; every reader sees x and nothing else. Values and intervals
+are held out: what is tuned or not linear has no best map that `fits.centre` could speak of.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Do wide SAEs fail where narrow ones fail? Error norms of the width suite compared token by token.
 
 Everything follows from each document's Gram matrix of a few columns a SAE (its error norm, what the idea
-leaves of it, ...): fits on other folds' sums, scores on a document's, intervals by resampling documents, and
-for the seeds of a width by a model of what an SAE adds to every pair it is in.
+leaves of it, ...): fits on other folds' sums, scores on a document's (held out, of one or two weights, which
+cost nothing), intervals by resampling documents, and for the seeds of a width by a model of what an SAE adds
+to every pair it is in.
 """
 
 from __future__ import annotations

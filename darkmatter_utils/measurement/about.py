@@ -11,7 +11,7 @@ import torch
 
 from ..adapters import hub
 from ..adapters.models import DTYPES
-from ..adapters.texts import DEFAULT_CONTEXT
+from ..adapters.reading import DEFAULT_CONTEXT
 from ..base.words import readable, share
 from ..stats.intervals import doubts
 from . import sources
@@ -167,9 +167,6 @@ def facts(measurement) -> pd.DataFrame:
         "context length": card["context"],
         "scored tokens": card["tokens"],
         "scored tokens per dimension": f"{card['tokens'] / card['d_model']:,.0f}",
-        "sources of the documents": ", ".join(
-            f"{source} {share(of)}" for source, of in sources.shares(measurement).items()
-        ),
         "scored positions": f"{card['window'][0]} to {card['window'][1] - 1}",
     }
     facts |= {words: f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held}

@@ -22,7 +22,8 @@ from filelock import FileLock, Timeout
 from ..adapters.hub import model_folder, sae_folder
 from ..adapters.models import LanguageModel, check_device, family, load_model
 from ..adapters.saes import Sae, load_any, match
-from ..adapters.texts import EMBEDDED, Reading, is_dataset, read, texts
+from ..adapters.reading import Reading, read
+from ..adapters.texts import EMBEDDED, is_dataset, texts
 from ..base import cache, provenance
 from ..base.errors import BadInput
 from ..base.values import whole

@@ -146,6 +146,7 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
             data / "tokens.npz",
             score_tokens=first.reading.tokens[found.full].astype(np.int32),
             score_document=first.reading.document[found.full].astype(np.int32),
+            score_source=_by_number(first.reading),
         )
         link = lambda source, target: os.symlink(Path(source).resolve(), target)
         shutil.copytree(first.folders[0], data / "model", copy_function=link)
@@ -156,6 +157,12 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
         (data / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (part / made.name).write_text(yaml.safe_dump(_study(recipe, site), sort_keys=False))
     return made
+
+
+def _by_number(reading) -> np.ndarray:
+    """The source of each document by its number; "" for those that were left out."""
+    sources = dict(zip(reading.document.tolist(), reading.source))
+    return np.array([sources.get(number, "") for number in range(max(sources) + 1)])
 
 
 def _entry(planned, suite: str, taken: list[str]) -> dict:

@@ -7,17 +7,18 @@ functions here show by how much. A study whose documents name fewer than two sou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from ..base.values import Estimate
+from ..base.values import Absent, Estimate
 from ..stats.intervals import over_groups
 from .harvest import REPLICATED
 from .measure import Measurement
 
 ALONE, WITHOUT = "alone", "without"
 """Which documents a number is of: those of a source, or all but those."""
+NONE = Absent("The documents of this study do not say which sources they are from.")
 Statistic = Callable[[Measurement], float]
 """A number that follows from `Measurement.saes` and `Measurement.replicates` alone."""
 
@@ -47,20 +48,18 @@ def over_sources(measurement: Measurement, statistic: Statistic) -> Estimate:
     return over_groups(statistic(measurement), list(left.values()), [share[name] for name in left])
 
 
-def told(measurement: Measurement, statistics: dict[str, Statistic]) -> pd.DataFrame:
-    """A row a source: source, share of the scored tokens, and by statistic ``<name>``, without that source,
-    and ``<name> alone``; the first row is of all sources, with ``<name>_low`` and ``_high`` over sources."""
-    share = shares(measurement)
-    rows: list[dict] = [{"source": "all", "share": 1.0}]
-    rows += [{"source": name, "share": value} for name, value in share.items()]
+def told(measurement: Measurement, statistics: Mapping[str, Statistic]) -> pd.DataFrame | Absent:
+    """The rows of a table: source, tokens (share), and by statistic its value without that source, and of it
+    alone; the first row is of all, with the interval over sources. Absent for fewer than two sources."""
+    if not (share := shares(measurement)):
+        return NONE
+    columns: dict[str, list] = {"documents": ["all", *(f"without {name}" for name in share)]}
+    columns["tokens"] = [1.0, *(1 - part for part in share.values())]
     for what, statistic in statistics.items():
-        e = over_sources(measurement, statistic)
-        rows[0] |= {what: e.value, f"{what}_low": e.low, f"{what}_high": e.high}
-        kinds = {what: WITHOUT, f"{what} alone": ALONE}
-        found = {name: each(measurement, statistic, kind=kind) for name, kind in kinds.items()}
-        for row in rows[1:]:
-            row |= {name: values[row["source"]] for name, values in found.items()}
-    return pd.DataFrame(rows)
+        without, alone = (each(measurement, statistic, kind=kind).values() for kind in (WITHOUT, ALONE))
+        columns[what] = [over_sources(measurement, statistic), *map(Estimate, without)]
+        columns[f"{what}, of that source alone"] = [None, *map(Estimate, alone)]
+    return pd.DataFrame(columns)
 
 
 def _view(measurement: Measurement, source: str, kind: str) -> Measurement:

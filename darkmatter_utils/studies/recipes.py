@@ -81,7 +81,7 @@ class Recipe:
     """L0 at which widths are compared, by the nearest SAE of each; None: the median of those published."""
     documents: int = 300
     packed: bool = False
-    """Short documents share a context, which then stands for a document (`texts.pack`)."""
+    """Short documents share a context, which then stands for a document (`reading.pack`)."""
     window: tuple[int, int] = (200, 1023)
     """First position that counts and the one after the last; documents shorter than its end are left out."""
     folds: int = 5

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from darkmatter_utils import cli, decompose
-from darkmatter_utils.adapters.texts import pack
+from darkmatter_utils.adapters.reading import pack
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +118,10 @@ def test_short_documents_share_a_context(here, capsys):
 
 def test_a_document_is_in_one_context_only():
     documents = [[n] * length for n, length in enumerate((5, 3, 9, 30, 1, 2))]
-    assert pack(documents, 10, [99]) == [[0] * 5 + [99] + [1] * 3, [2] * 9, [3] * 10, [4, 99, 5, 5]]
-    made = pack([[n] * 7 for n in range(50)], 16, [])
+    rows, sources = pack(documents, 10, [99], list("aabbcc"))
+    assert rows == [[0] * 5 + [99] + [1] * 3, [2] * 9, [3] * 10, [4, 99, 5, 5]] and sources == list("abbc")
+    assert pack(documents, 10, [99], list("ababab"))[1] == ["", "a", "b", ""]  # of several
+    made, _ = pack([[n] * 7 for n in range(50)], 16, [], [""] * 50)
     assert all(len(row) <= 16 for row in made)
     homes = [{i for i, row in enumerate(made) if n in row} for n in range(50)]
     assert all(len(home) == 1 for home in homes)

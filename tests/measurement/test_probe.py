@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from darkmatter_utils import decompose
 from darkmatter_utils.adapters.models import load_model
-from darkmatter_utils.adapters.texts import texts, window
+from darkmatter_utils.adapters.reading import window
+from darkmatter_utils.adapters.texts import texts
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import show
 from darkmatter_utils.measurement import about
@@ -286,6 +287,14 @@ def test_texts(tmp_path):
     pd.DataFrame({"text": ["four", "five"]}).to_parquet(tmp_path / "c.parquet")
     assert texts(str(tmp_path), limit=9) == ["one", "two", "three", "four", "five"]
     assert texts(str(tmp_path), limit=2) == ["one", "two"]
+    (tmp_path / "b.jsonl").write_text('"two"\n{"text": "three", "source": "book"}\n')
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "z.txt").write_text("six")
+    found = {text: text.source for text in texts(str(tmp_path), limit=9)}
+    assert found == dict(one="", two="b.jsonl", three="book", four="c.parquet", five="c.parquet", six="deep")
+    pd.DataFrame({"text": ["four", "five"], "source": ["a", None]}).to_parquet(tmp_path / "c.parquet")
+    assert [text.source for text in texts(str(tmp_path / "c.parquet"), limit=9)] == ["a", ""]
+    assert texts("embedded", limit=2)[0].source == "python-stdlib"
     (tmp_path / "b.jsonl").write_text('{"body": 1}')
     with pytest.raises(BadInput, match='b.jsonl, line 1, has no "text"; it has body'):
         texts(str(tmp_path), limit=9)

@@ -76,8 +76,9 @@ def test_any_statistic_of_a_measurement_is_had_by_source(measured):
         np.mean(list(slopes.values())), abs=0.05
     )
     table = sources.told(measured, {"slope": change, "FVU": lambda m: m.sae("w32")["fvu"]})
-    assert table["source"].tolist() == ["all", *SIZES] and table["share"][0] == 1
-    assert table["slope"][0] == change(measured) and table["slope alone"][1:].tolist() == list(
-        slopes.values()
-    )
-    assert table["FVU_low"][0] < table["FVU"][0] < table["FVU_high"][0]
+    assert table["documents"].tolist() == ["all", *(f"without {name}" for name in SIZES)]
+    assert table["tokens"].tolist() == pytest.approx([1, 1 / 2, 2 / 3, 5 / 6])
+    assert [e.value for e in table["slope, of that source alone"][1:]] == list(slopes.values())
+    first, *left = table["FVU"]
+    assert first.low < first.value < first.high and np.isnan([e.low for e in left]).all()
+    assert not sources.told(measure("nano"), {"slope": change})

@@ -11,7 +11,7 @@ from darkmatter_utils import cli, measure
 from darkmatter_utils.adapters import grid as sae_grid
 from darkmatter_utils.adapters import hub, texts
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.measurement import prepare
+from darkmatter_utils.measurement import prepare, sources
 from darkmatter_utils.studies import recipes
 
 
@@ -46,7 +46,9 @@ def recipe(here, **changes):
 
 
 def test_a_study_of_ones_own_from_file_to_numbers(here, capsys):
-    file = recipe(here)
+    file, lines = recipe(here), (here / "text.jsonl").read_text().splitlines()
+    named = [json.dumps(json.loads(line) | {"source": "ab"[n % 2]}) for n, line in enumerate(lines)]
+    (here / "text.jsonl").write_text("\n".join(named))
     assert cli.main(["measure", file]) == 2
     assert "study mine is not prepared here" in capsys.readouterr().err
     assert cli.main(["study", "check", file]) == 0
@@ -60,6 +62,8 @@ def test_a_study_of_ones_own_from_file_to_numbers(here, capsys):
     assert cli.main(["study", "prepare", file]) == 0
     capsys.readouterr()
     assert cli.main(["measure", file, "--json", "a.json"]) == 0
+    said = capsys.readouterr().out
+    assert "840 tokens of 30 documents from 2 sources, 52 tokens per dimension; intervals are over" in said
     found = json.loads((here / "a.json").read_text())
     assert [sae["id"] for sae in found["saes"]] == ["w24-l0-5", "w48-l0-7"]
     assert found["study"]["site"] == "blocks.0.hook_resid_post"
@@ -84,6 +88,7 @@ def test_a_study_of_ones_own_from_file_to_numbers(here, capsys):
     assert found["saes"][0]["fvu"] == pytest.approx(alone["fvu"]["value"], rel=1e-4)
     study = recipes.prepared(recipes.load(file))
     assert measure(str(study)).saes["id"].tolist() == ["w24-l0-5", "w48-l0-7"]
+    assert sources.shares(measure(str(study))) == {"a": 0.5, "b": 0.5}
 
 
 def test_new_writes_what_check_reads(here, capsys):
@@ -242,7 +247,7 @@ def test_documents_of_a_dataset(here):
     """The library's own streaming, from a folder instead of the hub."""
     (here / "set").mkdir()
     (here / "set" / "train.jsonl").write_text(
-        "\n".join(json.dumps({"text": "w1 " * n}) for n in range(1, 40))
+        "\n".join(json.dumps({"text": "w1 " * n, "source": f"book {n % 3}"}) for n in range(1, 40))
     )
     found = list(texts.stream(str(here / "set")))
     assert sorted(map(len, found)) == [3 * n for n in range(1, 40)] and found != sorted(found, key=len)
@@ -252,6 +257,8 @@ def test_documents_of_a_dataset(here):
     )
     assert long == [text for text in found if len(text) > 60][:5]
     (here / "set" / "train.jsonl").unlink()
-    assert texts.dataset_documents(str(here / "set"), count=5, long_enough=len, about={}) == long
+    again = texts.dataset_documents(str(here / "set"), count=5, long_enough=len, about={})
+    assert again == long and [text.source for text in again] == [text.source for text in long]
+    assert {text.source for text in found} == {"book 0", "book 1", "book 2"}
     assert texts.is_dataset("monology/pile-uncopyrighted") and not texts.is_dataset("text.jsonl")
     assert not texts.is_dataset("folder/text.jsonl") and not texts.is_dataset("embedded")
