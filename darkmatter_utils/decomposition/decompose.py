@@ -96,7 +96,7 @@ class Decomposition:
         """The estimates, each with value, low and high, and what they were made of; NaN becomes null."""
         names = (*SCALARS, *NORMS, "held_out", "protocol", "tokens", "documents")
         answer = {name: getattr(self, name) for name in names}
-        answer |= {"folds": len(self.maps), "ridge": self.linear_map.ridge}
+        answer |= {"folds": len(self.maps), "ridge": self.linear_map.ridge, "doubts": self.doubts()}
         return json.dumps(to_json(answer, digits=None), indent=2)
 
 

@@ -21,8 +21,8 @@ from filelock import FileLock, Timeout
 
 from ..adapters.hub import model_folder, sae_folder
 from ..adapters.models import LanguageModel, check_device, family, load_model
-from ..adapters.saes import Sae, load_any, match
 from ..adapters.reading import Reading, read
+from ..adapters.saes import Sae, load_any, match
 from ..adapters.texts import EMBEDDED, is_dataset, texts
 from ..base import cache, provenance
 from ..base.errors import BadInput

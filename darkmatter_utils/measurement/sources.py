@@ -70,8 +70,9 @@ def _view(measurement: Measurement, source: str, kind: str) -> Measurement:
     scores = [name for name in table if name in measurement.saes and name != "id"]
     saes = measurement.saes.reset_index(drop=True)
     view = Measurement(measurement.study, measurement.folder)
-    moved = {
-        name: measurement.replicates[name] * (table[name] / saes[name]).to_numpy() for name in REPLICATED
-    }
-    view.__dict__.update(saes=saes.assign(**table[scores]), replicates=moved)  # where cached properties are
+    ratios = {name: (table[name] / saes[name]).to_numpy() for name in REPLICATED}
+    moved = {name: measurement.replicates[name] * ratio for name, ratio in ratios.items()}
+    view.__dict__.update(
+        saes=saes.assign(**table[scores]), replicates=measurement.replicates | moved
+    )  # where cached properties are
     return view

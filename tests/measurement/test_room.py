@@ -1,15 +1,20 @@
 """On a live study every estimate lies inside of its interval; values and intervals are of one estimator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from ideas import idea
 from room import estimates_in, without_room
 
 from darkmatter_utils import measure
 from darkmatter_utils.experiments.error_norms import error_norms
 from darkmatter_utils.experiments.error_vectors import error_vectors
+from darkmatter_utils.experiments.measured import fit_floor, left_out, per_doubling
 from darkmatter_utils.experiments.norm_test import norm_test
+from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.harvest import METRICS, NORMS
+from darkmatter_utils.measurement.widths import width_suite
+from darkmatter_utils.studies.study import Study
 
 
 def test_both_poles_of_the_check_itself():
@@ -24,6 +29,10 @@ def test_both_poles_of_the_check_itself():
     )
 
 
+def squared(x, reconstruction):
+    return ((x - reconstruction) ** 2).sum(dim=1)
+
+
 @pytest.fixture(scope="module")
 def nano():
     return measure("nano")
@@ -36,9 +45,18 @@ def test_no_estimate_of_a_measurement_is_at_an_end(nano):
 
 
 def test_nor_of_what_is_regressed_on_x(nano):
-    found = error_vectors(nano, error=idea(4)) | error_norms(nano, target=idea(3))
-    found |= norm_test(nano, size=idea(8), contexts=120)
-    tables = {name: table for name, table in found.items() if len(table)}
-    told = {name: without_room(table) for name, table in tables.items()}
-    assert sum(len(list(estimates_in(table))) for table in tables.values()) > 500
-    assert not {name: lines for name, lines in told.items() if lines}
+    vectors = error_vectors(nano, error=lambda x, reconstruction: x - reconstruction)
+    norms = error_norms(nano, target=squared)
+    both = norm_test(nano, size=lambda z: (z**2).sum(dim=1), contexts=120)
+    tables = [table for found in (vectors, norms, both) for table in found.values() if len(table)]
+    assert sum(len(list(estimates_in(table))) for table in tables) > 500
+    assert not [line for table in tables for line in without_room(table)]
+
+
+def test_too_few_documents_leave_the_numbers_and_take_the_intervals():
+    few = measure(replace(Study.load("nano"), contexts=30))
+    assert few.card["documents"] == 15 and "15 documents are fewer" in about.of_study(few)[0]
+    suite = width_suite(few, "fvu_nonlinear")
+    told = [per_doubling(suite), fit_floor(suite).c, *suite.estimates().values()]
+    assert all(np.isfinite(e.value) and np.isnan([e.low, e.high]).all() for e in told)
+    assert np.isfinite(left_out(suite)["predicted"]).all()
