@@ -9,8 +9,9 @@ from room import estimates_in, without_room
 from darkmatter_utils import measure
 from darkmatter_utils.experiments.error_norms import error_norms
 from darkmatter_utils.experiments.error_vectors import error_vectors
-from darkmatter_utils.experiments.measured import fit_floor, left_out, per_doubling
+from darkmatter_utils.experiments.floors import fit_floor, left_out
 from darkmatter_utils.experiments.norm_test import norm_test
+from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.harvest import METRICS, NORMS
 from darkmatter_utils.measurement.widths import width_suite
