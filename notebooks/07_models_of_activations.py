@@ -321,7 +321,7 @@ Words(
 #
 # ## A null matched to this study
 #
-# Which of those worlds is like the study? A rule, written before its first result, moves four dials of a world
+# Which of those worlds is like the study? A rule, written before its own first slope, moves four dials of a world
 # of features: how fast their frequency falls, how many fire on a token, how much a coefficient varies, and how
 # much of their directions all have in common. From three numbers of features it looks for SAEs that introduce
 # nothing and have, at the suite's widths and L0, the suite's FVU, in a world whose $\lVert x\rVert^2$ is as

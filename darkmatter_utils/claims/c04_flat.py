@@ -136,7 +136,8 @@ CLAIM = Claim(
         "Its present form, statements with margins, was fixed before the model of the next study was "
         "measured and after tiny had been seen; ±5% is the threshold of its first form, ±20% and one point "
         "over the null are new, and so is the choice of widths and L0s. The first form's null was matched "
-        "after the first result, on a coarse grid."
+        "after the first result, on a coarse grid; the rule of the present one was written before its own "
+        "first slope, and after a review had reported that of a similar fit."
     ),
     evidence=Evidence,
     statements=statements,

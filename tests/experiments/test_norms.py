@@ -14,6 +14,7 @@ from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import c06_norm_lowest
 from darkmatter_utils.decomposition.decompose import score
 from darkmatter_utils.decomposition.passes import PARTS, FirstPass, SecondPass, ThirdPass
+from darkmatter_utils.experiments import matching
 from darkmatter_utils.experiments import norm_test as tested
 from darkmatter_utils.experiments.norm_argument import (
     agreement,
@@ -24,7 +25,16 @@ from darkmatter_utils.experiments.norm_argument import (
     sparse_sum,
     theory,
 )
-from darkmatter_utils.experiments.norm_test import Folds, evidence, lowest, norm_test, null, parts_of, poles
+from darkmatter_utils.experiments.norm_test import (
+    Folds,
+    evidence,
+    lowest,
+    matched_null,
+    norm_test,
+    null,
+    parts_of,
+    poles,
+)
 from darkmatter_utils.measurement.harvest import NORMS
 from darkmatter_utils.studies.study import Study
 from darkmatter_utils.worlds.known import tokens_of
@@ -140,6 +150,23 @@ def test_every_sae_of_a_study_is_tested_and_counted(nano):
     nothing = null(few, found, size=size)
     assert not nothing and "too few widths" in nothing.reason
     assert c06_norm_lowest.verdict(evidence(nano, found, nothing)).word == "cannot be told here"
+
+
+def test_the_matched_null_has_the_norms_of_the_match(nano):
+    """With the published size, R² from x of every draw is what `matching.matched` found of it."""
+    found = matched_null(nano, size=size)
+    mine = (
+        found["draws"]
+        .query("source == 'from x'")
+        .pivot(index=["world", "draw", "width"], columns="part", values="value")
+    )
+    theirs = matching.matched(nano)["draws"].set_index(["world", "draw", "width"]).loc[mine.index]
+    for name in ("norm_x", "norm_error", "norm_linear", "norm_nonlinear"):
+        assert mine[NORMS[name]].to_numpy() == pytest.approx(theirs[name].to_numpy(), abs=1e-6), name
+    null = found["null"].set_index(["width", "part", "source"])
+    own = matching.null_suite(nano, "norm_nonlinear")
+    told = [null.loc[(w, "NonlinearError", "from x"), "value"] for w in own.widths]
+    assert told == pytest.approx(own.values.tolist())
 
 
 def test_the_size_of_a_part_is_the_chapters_to_say(nano):
