@@ -21,13 +21,13 @@ from ..decomposition.passes import PARTS
 from ..measurement.widths import WIDTHS, suite_rows
 from ..stats.documents import assign_folds, sum_by
 from ..stats.fits import centre, cross_fit, moments_by_fold
-from ..stats.intervals import bootstrap, multinomial_weights, percentile
+from ..stats.intervals import apart, bootstrap, multinomial_weights, percentile
 from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
 from ..worlds.known import tokens_of
 from ..worlds.saes import OracleSae
 from .matching import null_worlds, one_more, target_of
-from .regress import of_each, parts_of, regress
+from .regress import of_each, over_suite, parts_of, regress
 
 Size = Callable[[Tensor], Tensor]
 """What is predicted of a part: z [token, d_model] -> one number a token."""
@@ -35,6 +35,8 @@ NO_SAES = ("dead", "shrunk", "random", "oracle")
 """Kinds that are nulls: shown, never counted as SAEs."""
 ROUNDING = 1e-20
 """A part whose Σ‖z‖² is below this share of Σ‖x‖² is rounding: it has no size to predict from itself."""
+FALL = "SaeError less NonlinearError"
+"""By how much R² falls from the one to the other, as if it were a part."""
 CELL = ["width", "part", "source"]
 
 
@@ -75,14 +77,17 @@ def sizes(size: Size, z: Tensor) -> Tensor:
 
 
 def tests(x, x_hat, linear, size: Size, folds: Folds, *, replicates: int = 200) -> list[dict]:
-    """Both tests of the five parts: part, source ("from x", "from itself"), value, low, high."""
-    rows = []
+    """Both tests of the five parts: part, source ("from x", "from itself"), value, low, high; last, from x,
+    the part called `FALL`, without an interval."""
+    rows, of_x = [], {}
     for part, z in parts_of(x, x_hat, linear).items():
         itself = folds.r2(z, z, size, replicates=replicates)
         from_x = itself if part == "x" else folds.r2(x, z, size, replicates=replicates)
         found = {"from itself": itself, "from x": from_x}
         rows += [{"part": part, "source": source} | e.to_dict() for source, e in found.items()]
-    return rows
+        of_x[part] = from_x.value
+    drop = Estimate(of_x["SaeError"] - of_x["NonlinearError"])
+    return [*rows, {"part": FALL, "source": "from x"} | drop.to_dict()]
 
 
 def poles(nonlinear: Tensor, x: Tensor, size: Size, folds: Folds) -> list[dict]:
@@ -120,12 +125,13 @@ def norm_test(measurement, *, size: Size, contexts: int = 200) -> dict[str, pd.D
     ``tests``: id, part, source, value, low, high, and what the SAE is; from x over all of the study's tokens
     (`regress`), from itself on those of contexts spread over its text. ``poles``: the same for the rows of
     `poles`, at the suite's SAE of middle width. ``tokens``: how many tokens the second has, and their Var ‖x
-    − x̄‖² / mean². Maps are the measurement's out-of-fold maps. Cost: two passes of the model and the SAEs,
-    and about a second an SAE and 40,000 tokens.
+    − x̄‖² / mean². ``gaps``: see `gaps`. Maps are the measurement's out-of-fold maps. Cost: two passes of the
+    model and the SAEs, and about a second an SAE and 40,000 tokens.
     """
     ids = measurement.saes["id"].tolist()
     over_all = regress(measurement, of_each(measurement, lambda z: sizes(size, z), ids))
-    from_x = {part: over_all.r2(only=i)[0].set_index("id") for i, part in enumerate(PARTS)}
+    scored = {part: over_all.r2(only=i) for i, part in enumerate(PARTS)}
+    from_x = {part: table.set_index("id") for part, (table, _) in scored.items()}
     source, x, given, document = tokens(measurement, contexts=contexts)
     folds = Folds(document, folds=measurement.study.folds, fold_of=measurement.fold_of())
     if folds.folds < 2:
@@ -148,7 +154,20 @@ def norm_test(measurement, *, size: Size, contexts: int = 200) -> dict[str, pd.D
         "tests": pd.DataFrame(rows).merge(about, on="id"),
         "poles": pd.DataFrame(extremes).assign(id=middle),
         "tokens": pd.DataFrame({"cv2": [_unequal(x)], "tokens": [len(x)]}),
+        "gaps": gaps(measurement, ids, scored),
     }
+
+
+def gaps(measurement, ids: list[str], scored: dict[str, tuple[pd.DataFrame, np.ndarray]]) -> pd.DataFrame:
+    """At each width of the suite, over its seeds: gap, width, value, low, high. gap: "NonlinearError", its R²
+    from x; "LinearError", "SaeError", theirs less that, on the same documents. scored: (values, replicates
+    [replicate, SAE]) of the parts, the SAEs as in ``ids``."""
+    values = {part: (table["value"].to_numpy(), drawn) for part, (table, drawn) in scored.items()}
+    rest = values["NonlinearError"]
+    less = {part: [m - r for m, r in zip(values[part], rest)] for part in ("LinearError", "SaeError")}
+    made = {"NonlinearError": rest} | less
+    frames = [over_suite(measurement, ids, *one).frame().assign(gap=gap) for gap, one in made.items()]
+    return pd.concat(frames, ignore_index=True)
 
 
 def null(measurement, found, *, size: Size) -> pd.DataFrame | Absent:
@@ -225,14 +244,21 @@ def by_width(measurement, found, nothing) -> pd.DataFrame:
 
 
 def evidence(measurement, found, nothing) -> c06_norm_lowest.Evidence:
-    """Claim 6: at how many SAEs NonlinearError is lowest, and its test by width beside the null's."""
-    lines = by_width(measurement, found, nothing)
-    own = {line: dict(zip(rows["width"], estimates(rows))) for line, rows in lines.groupby("line")}
-    lowest_from_x, saes = lowest(found["tests"], "from x")
+    """Claim 6: by how much R² from x falls to NonlinearError at each width, beside the null's fall; and the
+    test from itself."""
+    by = lambda rows: dict(zip(map(int, rows["width"]), estimates(rows)))
+    gap = {name: by(rows) for name, rows in found["gaps"].groupby("gap")}
+    itself = {line: by(rows) for line, rows in by_width(measurement, found, nothing).groupby("line")}
+    null = by(nothing[nothing["part"] == FALL]) if nothing is not None and len(nothing) else {}
+    low, saes = lowest(found["tests"], "from itself")
     return c06_norm_lowest.Evidence(
-        lowest=lowest_from_x,
-        lowest_self=lowest(found["tests"], "from itself")[0],
+        over_linear=gap["LinearError"],
+        over_error=gap["SaeError"],
+        over_null={w: apart(e, null[w]) for w, e in gap["SaeError"].items() if w in null},
+        nonlinear=gap["NonlinearError"],
+        null=null,
+        itself=itself.get("study", {}),
+        null_itself=itself.get("null", {}),
+        lowest_self=low,
         saes=saes,
-        nonlinear=own.get("study", {}),
-        null=own.get("null", {}),
     )

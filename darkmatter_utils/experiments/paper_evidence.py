@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from ..base.values import Estimate
-from ..claims import c03_same_tokens, c07_fewer_features
-from ..claims.paper import points
+from ..claims import c03_same_tokens, c04_flat, c05_floor, c06_norm_lowest, c07_fewer_features, c09_inference
+from ..claims.paper import grids, points
+from ..stats.power_law import PowerLaw
 from . import paper_points
 
 
@@ -32,5 +35,62 @@ def fewer_features() -> c07_fewer_features.Evidence:
     return c07_fewer_features.Evidence(seeds=1, fvu_gap=fvu_gap, accuracy_gap=accuracy_gap, fvu=fvu)
 
 
-EVIDENCE: dict[int, Callable[[], object]] = {3: same_tokens, 7: fewer_features}
+def flat() -> c04_flat.Evidence:
+    """Claim 4: the two middle layers of which §4.3 says it, at L0 60 (`paper_points.constancy`)."""
+    table = paper_points.constancy().set_index("grid").loc[["Gemma 2 9B, layer 20", "Gemma 2 2B, layer 12"]]
+    by = lambda name: {f"{grid}, L0 {paper_points.L0:g}": Estimate(v) for grid, v in table[name].items()}
+    told = {"steps": {}, "misfit": {}, "narrow": [], "widths": 7, "l0": (paper_points.L0, paper_points.L0)}
+    return c04_flat.Evidence(change=by("change"), whole=by("whole"), over_null={}, null=None, **told)
+
+
+def floor() -> c05_floor.Evidence:
+    """Claim 5: Fig. 1, with the curve fitted to FVU and to FVU less FVU_nonlinear."""
+    wide = points("1", series="SAE").pivot(index="width", columns="quantity", values="value").sort_index()
+    width, fvu, rest = wide.index.to_numpy(float), wide["FVU"].to_numpy(), wide["FVU_nonlinear"].to_numpy()
+    c, linear = PowerLaw.fit(width, fvu).c, PowerLaw.fit(width, fvu - rest).c
+    slope = np.polyfit(np.log2(width), np.log2(fvu), 1)[0]
+    l0 = grids("FVU_nonlinear", l0=paper_points.L0).query("figure == '2' and panel == 'b'")["l0"]
+    return c05_floor.Evidence(
+        widths=len(wide),
+        l0=(float(l0.min()), float(l0.max())),
+        fall=Estimate(float(2**slope - 1)),
+        above=Estimate(float((c - rest.mean()) / fvu[-1])),
+        linear=Estimate(float(linear / (fvu - rest)[-1])),
+        c=Estimate(c),
+        nonlinear=Estimate(float(rest.mean())),
+    )
+
+
+def norm_lowest() -> c06_norm_lowest.Evidence:
+    """Claim 6: differences of the medians of Fig. 6, over all of its SAEs."""
+    median = paper_points.norms().set_index("part")["value"]
+    over = lambda part: {"medians": Estimate(float(median[part] - median["NonlinearError"]))}
+    itself = {"itself": {}, "null_itself": {}, "lowest_self": 0, "saes": 0}
+    return c06_norm_lowest.Evidence(
+        over_linear=over("LinearError"),
+        over_error=over("SaeError"),
+        nonlinear={"median": Estimate(float(median["NonlinearError"]))},
+        over_null={},
+        null={},
+        **itself,
+    )
+
+
+def inference() -> c09_inference.Evidence:
+    """Claim 9: FVU_nonlinear on the same tokens (Figs. 2b and 9a), FVU as drawn (Figs. 1 and 9a: its tokens
+    differ, so the two changes are not subtracted)."""
+    table = paper_points.pursuit().set_index("width")
+    by = lambda name: {int(width): Estimate(float(v)) for width, v in table[name].dropna().items()}
+    same, total = by("FVU_nonlinear, same tokens"), by("FVU, as drawn")
+    return c09_inference.Evidence(same, total, lead={}, best=dict.fromkeys(total, "gradient pursuit"))
+
+
+EVIDENCE: dict[int, Callable[[], object]] = {
+    3: same_tokens,
+    4: flat,
+    5: floor,
+    6: norm_lowest,
+    7: fewer_features,
+    9: inference,
+}
 """By claim, what makes its evidence from the paper's points."""

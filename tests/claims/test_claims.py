@@ -176,6 +176,34 @@ def test_better_inference(change, total, word):
         assert judge(9, **one_beyond, lead={}, best={8: "refit", 16: "refit"}).word == PARTLY
 
 
+LINE, ERROR, NULL = e(0.05, 0.2), e(0.02, 0.2), e(0.02, 0.1)
+"""Claim 6 at its margins."""
+
+
+@pytest.mark.parametrize(
+    "line, error, null, word",
+    [
+        (LINE, ERROR, NULL, HOLDS),
+        (e(0.04, 0.2), ERROR, NULL, UNKNOWN),
+        (e(-0.1, 0.049), ERROR, NULL, PARTLY),
+        (LINE, e(0.01, 0.2), NULL, UNKNOWN),
+        (LINE, e(-0.1, 0.019), NULL, PARTLY),
+        (e(-0.1, 0.049), e(-0.1, 0.019), NULL, FAILS),
+        (LINE, ERROR, e(0.01, 0.1), UNKNOWN),
+        (LINE, ERROR, e(-0.1, 0.019), PARTLY),
+        (LINE, ERROR, None, UNKNOWN),
+    ],
+)
+def test_the_norm_of_the_nonlinear_part_is_lowest(line, error, null, word):
+    by = lambda one: {} if one is None else {8: one, 16: one}
+    numbers = {"over_linear": by(line), "over_error": by(error), "over_null": by(null), "null": {}}
+    told = {"nonlinear": by(e(0.7, 0.8)), "itself": by(e(0.1, 0.2)), "null_itself": by(e(0.2, 0.3))}
+    verdict = judge(6, **numbers, **told, lowest_self=3, saes=4)
+    assert verdict.word == word and "3 of 4 SAEs" in verdict.why
+    assert verdict.numbers["introduced"] == (null == NULL)
+    assert judge(6, **dict.fromkeys([*numbers, *told], {}), lowest_self=0, saes=0).word == UNKNOWN
+
+
 def test_what_is_not_measured_cannot_be_told():
     for number, empty in (
         (1, {"r2": {}, "kept": {}, "split": {}}),

@@ -68,7 +68,17 @@ EVIDENCE = {
         "widths": 4,
         "l0": (8.0, 8.1),
     },
-    6: {"lowest": 4, "lowest_self": 4, "saes": 4, "nonlinear": {8: e(0.3)}, "null": {8: e(0.6)}},
+    6: {
+        "over_linear": {8: e(0.1)},
+        "over_error": {8: e(0.05)},
+        "over_null": {8: e(0.05)},
+        "nonlinear": {8: e(0.8)},
+        "null": {8: e(0.0)},
+        "itself": {8: e(0.3)},
+        "null_itself": {8: e(0.6)},
+        "lowest_self": 4,
+        "saes": 4,
+    },
     7: {
         "fvu_gap": e(0.05),
         "fvu_excess": e(0.04),

@@ -10,7 +10,6 @@ from sklearn.linear_model import LinearRegression
 
 from darkmatter_utils import measure
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import c06_norm_lowest
 from darkmatter_utils.decomposition.decompose import score
 from darkmatter_utils.decomposition.passes import PARTS, FirstPass, SecondPass, ThirdPass
@@ -26,6 +25,7 @@ from darkmatter_utils.experiments.norm_argument import (
     theory,
 )
 from darkmatter_utils.experiments.norm_test import (
+    FALL,
     Folds,
     evidence,
     lowest,
@@ -63,7 +63,10 @@ def test_both_tests_are_those_of_the_passes():
     second = SecondPass(sums).update(batch.x, {"a": x_hat}, document)
     known = score(ThirdPass(second).update(batch.x, {"a": x_hat}, document), "a", replicates=0)
     linear = folds.predict(batch.x, batch.x - x_hat)
-    for row in tested.tests(batch.x, x_hat, linear, size, folds, replicates=0):
+    *rows, drop = tested.tests(batch.x, x_hat, linear, size, folds, replicates=0)
+    of_x = known.norm_r2["SaeError"].value - known.norm_r2["NonlinearError"].value
+    assert drop["part"] == FALL and drop["value"] == pytest.approx(of_x, abs=1e-8)
+    for row in rows:
         table = known.norm_r2 if row["source"] == "from x" else known.norm_r2_self
         assert row["value"] == pytest.approx(table[row["part"]].value, abs=1e-8), row
 
@@ -149,7 +152,8 @@ def test_every_sae_of_a_study_is_tested_and_counted(nano):
     few = SimpleNamespace(study=nano.study, saes=nano.saes.query("width < 128"))
     nothing = null(few, found, size=size)
     assert not nothing and "too few widths" in nothing.reason
-    assert c06_norm_lowest.verdict(evidence(nano, found, nothing)).word == "cannot be told here"
+    made = evidence(nano, found, nothing)
+    assert made.over_null == made.null == {} and c06_norm_lowest.CLAIM.judge(made).word != "holds"
 
 
 def test_the_matched_null_has_the_norms_of_the_match(nano):
@@ -212,20 +216,24 @@ def test_bins_hold_equally_many_latents():
     assert curve["weight_high"][0] - curve["weight"][0] == pytest.approx(np.std([0, 2, 4, 6]))
 
 
-@pytest.mark.parametrize(
-    ("lowest", "lowest_self", "nonlinear", "nulls", "word"),
-    [
-        (4, 4, 0.1, 0.5, "holds"),
-        (4, 3, 0.1, 0.5, "partly"),
-        (4, 4, 0.1, 0.1, "does not hold"),
-        (4, 4, 0.1, -0.2, "does not hold"),
-        (2, 4, 0.1, 0.5, "does not hold"),
-    ],
-)
-def test_claim_6_follows_its_numbers(lowest, lowest_self, nonlinear, nulls, word):
-    near = lambda v: {width: Estimate(v, v - 0.02, v + 0.02) for width in (128, 256)}
-    numbers = c06_norm_lowest.Evidence(lowest, lowest_self, 4, near(nonlinear), near(nulls))
-    assert c06_norm_lowest.verdict(numbers).word == word
+def test_what_the_rule_takes_is_paired(nano):
+    """The gaps are differences SAE by SAE, joined over the seeds of a width."""
+    found = norm_test(nano, size=size, contexts=12)
+    of_x = found["tests"].query("source == 'from x'").pivot(index="id", columns="part", values="value")
+    mine = nano.saes.query("main").set_index("id")["width"]
+    rest = of_x["NonlinearError"]
+    nothing = pd.DataFrame({"width": sorted(set(mine)), "value": 0.3, "low": 0.29, "high": 0.31})
+    nothing = nothing.assign(part=FALL, source="from x")
+    made = evidence(nano, found, nothing)
+    for part, gap in {"LinearError": made.over_linear, "SaeError": made.over_error}.items():
+        plain = (of_x[part] - rest)[mine.index].groupby(mine).mean()
+        assert {w: e.value for w, e in gap.items()} == pytest.approx(plain.to_dict())
+    assert {e.value for e in made.null.values()} == {0.3}
+    for width, over in made.over_null.items():
+        assert over.value == pytest.approx(made.over_error[width].value - 0.3)
+    assert {w: e.value for w, e in made.nonlinear.items()} == pytest.approx(
+        rest[mine.index].groupby(mine).mean().to_dict()
+    )
 
 
 def test_the_world_study_has_its_null_in_its_suite():

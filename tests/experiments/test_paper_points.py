@@ -129,7 +129,9 @@ def test_coefficients_are_those_of_a_plain_regression():
     )
 
 
-@pytest.mark.parametrize(("number", "word"), [(3, "holds"), (7, "holds")])
+@pytest.mark.parametrize(
+    ("number", "word"), [(3, "holds"), (7, "holds"), (4, "holds"), (5, "holds"), (6, "holds"), (9, "partly")]
+)
 def test_what_the_papers_own_points_earn(number, word):
     verdict = every()[number].judge(EVIDENCE[number](), points=True)
     assert verdict.word == word and "not measured" not in verdict.why
