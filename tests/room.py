@@ -6,6 +6,8 @@ import pandas as pd
 
 ROOM = 0.02
 """Share of an interval's length that its estimate keeps from both ends."""
+EXACT = 1e-4
+"""So near to 0 or 1 a number is that by construction: R² of NonlinearError from x is 0 to second order only."""
 
 
 def estimates_in(found, where: str = "") -> Iterator[tuple[str, float, float, float]]:
@@ -34,7 +36,7 @@ def without_room(found) -> list[str]:
         if not all(isinstance(number, int | float) and number == number for number in (value, low, high)):
             continue
         margin = ROOM * (high - low)
-        exact = min(abs(value), abs(value - 1)) < 1e-6 and low <= value <= high
+        exact = min(abs(value), abs(value - 1)) < EXACT and low <= value <= high
         if not exact and not low + margin <= value <= high - margin:
             told.append(f"{where}: {value:.6g} [{low:.6g}, {high:.6g}]")
     return told
