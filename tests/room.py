@@ -7,7 +7,7 @@ import pandas as pd
 ROOM = 0.02
 """Share of an interval's length that its estimate keeps from both ends."""
 EXACT = 1e-4
-"""So near to 0 or 1 a number is that by construction: R² of NonlinearError from x is 0 to second order only."""
+"""So near to 0 or 1 a number is that by construction: R² of NonlinearError from x is 0 to second order."""
 
 
 def estimates_in(found, where: str = "") -> Iterator[tuple[str, float, float, float]]:
