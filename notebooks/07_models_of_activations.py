@@ -420,35 +420,36 @@ Table(found["worlds"][list(names)].rename(columns=names), styles)
 curves = curved_curves()
 chapter.record("curved", curves.to_dict("list"))
 shown = curves.melt(["arc", "pieces", "width"], ["fvu", "fvu_nonlinear"], "metric")
-shown["panel"] = shown["metric"].map({"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"})
 shown = shown.assign(
-    arc=shown["arc"].map("arc {:.0f}°".format), latents=shown["pieces"].map("{} a feature".format)
+    panel=shown["metric"].map({"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}),
+    arc=shown["arc"].map("arc {:g}°".format),
+    latents=shown["pieces"].map({1: "one latent a feature", 4: "four latents a feature"}),
 )
-look = {"color": "arc", "dash": "latents", "columns": 2, "width": 290, "height": 220}
-charts.panels(
-    shown,
-    "panel",
-    charts.lines,
-    "width",
-    "value",
-    y_title="share of the variance of x",
-    **look,
-    shared=("x", "color"),
-)
+look = {
+    "color": "arc",
+    "dash": "latents",
+    "columns": 2,
+    "width": 290,
+    "height": 220,
+    "shared": ("x", "color"),
+}
+charts.panels(shown, "panel", charts.lines, "width", "value", y_title="share of the variance of x", **look)
 
 # %% tags=["hide-input"]
-one = curves.query("arc == 90 and pieces == 1")
-last, middle = one.iloc[-1], one[one["width"] >= one["width"].max() / 16]
-chapter.glue("bent floor", last["fvu"], ".2f")
-chapter.glue("bent level", span(middle["fvu_nonlinear"]))
+straight, bent = (curves.query("arc == @arc and pieces == 1 and width >= 128") for arc in (0, 90))
 chapter.glue("bent left", percent(left_by_a_piece(np.pi / 2)))
+chapter.glue("bent floor", bent["fvu"].iloc[-1], ".2f")
+chapter.glue("bent range", f"{bent['width'].iloc[0]:,} to {bent['width'].iloc[-1]:,}")
+ends = lambda rows: f"{rows['fvu_nonlinear'].iloc[0]:.3f} to {rows['fvu_nonlinear'].iloc[-1]:.3f}"
+chapter.glue("bent level", ends(bent))
+chapter.glue("straight level", ends(straight))
 
 # %% [markdown]
-# With arcs of 90° and one latent a feature, each held feature leaves {glue:text}`bent left` of itself. FVU does
-# not fall below {glue:text}`bent floor`, a floor that no feature explains, and FVU_nonlinear is
-# {glue:text}`bent level` over the last factor of 16 in width. An SAE that spends four latents a feature is off
-# this floor, at four times the width. So a floor, and a nonlinear part that does not shrink, can also mean that
-# a feature is no direction.
+# With arcs of 90° and one latent a feature, each held feature leaves {glue:text}`bent left` of itself. FVU falls
+# towards a floor, {glue:text}`bent floor` when all features are held; no feature is absent from it. From
+# {glue:text}`bent range` latents FVU_nonlinear goes from {glue:text}`bent level`; of straight features, from
+# {glue:text}`straight level`. With four latents a feature the floor is a fraction, at four times the width. So a
+# floor, and a nonlinear part that hardly shrinks, can also mean that features are no directions.
 
 # %% [markdown]
 # ## What this means, and what it does not

@@ -17,7 +17,7 @@ from ..decomposition.decompose import SCALARS, score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.harvest import NORMS
 from ..stats.documents import assign_folds
-from ..worlds.curved import CurvedWorld
+from ..worlds.curved import CurvedTruth, CurvedWorld
 from ..worlds.known import tokens_of
 from ..worlds.saes import OracleSae
 from ..worlds.world import World
@@ -142,13 +142,16 @@ def flat_ranges(curves: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def curved_curves(*, arcs=(0, 45, 90, 180), pieces=(1, 4), ratio: int = 16) -> pd.DataFrame:
-    """Oracles of a world whose features are arcs of so many degrees, over width, with so many latents a
-    feature: arc, pieces, width (held features × pieces), fvu, fvu_nonlinear, curvature; closed form, all
-    tokens' L0 alike. Cost: a few seconds."""
-    flat, rows = World(d_model=64, features=64 * ratio, l0=8.0), []
-    for arc, m in product(arcs, pieces):
+BENT = ((0, 1), (45, 1), (90, 1), (90, 4))
+"""Degrees of a feature's arc, and latents a feature."""
+
+
+def curved_curves() -> pd.DataFrame:
+    """Over width, oracles of worlds whose features are arcs, by `BENT`: arc, pieces, width (held features ×
+    pieces), fvu, fvu_nonlinear, curvature (`CurvedTruth`); in closed form, so with every fire kept."""
+    flat, rows = World(d_model=64, features=2048, l0=8.0, exponent=1.5), []
+    for arc, pieces in BENT:
         world = CurvedWorld(flat, np.radians(arc))
-        held = [2**k for k in range(4, 20) if 2**k <= flat.features]
-        rows += [(arc, m, n * m, *world.truth(n, pieces=m)) for n in held]
-    return pd.DataFrame(rows, columns=["arc", "pieces", "width", "fvu", "fvu_nonlinear", "curvature"])
+        held = 2 ** np.arange(4, 12)
+        rows += [(arc, pieces, n * pieces, *world.truth(n, pieces=pieces)) for n in held]
+    return pd.DataFrame(rows, columns=["arc", "pieces", "width", *CurvedTruth._fields])
