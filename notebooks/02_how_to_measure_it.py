@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 
 from darkmatter_utils import LinearMap, Moments, charts, decompose, measure, open_chapter
-from darkmatter_utils.base.words import plain
+from darkmatter_utils.base.words import percent, plain
 from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
-from darkmatter_utils.experiments import coverage, measured, sample_size
+from darkmatter_utils.experiments import calibration, coverage, measured, sample_size
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.intervals import FEWEST, LEAST
 from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
@@ -309,6 +309,28 @@ Words(f"Below 95%, worst first, by the quantity that fares worst: {said}." if le
 # are alike is spared. Where there are few tokens a dimension, the fitted map's own error, which resampling
 # holds fixed, is no longer small.
 #
+# ## How often are the rules wrong?
+#
+# A rule that judges a claim has an error rate, like any test. Each of its statements is judged on
+# {glue:text}`rule studies` simulated studies whose truth is set: at the statement's margin, and off it by as
+# much as the margin is off the middle of the range (or off 0), on both sides. *False* is the largest share of
+# studies that say "holds" of what is false or "does not hold" of what is true, in brackets the upper end of
+# its one-sided 95% interval; *power* the smallest share that tell what is off the margin. A rule is held to an
+# upper end of {glue:text}`most false` (a star marks one that fails) and to a power of
+# {glue:text}`least power`: below, a study of this size cannot answer.
+
+# %% tags=["hide-input"]
+rules = calibration.summary()
+chapter.record("rules", rules[["rule", "statement", "false", "power"]].to_dict("records"))
+chapter.glue("rule studies", int(rules["studies"].max()))
+chapter.glue("most false", calibration.MOST_FALSE, ".0%")
+chapter.glue("least power", calibration.LEAST_POWER, ".0%")
+said = [f"{percent(r.false, 1)} [{percent(r.upper, 1)}]{'*' * (not r.sound)}" for r in rules.itertuples()]
+table = pd.DataFrame({"claim": rules["rule"], "statement": rules["statement"], "false": said})
+table["power"] = [percent(r.power) + " (cannot answer)" * (not r.answers) for r in rules.itertuples()]
+Table(table)
+
+# %% [markdown]
 # ## What could fool us
 #
 # - **Few, unequal documents.** With a handful of documents, or heavy tails, the interval is too short: see

@@ -37,7 +37,6 @@ class Evidence(NamedTuple):
     narrow: Sequence[int]  # the widths that are left out, too few latents
     widths: int  # how many are left, at the L0 at which most can be compared
     l0: tuple[float, float]  # the smallest and the largest realised L0 of the suite as it is compared
-    sources: Mapping[str, Mapping[str, float]] = {}  # by source of text, the change per doubling at each L0
 
 
 THRESHOLDS = Thresholds()
@@ -53,7 +52,6 @@ def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
             inside=(-thresholds.flat, thresholds.flat),
             values=lambda e: e.change,
             noun="L0",
-            sources=lambda e: e.sources,
             style=say.tenths,
         ),
         Statement(

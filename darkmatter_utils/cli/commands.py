@@ -18,7 +18,7 @@ from ..book import agreement, pages, running, staleness
 from ..book.chapters import chapters as all_chapters
 from ..book.chapters import pick, project_root, run_order
 from ..book.where import where as places_of
-from ..experiments import coverage
+from ..experiments import calibration, coverage
 from ..experiments.coverage import FOLDER
 from ..measurement import about, arrays
 from ..measurement import prepare as preparing
@@ -31,7 +31,7 @@ from ..training import embedded
 from . import show
 from .show import say
 
-CALIBRATIONS = {"coverage": coverage.calibrate}
+CALIBRATIONS = {"coverage": coverage.calibrate, "rules": calibration.calibrate}
 """What `calibrate` makes, by name."""
 OUTPUTS = {"json": "numbers", "html": "page", "saebench": "saebench"}
 """Files that `measure` may be asked for, and what they are called."""

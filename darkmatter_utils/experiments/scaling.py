@@ -9,7 +9,6 @@ from scipy.special import chdtrc
 
 from ..base.values import Estimate
 from ..claims import c04_flat
-from ..measurement import sources
 from ..measurement.measure import Measurement
 from ..measurement.widths import (
     WIDE,
@@ -138,11 +137,4 @@ def flat(measurement: Measurement, null: Estimate | None) -> c04_flat.Evidence:
         narrow=sorted({int(w) for w in widths if w < WIDE * measurement.card["d_model"]}),
         widths=int(table["widths"].max()) if len(table) else 0,
         l0=(low, high),
-        sources=sources.each(measurement, lambda view: _judged_alone(view, judged)) if judged else {},
     )
-
-
-def _judged_alone(view: Measurement, judged: dict) -> dict[str, float]:
-    """The change at each L0 of ``judged``, of the documents of one source."""
-    at = {row.l0: row.change.value for row in each_l0(view).itertuples()}
-    return {name: at[row.l0] for name, row in judged.items()}

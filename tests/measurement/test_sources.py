@@ -10,10 +10,10 @@ from scipy import stats
 
 from darkmatter_utils import measure
 from darkmatter_utils.base import cache
-from darkmatter_utils.experiments.scaling import flat, per_doubling
+from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement import sources
 from darkmatter_utils.measurement.harvest import METRICS, NORMS
-from darkmatter_utils.measurement.widths import wide, width_suite
+from darkmatter_utils.measurement.widths import width_suite
 from darkmatter_utils.studies.study import Study
 
 SIZES = {"a": 30, "b": 20, "c": 10}
@@ -82,13 +82,3 @@ def test_any_statistic_of_a_measurement_is_had_by_source(measured):
     first, *left = table["FVU"]
     assert first.low < first.value < first.high and np.isnan([e.low for e in left]).all()
     assert not sources.told(measure("nano"), {"slope": change})
-
-
-def test_claim_4_is_told_in_each_source(measured, monkeypatch):
-    """With the narrow widths of the test study let in, the change of each source is that of its view."""
-    monkeypatch.setattr("darkmatter_utils.measurement.widths.WIDE", 1)
-    made = flat(measured, None)
-    assert set(made.sources) == {"a", "b", "c"} and made.change
-    plain = sources.each(measured, lambda m: per_doubling(wide(m, width_suite(m, "fvu_nonlinear"))).value)
-    for name, by_l0 in made.sources.items():
-        assert set(by_l0) == set(made.change) and by_l0[next(iter(by_l0))] == pytest.approx(plain[name])
