@@ -28,7 +28,7 @@ from darkmatter_utils.base.words import interval, percent, plain, span
 from darkmatter_utils.charts import Folded, Table, Words, estimates
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
 from darkmatter_utils.claims.paper import grids, points
-from darkmatter_utils.experiments.baselines import ALL, ALONE, SIMPLE, TEN, THREE, X
+from darkmatter_utils.experiments.baselines import ALL, ALONE, SIMPLE, TEN, X
 from darkmatter_utils.experiments.error_norms import ADDS, beyond_simple, error_norms, norm_linear, places
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.metrics import r2_total
@@ -68,7 +68,8 @@ round(r2_total(value[~train], a(x[~train])), 3)
 # %% tags=["hide-input"]
 found = error_norms(measurement, target=target)
 chapter.judge(c02_norm_linear, norm_linear(found))
-chapter.judge(c13_beyond_simple, beyond_simple(found))
+beyond = beyond_simple(found, measurement)
+chapter.judge(c13_beyond_simple, beyond)
 chapter.opening(c02_norm_linear, c13_beyond_simple)
 
 # %% tags=["hide-input"]
@@ -79,12 +80,12 @@ chapter.opening(c02_norm_linear, c13_beyond_simple)
 #|   paper's abstract; the band is that of its §4.1. Hollow points are the paper's SAEs, from x, at the L0
 #|   nearest to 60. (Paper: Figs. 2, 10 and 11, the contour maps of the norm test; Fig. 13.)
 R2 = "R² of the squared error norm"
-# try: add THREE: "three facts": below all
+# try: add "token" + ALONE: "the token": below all
 said = {SIMPLE: "all simple predictors", ALL: "both together"}
 rows = [found["widths"].query("model == @model").assign(model=name) for model, name in said.items()]
 rows = pd.concat([found["suite"].assign(model="from x"), *rows])
 domain = (min(0.0, rows["low"].min()), 1)
-paper = {"reference": c02_norm_linear.THRESHOLDS.norm, "reference_label": "abstract"}
+paper = {"reference": c02_norm_linear.THRESHOLDS.abstract, "reference_label": "abstract"}
 low, high = points("text", panel="4.1", series="norm R2")["value"]
 paper |= {"allowed": (low, high), "allowed_label": "the paper, §4.1"}
 ours = charts.lines(rows, "width", "value", color="model", y_title=R2, y_domain=domain, **paper)
@@ -205,14 +206,17 @@ charts.lines(drawn, "at", "value", color="latents", **names)
 
 # %% [markdown]
 # The last column of the table is the gain of $x$: the R² of the model with everything minus that of the model
-# with everything but $x$, on the same resampled documents.
+# with everything but $x$, on the same resampled documents. The best single predictor of a place is the one of
+# the largest R² there.
 
 # %% tags=["hide-input"]
 chapter.record("nested", nested.rename(columns={"model": "step"}).to_dict("list"))
-wanted = {"from x": X, "from ‖x‖, position, token": THREE, "from all simple predictors": SIMPLE}
+wanted = {"from x": X, "from all simple predictors": SIMPLE}
 wanted |= {"with 10 components of x": TEN, ADDS: ADDS}
 numbers = {name: list(places(found, model).values()) for name, model in wanted.items()}
-table = pd.DataFrame({"": list(places(found, X))} | numbers)
+best = {"best single predictor": beyond.best.values()}
+best["from it"] = [places(found, step + ALONE)[place] for place, step in beyond.best.items()]
+table = pd.DataFrame({"": list(beyond.best)} | best | numbers)
 Folded("Every width and layer that was tried", Table(table, {ADDS: lambda value: plain(value, 3)}))
 
 # %% [markdown]
@@ -227,6 +231,8 @@ simple = theirs.drop(columns="activation")
 chapter.glue("paper l0", simple["SAE L0"].max(), ".2f")
 chapter.glue("paper l0 best", int((simple.idxmax(axis=1) == "SAE L0").sum()))
 chapter.glue("paper layers", len(simple))
+chapter.glue("own norm", measurement.saes["norm_x"].iloc[0], ".2f")
+chapter.glue("paper own norm", points("6", series="x", quantity="median")["value"].item(), ".2f")
 chapter.glue("paper gap", span((theirs["activation"] - simple.max(axis=1)).loc[5:]))
 
 # %% [markdown]
@@ -234,15 +240,19 @@ chapter.glue("paper gap", span((theirs["activation"] - simple.max(axis=1)).loc[5
 #   scale with activations, not that the SAE fails in a foreseeable way.
 # - **The token.** In the paper's baseline, the mean of a token is scored on the rows that made it, so a rare
 #   token predicts itself. Here it comes from other folds of documents.
-# - **Two comparisons.** Claim 2 asks whether $x$ *instead of* the simple predictors knows more, claim 13 also
-#   what $x$ *on top of* them adds. Neither implies the other: what each knows may overlap, or not.
-# - **The L0 is the SAE's answer**, not a fact about the text. It counts the latents that the SAE itself found
-#   active; so claim 13 compares $x$ with $\lVert x \rVert$, position and token only. It is a strong baseline
-#   all the same, and in the paper the strongest at {glue:text}`paper l0 best` of {glue:text}`paper layers`
-#   layers, with an R² of up to {glue:text}`paper l0` (Fig. 13). {numref}`fig-alone` shows it, there and here.
-# - **It depends on the layer.** At the first two layers the token alone does better than $x$
-#   in the paper (Fig. 13); from layer 5 on $x$ is ahead of the best single predictor by
-#   {glue:text}`paper gap`.
+# - **Three comparisons.** The guard of claim 2 holds $x$ against all simple predictors *together*; claim 13,
+#   as the paper does, against the best *single* one, and its guard asks what $x$ adds *on top of* all of them.
+#   None implies another: what each knows may overlap, or not.
+# - **The L0 is the SAE's answer**, not a fact about the text: it counts the latents that the SAE itself found
+#   active. In the paper it is the strongest single predictor at {glue:text}`paper l0 best` of
+#   {glue:text}`paper layers` layers, with an R² of up to {glue:text}`paper l0` (Fig. 13); so it is one of
+#   those that claim 13 holds against $x$. {numref}`fig-alone` shows it, there and here.
+# - **It depends on the layer.** At the first two layers the token alone does better than $x$ in the paper
+#   (Fig. 13), which says so (App. A.3); from layer 5 on $x$ is ahead of the best single predictor by
+#   {glue:text}`paper gap`. So the first layers are shown here, and not judged.
+# - **How linear is $\lVert x \rVert^2$ itself?** From $x$, its R² is {glue:text}`own norm` here and
+#   {glue:text}`paper own norm` in the paper (Fig. 6, median). Where a model's own norms are less linear than
+#   that, those of an error need not be more so: a low R² may be of the model, not of the SAE.
 # - **Squared norms have heavy tails.** A few very large errors can decide an R². The intervals resample
 #   documents, so a single decisive document widens them.
 # - **x contains the token.** A linear function of $x$ can read the token off the activation. Where $x$ does

@@ -104,7 +104,7 @@ def missing(scores):
     return f"This study has no {', no '.join(lacks)}, so those rows are absent. " if lacks else ""
 
 
-bold = "Numbers in bold support their claim as well as the trained SAE's do, by the rule below."
+bold = "Numbers in bold support their claim as well as the trained SAE's do, within the margin of the rule below."
 Words(missing(scores) + bold)
 
 # %% tags=["hide-input"]
@@ -122,6 +122,7 @@ apart = scores[(scores["claim"] == 1) & (scores["name"] != controls.TRAINED)]
 apart = zip(apart["name"], estimates(apart, "difference"))
 chapter.glue("sae", shown)
 chapter.glue("wide", other or "none")
+chapter.glue("margin", q13_controls.THRESHOLDS.r2, "g")
 chapter.glue("trained fvu", float(first["fvu"].iloc[0]), ".3f")
 chapter.glue("edge", "; ".join(f"{name} {interval(e, lambda v: plain(v, 3))}" for name, e in apart))
 
@@ -142,9 +143,11 @@ def plainly(scores):
     lines = []
     for claim, mine in scores[scores["name"] != controls.TRAINED].groupby("claim"):
         null = mine["name"].isin(q13_controls.NULLS)
-        good, others = (list(mine.loc[mine["good"] & kind, "name"]) for kind in (null, ~null))
+        those = lambda what, of: list(mine.loc[mine[what] & of, "name"])
+        good, unknown, others = those("good", null), those("open", null), those("good", ~null)
         none = f"no control that learned nothing {'is as good' if null.any() else 'can be tested'}."
         text = f"as good without having learned anything: {listed(good)}." if good else none
+        text += f" Whether as good cannot be told: {listed(unknown)}." if unknown else ""
         text += f" As good, and trained in whole or in part: {listed(others)}." if others else ""
         lines.append(f"- **Claim {claim}**, {q13_controls.CLAIMS[claim].what}: {text}")
     return Words("\n".join(lines))
@@ -285,9 +288,9 @@ Table(pd.DataFrame(told), dict.fromkeys(list(told)[2:], three))
 chapter.rules(q13_controls)
 
 # %% [markdown]
-# - **An edge.** A rule with edges can part two numbers that are alike, claim 1's most of all: the trained SAE
-#   may lie just inside its band and a control just outside. The differences between each control and the
-#   trained SAE: {glue:text}`edge`.
+# - **A margin.** As good means: better by less than {glue:text}`margin` of an R², interval and all, whatever
+#   the value itself. At claim 1, whose range a control and the trained SAE may both lie in or both miss, it is
+#   the difference that counts: {glue:text}`edge`.
 # - **As good is not the same.** A control can reach a claim's number for another reason than the trained SAE.
 #   The rule says that the number alone does not tell them apart, not that they are alike.
 # - **FVU differs.** A frozen decoder and a random dictionary at this L0 leave far more of $x$ unexplained

@@ -56,12 +56,12 @@ class Told(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """The effect that a claim is about, for the claim across studies: in words, and from the evidence its
-    estimate (or several, by width or by layer), the paper's sign positive."""
+    """An effect that a claim is about and that could have the other sign, for the claim across studies: in
+    words, and from the evidence its estimate (or several, by width or by layer), the paper's sign positive.
+    """
 
     words: str
     value: Callable[[Any], Estimate | Mapping | None]
-    of_kinds: bool = False  # whether chapter 13's number of the claim, for other kinds of SAE, has this sign
 
 
 @dataclass(frozen=True, kw_only=True)

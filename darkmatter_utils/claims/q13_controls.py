@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..base.values import Estimate
-from . import c01_half_linear
-from .claim import FAILS, HOLDS, PARTLY, UNKNOWN, Question, Verdict
+from . import say
+from .claim import Question
+from .statement import Statement
 
 NULLS = ("random dictionary", "shrunk activation", "dead SAE", "random-weights model")
 """Controls that learned nothing of what a trained model computes; only they decide the word."""
 
 
 class Thresholds(NamedTuple):
-    """Where a control's number is as good as the trained SAE's."""
+    """The least advantage of a trained SAE over a control: one below it is as good."""
 
-    half: tuple[float, float] = c01_half_linear.THRESHOLDS.half  # at claim 1, inside this range
+    r2: float = 0.05  # at claims 1, 2, 3 and 6: of an R²
+    share: float = 0.1  # at claim 8: of a distance from 1
 
 
 class Evidence(NamedTuple):
@@ -24,6 +27,7 @@ class Evidence(NamedTuple):
     the same documents; at claim 8 the difference is of distances from 1."""
 
     measured: Mapping[int, Mapping[str, Mapping[str, Estimate]]]  # by claim, by control
+    effects: Mapping[int, Mapping[str, Estimate]] = {}  # by claim, by kind of SAE, its effect; for claim 12
 
 
 THRESHOLDS = Thresholds()
@@ -34,61 +38,60 @@ class Held(NamedTuple):
 
     what: str  # what it measures, in a few words
     axis: str  # its number, on an axis
-    wanted: str  # what supports the claim
-    as_good: Callable[[Estimate, Estimate, Thresholds], bool]  # of a control's value and difference
+    wanted: str  # what supports the claim: "high", "low", a number near which it has to be
+    margin: str = "r2"  # which threshold
 
 
 CLAIMS = {
-    1: Held(
-        "R² of the error vector",
-        "R² of the error vector",
-        "about a half",
-        lambda value, difference, t: t.half[0] <= value.low and value.high <= t.half[1],
-    ),
-    2: Held("R² of the error's norm", "R² of the error's norm", "high", lambda v, d, t: d.high >= 0),
-    3: Held(
-        "errors on the same tokens", "R² of a wide SAE's error norm", "high", lambda v, d, t: d.high >= 0
-    ),
-    6: Held("R² of NonlinearError's norm", "R² of NonlinearError's norm", "low", lambda v, d, t: d.low <= 0),
-    8: Held("share of the cross-entropy", "share of the loss over its due", "1", lambda v, d, t: d.low <= 0),
+    1: Held("R² of the error vector", "R² of the error vector", "about a half"),
+    2: Held("R² of the error's norm", "R² of the error's norm", "high"),
+    3: Held("errors on the same tokens", "R² of a wide SAE's error norm", "high"),
+    6: Held("R² of NonlinearError's norm", "R² of NonlinearError's norm", "low"),
+    8: Held("share of the cross-entropy", "share of the loss over its due", "1", "share"),
 }
-"""By claim. A high R² is as good where the difference is not below 0, interval and all; a low one where it is
-not above 0; a share near its due where it is not farther from 1."""
+"""By claim."""
 
 
-def as_good(claim: int, value: Estimate, difference: Estimate, thresholds: Thresholds = THRESHOLDS) -> bool:
-    """Whether a control's number supports a claim as well as the trained SAE's does."""
-    return CLAIMS[claim].as_good(value, difference, thresholds)
+def advantage(claim: int, difference: Estimate) -> Estimate:
+    """By how much the trained SAE supports a claim better, from a control's difference: at claim 1, which
+    wants a half, by how much they differ, whichever is larger; elsewhere in the claim's direction."""
+    if CLAIMS[claim].wanted == "high":
+        return say.minus(difference)
+    if claim != 1:
+        return difference  # the control's is higher, or farther from 1
+    ends = sorted(map(abs, (difference.low, difference.high)))
+    return Estimate(abs(difference.value), 0.0 if difference.low < 0 < difference.high else ends[0], ends[1])
 
 
-def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
-    """*Holds*: no control of `NULLS` is as good as the trained SAE at any claim. *Does not hold*: at every
-    claim that was measured one of them is. *Partly*: anything else.
-    """
-    found = {}
-    for claim, controls in evidence.measured.items():
-        null = {name: numbers for name, numbers in controls.items() if name in NULLS}
-        if null:
-            good = lambda n, claim=int(claim): as_good(claim, n["value"], n["difference"], thresholds)
-            found[int(claim)] = [name for name, numbers in null.items() if good(numbers)]
-    if not found:
-        return Verdict(UNKNOWN, "The study has no trained SAE to hold the controls against.")
-    said = [
-        f"at claim {claim} ({CLAIMS[claim].what}) {_listed(names)}" for claim, names in found.items() if names
-    ]
-    none = [str(claim) for claim, names in found.items() if not names]
-    why = "At no claim that was measured is a control that learned nothing as good as the trained SAE."
-    if said:
-        why = f"As good as the trained SAE, without having learned anything, {'; '.join(said)}."
-    if said and none:
-        why += f" At {'claim' if len(none) == 1 else 'claims'} {' and '.join(none)} no such control is."
-    word = HOLDS if not said else FAILS if not none else PARTLY
-    return Verdict(word, why, {f"claim {claim}": len(names) for claim, names in found.items()})
+def margin(claim: int, thresholds: Thresholds = THRESHOLDS) -> tuple[float, float]:
+    """The range of an advantage that tells the trained SAE from a control; one whose whole interval lies
+    below is of a control that is as good."""
+    return getattr(thresholds, CLAIMS[claim].margin), math.inf
 
 
-def _listed(names: list[str]) -> str:
-    words = [f"a {name}" if name != "shrunk activation" else "the shrunk activation" for name in names]
-    return f"is {words[0]}" if len(words) == 1 else f"are {', '.join(words[:-1])} and {words[-1]}"
+def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
+    """One statement a claim, over the controls that learned nothing."""
+
+    def of(claim: int) -> Statement:
+        said = (
+            "how far the trained SAE is from a control, either way"
+            if claim == 1
+            else ("how much better the trained SAE is than a control, in the claim's direction")
+        )
+
+        def values(evidence: Evidence) -> dict[str, Estimate]:
+            found = evidence.measured.get(claim, {})
+            return {name: advantage(claim, found[name]["difference"]) for name in NULLS if name in found}
+
+        return Statement(
+            name=f"claim {claim}",
+            quantity=f"at claim {claim} ({CLAIMS[claim].what}), {said},",
+            inside=margin(claim, thresholds),
+            values=values,
+            noun="control",
+        )
+
+    return tuple(map(of, CLAIMS))
 
 
 QUESTION = Question(
@@ -97,15 +100,14 @@ QUESTION = Question(
         "show it."
     ),
     rule=(
-        "Each control's number is set beside the trained SAE's, on the same documents. It is *as good* if, "
-        f"at claim 1, its interval lies inside {THRESHOLDS.half[0]} to {THRESHOLDS.half[1]}; at claims 2 and "
-        "3, where a high R² is claimed, the difference to the trained SAE is not below 0, interval and all; "
-        "at claim 6, where a low R² is claimed, it is not above 0; at claim 8 it is not farther from its "
-        "due share. *Holds*: no control that learned nothing (dead, shrunk, random dictionary, "
-        "random-weights model) is as good at any claim. *Does not hold*: at every claim one of them is. "
-        "*Partly*: anything else. Other kinds of trained SAE, and the frozen decoder, are shown and do not "
-        "decide."
+        "Each control's number is set beside the trained SAE's, on the same documents. The advantage is "
+        "their difference in the direction of the claim: higher at claims 2 and 3, lower at claim 6, "
+        "nearer to 1 at claim 8, and at claim 1 the difference itself, whichever is larger. A control is "
+        "*as good* where the interval of the advantage lies below the margin. Those that learned nothing "
+        "decide: dead, shrunk, random dictionary, random-weights model; other kinds of trained SAE, and "
+        "the frozen decoder, are shown."
     ),
     evidence=Evidence,
-    verdict=verdict,
+    statements=statements,
+    guard=lambda e: "" if e.measured else "The study has no trained SAE to hold the controls against.",
 )

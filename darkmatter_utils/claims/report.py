@@ -194,14 +194,14 @@ def everywhere(studies: Mapping[str, Records]) -> c12_everywhere.Evidence:
 
 
 def other_kinds(records: Records) -> list[tuple[str, str, Estimate]]:
-    """What chapter 13 measured with other kinds of trained SAE: effect, kind, its number."""
+    """What chapter 13 measured of effects with other kinds of trained SAE: effect, kind, its number."""
     kept = q13_controls.QUESTION.recorded(records.get(13, {}).get("question", {}))
-    effects = {n: c.effect.words for n, c in every().items() if c.effect and c.effect.of_kinds}
+    effects = {n: c.effect.words for n, c in every().items() if c.effect}
     found = [
-        (words, kind, kept.measured[number][name]["value"])
-        for name, kind in OTHER_KINDS.items()
-        for number, words in effects.items()
-        if kept and name in kept.measured.get(number, {})
+        (effects[number], OTHER_KINDS[name], value)
+        for number, by_name in (kept.effects if kept else {}).items()
+        for name, value in by_name.items()
+        if number in effects and name in OTHER_KINDS
     ]
     return [(words, kind, value) for words, kind, value in found if math.isfinite(value.low)]
 

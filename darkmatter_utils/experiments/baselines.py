@@ -43,8 +43,6 @@ ALONE = " alone"
 """What the name of a model of one step ends with."""
 SIMPLE, ALL, X = "token", "x", "x" + ALONE
 """The models that have all simple facts, everything, and x with nothing else."""
-THREE = "‖x‖, position and token"
-"""The model that claim 13 holds against x."""
 Target = Callable[[Tensor, Tensor], Tensor]
 """(x, Sae(x)), both [token, d_model], to one number a token."""
 
@@ -125,7 +123,7 @@ class Nested:
     steps: list[str]
     """The steps that this study has, in order (a simulated world has no loss)."""
     models: list[str]
-    """The cumulative models, named by their last step, each step alone (`ALONE`), and `THREE`."""
+    """The cumulative models, named by their last step, and each step alone (`ALONE`)."""
     residual: np.ndarray
     """Σ(y − ŷ)², `fits.centre` of held-out and in-sample ones [document, SAE, model]."""
     moments: dict[str, np.ndarray]
@@ -238,7 +236,7 @@ class _Columns:
         self.steps = [step for step in STEPS if step != "loss" or ("loss",) in self.places]
         cumulative = {step: self.steps[: n + 1] for n, step in enumerate(self.steps)}
         alone = {step + ALONE: [step] for step in self.steps[1:]}
-        self.models = cumulative | alone | {THREE: ["‖x‖", "position", "token"]}
+        self.models = cumulative | alone
 
     def by_fold(self, x: Tensor, rows: slice) -> Iterator[tuple[int, np.ndarray, Tensor]]:
         """(fold, which of these rows are in it, [x, scalars] of those) for each fold that has any."""

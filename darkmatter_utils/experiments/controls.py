@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..base.cache import kept
 from ..base.values import estimates, in_columns
-from ..claims.q13_controls import CLAIMS, Evidence, as_good
-from ..decomposition.decompose import score
+from ..claims.q13_controls import CLAIMS, Evidence, advantage, margin
+from ..claims.statement import FAILS, UNKNOWN, word_at
+from ..decomposition.decompose import Decomposition, score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.measure import files_of
 from ..stats.fits import CrossFit, LinearMap
@@ -138,8 +139,9 @@ def scored(
     ``wide``: the SAE whose error norm claim 3 predicts, as chapter 06 does (`partial`); claim 8 is chapter
     10's (`cost_tables`); ``more``: SAEs that `collect` shall keep for later; ``files``: of SAEs that the
     measurement's key does not name. scores: one row a control and claim: name, l0, fvu, simple (R² of the
-    error's norm from simple predictors), claim, value, low, high, and difference with its ends (control −
-    trained, on the same documents). again: see `again`. Cost: two passes of the model, a decomposition each.
+    error's norm from simple predictors), claim, value, low, high, difference with its ends (control −
+    trained, on the same documents), and `drop`. again: see `again`. Cost: two passes of the model, a
+    decomposition each.
     """
     study = measurement.study
     held = collect(study, list(dict.fromkeys([id, *more])))
@@ -156,7 +158,9 @@ def scored(
         if taken and 6 in scores and name != TRAINED:
             maps = CrossFit(found.maps, found.linear_map)
             others[name] = Given(hat[torch.from_numpy(taken.among(table))]), maps
-        about = {"name": name, "l0": l0, "fvu": found.fvu.value, "simple": simple(error2, table)}
+        about = {"name": name, "l0": l0, "fvu": found.fvu.value, "simple": simple(error2, table)} | drop(
+            found
+        )
         by_name[name] = about, scores
     if taken:
         made = cost_tables.anew(measurement, ids=[id], contexts=CONTEXTS, extra=others)
@@ -181,30 +185,43 @@ def twin(study: Study) -> tuple[dict, dict]:
     (entry,) = other.selected()
     held = collect_anew(other, [entry.id], kinds=False)
     found, scores = _scores(other, held, held.hats[entry.id])
-    about = {"l0": held.l0[entry.id], "fvu": found.fvu.value, "simple": np.nan}
+    about = {"l0": held.l0[entry.id], "fvu": found.fvu.value, "simple": np.nan} | drop(found)
     return {"name": "random-weights model"} | about, scores
 
 
+def drop(found: Decomposition) -> dict[str, float]:
+    """By how much the R² of LinearError's norm from x is above NonlinearError's, as a row's columns."""
+    names, values = ("norm_r2 LinearError", "norm_r2 NonlinearError"), found.estimates()
+    above, below = (found.replicates[name] for name in names)
+    return in_columns(percentile(values[names[0]].value - values[names[1]].value, above - below), "drop")
+
+
 def evidence(scores: pd.DataFrame) -> Evidence:
-    """What the chapter's rule takes: by claim, by control, value and difference to the trained SAE."""
-    told: dict[str, dict] = {}
+    """What the chapter's rule takes: by claim, by control, value and difference to the trained SAE; and of
+    other kinds of SAE, claim 6's effect."""
+    told: dict[int, dict] = {}
     rows = scores.assign(of=estimates(scores), apart=estimates(scores, "difference"))
     for row in rows[rows["name"] != TRAINED].itertuples(index=False):
-        told.setdefault(str(row.claim), {})[row.name] = {"value": row.of, "difference": row.apart}
-    return Evidence(told)
+        told.setdefault(int(row.claim), {})[row.name] = {"value": row.of, "difference": row.apart}
+    drops = scores[scores["name"].isin(KINDS.values()) & (scores["claim"] == 6)]
+    return Evidence(told, {6: dict(zip(drops["name"], estimates(drops, "drop")))})
 
 
 def told(scores: pd.DataFrame) -> pd.DataFrame:
     """The scores, ordered by claim, with the claim's names on a page (panel, column), the trained SAE's value
-    (trained), and whether a control's number is as good as that, by the chapter's rule (good)."""
+    (trained), and by the chapter's rule, whether a control's number is as good as that (good), or whether
+    that cannot be told (open)."""
     rows = scores.sort_values("claim", kind="stable")
     trained = rows[rows["name"] == TRAINED].set_index("claim")["value"]
-    pairs = zip(rows["claim"], rows["name"], estimates(rows), estimates(rows, "difference"), strict=True)
+    pairs = zip(rows["claim"], estimates(rows, "difference"), strict=True)
+    words = np.array([word_at(advantage(n, apart), margin(n)) for n, apart in pairs])
+    control = rows["name"] != TRAINED
     return rows.assign(
         panel=[f"claim {n}: {CLAIMS[n].axis} (claimed: {CLAIMS[n].wanted})" for n in rows["claim"]],
         column=[f"claim {n}" for n in rows["claim"]],
         trained=rows["claim"].map(trained),
-        good=[name != TRAINED and as_good(n, value, apart) for n, name, value, apart in pairs],
+        good=control & (words == FAILS),
+        open=control & (words == UNKNOWN),
     )
 
 

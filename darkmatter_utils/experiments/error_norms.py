@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,12 @@ from ..base.values import Absent, Estimate, estimates
 from ..claims import c02_norm_linear, c13_beyond_simple
 from ..measurement.measure import Measurement
 from ..measurement.widths import first_seeds, over_l0, suite_rows
-from .baselines import ALL, SIMPLE, THREE, Target, X, nested
+from .baselines import ALL, ALONE, SIMPLE, TEN, Target, X, nested
 from .regress import of, over_suite, regress
 
-LEAD, ADDS = "x over the three", "x adds"
-"""Gains: R² of `X` minus that of `THREE`; of `ALL` minus that of the model before it."""
+OVER, LEAD, ADDS = "x over all simple", "x over ", "x adds"
+"""Gains: R² of `X` minus that of `SIMPLE`; minus that of one predictor alone, whose name follows; R² of `ALL`
+minus that of the model before it."""
 DEPTH = "depth"
 """Name of the suite that has the same widths at every layer."""
 ONE_SEED = Absent("No width of this study was trained from several seeds.")
@@ -46,7 +47,8 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
     suite = over_suite(measurement, fit.ids, r2["value"], replicates)
     models = nested(measurement, fit, target, suite_rows(measurement)["id"].tolist(), suite=DEPTH)
     named = {model: (model, None) for model in models.models}
-    named |= {LEAD: (X, THREE), ADDS: (ALL, models.steps[-2])}
+    named |= {LEAD + step: (X, step + ALONE) for step in single(models.steps)}
+    named |= {OVER: (X, SIMPLE), ADDS: (ALL, models.steps[-2])}
     widths = [
         over_suite(measurement, models.ids, *models.replicated(*pair)).frame().assign(model=name)
         for name, pair in named.items()
@@ -65,17 +67,26 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
     }
 
 
+def single(steps: Iterable[str]) -> list[str]:
+    """The simple predictors that have a model of their own."""
+    return [step for step in list(steps)[1:] if step not in (TEN, ALL)]
+
+
 def layers(measurement: Measurement) -> pd.DataFrame:
     """The depth suite's SAEs and, at their widths, the width suite's (first seed): id, layer, width, own."""
     study = measurement.study
-    layer = lambda site: int(re.search(r"\d+", site)[0])
     depth = [(site, entry) for site in study.sites(DEPTH) for entry in study.at(site, suite=DEPTH).selected()]
-    rows = [(entry.id, layer(site), entry.width, False) for site, entry in depth]
+    rows = [(entry.id, layer_of(site), entry.width, False) for site, entry in depth]
     first = first_seeds(measurement)
     first = first[first["width"].isin([width for _, _, width, _ in rows])]
-    rows += [(row.id, layer(study.site), int(row.width), True) for row in first.itertuples()]
+    rows += [(row.id, layer_of(study.site), int(row.width), True) for row in first.itertuples()]
     table = pd.DataFrame(rows, columns=["id", "layer", "width", "own"])
     return table.sort_values(["width", "layer"], ignore_index=True)
+
+
+def layer_of(site: str) -> int:
+    """The layer that a site's name has; of a simulated world 0."""
+    return int((re.search(r"\d+", site) or ["0"])[0])
 
 
 def places(found: Mapping[str, pd.DataFrame], model: str) -> dict[str, Estimate]:
@@ -92,11 +103,27 @@ def norm_linear(found: Mapping[str, pd.DataFrame]) -> c02_norm_linear.Evidence:
     suite, simple = found["suite"], found["widths"].query(f"model == '{SIMPLE}'")
     return c02_norm_linear.Evidence(
         r2=dict(zip(suite["width"], estimates(suite))),
-        simple=dict(zip(simple["width"], simple["value"])),
         layers={name: e for name, e in places(found, X).items() if name.startswith("layer")},
+        gain=places(found, OVER),
+        simple=dict(zip(simple["width"], simple["value"])),
     )
 
 
-def beyond_simple(found: Mapping[str, pd.DataFrame]) -> c13_beyond_simple.Evidence:
-    """Claim 13: by place, R² from x minus that from three facts, and the gain of x over all."""
-    return c13_beyond_simple.Evidence(lead=places(found, LEAD), gain=places(found, ADDS))
+def beyond_simple(found: Mapping[str, pd.DataFrame], measurement: Measurement) -> c13_beyond_simple.Evidence:
+    """Claim 13: by place, R² from x minus that from the single predictor that is best there (by its value on
+    all documents), and the gain of x over all; the first layers apart."""
+    layers, own = measurement.card.get("layers"), layer_of(measurement.study.site)
+    first = {
+        name: c13_beyond_simple.early(layer_of(name) if name.startswith("layer") else own, layers)
+        for name in places(found, X)
+    }
+    leads = {step: places(found, LEAD + step) for step in single(found["steps"]["step"])}
+    best = {name: min(leads, key=lambda step: leads[step][name].value) for name in first}
+    lead = {name: leads[step][name] for name, step in best.items()}
+    behind = lambda found: {name: e for name, e in found.items() if not first[name]}
+    return c13_beyond_simple.Evidence(
+        lead=behind(lead),
+        gain=behind(places(found, ADDS)),
+        early={name: e for name, e in lead.items() if first[name]},
+        best=best,
+    )

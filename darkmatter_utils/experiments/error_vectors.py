@@ -188,54 +188,65 @@ def error_vectors(
 
     error: (x, Sae(x)) -> what is predicted, [token, d_model]. ``saes``: the measurement's table of SAEs with
     both R² anew, ``r2_per_dim`` and ``r2_total`` with their intervals over documents, and ``paper``, R² per
-    dimension by the released code's protocol; ``grid``: its means by width and L0. ``suite``: metric, width,
-    value, low, high, seeds, joined over seeds. ``shares``: `linear_shares` of every SAE, and with shrinkage
-    undone. ``by_width``: means of these over the seeds of each width of the suite. Cost: two passes of the
-    model, one of the SAEs; sums of d_model × d_model for every SAE, fold and side.
+    dimension by the released code's protocol, and ``of_suite``, whether it has a width and kind of the suite;
+    ``grid``: its means by width and L0. ``suite``: metric, width, value, low, high, seeds, joined over seeds.
+    ``shares``: `linear_shares` of every SAE, with shrinkage undone, and ``kept``, the share of R² left then.
+    ``by_width``: means of these over the seeds of each width of the suite; ``kept`` has a jackknife interval
+    over folds of documents. Cost: two passes of the model, one of the SAEs; sums of d_model × d_model for
+    every SAE, fold and side.
     """
     study = measurement.study
     fit = regress(measurement, of(error), apart=train_rows(None, measurement.card["tokens"], study.seed))
     r2 = {metric: fit.r2(average) for metric, average in KINDS.items()}
-    saes = measurement.saes
+    saes, main = measurement.saes, suite_rows(measurement)
     for metric, (table, _) in r2.items():
         ends = ("low", "high", "held_out")
         columns = {"value": metric} | {end: f"{metric}_{end}" for end in ends}
         saes = saes.drop(columns=list(columns.values())).merge(table.rename(columns=columns), on="id")
-    saes = saes.assign(paper=[_released(fit, id) for id in saes["id"]])
-    shares = linear_shares(fit.moments, {id: fit.columns(id) for id in fit.ids})
-    total = merged(fit.moments)
-    squares = total.yy + total.n * total.y_mean**2
-    fvu = [float(squares[fit.columns(id)].sum() / total.xx.trace()) for id in fit.ids]
-    shares = rescaled(shares.merge(pd.DataFrame({"id": fit.ids, "fvu": fvu}), on="id"))
+    of_suite = saes["width"].isin(main["width"]) & saes["kind"].isin(main["kind"])
+    saes = saes.assign(paper=[_released(fit, id) for id in saes["id"]], of_suite=of_suite)
+    shares = _shares(fit, fit.moments)
     suites = [
         over_suite(measurement, fit.ids, table["value"], drawn).frame().assign(metric=metric)
         for metric, (table, drawn) in r2.items()
     ]
-    columns = ["fvu", *SHARES, "mean", "scale", "after", "r2_per_dim", "paper"]
-    means = (
-        suite_rows(measurement)[["id", "width"]]
-        .merge(shares, on="id")
-        .merge(saes[["id", "r2_per_dim", "paper"]], on="id")
-    )
+    columns = ["fvu", *SHARES, "mean", "scale", "after", "kept"]
+    mean = lambda table, columns: main[["id", "width"]].merge(table, on="id").groupby("width")[columns].mean()
+    by_width = mean(shares, columns).join(mean(saes[["id", "r2_per_dim", "paper"]], ["r2_per_dim", "paper"]))
+    without = [[one for one in fit.moments if one is not left] for left in fit.moments]
+    left = np.array([mean(_shares(fit, some), "kept").to_numpy() for some in without])
+    kept = [over_groups(*one).to_dict() for one in zip(by_width["kept"], left.T)]
+    ends = {f"kept_{end}": [one[end] for one in kept] for end in ("low", "high")}
     return {
         "saes": saes,
         "grid": over_l0(saes),
         "suite": pd.concat(suites, ignore_index=True),
         "shares": shares,
-        "by_width": means.groupby("width", as_index=False)[columns].mean(),
+        "by_width": by_width.assign(**ends).reset_index(),
     }
 
 
 def half_linear(found: Mapping[str, pd.DataFrame]) -> c01_half_linear.Evidence:
-    """Claim 1: R² of the error, what shrinkage and the choice of protocol explain of it."""
+    """Claim 1: R² of the error by width and by SAE, what shrinkage and the choice of protocol explain."""
     suite, means = found["suite"].query("metric == 'r2_per_dim'"), found["by_width"]
-    full = means["full"].where(means["full"] > 0)
-    by_width = lambda values: dict(zip(means["width"].tolist(), values.tolist()))
+    saes = found["saes"].query("of_suite")
     return c01_half_linear.Evidence(
         r2=dict(zip(suite["width"], estimates(suite))),
-        kept=by_width((means["after"] / full).fillna(0.0)),
-        split=by_width(means["r2_per_dim"] - means["paper"]),
+        saes=dict(zip(saes["id"], estimates(saes, "r2_per_dim"))),
+        kept=dict(zip(means["width"].tolist(), estimates(means, "kept"))),
+        split=dict(zip(means["width"].tolist(), (means["r2_per_dim"] - means["paper"]).tolist())),
     )
+
+
+def _shares(fit: Regression, folds: Sequence[Moments]) -> pd.DataFrame:
+    """`linear_shares` of every SAE with shrinkage undone, its fvu, and ``kept``, after / full (0 where full
+    is not above 0), from the sums of some folds."""
+    shares = linear_shares(folds, {id: fit.columns(id) for id in fit.ids})
+    total = merged(folds)
+    squares = total.yy + total.n * total.y_mean**2
+    fvu = [float(squares[fit.columns(id)].sum() / total.xx.trace()) for id in fit.ids]
+    shares = rescaled(shares.merge(pd.DataFrame({"id": fit.ids, "fvu": fvu}), on="id"))
+    return shares.assign(kept=(shares["after"] / shares["full"].where(shares["full"] > 0)).fillna(0.0))
 
 
 def _released(fit: Regression, id: str) -> float:

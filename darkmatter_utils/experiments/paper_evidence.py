@@ -9,12 +9,57 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from ..base.values import Estimate
-from ..claims import c03_same_tokens, c04_flat, c05_floor, c06_norm_lowest, c07_fewer_features, c09_inference
+from ..claims import (
+    c01_half_linear,
+    c02_norm_linear,
+    c03_same_tokens,
+    c04_flat,
+    c05_floor,
+    c06_norm_lowest,
+    c07_fewer_features,
+    c09_inference,
+    c13_beyond_simple,
+)
 from ..claims.paper import grids, points
 from ..stats.power_law import PowerLaw
 from . import paper_points
+
+LAYERS = 42
+"""Of Gemma 2 9B."""
+
+
+def by_width(rows: pd.DataFrame) -> dict[int, Estimate]:
+    """Points by width."""
+    return {int(width): Estimate(value) for width, value in zip(rows["width"], rows["value"])}
+
+
+def suite(quantity: str) -> dict[int, Estimate]:
+    """The seven widths at L0 60 of the paper's own sweep: Gemma 2 9B, layer 20 (Fig. 2b)."""
+    near = grids(quantity, l0=60)
+    return by_width(near[(near["figure"] == "2") & (near["panel"] == "b")])
+
+
+def half_linear() -> c01_half_linear.Evidence:
+    """Claim 1: the seven widths of Fig. 2b, and the 142 SAEs of Figs. 2, 10 and 11."""
+    every = grids("vector R2")
+    saes = {
+        f"Fig. {row.figure}{row.panel}, {row.width:,.0f}, L0 {row.l0:g}": Estimate(row.value)
+        for row in every.itertuples()
+    }
+    return c01_half_linear.Evidence(r2=suite("vector R2"), saes=saes, kept={}, split={})
+
+
+def norm_linear() -> c02_norm_linear.Evidence:
+    """Claim 2: the seven widths of Fig. 2b, and all 198 places of Fig. 3."""
+    drawn = points("3")
+    places = {
+        f"layer {layer:.0f}, {series}": Estimate(value)
+        for layer, series, value in zip(drawn["layer"], drawn["series"], drawn["value"])
+    }
+    return c02_norm_linear.Evidence(r2=suite("norm R2"), layers=places, gain={}, simple={})
 
 
 def same_tokens() -> c03_same_tokens.Evidence:
@@ -85,12 +130,29 @@ def inference() -> c09_inference.Evidence:
     return c09_inference.Evidence(same, total, lead={}, best=dict.fromkeys(total, "gradient pursuit"))
 
 
+def beyond_simple() -> c13_beyond_simple.Evidence:
+    """Claim 13: Fig. 13, layer by layer; the paper has no joint model."""
+    drawn = points("13").pivot(index="layer", columns="series", values="value")
+    simple = drawn.drop(columns="activation")
+    lead = {
+        int(layer): Estimate(value) for layer, value in (drawn["activation"] - simple.max(axis=1)).items()
+    }
+    named = lambda first: {
+        f"layer {n}": e for n, e in lead.items() if c13_beyond_simple.early(n, LAYERS) == first
+    }
+    best = {f"layer {layer:.0f}": name for layer, name in simple.idxmax(axis=1).items()}
+    return c13_beyond_simple.Evidence(lead=named(False), gain={}, early=named(True), best=best)
+
+
 EVIDENCE: dict[int, Callable[[], object]] = {
+    1: half_linear,
+    2: norm_linear,
     3: same_tokens,
     4: flat,
     5: floor,
     6: norm_lowest,
     7: fewer_features,
     9: inference,
+    13: beyond_simple,
 }
 """By claim, what makes its evidence from the paper's points."""

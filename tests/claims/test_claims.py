@@ -30,40 +30,81 @@ def e(low, high):
     return Estimate((low + high) / 2, low, high)
 
 
-HALF = {"kept": {8: 0.9, 16: 0.8}, "split": {8: 0.01, 16: -0.02}}
+SOME, MOST = e(0.3, 0.7), e(0.5, 0.9)
+"""Claim 1 at its margins."""
 
 
 @pytest.mark.parametrize(
-    "r2, controls, word",
+    "r2, sae, kept, word",
     [
-        ((e(0.4, 0.5), e(0.31, 0.69)), {}, HOLDS),
-        ((e(0.4, 0.5), e(0.25, 0.35)), {}, PARTLY),
-        ((e(0.21, 0.25), e(0.21, 0.25)), {}, PARTLY),
-        ((e(0.1, 0.15), e(0.05, 0.19)), {}, FAILS),
-        ((e(0.85, 0.95), e(0.81, 0.9)), {}, FAILS),
-        ((e(0.4, 0.5), e(0.4, 0.5)), {"kept": {8: 0.9, 16: 0.49}}, FAILS),
-        ((e(0.4, 0.5), e(0.4, 0.5)), {"split": {8: -0.11, 16: 0.0}}, FAILS),
+        (SOME, e(0.15, 0.72), MOST, HOLDS),
+        (e(0.29, 0.5), SOME, MOST, UNKNOWN),
+        (e(0.5, 0.71), SOME, MOST, UNKNOWN),
+        (e(0.2, 0.29), SOME, MOST, PARTLY),  # in the text's range, outside the abstract's
+        (SOME, e(0.1, 0.2), MOST, UNKNOWN),
+        (SOME, e(0.1, 0.149), MOST, PARTLY),
+        (SOME, e(0.721, 0.8), MOST, PARTLY),
+        (e(0.8, 0.9), e(0.8, 0.9), MOST, FAILS),
+        (e(0.05, 0.1), e(0.05, 0.1), e(0.0, 0.1), FAILS),
+        (SOME, SOME, e(0.49, 0.9), UNKNOWN),
+        (SOME, SOME, e(0.1, 0.49), PARTLY),
     ],
 )
-def test_half_of_the_error_is_linear(r2, controls, word):
-    assert judge(1, r2=dict(zip((8, 16), r2, strict=True)), **(HALF | controls)).word == word
+def test_half_of_the_error_is_linear(r2, sae, kept, word):
+    numbers = {"r2": {8: r2}, "saes": {"w8": r2, "w8-l0-4": sae}, "kept": {8: kept}}
+    assert judge(1, **numbers, split={8: -0.2}).word == word, "the choice of protocol does not decide"
+
+
+HIGH, AHEAD = e(0.9, 0.95), e(0.05, 0.2)
+"""Claim 2 at its margins."""
 
 
 @pytest.mark.parametrize(
-    "r2, simple, word",
+    "r2, layer, gain, word",
     [
-        ([e(0.89, 0.91)] * 4, [0.5] * 4, HOLDS),
-        ([e(0.89, 0.91)] * 3 + [e(0.8, 0.85)], [0.5] * 4, PARTLY),
-        ([e(0.89, 0.91)] * 4, [0.5] * 3 + [0.87], PARTLY),
-        ([e(0.89, 0.91)] * 4, [0.87] * 4, FAILS),
-        ([e(0.89, 0.91)] * 3 + [e(0.6, 0.69)], [0.5] * 4, PARTLY),
-        ([e(0.89, 0.91)] * 2 + [e(0.6, 0.69)] * 2, [0.5] * 4, FAILS),
+        (HIGH, HIGH, AHEAD, HOLDS),
+        (HIGH, e(0.89, 0.94), AHEAD, UNKNOWN),  # neither reaches nor misses the abstract's wording
+        (HIGH, e(0.8, 0.89), AHEAD, PARTLY),  # the text's wording only
+        (HIGH, e(0.91, 0.96), AHEAD, UNKNOWN),
+        (HIGH, e(0.951, 0.97), AHEAD, PARTLY),  # the abstract's only
+        (HIGH, e(0.6, 0.69), AHEAD, PARTLY),
+        (e(0.7, 0.85), e(0.7, 0.89), AHEAD, PARTLY),  # the text's at both places, the abstract's at none
+        (e(0.5, 0.69), e(-0.2, 0.1), AHEAD, FAILS),
+        (HIGH, HIGH, e(0.04, 0.2), UNKNOWN),
+        (HIGH, HIGH, e(0.0, 0.049), PARTLY),
+        (e(0.5, 0.69), e(-0.2, 0.1), e(0.0, 0.049), FAILS),
     ],
 )
-def test_the_norm_is_linear(r2, simple, word):
-    widths = (8, 16, 32, 64)
-    numbers = {"r2": dict(zip(widths, r2, strict=True)), "simple": dict(zip(widths, simple, strict=True))}
-    assert judge(2, **numbers, layers={}).word == word
+def test_the_norm_is_linear(r2, layer, gain, word):
+    numbers = {"r2": {8: r2}, "layers": {"layer 0, 8 latents": layer}, "gain": dict.fromkeys("ab", gain)}
+    assert judge(2, **numbers, simple={8: 0.5}).word == word
+
+
+@pytest.mark.parametrize(
+    "lead, gain, word",
+    [
+        ((AHEAD, AHEAD), e(0.02, 0.1), HOLDS),
+        ((AHEAD, e(0.04, 0.1)), e(0.02, 0.1), UNKNOWN),
+        ((AHEAD, e(-0.1, 0.049)), e(0.02, 0.1), PARTLY),
+        ((e(-0.3, -0.2), e(-0.1, 0.049)), e(0.02, 0.1), FAILS),
+        ((AHEAD, AHEAD), e(0.01, 0.1), UNKNOWN),
+        ((AHEAD, AHEAD), e(0.0, 0.019), PARTLY),
+    ],
+)
+def test_x_beyond_simple_predictors(lead, gain, word):
+    by_place = {"lead": dict(zip("ab", lead)), "gain": dict.fromkeys("ab", gain)}
+    first = {"early": {"c": e(-0.5, -0.4)}, "best": dict(zip("abc", ("L0", "L0", "token")))}
+    verdict = judge(13, **by_place, **first)
+    assert verdict.word == word, "the first layers do not decide"
+    assert "L0 at 2, token at 1" in verdict.why and "−0.45" in verdict.why
+    assert judge(13, lead={}, gain={}, **first).word == UNKNOWN
+
+
+def test_the_first_layers_are_a_tenth_and_at_least_two():
+    early = MODULES[13].early
+    assert [early(n, 4) for n in range(4)] == [True, True, False, False]
+    assert [sum(early(n, layers) for n in range(layers)) for layers in (12, 30, 42)] == [2, 3, 4]
+    assert not early(0, None)
 
 
 LINK, REST, DOCUMENTS = e(0.5, 0.9), e(0.2, 0.4), e(0.0, 0.2)
@@ -206,8 +247,8 @@ def test_the_norm_of_the_nonlinear_part_is_lowest(line, error, null, word):
 
 def test_what_is_not_measured_cannot_be_told():
     for number, empty in (
-        (1, {"r2": {}, "kept": {}, "split": {}}),
-        (2, {"r2": {}, "simple": {}, "layers": {}}),
+        (1, {"r2": {}, "saes": {}, "kept": {}, "split": {}}),
+        (2, {"r2": {}, "layers": {}, "gain": {}, "simple": {}}),
         (3, {"raw": {}, "partial": {}, "shuffled": {}, "seeds": None}),
         (7, {"seeds": 0}),
         (8, {"slope": None, "controls": {}, "apart": {}}),
@@ -215,7 +256,7 @@ def test_what_is_not_measured_cannot_be_told():
         (10, {"sae": {}, "raw": {}, "over_raw": {}, "over_shuffled": {}}),
         (11, {"misplaced": {}}),
         (12, {"cells": []}),
-        (13, {"lead": {}, "gain": {}}),
+        (13, {"lead": {}, "gain": {}, "early": {}, "best": {}}),
     ):
         assert judge(number, **empty).word == UNKNOWN
 
@@ -263,6 +304,55 @@ def test_what_is_told_and_counted_are_fields_of_the_evidence():
     for claim in CLAIMS.values():
         told = [one.field for one in (claim.here, *claim.beside) if one]
         assert set(told) <= set(claim.evidence._fields) and len(set(told)) == len(told)
+
+
+def controls(**differences):
+    """What chapter 13's rule takes where a random dictionary's differences are these, by claim ("c1")."""
+    found = {int(name[1:]): {"random dictionary": {"difference": d}} for name, d in differences.items()}
+    return q13_controls.Evidence({claim: found.get(claim, {}) for claim in q13_controls.CLAIMS})
+
+
+FAR = {
+    "c1": e(-0.3, -0.05),
+    "c2": e(-0.3, -0.05),
+    "c3": e(-0.3, -0.05),
+    "c6": e(0.05, 0.3),
+    "c8": e(0.1, 0.3),
+}
+NEAR = {
+    "c1": e(-0.049, 0.049),
+    "c2": e(-0.049, 0.2),
+    "c3": e(0.1, 0.2),
+    "c6": e(-0.2, 0.049),
+    "c8": e(0.0, 0.099),
+}
+"""Differences at which the trained SAE is ahead by the margin at every claim, and at which it is by less."""
+
+
+@pytest.mark.parametrize(
+    "differences, word",
+    [
+        (FAR, HOLDS),
+        (NEAR, FAILS),
+        (FAR | {"c1": NEAR["c1"]}, PARTLY),
+        (FAR | {"c1": e(0.05, 0.3)}, HOLDS),  # a half is wanted: it differs, to whichever side
+        (FAR | {"c1": e(-0.06, 0.04)}, UNKNOWN),
+        (FAR | {"c2": e(-0.06, -0.04)}, UNKNOWN),
+        (FAR | {"c6": e(0.04, 0.06)}, UNKNOWN),
+        (FAR | {"c8": e(0.06, 0.099)}, PARTLY),
+        (FAR | {"c8": e(0.09, 0.3)}, UNKNOWN),
+    ],
+)
+def test_the_controls(differences, word):
+    assert q13_controls.QUESTION.judge(controls(**differences)).word == word
+
+
+def test_only_controls_that_learned_nothing_decide():
+    evidence = controls(**FAR)
+    for claim, found in evidence.measured.items():
+        found["TopK SAE"] = {"difference": NEAR[f"c{claim}"]}
+    assert q13_controls.QUESTION.judge(evidence).word == HOLDS
+    assert q13_controls.QUESTION.judge(q13_controls.Evidence({})).word == UNKNOWN
 
 
 def test_the_controls_chapter_holds_claims_of_the_paper_against_them():

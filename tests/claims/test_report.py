@@ -7,14 +7,15 @@ import re
 
 import nbformat
 import pytest
+from scipy.stats import binomtest
 from throwaway import ROOT
 
 from darkmatter_utils.base import words
 from darkmatter_utils.base.values import Estimate, to_json
 from darkmatter_utils.book import chapters, records, running, staleness
 from darkmatter_utils.book.chapters import EVERY
-from darkmatter_utils.claims import report, say
-from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN, WORDS
+from darkmatter_utils.claims import c12_everywhere, report, say
+from darkmatter_utils.claims.claim import FAILS, HOLDS, UNKNOWN, WORDS
 from darkmatter_utils.claims.paper import CHOICES, PAPER_FIGURES, changes
 from darkmatter_utils.claims.report import (
     by_layer,
@@ -39,8 +40,8 @@ def e(value, half=0.01):
 
 
 EVIDENCE = {
-    1: {"r2": {8: e(0.5), 16: e(0.45)}, "kept": {8: 0.9, 16: 0.8}, "split": {8: 0.01, 16: -0.02}},
-    2: {"r2": {8: e(0.92), 16: e(0.95)}, "simple": {8: 0.6, 16: 0.7}, "layers": {}},
+    1: {"r2": {8: e(0.5), 16: e(0.45)}, "saes": {"w8": e(0.5)}, "kept": {8: e(0.9)}, "split": {8: 0.01}},
+    2: {"r2": {8: e(0.92), 16: e(0.94)}, "layers": {}, "gain": {"8": e(0.2)}, "simple": {8: 0.6, 16: 0.7}},
     3: {
         "raw": {"8, 16": e(0.7)},
         "partial": {"8, 16": e(0.4)},
@@ -109,7 +110,7 @@ EVIDENCE = {
             for kind in ("topk", "jumprelu")
         ]
     },
-    13: {"lead": {"8": e(0.2)}, "gain": {"8": e(0.1)}},
+    13: {"lead": {"8": e(0.2)}, "gain": {"8": e(0.1)}, "early": {}, "best": {"8": "token"}},
 }
 """Numbers at which every claim holds."""
 VALUES = (-1.0, -0.2, 0.0, 0.05, 0.15, 0.3, 0.5, 0.95, 1.5)
@@ -210,38 +211,36 @@ def test_the_same_in_copies_of_the_books_records():
 
 def test_claim_twelve_follows_from_the_records_of_the_other_claims():
     studies = {chapters.DEFAULT_STUDY: holding()}
-    words = LEDGER[1].effect.words
+    words = LEDGER[13].effect.words
     before = everywhere(studies).cells
     assert {cell["sign"] for cell in before if cell["effect"] == words} == {1}
-    kept = studies[chapters.DEFAULT_STUDY][4]["evidence"]["1"]["numbers"]
-    kept["r2"] = moved(kept["r2"], -0.3)
+    kept = studies[chapters.DEFAULT_STUDY][3]["evidence"]["13"]["numbers"]
+    kept["lead"] = moved(kept["lead"], -0.3)
     after = everywhere(studies).cells
     assert len(after) == len(before) and sum(a != b for a, b in zip(before, after, strict=True)) == 1
     assert {cell["sign"] for cell in after if cell["effect"] == words} == {-1}
     assert everywhere({"world": holding(), "nano": holding(), "no such study": holding()}).cells == []
 
 
+def test_claim_twelve_counts_no_effect_that_is_positive_by_construction():
+    assert not {1, 2, 3} & {number for number, claim in LEDGER.items() if claim.effect}
+
+
 def test_claim_twelve_counts_layers_and_kinds_that_other_chapters_measured():
     found = holding()
-    kept = found[3]["evidence"]["2"]["numbers"]
-    kept["layers"] = {
+    kept = found[3]["evidence"]["13"]["numbers"]
+    kept["lead"] = {
         "layer 0, 256 latents": to_json(e(0.3)),
         "layer 1, 256 latents": to_json(e(0.0)),
+        "512 latents": to_json(e(0.2)),
     }
-    measured = {
-        1: {"TopK SAE": {"value": e(0.4)}, "dead SAE": {"value": e(0.5)}},
-        2: {"TopK SAE": {"value": Estimate(0.5)}},
-        8: {"L1 SAE": {"value": e(1.0)}},
-    }
-    found[13] = {"question": to_json({"numbers": {"measured": measured}, "unfit": ""})}
+    effects = {13: {"TopK SAE": e(0.4), "frozen random decoder": e(0.4), "L1 SAE": Estimate(0.5)}}
+    found[13] = {"question": to_json({"numbers": {"measured": {}, "effects": effects}, "unfit": ""})}
     made = everywhere({chapters.DEFAULT_STUDY: found})
-    effects = {number: LEDGER[number].effect.words for number in (1, 2)}
-    norms = {cell["layer"]: cell["sign"] for cell in made.cells if cell["effect"] == effects[2]}
-    assert norms == {0: 1, 1: 0, 2: 1}
-    assert [(cell["kind"], cell["sign"]) for cell in made.cells if cell["effect"] == effects[1]] == [
-        ("jumprelu", 1),
-        ("topk", 1),
-    ]
+    words = LEDGER[13].effect.words
+    leads = [(c["layer"], c["kind"], c["sign"]) for c in made.cells if c["effect"] == words]
+    own = "jumprelu"
+    assert leads == [(0, own, 1), (1, own, 0), (2, own, 1), (2, "topk", 1)], "no other kind, no interval"
     numbers = LEDGER[12].judge(made).numbers
     assert (numbers["families"], numbers["kinds"]) == (1, 2)
 
@@ -256,8 +255,10 @@ def test_every_chapter_is_in_the_table_of_contents():
     ("signs", "word"),
     [
         ([1] * 24, HOLDS),
-        ([-1] * 4 + [1] * 20, HOLDS),
-        ([-1] * 5 + [1] * 19, FAILS),
+        ([-1] + [1] * 23, UNKNOWN),  # its interval ends at 20.2%
+        ([-1, 1, *[0] * 22], UNKNOWN),
+        ([-1] * 9 + [1] * 15, FAILS),  # starts at 21.2%
+        ([-1] * 8 + [1] * 16, UNKNOWN),
         ([0] * 24, UNKNOWN),
     ],
 )
@@ -268,8 +269,14 @@ def test_claim_twelve_at_its_thresholds(signs, word):
         few = [cell | {missing: "one"} for cell in placed]
         assert LEDGER[12].judge(LEDGER[12].evidence(few)).word == UNKNOWN
     rare = [cell | {"effect": "rare" if s < 0 else "common"} for cell, s in zip(placed, signs, strict=True)]
-    if word == HOLDS and -1 in signs:
-        assert LEDGER[12].judge(LEDGER[12].evidence(rare)).word == PARTLY
+    if word == FAILS:
+        assert "rare" in LEDGER[12].judge(LEDGER[12].evidence(rare)).why
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    for count, of in ((0, 24), (3, 10), (7, 7)):
+        theirs = binomtest(count, of).proportion_ci(method="wilson")
+        assert c12_everywhere.wilson(count, of) == pytest.approx((theirs.low, theirs.high), abs=1e-4)
 
 
 def test_signs():
@@ -298,7 +305,7 @@ def test_what_no_record_holds_or_an_older_rule_took_cannot_be_told():
 def test_what_is_shown_is_our_number_and_its_controls():
     found = findings(holding())
     assert "0.500 [0.490, 0.510] at 8 to 0.450 [0.440, 0.460] at 16" in found[1].here
-    assert found[1].beside()["share of it left once shrinkage is undone"] == "0.900 at 8 to 0.800 at 16"
+    assert found[1].beside()["share of it left once shrinkage is undone"] == "8 0.900 [0.890, 0.910]"
     assert "−1.0% [−2.0%, 0.0%]" in found[4].here
     assert found[11].here == "absent 10%, introduced 5%" and found[12].here == found[12].verdict.measured
 

@@ -10,8 +10,6 @@ import toys
 from ideas import idea, play
 
 from darkmatter_utils import LinearMap, Moments, measure
-from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import baselines, controls, error_vectors, readers
 from darkmatter_utils.experiments.cost_shares import Costs, relative
 from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables, take
@@ -218,22 +216,6 @@ def test_same_tokens_is_one_for_itself_and_near_zero_for_noise():
     noise = np.random.default_rng(0).exponential(size=len(own))
     assert partial(measurement, own, own, baselines.rest)[0].value == pytest.approx(1.0)
     assert partial(measurement, noise, own, baselines.rest)[0].value < 0.01
-
-
-def test_the_rule_counts_only_controls_that_learned_nothing():
-    e = lambda v: Estimate(v, v - 0.01, v + 0.01)
-    good = {"value": e(0.5), "difference": e(0.0)}
-    bad = {"value": e(0.95), "difference": e(-0.3)}
-    low = {"value": e(0.2), "difference": e(0.3)}
-    word = lambda measured: q13_controls.verdict(q13_controls.Evidence(measured)).word
-    assert word({1: {"random dictionary": bad, "TopK SAE": good}, 2: {"dead SAE": bad}}) == "holds"
-    assert word({1: {"random dictionary": good}, 2: {"dead SAE": bad}}) == "partly"
-    assert word({1: {"random dictionary": good}, 6: {"random dictionary": good}}) == "does not hold"
-    assert word({6: {"random dictionary": low}}) == "holds"
-    assert word({1: {"TopK SAE": good}}) == "cannot be told here"
-    measured = {1: {"random dictionary": good}, 3: {"dead SAE": bad}}
-    told = q13_controls.verdict(q13_controls.Evidence(measured)).why
-    assert "random dictionary" in told and "claim 3 no such control" in told
 
 
 def test_the_chapter_on_nano_records_what_it_shows(tmp_path, monkeypatch, nano):

@@ -146,6 +146,15 @@ def test_the_evidence_for_half_linear_is_the_table(nano, vectors):
     means = apart.groupby("width")[["r2_per_dim", "split"]].mean()
     assert {width: e.value for width, e in found.r2.items()} == pytest.approx(means["r2_per_dim"].to_dict())
     assert found.split == pytest.approx(means["split"].to_dict())
+    table = nano.saes.set_index("id")
+    assert set(main["id"]) < set(found.saes), "every L0 of the suite's widths"
+    assert {id: e.low for id, e in found.saes.items()} == pytest.approx(
+        table.loc[list(found.saes), "r2_per_dim_low"].to_dict(), rel=1e-5
+    )
+    shares = vectors["shares"].set_index("id").loc[main["id"]]
+    kept = (shares["after"] / shares["full"]).groupby(main.set_index("id")["width"]).mean()
+    assert {width: e.value for width, e in found.kept.items()} == pytest.approx(kept.to_dict())
+    assert all(e.low < e.value < e.high for e in found.kept.values())
 
 
 def test_an_edited_error_changes_the_figure_the_table_and_what_the_rule_takes(nano, vectors):

@@ -2,6 +2,7 @@
 of x."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +12,17 @@ from sklearn.linear_model import LinearRegression
 
 from darkmatter_utils import measure
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
-from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
-from darkmatter_utils.experiments.baselines import ALL, ALONE, SIMPLE, STEPS, THREE, LabelMeans, X, nested
-from darkmatter_utils.experiments.error_norms import ADDS, error_norms, layers, norm_linear, places
+from darkmatter_utils.experiments.baselines import ALL, ALONE, SIMPLE, STEPS, LabelMeans, X, nested
+from darkmatter_utils.experiments.error_norms import (
+    ADDS,
+    beyond_simple,
+    error_norms,
+    layers,
+    norm_linear,
+    places,
+    single,
+)
 from darkmatter_utils.experiments.regress import of, regress
 from darkmatter_utils.measurement.widths import suite_rows, width_suite
 from darkmatter_utils.studies.activations import Activations
@@ -54,12 +61,11 @@ def test_each_model_is_plain_regressions_out_of_fold_and_in_sample(nano, models)
     y, fold = tokens["w32:error"].to_numpy(), tokens["fold"].to_numpy().astype(int)
     means = {name: LabelMeans(y, tokens[name], fold) for name in ("position", "token")}
     loss = tokens["loss"].fillna(tokens["loss"].mean()).to_numpy()
-    for model in (THREE, SIMPLE, STEPS[6], ALL):
+    for model in (SIMPLE, STEPS[6], ALL):
         left = {"held out": 0.0, "in sample": 0.0}
         for out in (*range(5), None):
             known = [np.sqrt(tokens["norm2"]), tokens["norm2"], *(m.without(out) for m in means.values())]
-            if model != THREE:
-                known += [loss, tokens["w32:l0"]]
+            known += [loss, tokens["w32:l0"]]
             train = fold != (-1 if out is None else out)
             test, kind = (train, "in sample") if out is None else (~train, "held out")
             if model == STEPS[6]:
@@ -105,7 +111,28 @@ def test_other_layers_are_what_a_measurement_of_them_says(nano):
     found = error_norms.anew(nano, target=squared)
     assert list(places(found, X))[-2:] == ["layer 1, 16 latents", "layer 1, 64 latents"]
     assert places(found, X)["layer 1, 16 latents"] == models.gain("depth-w16", X)
-    assert c02_norm_linear.verdict(norm_linear(found)).numbers["places"] == 6
+    verdict = c02_norm_linear.CLAIM.judge(norm_linear(found))
+    for name in ("abstract", "§4.1", "beyond simple predictors"):
+        assert verdict.numbers[name]["places"] == 6
+
+
+def test_x_is_held_against_the_best_single_predictor_and_the_first_layers_are_told(nano):
+    found = error_norms.anew(nano, target=squared)
+    evidence = beyond_simple(found, nano)
+    assert not evidence.lead and len(evidence.early) == 6, "nano has two layers: both are early"
+    assert c13_beyond_simple.CLAIM.judge(evidence).why == c13_beyond_simple.EXCEPTED
+    deep = SimpleNamespace(study=SimpleNamespace(site=OTHER), card={"layers": 20})
+    assert list(beyond_simple(found, deep).early) == list(evidence.early), "10% of 20 layers are two"
+    deep = SimpleNamespace(study=SimpleNamespace(site="blocks.2.hook_resid_post"), card={"layers": 20})
+    assert list(beyond_simple(found, deep).early) == ["layer 1, 16 latents", "layer 1, 64 latents"]
+    judged = beyond_simple(found, deep)
+    assert set(judged.lead) == set(judged.gain) and len(judged.lead) == 4
+    singles = single(found["steps"]["step"])
+    assert singles == ["‖x‖", "position", "loss", "L0", "token"]
+    for name, lead in (judged.lead | judged.early).items():
+        r2 = {step: places(found, step + ALONE)[name].value for step in singles}
+        assert judged.best[name] == max(r2, key=r2.get)
+        assert lead.value == pytest.approx(places(found, X)[name].value - max(r2.values()))
 
 
 def test_the_suite_is_that_of_the_measurement(nano):
@@ -147,41 +174,3 @@ def test_an_edited_target_changes_the_figure_and_the_verdict_s_numbers(nano, edi
 def test_a_target_is_one_number_a_token(nano):
     with pytest.raises(BadInput, match="one number a token"):
         error_norms.anew(nano, target=lambda x, reconstruction: x - reconstruction)
-
-
-def e(value, half=0.02):
-    return Estimate(value, value - half, value + half)
-
-
-@pytest.mark.parametrize(
-    "r2, layers, word",
-    [
-        ([0.95] * 4, [0.95] * 4, HOLDS),
-        ([0.95] * 4, [0.95] * 3 + [0.8], PARTLY),
-        ([0.95] * 4, [0.95] * 2 + [0.3] * 2, PARTLY),
-        ([0.95] * 4, [0.95] + [0.3] * 3, FAILS),
-        ([0.95] * 4, [-0.1] * 4, FAILS),
-    ],
-)
-def test_layers_are_places_where_claim_2_may_fail(r2, layers, word):
-    numbers = {"r2": dict(enumerate(map(e, r2))), "layers": dict(enumerate(map(e, layers)))}
-    simple = dict.fromkeys(range(4), 0.5)
-    verdict = c02_norm_linear.verdict(c02_norm_linear.Evidence(**numbers, simple=simple))
-    assert verdict.word == word and "8 places" in verdict.why
-
-
-@pytest.mark.parametrize(
-    "lead, gain, word",
-    [
-        ([0.2] * 8, [0.1] * 8, HOLDS),
-        ([0.2] * 8, [0.1] * 7 + [0.0], PARTLY),
-        ([0.2] * 6 + [0.0] * 2, [0.1] * 8, PARTLY),
-        ([0.2] * 5 + [0.0] * 3, [0.1] * 8, FAILS),
-        ([-0.2] * 8, [0.1] * 8, FAILS),
-    ],
-)
-def test_x_beyond_simple_predictors(lead, gain, word):
-    places = [dict(enumerate(map(e, values))) for values in (lead, gain)]
-    verdict = c13_beyond_simple.verdict(c13_beyond_simple.Evidence(*places))
-    assert verdict.word == word and verdict.measured
-    assert c13_beyond_simple.verdict(c13_beyond_simple.Evidence({}, {})).word == UNKNOWN
