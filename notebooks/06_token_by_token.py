@@ -31,7 +31,15 @@ from darkmatter_utils.charts import Gallery, Table, Words, estimates
 from darkmatter_utils.claims import c03_same_tokens
 from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments.baselines import out_of_fold
-from darkmatter_utils.experiments.same_tokens import KINDS, evidence, gallery, levels, mean, same_tokens
+from darkmatter_utils.experiments.same_tokens import (
+    KINDS,
+    evidence,
+    gallery,
+    ladder,
+    levels,
+    mean,
+    same_tokens,
+)
 from darkmatter_utils.measurement.widths import ends
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
@@ -145,6 +153,17 @@ again and Words(
     f"With everything taken out, two trainings of one width share {interval(again)}. Another seed moves an "
     f"SAE's R² with any partner by a standard deviation of {plain(sd, 3)}; the intervals carry it."
 )
+
+# %% [markdown]
+# How much two norms share depends on what is taken out of them first, and no set is the right one. The table
+# takes out more from step to step, each step beside those before it: nothing, as the paper does; ‖x‖ and its
+# square; the position; the token, which is what the rule asks for; and all of $x$, linearly. The last leaves
+# what no linear function of $x$ says of either norm (chapter {doc}`03_error_norms`).
+
+# %% tags=["hide-input"]
+steps = ladder(measurement)["steps"] if found else found
+chapter.record("ladder", steps.to_dict("list"))
+Table(charts.wide(steps, "pair", "taken_out"))
 
 # %% [markdown]
 # ## Which part of the error is it?

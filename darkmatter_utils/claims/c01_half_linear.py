@@ -28,6 +28,7 @@ class Evidence(NamedTuple):
     saes: Mapping[str, Estimate]  # the same by SAE, at every width and L0 that the suite's widths have
     kept: Mapping[int, Estimate]  # by width: the share of R² left once Sae(x) is rescaled by its best scalar
     split: Mapping[int, float]  # by width: R² minus that of the paper's protocol; it is told
+    sources: Mapping[str, Mapping[int, float]] = {}  # by source of text, by width: R² of its documents alone
 
 
 THRESHOLDS = Thresholds()
@@ -37,7 +38,13 @@ def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
     """Claim 1 in both wordings; shrinkage must not explain it."""
     quantity = "the R² per dimension of the error from x"
     return (
-        Statement(name="about half", quantity=quantity, inside=thresholds.half, values=lambda e: e.r2),
+        Statement(
+            name="about half",
+            quantity=quantity,
+            inside=thresholds.half,
+            values=lambda e: e.r2,
+            sources=lambda e: e.sources,
+        ),
         Statement(
             name="15% to 72%",
             quantity=f"{quantity}, at every width and L0,",

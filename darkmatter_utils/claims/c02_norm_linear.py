@@ -28,6 +28,7 @@ class Evidence(NamedTuple):
     layers: Mapping[str, Estimate]  # by any name: R² from x at further layers, places where it may fail, too
     gain: Mapping[str, Estimate]  # by place: R² from x minus that from all simple facts, paired
     simple: Mapping[int, float]  # by width: R² from all simple facts; it is told, and does not decide
+    sources: Mapping[str, Mapping[int, float]] = {}  # by source of text, by width: R² of its documents alone
 
 
 THRESHOLDS = Thresholds()
@@ -50,6 +51,7 @@ def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
             inside=(thresholds.abstract, math.inf),
             values=everywhere,
             noun="place",
+            sources=lambda e: e.sources,
         ),
         Statement(name="§4.1", quantity=quantity, inside=thresholds.text, values=everywhere, noun="place"),
         Statement(

@@ -15,7 +15,7 @@ from ..claims import c02_norm_linear, c13_beyond_simple
 from ..measurement.measure import Measurement
 from ..measurement.widths import first_seeds, over_l0, suite_rows
 from .baselines import ALL, ALONE, SIMPLE, TEN, Target, X, nested
-from .regress import of, over_suite, regress
+from .regress import of, over_suite, regress, suite_sources, told_sources
 
 OVER, LEAD, ADDS = "x over all simple", "x over ", "x adds"
 """Gains: R² of `X` minus that of `SIMPLE`; minus that of one predictor alone, whose name follows; R² of `ALL`
@@ -35,6 +35,7 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
     seeds; ``widths``: model, width, value, low, high, seeds, the nested models; ``seeds``: sd, between seeds
     of one width. ``layers``: id, layer, width, own (of the suite's site), model, value, low, high, at every
     layer that has SAEs of the same widths, single SAEs. ``steps``: the steps that the study has, in order.
+    ``sources``: source, width and value, R² from x of a source's documents alone.
 
     Cost: two passes of the model, one of the SAEs; memory of 8 bytes × tokens × (12 SAEs of a site + 3), sums
     of (d_model + 12 SAEs + 3)² a fold. Raises BadInput for a target that is not one number a token.
@@ -64,6 +65,7 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
         "widths": pd.concat(widths, ignore_index=True),
         "layers": table.merge(pd.DataFrame(gains), on="id") if gains else NO_DEPTH,
         "steps": pd.DataFrame({"step": models.steps}),
+        "sources": suite_sources(measurement, fit),
     }
 
 
@@ -106,6 +108,7 @@ def norm_linear(found: Mapping[str, pd.DataFrame]) -> c02_norm_linear.Evidence:
         layers={name: e for name, e in places(found, X).items() if name.startswith("layer")},
         gain=places(found, OVER),
         simple=dict(zip(simple["width"], simple["value"])),
+        sources=told_sources(found["sources"]),
     )
 
 

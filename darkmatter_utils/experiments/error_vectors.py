@@ -22,7 +22,7 @@ from ..stats.fits import LinearMap, centre, leave_out, merged, moments_by_fold, 
 from ..stats.intervals import bootstrap, over_groups
 from ..stats.moments import Moments
 from ..studies.saes import Collected, collect
-from .regress import Regression, of, over_suite, regress
+from .regress import Regression, of, over_suite, regress, suite_sources, told_sources
 
 BEST, COMPONENTS = "the best map of that rank", "the top components of x"
 
@@ -192,8 +192,8 @@ def error_vectors(
     ``grid``: its means by width and L0. ``suite``: metric, width, value, low, high, seeds, joined over seeds.
     ``shares``: `linear_shares` of every SAE, with shrinkage undone, and ``kept``, the share of R² left then.
     ``by_width``: means of these over the seeds of each width of the suite; ``kept`` has a jackknife interval
-    over folds of documents. Cost: two passes of the model, one of the SAEs; sums of d_model × d_model for
-    every SAE, fold and side.
+    over folds of documents. ``sources``: R² per dimension by source and width. Cost: two passes of the model,
+    one of the SAEs; sums of d_model × d_model for every SAE, fold and side.
     """
     study = measurement.study
     fit = regress(measurement, of(error), apart=train_rows(None, measurement.card["tokens"], study.seed))
@@ -223,6 +223,7 @@ def error_vectors(
         "suite": pd.concat(suites, ignore_index=True),
         "shares": shares,
         "by_width": by_width.assign(**ends).reset_index(),
+        "sources": suite_sources(measurement, fit, KINDS["r2_per_dim"]),
     }
 
 
@@ -235,6 +236,7 @@ def half_linear(found: Mapping[str, pd.DataFrame]) -> c01_half_linear.Evidence:
         saes=dict(zip(saes["id"], estimates(saes, "r2_per_dim"))),
         kept=dict(zip(means["width"].tolist(), estimates(means, "kept"))),
         split=dict(zip(means["width"].tolist(), (means["r2_per_dim"] - means["paper"]).tolist())),
+        sources=told_sources(found["sources"]),
     )
 
 

@@ -102,7 +102,23 @@ class Regression:
             drawn.append(found[1])
         return pd.DataFrame(rows), np.stack(drawn, axis=1)
 
+    def by_source(self, source: np.ndarray, average: str = "pooled") -> pd.DataFrame:
+        """The same of the documents of each source alone, about their own means: id, source, value. source:
+        each document's [document]; of fewer than two there is no row."""
+        rows, names = [], np.unique(source)
+        for id in self.ids if len(names) > 1 else ():
+            statistic, best, _ = self._statistic(np.arange(len(self.floor))[self.columns(id)], average)
+            for name in names:
+                mine = {key: sums[source == name].sum(axis=0) for key, sums in best.items()}
+                rows.append({"id": id, "source": str(name), "value": float(statistic(mine))})
+        return pd.DataFrame(rows, columns=["id", "source", "value"])
+
     def _scored(self, keep: np.ndarray, average: str, weights: np.ndarray):
+        statistic, best, held_out = self._statistic(keep, average)
+        return *bootstrap(statistic, best, weights=weights), float(statistic(totals(held_out)))
+
+    def _statistic(self, keep: np.ndarray, average: str):
+        """(R² from totals, the per-document sums of the best map, those of held-out ones)."""
         floor, folds = self.floor[keep], len(self.moments)
         mine = {name: sums if name == "n" else sums[:, keep] for name, sums in self.sums.items()}
         held_out, in_sample = mine.pop("held_out"), mine.pop("in_sample")
@@ -113,9 +129,7 @@ class Regression:
                 return ratio_r2(s["left"].sum(axis=-1), spread.sum(axis=-1), floor=floor.sum())
             return ratio_r2(s["left"], spread, floor=floor).mean(axis=-1)
 
-        best = mine | {"left": centre(held_out, in_sample, folds)}
-        plain = float(statistic(totals(mine | {"left": held_out})))
-        return *bootstrap(statistic, best, weights=weights), plain
+        return statistic, mine | {"left": centre(held_out, in_sample, folds)}, mine | {"left": held_out}
 
 
 def regress(measurement: Measurement, target: Target, *, apart: np.ndarray | None = None) -> Regression:
@@ -169,6 +183,19 @@ def over_suite(measurement: Measurement, ids: Sequence[str], values, replicates)
     rows = suite_rows(measurement)
     mine = [ids.index(id) for id in rows["id"]]
     return over_widths(rows, np.asarray(values)[mine], replicates[:, mine], "r2")
+
+
+def suite_sources(measurement: Measurement, fit: Regression, average: str = "pooled") -> pd.DataFrame:
+    """R² by source of text and width of the suite, mean over seeds: source, width, value."""
+    documents = measurement.documents.sort_values("document")
+    found = fit.by_source(documents["source"].to_numpy(), average)
+    rows = suite_rows(measurement)[["id", "width"]].merge(found, on="id")
+    return rows.groupby(["source", "width"], as_index=False)["value"].mean()
+
+
+def told_sources(table: pd.DataFrame) -> dict[str, dict[int, float]]:
+    """`suite_sources` as a claim's evidence has it: by source, by width."""
+    return {name: dict(zip(rows["width"], rows["value"])) for name, rows in table.groupby("source")}
 
 
 class _Targets:

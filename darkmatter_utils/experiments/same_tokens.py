@@ -1,14 +1,13 @@
 """Do wide SAEs fail where narrow ones fail? Error norms of the width suite compared token by token.
 
-Everything follows from each document's Gram matrix of a few columns a SAE (its error norm, what the idea
-leaves of it, ...): fits on other folds' sums, scores on a document's (held out, of one or two weights, which
-cost nothing), intervals by resampling documents, and for the seeds of a width by a model of what an SAE adds
-to every pair it is in.
+Everything follows from each document's Gram matrix of a few columns a SAE: fits on other folds' sums, scores
+on a document's (held out, of one or two weights, which cost nothing), intervals by resampling documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -20,6 +19,8 @@ from ..base.values import Absent, Estimate, estimates
 from ..claims import c03_same_tokens
 from ..measurement.widths import first_seeds, suite_rows
 from ..stats.intervals import multinomial_weights, percentile, seed_effects
+from ..studies.saes import collect_anew
+from .baselines import out_of_fold
 
 KINDS = {
     "raw": "as they are",
@@ -107,11 +108,35 @@ def evidence(found) -> c03_same_tokens.Evidence:
 
     def by_pair(kind):
         rows = found["pairs"].query("kind == @kind and narrow != wide")
-        names = [f"{narrow:,} and {wide:,}" for narrow, wide in zip(rows["narrow"], rows["wide"])]
-        return dict(zip(names, estimates(rows)))
+        return {f"{row.narrow:,} and {row.wide:,}": e for row, e in zip(rows.itertuples(), estimates(rows))}
 
-    again = mean(found, "partial", same=True)
-    return c03_same_tokens.Evidence(by_pair("raw"), by_pair("partial"), by_pair("shuffled"), again or None)
+    again, kinds = mean(found, "partial", same=True), ("raw", "partial", "shuffled")
+    return c03_same_tokens.Evidence(*map(by_pair, kinds), seeds=again or None)
+
+
+@kept
+def ladder(measurement) -> dict[str, pd.DataFrame]:
+    """``steps``: R² between two error norms as more is taken out of both: pair (of first seeds), taken_out
+    (each beside those before it), value, low, high, over documents. Cost: a pass of the model and one SAE;
+    memory of about 30 bytes × tokens × d_model."""
+    saes, (tokens, *_) = first_seeds(measurement).set_index("id")["width"], _scored(measurement)
+    ids, norm2 = saes.index, tokens["norm2"].to_numpy(float)
+    x = collect_anew(measurement.study, list(ids[:1]), kinds=False).x.numpy()
+    size, labels = [np.sqrt(norm2), norm2], [tokens["position"], tokens["token"]]
+    sets = {"nothing": None, "‖x‖": (size, []), "+ position": (size, labels[:1]), "+ token": (size, labels)}
+    sets["+ all of x"] = ([*size, *x.T], labels)
+
+    @cache
+    def left(id: str, name: str) -> np.ndarray:
+        norm, known = np.sqrt(tokens[f"{id}:error"].to_numpy(float)), sets[name]
+        return norm - out_of_fold(norm, tokens["fold"], numbers=known[0], labels=known[1]) if known else norm
+
+    rows = []
+    for a, b in dict.fromkeys([(ids[0], ids[1]), (ids[0], ids[-1]), (ids[-2], ids[-1])]):
+        for name in sets:
+            e, _ = partial(measurement, left(a, name), left(b, name), lambda norm, _: norm)
+            rows.append({"pair": f"{saes[a]:,.0f} and {saes[b]:,.0f}", "taken_out": name} | e.to_dict())
+    return {"steps": pd.DataFrame(rows)}
 
 
 def levels(measurement) -> pd.DataFrame:
@@ -119,8 +144,8 @@ def levels(measurement) -> pd.DataFrame:
     tokens, saes = measurement.tokens[measurement.tokens["scored"]], first_seeds(measurement)
     unit = np.sqrt(tokens[f"{saes['id'].iloc[0]}:error"].mean() / saes["fvu"].iloc[0])
     mean = lambda part: [np.sqrt(tokens[f"{id}:{part}"]).mean() / unit for id in saes["id"]]
-    parts = {"LinearError": mean("linear"), "NonlinearError": mean("nonlinear")}
-    return pd.DataFrame({"width": saes["width"].astype(int).tolist()} | parts)
+    about = {"width": saes["width"].astype(int).tolist()}
+    return pd.DataFrame(about | {"LinearError": mean("linear"), "NonlinearError": mean("nonlinear")})
 
 
 def gallery(measurement, *, count: int = 40, shown: int = 100) -> pd.DataFrame:
@@ -128,11 +153,10 @@ def gallery(measurement, *, count: int = 40, shown: int = 100) -> pd.DataFrame:
     one row a token (the first ``shown`` scored ones of each): context, document, level, position, text, and a
     column for each width, its error norm in multiples of that SAE's mean.
 
-    level: the mean of these over the context's scored tokens and the widths; only contexts with the largest
-    number of scored tokens take part. So no context is picked by hand, and both ends are shown.
+    level: the mean of these over scored tokens and widths; only contexts with the most scored tokens count.
     """
     tokens, saes = measurement.tokens[measurement.tokens["scored"]], first_seeds(measurement)
-    norms = np.sqrt(np.column_stack([tokens[f"{id}:error"].to_numpy(float) for id in saes["id"]]))
+    norms = np.sqrt(tokens[[f"{id}:error" for id in saes["id"]]].to_numpy(float))
     widths = [f"{int(width):,}" for width in saes["width"]]
     about = tokens[["context", "document", "position", "token"]].reset_index(drop=True)
     table = about.join(pd.DataFrame(norms / norms.mean(axis=0), columns=widths))

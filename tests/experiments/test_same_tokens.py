@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import spearmanr
 from sklearn.linear_model import LinearRegression
 
@@ -18,6 +19,7 @@ from darkmatter_utils.experiments.same_tokens import (
     correlation,
     evidence,
     gallery,
+    ladder,
     levels,
     mean,
     pairs,
@@ -25,6 +27,7 @@ from darkmatter_utils.experiments.same_tokens import (
     seed_spread,
     shuffled_within,
 )
+from darkmatter_utils.studies.activations import Activations
 
 
 def rest(norm, tokens):
@@ -161,6 +164,27 @@ def test_what_is_taken_out_is_the_chapters_to_say(nano):
     assert (kind(plain, "raw") == kind(found, "raw")).all()
     values = [[e.value for e in evidence(of).partial.values()] for of in (found, plain)]
     assert (np.array(values[1]) > values[0]).all()
+
+
+def test_the_ladder_ends_where_all_of_x_is_out_and_passes_the_rules_set(nano):
+    steps = ladder(nano)["steps"]
+    table = steps.pivot(index="pair", columns="taken_out", values="value").loc[steps["pair"].unique()]
+    assert list(table.index) == ["16 and 32", "16 and 128", "64 and 128"]
+    found = (
+        same_tokens(nano, rest=rest)["pairs"].query("narrow == 64 and wide == 128").set_index("kind")["value"]
+    )
+    assert table.loc["64 and 128", ["nothing", "+ token"]].tolist() == pytest.approx(
+        found[["raw", "partial"]].tolist()
+    )
+    tokens = nano.tokens[nano.tokens["scored"]]
+    x = torch.cat([batch.x for batch in Activations(nano.study).batches(scored=True)]).numpy()
+    size = tokens["norm2"].to_numpy(float)
+    left = []
+    for id in ("w64", "w128"):
+        norm = np.sqrt(tokens[f"{id}:error"].to_numpy(float))
+        known = dict(numbers=[np.sqrt(size), size, *x.T], labels=[tokens["position"], tokens["token"]])
+        left.append(norm - out_of_fold(norm, tokens["fold"], **known))
+    assert table.loc["64 and 128", "+ all of x"] == pytest.approx(np.corrcoef(*left)[0, 1] ** 2, abs=0.005)
 
 
 def test_oracles_that_introduce_nothing_agree_too():

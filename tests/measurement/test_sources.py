@@ -10,6 +10,9 @@ from scipy import stats
 
 from darkmatter_utils import measure
 from darkmatter_utils.base import cache
+from darkmatter_utils.claims import c01_half_linear
+from darkmatter_utils.experiments.error_norms import error_norms, norm_linear
+from darkmatter_utils.experiments.error_vectors import error_vectors, half_linear
 from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement import sources
 from darkmatter_utils.measurement.harvest import METRICS, NORMS
@@ -82,3 +85,17 @@ def test_any_statistic_of_a_measurement_is_had_by_source(measured):
     first, *left = table["FVU"]
     assert first.low < first.value < first.high and np.isnan([e.low for e in left]).all()
     assert not sources.told(measure("nano"), {"slope": change})
+
+
+def test_what_claims_1_and_2_take_by_source_is_the_measurements(measured):
+    vectors = half_linear(error_vectors.anew(measured, error=lambda x, reconstruction: x - reconstruction))
+    size = lambda x, reconstruction: ((x - reconstruction) ** 2).sum(dim=1)
+    norms = norm_linear(error_norms.anew(measured, target=size))
+    for found, metric in ((vectors.sources, "r2_per_dim"), (norms.sources, "norm_error")):
+        assert list(found) == list(SIZES) and all(list(one) == [16, 32, 64, 128] for one in found.values())
+        alone = {id: sources.by_source(measured, metric, id) for id in ("w16", "w32", "w32-seed1")}
+        for name, by_width in found.items():
+            of_32 = np.mean([alone[id][name] for id in ("w32", "w32-seed1")])
+            assert (by_width[16], by_width[32]) == pytest.approx((alone["w16"][name], of_32), rel=1e-4)
+    told = c01_half_linear.CLAIM.judge(vectors).numbers["about half"]
+    assert told["sources"][1] == len(SIZES)
