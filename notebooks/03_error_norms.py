@@ -241,8 +241,8 @@ chapter.glue("paper gap", span((theirs["activation"] - simple.max(axis=1)).loc[5
 # - **The token.** In the paper's baseline, the mean of a token is scored on the rows that made it, so a rare
 #   token predicts itself. Here it comes from other folds of documents.
 # - **Three comparisons.** The guard of claim 2 holds $x$ against all simple predictors *together*; claim 13,
-#   as the paper does, against the best *single* one, and its guard asks what $x$ adds *on top of* all of them.
-#   None implies another: what each knows may overlap, or not.
+#   as the paper does, against the best *single* one, and its guard asks what $x$ adds *on top of* all of
+#   them. None implies another: what each knows may overlap, or not.
 # - **The L0 is the SAE's answer**, not a fact about the text: it counts the latents that the SAE itself found
 #   active. In the paper it is the strongest single predictor at {glue:text}`paper l0 best` of
 #   {glue:text}`paper layers` layers, with an R² of up to {glue:text}`paper l0` (Fig. 13); so it is one of

@@ -73,8 +73,8 @@ chapter.opening(c01_half_linear)
 #| label: fig-vector
 #| caption: $R^2$ of the error vector from x at each width of the suite, per dimension and total (where one
 #|   line is seen, the two coincide); bars are 95% intervals that carry documents and training seeds. The
-#|   shaded band is what the rule counts as about half, at every width. Hollow points are the paper's SAEs, per dimension, at
-#|   the L0 nearest to 60. (Paper: Figs. 2, 10 and 11, the contour maps of the vector test.)
+#|   shaded band is what the rule counts as about half, at every width. Hollow points are the paper's SAEs,
+#|   per dimension, at the L0 nearest to 60. (Paper: Figs. 2, 10 and 11, the contour maps of the vector test.)
 kinds = {"r2_per_dim": "per dimension (the paper's)", "r2_total": "total"}
 suite = found["suite"].assign(kind=found["suite"]["metric"].map(kinds))
 band = {"allowed": c01_half_linear.THRESHOLDS.half, "y_domain": (0, 1)}
@@ -137,8 +137,8 @@ Table(of_sources, styles | {"documents": str, "tokens": percent}, left=["documen
 # %% tags=["hide-input"]
 #| label: fig-vector-l0
 #| caption: $R^2$ of the error vector per dimension, against L0, one line a width; bars are 95% intervals over
-#|   documents (one trained SAE a point). The band is that of the paper's text, §4.2. Hollow points are the paper's SAEs, of all widths. (Paper: Figs. 2,
-#|   10 and 11, the contour maps of the vector test.)
+#|   documents (one trained SAE a point). The band is that of the paper's text, §4.2. Hollow points are the
+#|   paper's SAEs, of all widths. (Paper: Figs. 2, 10 and 11, the contour maps of the vector test.)
 names = {"x_title": "L0 (active latents a token)", "y_title": "R² per dimension", "x_scale": "log10"}
 band = {"allowed": c01_half_linear.THRESHOLDS.text, "allowed_label": "the paper, §4.2", "y_domain": (0, 1)}
 ours = charts.lines(found["grid"], "l0", "r2_per_dim", color="latents", **names, **band)
@@ -211,14 +211,14 @@ chapter.rules(c01_half_linear)
 # - **A rule that was mended.** The rule guards against shrinkage. The first form of the guard did so with the
 #   scalar gain of $x$: it asked that more than half of R² be left without it. The first results showed that
 #   this gain is tied to the FVU by {eq}`eq-gain`, so the guard was replaced by the rescaling of
-#   $\mathrm{Sae}(x)$. Without the gain, {glue:text}`without gain` of R² would be left, where the guard asks for
-#   {glue:text}`least kept`.
-# - **What sets the number.** R² is large where the FVU is ({eq}`eq-gain`), so a small L0 or a narrow SAE moves
-#   it as much as anything that an SAE learned does. Chapter {doc}`13_the_controls` has it for what learned
-#   nothing.
+#   $\mathrm{Sae}(x)$. Without the gain, {glue:text}`without gain` of R² would be left, where the guard asks
+#   for {glue:text}`least kept`.
+# - **What sets the number.** R² is large where the FVU is ({eq}`eq-gain`), so a small L0 or a narrow SAE
+#   moves it as much as anything that an SAE learned does. Chapter {doc}`13_the_controls` has it for what
+#   learned nothing.
 # - **An SAE that introduces no error** can leave a half-linear error, from absent features alone, if features
-#   share directions. Chapter {doc}`07_models_of_activations` builds that null, from a case of the paper's App.
-#   D: "linear" does not mean "absent".
+#   share directions. Chapter {doc}`07_models_of_activations` builds that null, from a case of the paper's
+#   App. D: "linear" does not mean "absent".
 # - **The protocol.** Chapter {doc}`02_how_to_measure_it` compares this book's with that of the paper's code;
 #   the rule does not ask it again.
 # - **Few tokens for $d^2$ numbers.** On the live arrays the map is poorly determined; the study's numbers use

@@ -104,7 +104,7 @@ def missing(scores):
     return f"This study has no {', no '.join(lacks)}, so those rows are absent. " if lacks else ""
 
 
-bold = "Numbers in bold support their claim as well as the trained SAE's do, within the margin of the rule below."
+bold = "Numbers in bold support their claim as well as the trained SAE's, within the margin of the rule below."
 Words(missing(scores) + bold)
 
 # %% tags=["hide-input"]
@@ -289,8 +289,8 @@ chapter.rules(q13_controls)
 
 # %% [markdown]
 # - **A margin.** As good means: better by less than {glue:text}`margin` of an R², interval and all, whatever
-#   the value itself. At claim 1, whose range a control and the trained SAE may both lie in or both miss, it is
-#   the difference that counts: {glue:text}`edge`.
+#   the value itself. At claim 1, whose range a control and the trained SAE may both lie in or both miss, it
+#   is the difference that counts: {glue:text}`edge`.
 # - **As good is not the same.** A control can reach a claim's number for another reason than the trained SAE.
 #   The rule says that the number alone does not tell them apart, not that they are alike.
 # - **FVU differs.** A frozen decoder and a random dictionary at this L0 leave far more of $x$ unexplained
