@@ -104,7 +104,9 @@ def missing(scores):
     return f"This study has no {', no '.join(lacks)}, so those rows are absent. " if lacks else ""
 
 
-bold = "Numbers in bold support their claim as well as the trained SAE's, within the margin of the rule below."
+bold = (
+    "Numbers in bold support their claim as well as the trained SAE's, within the margin of the rule below."
+)
 Words(missing(scores) + bold)
 
 # %% tags=["hide-input"]

@@ -21,14 +21,16 @@ from ..claims import (
     c06_norm_lowest,
     c07_fewer_features,
     c09_inference,
+    c12_everywhere,
     c13_beyond_simple,
+    report,
 )
 from ..claims.paper import grids, points
 from ..stats.power_law import PowerLaw
 from . import paper_points
 
-LAYERS = 42
-"""Of Gemma 2 9B."""
+LAYERS, LAYER = 42, 20
+"""Of Gemma 2 9B, and the layer of the paper's sweep over width."""
 
 
 def by_width(rows: pd.DataFrame) -> dict[int, Estimate]:
@@ -144,6 +146,26 @@ def beyond_simple() -> c13_beyond_simple.Evidence:
     return c13_beyond_simple.Evidence(lead=named(False), gain={}, early=named(True), best=best)
 
 
+def everywhere() -> c12_everywhere.Evidence:
+    """Claim 12: the sign of every effect that the points of other claims have, all of them of Gemma 2."""
+    place, cells = {"family": "gemma", "kind": "jumprelu"}, []
+    for number, claim in report.every().items():
+        if claim.effect and number in EVIDENCE:
+            found = report.by_layer(claim.effect.value(EVIDENCE[number]()), LAYER)
+            cells += [
+                {"effect": claim.effect.words, **place, "layer": layer, "sign": sign(part)}
+                for layer, part in found.items()
+            ]
+    return c12_everywhere.Evidence(cells)
+
+
+def sign(found) -> int:
+    """The sign of points, where all have the same."""
+    values = found.values() if isinstance(found, dict) else [found]
+    signs = {float(np.sign(e.value)) for e in values if e is not None}
+    return int(signs.pop()) if len(signs) == 1 else 0
+
+
 EVIDENCE: dict[int, Callable[[], object]] = {
     1: half_linear,
     2: norm_linear,
@@ -153,6 +175,7 @@ EVIDENCE: dict[int, Callable[[], object]] = {
     6: norm_lowest,
     7: fewer_features,
     9: inference,
+    12: everywhere,
     13: beyond_simple,
 }
 """By claim, what makes its evidence from the paper's points."""

@@ -10,6 +10,7 @@ import toys
 from ideas import idea, play
 
 from darkmatter_utils import LinearMap, Moments, measure
+from darkmatter_utils.claims.q13_controls import NULLS, QUESTION
 from darkmatter_utils.experiments import baselines, controls, error_vectors, readers
 from darkmatter_utils.experiments.cost_shares import Costs, relative
 from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables, take
@@ -184,6 +185,21 @@ def test_other_reconstructions_change_the_main_figure_and_what_the_rule_takes(na
     assert after.loc[("random dictionary", 1), "value"] > before.loc[("random dictionary", 1), "value"]
     assert after.loc[("random dictionary", 1), "fvu"] > before.loc[("random dictionary", 1), "fvu"]
     assert controls.evidence(edited["scores"]) != controls.evidence(nano["scores"])
+
+
+def test_what_the_rule_takes_is_the_table(nano):
+    evidence, told = controls.evidence(nano["scores"]), controls.told(nano["scores"])
+    verdict = QUESTION.judge(evidence)
+    rows = told[told["name"].isin(NULLS)].set_index(["claim", "name"])
+    for claim in (1, 2, 3, 6, 8):
+        mine, numbers = rows.loc[claim], verdict.numbers[f"claim {claim}"]
+        assert (numbers["places"], numbers["fails"]) == (len(mine), mine["good"].sum())
+        assert numbers["places"] - numbers["fails"] - numbers["holds"] == mine["open"].sum()
+    assert not rows.loc[(1, "dead SAE"), ["good", "open"]].any(), "all of its error is linear, not about half"
+    assert evidence.effects == {6: {}}, "this study has no other kind of SAE"
+    scores = nano["scores"].replace({"name": {"random dictionary": "TopK SAE"}})
+    drop = controls.evidence(scores).effects[6]["TopK SAE"]
+    assert drop.low < drop.value < drop.high
 
 
 def test_claim_3_is_the_number_of_chapter_06(nano):

@@ -136,3 +136,11 @@ def test_coefficients_are_those_of_a_plain_regression():
 def test_what_the_papers_own_points_earn(number, word):
     verdict = every()[number].judge(EVIDENCE[number](), points=True)
     assert verdict.word == word and "not measured" not in verdict.why
+
+
+def test_the_papers_points_tell_of_one_family():
+    evidence = EVIDENCE[12]()
+    verdict = every()[12].judge(evidence, points=True)
+    assert verdict.word == "cannot be told here" and verdict.numbers["families"] == 1
+    of_13 = [cell for cell in evidence.cells if cell["effect"] == every()[13].effect.words]
+    assert len(of_13) == 36 and all(cell["sign"] == 1 for cell in of_13)
