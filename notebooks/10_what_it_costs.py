@@ -12,9 +12,9 @@
 # An SAE's error is a distance between vectors. What does the *model* lose by it? {cite:t}`engels2025` put
 # the reconstruction in the place of the activation, let the model run on, and give back one part of the
 # error at a time. The paper finds that each part contributes in proportion to its size (§5.3), by two
-# yardsticks: its share of the norm (so the introduction) and of the variance (Fig. 8 has both). Does a part
-# win back a share of the loss that is proportional to its share of the variance, and would any other vector
-# of its size?
+# yardsticks: its share of the norm (so the introduction) and of the variance (Fig. 8 has both). Has a part
+# a share of the loss that is proportional to its share of the variance, does that depend on which part is
+# given back first, and does NonlinearError cost more than any other vector of its size?
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -31,8 +31,10 @@ from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c08_proportional
+from darkmatter_utils.claims.statement import word_at
 from darkmatter_utils.experiments import paper_points
-from darkmatter_utils.experiments.cost_tables import ORDERS, costs, evidence
+from darkmatter_utils.experiments.cost_shares import AVERAGE, FIRST, ORDERS
+from darkmatter_utils.experiments.cost_tables import costs, evidence
 from darkmatter_utils.experiments.costs import KINDS, few_logits
 from darkmatter_utils.measurement.widths import reference_sae
 
@@ -73,37 +75,41 @@ chapter.opening(c08_proportional)
 
 # %% tags=["hide-input"]
 #| label: fig-cost
-#| caption: Share of what $\mathrm{Sae}(x)$ loses that giving back one part of the error wins back, against
-#|   that part's share of FVU; a point a width of the suite (mean over seeds), 95% intervals over documents
-#|   and seeds. Grey: what the rule calls proportional. Controls stand for NonlinearError: vectors of the
-#|   same norm, token by token, shifted sideways a little. Hollow: the paper's SAEs, by
-#|   share of R² instead of FVU. (Paper: Fig. 8, as bars.)
+#| caption: Share of what $\mathrm{Sae}(x)$ loses that one part of the error makes good, against that part's
+#|   share of FVU; a point a width of the suite (mean over seeds), 95% intervals over documents and seeds.
+#|   Left, the part is added first, as in the paper; right, the mean of added first and added last, which the
+#|   rule takes. Grey: what it calls proportional. Controls stand for NonlinearError: vectors of the same
+#|   norm, token by token, shifted sideways a little. Hollow: the paper's SAEs, by share of R² instead of
+#|   FVU. (Paper: Fig. 8, as bars.)
 drawn = found["against_variance"]
 # try: 0 * n, no shift: controls and NonlinearError stand above one another,
 #   at one share of FVU
 aside = {f"control: {kind}": 0.01 * (n - 1.5) for n, kind in enumerate(KINDS)}
 drawn = drawn.assign(variance=drawn["variance"] + drawn["vectors"].map(aside).fillna(0))
-axes = {"x_title": "share of FVU", "y_title": "share of the loss won back"}
+drawn = drawn[drawn["order"].isin([FIRST, AVERAGE])]
+axes = {"x_title": "share of FVU", "y_title": "share of the loss"}
 ours = {"color": "vectors", "label": "width", "connect": True, "band": c08_proportional.THRESHOLDS.near}
 rows = pd.concat([paper_points.shares("width"), paper_points.shares("L0")])
 rows = rows.assign(of=rows["part"].str.removesuffix("Error") + ", " + rows["sweep"])
 layer = charts.paper_points(rows, "variance", "ce", by="of", **axes)
-ours = charts.scatter(drawn, "variance", "value", **ours, **axes)
-ours and charts.layered(ours, layer)
+ours |= {"over": lambda order: layer if order == FIRST else None, "shared": ("color", "shape", "y")}
+charts.panels(drawn, "order", charts.scatter, "variance", "value", **ours, **axes)
 
 # %% [markdown]
-# With $L$ the loss, and $z$ the part of the error that is given back, LinearError or NonlinearError, the
-# share that it *wins back* is
+# With $L$ the loss, $z$ the part of the error that is given back and $o$ the other one, $\mathrm{Sae}(x) + o +
+# z = x$. The share that $z$ *wins back* when it is added first, and when it is added last, is
 #
 # ```{math}
 # :label: eq-won-back
-# \frac{L(\mathrm{Sae}(x)) - L(\mathrm{Sae}(x) + z)}{L(\mathrm{Sae}(x)) - L(x)}
+# \text{first: } \frac{L(\mathrm{Sae}(x)) - L(\mathrm{Sae}(x) + z)}{L(\mathrm{Sae}(x)) - L(x)} \qquad
+# \text{last: } \frac{L(\mathrm{Sae}(x) + o) - L(x)}{L(\mathrm{Sae}(x)) - L(x)}
 # ```
 #
-# and its share of FVU is $1 - \sum\|e - z\|^2 / \sum\|e\|^2$ with $e$ the whole error; its share of the
-# norm is the same without the squares. $\mathrm{Sae}(x)$ with both parts is $x$, and wins back 100%. Sums
-# are taken over tokens and divided once; an interval resamples documents, the same draw for every
-# replacement, so that it is a paired one.
+# The paper has the first. Over the two parts neither has to add up to 1; their mean does (Shapley's value),
+# and so can be called a share. It is what the rule takes; each order stands beside it. The share of FVU has
+# the same two orders, $1 - \sum\|o\|^2 / \sum\|e\|^2$ and $\sum\|z\|^2 / \sum\|e\|^2$ with $e$ the whole error,
+# and the share of the norm the same without the squares. Sums are taken over tokens and divided once; an
+# interval resamples documents, the same draw for every replacement, so that it is a paired one.
 
 
 # %% tags=["hide-input"]
@@ -114,7 +120,7 @@ fixed sample of them at equal distances, of {run.documents} documents, {run.toke
 intervals say what that leaves open). x is replaced at the scored positions, {run["first"]} to
 {run["last"]}; earlier ones stay as they are. The loss is counted at the same positions, each that of
 predicting the next token. The clean model loses {plain(run.clean)} nats per token, and {plain(run["mean"])}
-with the mean of x in the place of x. The four kinds of control were run for the first seed of each width."""
+with the mean of x in the place of x. The four kinds of control were run for every SAE of the suite."""
 
 
 chapter.record("losses", found["about"][["clean", "mean", "mean_kl"]].iloc[0].to_dict())
@@ -134,8 +140,9 @@ Table(charts.wide(found["lost"], ["width", "seeds"], "what"), lambda nats: plain
 # %% tags=["hide-input"]
 #| label: fig-cost-width
 #| caption: Shares of LinearError (left) and NonlinearError (right) at each width of the suite: of the loss
-#|   and the divergence that giving it back wins back, of FVU, and of the norm; 95% intervals over documents
-#|   and seeds. Hollow: the paper's shares of the loss and of R². (Paper: Fig. 8, left.)
+#|   and the divergence that it wins back when added first, of FVU, and of the norm; 95% intervals over
+#|   documents and seeds. Hollow: the paper's shares of the loss and of R², in the same order. (Paper: Fig. 8,
+#|   left.)
 def theirs(sweep, x, **axes):
     """The paper's shares of a part's loss and R², as a layer for its panel."""
     rows = paper_points.shares(sweep).rename(columns={"ce": "of the loss", "variance": "of R²"})
@@ -144,8 +151,8 @@ def theirs(sweep, x, **axes):
 
 
 names = {"ce": "of the loss", "kl": "of the divergence", "variance": "of FVU", "norm": "of the norm"}
-shares = found["shares"]
-shares = shares[shares["kind"] == ""].assign(share=shares["share"].map(names)).dropna(subset=["share"])
+shares = found["shares"].query("kind == '' and order == @FIRST")
+shares = shares.assign(share=shares["share"].map(names)).dropna(subset=["share"])
 layers = {"over": theirs("width", "width", y_title="share"), "shared": ("color", "shape")}
 charts.panels(shares, "part", charts.lines, "width", "value", color="share", y_title="share", **layers)
 
@@ -153,7 +160,7 @@ charts.panels(shares, "part", charts.lines, "width", "value", color="share", y_t
 #| label: fig-cost-l0
 #| caption: The same over L0, for the SAEs of one width; 95% intervals over documents (one trained SAE a
 #|   point). Hollow: the paper's share of the loss and of R², by true L0. (Paper: Fig. 8, right.)
-over_l0 = found["over_l0"]
+over_l0 = found["over_l0"].query("order == @FIRST")
 over_l0 = over_l0.assign(share=over_l0["share"].map(names)).dropna(subset=["share"])
 axes = {"x_title": "L0 (active latents a token)", "y_title": "share"}
 layers = {"over": theirs("L0", "l0", **axes), "shared": ("color", "shape")}
@@ -175,15 +182,39 @@ chapter.glue("most ratio", float(said.loc[("NonlinearError", "L0"), "most"]), ".
 chapter.glue("linear ratios", span(said.loc["LinearError", ["least", "most"]].to_numpy().ravel()))
 
 
+# %% [markdown]
+# ## First, last, and the mean
+
+
 # %% tags=["hide-input"]
 def together(sums):
-    return f"""Added up, the two parts win back {span(sums["value"], percent)} of what is lost, over the
-widths. Were the loss a quadratic form of what is missing and the parts independent of each other, that would
-be 100%. Where it is more, either part makes good some of what the other lacks, and a part's share depends on
-whether it is given back first or last."""
+    return f"""Added up, what LinearError wins back when it is added first and what NonlinearError does come to
+{span(sums["value"], percent)} of what is lost, over the widths. Were the loss a quadratic form of what is
+missing and the parts independent of each other, that would be 100%, and every order the same. Where it is
+more, either part makes good some of what the other lacks, and neither order gives a share: the part that is
+added first has what both could do. The mean of the two orders adds up to 100%."""
 
 
 Words.of(found["together"], say=together)
+
+# %% tags=["hide-input"]
+#| label: fig-cost-orders
+#| caption: NonlinearError's share of the loss over its share of FVU, in each order, over width (left; 95%
+#|   intervals over documents and seeds) and over L0 for the SAEs of one width (right; over documents). The
+#|   rule takes the mean. Hollow: the paper's, added first, over share of R². (Paper: Fig. 8.)
+axes = {"x_title": "latents, or active latents a token", "x_scale": "log2"}
+axes |= {"y_title": "share of the loss / share of FVU"}
+
+
+def paper_ratios(sweep):
+    """The paper's ratios of NonlinearError, as a layer for the panel of a sweep."""
+    rows = paper_points.shares(sweep.removeprefix("over ")).query("part == 'NonlinearError'")
+    rows = rows.assign(at=rows["width" if "width" in sweep else "l0"], ratio=rows["ce"] / rows["variance"])
+    return charts.paper_points(rows, "at", "ratio", by="sweep", connect=True, **axes)
+
+
+look = {"color": "order", "over": paper_ratios, "shared": ("color", "shape", "y"), "reference": 1.0}
+charts.panels(found["ratios"], "sweep", charts.lines, "at", "value", **look, **axes)
 
 # %% [markdown]
 # ## Is an error worse than another vector of its size?
@@ -198,7 +229,7 @@ Words.of(found["together"], say=together)
 # %% tags=["hide-input"]
 #| label: fig-cost-controls
 #| caption: What the error (left) and its nonlinear part (right) cost in loss, over what a control of equal
-#|   norm costs, for the first seed of each width; 95% intervals over documents. On the dotted line the
+#|   norm costs, at each width of the suite; 95% intervals over documents and seeds. On the dotted line the
 #|   error is as bad as any vector of that kind. (The paper has no such control.)
 against = found["against"]
 against = against[against["part"] != "LinearError"]
@@ -216,14 +247,16 @@ charts.panels(
 )
 
 # %% [markdown]
-# The rule asks another thing of the controls: not what they cost, but whether their *shares* are as
-# proportional. A cost that grows with the square of the norm is proportional for every direction.
+# The rule takes the cost of NonlinearError over that of each kind, mean over the widths (*specific*). Beside it
+# the controls' own slopes, which it does not judge: where a cost grows with the square of the norm, every
+# direction has its proportional share. A slope near 1 says that the loss is near quadratic at errors of this
+# size; it does not say that the error differs from any other vector.
 
 # %% tags=["hide-input"]
-slopes = found["slopes"]
-slopes = slopes[(slopes["measure"] == "ce") & (slopes["order"] == ORDERS[0]) & (slopes["kind"] != "")]
-names = {"kind": "vectors", "control": "slope", "apart": "the error's minus this"}
-Table(charts.wide(slopes, "kind", "what").rename(columns=names))
+slopes = found["slopes"].query("measure == 'ce' and order == @AVERAGE and kind != ''").set_index("kind")
+rows = found["specific"].set_index("kind")
+costs_more = {"cost of NonlinearError over theirs": estimates(rows), "their slope": estimates(slopes.loc[rows.index])}
+Table(found and pd.DataFrame({"vectors": rows.index} | costs_more))
 
 # %% [markdown]
 # ## Could a map of the reconstruction do what LinearError does?
@@ -249,24 +282,18 @@ charts.panels(adapted, "measure", charts.forest, x_title="share won back", width
 chapter.rules(c08_proportional)
 
 # %% [markdown]
-# - **The order.** {eq}`eq-won-back` gives a part back to $\mathrm{Sae}(x)$, as the paper does. One can as
-#   well take that part from $x$. If the loss is not quadratic the two differ. The rule takes the paper's
-#   order; the table says what it would say of the others, and of the divergence.
+# - **The order.** {eq}`eq-won-back` has two, and the paper one of them. The table has the slope in each, by
+#   loss and by divergence, and what *proportional* would say of it; the rule takes the mean, by loss.
 
 # %% tags=["hide-input"]
 rows = []
 for measure_, title in {"ce": "loss (CE)", "kl": "divergence (KL)"}.items():
     for order in ORDERS if found else ():
-        taken = evidence(found, measure=measure_, order=order)
-        rows.append(
-            {
-                "measured by": title,
-                "NonlinearError is": order,
-                "slope": taken.slope,
-                "slope of the controls": span([e.value for e in taken.controls.values()]),
-                "the rule would say": c08_proportional.CLAIM.judge(taken).word,
-            }
-        )
+        some = found["slopes"].query("measure == @measure_ and order == @order")
+        own, others = some[some["kind"] == ""], some[some["kind"] != ""]
+        row = {"measured by": title, "NonlinearError is": order, "slope": estimates(own)[0]}
+        row |= {"slope of the controls": span(others["value"])}
+        rows.append(row | {"proportional": word_at(row["slope"], c08_proportional.THRESHOLDS.near)})
 Table(pd.DataFrame(rows) if found else found, {"slope of the controls": str})
 
 # %% [markdown]
@@ -285,7 +312,7 @@ Table(pd.DataFrame(rows) if found else found, {"slope of the controls": str})
 # ## Exercise
 #
 # In the visible cell, let the model pay for wrong guesses only (the line after `# try:`). A guess is right
-# or wrong: does a part still win back a share that is proportional to its variance?
+# or wrong: has a part still a share that is proportional to its variance?
 
 # %% tags=["hide-input"]
 chapter.close()

@@ -177,15 +177,15 @@ def panels(
     frame, by, build, *names, over=None, columns=2, shared=("color",), width=300, height=260, **settings
 ):
     """A chart for each value of column ``by``, titled by it, by ``build(rows, *names, **settings)``; one
-    legend for all. over: what is laid over each panel, a function of its value of ``by``."""
+    legend for all. over: what is laid over each panel, a function of its value of ``by`` (None: nothing)."""
     settings |= {"width": width, "height": height}
     made = []
     for name, rows in frame.groupby(by, sort=False):
-        title = {"title": str(name)}
-        if over is None:
+        title, layer = {"title": str(name)}, over and over(name)
+        if layer is None:
             made.append(build(rows, *names, **title, **settings))
         else:
-            made.append((build(rows, *names, **settings) + over(name)).properties(**title))
+            made.append((build(rows, *names, **settings) + layer).properties(**title))
     return beside(*made, columns=columns, shared=shared)
 
 

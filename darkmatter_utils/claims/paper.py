@@ -219,6 +219,8 @@ CHOICES = (
            "the tokens that were encoded"),
     Choice("L0 of a pursuit", "L0 of a pursuit", "the encoder's as a target; the realised one is not kept",
            "equal, as realised, on the same tokens", 11),
+    Choice("order of the parts", "order in which a part is given back", "to Sae(x), first (Fig. 8)",
+           "first and last, and the mean of both, which adds up to 1", 10),
     Choice("control of the loss", "control of the loss", "none (Fig. 8)",
            "vectors of equal norm, of several kinds", 10),
     Choice("control of earlier layers", "control of earlier layers", "none",

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from ..base.values import Estimate, in_columns
-from ..claims import c08_proportional
 from ..decomposition.passes import ERRORS
 from ..measurement.widths import Suite, over_widths, suite_rows
 from ..stats.intervals import bootstrap, multinomial_weights, percentile
@@ -24,6 +24,10 @@ from .costs import CLEAN, KINDS, SAE, control, with_part
 Statistic = Callable[[dict[str, np.ndarray]], np.ndarray]
 OTHER = {"LinearError": "NonlinearError", "NonlinearError": "LinearError"}
 """What is left of SaeError without a part."""
+FIRST, LAST, AVERAGE = "added first, as in the paper", "added last", "mean of both orders"
+ORDERS = (FIRST, LAST, AVERAGE)
+"""When a part is given back: to Sae(x), or to Sae(x) with the other part, which takes it from x. The mean of
+the two adds up to 1 over the parts (Shapley's value); neither order does."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ def won_back(measure: str, part: str, kind: str = "") -> Statistic:
 
 
 def alone(measure: str, part: str, kind: str = "") -> Statistic:
-    """Share of the lost ``measure`` that is lost when ``part`` alone is taken from x."""
+    """Share of the lost ``measure`` that is lost when ``part`` alone is taken from x: what it wins back when
+    it is added last."""
     if not kind:
         other = won_back(measure, OTHER[part])
         return lambda s: 1 - other(s)
@@ -110,20 +115,26 @@ def alone(measure: str, part: str, kind: str = "") -> Statistic:
     return lambda s: (s[own] - s[clean]) / (s[whole] - s[clean])
 
 
-def both_orders(measure: str, part: str, kind: str = "") -> Statistic:
-    """The mean of `won_back` and `alone`: shares that add up to 1 over the parts (Shapley's value)."""
-    first, last = won_back(measure, part, kind), alone(measure, part, kind)
-    return lambda s: (first(s) + last(s)) / 2
+def _in_order(order: str, first: Statistic, last: Statistic) -> Statistic:
+    return {FIRST: first, LAST: last, AVERAGE: lambda s: (first(s) + last(s)) / 2}[order]
 
 
-def of_size(what: str, part: str) -> Statistic:
-    """Share of Σ‖e‖² ("square": of FVU) or of Σ‖e‖ ("norm") that adding ``part`` to Sae(x) removes."""
-    return lambda s: 1 - s[f"{what} {OTHER[part]}"] / s[f"{what} SaeError"]
+def of_loss(measure: str, part: str, kind: str = "", *, order: str) -> Statistic:
+    """Share of the lost ``measure`` that a part wins back in one of `ORDERS`."""
+    return _in_order(order, won_back(measure, part, kind), alone(measure, part, kind))
 
 
-def relative(measure: str, part: str, kind: str = "", share=won_back) -> Statistic:
-    """Share of the loss over share of the variance: 1 where a part costs its proportional share."""
-    loss, variance = share(measure, part, kind), of_size("square", part)
+def of_size(what: str, part: str, *, order: str = FIRST) -> Statistic:
+    """Share of Σ‖e‖² ("square": of FVU) or of Σ‖e‖ ("norm") that adding ``part`` removes, in one of `ORDERS`:
+    first 1 − Σ‖other part‖² / Σ‖e‖², last Σ‖part‖² / Σ‖e‖²; equal where the parts are orthogonal."""
+    other, own, whole = (f"{what} {name}" for name in (OTHER[part], part, "SaeError"))
+    return _in_order(order, lambda s: 1 - s[other] / s[whole], lambda s: s[own] / s[whole])
+
+
+def relative(measure: str, part: str, kind: str = "", *, order: str = AVERAGE) -> Statistic:
+    """Share of the loss over share of the variance: 1 where a part costs its proportional share. In every
+    order it is 1 for a loss that is a quadratic form of one size in all directions."""
+    loss, variance = of_loss(measure, part, kind, order=order), of_size("square", part, order=order)
     return lambda s: loss(s) / variance(s)
 
 
@@ -149,29 +160,30 @@ def by_width(measurement, costs: Costs, statistic: Statistic, *, only: Sequence[
     return over_widths(saes, values, replicates, "share", seed=costs.seed)
 
 
-def slopes(measurement, costs: Costs, *, measure: str = "ce", share=won_back) -> c08_proportional.Evidence:
-    """What the rule of claim 8 takes: slopes of NonlinearError and its controls, and how far they are apart.
+def slopes(measurement, costs: Costs, *, measure: str = "ce", order: str = AVERAGE) -> dict[str, Estimate]:
+    """{kind of control, "" the error: slope of NonlinearError} in one of `ORDERS`; empty without a suite.
 
     Slope through the origin of the share of the loss on the share of the variance V over the widths w:
-    Σ V_w² ρ_w / Σ V_w² with ρ_w = share / V_w, the mean over seeds. Seeds enter the interval as in
-    `over_widths`; a difference between error and control, both on the first seed, gets the whole spread of
-    one seed.
+    Σ V_w² ρ_w / Σ V_w² with ρ_w = share / V_w, the mean over seeds. Seeds enter as in `over_widths`.
     """
-    ratio = lambda kind: relative(measure, "NonlinearError", kind, share)
-    whole = by_width(measurement, costs, ratio(""))
-    if not len(whole.widths):
-        return c08_proportional.Evidence(None, {}, {})
-    weight = by_width(measurement, costs, of_size("square", "NonlinearError")).values ** 2
-    found = c08_proportional.Evidence(_weighted(whole.values, whole.replicates, weight), {}, {})
+    found, part = {}, "NonlinearError"
+    for kind in ("", *KINDS):
+        ids = [id for id in costs.saes if not kind or kind in costs.controlled.get(id, ())]
+        ratio = by_width(measurement, costs, relative(measure, part, kind, order=order), only=ids)
+        if len(ratio.widths):
+            size = by_width(measurement, costs, of_size("square", part, order=order), only=ids)
+            found[kind] = _weighted(ratio.values, ratio.replicates, size.values**2)
+    return found
+
+
+def over_controls(measurement, costs: Costs, part: str = "NonlinearError") -> dict[str, Estimate]:
+    """{kind: `against_control` of a part, mean over the widths}, by documents and seeds."""
+    found = {}
     for kind in KINDS:
         ids = [id for id, kinds in costs.controlled.items() if kind in kinds]
-        own, other = (by_width(measurement, costs, ratio(k), only=ids) for k in ("", kind))
-        here = np.isin(whole.widths, own.widths)
-        if not here.any():
-            continue
-        apart = own.documents_only - other.documents_only + whole.one_seed[:, here]
-        found.controls[kind] = _weighted(other.values, other.documents_only, weight[here])
-        found.apart[kind] = _weighted(own.values - other.values, apart, weight[here])
+        ratio = by_width(measurement, costs, against_control(part, kind), only=ids)
+        if len(ratio.widths):
+            found[kind] = _weighted(ratio.values, ratio.replicates, np.ones(len(ratio.widths)))
     return found
 
 
@@ -180,73 +192,75 @@ def _weighted(values: np.ndarray, replicates: np.ndarray, weight: np.ndarray) ->
     return percentile(values @ weight, replicates @ weight)
 
 
-QUANTITIES = {
-    "variance": lambda part: of_size("square", part),
-    "norm": lambda part: of_size("norm", part),
-    "ce": lambda part: won_back("ce", part),
-    "kl": lambda part: won_back("kl", part),
-    "ce_alone": lambda part: alone("ce", part),
-    "ce_both_orders": lambda part: both_orders("ce", part),
-    "relative": lambda part: relative("ce", part),
-    "relative_kl": lambda part: relative("kl", part),
+SHARES = {
+    "variance": lambda part, order: of_size("square", part, order=order),
+    "norm": lambda part, order: of_size("norm", part, order=order),
+    "ce": lambda part, order: of_loss("ce", part, order=order),
+    "kl": lambda part, order: of_loss("kl", part, order=order),
+    "relative": lambda part, order: relative("ce", part, order=order),
 }
-"""Shares of one part by name: of FVU, of the norm, of the loss and of the divergence won back..."""
+"""Shares of one part by name: of FVU, of the norm, of the loss and of the divergence, and of the loss over
+that of FVU."""
 
 
 def part_shares(costs: Costs, ids: Sequence[str]) -> pd.DataFrame:
-    """Every share of both parts of some SAEs: sae, part, share (a name in `QUANTITIES`), value, low, high."""
+    """Every share of both parts of some SAEs in every order: sae, part, share (a name in `SHARES`), order,
+    value, low, high."""
     rows = [
-        {"sae": id, "part": part, "share": name} | in_columns(costs.estimate(id, statistic(part)))
+        {"sae": id, "part": part, "share": name, "order": order}
+        | in_columns(costs.estimate(id, statistic(part, order)))
         for id in ids
         for part in ERRORS[1:]
-        for name, statistic in QUANTITIES.items()
+        for name, statistic in SHARES.items()
+        for order in ORDERS
     ]
-    return pd.DataFrame(rows, columns=["sae", "part", "share", "value", "low", "high"])
+    return pd.DataFrame(rows, columns=["sae", "part", "share", "order", "value", "low", "high"])
 
 
 def share_rows(measurement, costs: Costs) -> pd.DataFrame:
-    """Shares at every width of the suite, mean over seeds: width, part, share, kind (of control; "" the
-    error), value, low, high."""
-    rows, with_kind = [], {}
-    for kind in KINDS:
-        if ids := [id for id, found in costs.controlled.items() if kind in found]:
-            with_kind[kind] = ids
-    for part in ERRORS[1:]:
-        made = [(name, "", statistic(part), None) for name, statistic in QUANTITIES.items()]
-        made += [("ce", kind, won_back("ce", part, kind), ids) for kind, ids in with_kind.items()]
+    """Shares at every width of the suite, mean over seeds, in every order: width, part, share, order, kind
+    (of control; "" the error; of the loss alone), value, low, high."""
+    rows = []
+    for part, order in product(ERRORS[1:], ORDERS):
+        made = [(name, "", statistic(part, order), None) for name, statistic in SHARES.items()]
+        for kind in KINDS:
+            if ids := [id for id, found in costs.controlled.items() if kind in found]:
+                made.append(("ce", kind, of_loss("ce", part, kind, order=order), ids))
         for name, kind, statistic, only in made:
             frame = by_width(measurement, costs, statistic, only=only).frame()
-            rows.append(frame.assign(part=part, share=name, kind=kind))
+            rows.append(frame.assign(part=part, share=name, order=order, kind=kind))
     return pd.concat(rows, ignore_index=True)
 
 
 def against_rows(measurement, costs: Costs) -> pd.DataFrame:
-    """`against_control` of every part and kind: sae, width, part, kind, value, low, high."""
-    widths = measurement.saes.set_index("id")["width"]
-    rows = [
-        {"sae": id, "width": int(widths[id]), "part": part, "kind": kind}
-        | in_columns(costs.estimate(id, against_control(part, kind)))
-        for id, kinds in costs.controlled.items()
-        for part in ERRORS
-        for kind in kinds
-    ]
-    return pd.DataFrame(rows, columns=["sae", "width", "part", "kind", "value", "low", "high"])
+    """`against_control` over the widths: width, seeds, part, kind, value, low, high."""
+    rows = []
+    for part, kind in product(ERRORS, KINDS):
+        ids = [id for id, kinds in costs.controlled.items() if kind in kinds]
+        frame = by_width(measurement, costs, against_control(part, kind), only=ids).frame()
+        rows.append(frame.assign(part=part, kind=kind))
+    return pd.concat(rows, ignore_index=True)
 
 
-def claim8_table(costs: Costs) -> pd.DataFrame:
+def claim8_table(costs: Costs, ids: Sequence[str]) -> pd.DataFrame:
     """What claim 8 is about, one row an SAE, each number with ``_low`` and ``_high``.
 
-    lost: nats per token that Sae(x) costs; lost_kl; variance: NonlinearError's share of FVU; won_back and
-    won_back_kl: its share of the loss; relative and relative_kl: those over ``variance``; and for every kind
-    of control that was run ``relative_<kind>`` and ``against_<kind>`` (`against_control`).
+    lost: nats per token that Sae(x) costs; lost_kl; variance: NonlinearError's share of FVU, share: of the
+    loss, relative and relative_kl: of the loss and of the divergence over ``variance``, all means of both
+    orders; relative_first, relative_last: each order alone; and for every kind of control that was run
+    ``against_<kind>`` (`against_control`).
     """
     rows, part = [], "NonlinearError"
-    for id in costs.saes:
-        wanted = {"lost": lost("ce", SAE), "lost_kl": lost("kl", SAE), "variance": of_size("square", part)}
-        wanted |= {"won_back": won_back("ce", part), "won_back_kl": won_back("kl", part)}
+    for id in ids:
+        wanted = {"lost": lost("ce", SAE), "lost_kl": lost("kl", SAE)}
+        wanted |= {
+            "variance": of_size("square", part, order=AVERAGE),
+            "share": of_loss("ce", part, order=AVERAGE),
+        }
         wanted |= {"relative": relative("ce", part), "relative_kl": relative("kl", part)}
+        wanted["relative_first"] = relative("ce", part, order=FIRST)
+        wanted["relative_last"] = relative("ce", part, order=LAST)
         for kind in costs.controlled.get(id, ()):
-            wanted[f"relative_{kind}"] = relative("ce", part, kind)
             wanted[f"against_{kind}"] = against_control(part, kind)
         row = {"sae": id}
         for name, statistic in wanted.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from ..adapters.interventions import logits_after
 from ..adapters.models import LanguageModel
 from ..base.cache import kept
 from ..base.errors import BadInput
-from ..base.values import Absent, estimates, in_columns
+from ..base.values import Absent, Estimate, estimates, in_columns
 from ..claims.c08_proportional import Evidence
 from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement
@@ -32,13 +33,14 @@ from ..stats.moments import Moments
 from ..studies.activations import MICRO, Activations, spread
 from ..studies.saes import load_saes
 from .cost_shares import (
+    AVERAGE,
+    ORDERS,
     Costs,
     against_rows,
-    alone,
-    both_orders,
     by_width,
     claim8_table,
     lost,
+    over_controls,
     part_shares,
     recovered,
     share_rows,
@@ -61,9 +63,6 @@ from .costs import (
     with_part,
 )
 
-ORDERS = ("added to Sae(x) (the paper's)", "taken from x", "mean of both")
-"""In which order a part is given back: what `SHARES` computes."""
-SHARES = dict(zip(ORDERS, (won_back, alone, both_orders)))
 LEAST_SQUARES, TRAINED = "adapter, least squares", "adapter, trained on the loss"
 """Names of the two replacements by an adapter."""
 ADAPTED = {
@@ -81,16 +80,18 @@ def costs(
     """Everything that chapter 10 shows; absent where there is no language model.
 
     ``loss``: what the model pays, see `costs.Loss`; ``sae``: the one whose adapters are made. Tables: shares
-    (`share_rows`), against_variance, over_l0 (`part_shares`, with l0), lost and together (over widths),
-    against (`against_rows`), slopes (`slope_rows`), adapted, by_sae (`claim8_table`), about (one row).
+    (`share_rows`), against_variance, over_l0 (`part_shares`, with l0), ratios, lost and together (over
+    widths), against (`against_rows`), specific (`over_controls`), slopes (`slope_rows`), adapted, by_sae
+    (`claim8_table`: widths and L0s), about (one row).
     """
     study = measurement.study
     if study.model is None:
         return WITHOUT_MODEL
-    suite, first, over = main_ids(measurement)
+    suite, over = main_ids(measurement)
     shown = sae or reference_sae(measurement)
-    ids = list(dict.fromkeys([*suite, *over, shown]))
-    tables = cost_tables(measurement, loss=loss, ids=ids, contexts=contexts, controlled=first)
+    judged = list(dict.fromkeys([*suite, *over]))
+    ids = list(dict.fromkeys([*judged, shown]))
+    tables = cost_tables(measurement, loss=loss, ids=ids, contexts=contexts, controlled=suite)
     made = Costs(**tables, replicates=study.bootstrap, seed=study.seed)
     l0 = measurement.saes.set_index("id")["l0"]
     over_l0 = part_shares(made, over).assign(l0=lambda rows: rows["sae"].map(l0).round(1))
@@ -100,23 +101,35 @@ def costs(
         "shares": (shares := share_rows(measurement, made)),
         "against_variance": _against_variance(shares),
         "over_l0": over_l0 if over else Absent("This study has no SAEs of one width and different L0."),
+        "ratios": _ratios(shares, over_l0),
         "lost": _lost(measurement, made),
         "together": by_width(measurement, made, together).frame(),
         "against": against_rows(measurement, made),
+        "specific": _by_kind(over_controls(measurement, made)),
         "slopes": slope_rows(measurement, made),
         "adapted": more["losses"] if isinstance(more, Absent) else _adapted(made, shown, more["losses"]),
-        "by_sae": claim8_table(made),
+        "by_sae": claim8_table(made, judged),
         "about": _about(measurement, made, shown),
     }
 
 
 def _against_variance(shares: pd.DataFrame) -> pd.DataFrame:
-    """Shares of the loss of both parts, and of NonlinearError's controls, beside their ``variance``: vectors,
-    the part or "control: kind", width, value, low, high."""
+    """Shares of the loss of both parts, and of NonlinearError's controls, beside their ``variance``: order,
+    vectors, the part or "control: kind", width, value, low, high."""
     variance = shares[shares["share"] == "variance"].rename(columns={"value": "variance"})
     rows = shares[(shares["share"] == "ce") & ((shares["kind"] == "") | (shares["part"] == ERRORS[2]))]
-    rows = rows.merge(variance[["width", "part", "variance"]], on=["width", "part"])
+    rows = rows.merge(variance[["width", "part", "order", "variance"]], on=["width", "part", "order"])
     return rows.assign(vectors=rows["part"].where(rows["kind"] == "", "control: " + rows["kind"]))
+
+
+def _ratios(shares: pd.DataFrame, over_l0: pd.DataFrame) -> pd.DataFrame:
+    """NonlinearError's share of the loss over its share of FVU: sweep ("over width", "over L0"), at, order,
+    value, low, high."""
+    found = [shares.assign(sweep="over width", at=shares["width"])]
+    found.append(over_l0.assign(sweep="over L0", at=over_l0["l0"], kind=""))
+    rows = pd.concat([one for one in found if len(one)], ignore_index=True)
+    rows = rows[(rows["share"] == "relative") & (rows["part"] == ERRORS[2]) & (rows["kind"] == "")]
+    return rows[["sweep", "at", "order", "value", "low", "high"]].reset_index(drop=True)
 
 
 def _lost(measurement, costs: Costs) -> pd.DataFrame:
@@ -142,30 +155,31 @@ def _adapted(costs: Costs, shown: str, losses: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _by_kind(found: dict[str, Estimate]) -> pd.DataFrame:
+    rows = [{"kind": kind} | in_columns(e) for kind, e in found.items()]
+    return pd.DataFrame(rows, columns=["kind", "value", "low", "high"])
+
+
 def slope_rows(measurement, costs: Costs) -> pd.DataFrame:
-    """`slopes` in every order, by loss and by divergence: measure, order, what, kind, value, low, high.
-
-    what: "slope" (kind "": of the error), "control" or "apart", with the kind of control.
-    """
-    rows = []
-    for measure in ("ce", "kl"):
-        for order, share in SHARES.items():
-            found = slopes(measurement, costs, measure=measure, share=share)
-            told = [("slope", "", found.slope)] if found.slope is not None else []
-            told += [("control", kind, e) for kind, e in found.controls.items()]
-            told += [("apart", kind, e) for kind, e in found.apart.items()]
-            rows += [(measure, order, what, kind, *in_columns(e).values()) for what, kind, e in told]
-    return pd.DataFrame(rows, columns=["measure", "order", "what", "kind", "value", "low", "high"])
+    """`slopes` in every order, by loss and by divergence: measure, order, kind (of control; "" the error),
+    value, low, high."""
+    frames = []
+    for measure, order in product(("ce", "kl"), ORDERS):
+        found = _by_kind(slopes(measurement, costs, measure=measure, order=order))
+        frames.append(found.assign(measure=measure, order=order))
+    return pd.concat(frames, ignore_index=True)
 
 
-def evidence(found, *, measure: str = "ce", order: str = ORDERS[0]) -> Evidence | Absent:
-    """What the rule of claim 8 takes, from the ``slopes`` of `costs`."""
-    rows = found["slopes"]
-    if isinstance(rows, Absent):
-        return rows
-    rows = rows[(rows["measure"] == measure) & (rows["order"] == order)]
-    kinds = {what: dict(zip(here["kind"], estimates(here))) for what, here in rows.groupby("what")}
-    return Evidence(kinds.get("slope", {}).get(""), kinds.get("control", {}), kinds.get("apart", {}))
+def evidence(found) -> Evidence | Absent:
+    """What the rule of claim 8 takes, from `costs`: by the loss (cross-entropy)."""
+    if isinstance(found, Absent):
+        return found
+    rows = found["slopes"][found["slopes"]["measure"] == "ce"]
+    named = lambda rows, key: dict(zip(rows[key], estimates(rows)))
+    slope = named(rows[rows["order"] == AVERAGE], "kind")
+    orders = named(rows[(rows["kind"] == "") & (rows["order"] != AVERAGE)], "order")
+    saes = dict(zip(found["by_sae"]["sae"], estimates(found["by_sae"], "relative")))
+    return Evidence(slope.pop("", None), orders, saes, named(found["specific"], "kind"), slope)
 
 
 def _about(measurement, costs: Costs, shown: str) -> pd.DataFrame:
@@ -187,9 +201,9 @@ def _about(measurement, costs: Costs, shown: str) -> pd.DataFrame:
     return pd.DataFrame([about])
 
 
-def main_ids(measurement) -> tuple[list[str], list[str], list[str]]:
-    """(SAEs of the width suite, the first seed of each width, SAEs of one width over L0: the width with the
-    most L0s, and of those the widest)."""
+def main_ids(measurement) -> tuple[list[str], list[str]]:
+    """(SAEs of the width suite, SAEs of one width over L0: the width with the most L0s, and of those the
+    widest)."""
     suite = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
     saes = measurement.saes[(measurement.saes["width"] > 0) & measurement.saes["l0_target"].notna()]
     saes = saes[saes["seed"] == saes["seed"].min()]
@@ -198,7 +212,7 @@ def main_ids(measurement) -> tuple[list[str], list[str], list[str]]:
     if len(count) and count.max() > 1:
         widest = saes[saes["width"] == count[count == count.max()].index.max()]
         over = widest.sort_values("l0_target")["id"].tolist()
-    return suite["id"].tolist(), suite.drop_duplicates("width")["id"].tolist(), over
+    return suite["id"].tolist(), over
 
 
 def train_adapter(

@@ -20,6 +20,7 @@ from ..claims import (
     c05_floor,
     c06_norm_lowest,
     c07_fewer_features,
+    c08_proportional,
     c09_inference,
     c12_everywhere,
     c13_beyond_simple,
@@ -166,6 +167,18 @@ def sign(found) -> int:
     return int(signs.pop()) if len(signs) == 1 else 0
 
 
+def proportional() -> c08_proportional.Evidence:
+    """Claim 8: the SAEs of Fig. 8, each part added first, over its share of R²; there is no other order."""
+    table = paper_points.loss_shares().set_index(["part", "sweep"])["slope"]
+    drawn = pd.concat([paper_points.shares(sweep) for sweep in ("width", "L0")])
+    drawn = drawn[drawn["part"] == "NonlinearError"]
+    l0 = drawn["l0"].map(", L0 {:.0f}".format, na_action="ignore").fillna("")
+    names = drawn["width"].map("{:,.0f} latents".format) + l0
+    saes = {name: Estimate(float(ratio)) for name, ratio in zip(names, drawn["ce"] / drawn["variance"])}
+    slope = Estimate(float(table["NonlinearError", "width"]))
+    return c08_proportional.Evidence(slope, orders={}, saes=saes, over_control={}, controls={})
+
+
 EVIDENCE: dict[int, Callable[[], object]] = {
     1: half_linear,
     2: norm_linear,
@@ -174,6 +187,7 @@ EVIDENCE: dict[int, Callable[[], object]] = {
     5: floor,
     6: norm_lowest,
     7: fewer_features,
+    8: proportional,
     9: inference,
     12: everywhere,
     13: beyond_simple,

@@ -251,7 +251,7 @@ def test_what_is_not_measured_cannot_be_told():
         (2, {"r2": {}, "layers": {}, "gain": {}, "simple": {}}),
         (3, {"raw": {}, "partial": {}, "shuffled": {}, "seeds": None}),
         (7, {"seeds": 0}),
-        (8, {"slope": None, "controls": {}, "apart": {}}),
+        (8, {"slope": None, "orders": {}, "saes": {}, "over_control": {}, "controls": {}}),
         (9, {"change": {}, "total": {}, "lead": {}, "best": {}}),
         (10, {"sae": {}, "raw": {}, "over_raw": {}, "over_shuffled": {}}),
         (11, {"misplaced": {}}),

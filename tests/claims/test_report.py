@@ -88,7 +88,13 @@ EVIDENCE = {
         "seeds": 3,
         "fvu": {"LinearError": 0.5, "NonlinearError": 0.55},
     },
-    8: {"slope": e(1.0), "controls": {"isotropic": e(0.4)}, "apart": {"isotropic": e(0.6)}},
+    8: {
+        "slope": e(1.0),
+        "orders": {"added first": e(1.1), "added last": e(0.9)},
+        "saes": {"w8": e(1.0)},
+        "over_control": {"isotropic": e(1.4)},
+        "controls": {"isotropic": e(1.0)},
+    },
     9: {
         "change": {8: e(-0.02), 16: e(-0.03)},
         "total": {8: e(-0.04), 16: e(-0.05)},

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims import c07_fewer_features
+from darkmatter_utils.claims import c07_fewer_features, c08_proportional
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 
 
@@ -63,3 +63,58 @@ def test_a_gap_of_half_the_margin_is_none_and_noise_earns_nothing():
     assert judged(c07_fewer_features, all_of(e(-9, 9))).word == UNKNOWN
     assert "no amount" in judged(c07_fewer_features, all_of(Estimate(0.02, -9, 9))).numbers["more data"]
     assert math.isnan(POINT.low) and c07_fewer_features.CLAIM.judge(all_of(POINT), points=True).word == HOLDS
+
+
+NEAR, FAR, OPEN = e(0.8, 1.25), e(0.5, 0.79), e(0.7, 0.9)
+"""At claim 8's range: inside up to its ends, outside, and across one."""
+MORE, EQUAL, ABOUT = e(1.1, 1.4), e(0.95, 1.05), e(1.0, 1.2)
+"""A cost over that of a vector of its norm: a tenth more, the same, and open."""
+
+
+@pytest.mark.parametrize(
+    ("slope", "saes", "over", "word"),
+    [
+        (NEAR, (NEAR, NEAR), (MORE, MORE), HOLDS),
+        (e(0.95, 1.05), (NEAR,), (MORE,), HOLDS),
+        (NEAR, (NEAR, FAR), (MORE, MORE), PARTLY),
+        (NEAR, (NEAR, OPEN), (MORE, MORE), UNKNOWN),
+        (NEAR, (NEAR, NEAR), (MORE, EQUAL), PARTLY),
+        (NEAR, (NEAR, NEAR), (EQUAL, EQUAL), PARTLY),
+        (NEAR, (NEAR, NEAR), (MORE, ABOUT), UNKNOWN),
+        (NEAR, (NEAR, NEAR), (), UNKNOWN),
+        (FAR, (FAR, FAR), (EQUAL, EQUAL), FAILS),
+        (FAR, (FAR, FAR), (MORE, MORE), PARTLY),
+        (e(1.26, 2.0), (e(1.26, 2.0),), (e(0.7, 0.9),), FAILS),
+        (OPEN, (OPEN, OPEN), (MORE, MORE), UNKNOWN),
+        (Estimate(math.nan), (POINT,), (MORE,), UNKNOWN),
+    ],
+)
+def test_its_share_of_the_loss(slope, saes, over, word):
+    taken = c08_proportional.Evidence(slope, {}, dict(enumerate(saes)), dict(enumerate(over)), {})
+    assert judged(c08_proportional, taken).word == word
+    assert judged(c08_proportional, taken._replace(slope=None)).word == UNKNOWN
+
+
+@pytest.mark.parametrize("control", [0.6, 1.0, 1.4])
+def test_a_slope_of_one_is_proportional_whatever_the_slope_of_other_vectors_of_its_norm(control):
+    """A loss that is quadratic gives every direction a slope of 1: that is the claim, not against it."""
+    one = e(0.95, 1.05)
+    taken = c08_proportional.Evidence(
+        one, {}, {"a": one}, {"b": MORE}, {"b": Estimate(control, control, control)}
+    )
+    verdict = judged(c08_proportional, taken)
+    assert verdict.numbers["proportional"]["word"] == verdict.word == HOLDS
+    assert "near 1 for any" in verdict.why and c08_proportional.above(taken)["b"].low == pytest.approx(0.1)
+    told = c08_proportional.protocol(taken)
+    assert (
+        set(told) == {"control of the loss"} and c08_proportional.protocol(taken._replace(slope=None)) == {}
+    )
+
+
+def test_changing_a_record_of_claim_8_changes_its_verdict_and_words():
+    taken = c08_proportional.Evidence(NEAR, {"added last": FAR}, {"a": NEAR}, {"b": MORE}, {})
+    kept = c08_proportional.CLAIM.kept(taken)
+    assert c08_proportional.CLAIM.from_record(kept).word == HOLDS
+    kept["numbers"]["slope"] = {"value": 0.4, "low": 0.3, "high": 0.5}
+    after = c08_proportional.CLAIM.from_record(kept)
+    assert after.word == PARTLY and "0.40 [0.30, 0.50]" in after.why and "added last, 0.65" in after.why
