@@ -255,7 +255,10 @@ charts.panels(
 # %% tags=["hide-input"]
 slopes = found["slopes"].query("measure == 'ce' and order == @AVERAGE and kind != ''").set_index("kind")
 rows = found["specific"].set_index("kind")
-costs_more = {"cost of NonlinearError over theirs": estimates(rows), "their slope": estimates(slopes.loc[rows.index])}
+costs_more = {
+    "cost of NonlinearError over theirs": estimates(rows),
+    "their slope": estimates(slopes.loc[rows.index]),
+}
 Table(found and pd.DataFrame({"vectors": rows.index} | costs_more))
 
 # %% [markdown]

@@ -13,8 +13,8 @@
 # predict it? Section 6.2 of {cite:t}`engels2025` regresses it on the SAE reconstructions of the layer
 # before, of the MLP and of the attention, and finds a small part of it there: R² is 0.14, 0.07 and 0.04 (Fig.
 # 9b). But an SAE's reconstruction is a nonlinear function of an activation that is mostly $x$ itself, a block
-# earlier. So each one stands here beside the raw activation of the same site, and beside tokens that were
-# shuffled.
+# earlier. The rule asks what the claim says: is any of it predicted, beyond what shuffled tokens give? Beside
+# it stands, told and not judged, as much of the raw activation of the same site.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -38,7 +38,7 @@ sample = few(measurement)
 #
 # The same fit as in chapter 04, with other inputs: what an earlier site held at the same token, `raw` its
 # activation and `output` what the SAE there makes of it (`None` where there is none). The last of them is
-# what the paper regresses on, the first what it has to beat. Below, each is fitted on half of the documents
+# what the paper regresses on, the first what it is compared with. Below, each is fitted on half of the documents
 # of a few contexts, at the latest residual stream before $x$, and scored on the other half; *shuffled*
 # gives each token the last one's inputs of another token.
 

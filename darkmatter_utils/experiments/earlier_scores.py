@@ -197,9 +197,10 @@ def evidence(found) -> Evidence:
         rows = rows[np.logical_and.reduce([rows[name] == value for name, value in where.items()])]
         return dict(zip(rows["site"], estimates(rows)))
 
-    taken = [by_site(whole, kind=kind, tokens="own"), by_site(whole, kind=control, tokens="own")]
-    taken += [by_site(leads, kind=kind, over=over) for over in (control, "shuffled")]
-    return Evidence(*({site: e for site, e in values.items() if site in taken[2]} for values in taken))
+    over_shuffled, over_raw = (by_site(leads, kind=kind, over=over) for over in ("shuffled", control))
+    own, raw = (by_site(whole, kind=one, tokens="own") for one in (kind, control))
+    there = lambda found: {site: e for site, e in found.items() if site in over_raw}
+    return Evidence(there(own), there(over_shuffled), there(raw), over_raw)
 
 
 class Few(NamedTuple):

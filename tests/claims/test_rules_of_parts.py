@@ -6,7 +6,7 @@ import math
 import pytest
 
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims import c07_fewer_features, c08_proportional
+from darkmatter_utils.claims import c07_fewer_features, c08_proportional, c10_earlier
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 
 
@@ -118,3 +118,28 @@ def test_changing_a_record_of_claim_8_changes_its_verdict_and_words():
     kept["numbers"]["slope"] = {"value": 0.4, "low": 0.3, "high": 0.5}
     after = c08_proportional.CLAIM.from_record(kept)
     assert after.word == PARTLY and "0.40 [0.30, 0.50]" in after.why and "added last, 0.65" in after.why
+
+
+@pytest.mark.parametrize(
+    ("leads", "word"),
+    [
+        ([e(0.01, 0.02)] * 2, HOLDS),
+        ([e(0.01, 0.02), e(0.0, 0.009)], PARTLY),
+        ([e(0.0, 0.009)] * 2, FAILS),
+        ([e(-0.2, -0.1)] * 2, FAILS),
+        ([e(0.01, 0.02), e(0.005, 0.02)], UNKNOWN),
+        ([e(0.005, 0.02), e(0.0, 0.009)], UNKNOWN),
+        ([POINT], UNKNOWN),
+        ([], UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("over_raw", [e(-0.3, -0.2), e(0.2, 0.3)])
+def test_a_part_is_predicted_from_earlier_layers_whatever_the_raw_activation_does(leads, word, over_raw):
+    found, raw = dict(enumerate(leads)), dict.fromkeys(range(len(leads)), over_raw)
+    taken = c10_earlier.Evidence(found, found, raw, raw)
+    verdict = judged(c10_earlier, taken)
+    assert verdict.word == word and bool(c10_earlier.protocol(taken)) == bool(leads)
+    if leads:
+        ahead = "no" if over_raw.low < 0 else "the one" if len(leads) == 1 else "all 2"
+        ahead = "none of 2" if over_raw.low < 0 and len(leads) == 2 else ahead
+        assert f"ahead of it at {ahead} site" in verdict.why

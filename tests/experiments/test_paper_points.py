@@ -131,7 +131,7 @@ def test_coefficients_are_those_of_a_plain_regression():
 
 @pytest.mark.parametrize(
     ("number", "word"),
-    [(n, "holds") for n in (3, 4, 5, 6, 7, 13)] + [(n, "partly") for n in (1, 2, 8, 9)],
+    [(n, "holds") for n in (3, 4, 5, 6, 7, 10, 13)] + [(n, "partly") for n in (1, 2, 8, 9)],
 )
 def test_what_the_papers_own_points_earn(number, word):
     verdict = every()[number].judge(EVIDENCE[number](), points=True)
