@@ -29,6 +29,7 @@ from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c04_flat, c11_parts_land
 from darkmatter_utils.claims.paper import points
+from darkmatter_utils.experiments import worth
 from darkmatter_utils.experiments.ablation import ablated, over_ablation, table_one
 from darkmatter_utils.experiments.known_parts import cases, readings, world_of, worlds
 from darkmatter_utils.experiments.matching import (
@@ -394,6 +395,13 @@ names = {
 }
 styles = {"change per doubling": share, "FVU missed by at most": share, "features": "{:,.0f}".format}
 Table(found["worlds"][list(names)].rename(columns=names), styles)
+
+# %% [markdown]
+# What this null would earn by the rules of claims 1 to 6 and 13, its SAEs in the place of the study's, stands
+# in chapter {doc}`15_the_report` beside every verdict.
+
+# %% tags=["hide-input"]
+chapter.record("worth", worth.null(measurement))
 
 # %% [markdown]
 # ## A rival: features that bend

@@ -27,7 +27,7 @@ from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.base.words import interval, percent, plain
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import q13_controls
-from darkmatter_utils.experiments import controls, error_vectors, readers
+from darkmatter_utils.experiments import controls, error_vectors, readers, worth
 from darkmatter_utils.measurement.widths import ends, reference_sae
 from darkmatter_utils.worlds.saes import RandomSae
 
@@ -156,6 +156,13 @@ def plainly(scores):
 
 
 plainly(scores)
+
+# %% [markdown]
+# What the random-weights model's SAE and the dead one would earn by the rules of claims 1, 2, 6 and 13, each
+# as a study of one SAE, stands in chapter {doc}`15_the_report` beside every verdict.
+
+# %% tags=["hide-input"]
+chapter.record("worth", worth.controls(measurement, id=shown))
 
 # %% [markdown]
 # ## Is an SAE at rest on what it writes?

@@ -111,11 +111,8 @@ class Question:
         return f"{self.rule} {'. '.join(one.rule() for one in self.statements())}.".strip()
 
     def kept(self, evidence, *, unfit: str = "") -> dict[str, Any]:
-        """The evidence as a record holds it; a field that was left at its default is not kept."""
-        left = evidence._field_defaults if evidence is not None else {}
-        numbers = {} if evidence is None else evidence._asdict()
-        numbers = {name: v for name, v in numbers.items() if name not in left or v is not left[name]}
-        return to_json({"numbers": numbers, "unfit": unfit})
+        """The evidence as a record holds it."""
+        return kept(evidence, unfit=unfit)
 
     def recorded(self, kept: Mapping[str, Any]):
         """The evidence that a record holds, else None; TypeError where it is of another form of the rule."""
@@ -150,6 +147,14 @@ class Claim(Question):
             return "–"
         said = self.here.say(getattr(evidence, self.here.field)) if self.here else ""
         return said or verdict.measured or "–"
+
+
+def kept(evidence, *, unfit: str = "") -> dict[str, Any]:
+    """The evidence of a rule as a record holds it; a field that was left at its default is not kept."""
+    left = evidence._field_defaults if evidence is not None else {}
+    numbers = {} if evidence is None else evidence._asdict()
+    numbers = {name: v for name, v in numbers.items() if name not in left or v is not left[name]}
+    return to_json({"numbers": numbers, "unfit": unfit})
 
 
 def unfit(study) -> str:
