@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from math import sqrt
 from typing import NamedTuple
 
 from ..base.words import counted, percent
+from ..stats.intervals import share
 from .claim import FAILS, HOLDS, UNKNOWN, Claim, Verdict
 
 
@@ -54,7 +54,7 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
     )
     numbers = {"cells": len(cells), "signed": len(signed), "families": families, "kinds": kinds}
     if signed:
-        low, high = wilson(len(other), len(signed))
+        low, high = share(len(other), len(signed))
         agree = len(signed) - len(other)
         numbers |= {"differ": len(other) / len(signed), "low": low, "high": high}
         numbers |= {"measured": f"the paper's sign in {agree} of {len(signed)}"}
@@ -76,14 +76,6 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
         of = sum(cell.effect == effect for cell in signed)
         why += f" Most often, in {counted(count, of, 'cell')}, it is this one that does: {effect}."
     return Verdict(word, why, numbers)
-
-
-def wilson(count: int, of: int) -> tuple[float, float]:
-    """The 95% interval of a share, count / of: Wilson's, (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 +
-    z²/n)."""
-    z2, p = 1.96**2, count / of
-    middle, reach = p + z2 / (2 * of), sqrt(z2 * (p * (1 - p) / of + z2 / (4 * of**2)))
-    return max(0.0, (middle - reach) / (1 + z2 / of)), min(1.0, (middle + reach) / (1 + z2 / of))
 
 
 CLAIM = Claim(

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
 
 from ..base import cache, provenance
 from ..base.config import DATA
@@ -30,6 +29,7 @@ from ..claims import (
     fixed,
 )
 from ..claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN, Question
+from ..stats.intervals import at_most
 from . import simulated_documents as documents
 from . import simulated_norms as norms
 from . import simulated_suites as suites
@@ -162,7 +162,7 @@ def rates(table: pd.DataFrame) -> pd.DataFrame:
     holds, fails, n = table[HOLDS], table[FAILS], table["studies"]
     of = [table["truth"].isin([FALSE, NOTHING]), table["truth"] == TRUE]
     wrong = np.select(of, [holds, fails], np.maximum(holds, fails))
-    upper = np.where(wrong < n, beta.ppf(0.95, wrong + 1, np.maximum(n - wrong, 1)), 1.0)
+    upper = at_most(wrong, n)
     power = np.select([table["truth"] == FALSE, of[1]], [fails / n, holds / n], np.nan)
     return table.assign(false=wrong / n, upper=upper, power=power)
 

@@ -26,7 +26,7 @@ from ..measurement.widths import Suite
 from ..stats.intervals import apart, over_draws
 from ..worlds.world import drawn_null
 from . import components, floors, scaling
-from .cost_shares import Costs
+from .cost_shares import Costs, over_controls, relative, slopes
 from .costs import CLEAN, SAE, control, with_part
 from .matching import DROP, drawn_suite, own_suite
 from .nulls import oracles
@@ -150,8 +150,6 @@ LOSS_SAES, COST, KIND = ("narrow", "wide"), 0.5, "isotropic"
 
 def proportional(rng: np.random.Generator, wanted: Truths) -> dict:
     """Claim 8, at two widths: half of FVU is nonlinear; added first it wins back a tenth more of the loss."""
-    from .cost_shares import over_controls, relative, slopes  # with the rule of both orders
-
     saes = pd.DataFrame({"id": LOSS_SAES, "width": [512, 1024], "seed": 0, "main": True})
     measurement, found, half = SimpleNamespace(saes=saes), {}, 0.5
     for statement, values in wanted.items():

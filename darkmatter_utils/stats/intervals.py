@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import betaincinv, ndtr, ndtri, stdtrit
+from scipy.stats import binomtest
 
 from ..base.errors import BadInput
 from ..base.values import Estimate
@@ -161,6 +162,19 @@ def percentile(value: float, replicates) -> Estimate:
     """A value with the 2.5 and 97.5 percentiles of its replicates [replicate], NaN where there are none."""
     low, high = ends(replicates) if len(replicates) else (np.nan, np.nan)
     return Estimate(float(value), float(low), float(high))
+
+
+def share(count: int, of: int) -> tuple[float, float]:
+    """Ends of the 95% interval of a share, count / of, of independent cases (Wilson's)."""
+    found = binomtest(count, of).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+def at_most(count, of):
+    """Upper end of the one-sided 95% interval of a share, count / of, of independent cases, each a number or
+    an array: Clopper and Pearson's, exact."""
+    count, of = np.asarray(count), np.asarray(of)
+    return np.where(count < of, betaincinv(count + 1, np.maximum(of - count, 1), 0.95), 1.0)
 
 
 def around(mean, error):

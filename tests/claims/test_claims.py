@@ -379,4 +379,8 @@ def test_a_claims_file_knows_no_other_claim(number):
     of_claims = [node for node in taken if node.level == 1]
     assert {node.module for node in of_claims} <= {None, "claim", "statement"}
     assert {name.name for node in of_claims if node.module is None for name in node.names} <= {"say"}
-    assert {node.module for node in taken if node.level == 2} <= {"base.values", "base.words"}
+    assert {node.module for node in taken if node.level == 2} <= {
+        "base.values",
+        "base.words",
+        "stats.intervals",
+    }

@@ -7,14 +7,13 @@ import re
 
 import nbformat
 import pytest
-from scipy.stats import binomtest
 from throwaway import ROOT
 
 from darkmatter_utils.base import words
 from darkmatter_utils.base.values import Estimate, to_json
 from darkmatter_utils.book import chapters, records, running, staleness
 from darkmatter_utils.book.chapters import EVERY
-from darkmatter_utils.claims import c12_everywhere, report, say
+from darkmatter_utils.claims import report, say
 from darkmatter_utils.claims.claim import FAILS, HOLDS, UNKNOWN, WORDS
 from darkmatter_utils.claims.paper import CHOICES, PAPER_FIGURES, changes
 from darkmatter_utils.claims.report import (
@@ -277,12 +276,6 @@ def test_claim_twelve_at_its_thresholds(signs, word):
     rare = [cell | {"effect": "rare" if s < 0 else "common"} for cell, s in zip(placed, signs, strict=True)]
     if word == FAILS:
         assert "rare" in LEDGER[12].judge(LEDGER[12].evidence(rare)).why
-
-
-def test_the_interval_of_a_share_is_wilsons():
-    for count, of in ((0, 24), (3, 10), (7, 7)):
-        theirs = binomtest(count, of).proportion_ci(method="wilson")
-        assert c12_everywhere.wilson(count, of) == pytest.approx((theirs.low, theirs.high), abs=1e-4)
 
 
 def test_signs():

@@ -9,6 +9,7 @@ from darkmatter_utils.stats.intervals import (
     ENOUGH,
     FEWEST,
     LEAST,
+    at_most,
     bootstrap_ratio,
     doubts,
     interval,
@@ -20,6 +21,7 @@ from darkmatter_utils.stats.intervals import (
     refused,
     resampled,
     seed_effects,
+    share,
     totals,
     without_each,
 )
@@ -180,3 +182,14 @@ def test_the_effect_of_a_mean_shrinks_with_its_seeds():
     drawn = seed_effects(np.array([1, 4, 16]), 100_000, seed=3)
     ends = np.quantile(drawn, 0.975, axis=1)
     assert ends == pytest.approx(stats.t.ppf(0.975, 18) / np.array([1, 2, 4]), rel=0.02)
+
+
+def test_the_interval_of_a_share_and_the_most_it_can_be():
+    low, high = share(3, 10)
+    z, p, n = 1.959964, 0.3, 10
+    middle, reach = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    assert [low, high] == pytest.approx([(middle + s * reach) / (1 + z**2 / n) for s in (-1, 1)], abs=1e-6)
+    assert share(0, 10)[0] == 0 and share(10, 10)[1] == 1
+    for count, of in ((0, 10), (3, 10), (10, 10), (7, 400)):
+        exact = stats.binomtest(count, of, alternative="less").proportion_ci(0.95, method="exact")
+        assert at_most(count, of) == pytest.approx(exact.high)
