@@ -171,8 +171,7 @@ def share(count: int, of: int) -> tuple[float, float]:
 
 
 def at_most(count, of):
-    """Upper end of the one-sided 95% interval of a share, count / of, of independent cases, each a number or
-    an array: Clopper and Pearson's, exact."""
+    """Upper end of the one-sided 95% interval of a share, count / of, numbers or arrays (Clopper-Pearson)."""
     count, of = np.asarray(count), np.asarray(of)
     return np.where(count < of, betaincinv(count + 1, np.maximum(of - count, 1), 0.95), 1.0)
 
