@@ -210,7 +210,7 @@ def paper_ratios(sweep):
     """The paper's ratios of NonlinearError, as a layer for the panel of a sweep."""
     rows = paper_points.shares(sweep.removeprefix("over ")).query("part == 'NonlinearError'")
     rows = rows.assign(at=rows["width" if "width" in sweep else "l0"], ratio=rows["ce"] / rows["variance"])
-    return charts.paper_points(rows, "at", "ratio", by="sweep", connect=True, **axes)
+    return charts.paper_points(rows, "at", "ratio", connect=True, **axes)
 
 
 look = {"color": "order", "over": paper_ratios, "shared": ("color", "shape", "y"), "reference": 1.0}
