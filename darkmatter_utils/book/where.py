@@ -78,7 +78,8 @@ def _places(root: Path, chapter: ChapterFile, cell: Cell) -> Iterator[Place]:
         claim, about = getattr(module, "CLAIM", None), module.__name__.rpartition(".")[2]
         if claim.chapter == chapter.name if claim else about[1:3] == f"{chapter.number:02d}":
             said = f"claim {claim.number}: {claim.short}" if claim else "the chapter's own question"
-            yield Place("rule", _defined(module.__name__, "verdict"), said)
+            rule = "statements" if hasattr(module, "statements") else "verdict"
+            yield Place("rule", _defined(module.__name__, rule), said)
 
 
 def _defined(module: str, name: str) -> str:
