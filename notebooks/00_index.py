@@ -43,7 +43,7 @@ Words("\n\n".join([*said, about.warning(measurement, most=3)]).rstrip())
 #| label: fig-index
 #| caption: How the variance of x splits at each SAE width, the question of the paper's Fig. 1, measured on
 #|   this study. Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is
-#|   the part that a linear map predicts from x on documents it was not fitted on, red is what remains.
+#|   the part that the best linear map predicts from x, red is what remains.
 charts.stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
 
 # %% [markdown]
@@ -108,12 +108,12 @@ for number, one in found.items():
 # %% [markdown]
 # ## The paper's claims, and what is found here
 #
-# Each claim is judged by a rule that compares an interval with a stated threshold. The rules were written
-# before their results; the report says where that is not the whole truth. The verdict is one of *holds*,
-# *partly*, *does not hold* and *cannot be told here*, and it speaks of this study only: one small model, one
-# kind of text. Beside it stands what the same rule says of the paper's own points (values alone, they have no
-# intervals) and of a null, whose SAEs introduce no error. The table is read from the records of the chapters; {doc}`15_the_report` has the controls, the
-# rules, the protocol and every study side by side.
+# Each claim is judged by a rule that compares an interval with stated margins. Most rules were written anew
+# after this study had been seen; the report says of each when. The verdict is one of *holds*, *partly*, *does
+# not hold* and *cannot be told here*, and it speaks of this study only: one small model, one kind of text.
+# Beside it stands what the same rule says of the paper's own points (values alone, they have no intervals)
+# and of a null, whose SAEs introduce no error. The table is read from the records of the chapters;
+# {doc}`15_the_report` has the controls, the rules, the protocol and every study side by side.
 
 # %% tags=["hide-input"]
 chapter.record("tally", tally(found))

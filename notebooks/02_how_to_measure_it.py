@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from darkmatter_utils import LinearMap, Moments, charts, decompose, measure, open_chapter
-from darkmatter_utils.base.words import percent, plain
+from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
@@ -230,7 +230,7 @@ Table(steps, {name: "{:.4f}".format for name in steps.columns[1:]})
 #
 # ```{math}
 # :label: eq-centre
-# \frac{(K - 1)\,\mathrm{residual}_{\text{held out}} + K\,\mathrm{residual}_{\text{in sample}}}{2K - 1}
+# \frac{(K - 1)\,r_{\text{out}} + K\,r_{\text{in}}}{2K - 1}
 # ```
 #
 # is the residual of the best map: the *corrected centre*, the value that this book shows. The paper fits on
@@ -316,13 +316,21 @@ Words(f"Below 95%, worst first, by the quantity that fares worst: {said}." if le
 # much as the margin is off the middle of the range (or off 0), on both sides. *False* is the largest share of
 # studies that say "holds" of what is false or "does not hold" of what is true, in brackets the upper end of
 # its one-sided 95% interval; *power* the smallest share that tell what is off the margin. A rule is held to an
-# upper end of {glue:text}`most false` (a star marks one that fails) and to a power of
-# {glue:text}`least power`: below, a study of this size cannot answer.
+# upper end of {glue:text}`most false` and to a power of {glue:text}`least power`: below, a study of this size
+# cannot answer. A star marks a rule that is wrong more often than that: {glue:text}`too often` of
+# {glue:text}`statements`, a fault of this edition that is not mended yet; the words of their claims are worth
+# less than they say. Of simulated studies that introduce nothing, {glue:text}`nothing introduced` are said to
+# (claims 4 and 6; at most {glue:text}`at most introduced`). A claim without a row has no known rate.
 
 # %% tags=["hide-input"]
 rules = calibration.summary()
 chapter.record("rules", rules[["rule", "statement", "false", "power"]].to_dict("records"))
-chapter.glue("rule studies", int(rules["studies"].max()))
+chapter.glue("rule studies", span(rules["studies"], str))
+nothing = calibration.shipped().query("truth == @calibration.NOTHING")
+chapter.glue("nothing introduced", f"{nothing['holds'].sum()} of {nothing['studies'].sum()}")
+chapter.glue("at most introduced", float(nothing["upper"].max()), ".1%")
+chapter.glue("too often", str(int((~rules["sound"]).sum())))
+chapter.glue("statements", str(len(rules)))
 chapter.glue("most false", calibration.MOST_FALSE, ".0%")
 chapter.glue("least power", calibration.LEAST_POWER, ".0%")
 said = [f"{percent(r.false, 1)} [{percent(r.upper, 1)}]{'*' * (not r.sound)}" for r in rules.itertuples()]

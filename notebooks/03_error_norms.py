@@ -12,7 +12,7 @@
 # How large is the error at a token? {cite:t}`engels2025` predict the squared norm of the error,
 # $\lVert \mathrm{SaeError}(x) \rVert^2$, a single number a token, by a linear function of the activation
 # $x$ (their Eq. 10): they call it the *norm test*. Its R² says how much of the variation of the norm over
-# tokens the prediction explains, on documents that were not fitted.
+# tokens the best prediction explains.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"

@@ -31,19 +31,7 @@ from darkmatter_utils.claims.claim import PAPER
 from darkmatter_utils.claims.paper import grids, points
 from darkmatter_utils.experiments import floors, measured, paper_points, scaling
 from darkmatter_utils.experiments.matching import matched, null_change, null_suite
-from darkmatter_utils.measurement import sources
-from darkmatter_utils.measurement.widths import (
-    BRACKET,
-    ONE_L0,
-    WIDE,
-    WIDTHS,
-    one_l0,
-    reference_sae,
-    suite_l0,
-    suite_rows,
-    wide,
-    width_suite,
-)
+from darkmatter_utils.measurement import sources, widths
 
 tenths = lambda share: percent(share, 1)
 three = lambda value: plain(value, 3)
@@ -80,8 +68,8 @@ chapter.glue("paper observed", theirs.observed, ".3f")
 #|   would be less than nothing. Intervals are 95% and carry documents and training seeds, those of curve and
 #|   floor its misfit, too. Hollow: the paper's FVU with its fitted curve, and its nonlinear part. (Paper:
 #|   Fig. 1, whose SAEs are scored from position 1 on; those of Figs. 2, 10, 11 from 200 on.)
-l0 = one_l0(measurement)
-total, nonlinear = (width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))
+l0 = widths.one_l0(measurement)
+total, nonlinear = (widths.width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))
 for width in total.widths[:skip]:
     total, nonlinear = total.without(width), nonlinear.without(width)
 fit = floors.fit_floor(total)
@@ -239,10 +227,13 @@ Table(changes, dict.fromkeys(both, tenths))
 table = scaling.each_l0(measurement)
 chapter.record("each L0", table.to_dict("list"))
 table = table.drop(columns=["steps", "p"])
-names = {"l0": "L0", "widths": f"widths of {WIDE} d_model or more", "change": "change per doubling"}
+names = {"l0": "L0", "widths": f"widths of {widths.WIDE} d_model or more", "change": "change per doubling"}
 names |= {"whole": "in all", "misfit": "χ² / freedom of the line", "change_all": "change, all widths"}
 percents = ("change per doubling", "in all", "change, all widths")
-styles = dict.fromkeys(percents, tenths) | {"L0": "{:.3g}".format, names["misfit"]: "{:.3g}".format}
+styles = dict.fromkeys(percents, tenths) | {
+    "L0": "{:.3g}".format,
+    names["misfit"]: lambda value: "–" if pd.isna(value) else f"{value:.3g}",
+}
 Table(table.rename(columns=names), styles)
 
 # %% [markdown]
@@ -265,10 +256,10 @@ Table(theirs[list(names)].rename(columns=names), dict.fromkeys(list(names.values
 # nonlinear part of {glue:text}`reference` and the change per doubling that the rule takes:
 
 # %% tags=["hide-input"]
-chapter.glue("reference", reference_sae(measurement))
-over = lambda m: wide(m, width_suite(m, "fvu_nonlinear", l0=one_l0(m)))
+chapter.glue("reference", widths.reference_sae(measurement))
+over = lambda m: widths.wide(m, widths.width_suite(m, "fvu_nonlinear", l0=widths.one_l0(m)))
 slope = lambda m: scaling.per_doubling(over(m)).value
-one = lambda m: m.sae(reference_sae(m))["fvu_nonlinear"]
+one = lambda m: m.sae(widths.reference_sae(m))["fvu_nonlinear"]
 styles = {"FVU_nonlinear": three, "change per doubling": tenths}
 many = len(over(measurement).widths) > 1
 by_source = sources.told(measurement, dict(zip(styles, (one, slope) if many else (one,))))
@@ -283,17 +274,17 @@ Table(by_source, styles | {"tokens": percent})
 chapter.rules(c04_flat, c05_floor)
 
 # %% tags=["hide-input"]
-own, (low, high) = suite_rows(measurement)["l0"], suite_l0(measurement)
+own, (low, high) = widths.suite_rows(measurement)["l0"], widths.suite_l0(measurement)
 said = f"The L0 of the suite's SAEs goes from {own.min():.1f} to {own.max():.1f} here, "
 if l0 is not None:
-    missing = len(set(suite_rows(measurement)["width"])) - len(total.widths) - skip
+    missing = len(set(widths.suite_rows(measurement)["width"])) - len(total.widths) - skip
     said += (
         f"so every number of this chapter is read at L0 {low:.1f}: log FVU is taken as a parabola in log L0 "
         "through the three SAEs of each width that lie nearest, and its distance from a straight line, at "
         f"most {tenths(nonlinear.bent.max(initial=0))} of FVU_nonlinear, is in the interval. {missing} of the "
-        f"widths have no two SAEs around that L0 within a factor of {BRACKET:g}, and are left out."
+        f"widths have no two SAEs around that L0 within a factor of {widths.BRACKET:g}, and are left out."
     )
-elif high > low * (1 + ONE_L0):
+elif high > low * (1 + widths.ONE_L0):
     said += "and no L0 lies between two SAEs of every width, so nothing can be read at one L0."
 else:
     said = f"Here the SAEs of the suite are at one L0 as they are: {low:.2f} to {high:.2f}."
@@ -301,8 +292,8 @@ chapter.glue("one L0", said)
 
 # %% tags=["hide-input"]
 chapter.glue("paper off", PAPER["off L0"])
-chapter.glue("wide", spelled(WIDE))
-chapter.glue("least", spelled(WIDTHS))
+chapter.glue("wide", spelled(widths.WIDE))
+chapter.glue("least", spelled(widths.WIDTHS))
 
 # %% [markdown]
 # - **A flat line need not mean introduced error.** An SAE that introduces no error and only lacks features

@@ -30,16 +30,8 @@ from darkmatter_utils.base.words import interval, percent, plain, span
 from darkmatter_utils.charts import Gallery, Table, Words, estimates
 from darkmatter_utils.claims import c03_same_tokens
 from darkmatter_utils.claims.paper import points
+from darkmatter_utils.experiments import same_tokens as shared
 from darkmatter_utils.experiments.baselines import out_of_fold
-from darkmatter_utils.experiments.same_tokens import (
-    KINDS,
-    evidence,
-    gallery,
-    ladder,
-    levels,
-    mean,
-    same_tokens,
-)
 from darkmatter_utils.measurement.widths import ends
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
@@ -69,15 +61,15 @@ def rest(norm, tokens):
 
 narrow, wide = (np.sqrt(tokens[f"{id}:error"].to_numpy()) for id in shown)
 # try: np.roll(b, 1) for b, one token off: both fall
-r2 = lambda a, b: round(np.corrcoef(a, b)[0, 1] ** 2, 3)
+r2 = lambda a, b: float(round(np.corrcoef(a, b)[0, 1] ** 2, 3))
 {"as they are": r2(narrow, wide), "the rest": r2(rest(narrow, tokens), rest(wide, tokens))}
 
 # %% tags=["hide-input"]
-found = same_tokens(measurement, rest=rest)
+found = shared.same_tokens(measurement, rest=rest)
 simulated = chapter.study.world or chapter.study.name == "nano"
 unlike = Absent("This study's own SAEs are simulated, or are too few, to be set beside simulated ones.")
-oracles = unlike if simulated else same_tokens(measure("world"), rest=rest)
-chapter.judge(c03_same_tokens, evidence(found))
+oracles = unlike if simulated else shared.same_tokens(measure("world"), rest=rest)
+chapter.judge(c03_same_tokens, shared.evidence(found))
 chapter.opening(c03_same_tokens)
 
 # %% tags=["hide-input"]
@@ -89,7 +81,7 @@ chapter.opening(c03_same_tokens)
 #|   paper's pairs, with nothing taken out. (Paper: Fig. 4; Figs. 5 and 12 show norms token by token.)
 # try: add "linear", of LinearError alone: the highest line of all
 kinds = ["raw", "partial", "shuffled"]
-ratios = found["ratios"].query("kind in @kinds").assign(what=lambda t: t["kind"].map(KINDS))
+ratios = found["ratios"].query("kind in @kinds").assign(what=lambda t: t["kind"].map(shared.KINDS))
 if oracles and found:
     null = oracles["ratios"].query("kind == 'partial'")
     ratios = pd.concat([ratios, null.assign(what="the same, simulated oracles")])
@@ -119,8 +111,8 @@ chapter.record("seed sd", dict(found["seeds"].to_numpy()))
 
 # %% tags=["hide-input"]
 def by_ratio(*kinds):
-    made = {KINDS[kind]: found["ratios"].query("kind == @kind") for kind in kinds}
-    first = made[KINDS[kinds[0]]]
+    made = {shared.KINDS[kind]: found["ratios"].query("kind == @kind") for kind in kinds}
+    first = made[shared.KINDS[kinds[0]]]
     ratio = ["1 (another seed)" if r == 1 else f"{r:g}" for r in first["ratio"]]
     columns = {name: estimates(rows) for name, rows in made.items()}
     return found and pd.DataFrame({"times wider": ratio, "pairs": first["pairs"].to_numpy()} | columns)
@@ -148,7 +140,7 @@ ours = heat(pairs("raw"), "as they are"), heat(pairs("partial"), "taken out")
 charts.beside(*ours, heat(theirs, "the paper: Gemma 2 9B, layer 20, Fig. 4"))
 
 # %% tags=["hide-input"]
-again, sd = mean(found, "partial", same=True), found["seeds"].set_index("kind")["sd"]["partial"]
+again, sd = shared.mean(found, "partial", same=True), found["seeds"].set_index("kind")["sd"]["partial"]
 again and Words(
     f"With everything taken out, two trainings of one width share {interval(again)}. Another seed moves an "
     f"SAE's R² with any partner by a standard deviation of {plain(sd, 3)}; the intervals carry it."
@@ -161,7 +153,7 @@ again and Words(
 # what no linear function of $x$ says of either norm (chapter {doc}`03_error_norms`).
 
 # %% tags=["hide-input"]
-steps = ladder(measurement)["steps"] if found else found
+steps = shared.ladder(measurement)["steps"] if found else found
 chapter.record("ladder", steps.to_dict("list"))
 Table(charts.wide(steps, "pair", "taken_out"))
 
@@ -175,7 +167,7 @@ Table(charts.wide(steps, "pair", "taken_out"))
 Table(by_ratio("linear", "nonlinear", "partial"))
 
 # %% tags=["hide-input"]
-level = levels(measurement).iloc[[0, -1]]
+level = shared.levels(measurement).iloc[[0, -1]]
 parts = [
     f"the mean norm of {part} goes from {plain(level[part].iloc[0])} to {plain(level[part].iloc[1])}"
     for part in ("LinearError", "NonlinearError")
@@ -191,7 +183,11 @@ Words(f"From {first:,} to {last:,} latents, {' and '.join(parts)} {unit}.")
 # \mathrm{NonlinearError} \rVert$ is a second predictor, the gain is $1 - S_2 / S_1$.
 
 # %% tags=["hide-input"]
-added, square, again = mean(found, "added"), mean(found, "added square"), mean(found, "added", same=True)
+added, square, again = (
+    shared.mean(found, "added"),
+    shared.mean(found, "added square"),
+    shared.mean(found, "added", same=True),
+)
 share = lambda e: interval(e, lambda v: percent(v, 1))
 theirs = points("16")["value"] / 100
 found and Words(
@@ -214,7 +210,7 @@ found and Words(
 
 # %% tags=["hide-input"]
 FULL = 2.0
-strips = gallery(measurement, count=contexts)
+strips = shared.gallery(measurement, count=contexts)
 chosen = strips["context"].unique().tolist()
 chapter.glue("shown contexts", len(chosen))
 chapter.glue("full bar", f"{FULL:g}")

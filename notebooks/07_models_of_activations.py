@@ -29,17 +29,9 @@ from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c04_flat, c11_parts_land
 from darkmatter_utils.claims.paper import points
-from darkmatter_utils.experiments import worth
+from darkmatter_utils.experiments import matching, worth
 from darkmatter_utils.experiments.ablation import ablated, over_ablation, table_one
 from darkmatter_utils.experiments.known_parts import cases, readings, world_of, worlds
-from darkmatter_utils.experiments.matching import (
-    MISS,
-    beyond_null,
-    matched,
-    null_change,
-    null_suite,
-    own_suite,
-)
 from darkmatter_utils.experiments.nulls import curved_curves, flat_ranges
 from darkmatter_utils.experiments.scaling import per_doubling
 from darkmatter_utils.measurement.widths import WIDE, wide
@@ -335,16 +327,16 @@ Words(
 #| label: fig-matched
 #| caption: FVU and FVU_nonlinear over width - the study's suite, and SAEs of the matched worlds that
 #|   introduce nothing; 95% intervals. (Paper: Fig. 1, and App. D for SAEs that introduce nothing.)
-found = matched(measurement)
+found = matching.matched(measurement)
 suites = {}
 for metric, part in {"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"}.items():
-    suites[f"{part}, this study"] = own_suite(measurement, metric)
-    suites[f"{part}, introduces nothing"] = null_suite(measurement, metric)
+    suites[f"{part}, this study"] = matching.own_suite(measurement, metric)
+    suites[f"{part}, introduces nothing"] = matching.null_suite(measurement, metric)
 lines = found and pd.concat([suite.frame().assign(line=line) for line, suite in suites.items()])
 charts.lines(lines, "width", "value", color="line", y_title="share of the variance of x")
 
 # %% tags=["hide-input"]
-chapter.glue("most missed", percent(MISS))
+chapter.glue("most missed", percent(matching.MISS))
 chapter.record("null", found and {line: suite.frame().to_dict("list") for line, suite in suites.items()})
 
 
@@ -365,11 +357,11 @@ def how_near(found):
 Words.of(found, say=how_near)
 
 # %% tags=["hide-input"]
-suite, changes = own_suite(measurement, "fvu_nonlinear"), {}
+suite, changes = matching.own_suite(measurement, "fvu_nonlinear"), {}
 for which, every in {"all widths": True, f"widths of {WIDE} d_model or more": False}.items():
     row = {"this study": per_doubling(suite if every else wide(measurement, suite))}
-    row["introduces nothing"] = null_change(measurement, all_widths=every)
-    changes[which] = row | {"difference": beyond_null(measurement, all_widths=every)}
+    row["introduces nothing"] = matching.null_change(measurement, all_widths=every)
+    changes[which] = row | {"difference": matching.beyond_null(measurement, all_widths=every)}
 chapter.record("change per doubling", changes)
 table = pd.DataFrame(changes).T.rename_axis("FVU_nonlinear per doubling").reset_index()
 Table(table if found else found, dict.fromkeys(["this study", "introduces nothing", "difference"], share))

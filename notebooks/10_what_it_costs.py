@@ -56,7 +56,7 @@ few = few_logits(measurement, sae or reference_sae(measurement))
 # %%
 @chapter.idea
 def loss(logits, tokens):
-    """What the model pays for each next token: minus the log of the probability that it gave it."""
+    """What the model pays for each next token: −log of its probability."""
     return -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
     # try: return (logits.argmax(-1) != tokens).double(), wrong guesses: no
     #   number is above 1

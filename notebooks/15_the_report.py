@@ -112,7 +112,8 @@ Cards({f"Claim {number}. {one.short}": told(one) for number, one in found.items(
 # range.
 
 # %% tags=["hide-input"]
-Table(worth.table(found, others, chapter.study.name), dict.fromkeys([chapter.study.name, *worth.WHO], badge))
+words = [chapter.study.name, *worth.WHO]
+Table(worth.table(found, others, chapter.study.name), dict.fromkeys(words, badge), left=words)
 
 # %% tags=["hide-input"]
 denied = worth.denials(others, EVIDENCE)
@@ -122,22 +123,23 @@ Words("\n".join([f"{said}\n", *lines]) if denied else "The paper's own points de
 
 # %% [markdown]
 # (fixed-rules)=
-# ## The rules as fixed
+# ## Whether the rules are fixed
 #
 # A rule that is changed after its number was seen says little. So the rules have a digest, of thresholds and
-# of what is compared, not of words; a test fails where one differs and no entry says why.
+# of what is compared, not of words. Once they are fixed, a test fails where one differs and no entry says why;
+# while they are called *draft*, they are not fixed.
 
 # %% tags=["hide-input"]
 held, now = fixed.fixed(), fixed.rules()
 chapter.record("rules", {"name": held["name"], "digest": fixed.overall(now), "changes": held["changes"]})
 chapter.glue("rules name", held["name"])
 chapter.glue("rules digest", fixed.overall(now))
-none = Absent("No rule was changed since.")
+none = Absent("No change is listed.")
 Table(pd.DataFrame(held["changes"]).map(str) if held["changes"] else none)
 
 # %% [markdown]
 # These rules are called {glue:text}`rules name`; their digest is {glue:text}`rules digest`. What the next
-# study measures was fixed with them: `claims/preregistered.yaml`.
+# study measures stands in `claims/preregistered.yaml`.
 
 # %% [markdown]
 # ## What the protocol changes

@@ -223,9 +223,7 @@ def judged(values: dict[str, Any], asked: Question, evidence, unfit: str) -> Ver
 
 def _rule(asked: Question) -> str:
     if not isinstance(asked, Claim):
-        return (
-            f"**The rule of this chapter.** {asked.rule_in_words} It was written before any of its numbers was seen."
-        )
+        return f"**The rule of this chapter.** {asked.rule_in_words} {asked.written}"
     wrong = f"**What would show it wrong:** {asked.falsifier}."
     return f"**The rule for claim {asked.number}.** {asked.rule_in_words} {asked.written}\n\n{wrong}"
 

@@ -99,7 +99,6 @@ CLAIM = Claim(
     brief=lambda e: f"R² {span(say.values(e.r2))}",
     here=Told("r2", "R² per dimension", say.by_width(say.three)),
     beside=(
-        Told("saes", "over widths and L0s", say.by_name()),
         Told("kept", "share of it left once shrinkage is undone", say.by_width(say.three)),
         Told("split", "less that of the paper's protocol", say.by_width(say.three)),
     ),

@@ -69,7 +69,7 @@ def note(evidence: Evidence) -> str:
         said.append(
             "That of other vectors, with the norms of the error and its parts, is "
             f"{span(say.values(evidence.controls))}; where the loss is near quadratic it is near 1 for any, "
-            "which is why *specific* compares costs."
+            "which is why the last statement compares costs."
         )
     return " ".join(said)
 

@@ -56,7 +56,7 @@ def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
 def note(evidence: Evidence) -> str:
     """Which inference is the best."""
     name, widths = Counter(evidence.best.values()).most_common(1)[0]
-    return f"The best inference is *{name}* at {counted(widths, len(evidence.best))}."
+    return f"The best inference is “{name}” at {counted(widths, len(evidence.best))}."
 
 
 def protocol(evidence: Evidence) -> dict[str, str]:

@@ -80,7 +80,7 @@ CLAIM = Claim(
         "9b is from Sae(x) at the same site, which §6.2 itself calls somewhat misleading"
     ),
     rule=(
-        "R² per dimension of NonlinearError, on held-out documents, from the SAE output of each earlier site "
+        "R² per dimension of NonlinearError, by the best maps, from the SAE output of each earlier site "
         "that has one, and from inputs of another document of the same fold (shuffled tokens); the interval "
         "of the difference is paired, over documents. Sae(x) of the same site is algebra and is not judged."
     ),

@@ -77,6 +77,7 @@ class Question:
     brief: Callable[[Any], str] | None = None  # from the evidence, what answers to the paper's number
     note: Callable[[Any], str] | None = None  # from the evidence, a sentence more; it decides nothing
     verdict: Callable[..., Verdict] | None = None  # a rule without statements: (evidence, thresholds)
+    written: str = "It was written before the result."  # when, and what was changed since
 
     def judge(self, evidence, *, unfit: str = "", points: bool = False) -> Verdict:
         """The verdict; `unfit` says why the study cannot speak of it; without evidence it cannot be told.
@@ -135,7 +136,6 @@ class Claim(Question):
     paper_place: str  # the sections and figures of the paper's second version that are about it
     paper_points: str  # what the values of its figures say (`experiments.paper_points`)
     falsifier: str  # what would show the claim wrong
-    written: str = "It was written before the result."  # when, and what was changed since
     here: Told | None = None  # our number; None: the few words of the verdict
     beside: tuple[Told, ...] = ()  # the controls
     effect: Effect | None = None  # what is counted across studies, if it is

@@ -187,7 +187,7 @@ CHOICES = (
     Choice("split", "unit of the split", "tokens, at random: a document is on both sides",
            "whole documents, in folds", 2),
     Choice("rows", "rows that are scored", "all for FVU_nonlinear, the fitted ones too",
-           "only rows that were not fitted", 2),
+           "both, weighed so that the maps' own error cancels", 2),
     Choice("together", "the three together", "as above", "as above", 4),
     Choice("weight", "weight of dimensions", "R² averaged over dimensions, FVU pooled",
            "both, always named", 4),

@@ -51,6 +51,7 @@ QUESTION = Question(
         "study's text, where the interval is over documents, and on draws of it with as few documents and "
         "tokens a dimension as the paper has, where it is what 95% of the draws lie in."
     ),
+    written="It was fixed before the draws, after a review had found 0.02 at the paper's place.",
     evidence=Evidence,
     statements=statements,
     guard=lambda e: "" if len(e.differences) == 2 else TOO_FEW,

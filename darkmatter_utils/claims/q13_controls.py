@@ -107,6 +107,7 @@ QUESTION = Question(
         "decide: dead, shrunk, random dictionary, random-weights model; other kinds of trained SAE, and "
         "the frozen decoder, are shown."
     ),
+    written="Its present form, a margin for each claim, was fixed after tiny had been seen.",
     evidence=Evidence,
     statements=statements,
     guard=lambda e: "" if e.measured else "The study has no trained SAE to hold the controls against.",

@@ -270,8 +270,9 @@ def statement_by_statement(verdict: Verdict) -> str:
 
 
 def scaled(claim: Claim, evidence, factor: float):
-    """The evidence with our own number (not the controls) multiplied by a factor."""
-    own = [claim.here.field] if claim.here else evidence._fields
+    """The evidence with our own numbers (not what is told beside them) multiplied by a factor."""
+    beside = {told.field for told in claim.beside} if claim.here else set()
+    own = [name for name in evidence._fields if name not in beside or claim.here.field == name]
     return evidence._replace(**{name: _scaled(getattr(evidence, name), factor) for name in own})
 
 

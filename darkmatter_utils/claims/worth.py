@@ -88,7 +88,10 @@ def sentence(found: Mapping[int, Finding], by: Others) -> str:
     said += "a verdict does not distinguish introduced error from absent features. "
     told = [n for n, one in found.items() if one.verdict.numbers.get("introduced")]
     if told:
-        return f"{said}That error is introduced is said by a statement of {claims(told)}."
+        said += f"That error is introduced is said by a statement of {claims(told)}"
+        idle = [n for n in told if found[n].verdict.word != HOLDS]
+        # Such a statement is a guard, and a guard counts only where the others hold.
+        return said + (f"; at {claims(idle)} the others do not hold, so it does not count." if idle else ".")
     return f"{said}No statement that would say that error is introduced holds."
 
 

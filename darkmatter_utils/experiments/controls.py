@@ -217,7 +217,7 @@ def told(scores: pd.DataFrame) -> pd.DataFrame:
     words = np.array([word_at(advantage(n, apart), margin(n)) for n, apart in pairs])
     control = rows["name"] != TRAINED
     return rows.assign(
-        panel=[f"claim {n}: {CLAIMS[n].axis} (claimed: {CLAIMS[n].wanted})" for n in rows["claim"]],
+        panel=[f"claim {n}: {CLAIMS[n].axis}" for n in rows["claim"]],
         column=[f"claim {n}" for n in rows["claim"]],
         trained=rows["claim"].map(trained),
         good=control & (words == FAILS),

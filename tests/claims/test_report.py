@@ -4,6 +4,7 @@ change."""
 import copy
 import json
 import re
+from itertools import combinations
 
 import nbformat
 import pytest
@@ -135,16 +136,16 @@ def holding() -> dict[int, dict]:
 
 def changed(found: dict[int, dict], number: int) -> dict[int, dict] | None:
     """A copy of records in which numbers under one key of a claim's evidence are others, so that its word is
-    another."""
+    another; under two keys where one is not enough, as where two statements hold in part."""
     before = findings(found)[number]
-    for key in before.evidence._fields:
+    old = found[before.holder]["evidence"][str(number)]["numbers"]
+    keys = [key for key in before.evidence._fields if key in old]
+    for together in [*combinations(keys, 1), *combinations(keys, 2)]:
         for value in VALUES:
             other = copy.deepcopy(found)
             kept = other[before.holder]["evidence"][str(number)]["numbers"]
-            if key not in kept:
-                continue
-            kept[key] = moved(kept[key], value)
-            if kept[key] != found[before.holder]["evidence"][str(number)]["numbers"][key]:
+            kept |= {key: moved(kept[key], value) for key in together}
+            if kept != old:
                 try:
                     after = findings(other)[number]
                 except (ArithmeticError, ValueError):
