@@ -230,10 +230,7 @@ table = table.drop(columns=["steps", "p"])
 names = {"l0": "L0", "widths": f"widths of {widths.WIDE} d_model or more", "change": "change per doubling"}
 names |= {"whole": "in all", "misfit": "χ² / freedom of the line", "change_all": "change, all widths"}
 percents = ("change per doubling", "in all", "change, all widths")
-styles = dict.fromkeys(percents, tenths) | {
-    "L0": "{:.3g}".format,
-    names["misfit"]: lambda value: "–" if pd.isna(value) else f"{value:.3g}",
-}
+styles = dict.fromkeys(percents, tenths) | {"L0": "{:.3g}".format, names["misfit"]: "{:.3g}".format}
 Table(table.rename(columns=names), styles)
 
 # %% [markdown]

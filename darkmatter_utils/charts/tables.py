@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape, unescape
+from math import isnan
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ class Table:
     def _text(self, name: str, value) -> str:
         if isinstance(value, Estimate):
             return interval(value, self.styles.get(name, self.estimate))
-        if name in self.estimated:
+        if name in self.estimated or value is None or (isinstance(value, float) and isnan(value)):
             return "–"
         return self.styles.get(name, as_text)(value)
 

@@ -18,7 +18,7 @@ from ..base.errors import BadInput
 from ..base.values import Absent, Estimate, estimates
 from ..claims import c06_norm_lowest
 from ..decomposition.passes import PARTS
-from ..measurement.widths import WIDTHS, suite_rows
+from ..measurement.widths import suite_rows
 from ..stats.documents import assign_folds, sum_by
 from ..stats.fits import centre, cross_fit, moments_by_fold
 from ..stats.intervals import apart, bootstrap, multinomial_weights, percentile
@@ -26,7 +26,7 @@ from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
 from ..worlds.known import tokens_of
 from ..worlds.saes import OracleSae
-from .matching import null_worlds, one_more, target_of
+from .matching import matched, null_worlds, one_more, target_of
 from .regress import of_each, over_suite, parts_of, regress
 
 Size = Callable[[Tensor], Tensor]
@@ -179,9 +179,9 @@ def null(measurement, found, *, size: Size) -> pd.DataFrame | Absent:
     if measurement.study.model is None:
         mine = found["tests"][found["tests"]["id"].isin(suite["id"])].query("kind == 'oracle'")
         return mine[[*CELL, "value", "low", "high"]]
-    if suite["width"].nunique() < WIDTHS:
-        return Absent("This study has too few widths for a matched null.")
-    return matched_null(measurement, size=size)["null"]
+    # Without a match (too few widths, or not at one L0) there is nothing to test, and it says why.
+    held = matched(measurement)
+    return matched_null(measurement, size=size)["null"] if held else held
 
 
 @kept

@@ -6,6 +6,7 @@ A record keeps it under ``worth`` as {who: {claim: evidence}}, and the report ju
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -82,15 +83,27 @@ def controls(measurement, *, id: str) -> dict[str, dict] | Absent:
     """
     if measurement.study.model is None:
         return Absent("A simulated study has no model to make controls of.")
-    found = {}
+    rows = _controls(measurement, id=id)["evidence"].itertuples()
+    found: dict[str, dict] = {}
+    for row in rows:
+        found.setdefault(row.who, {})[row.claim] = json.loads(row.kept)
+    return found
+
+
+@cache.kept
+def _controls(measurement, *, id: str) -> dict[str, pd.DataFrame]:
+    """``evidence``: who, claim, kept (JSON). The tables of a study of one SAE that it follows from are not
+    kept: most of what a suite has is absent there."""
+    rows = []
     for who, study in alone(measurement.study, int(measurement.sae(id)["width"])).items():
         made = measure(study)
-        norms, vectors = error_norms(made, target=squared), error_vectors(made, error=error)
+        norms = error_norms.anew(made, target=squared)
+        vectors = error_vectors.anew(made, error=error)
         evidence = {1: half_linear(vectors), 2: norm_linear(norms), 13: beyond_simple(norms, made)}
         if made.saes["fvu_nonlinear"].iloc[0] > NOTHING:
-            evidence[6] = norm_test.evidence(made, norm_test.norm_test(made, size=size), None)
-        found[who] = recorded(evidence)
-    return found
+            evidence[6] = norm_test.evidence(made, norm_test.norm_test.anew(made, size=size), None)
+        rows += [(who, number, json.dumps(one)) for number, one in recorded(evidence).items()]
+    return {"evidence": pd.DataFrame(rows, columns=["who", "claim", "kept"])}
 
 
 def recorded(evidence: Mapping[int, object]) -> dict[str, dict]:
