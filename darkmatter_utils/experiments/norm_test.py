@@ -26,7 +26,7 @@ from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
 from ..worlds.known import tokens_of
 from ..worlds.saes import OracleSae
-from .matching import matched, null_worlds, one_more, target_of
+from .matching import null_worlds, one_more, target_of
 from .regress import of_each, over_suite, parts_of, regress
 
 Size = Callable[[Tensor], Tensor]
@@ -180,8 +180,8 @@ def null(measurement, found, *, size: Size) -> pd.DataFrame | Absent:
         mine = found["tests"][found["tests"]["id"].isin(suite["id"])].query("kind == 'oracle'")
         return mine[[*CELL, "value", "low", "high"]]
     # Without a match (too few widths, or not at one L0) there is nothing to test, and it says why.
-    held = matched(measurement)
-    return matched_null(measurement, size=size)["null"] if held else held
+    target = target_of(measurement)
+    return matched_null(measurement, size=size)["null"] if target else target
 
 
 @kept

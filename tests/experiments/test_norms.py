@@ -149,9 +149,11 @@ def test_every_sae_of_a_study_is_tested_and_counted(nano):
     for metric, part in NORMS.items():
         assert table["from x", part].to_dict() == pytest.approx(known[metric].to_dict(), rel=1e-6)
     assert lowest(found["tests"], "from itself")[1] == len(nano.saes)
-    few = SimpleNamespace(study=nano.study, saes=nano.saes.query("width < 128"))
+    one = nano.saes.query("id == @nano.saes.id.iloc[0]")
+    drawn = {name: np.asarray(table)[:, one.index] for name, table in nano.replicates.items()}
+    few = SimpleNamespace(study=nano.study, saes=one, replicates=drawn, card=nano.card)
     nothing = null(few, found, size=size)
-    assert not nothing and "too few widths" in nothing.reason
+    assert not nothing and "No match is made here" in nothing.reason
     made = evidence(nano, found, nothing)
     assert made.over_null == made.null == {} and c06_norm_lowest.CLAIM.judge(made).word != "holds"
 
