@@ -37,6 +37,8 @@ class Evidence(NamedTuple):
     narrow: Sequence[int]  # the widths that are left out, too few latents
     widths: int  # how many are left, at the L0 at which most can be compared
     l0: tuple[float, float]  # the smallest and the largest realised L0 of the suite as it is compared
+    sources: Mapping[str, Mapping[str, float]] = {}  # by source of text, by L0: its documents alone
+    whole_sources: Mapping[str, Mapping[str, float]] = {}  # the same from the narrowest to the widest
 
 
 THRESHOLDS = Thresholds()
@@ -53,6 +55,7 @@ def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
             values=lambda e: e.change,
             noun="L0",
             style=say.tenths,
+            sources=lambda e: e.sources,
         ),
         Statement(
             name="over the range",
@@ -61,6 +64,7 @@ def statements(thresholds: Thresholds = THRESHOLDS) -> tuple[Statement, ...]:
             values=lambda e: e.whole,
             noun="L0",
             style=say.tenths,
+            sources=lambda e: e.whole_sources,
         ),
         Statement(
             name="flatter than where nothing is introduced",

@@ -9,6 +9,7 @@ from scipy.special import chdtrc
 
 from ..base.values import Estimate
 from ..claims import c04_flat
+from ..measurement import sources
 from ..measurement.measure import Measurement
 from ..measurement.widths import (
     WIDE,
@@ -21,6 +22,9 @@ from ..measurement.widths import (
     width_suite,
 )
 from ..stats.intervals import apart, percentile
+
+PLACE = "L0 {:.3g}".format
+"""What a place is called at which widths are compared."""
 
 
 def breakdown(measurement: Measurement) -> pd.DataFrame:
@@ -124,17 +128,28 @@ def flat(measurement: Measurement, null: Estimate | None) -> c04_flat.Evidence:
     and by the same slope (`matching.null_change`).
     """
     table, (low, high) = each_l0(measurement), suite_l0(measurement)
-    place = "L0 {:.3g}".format
-    judged = {place(row.l0): row for row in table.itertuples() if row.widths >= WIDTHS}
-    own, widths = judged.get(place(np.sqrt(low * high))), suite_rows(measurement)["width"]
+    judged = {PLACE(row.l0): row for row in table.itertuples() if row.widths >= WIDTHS}
+    own, widths = judged.get(PLACE(np.sqrt(low * high))), suite_rows(measurement)["width"]
     return c04_flat.Evidence(
         change={l0: row.change for l0, row in judged.items()},
         whole={l0: row.whole for l0, row in judged.items()},
-        over_null={place(own.l0): apart(own.change, null)} if null and own else {},
+        over_null={PLACE(own.l0): apart(own.change, null)} if null and own else {},
         null=null,
         steps={l0: row.steps for l0, row in judged.items()},
         misfit={l0: (row.misfit, row.p) for l0, row in judged.items()},
         narrow=sorted({int(w) for w in widths if w < WIDE * measurement.card["d_model"]}),
         widths=int(table["widths"].max()) if len(table) else 0,
         l0=(low, high),
+        sources=_by_source(measurement, "change"),
+        whole_sources=_by_source(measurement, "whole"),
     )
+
+
+def _by_source(measurement: Measurement, column: str) -> dict[str, dict[str, float]]:
+    """A change of `each_l0` by source of text, by L0: of its documents alone."""
+
+    def judged(view: Measurement) -> dict[str, float]:
+        rows = each_l0(view).query("widths >= @WIDTHS")
+        return {PLACE(row["l0"]): row[column].value for _, row in rows.iterrows()}
+
+    return sources.each(measurement, judged)

@@ -58,7 +58,8 @@ def suite(rng, curves: dict[str, np.ndarray], *, replicates: int = REPLICATES) -
         level = np.log(np.repeat(curve, SEEDS)) + SEED_SD[name] * trained + DOCUMENT_SD * documents[0]
         saes[name] = np.exp(level)
         drawn[name] = np.exp(level + DOCUMENT_SD * documents[1:])
-    return SimpleNamespace(saes=saes, replicates=drawn, card={"d_model": D_MODEL})
+    unsaid = pd.DataFrame({"source": [], "tokens": []})
+    return SimpleNamespace(saes=saes, replicates=drawn, card={"d_model": D_MODEL}, documents=unsaid)
 
 
 NULL, NULL_SD, NULL_WORLDS = -0.05, 0.001, 4

@@ -35,9 +35,10 @@ def by_source(measurement: Measurement, metric: str, sae: str, *, kind: str = AL
     return each(measurement, lambda view: float(view.sae(sae)[metric]), kind=kind)
 
 
-def each(measurement: Measurement, statistic: Statistic, *, kind: str = ALONE) -> dict[str, float]:
-    """A statistic by source, for "in k of G sources", such as the change of an FVU per doubling of the width:
-    ``lambda m: per_doubling(width_suite(m, "fvu_nonlinear")).value``. Cost: the statistic's, G times."""
+def each(measurement: Measurement, statistic: Callable, *, kind: str = ALONE) -> dict:
+    """A statistic (of any form) by source, for "in k of G sources", such as the change of an FVU per
+    doubling of the width: ``lambda m: per_doubling(width_suite(m, "fvu_nonlinear")).value``. Cost: the
+    statistic's, G times."""
     return {name: statistic(_view(measurement, name, kind)) for name in shares(measurement)}
 
 
