@@ -29,7 +29,7 @@ from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
-from darkmatter_utils.experiments import calibration, coverage, measured, sample_size
+from darkmatter_utils.experiments import calibration, coverage, measured, sample_size, simulated_suites
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.intervals import FEWEST, LEAST
 from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
@@ -337,6 +337,28 @@ said = [f"{percent(r.false, 1)} [{percent(r.upper, 1)}]{'*' * (not r.sound)}" fo
 table = pd.DataFrame({"claim": rules["rule"], "statement": rules["statement"], "false": said})
 table["power"] = [percent(r.power) + " (cannot answer)" * (not r.answers) for r in rules.itertuples()]
 Table(table)
+
+# %% [markdown]
+# Rules about SAEs of several widths are judged on simulated suites: curves, with noise of documents and of
+# training seeds. As a check, {glue:text}`trained suites` suites were trained on one simulated world of
+# {glue:text}`trained dimensions` dimensions, each on documents of its own, and scored on others. If the
+# interval of a suite's change of $\mathrm{FVU}_\mathrm{nonlinear}$ per doubling is right, the changes of the
+# suites scatter as their intervals say: {glue:text}`trained inside` of {glue:text}`trained suites` intervals
+# hold the mean of the other suites, and the changes scatter {glue:text}`trained spread` times as widely as the
+# intervals imply: below 1 they are too wide, as where few SAEs of one width say how much training seeds differ.
+# Between seeds $\mathrm{FVU}_\mathrm{nonlinear}$ varies by {glue:text}`trained seeds` there, by
+# {glue:text}`simulated seeds` in the simulated suites, which have it from tiny.
+
+# %% tags=["hide-input"]
+trained = coverage.trained_suites()
+suites = coverage.scatter(trained)
+chapter.record("trained_suites", suites)
+chapter.glue("trained suites", str(suites["suites"]))
+chapter.glue("trained dimensions", str(trained["d_model"].iloc[0]))
+chapter.glue("trained inside", str(suites["inside"]))
+chapter.glue("trained spread", suites["spread"], ".2f")
+chapter.glue("trained seeds", suites["seed_sd"], ".2%")
+chapter.glue("simulated seeds", simulated_suites.SEED_SD["fvu_nonlinear"], ".2%")
 
 # %% [markdown]
 # ## What could fool us

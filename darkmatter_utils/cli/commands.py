@@ -27,11 +27,15 @@ from ..measurement.one_sae import plan, probe
 from ..studies import portable, recipes
 from ..studies.recipes import Request
 from ..studies.study import Study
-from ..training import embedded
+from ..training import embedded, trained_suites
 from . import show
 from .show import say
 
-CALIBRATIONS = {"coverage": coverage.calibrate, "rules": calibration.calibrate}
+CALIBRATIONS = {
+    "coverage": coverage.calibrate,
+    "rules": calibration.calibrate,
+    "trained": trained_suites.calibrate,
+}
 """What `calibrate` makes, by name."""
 OUTPUTS = {"json": "numbers", "html": "page", "saebench": "saebench"}
 """Files that `measure` may be asked for, and what they are called."""

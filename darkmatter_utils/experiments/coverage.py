@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.stats import binomtest
 
 from ..base import cache
 from ..base.config import DATA
 from ..decomposition.decompose import decompose
+from ..stats.intervals import around, share
 
 FOLDER = DATA / "calibration"
 DRAWS = 400
@@ -135,7 +135,34 @@ def shipped() -> pd.DataFrame:
     BadInput where the file is not the one of the manifest."""
     cache.verify(FOLDER, only=["coverage.csv"])
     found = pd.read_csv(FOLDER / "coverage.csv")
-    inside = lambda n, k: binomtest(k, n).proportion_ci(method="wilson") if n else (np.nan, np.nan)
-    ends = np.array([inside(n, k) for n, k in zip(found["given"], found["hits"])])
+    ends = [share(k, n) if n else (np.nan, np.nan) for n, k in zip(found["given"], found["hits"])]
+    ends = np.array(ends)
     found = found.assign(value=found["hits"] / found["given"].where(found["given"] > 0))
     return found.assign(low=ends[:, 0], high=ends[:, 1], short=ends[:, 1] < NOMINAL)
+
+
+SUITES = "trained_suites.csv"
+"""What `training.trained_suites` makes."""
+
+
+def trained_suites() -> pd.DataFrame:
+    """The table of trained suites that ships, of their changes per doubling of the width. Raises BadInput
+    where the file is not the manifest's."""
+    cache.verify(FOLDER, only=[SUITES])
+    return pd.read_csv(FOLDER / SUITES)
+
+
+def scatter(found: pd.DataFrame) -> dict[str, float]:
+    """Of the changes of FVU_nonlinear per doubling: suites; inside, how many intervals hold the mean of the
+    other suites' values; spread, the standard deviation of the values over the mean of what their intervals
+    imply; seed_sd, the root mean square over suites."""
+    rows = found[found["metric"] == "fvu_nonlinear"]
+    value, low, high = (rows[name].to_numpy() for name in ("change", "change_low", "change_high"))
+    others = (value.sum() - value) / (len(value) - 1)
+    one = np.diff(around(0.0, 1.0)).item()  # the length of an interval whose standard error is 1
+    return {
+        "suites": len(rows),
+        "inside": int(((low <= others) & (others <= high)).sum()),
+        "spread": float(value.std(ddof=1) / ((high - low).mean() / one)),
+        "seed_sd": float(np.sqrt((rows["seed_sd"] ** 2).mean())),
+    }

@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from ..base.values import in_columns
 from ..claims import c04_flat
@@ -18,7 +19,7 @@ from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
 from ..measurement.harvest import NORMS
 from ..stats.documents import assign_folds
 from ..worlds.curved import CurvedTruth, CurvedWorld
-from ..worlds.known import tokens_of
+from ..worlds.known import WorldBatch, tokens_of
 from ..worlds.saes import OracleSae
 from ..worlds.world import World
 
@@ -68,7 +69,7 @@ def fixed(*, superposition=SUPERPOSITION, laws=LAWS) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Of oracles of one world, what a `Measurement` has of a suite: enough for `widths` and for the evidence
+    """Of SAEs of one world, what a `Measurement` has of a suite: enough for `widths` and for the evidence
     of rules over widths."""
 
     world: World
@@ -86,25 +87,35 @@ class Simulated:
 def oracles(
     world: World, widths: Sequence[int], *, l0: int | None, documents: int, replicates: int = 0
 ) -> Simulated:
-    """The suite of a world's oracles, each with the ``l0`` largest coefficients of a token (None: all),
-    scored as a study's SAEs are. The mean of what an oracle lacks is its bias: it counts as no error, as in a
-    trained SAE.
-
-    Cost: about as measuring so many tokens; 3 s for 15,000 tokens of 128 dimensions and six widths.
-    """
-    batch, hats, active = tokens_of(world, documents), {}, {}
+    """The suite of a world's oracles, each with the ``l0`` largest coefficients of a token (None: all), on
+    its first documents, as `scored`. The mean of what an oracle lacks is its bias: it counts as no error, as
+    in a trained SAE."""
+    batch, made = tokens_of(world, documents), []
     for width in widths:
         x_hat, fired = OracleSae(id := f"w{width}", world, width, l0=l0).reconstruct(batch)
-        hats[id], active[id] = x_hat + (batch.x - x_hat).mean(dim=0), float(fired.double().mean())
+        about = {"id": id, "width": int(width), "seed": 0, "l0_target": l0}
+        made.append((about, x_hat + (batch.x - x_hat).mean(dim=0), fired))
+    return scored(world, batch, made, replicates=replicates)
+
+
+def scored(
+    world: World, batch: WorldBatch, made: Sequence[tuple[dict, Tensor, Tensor]], *, replicates: int = 0
+) -> Simulated:
+    """A suite of SAEs of a world, each (id, width, seed and l0_target; its reconstructions [token, d_model];
+    active latents [token]), scored as a study's SAEs are.
+
+    Cost: about as measuring so many tokens; 3 s for 15,000 tokens of 128 dimensions and six SAEs.
+    """
+    hats = {about["id"]: x_hat for about, x_hat, _ in made}
     ids, counts = np.unique(batch.document.numpy(), return_counts=True)
     tokens = (batch.x, hats, batch.document.numpy())
     first = FirstPass(world.d_model, list(hats), assign_folds(ids, counts, 5), self_norms=False)
     third = ThirdPass(SecondPass(first.update(*tokens)).update(*tokens)).update(*tokens)
     names = dict.fromkeys(SCALARS) | NORMS
     rows, drawn = [], {name: [] for name in names}
-    for width, id in zip(widths, hats):
-        about = {"id": id, "kind": "simulated", "width": int(width), "seed": 0, "main": True}
-        row, found = about | {"l0_target": l0, "l0": active[id]}, score(third, id, replicates=replicates)
+    for about, _, active in made:
+        found = score(third, about["id"], replicates=replicates)
+        row = {"kind": "simulated", "main": True} | about | {"l0": float(active.double().mean())}
         for name, part in names.items():
             row |= in_columns(found.norm_r2[part] if part else getattr(found, name), name)
             if replicates:
