@@ -111,9 +111,10 @@ for number, one in found.items():
 # Each claim is judged by a rule that compares an interval with stated margins. Most rules were written anew
 # after this study had been seen; the report says of each when. The verdict is one of *holds*, *partly*, *does
 # not hold* and *cannot be told here*, and it speaks of this study only: one small model, one kind of text.
-# Beside it stands what the same rule says of the paper's own points (values alone, they have no intervals)
-# and of a null, whose SAEs introduce no error. The table is read from the records of the chapters;
-# {doc}`15_the_report` has the controls, the rules, the protocol and every study side by side.
+# Beside it stands what the same rule says of the paper's own points (values alone, they have no intervals; at
+# claim 5 they do not fix the floor) and of a null, whose SAEs introduce no error. The table is read from the
+# records of the chapters; {doc}`15_the_report` has the controls, the rules, the protocol and every study side
+# by side.
 
 # %% tags=["hide-input"]
 chapter.record("tally", tally(found))

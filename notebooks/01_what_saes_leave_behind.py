@@ -95,7 +95,7 @@ chapter.glue("worst tenth", held, ".0%")
 # The first tokens of a context have little before them, and the model treats them differently. The paper
 # scores only {glue:text}`paper window` of each context (§4); by the released code, the SAEs of its Fig. 1 are
 # an exception: they are scored from position 1 on, and their nonlinear part lies a little below that of Fig.
-# 2. A study here says which positions count, its *window*, and {numref}`fig-position` lets you judge that
+# 2b. A study here says which positions count, its *window*, and {numref}`fig-position` lets you judge that
 # choice: within the window, the error should no longer depend much on the position.
 
 # %% tags=["hide-input"]

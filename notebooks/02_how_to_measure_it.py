@@ -234,7 +234,7 @@ Table(steps, {name: "{:.4f}".format for name in steps.columns[1:]})
 # ```
 #
 # is the residual of the best map: the *corrected centre*, the value that this book shows. The paper fits on
-# {glue:text}`paper share` of the tokens and scores R² on the others, which are of the same documents.
+# {glue:text}`paper share` of the tokens and scores R² on the others (§4), which are of the same documents.
 # {numref}`fig-sample-size` draws documents of the study, from as few a dimension as the paper has
 # ({glue:text}`paper documents`) on, and decomposes each draw in all three ways. The paper has
 # {glue:text}`paper tokens` a dimension; this study {glue:text}`our tokens` of {glue:text}`our documents` a

@@ -11,7 +11,8 @@
 #
 # How large is the error at a token? {cite:t}`engels2025` predict the squared norm of the error,
 # $\lVert \mathrm{SaeError}(x) \rVert^2$, a single number a token, by a linear function of the activation
-# $x$ (their Eq. 10): they call it the *norm test*. Its R² says how much of the variation of the norm over
+# $x$ (their Eq. 10): they call it the *norm prediction test* (§5.1), this book the
+# *norm test*. Its R² says how much of the variation of the norm over
 # tokens the best prediction explains.
 
 # %% tags=["parameters", "remove-input"]
@@ -117,7 +118,8 @@ Table(pd.DataFrame(columns))
 # %% [markdown]
 # ## Over L0
 #
-# L0 is the number of latents that are active on a token, on average. {numref}`fig-norm-l0` varies it at fixed
+# L0 is the number of latents that are active on a token, on average. The paper says that the R² rises with L0
+# (§4.2), and that sparser and wider SAEs are less predictable (§4.1); {numref}`fig-norm-l0` varies L0 at fixed
 # widths.
 
 # %% tags=["hide-input"]
@@ -247,9 +249,9 @@ chapter.glue("paper gap", span((theirs["activation"] - simple.max(axis=1)).loc[5
 #   active. In the paper it is the strongest single predictor at {glue:text}`paper l0 best` of
 #   {glue:text}`paper layers` layers, with an R² of up to {glue:text}`paper l0` (Fig. 13); so it is one of
 #   those that claim 13 holds against $x$. {numref}`fig-alone` shows it, there and here.
-# - **It depends on the layer.** At the first two layers the token alone does better than $x$ in the paper
-#   (Fig. 13), which says so (App. A.3); from layer 5 on $x$ is ahead of the best single predictor by
-#   {glue:text}`paper gap`. So the first layers are shown here, and not judged.
+# - **It depends on the layer.** At the first two layers the token alone does better than $x$ in the paper (Fig.
+#   13), which says so and cites {cite:t}`lad2024` (App. A.3); from layer 5 on $x$ is ahead of the best single
+#   predictor by {glue:text}`paper gap`. So the first layers are shown here, and not judged.
 # - **How linear is $\lVert x \rVert^2$ itself?** From $x$, its R² is {glue:text}`own norm` here and
 #   {glue:text}`paper own norm` in the paper (Fig. 6, median). Where a model's own norms are less linear than
 #   that, those of an error need not be more so: a low R² may be of the model, not of the SAE.

@@ -156,7 +156,7 @@ charts.layered(ours, charts.paper_points(grids("vector R2"), "l0", **names))
 #| label: fig-shares
 #| caption: $R^2$ total of the error from a scalar gain, from the first one and the first ten principal
 #|   components of x, and from all of x, at each width of the suite (mean over seeds).
-#|   (Paper: A.1 has two numbers on this, no figure: Sae(x) is about 10% shorter than x, and LinearError has a
+#|   (Paper: App. A.1 has two numbers on this, no figure: Sae(x) is about 10% shorter than x, and LinearError has a
 #|   cosine of about 0.5 with x, so that b "is doing more" than undoing shrinkage.)
 long = means[["width", *SHARES]].melt("width", var_name="share", value_name="r2")
 long["share"] = long["share"].map(SHARES)

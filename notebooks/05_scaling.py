@@ -193,13 +193,14 @@ Folded("Every width left out, with a floor and without", Table(missed.rename(col
 #
 # ## Is the nonlinear part flat?
 #
-# The paper draws a horizontal line at the mean (Fig. 1). It calls the nonlinear part approximately constant
-# at its two middle layers (§4.3); at the other four it "decreases some as width is scaled" (A.2, Figs. 10,
-# 11). {numref}`fig-flat` asks by how much $\mathrm{FVU_{nonlinear}}$ changes with each doubling of the width.
-# "Flat" has to mean something: here, less than a stated share per doubling, and less than another in all. An
-# interval inside that range shows flatness; a slope that is merely "not significant" would not. The claim is
-# about any fixed L0, and about dictionaries with many more latents than dimensions ($m \gg d$, §3): it is
-# judged at each L0 at which enough widths of {glue:text}`wide` $d_\mathrm{model}$ or more can be compared.
+# The paper draws a horizontal line at the mean (Fig. 1). It calls the nonlinear part approximately constant at
+# its two middle layers (§4.3); at the other four it "decreases some as width is scaled" (captions of Figs. 10
+# and 11; App. A.2 calls it uncertain, there are few SAEs). {numref}`fig-flat` asks by how much
+# $\mathrm{FVU_{nonlinear}}$ changes with each doubling of the width. "Flat" has to mean something: here, less
+# than a stated share per doubling, and less than another in all. An interval inside that range shows flatness;
+# a slope that is merely "not significant" would not. The claim is about any fixed L0, and about dictionaries
+# with many more latents than dimensions ($m \gg d$, §3): it is judged at each L0 at which enough widths of
+# {glue:text}`wide` $d_\mathrm{model}$ or more can be compared.
 
 # %% tags=["hide-input"]
 #| label: fig-flat
@@ -291,6 +292,11 @@ chapter.glue("one L0", said)
 chapter.glue("paper off", PAPER["off L0"])
 chapter.glue("wide", spelled(widths.WIDE))
 chapter.glue("least", spelled(widths.WIDTHS))
+chapter.glue("whole range", c04_flat.THRESHOLDS.whole, ".0%")
+lines = paper_points.constancy().set_index("grid")
+for key, grid in (("paper 9b 31", "Gemma 2 9B, layer 31"), ("paper 2b 19", "Gemma 2 2B, layer 19")):
+    change, whole = lines.loc[grid, ["change", "whole"]]
+    chapter.glue(key, f"{change:.1%} a doubling, {whole:.1%} in all".replace("-", "−"))
 
 # %% [markdown]
 # - **A flat line need not mean introduced error.** An SAE that introduces no error and only lacks features
@@ -312,8 +318,12 @@ chapter.glue("least", spelled(widths.WIDTHS))
 #   need not differ by a level nonlinear part. Where the floor of FVU lies below the nonlinear part, FVU cannot
 #   come down to it unless that part falls, too.
 # - **L0 drifts with width.** For Fig. 1 the paper picks, at every width, the SAE whose L0 comes nearest to
-#   60; some of its widest miss it {glue:text}`paper off`. Figs. 2, 10 and 11 have several L0s at a width.
+#   60: by the L0 in its name one of them (524k, 48) misses it {glue:text}`paper off`; the figure chooses by
+#   realised L0, by the code, which is not printed (§4.3). Figs. 2, 10 and 11 have several L0s at a width.
 #   {glue:text}`one L0`
+# - **The range is wide.** A curve may fall by {glue:text}`whole range` in all and count as level. Layer 31 of
+#   Gemma 2 9B ({glue:text}`paper 9b 31`, Fig. 11) would, of which the paper says that it "decreases some";
+#   layer 19 of 2B ({glue:text}`paper 2b 19`, Fig. 10) would not, by a hair.
 # - **Training.** A wider SAE needs more training, and here all widths got the same number of tokens, the
 #   widest the fewest per latent. One that is not trained to the end raises the right end of the curve, and
 #   with it the floor, and draws the slope of the nonlinear part towards 0. {numref}`fig-training` shows how

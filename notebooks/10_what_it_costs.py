@@ -12,7 +12,7 @@
 # An SAE's error is a distance between vectors. What does the *model* lose by it? {cite:t}`engels2025` put
 # the reconstruction in the place of the activation, let the model run on, and give back one part of the
 # error at a time. The paper finds that each part contributes in proportion to its size (§5.3), by two
-# yardsticks: its share of the norm (so the introduction) and of the variance (Fig. 8 has both). Has a part
+# yardsticks: its share of the norm (so §1, of the nonlinear part) and of the variance (Fig. 8 has both). Has a part
 # a share of the loss that is proportional to its share of the variance, does that depend on which part is
 # given back first, and does NonlinearError cost more than any other vector of its size?
 
@@ -172,7 +172,7 @@ charts.panels(over_l0, "part", charts.lines, "l0", "value", color="share", **axe
 # NonlinearError's share of R² rises and its share of the loss falls (correlation {glue:text}`by L0`): the
 # loss over R² runs from {glue:text}`least ratio` to {glue:text}`most ratio`. LinearError's is
 # {glue:text}`linear ratios` throughout. "Proportional" fits the linear part; the text's "possibly a slightly
-# higher contribution than expected for LinearError" stands.
+# higher contribution than expected for LinearError" (§5.3) stands.
 
 # %% tags=["hide-input"]
 said = paper_points.loss_shares().set_index(["part", "sweep"])

@@ -10,11 +10,11 @@
 # # Can earlier layers shrink it?
 #
 # NonlinearError is what no linear map of $x$ predicts. Does something that the model computed *before* $x$
-# predict it? Section 6.2 of {cite:t}`engels2025` regresses it on the SAE reconstructions of the layer
-# before, of the MLP and of the attention, and finds a small part of it there: R² is 0.14, 0.07 and 0.04 (Fig.
-# 9b). But an SAE's reconstruction is a nonlinear function of an activation that is mostly $x$ itself, a block
-# earlier. The rule asks what the claim says: is any of it predicted, beyond what shuffled tokens give? Beside
-# it stands, told and not judged, as much of the raw activation of the same site.
+# predict it? Section 6.2 of {cite:t}`engels2025` regresses it on the SAE reconstructions of the layer before,
+# of the MLP and of the attention, and speaks of "large parts" of it (§6.2); from these sites R² is 0.14, 0.07
+# and 0.04 (Fig. 9b). But an SAE's reconstruction is a nonlinear function of an activation that is mostly $x$
+# itself, a block earlier. The rule asks what the claim says: is any of it predicted, beyond what shuffled
+# tokens give? Beside it stands, told and not judged, as much of the raw activation of the same site.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -37,10 +37,10 @@ sample = few(measurement)
 # ## The idea: regress NonlinearError on what came before
 #
 # The same fit as in chapter 04, with other inputs: what an earlier site held at the same token, `raw` its
-# activation and `output` what the SAE there makes of it (`None` where there is none). The last of them is
-# what the paper regresses on, the first what it is compared with. Below, each is fitted on half of the documents
-# of a few contexts, at the latest residual stream before $x$, and scored on the other half; *shuffled*
-# gives each token the last one's inputs of another token.
+# activation and `output` what the SAE there makes of it (`None` where there is none). The last of them is what
+# the paper regresses on, the first what it is compared with. Below, each is fitted on half of the documents of
+# a few contexts, at the latest residual stream before $x$, and scored on the other half; *shuffled* gives each
+# token the last one's inputs of another token.
 
 
 # %%
@@ -125,7 +125,7 @@ Table(rows.rename(columns={"sae": "SAE", "site": "from", "rank": "directions"}),
 #| label: fig-earlier-rank
 #| caption: $R^2$ per dimension of NonlinearError over the number of principal components that may be used,
 #|   for the SAE output of an earlier site and for its raw activation; bars are 95% intervals over
-#|   documents. (The paper shows all directions of the SAE outputs only.)
+#|   documents. (Paper: Fig. 9b, all directions of the SAE outputs only.)
 rows = found["r2"].merge(found["kinds"])
 rows = rows[(rows["part"] == "NonlinearError") & (rows["metric"] == "r2_per_dim") & (rows["tokens"] == "own")]
 rows = rows[rows["sae"] == first].sort_values("rank", kind="stable").assign(site=rows["site"].map(short))

@@ -11,7 +11,7 @@
 #
 # A number says something about SAEs only if it differs for what is not an SAE. The reviewers of
 # {cite:t}`engels2025` asked for a dead SAE and for one that only shrinks; later work found that SAEs with a
-# frozen random decoder (arXiv 2602.14111) and SAEs of random transformers {cite:p}`heap2025` pass tests that
+# frozen random decoder {cite:p}`korznikov2026` and SAEs of random transformers {cite:p}`heap2025` pass tests that
 # were meant for trained ones. This chapter puts all of them through the claims of the earlier chapters, takes
 # the linear part of the error apart, and asks what "nonlinear" excludes.
 

@@ -153,11 +153,11 @@ print(recipes.new(Path("mine.yaml")), end="")
 mine = recipes.load("mine.yaml")
 
 # %% [markdown]
-# The studies `gpt2`, `gemma-2-2b`, `gemma-2-9b` and `llama-3.1-8b` come as such files. Some of the SAEs of
-# the paper's Figs. 1, 4, 5, 8 and 9a were withdrawn by their makers; all of Fig. 2b are still listed. Where
-# the one nearest to L0 60 is gone, the next is taken, and both are named. No width is at 60 exactly, so its
-# neighbour on the other side of 60 is taken too: widths are compared at one L0, linear in log L0 between the
-# two (chapter {doc}`05_scaling`).
+# The studies `gpt2`, `gemma-2-2b`, `gemma-2-9b` and `llama-3.1-8b` come as such files. Some of the SAEs of the
+# paper's Figs. 4, 5, 8, 9a, 12 and 16, and perhaps of Fig. 1, were withdrawn by their makers; all of Fig. 2b
+# are still listed. Where the one nearest to L0 60 is gone, the next is taken, and both are named. No width is
+# at 60 exactly, so its neighbour on the other side of 60 is taken too: widths are compared at one L0, linear in
+# log L0 between the two (chapter {doc}`05_scaling`).
 
 # %% tags=["hide-input"]
 taken = recipes.load("gemma-2-9b").choices()

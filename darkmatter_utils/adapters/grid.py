@@ -2,8 +2,8 @@
 
 The list is that of the authors' released code (October 2024, of the paper's first version), and the six of
 width 131k at layer 12 of Gemma 2 2B that came later and are in Fig. 2a of the second. A row is available if
-SAELens 6.54 names it. 26 of the 60 at layer 20 of Gemma 2 9B were withdrawn by their makers: Figs. 4, 5, 8
-and 9a have some of them, Fig. 2b has the 34 that are left.
+SAELens 6.54 names it. 26 of the 60 at layer 20 of Gemma 2 9B were withdrawn by their makers: Figs. 4, 5, 8,
+9a, 12 and 16 have some of them, Fig. 2b has the 34 that are left.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ CLAIM = Claim(
     topic="wider SAEs fail on the same tokens",
     chapter="06_token_by_token",
     paper='"remarkably predictable" (abstract), R² 0.78 to 0.97 (Fig. 4)',
-    paper_place="abstract, §4.4, Figs. 4, 5 and 12",
+    paper_place="abstract, §4.4, App. A.4, Figs. 4, 5 and 12",
     paper_points=(
         "0.78 to 0.97 over the 21 pairs of widths of Fig. 4; nothing was taken out, not ‖x‖, not the token"
     ),

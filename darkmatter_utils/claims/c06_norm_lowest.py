@@ -87,7 +87,7 @@ CLAIM = Claim(
     topic="NonlinearError is no sparse code",
     chapter="08_nonlinear_error",
     paper="notably lower than LinearError (§5.1); medians 0.86 and 0.94 (Fig. 6)",
-    paper_place="§5.1, Fig. 6",
+    paper_place="abstract, §5, §5.1, Fig. 6",
     paper_points=(
         "medians of 0.862 for NonlinearError, 0.892 SaeError, 0.941 LinearError, 0.954 Sae(x), 0.985 x: "
         "the lowest, by 0.03"

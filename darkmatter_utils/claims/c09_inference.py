@@ -82,7 +82,7 @@ CLAIM = Claim(
         'the nonlinear part "almost unchanged", FVU lower by 3 to 5% (§6); a "very slight decrease" '
         "(abstract)"
     ),
-    paper_place="abstract, §6.1, Fig. 9a",
+    paper_place="abstract, §6, §6.1, Figs. 1 and 9a",
     paper_points=(
         "FVU lower by 2.5% to 14.0%, FVU_nonlinear by −0.4% to 8.3%, as drawn (Figs. 1 and 9a); "
         "FVU_nonlinear by 4.5% to 13.2% on the same tokens (Figs. 2b and 9a), by more than 10% at three of "

@@ -74,7 +74,7 @@ CLAIM = Claim(
     topic="earlier layers predict it",
     chapter="12_can_earlier_layers_shrink_it",
     paper='a "larger reduction" (abstract); R² of 0.04 to 0.14 (§6, Fig. 9b)',
-    paper_place="abstract, §6.2, Fig. 9b",
+    paper_place="abstract, §6, §6.2, Fig. 9b",
     paper_points=(
         "0.14 from the residual stream before, 0.07 from the MLP, 0.04 from attention; the 0.49 of Fig. "
         "9b is from Sae(x) at the same site, which §6.2 itself calls somewhat misleading"

@@ -27,7 +27,7 @@ class Cell(NamedTuple):
     family: str  # of the model
     layer: int  # where the SAE reads
     kind: str  # of the SAE
-    sign: int  # 1 where the effect has the paper's sign, −1 the opposite one, 0 where its interval holds 0
+    sign: int  # 1 where the effect has the claimed sign, −1 the opposite one, 0 where its interval holds 0
 
 
 class Evidence(NamedTuple):
@@ -57,10 +57,10 @@ def verdict(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> Verdict:
         low, high = share(len(other), len(signed))
         agree = len(signed) - len(other)
         numbers |= {"differ": len(other) / len(signed), "low": low, "high": high}
-        numbers |= {"measured": f"the paper's sign in {agree} of {len(signed)}"}
+        numbers |= {"measured": f"the claimed sign in {agree} of {len(signed)}"}
     few = families < thresholds.families or least < thresholds.layers or kinds < thresholds.kinds
     if few or not signed:
-        told = f" An effect has the paper's sign in {counted(agree, len(signed), 'cell')}." if signed else ""
+        told = f" An effect has the claimed sign in {counted(agree, len(signed), 'cell')}." if signed else ""
         needs = (
             f"{thresholds.families} families, {thresholds.layers} layers of each and {thresholds.kinds} kinds"
         )

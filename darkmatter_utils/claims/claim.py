@@ -57,7 +57,7 @@ class Told(NamedTuple):
 
 class Effect(NamedTuple):
     """An effect that a claim is about and that could have the other sign, for the claim across studies: in
-    words, and from the evidence its estimate (or several, by width or by layer), the paper's sign positive.
+    words, and from the evidence its estimate (or several, by width or by layer), the claimed sign positive.
     """
 
     words: str
