@@ -1,6 +1,7 @@
 """Where the files of a model or an SAE are: a folder, or a name on the Hugging Face hub, brought here.
 
-A model:  a transformers folder, ``owner/name``, or a short name of `MODELS`; ``@REVISION`` may follow.
+A model:  a transformers folder, a GGUF file or ``package:NAME`` (`gguf`), ``owner/name``, or a short name of
+`MODELS`; ``@REVISION`` may follow.
 An SAE:   a folder of one of `formats.known`, SAELens' ``release/id``, or ``owner/repository/folder``;
 ``@REVISION`` may follow.
 
@@ -24,7 +25,7 @@ from huggingface_hub import HfApi, errors, get_cached_repo_tree, snapshot_downlo
 from ..base.cache import sha256
 from ..base.errors import BadInput, nearest
 from ..base.words import readable
-from . import formats
+from . import formats, gguf
 
 MODELS = {
     "gpt2": "openai-community/gpt2",
@@ -45,13 +46,16 @@ class Unreachable(BadInput):
 
 
 def model_folder(name: str, *, progress: Callable[[str], None] | None = None) -> Path:
-    """The folder of a model's files, downloaded if it is not here. Raises BadInput as `folder` does."""
+    """The folder of a model's files, or its GGUF file, downloaded if it is not here. Raises BadInput as
+    `folder` and `gguf.find` do."""
+    if packed := gguf.find(name):
+        return packed
     if (here := _here(name)) is not None:
         if not here.is_dir():
-            none = "there is no such folder; a model is a transformers folder with config.json"
+            none = "there is no such folder; a model is a transformers folder with config.json or a GGUF file"
             raise BadInput(f"model {name}: {none}")
         if not (here / "config.json").is_file():
-            raise BadInput(f"model {name}: that folder has no config.json")
+            raise BadInput(f"model {name}: that folder has no config.json, nor a GGUF file")
         return here
     repository, revision = model_name(name)
     found = folder(repository, WEIGHTS, revision, progress=progress)
@@ -116,7 +120,7 @@ def pinned(name: str, folder: str) -> str:
     """A model's or SAE's name with the revision that its folder holds, NAME@COMMIT; of a folder, its name."""
     parts = Path(folder).parts
     if _here(name) is not None or "snapshots" not in parts:
-        return name
+        return gguf.version(name)
     return f"{_revision(name)[0]}@{parts[parts.index('snapshots') + 1]}"
 
 
@@ -158,7 +162,7 @@ def downloads(model: str, sae: str) -> dict[str, dict[str, int]]:
     """What would have to be downloaded for a model and an SAE: repository → file → bytes. Raises BadInput as
     `folder` does. Cost: some requests for each that is not a folder or here already."""
     asked = []
-    if _here(model) is None:
+    if gguf.find(model) is None and _here(model) is None:
         repository, revision = model_name(model)
         asked.append((repository, WEIGHTS, revision))
     if _here(sae) is None:

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from ..base.errors import BadInput, nearest
+from . import gguf
 
 SITES = (
     "hook_resid_pre",
@@ -58,6 +59,8 @@ class LanguageModel:
     context: int
     tokenizer: object = None
     """As the model's files have it: the bridge's own gives <bos> to one that has none."""
+    quantised: str = ""
+    """What most of its weights were rounded to before they were dequantised, such as Q4_1; "" for none."""
 
     def sites(self) -> list[str]:
         """Every site of every block, first to last."""
@@ -67,6 +70,11 @@ class LanguageModel:
         """Dimensions of the activation at a site: at ``attn.hook_z`` those of all heads together."""
         cfg = self.bridge.cfg
         return cfg.n_heads * cfg.d_head if site.endswith("hook_z") else cfg.d_model
+
+    @property
+    def title(self) -> str:
+        """Its name, and what was done to its weights: "m.gguf, dequantised from Q4_1"."""
+        return f"{self.name}, dequantised from {self.quantised}" if self.quantised else self.name
 
     @property
     def parameters(self) -> int:
@@ -150,7 +158,7 @@ def load_model(
     device: str = "cpu",
     random_weights: int | None = None,
 ) -> LanguageModel:
-    """Load a transformers folder or hub name through TransformerBridge, weights unprocessed.
+    """Load a transformers folder, a hub name or a GGUF file through TransformerBridge, weights unprocessed.
 
     ``random_weights``: a seed; every matrix is drawn anew from a normal law with the trained matrix's mean
     and spread. Raises BadInput for a folder without a model, for weights that are missing or left over, and
@@ -158,8 +166,11 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise BadInput(f"unknown dtype '{dtype}'; valid: {', '.join(DTYPES)}")
-    path = Path(source)
-    if path.is_dir() and not (path / "config.json").is_file():
+    path, given = Path(source), {"model_class": _Whole}
+    if packed := gguf.find(str(source)):
+        whole, tokenizer = gguf.load(packed)
+        given = {"hf_model": whole, "tokenizer": tokenizer}
+    elif path.is_dir() and not (path / "config.json").is_file():
         raise BadInput(f"{path} is not a transformers folder: it has no config.json")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
@@ -170,7 +181,7 @@ def load_model(
     transformers_logging.disable_progress_bar()
     # Text needs no image processor, for which the bridge would install packages by pip.
     with mock.patch.object(AutoProcessor, "from_pretrained", lambda *_, **__: None):
-        bridge = TransformerBridge.boot_transformers(str(source), device=device, model_class=_Whole)
+        bridge = TransformerBridge.boot_transformers(str(source), device=device, **given)
     if random_weights is not None:
         randomise(bridge.original_model, seed=random_weights)
     with contextlib.redirect_stdout(io.StringIO()):  # the bridge prints every change of dtype
@@ -178,11 +189,12 @@ def load_model(
     bridge.eval()
     bridge.original_model.requires_grad_(False)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source))
+        tokenizer = given.get("tokenizer") or AutoTokenizer.from_pretrained(str(source))
     except (OSError, ValueError, KeyError, TypeError):
         tokenizer = None  # there is none
     cfg, name = bridge.cfg, name or path.name
-    return LanguageModel(name, bridge, cfg.n_layers, cfg.d_model, cfg.d_vocab, cfg.n_ctx, tokenizer)
+    about = (cfg.n_layers, cfg.d_model, cfg.d_vocab, cfg.n_ctx, tokenizer)
+    return LanguageModel(name, bridge, *about, gguf.quantisation(packed) if packed else "")
 
 
 class _Whole:

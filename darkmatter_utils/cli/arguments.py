@@ -94,7 +94,8 @@ def _measure_arguments(commands) -> None:
     measure.formatter_class = argparse.RawDescriptionHelpFormatter
     add = measure.add_argument
     add("study", nargs="?", help="name of a study, or the path of its YAML file")
-    add("--model", help="transformers folder, or a name on the hub (owner/name@REVISION)")
+    where = "transformers folder, GGUF file, package:NAME or name on the hub"
+    add("--model", help=f"{where} (owner/name@REVISION)")
     sae = "SAE folder of any format, or SAELens' release/id; of a study: only this id (may be repeated)"
     add("--sae", action="append", default=[], metavar="SAE", help=sae)
     add("--site", help="where the SAE reads, e.g. blocks.8.hook_resid_pre (what the SAE says)")
@@ -164,7 +165,7 @@ def _study_arguments(commands) -> None:
     actions = study.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
     new = _command(actions, "new", "commands:new", "write a study of ten lines to start from")
     new.add_argument("file", help="the .yaml file to write")
-    new.add_argument("--model", default="gpt2", help="transformers folder or name on the hub (gpt2)")
+    new.add_argument("--model", default="gpt2", help="as `measure --model` (gpt2)")
     new.add_argument("--sae", default="gpt2-small-res-jb/blocks.8.hook_resid_pre", help="SAE folder or name")
     new.add_argument("--text", default="embedded", help="text file, folder, dataset, or embedded")
     for name, about in {

@@ -31,8 +31,9 @@ def plan_facts(plan) -> dict[str, str]:
     """What a plan reads, computes and stores, in words."""
     request, card, (start, stop) = plan.request, plan.sae.card, plan.reading.window
     unit = "packed contexts" if request.packed else "documents"
+    rounded = f", dequantised from {plan.model.quantised}" if plan.model.quantised else ""
     return {
-        "model": f"{request.model}, {plan.model.parameters:,} parameters",
+        "model": f"{request.model}, {plan.model.parameters:,} parameters" + rounded,
         "SAE": f"{request.sae}, {card.format}, {card.architecture}, {card.d_sae:,} latents",
         "site": plan.where,
         "text": f"{request.text}, {len(plan.reading.length):,} {unit}, {plan.tokens:,} tokens that count, "

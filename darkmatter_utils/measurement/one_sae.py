@@ -187,7 +187,7 @@ def _answer(planned: Plan, tell) -> Answer:
         "sha256 of the token ids": read.sha256,
     }
     made = f"{sae.id} ({card.format}, {card.architecture}, {card.d_sae:,} latents)"
-    title, warnings = f"{made} · {planned.model.name} · {planned.where}", planned.warnings()
+    title, warnings = f"{made} · {planned.model.title} · {planned.where}", planned.warnings()
     draws = dict(bootstrap=request.bootstrap, seed=request.seed)
     how = dict(width=sae.width, l0=float(l0.mean()), published=card.l0)
     how |= dict(title=title, warnings=warnings, about=about, facts=facts, plan=planned, tell=tell)

@@ -149,7 +149,11 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
             score_source=_by_number(first.reading),
         )
         link = lambda source, target: os.symlink(Path(source).resolve(), target)
-        shutil.copytree(first.folders[0], data / "model", copy_function=link)
+        if (model := Path(first.folders[0])).is_dir():
+            shutil.copytree(model, data / "model", copy_function=link)
+        else:  # a GGUF file
+            (data / "model").mkdir()
+            link(model, data / "model" / model.name)
         manifest = dict(saes=found.entries, warnings=found.warnings, sources=found.sources)
         manifest["model"] = dict(parameters=first.model.parameters)
         manifest["text"] = dict(source=recipe.text, packed=recipe.packed, sha256=first.reading.sha256)
