@@ -29,8 +29,8 @@ from darkmatter_utils.base.words import interval, percent, plain, span
 from darkmatter_utils.charts import Folded, Table, Words, estimates
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
 from darkmatter_utils.claims.paper import grids, points
-from darkmatter_utils.experiments.baselines import ALL, ALONE, SIMPLE, TEN, X
 from darkmatter_utils.experiments.error_norms import ADDS, beyond_simple, error_norms, norm_linear, places
+from darkmatter_utils.experiments.nested import ALL, ALONE, SIMPLE, TEN, X
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.metrics import r2_total
 from darkmatter_utils.studies.saes import sample
@@ -209,7 +209,8 @@ charts.lines(drawn, "at", "value", color="latents", **names)
 # %% [markdown]
 # The last column of the table is the gain of $x$: the R² of the model with everything minus that of the model
 # with everything but $x$, on the same resampled documents. The best single predictor of a place is the one of
-# the largest R² there.
+# the largest R² there. The largest of several R² that are near one another is too large by their noise: claim
+# 13 holds $x$ against the one that is best on the documents of *other* folds, chosen anew in every resample.
 
 # %% tags=["hide-input"]
 chapter.record("nested", nested.rename(columns={"model": "step"}).to_dict("list"))

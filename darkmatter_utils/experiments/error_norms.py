@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,12 @@ from ..base.values import Absent, Estimate, estimates
 from ..claims import c02_norm_linear, c13_beyond_simple
 from ..measurement.measure import Measurement
 from ..measurement.widths import first_seeds, over_l0, suite_rows
-from .baselines import ALL, ALONE, SIMPLE, TEN, Target, X, nested
+from .nested import ALL, ALONE, BEST, SIMPLE, Target, X, nested
 from .regress import of, over_suite, regress, suite_sources, told_sources
 
-OVER, LEAD, ADDS = "x over all simple", "x over ", "x adds"
-"""Gains: R² of `X` minus that of `SIMPLE`; minus that of one predictor alone, whose name follows; R² of `ALL`
-minus that of the model before it."""
+OVER, LEAD, ADDS = "x over all simple", "x over the best single", "x adds"
+"""Gains: R² of `X` minus that of `SIMPLE`; minus that of `BEST`; R² of `ALL` minus that of the model before
+it."""
 DEPTH = "depth"
 """Name of the suite that has the same widths at every layer."""
 ONE_SEED = Absent("No width of this study was trained from several seeds.")
@@ -34,8 +34,9 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
     interval over documents, and ``held_out``; ``grid``: means by width and L0. ``suite``: R² by width, over
     seeds; ``widths``: model, width, value, low, high, seeds, the nested models; ``seeds``: sd, between seeds
     of one width. ``layers``: id, layer, width, own (of the suite's site), model, value, low, high, at every
-    layer that has SAEs of the same widths, single SAEs. ``steps``: the steps that the study has, in order.
-    ``sources``: source, width and value, R² from x of a source's documents alone.
+    layer that has SAEs of the same widths, single SAEs. ``steps``: the steps that the study has, in order;
+    ``single``: those that stand alone. ``sources``: source, width and value, R² from x of a source's
+    documents alone.
 
     Cost: two passes of the model, one of the SAEs; memory of 8 bytes × tokens × (12 SAEs of a site + 3), sums
     of (d_model + 12 SAEs + 3)² a fold. Raises BadInput for a target that is not one number a token.
@@ -48,8 +49,7 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
     suite = over_suite(measurement, fit.ids, r2["value"], replicates)
     models = nested(measurement, fit, target, suite_rows(measurement)["id"].tolist(), suite=DEPTH)
     named = {model: (model, None) for model in models.models}
-    named |= {LEAD + step: (X, step + ALONE) for step in single(models.steps)}
-    named |= {OVER: (X, SIMPLE), ADDS: (ALL, models.steps[-2])}
+    named |= {OVER: (X, SIMPLE), LEAD: (X, BEST), ADDS: (ALL, models.steps[-2])}
     widths = [
         over_suite(measurement, models.ids, *models.replicated(*pair)).frame().assign(model=name)
         for name, pair in named.items()
@@ -65,13 +65,9 @@ def error_norms(measurement: Measurement, *, target: Target) -> dict[str, pd.Dat
         "widths": pd.concat(widths, ignore_index=True),
         "layers": table.merge(pd.DataFrame(gains), on="id") if gains else NO_DEPTH,
         "steps": pd.DataFrame({"step": models.steps}),
+        "single": pd.DataFrame({"step": models.single}),
         "sources": suite_sources(measurement, fit),
     }
-
-
-def single(steps: Iterable[str]) -> list[str]:
-    """The simple predictors that have a model of their own."""
-    return [step for step in list(steps)[1:] if step not in (TEN, ALL)]
 
 
 def layers(measurement: Measurement) -> pd.DataFrame:
@@ -113,16 +109,16 @@ def norm_linear(found: Mapping[str, pd.DataFrame]) -> c02_norm_linear.Evidence:
 
 
 def beyond_simple(found: Mapping[str, pd.DataFrame], measurement: Measurement) -> c13_beyond_simple.Evidence:
-    """Claim 13: by place, R² from x minus that from the single predictor that is best there (by its value on
-    all documents), and the gain of x over all; the first layers apart."""
+    """Claim 13: by place, R² from x minus that from the best single predictor (`nested.BEST`), and the gain
+    of x over all; the first layers apart; which one is the best there on all documents."""
     layers, own = measurement.card.get("layers"), layer_of(measurement.study.site)
     first = {
         name: c13_beyond_simple.early(layer_of(name) if name.startswith("layer") else own, layers)
         for name in places(found, X)
     }
-    leads = {step: places(found, LEAD + step) for step in single(found["steps"]["step"])}
-    best = {name: min(leads, key=lambda step: leads[step][name].value) for name in first}
-    lead = {name: leads[step][name] for name, step in best.items()}
+    alone = {step: places(found, step + ALONE) for step in found["single"]["step"]}
+    best = {name: max(alone, key=lambda step: alone[step][name].value) for name in first}
+    lead = places(found, LEAD)
     behind = lambda found: {name: e for name, e in found.items() if not first[name]}
     return c13_beyond_simple.Evidence(
         lead=behind(lead),

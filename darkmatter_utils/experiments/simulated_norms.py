@@ -10,9 +10,10 @@ from scipy.optimize import brentq
 from ..base.values import Estimate
 from ..claims import c02_norm_linear, c03_same_tokens, c06_norm_lowest, c13_beyond_simple
 from ..stats.documents import sum_by
-from ..stats.fits import cross_fit, moments_by_fold
+from ..stats.fits import centre, cross_fit, moments_by_fold
 from ..stats.intervals import apart, multinomial_weights, over_draws, percentile
-from .baselines import ALL, ALONE, SIMPLE, TEN, Nested, X, rest
+from .baselines import rest
+from .nested import ALL, ALONE, BEST, SIMPLE, TEN, Nested, X
 from .same_tokens import Grams, r2, shuffled_within
 from .simulated_documents import (
     DOCUMENTS,
@@ -125,11 +126,14 @@ def explained(text: Text, shares: dict) -> Nested:
     left, target = [], torch.from_numpy(y)
     for columns in models.values():
         some = z[:, columns].contiguous()
-        predicted = cross_fit(moments_by_fold(some, target, text.folds)).predict(some, text.folds)
-        left.append(sum_by(text.document, (target - predicted) ** 2))
+        fits = cross_fit(folds := moments_by_fold(some, target, text.folds))
+        both = (fits.predict(some, text.folds), fits.overall(some))
+        of = (sum_by(text.document, (target - predicted) ** 2) for predicted in both)
+        left.append(centre(*of, len(folds)))
     sums = {"n": torch.ones_like(target), "y": target, "yy": target**2}
     moments = {name: sum_by(text.document, value) for name, value in sums.items()}
-    return Nested(list(shares), [], list(models), np.stack(left, axis=2), moments, 0, REPLICATES)
+    fold, left = np.array([text.fold[i] for i in range(DOCUMENTS)]), np.stack(left, axis=2)
+    return Nested(list(shares), [], list(models), left, moments, fold, 0, REPLICATES)
 
 
 def gains(nested: Nested, model: str, over: str) -> dict:
@@ -162,11 +166,9 @@ def beyond_simple(rng: np.random.Generator, wanted: Truths) -> dict:
     shares = {(lead, truth): (0.2, 0.2 + value) for truth, value in wanted[lead].items()}
     shares |= {(adds, truth): (0.2, value) for truth, value in wanted[adds].items()}
     nested, found = explained(text, shares), {}
-    over = [gains(nested, X, name + ALONE) for name in SINGLE]
-    more = gains(nested, ALL, TEN)
+    ahead, more = gains(nested, X, BEST), gains(nested, ALL, TEN)
     for key in shares:
-        best = min((leads[key] for leads in over), key=lambda e: e.value)
-        numbers = {"lead": {"place": best}} if key[0] == lead else {"gain": {"place": more[key]}}
+        numbers = {"lead": {"place": ahead[key]}} if key[0] == lead else {"gain": {"place": more[key]}}
         found[key] = only(c13_beyond_simple.Evidence, **numbers)
     return found
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 from darkmatter_utils import measure
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
-from darkmatter_utils.experiments.baselines import ALL, ALONE, SIMPLE, STEPS, LabelMeans, X, nested
+from darkmatter_utils.experiments.baselines import LabelMeans
 from darkmatter_utils.experiments.error_norms import (
     ADDS,
     beyond_simple,
@@ -21,8 +21,8 @@ from darkmatter_utils.experiments.error_norms import (
     layers,
     norm_linear,
     places,
-    single,
 )
+from darkmatter_utils.experiments.nested import ALL, ALONE, BEST, SIMPLE, STEPS, Nested, X, nested
 from darkmatter_utils.experiments.regress import of, regress
 from darkmatter_utils.measurement.widths import suite_rows, width_suite
 from darkmatter_utils.studies.activations import Activations
@@ -127,12 +127,43 @@ def test_x_is_held_against_the_best_single_predictor_and_the_first_layers_are_to
     assert list(beyond_simple(found, deep).early) == ["layer 1, 16 latents", "layer 1, 64 latents"]
     judged = beyond_simple(found, deep)
     assert set(judged.lead) == set(judged.gain) and len(judged.lead) == 4
-    singles = single(found["steps"]["step"])
+    singles = list(found["single"]["step"])
     assert singles == ["‖x‖", "position", "loss", "L0", "token"]
     for name, lead in (judged.lead | judged.early).items():
         r2 = {step: places(found, step + ALONE)[name].value for step in singles}
         assert judged.best[name] == max(r2, key=r2.get)
-        assert lead.value == pytest.approx(places(found, X)[name].value - max(r2.values()))
+        assert lead.value > places(found, X)[name].value - max(r2.values()) - 1e-9
+
+
+def singles(a, b, x):
+    """Models of one number at 40 documents of 2 folds: facts "a" and "b" leave these, and x that."""
+    residual = np.stack(np.broadcast_arrays(a, b, x, np.zeros(40)), axis=-1)[:, None, :-1]
+    moments = {"n": np.ones((40, 1)), "y": np.resize([1.0, -1.0], (40, 1)), "yy": np.ones((40, 1))}
+    return Nested(["sae"], [], ["a" + ALONE, "b" + ALONE, X], residual, moments, np.arange(40) % 2, 0, 200)
+
+
+def test_the_best_single_predictor_is_chosen_on_other_folds():
+    even, x = np.arange(40) % 2 == 0, 0.5
+    clear = singles(0.7 + 0.1 * np.random.default_rng(0).standard_normal(40), 0.9, x)
+    best, alone = (clear.gain("sae", X, over).to_dict() for over in (BEST, "a" + ALONE))
+    assert best == pytest.approx(alone)
+    # "a" is right at even documents alone, "b" at odd ones alone: of each fold the other's is taken.
+    crossed = singles(np.where(even, 0.6, 0.9), np.where(even, 0.9, 0.6), x)
+    assert crossed.gain("sae", X, BEST).value == pytest.approx(0.4)
+    values, drawn = crossed.replicated(X, BEST)
+    assert values == pytest.approx([0.4]) and drawn.shape == (200, 1)
+    assert values[0] == pytest.approx(crossed.gain("sae", X).value - (1 - 0.9))
+
+
+def test_a_lead_over_equals_is_not_too_small():
+    """Two facts that say the same, each with its noise: over many studies the lead is the true one."""
+    rng, noise = np.random.default_rng(0), 0.3
+    noisy = [0.7 + noise * rng.standard_normal((2, 40)) for _ in range(400)]
+    leads = [singles(*pair, 0.5).gain("sae", X, BEST).value for pair in noisy]
+    error = np.std(leads) / np.sqrt(len(leads))
+    assert abs(np.mean(leads) - 0.2) < 3 * error
+    over_largest = [pair.mean(axis=1).min() - 0.5 for pair in noisy]
+    assert np.mean(over_largest) < 0.2 - 3 * error, "the largest of both R² is too large"
 
 
 def test_the_suite_is_that_of_the_measurement(nano):
