@@ -28,7 +28,7 @@ from darkmatter_utils.charts.tables import Cards, Html, Table, Words, badge, esc
 from darkmatter_utils.charts.theme import VERDICTS, WIDTH, finish
 from darkmatter_utils.claims import c12_everywhere, fixed, report, worth
 from darkmatter_utils.claims.paper import ERRATA, PAPER_FIGURES, changes
-from darkmatter_utils.experiments import paper_points
+from darkmatter_utils.experiments import calibration, paper_points
 from darkmatter_utils.experiments.paper_evidence import EVIDENCE
 
 # %% tags=["hide-input", "reads-records"]
@@ -92,11 +92,14 @@ print("a hundredth: ", claim.judge(numbers and report.scaled(claim, numbers, 0.0
 
 # %% tags=["hide-input"]
 def told(one):
-    """A claim's card, its verdict as a badge, its chapter as a link."""
+    """A claim's card, its verdict as a badge, how often its rule is wrong, its chapter as a link."""
     word = Html(f"{badge(one.verdict.word)}. {escape(one.verdict.why)}")
-    return report.card(one) | {"verdict": word, "chapter": link(one.chapter, words=one.chapter)}
+    number, chapter = one.claim.number, link(one.chapter, words=one.chapter)
+    wrong = f"{worth.calibrated(rates, number)} {worth.cannot_answer(rates, number)}".rstrip()
+    return report.card(one) | {"verdict": word, "its rule on simulated studies": wrong, "chapter": chapter}
 
 
+rates = calibration.summary()
 Cards({f"Claim {number}. {one.short}": told(one) for number, one in found.items()})
 
 # %% [markdown]

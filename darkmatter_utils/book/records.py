@@ -30,6 +30,8 @@ from ..base.words import said
 from ..charts.tables import Words
 from ..claims.claim import Claim, Question, Verdict
 from ..claims.claim import unfit as why_unfit
+from ..claims.worth import cannot_answer
+from ..experiments import calibration
 from ..studies.study import Study
 from .chapters import DEFAULT_STUDY, hashes, project, published, read_json, read_records
 
@@ -133,11 +135,12 @@ class Chapter:
         return Words("\n>\n".join(self._opening(_asked(one)) for one in asked))
 
     def _opening(self, asked: Question) -> str:
-        words, told = f"**What this chapter checks.** {asked.short}", self.values.get("verdict")
+        words, told, more = f"**What this chapter checks.** {asked.short}", self.values.get("verdict"), ""
         if isinstance(asked, Claim):
             words = f"**Claim {asked.number} of the paper.** {asked.short} The paper: {asked.paper}."
             told = self.values["verdicts"][str(asked.number)]
-        return f"> {words}\n>\n> {Verdict(**told).markdown(self.study)}"
+            more = cannot_answer(calibration.summary(), asked.number) if told["numbers"] else ""
+        return f"> {words}\n>\n> {Verdict(**told).markdown(self.study)} {more}".rstrip()
 
     def rules(self, *asked: ModuleType) -> Words:
         """The rules that judged, in words, and what would falsify each claim."""

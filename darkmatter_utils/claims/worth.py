@@ -107,12 +107,23 @@ def denials(by: Others, paper: Paper) -> dict[int, str]:
 
 
 def calibrated(rates: pd.DataFrame, number: int) -> str:
-    """How often each statement of a claim is wrong on simulated studies, and its power; or that the study
-    cannot answer. ``rates``: rule, statement, false, power, answers (`experiments.calibration.summary`)."""
-    rows = rates[rates["rule"] == str(number)]
+    """How often each statement of a claim is wrong on simulated studies, in brackets at most how often, and
+    its power. ``rates``: rule, statement, false, upper, sound, power, answers
+    (`experiments.calibration.summary`)."""
+    rows, of = rates[rates["rule"] == str(number)], lambda row: f"{percent(row.false, 1)} false"
     said = [
-        f"*{row.statement}*: {percent(row.false, 1)} false, power {percent(row.power)}"
-        + ("" if row.answers else " (this study cannot answer)")
+        f"*{row.statement}*: {of(row)} [{percent(row.upper, 1)}], power {percent(row.power)}"
         for row in rows.itertuples()
     ]
     return f"{'; '.join(said)}." if said else "not calibrated"
+
+
+def cannot_answer(rates: pd.DataFrame, number: int) -> str:
+    """The statements of a claim that a study cannot answer, each with its reason; "" where there is none."""
+    said, far = [], "off its margin by as much again"
+    for row in rates[rates["rule"] == str(number)].itertuples():
+        wrong = f"its rule is wrong in up to {percent(row.upper, 1)} of simulated studies at its margin"
+        idle = f"it tells {percent(row.power)} of simulated studies that lie {far}"
+        why = [wrong] * (not row.sound) + [idle] * (not row.answers)
+        said += [f"*{row.statement}* ({'; '.join(why)})"] if why else []
+    return f"This study cannot answer {' nor '.join(said)}." if said else ""

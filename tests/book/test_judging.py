@@ -11,6 +11,8 @@ from darkmatter_utils.base.values import Estimate, from_json, to_json
 from darkmatter_utils.book.records import Chapter
 from darkmatter_utils.claims import c03_same_tokens, c07_fewer_features, q02_protocols
 from darkmatter_utils.claims.claim import NOT_MEASURED, UNKNOWN
+from darkmatter_utils.claims.worth import cannot_answer
+from darkmatter_utils.experiments import calibration
 
 PAIR = "128 and 256"
 HALF = c03_same_tokens.Evidence(
@@ -80,7 +82,9 @@ def test_the_first_screen_and_the_rule_are_the_claims_own_words(chapter):
     opening, rule = chapter.opening(c03_same_tokens), chapter.rules(c03_same_tokens)
     claim = c03_same_tokens.CLAIM
     assert opening.startswith(f"> **Claim 3 of the paper.** {claim.short} The paper: {claim.paper}.")
-    assert opening.endswith(f"**Verdict on the study tiny: holds.** {chapter.values['verdicts']['3']['why']}")
+    verdict = f"**Verdict on the study tiny: holds.** {chapter.values['verdicts']['3']['why']}"
+    unanswered = cannot_answer(calibration.summary(), 3)
+    assert opening.endswith(f"{verdict} {unanswered}".rstrip())
     assert claim.rule_in_words in rule and claim.written in rule and rule.endswith(f"{claim.falsifier}.")
     told = chapter.values["claims"]["3"]
     assert told["short"] == claim.short and told["here"] == "128 and 256 0.70 [0.60, 0.80]"

@@ -99,9 +99,14 @@ def test_a_card_tells_every_statement_and_what_more_data_would_do():
     assert "times the data would tell" in card["what more data would do"]
 
 
-def test_a_rule_that_tells_too_seldom_cannot_answer():
-    rates = pd.DataFrame({"rule": ["3", "3"], "statement": ["a", "b"], "false": [0.01, 0.02]})
-    rates = rates.assign(power=[0.9, 0.5], answers=[True, False])
+def test_a_rule_that_is_wrong_too_often_or_tells_too_seldom_cannot_answer():
+    rates = pd.DataFrame({"rule": "3", "statement": list("abc"), "false": [0.01, 0.02, 0.065]})
+    rates = rates.assign(upper=[0.02, 0.03, 0.1], power=[0.9, 0.5, 1.0])
+    rates = rates.assign(sound=[True, True, False], answers=[True, False, True])
     said = worth.calibrated(rates, 3)
-    assert said == "*a*: 1.0% false, power 90%; *b*: 2.0% false, power 50% (this study cannot answer)."
-    assert worth.calibrated(rates, 4) == "not calibrated"
+    assert said.startswith("*a*: 1.0% false [2.0%], power 90%; *b*: 2.0% false [3.0%], power 50%; *c*")
+    assert worth.calibrated(rates, 4) == "not calibrated" and not worth.cannot_answer(rates, 4)
+    said = worth.cannot_answer(rates, 3)
+    assert "*a*" not in said and said.startswith("This study cannot answer *b* (it tells 50% of ")
+    assert said.endswith(" nor *c* (its rule is wrong in up to 10.0% of simulated studies at its margin).")
+    assert not worth.cannot_answer(rates[:1], 3)
