@@ -151,18 +151,19 @@ Table(named.pivot(index="width", columns="gap", values="said")[list(names.values
 # cross terms $2\sum_{i<j} w_i w_j\,y_i^\top y_j$ stay small; and *no more features than dimensions*, since
 # $a$ has only $d$ numbers.
 #
-# App. B.1 asks for directions that are almost orthogonal and seldom on together; it does not ask for $n \le
-# d$. App. C.1 prints another weight, $\mathrm{E}(w_i^2)/\mathrm{E}(w_i)$: the least squares fix a sum over
-# features, which does not fix each term. For a coefficient that is on or off the two agree. For Poisson
-# counts of mean 1 C.1 prints a correlation of $6/\sqrt{66} \approx 0.73$; it is $3/\sqrt{11} \approx
-# 0.905$, which is in the argument's favour.
+# App. C.1 takes the coefficients non-negative, so it has the first condition. App. B.1 asks for directions that
+# are almost orthogonal and seldom on together; it does not ask for $n \le d$. App. C.1 prints another weight,
+# $\mathrm{E}(w_i^2)/\mathrm{E}(w_i)$: the least squares fix a sum over features, which does not fix each term.
+# For a coefficient that is on or off the two agree. For Poisson counts of mean 1 C.1 prints a correlation of
+# $6/\sqrt{66} \approx 0.73$; it is $3/\sqrt{11} \approx 0.905$, which is in the argument's favour.
 
 # %% tags=["hide-input"]
 #| label: fig-norm-theory
 #| caption: The norm test of sparse sums of features with random directions: R² from the sum itself over the
 #|   number of features, one line a spread of the coefficients (standard deviation over mean); 95% intervals
-#|   over draws. All of them are sparse linear codes. (Paper: App. B.1 and C.1 have the
-#|   argument, without a condition on the number of features.)
+#|   over draws. All of them are sparse linear codes. (Paper: App. C.1 has the argument for orthogonal
+#|   directions, of which there are at most d; App. B.1 for almost orthogonal ones, without a condition on
+#|   their number.)
 small = {"rows": 2000, "seeds": 2} if chapter.study.name == "nano" else {}
 checks = theory(Study.load("world"), size=size, **small)["checks"]
 chapter.record("theory", checks.to_dict("list"))
@@ -229,8 +230,8 @@ charts.lines(
 )
 
 # %% [markdown]
-# The same from $x$, which is the paper's way: how far R² falls from the whole error to its nonlinear part. Where
-# nothing is introduced it need not fall at all.
+# The same from $x$, which is the paper's way: how far R² falls from the whole error to its nonlinear part.
+# Where nothing is introduced it need not fall at all.
 
 # %% tags=["hide-input"]
 #| label: fig-norm-drop

@@ -81,15 +81,16 @@ TABLE_1 = _of("07_models_of_activations", "fig-landing", "fig-ablation")
 PARTS_NORM = _of("08_nonlinear_error", "fig-norm-parts", "fig-norm-null", "fig-norm-drop")
 PROBE = _of("08_nonlinear_error", "fig-probe", "fig-norm-theory")
 FEATURES = _of("09_features_in_the_error", "fig-features", "fig-deciles", "fig-feature-spread")
-COST = _of("10_what_it_costs", "fig-cost", "fig-cost-width", "fig-cost-l0")
-INFERENCE = _of("11_can_inference_shrink_it", "fig-inference", "fig-gaps")
+COST = _of("10_what_it_costs", "fig-cost", "fig-cost-width", "fig-cost-l0", "fig-cost-orders")
+INFERENCE = _of("11_can_inference_shrink_it", "fig-inference", "fig-change", "fig-gaps")
+LEVEL = _of("05_scaling", "fig-flat") + _of("15_the_report", "fig-paper-constancy")
 EARLIER = _of("12_can_earlier_layers_shrink_it", "fig-earlier", "fig-earlier-parts")
 GRID = "norm test, vector test and FVU_nonlinear over width and L0"
 
 PAPER_FIGURES = (
     PaperFigure("§4", "E0", "data: tokens, positions, which SAEs", SETTING + PROTOCOL),
     PaperFigure("1", "E2", "breakdown of the variance over width, with a fitted curve", SCALING + NULL),
-    PaperFigure("2", "E1", f"{GRID}: Gemma 2 2B, layer 12, and 9B, layer 20", NORMS + VECTORS),
+    PaperFigure("2", "E1", f"{GRID}: Gemma 2 2B, layer 12, and 9B, layer 20", NORMS + VECTORS + LEVEL),
     PaperFigure("3", "E3", "norm test over depth, in three models", DEPTH),
     PaperFigure("4", "E4", "a wider SAE's error norm from a narrower one's, all pairs", PAIRS),
     PaperFigure("5", "E4", "error norms at 100 tokens of one document", CONTEXT + PAIRS),
@@ -98,8 +99,8 @@ PAPER_FIGURES = (
     PaperFigure("8", "E8", "loss recovered by each part, over width and over L0", COST),
     PaperFigure("9a", "E9", "the breakdown with gradient pursuit", INFERENCE),
     PaperFigure("9b", "E10", "error parts predicted from other components", EARLIER),
-    PaperFigure("10", "E1", f"{GRID}: Gemma 2 2B, layers 5 and 19", NORMS + VECTORS + DEPTH),
-    PaperFigure("11", "E1", f"{GRID}: Gemma 2 9B, layers 9 and 31", NORMS + VECTORS + DEPTH),
+    PaperFigure("10", "E1", f"{GRID}: Gemma 2 2B, layers 5 and 19", NORMS + VECTORS + DEPTH + LEVEL),
+    PaperFigure("11", "E1", f"{GRID}: Gemma 2 9B, layers 9 and 31", NORMS + VECTORS + DEPTH + LEVEL),
     PaperFigure("12", "E4", "norms of the two parts at 100 tokens of one document", CONTEXT + PAIRS),
     PaperFigure("13", "E11", "norm prediction against simple predictors, by layer", NESTED),
     PaperFigure("14", "E12", "the norm's probe against mean latent activation", PROBE),
@@ -132,6 +133,8 @@ ERRATA = (
     Erratum("(19), (20)", "+ Introduced", "− Introduced, by (4); the two sums share the term i = m",
             "the sign of a part; no number"),
     Erratum("(23)", "the errors", "their norms, by the code"),
+    Erratum("(23)", "R with ⊭ for its exponent", "R²"),
+    Erratum("§4", "Gemma 9 9B; Gemma Scope has SAEs for 2B", "Gemma 2 9B; for both"),
     Erratum("§4.1", "layer 9 of Gemma 2 2B", "layer 12, by Fig. 2"),
     Erratum("§4.1", "70% to 95% at every width, L0, layer and model", "0.00 to 0.96, by Fig. 3",
             "claim 2 in the text's words: 3 of 198 places are below 70%, two of them Llama's last layer"),
@@ -162,6 +165,7 @@ ERRATA = (
     Erratum("App. C.1", "b = E w²/E w", "with an intercept Cov(w, w²)/Var w",
             "the weight, for Poisson 2λ + 1 instead of λ + 1; not ρ, where all rates are equal"),
     Erratum("App. C.1", "x = Σ s_i y_i", "a = Σ s_i y_i"),
+    Erratum("App. C.1", "w G wᵀ", "wᵀ G w"),
     Erratum("Fig. 14", "a window of 10", "of 100, by the code", "how smooth the line is"),
     Erratum("Table 1", "0.98, 0.14, 0.10 and 0.90, over the noise of Fig. 15",
             "0.97, −0.05, 0.18 and 0.92, by Fig. 15's heat maps", "the two small ones, not the two large"),
