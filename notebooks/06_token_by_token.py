@@ -44,9 +44,10 @@ tokens = measurement.tokens[measurement.tokens["scored"]]
 #
 # `narrow` and `wide` hold the error norms of two SAEs at the same tokens. Loud activations leave large
 # errors in every SAE, and so do some positions and some tokens. What these say of a norm is taken out of it
-# first: `rest` is what remains, and what two SAEs are then asked to share. Every prediction is made on
-# documents that were held out; a position or a token counts by the mean norm that it has in other
-# documents, shrunk where it is rare.
+# first: `rest` is what remains, and what two SAEs are then asked to share. It is told from other documents: a
+# position or a token counts by the mean that it has there of what the rest of them leave, shrunk where it is
+# rare. Elsewhere in this chapter an R² is that of the best line, of the corrected centre (chapter
+# {doc}`02_how_to_measure_it`).
 
 
 # %%
@@ -179,8 +180,8 @@ Words(f"From {first:,} to {last:,} latents, {' and '.join(parts)} {unit}.")
 # %% [markdown]
 # The paper says more in App. E: that the norm of the narrow SAE's *nonlinear* error helps to predict the wide
 # one's error beyond the norm of its whole error. With $S_1$ the squares that a prediction
-# from the error norm leaves on held-out documents, and $S_2$ those left when $\lVert
-# \mathrm{NonlinearError} \rVert$ is a second predictor, the gain is $1 - S_2 / S_1$.
+# from the error norm leaves, and $S_2$ those left when $\lVert \mathrm{NonlinearError} \rVert$ is a second
+# predictor, both of the corrected centre, the gain is $1 - S_2 / S_1$.
 
 # %% tags=["hide-input"]
 added, square, again = (

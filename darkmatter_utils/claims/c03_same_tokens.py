@@ -81,7 +81,7 @@ CLAIM = Claim(
         "0.78 to 0.97 over the 21 pairs of widths of Fig. 4; nothing was taken out, not ‖x‖, not the token"
     ),
     rule=(
-        "R² between the error norms of two widths, held out, at every pair of the suite's widths. "
+        "R² between the error norms of two widths, of the best line, at every pair of the suite's widths. "
         "With tokens shuffled, what is left is of documents."
     ),
     falsifier=f"an R² below {THRESHOLDS.raw}, or a partial R² below {THRESHOLDS.partial}",

@@ -1,14 +1,13 @@
 """Do wide SAEs fail where narrow ones fail? Error norms of the width suite compared token by token.
 
-Everything follows from each document's Gram matrix of a few columns a SAE: fits on other folds' sums, scores
-on a document's (held out, of one or two weights, which cost nothing), intervals by resampling documents.
+Everything follows from each document's `Grams` of a few columns a SAE; intervals are over documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -18,9 +17,20 @@ from ..base.cache import kept
 from ..base.values import Absent, Estimate, estimates
 from ..claims import c03_same_tokens
 from ..measurement.widths import first_seeds, suite_rows
-from ..stats.intervals import multinomial_weights, percentile, seed_effects
+from ..stats.intervals import (
+    apart,
+    bootstrap,
+    interval,
+    multinomial_weights,
+    percentile,
+    resampled,
+    seed_effects,
+    totals,
+    without_each,
+)
 from ..studies.saes import collect_anew
 from .baselines import out_of_fold
+from .grams import Grams, correlation
 
 KINDS = {
     "raw": "as they are",
@@ -50,40 +60,49 @@ def same_tokens(measurement, *, rest: Rest, seed: int = 0) -> dict[str, pd.DataF
 
     A pair's value is the mean over its seeds. A trained SAE is taken to add an effect of its own to every
     pair it is in, of one variance σ² at all widths, estimated from pairs of widths with several seeds (means
-    over the partner's seeds); a replicate adds a draw of variance σ²/seeds for each of its two widths, the
-    same in all pairs of that width (`seed_effects`).
+    over the partner's seeds). An interval joins that over documents with that of seeds (`apart`): of draws of
+    variance σ²/seeds for each of a pair's two widths, the same in all pairs of that width (`seed_effects`).
     """
     saes = suite_rows(measurement).sort_values(["width", "seed"], kind="stable")
     if saes["width"].nunique() < 2:
         return Absent("This study has fewer than two SAEs of different width.")
     width, ids = dict(zip(saes["id"], saes["width"].astype(int), strict=True)), saes["id"].tolist()
-    found, drawn = pairs(measurement, ids, rest)
+    found, drawn, left_out = pairs(measurement, ids, rest)
     found = found.assign(narrow=found["a"].map(width), wide=found["b"].map(width))
     seeds = saes.groupby("width").size()
     effect = dict(zip(seeds.index, seed_effects(seeds.to_numpy(), drawn.shape[1], seed=[seed, 0x9A1])))
     spread = {kind: seed_spread(rows) for kind, rows in found.groupby("kind")}
-    rows, replicates = [], []
+    rows, parts = [], []
     for (narrow, wide, kind), some in found.groupby(["narrow", "wide", "kind"], sort=False):
         sd = spread[kind] if np.isfinite(spread[kind]) else 0.0
-        replicates.append(drawn[some.index].mean(axis=0) + sd * (effect[narrow] + effect[wide]))
-        e = percentile(some["value"].mean(), replicates[-1])
-        rows.append({"narrow": narrow, "wide": wide, "kind": kind} | e.to_dict())
-    table, replicates = pd.DataFrame(rows), np.array(replicates)
+        of_documents = [table[some.index].mean(axis=0) for table in (drawn, left_out)]
+        parts.append((*of_documents, sd * (effect[narrow] + effect[wide])))
+        e = _mean(some["value"], parts[-1:])
+        rows.append({"narrow": narrow, "wide": wide, "kind": kind} | e)
+    table = pd.DataFrame(rows)
     ratio, same = table["wide"] / table["narrow"], table["wide"] == table["narrow"]
     return {
         "pairs": table,
-        "ratios": _joined(table.assign(ratio=ratio.astype(float)), replicates, "ratio"),
-        "means": _joined(table.assign(same=same), replicates, "same"),
+        "ratios": _joined(table.assign(ratio=ratio.astype(float)), parts, "ratio"),
+        "means": _joined(table.assign(same=same), parts, "same"),
         "seeds": pd.DataFrame({"kind": list(spread), "sd": list(spread.values())}),
     }
 
 
-def _joined(table: pd.DataFrame, replicates: np.ndarray, by: str) -> pd.DataFrame:
+def _mean(values: pd.Series, parts: Sequence[tuple]) -> dict[str, float]:
+    """The mean of values [n] with its interval; parts: of each its replicates over documents [replicate],
+    its values without each document [document], and its draws of seeds [replicate]."""
+    value, (drawn, left_out, seeds) = float(values.mean()), (np.mean(z, axis=0) for z in zip(*parts))
+    documents = Estimate(value, *interval(value, drawn, left_out))
+    return apart(documents, percentile(0.0, seeds)).to_dict()
+
+
+def _joined(table: pd.DataFrame, parts: Sequence[tuple], by: str) -> pd.DataFrame:
     """Means over the rows of each kind and value of ``by``: kind, by, pairs, value, low, high."""
     rows = []
     for (kind, value), some in table.groupby(["kind", by]):
-        e = percentile(some["value"].mean(), replicates[some.index].mean(axis=0))
-        rows.append({"kind": kind, by: value, "pairs": len(some)} | e.to_dict())
+        e = _mean(some["value"], [parts[row] for row in some.index])
+        rows.append({"kind": kind, by: value, "pairs": len(some)} | e)
     return pd.DataFrame(rows).sort_values("kind", key=lambda k: k.map(list(KINDS).index), kind="stable")
 
 
@@ -168,12 +187,13 @@ def gallery(measurement, *, count: int = 40, shown: int = 100) -> pd.DataFrame:
     return frame.assign(text=measurement.decode(frame["token"].tolist()))
 
 
-def pairs(measurement, ids: Sequence[str], rest: Rest) -> tuple[pd.DataFrame, np.ndarray]:
-    """(one row a pair of SAEs and kind: a, b, kind, value; its document replicates [row, replicate]).
+def pairs(measurement, ids: Sequence[str], rest: Rest) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """(one row a pair of SAEs and kind: a, b, kind, value; its document replicates [row, replicate]; its
+    values without each document [row, document]).
 
-    a is the narrower (earlier) of the two and predicts b; the norms are not squared. "raw": out-of-fold R² of
-    b's norm from a's and a constant. "partial": the same between the ``rest`` of both. "shuffled": the rest
-    of a permuted among the tokens of each document, the pole of an agreement that is about documents only.
+    a is the narrower (earlier) of the two and predicts b; the norms are not squared. "raw": R² of b's norm
+    from a's and a constant. "partial": the same between the ``rest`` of both. "shuffled": the rest of a
+    permuted among the tokens of each document, the pole of an agreement that is about documents only.
     "document": squared correlation of the documents' means. "added": 1 − SS₂/SS₁ with SS₁ the squares that
     a's norm leaves and SS₂ those that it and a's ‖NonlinearError‖ leave ("added square": it and its square).
     """
@@ -188,20 +208,20 @@ def pairs(measurement, ids: Sequence[str], rest: Rest) -> tuple[pd.DataFrame, np
         raw[f"{id}:square"], left[f"{id}:shuffled"] = error**2, its_rest[order]
         rank[id], left_rank[id] = rankdata(error), rankdata(its_rest)
     grams = [Grams(columns, document, fold) for columns in (raw, left, rank, left_rank)]
-    rows, drawn = [], []
+    rows, drawn, left_out = [], [], []
     for a, b in combinations(ids, 2):
         for kind, (statistic, sums) in _statistics(a, b, *grams).items():
-            rows.append({"a": a, "b": b, "kind": kind, "value": float(statistic(sums.sum(axis=-1)))})
-            drawn.append(statistic(sums @ weights.T))
-    return pd.DataFrame(rows), np.array(drawn)
+            rows.append({"a": a, "b": b, "kind": kind, "value": float(statistic(totals(sums)))})
+            drawn.append(statistic(resampled(sums, weights)))
+            left_out.append(statistic(without_each(sums)))
+    return pd.DataFrame(rows), np.array(drawn), np.array(left_out)
 
 
 def partial(measurement, a: np.ndarray, b: np.ndarray, rest: Rest) -> tuple[Estimate, np.ndarray]:
     """The kind "partial" of `pairs`, and its replicates, for any two error norms [scored token]."""
     tokens, document, fold, weights = _scored(measurement)
-    sums = Grams({"a": rest(a, tokens), "b": rest(b, tokens)}, document, fold).fitted("b", "a")
-    drawn = r2(sums @ weights.T)
-    return percentile(r2(sums.sum(axis=-1)), drawn), drawn
+    grams = Grams({"a": rest(a, tokens), "b": rest(b, tokens)}, document, fold)
+    return bootstrap(*grams.r2("b", "a"), weights=weights)
 
 
 def _scored(measurement) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
@@ -220,79 +240,21 @@ def shuffled_within(document: np.ndarray, *, seed: int) -> np.ndarray:
     return order
 
 
-class Grams:
-    """Each document's sums of products of columns, a constant first; fits and scores of any few of them."""
-
-    def __init__(self, columns: dict[str, np.ndarray], document: np.ndarray, fold: np.ndarray):
-        self.names = {name: n + 1 for n, name in enumerate(columns)}
-        found, self.where = np.unique(document, return_inverse=True)
-        z = np.column_stack([np.ones(len(document)), *columns.values()])
-        z[:, 1:] -= z[:, 1:].mean(axis=0)  # about the overall mean, sums of squares keep their digits
-        order = np.argsort(self.where, kind="stable")
-        ends = np.searchsorted(self.where[order], np.arange(len(found) + 1))
-        self.sums = np.stack([z[rows].T @ z[rows] for rows in (order[a:b] for a, b in pairwise(ends))])
-        self.fold = np.zeros(len(found), dtype=int)
-        self.fold[self.where] = fold
-        own = np.stack([self.sums[self.fold == k].sum(axis=0) for k in np.unique(fold)])
-        self.others = self.sums.sum(axis=0) - own
-
-    def residual(self, target: str, *regressors: str) -> np.ndarray:
-        """Σ(y − ŷ)² of each document [document]; ŷ has a constant and was fitted on the other folds."""
-        y, x = self.names[target], [0, *(self.names[name] for name in regressors)]
-        xx, xy = self.others[:, x][:, :, x], self.others[:, x, y]
-        weight = np.stack([np.linalg.lstsq(a, b, rcond=1e-12)[0] for a, b in zip(xx, xy)])[self.fold]
-        mine, cross = self.sums[:, x][:, :, x], self.sums[:, x, y]
-        fitted = np.einsum("di,dij,dj->d", weight, mine, weight) - 2 * np.einsum("di,di->d", weight, cross)
-        return np.maximum(self.sums[:, y, y] + fitted, 0)
-
-    def fitted(self, target: str, *regressors: str) -> np.ndarray:
-        """Σ(y − ŷ)², n, Σy, Σyy of each document [4, document]: what `r2` takes."""
-        y, s = self.names[target], self.sums
-        return np.stack([self.residual(target, *regressors), s[:, 0, 0], s[:, 0, y], s[:, y, y]])
-
-    def moments(self, a: str, b: str) -> np.ndarray:
-        """n, Σa, Σb, Σaa, Σbb, Σab of each document [6, document]."""
-        i, j, s = self.names[a], self.names[b], self.sums
-        return np.stack([s[:, 0, 0], s[:, 0, i], s[:, 0, j], s[:, i, i], s[:, j, j], s[:, i, j]])
-
-
-def r2(fitted) -> np.ndarray:
-    """1 − Σ(y − ŷ)² / Σ(y − ȳ)² from `Grams.fitted`, summed over documents [4, ...]."""
-    left, n, y, yy = fitted
-    return 1 - left / (yy - y**2 / n)
-
-
-def correlation(moments) -> np.ndarray:
-    """The correlation of two columns from their `Grams.moments`, summed over documents [6, ...]."""
-    n, a, b, aa, bb, ab = moments
-    return (ab - a * b / n) / np.sqrt((aa - a**2 / n) * (bb - b**2 / n))
-
-
 def _statistics(a: str, b: str, raw: Grams, left: Grams, rank: Grams, left_rank: Grams) -> dict:
-    """Kind → (statistic of sums [k, ...], the sums [k, document])."""
-
-    def share(s):
-        """NaN where nothing but rounding is left over: an SAE that is predicted from itself."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(s[1] > 1e-12 * s[2], 1 - s[0] / s[1], np.nan)
-
-    def added(extra: str):
-        y, x = f"{b}:error", f"{a}:error"
-        less, more, at = raw.residual(y, x), raw.residual(y, x, f"{a}:{extra}"), raw.names[y]
-        return share, np.stack([more, less, raw.sums[:, at, at]])
-
+    """Kind → (statistic of sums, the sums of documents)."""
+    error, its = f"{a}:error", f"{b}:error"
     count = raw.sums[:, 0, 0]
-    means = [raw.sums[:, 0, raw.names[f"{id}:error"]] / count for id in (a, b)]
-    products = (np.ones_like(count), *means, means[0] ** 2, means[1] ** 2, means[0] * means[1])
+    one, other = (raw.sums[:, 0, raw.names[name]] / count for name in (error, its))
+    means = {"n": np.ones_like(count), "a": one, "b": other, "aa": one**2, "bb": other**2, "ab": one * other}
     return {
-        "raw": (r2, raw.fitted(f"{b}:error", f"{a}:error")),
-        "partial": (r2, left.fitted(f"{b}:error", f"{a}:error")),
-        "shuffled": (r2, left.fitted(f"{b}:error", f"{a}:shuffled")),
+        "raw": raw.r2(its, error),
+        "partial": left.r2(its, error),
+        "shuffled": left.r2(its, f"{a}:shuffled"),
         "rank": (correlation, rank.moments(a, b)),
         "partial rank": (correlation, left_rank.moments(a, b)),
-        "document": (lambda s: correlation(s) ** 2, np.stack(products)),
-        "linear": (r2, left.fitted(f"{b}:linear", f"{a}:linear")),
-        "nonlinear": (r2, left.fitted(f"{b}:nonlinear", f"{a}:nonlinear")),
-        "added": added("nonlinear"),
-        "added square": added("square"),
+        "document": (lambda s: correlation(s) ** 2, means),
+        "linear": left.r2(f"{b}:linear", f"{a}:linear"),
+        "nonlinear": left.r2(f"{b}:nonlinear", f"{a}:nonlinear"),
+        "added": raw.r2(its, error, f"{a}:nonlinear", over=[error]),
+        "added square": raw.r2(its, error, f"{a}:square", over=[error]),
     }

@@ -11,10 +11,11 @@ from ..base.values import Estimate
 from ..claims import c02_norm_linear, c03_same_tokens, c06_norm_lowest, c13_beyond_simple
 from ..stats.documents import sum_by
 from ..stats.fits import centre, cross_fit, moments_by_fold
-from ..stats.intervals import apart, multinomial_weights, over_draws, percentile
+from ..stats.intervals import apart, bootstrap, over_draws
 from .baselines import rest
+from .grams import Grams
 from .nested import ALL, ALONE, BEST, SIMPLE, TEN, Nested, X
-from .same_tokens import Grams, r2, shuffled_within
+from .same_tokens import shuffled_within
 from .simulated_documents import (
     DOCUMENTS,
     LOUD,
@@ -76,11 +77,11 @@ def same_tokens(rng: np.random.Generator, wanted: Truths) -> dict:
     fold = np.array([text.fold[d] for d in text.document])
     tokens = pd.DataFrame({"norm2": level**2, "position": position, "token": token, "fold": fold})
     order = shuffled_within(text.document, seed=int(rng.integers(1 << 31)))
-    weights, found = multinomial_weights(DOCUMENTS, REPLICATES, seed=0), {}
+    found = {}
 
     def agreement(a, b) -> Estimate:
-        sums = Grams({"a": a, "b": b}, text.document, fold).fitted("b", "a")
-        return percentile(float(r2(sums.sum(axis=-1))), r2(sums @ weights.T))
+        r2 = Grams({"a": a, "b": b}, text.document, fold).r2("b", "a")
+        return bootstrap(*r2, replicates=REPLICATES)[0]
 
     for statement, values in wanted.items():
         for truth, value in values.items():

@@ -27,15 +27,17 @@ from ..claims.claim import kept
 from ..claims.worth import CONTROLS, NULL
 from ..measurement.measure import measure
 from ..measurement.widths import width_suite
-from ..stats.intervals import apart, percentile
+from ..stats.intervals import apart, percentile, totals
 from ..studies.study import SaeEntry, Study
 from ..worlds.known import tokens_of
 from ..worlds.saes import OracleSae
 from . import norm_test
+from .baselines import out_of_fold
 from .controls import NOTHING
 from .error_norms import beyond_simple, error_norms, norm_linear
 from .error_vectors import error_vectors, half_linear
 from .floors import floor
+from .grams import Grams
 from .matching import null_suite, null_worlds, one_more, r2_from_x, target_of
 from .nulls import Simulated
 from .same_tokens import shuffled_within
@@ -180,11 +182,11 @@ def null_facts(measurement, *, draws: int = 2, documents: int = 30) -> dict[str,
             e = x - hat - (x - hat).mean(dim=0)  # the mean is its bias, as in `nulls.oracles`
             row = about | {"width": width} | _rescaled(x, e, fold)
             square = (e**2).sum(dim=1, keepdim=True)
-            r2 = lambda *given: float(r2_from_x(torch.cat(given, dim=1), square, fold)[0])
-            row |= {"lead": r2(x) - r2(facts), "adds": r2(x, facts) - r2(simple)}
+            from_x = lambda *given: float(r2_from_x(torch.cat(given, dim=1), square, fold)[0])
+            row |= {"lead": from_x(x) - from_x(facts), "adds": from_x(x, facts) - from_x(simple)}
             saes.append(row)
-            norms[width] = square.sqrt()
-        pairs += [about | row for row in _pairs(norms, facts, document, fold)]
+            norms[width] = square.sqrt().numpy()[:, 0]
+        pairs += [about | row for row in _pairs(norms, facts.numpy(), document, fold)]
     return {"saes": pd.DataFrame(saes), "pairs": pd.DataFrame(pairs)}
 
 
@@ -196,17 +198,18 @@ def _rescaled(x: Tensor, e: Tensor, fold: np.ndarray) -> dict[str, float]:
     return {"r2": r2, "kept": after / r2 if r2 > 0 else 0.0}
 
 
-def _pairs(norms: Mapping[int, Tensor], facts: Tensor, document, fold) -> Iterator[dict]:
+def _pairs(norms: Mapping[int, np.ndarray], facts: np.ndarray, document, fold) -> Iterator[dict]:
     order = shuffled_within(document, seed=0)
-    left = {}
-    for width, norm in norms.items():
-        z = torch.cat([torch.ones_like(norm), facts], dim=1)
-        left[width] = norm - z @ torch.linalg.lstsq(z, norm).solution
-    r2 = lambda a, b: float(torch.corrcoef(torch.cat([a, b], dim=1).T)[0, 1] ** 2)
+    left = {width: norm - out_of_fold(norm, fold, numbers=facts.T) for width, norm in norms.items()}
+
+    def share(a, b):
+        statistic, sums = Grams({"a": a, "b": b}, document, fold).r2("b", "a")
+        return float(statistic(totals(sums)))
+
     for narrow, wide in combinations(norms, 2):
-        shared = {"raw": r2(norms[narrow], norms[wide]), "partial": r2(left[narrow], left[wide])}
-        shuffled = r2(left[narrow][order], left[wide])
-        yield {"pair": f"{narrow:,} and {wide:,}"} | shared | {"shuffled": shuffled}
+        a, b = left[narrow], left[wide]
+        shared = {"raw": share(norms[narrow], norms[wide]), "partial": share(a, b)}
+        yield {"pair": f"{narrow:,} and {wide:,}"} | shared | {"shuffled": share(a[order], b)}
 
 
 def _combined(drawn: pd.DataFrame, place: str, value: str) -> dict[object, Estimate]:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ideas import idea
+from sklearn.linear_model import LinearRegression
 
 from darkmatter_utils.experiments.baselines import LabelMeans, out_of_fold, rest, simple
 from darkmatter_utils.stats.metrics import r2_total
@@ -40,6 +41,32 @@ def test_simple_predictors_find_what_was_put_in():
     assert said("token") == pytest.approx(0.5, abs=0.04) and said("norm2") == pytest.approx(0.25, abs=0.04)
     assert said("norm2", "loss", "position", "token") == pytest.approx(0.75, abs=0.03)
     assert abs(said("position")) < 0.02 and abs(said("loss")) < 0.02
+
+
+def test_numbers_alone_are_a_plain_regression_and_frequent_labels_one_with_indicators():
+    error, table = tokens()
+    numbers, fold = [np.sqrt(table["norm2"]), table["norm2"]], table["fold"].to_numpy()
+    dummies = pd.get_dummies(table[["token", "position"]].astype(str)).to_numpy(float)
+    for labels, z in ([], np.empty((len(table), 0))), ([table["token"], table["position"]], dummies):
+        plain, z = np.empty(len(error)), np.column_stack([*numbers, z])
+        for k in range(5):
+            fit = LinearRegression().fit(z[fold != k], error[fold != k])
+            plain[fold == k] = fit.predict(z[fold == k])
+        found = out_of_fold(error, fold, numbers=numbers, labels=labels)
+        # A position, which says nothing, is shrunk away by the one and not by the other: 100 of 4,800 tokens.
+        limit = 1e-6 if not labels else 0.2
+        assert np.sqrt(np.mean((found - plain) ** 2)) < limit
+
+
+def test_what_goes_with_a_label_is_told_from_the_label():
+    """‖x‖ is mostly the token's: its weight and the tokens' effects are still both found."""
+    rng, n = np.random.default_rng(0), 10_000
+    token, fold = rng.integers(0, 50, n), np.arange(n) % 5
+    of_token, effect = rng.standard_normal((2, 50))
+    z = of_token[token] + 0.3 * rng.standard_normal(n)
+    known = 2 * z + (effect - of_token)[token]
+    found = out_of_fold(known + 0.1 * rng.standard_normal(n), fold, numbers=[z], labels=[token])
+    assert np.std(found - known) < 0.02
 
 
 def test_a_study_without_loss_leaves_it_out():

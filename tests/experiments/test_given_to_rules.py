@@ -32,9 +32,9 @@ def test_what_rescaling_leaves_of_the_linear_part(x):
 
 
 def test_pairs_at_both_poles(x):
-    facts, document = x[:, :2], np.repeat(np.arange(20), 100)
-    one, same = x[:, 2:3].abs(), 2 * x[:, 2:3].abs()
-    same_and_other = worth._pairs({8: one, 16: same, 32: x[:, 3:4].abs()}, facts, document, FOLD)
+    facts, document = x[:, :2].numpy(), np.repeat(np.arange(20), 100)
+    one, other = np.abs(x[:, 2].numpy()), np.abs(x[:, 3].numpy())
+    same_and_other = worth._pairs({8: one, 16: 2 * one, 32: other}, facts, document, document % 5)
     rows = {row["pair"]: row for row in same_and_other}
     assert rows["8 and 16"]["raw"] == pytest.approx(1) and rows["8 and 16"]["partial"] == pytest.approx(1)
     assert rows["8 and 16"]["shuffled"] < 0.02 and rows["8 and 32"]["raw"] < 0.02

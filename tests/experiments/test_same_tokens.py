@@ -13,10 +13,9 @@ from darkmatter_utils import measure
 from darkmatter_utils.charts import Gallery
 from darkmatter_utils.claims.c03_same_tokens import CLAIM
 from darkmatter_utils.experiments.baselines import out_of_fold
+from darkmatter_utils.experiments.grams import Grams, correlation
 from darkmatter_utils.experiments.same_tokens import (
     KINDS,
-    Grams,
-    correlation,
     evidence,
     gallery,
     ladder,
@@ -27,6 +26,7 @@ from darkmatter_utils.experiments.same_tokens import (
     seed_spread,
     shuffled_within,
 )
+from darkmatter_utils.stats.intervals import resampled, totals
 from darkmatter_utils.studies.activations import Activations
 
 
@@ -50,22 +50,60 @@ def columns():
     return made, document, document % 4
 
 
-def test_fits_from_gram_matrices_are_plain_regressions_out_of_fold(columns):
+def plain(x, y, fold) -> tuple[np.ndarray, np.ndarray]:
+    """Squared residuals of LinearRegression, held out and in sample [token]."""
+    held, fit = np.empty(len(y)), LinearRegression().fit(x, y)
+    for k in np.unique(fold):
+        of_others = LinearRegression().fit(x[fold != k], y[fold != k])
+        held[fold == k] = y[fold == k] - of_others.predict(x[fold == k])
+    return held**2, (y - fit.predict(x)) ** 2
+
+
+def test_fits_from_gram_matrices_are_plain_regressions(columns):
     made, document, fold = columns
     grams = Grams(made, document, fold)
-    x, left = np.column_stack([made["a"], made["b"]]), np.empty(len(document))
-    for k in range(4):
-        fit = LinearRegression().fit(x[fold != k], made["c"][fold != k])
-        left[fold == k] = made["c"][fold == k] - fit.predict(x[fold == k])
-    assert grams.residual("c", "a", "b") == pytest.approx(np.bincount(document, left**2))
+    held, inside = plain(np.column_stack([made["a"], made["b"]]), made["c"], fold)
+    assert grams.residual("c", "a", "b") == pytest.approx(np.bincount(document, (3 * held + 4 * inside) / 7))
     assert grams.residual("c").sum() > grams.residual("c", "a").sum() > grams.residual("c", "a", "b").sum()
     assert grams.residual("a", "a").max() < 1e-9
+
+
+def test_weights_are_fitted_anew_on_every_draw_of_documents(columns):
+    made, document, fold = columns
+    statistic, sums = Grams(made, document, fold).r2("c", "a", "b", over=["a"])
+    drawn, left = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=3), []
+    for times in (np.ones(40, int), *drawn):
+        rows = np.repeat(np.arange(len(document)), times[document])
+        y, few, more = made["c"][rows], made["a"][rows, None], np.column_stack([made["a"], made["b"]])[rows]
+        r2 = [LinearRegression().fit(x, y).score(x, y) for x in (few, more)]
+        left.append(1 - (1 - r2[1]) / (1 - r2[0]))
+    shift = statistic(totals(sums)) - left[0]
+    assert statistic(resampled(sums, drawn)) == pytest.approx(np.array(left[1:]) + shift)
+    assert -0.05 < shift < 0, "in sample it is too high"
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.2, 0.9])
+def test_r2_is_right_where_documents_agree_and_tokens_do_not(truth):
+    """A held-out line pays for a mean and a slope of few documents, and the spread about the overall mean
+    does not: their ratio is below the truth where a document's tokens are alike."""
+    rng, found, held_out = np.random.default_rng(0), [], []
+    document = np.repeat(np.arange(40), 20)
+    r = np.sqrt(truth)
+    for _ in range(150):
+        shared, one, other = rng.standard_normal((3, 40))[:, document]
+        a, b = (np.sqrt(r) * shared + np.sqrt(1 - r) * own for own in (one, other))
+        statistic, sums = Grams({"a": a, "b": b}, document, document % 5).r2("b", "a")
+        found.append(statistic(totals(sums)))
+        held_out.append(1 - plain(a[:, None], b, document % 5)[0].sum() / ((b - b.mean()) ** 2).sum())
+    error = np.std(found) / np.sqrt(len(found))
+    assert np.mean(found) == pytest.approx(truth, abs=3 * error)
+    assert np.mean(held_out) < truth - 3 * error
 
 
 def test_the_rank_correlation_is_that_of_scipy(columns):
     made, document, fold = columns
     ranks = {name: pd.Series(values).rank().to_numpy() for name, values in made.items()}
-    found = correlation(Grams(ranks, document, fold).moments("a", "b").sum(axis=-1))
+    found = correlation(totals(Grams(ranks, document, fold).moments("a", "b")))
     assert found == pytest.approx(spearmanr(made["a"], made["b"]).statistic)
 
 
@@ -102,7 +140,7 @@ def known(shared, *, n=8000, seed=0):
 
 @pytest.mark.parametrize("shared", [0.0, 0.6, 1.0])
 def test_what_is_taken_out_is_what_all_saes_have_in_common(shared):
-    made, replicates = pairs(known(shared), ["s", "t"], rest)
+    made, replicates, left_out = pairs(known(shared), ["s", "t"], rest)
     found = made.set_index("kind")["value"]
     assert list(found.index) == list(KINDS)
     # var = 2 (common) + 1 (own): the correlation of the norms is (2 + shared) / 3, that of the rests is
@@ -115,6 +153,26 @@ def test_what_is_taken_out_is_what_all_saes_have_in_common(shared):
     assert np.isnan(found["added"]) if shared == 1 else abs(found["added"]) < 0.01
     draws = replicates[made["kind"].eq("partial").argmax()]
     assert draws.mean() == pytest.approx(found["partial"], abs=0.02) and draws.std() < 0.03
+    jackknife = left_out[made["kind"].eq("partial").argmax()]
+    error = np.sqrt((len(jackknife) - 1) * jackknife.var())
+    assert error == pytest.approx(draws.std(), rel=0.3 if shared < 1 else 100)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.9])
+def test_noise_of_a_tokens_mean_is_not_shared(alike):
+    """‖x‖ moves both norms by three times what is their own, and a token is seen 16 times on other folds: the
+    mean norm of a token has ‖x‖'s noise in both, which an agreement of nothing else would consist of."""
+    rng, n = np.random.default_rng(0), 8000
+    norm, document = 10 + rng.standard_normal(n), np.arange(n) // 50
+    token, hard = rng.integers(0, n // 20, n), rng.standard_normal(n)
+    about = {"position": np.arange(n) % 50, "token": token, "document": document, "fold": document % 5}
+    tokens, of_token = pd.DataFrame(about | {"norm2": norm**2, "scored": True}), rng.standard_normal(n // 20)
+    left = []
+    for _ in range(2):
+        own = np.sqrt(alike) * hard + np.sqrt(1 - alike) * rng.standard_normal(n)
+        left.append(rest(3 * norm + of_token[token] + own, tokens))
+    # What a token's effect was shrunk by, a seventeenth of it at 16 tokens, stays in both.
+    assert np.corrcoef(*left)[0, 1] == pytest.approx(alike, abs=0.03)
 
 
 def test_nothing_simple_is_left_in_a_residual():
