@@ -95,9 +95,9 @@ CLAIM = Claim(
     rule=(
         "Norm test from x, as in the paper, at every width of the suite: the R² of two parts' squared "
         "norms are subtracted SAE by SAE, on the same documents, with an interval over documents and "
-        "training seeds. The null is SAEs that introduce nothing, of worlds matched to the suite; its "
-        "interval is that of one more draw of one more such world. From the part itself the test is told, "
-        "and does not decide."
+        "training seeds, its ends moved out by what the maps' own error does to the difference. The null "
+        "is SAEs that introduce nothing, of worlds matched to the suite; its interval is that of one more "
+        "draw of one more such world. From the part itself the test is told, and does not decide."
     ),
     falsifier="an R² that is not lower, or one that falls as much where no error is introduced",
     written=(

@@ -12,7 +12,7 @@ import torch
 
 from ..base.values import Estimate
 from ..stats.fits import LinearMap, centre, leave_out, merged, residual_squares
-from ..stats.intervals import Sums, interval, multinomial_weights, resampled, totals, without_each
+from ..stats.intervals import Sums, interval, multinomial_weights, resampled, stretched, totals, without_each
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments
 from .passes import PARTS, SELF_PARTS
@@ -115,6 +115,7 @@ def evaluate(
     weights = multinomial_weights(len(fold), replicates, seed=seed, tokens_per_dimension=per_dimension)
     drawn, jackknife = scored(resampled(fair, weights)), scored(without_each(fair))
     estimates = {n: Estimate(v, *interval(v, drawn[n], jackknife[n])) for n, v in value.items()}
+    drawn = {n: stretched(drawn[n], estimate) for n, estimate in estimates.items()}
     return Scores(estimates, held_out, *groups, drawn)
 
 

@@ -78,8 +78,8 @@ class Rule(NamedTuple):
 RULES: dict[str, Rule] = {
     "3": Rule(c03_same_tokens.CLAIM, norms.same_tokens),
     "4": Rule(c04_flat.CLAIM, suites.flat, null=suites.flat_null),
-    "5": Rule(c05_floor.CLAIM, suites.floor, studies=100),
-    "6": Rule(c06_norm_lowest.CLAIM, norms.norm_lowest, studies=200, null=suites.norm_lowest_null),
+    "5": Rule(c05_floor.CLAIM, suites.floor),
+    "6": Rule(c06_norm_lowest.CLAIM, norms.norm_lowest, null=suites.norm_lowest_null),
     "7": Rule(c07_fewer_features.CLAIM, suites.fewer_features),
     "9": Rule(c09_inference.CLAIM, documents.inference),
 }

@@ -22,7 +22,8 @@ from ..base.values import Estimate
 from ..claims import c07_fewer_features
 from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement, stream_parts
-from ..stats.intervals import join, multinomial_weights, percentile
+from ..stats.intervals import multinomial_weights, percentile
+from ..stats.seeds import join
 from ..studies.study import SaeEntry, Study
 
 SUITE = "components"

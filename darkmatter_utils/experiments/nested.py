@@ -22,7 +22,7 @@ from ..base.values import Estimate
 from ..measurement.measure import Measurement
 from ..stats.documents import DocumentSums
 from ..stats.fits import LinearMap, centre, leave_out, merged
-from ..stats.intervals import bootstrap, multinomial_weights, resampled, totals
+from ..stats.intervals import bootstrap
 from ..stats.moments import Moments
 from ..studies.activations import Activations, Batch
 from ..studies.saes import load_saes
@@ -70,14 +70,12 @@ class Nested:
     def gain(self, id: str, model: str, over: str | None = None) -> Estimate:
         """R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² with its interval over documents; or R² minus that ``over`` another
         model (or `BEST`), paired."""
-        sums = self._sums(model, over, self.ids.index(id))
-        return bootstrap(_gain, sums, replicates=self.replicates, seed=self.seed)[0]
+        return self._scored(model, over, self.ids.index(id))[0]
 
     def replicated(self, model: str, over: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(R² or gain [SAE], its replicates [replicate, SAE]), documents drawn alike for all SAEs."""
-        sums = self._sums(model, over, slice(None))
-        draws = multinomial_weights(len(self.residual), self.replicates, seed=self.seed)
-        return _gain(totals(sums)), _gain(resampled(sums, draws))
+        found, drawn = zip(*(self._scored(model, over, at) for at in range(len(self.ids))))
+        return np.array([e.value for e in found]), np.stack(drawn, axis=1)
 
     @property
     def single(self) -> list[str]:
@@ -85,7 +83,10 @@ class Nested:
         alone = [name.removesuffix(ALONE) for name in self.models if name.endswith(ALONE)]
         return [name for name in alone if name not in (TEN, ALL)]
 
-    def _sums(self, model: str, over: str | None, at: int | slice) -> dict[str, np.ndarray]:
+    def _scored(self, model: str, over: str | None, at: int) -> tuple[Estimate, np.ndarray]:
+        return bootstrap(_gain, self._sums(model, over, at), replicates=self.replicates, seed=self.seed)
+
+    def _sums(self, model: str, over: str | None, at: int) -> dict[str, np.ndarray]:
         left = lambda names: self.residual[:, at][..., [self.models.index(name) for name in names]]
         sums = {name: value[:, at] for name, value in self.moments.items()} | {"more": left([model])[..., 0]}
         if over == BEST:

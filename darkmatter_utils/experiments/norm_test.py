@@ -27,7 +27,7 @@ from ..studies.saes import load_saes
 from ..worlds.known import tokens_of
 from ..worlds.saes import OracleSae
 from .matching import null_worlds, one_more, target_of
-from .regress import of_each, over_suite, parts_of, regress
+from .regress import Regression, of_each, over_suite, parts_of, regress
 
 Size = Callable[[Tensor], Tensor]
 """What is predicted of a part: z [token, d_model] -> one number a token."""
@@ -129,9 +129,9 @@ def norm_test(measurement, *, size: Size, contexts: int = 200) -> dict[str, pd.D
     model and the SAEs, and about a second an SAE and 40,000 tokens.
     """
     ids = measurement.saes["id"].tolist()
-    over_all = regress(measurement, of_each(measurement, lambda z: sizes(size, z), ids))
-    scored = {part: over_all.r2(only=i) for i, part in enumerate(PARTS)}
-    from_x = {part: table.set_index("id") for part, (table, _) in scored.items()}
+    maps = {id: measurement.maps(id).maps for id in ids}
+    over_all = regress(measurement, of_each(maps, lambda z: sizes(size, z)))
+    from_x = {part: over_all.r2(only=i)[0].set_index("id") for i, part in enumerate(PARTS)}
     source, x, given, document = tokens(measurement, contexts=contexts)
     folds = Folds(document, folds=measurement.study.folds, fold_of=measurement.fold_of())
     if folds.folds < 2:
@@ -154,20 +154,39 @@ def norm_test(measurement, *, size: Size, contexts: int = 200) -> dict[str, pd.D
         "tests": pd.DataFrame(rows).merge(about, on="id"),
         "poles": pd.DataFrame(extremes).assign(id=middle),
         "tokens": pd.DataFrame({"cv2": [_unequal(x)], "tokens": [len(x)]}),
-        "gaps": gaps(measurement, ids, scored),
+        "gaps": gaps(measurement, over_all),
     }
 
 
-def gaps(measurement, ids: list[str], scored: dict[str, tuple[pd.DataFrame, np.ndarray]]) -> pd.DataFrame:
+def gaps(measurement, fit: Regression) -> pd.DataFrame:
     """At each width of the suite, over its seeds: gap, width, value, low, high. gap: "NonlinearError", its R²
-    from x; "LinearError", "SaeError", theirs less that, on the same documents. scored: (values, replicates
-    [replicate, SAE]) of the parts, the SAEs as in ``ids``."""
-    values = {part: (table["value"].to_numpy(), drawn) for part, (table, drawn) in scored.items()}
-    rest = values["NonlinearError"]
-    less = {part: [m - r for m, r in zip(values[part], rest)] for part in ("LinearError", "SaeError")}
-    made = {"NonlinearError": rest} | less
-    frames = [over_suite(measurement, ids, *one).frame().assign(gap=gap) for gap, one in made.items()]
+    from x; "LinearError", "SaeError", theirs less that, on the same documents. fit: `of_each` part.
+
+    The ends carry the maps' own error (`owned`), too."""
+    frames = []
+    for gap in ("NonlinearError", "LinearError", "SaeError"):
+        values, drawn, moved = fallen(fit, gap)
+        suite, shift = (over_suite(measurement, fit.ids, one, drawn) for one in (values, moved))
+        joined = [owned(e, by) for e, by in zip(suite.estimates().values(), shift.values)]
+        frames.append(suite.frame().assign(gap=gap, **pd.DataFrame(map(Estimate.to_dict, joined))))
     return pd.concat(frames, ignore_index=True)
+
+
+def fallen(fit: Regression, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R² from x of a part less that of NonlinearError (of the latter itself), of every SAE: values [SAE],
+    replicates [replicate, SAE], and how far the values move where the maps' error doubles [SAE]."""
+    least, more = PARTS.index("NonlinearError"), len(PARTS) + 1
+    own = {"SaeError": 2, "LinearError": len(PARTS)}.get(part)
+    only, noisy = ((PARTS.index(part), least), (own, more)) if own else ([least], [more])
+    (table, drawn), (other, _) = (fit.r2("less" if own else "each", only=one) for one in (only, noisy))
+    return table["value"].to_numpy(), drawn, (other["value"] - table["value"]).to_numpy()
+
+
+def owned(estimate: Estimate, moved: float) -> Estimate:
+    """An estimate whose interval reaches as far as the maps' own error has moved it: with few tokens a
+    dimension NonlinearError holds a share of it, whose norm no x predicts."""
+    low, high = min(estimate.low, estimate.low - moved), max(estimate.high, estimate.high - moved)
+    return Estimate(estimate.value, low, high)
 
 
 def null(measurement, found, *, size: Size) -> pd.DataFrame | Absent:

@@ -7,7 +7,7 @@ estimates, their intervals and their replicates are the measurement's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..decomposition.passes import PARTS
 from ..measurement.measure import Measurement
 from ..measurement.widths import Suite, over_widths, suite_rows
 from ..stats.documents import DocumentSums
-from ..stats.fits import centre, cross_fit, merged
+from ..stats.fits import LinearMap, centre, cross_fit, merged
 from ..stats.intervals import bootstrap, multinomial_weights, totals
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments, as_float64, chunks
@@ -43,14 +43,15 @@ def of(idea: Callable[[Tensor, Tensor], Tensor]) -> Target:
     return lambda sae, fold, x, reconstruction: idea(x, reconstruction)
 
 
-def of_each(measurement: Measurement, idea: Callable[[Tensor], Tensor], ids: Sequence[str]) -> Target:
-    """An idea that takes one vector, of x and each part in turn (in the order of `PARTS`), under the
-    measurement's out-of-fold maps; one column a part."""
-    maps = {id: measurement.maps(id).maps for id in ids}
+def of_each(maps: Mapping[str, Sequence[LinearMap]], idea: Callable[[Tensor], Tensor]) -> Target:
+    """An idea that takes one vector, of x and each part in turn (in the order of `PARTS`), under each SAE's
+    out-of-fold maps; one column a part, and one more of LinearError and of NonlinearError under `noisier`
+    maps."""
 
     def targets(sae: str, fold: int, x: Tensor, reconstruction: Tensor) -> Tensor:
-        parts = parts_of(x, reconstruction, maps[sae][fold](x)).values()
-        return torch.cat([columns(idea(z), len(x), x.device) for z in parts], dim=1)
+        parts = list(parts_of(x, reconstruction, maps[sae][fold](x)).values())
+        more = noisier(maps[sae], fold, x)
+        return torch.cat([columns(idea(z), len(x), x.device) for z in (*parts, more, parts[2] - more)], dim=1)
 
     return targets
 
@@ -59,6 +60,18 @@ def parts_of(x: Tensor, x_hat: Tensor, linear: Tensor) -> dict[str, Tensor]:
     """The five parts by name, from x, Sae(x) and LinearError [token, d_model]."""
     error = x - x_hat
     return dict(zip(PARTS, (x, x_hat, error, linear, error - linear), strict=True))
+
+
+def noisier(maps: Sequence[LinearMap], fold: int, x: Tensor) -> Tensor:
+    """What a fold's out-of-fold map makes of x [token, d_model], its estimation error doubled.
+
+    m_k + √((K − 1)/2) (m_i − m_j), i and j two other folds: each map's error is the mean of those of its K −
+    1 folds, so two of them differ by those of two folds alone, neither of which is k. How far a number moves
+    by it is how far the maps' own error has moved it already, to first order (SIMEX). With two folds m_k.
+    Source: Cook and Stefanski 1994, "Simulation-extrapolation estimation in measurement error models".
+    """
+    own, (k, i, j) = maps[fold](x), ((fold + step) % len(maps) for step in range(3))
+    return own if k == j else own + ((len(maps) - 1) / 2) ** 0.5 * (maps[i](x) - maps[j](x))
 
 
 @dataclass(frozen=True)
@@ -85,11 +98,12 @@ class Regression:
         start = self.ids.index(id) * k
         return slice(start, start + k)
 
-    def r2(self, average: str = "pooled", *, only: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+    def r2(self, average: str = "pooled", *, only=None) -> tuple[pd.DataFrame, np.ndarray]:
         """R² of every SAE: a row each, id, value, low, high; and its replicates [replicate, SAE].
 
-        average: "pooled" over the target's columns, Σ residual² / Σ variance; or "each", the mean of each
-        column's R². only: one column of the k. Of the best map, as in `decomposition.score`, with
+        average: "pooled" over the target's columns, Σ residual² / Σ variance; "each", the mean of each
+        column's R²; or "less", that of the first less that of the second. only: of the k, one column or
+        several. Of the best map, as in `decomposition.score`, with
         ``held_out`` beside it.
         """
         n, d = self.sums["n"], self.moments[0].d_in
@@ -97,7 +111,7 @@ class Regression:
         weights, rows, drawn = multinomial_weights(len(n), self.replicates, **how), [], []
         for id in self.ids:
             keep = np.arange(len(self.floor))[self.columns(id)]
-            found = self._scored(keep if only is None else keep[[only]], average, weights)
+            found = self._scored(keep if only is None else keep[np.atleast_1d(only)], average, weights)
             rows.append({"id": id} | found[0].to_dict() | {"held_out": found[2]})
             drawn.append(found[1])
         return pd.DataFrame(rows), np.stack(drawn, axis=1)
@@ -127,7 +141,8 @@ class Regression:
             spread = s["tt"] - s["t"] ** 2 / np.asarray(s["n"])[..., None]
             if average == "pooled":
                 return ratio_r2(s["left"].sum(axis=-1), spread.sum(axis=-1), floor=floor.sum())
-            return ratio_r2(s["left"], spread, floor=floor).mean(axis=-1)
+            each = ratio_r2(s["left"], spread, floor=floor)
+            return each[..., 0] - each[..., 1] if average == "less" else each.mean(axis=-1)
 
         return statistic, mine | {"left": centre(held_out, in_sample, folds)}, mine | {"left": held_out}
 

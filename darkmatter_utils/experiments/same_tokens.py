@@ -24,10 +24,10 @@ from ..stats.intervals import (
     multinomial_weights,
     percentile,
     resampled,
-    seed_effects,
     totals,
     without_each,
 )
+from ..stats.seeds import seed_effects
 from ..studies.saes import collect_anew
 from .baselines import out_of_fold
 from .grams import Grams, correlation

@@ -26,7 +26,7 @@ from ..decomposition.scores import linear_shares, rescaled
 from ..measurement.widths import Suite, over_widths
 from ..stats.documents import assign_folds, sum_by
 from ..stats.fits import centre, cross_fit, merged, moments_by_fold
-from ..stats.intervals import bootstrap, over_groups, percentile
+from ..stats.intervals import bootstrap, over_groups
 from ..stats.metrics import ratio_r2
 from .regress import Regression
 
@@ -99,13 +99,6 @@ def one_width(value: float, replicates: np.ndarray) -> Suite:
     """A number of the one SAE of a suite."""
     sae = pd.DataFrame({"width": [D], "seed": [0]})
     return over_widths(sae, np.array([value]), replicates[:, None], "r2")
-
-
-def paired(statistic, *found: Decomposition) -> Estimate:
-    """A statistic of the scores by name of several errors of x, each [...], with its interval over
-    documents."""
-    values = [{name: np.array(e.value) for name, e in one.estimates().items()} for one in found]
-    return percentile(float(statistic(*values)), statistic(*(one.replicates for one in found)))
 
 
 # Errors as vectors: x has the identity's covariance in the population, a turn of it (O x)_2j = −x_2j+1 has no

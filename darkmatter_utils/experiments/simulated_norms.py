@@ -15,6 +15,8 @@ from ..stats.intervals import apart, bootstrap, over_draws
 from .baselines import rest
 from .grams import Grams
 from .nested import ALL, ALONE, BEST, SIMPLE, TEN, Nested, X
+from .norm_test import fallen, owned
+from .regress import of_each
 from .same_tokens import shuffled_within
 from .simulated_documents import (
     DOCUMENTS,
@@ -26,7 +28,6 @@ from .simulated_documents import (
     Truths,
     one_width,
     only,
-    paired,
 )
 
 # Sizes of errors: a token's size z = document × token is lognormal and is a dimension of x; a squared norm
@@ -193,15 +194,27 @@ def norm_lowest(rng: np.random.Generator, wanted: Truths) -> dict:
         for statement, values in wanted.items()
         for truth, value in values.items()
     }
-    errors = {v: linear + np.sqrt(factor(normal, v)) * noise for v in spreads.values()}
-    scored = text.scored(x, errors)
+    errors = {v: linear + np.sqrt(factor(normal, v)) * noise for v in dict.fromkeys(spreads.values())}
+    fit = text.regressed(x, {v: squares(text, x, error) for v, error in errors.items()})
+    falls = {part: fallen(fit, part) for part in ("LinearError", "SaeError")}
     for key, v in spreads.items():
         field, part, _ = fields[key[0]]
-        drop = paired(lambda s, part=part: s[f"norm_r2 {part}"] - s["norm_r2 NonlinearError"], scored[v])
+        value, drawn, moved = (one[..., fit.ids.index(v)] for one in falls[part])
+        drop = owned(one_width(value, drawn).estimate(D), moved)
         if field == "over_null":
             drop = apart(drop, over_draws(NULL_DROP + NULL_SD * rng.standard_normal(NULL_WORLDS)))
         found[key] = only(c06_norm_lowest.Evidence, **{field: {D: drop}})
     return found
+
+
+def squares(text: Text, x: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """The squared norms of x and of every part, as `norm_test` has them regressed [token, 7]."""
+    x, error = torch.from_numpy(x), torch.from_numpy(error)
+    fits = cross_fit(moments_by_fold(x, error, text.folds))
+    target = of_each({"": fits.maps}, lambda z: (z**2).sum(dim=1))
+    rows = [np.flatnonzero(text.folds == k) for k in range(len(fits.maps))]
+    made = [target("", k, x[mine], x[mine] - error[mine]) for k, mine in enumerate(rows)]
+    return torch.cat(made).numpy()[np.argsort(np.concatenate(rows))]
 
 
 def of_norms(v: float) -> dict[str, float]:

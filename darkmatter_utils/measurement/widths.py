@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Absent, Estimate
-from ..stats.intervals import Joined, join
+from ..stats.seeds import Joined, join
 
 WIDTHS = 4
 """Claims 4 and 5: with fewer widths than this, a trend is not tested."""

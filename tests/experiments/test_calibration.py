@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 from darkmatter_utils.experiments import calibration
 from darkmatter_utils.experiments import simulated_documents as documents
@@ -20,6 +21,7 @@ from darkmatter_utils.experiments.calibration import (
     TRUE,
     truths,
 )
+from darkmatter_utils.experiments.norm_test import fallen, owned
 
 INF = math.inf
 
@@ -98,3 +100,18 @@ def test_the_truths_of_norms_are_those_of_large_samples():
         measured = text.scored(x, {"sae": error})["sae"].norm_r2
         parts.append([measured[part].value for part in norms.of_norms(v)])
     assert np.mean(parts, axis=0) == pytest.approx(list(norms.of_norms(v).values()), abs=0.03)
+
+
+def test_the_maps_own_error_moves_a_fall_of_norms_as_far_as_doubling_it_does():
+    """Against the same with LinearError and NonlinearError known exactly; the interval is moved out by it."""
+    text = norms.Text.draw(np.random.default_rng(1))
+    x, z = norms.sizes(text)
+    size = np.sqrt(norms.factor(text.normal(1, alike=0.0), norms.drop_for(0.02, "SaeError")) * z)
+    linear, rest = z * np.eye(documents.D)[1], size * norms.directions(text)
+    known = np.stack([(part**2).sum(axis=1) for part in (linear + rest, rest)], axis=1)
+    exact = text.regressed(x, {"": known}).r2("less", only=(0, 1))[0]["value"][0]
+    value, _, moved = fallen(text.regressed(x, {"": norms.squares(text, x, linear + rest)}), "SaeError")
+    assert value[0] - exact > 0.0005 and moved[0] == pytest.approx(value[0] - exact, rel=0.5)
+    told = owned(Estimate(0.5, 0.4, 0.6), 0.1)
+    assert (told.low, told.value, told.high) == pytest.approx((0.3, 0.5, 0.6))
+    assert owned(Estimate(0.5, 0.4, 0.6), -0.1).high == pytest.approx(0.7)

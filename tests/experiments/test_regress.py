@@ -9,8 +9,9 @@ from sklearn.linear_model import LinearRegression
 from darkmatter_utils import measure
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.decomposition.passes import PARTS
-from darkmatter_utils.experiments.regress import of, of_each, regress
+from darkmatter_utils.experiments.regress import noisier, of, of_each, regress
 from darkmatter_utils.measurement.harvest import NORMS
+from darkmatter_utils.stats.fits import cross_fit, moments_by_fold
 from darkmatter_utils.studies.activations import Activations
 
 
@@ -48,7 +49,7 @@ def test_the_error_vector_is_the_vector_test_of_the_measurement(nano):
 
 
 def test_the_squared_norm_of_each_part_is_the_measurement_s(nano):
-    found = regress(nano, of_each(nano, squared, nano.saes["id"]))
+    found = regress(nano, of_each({id: nano.maps(id).maps for id in nano.saes["id"]}, squared))
     for metric, part in NORMS.items():
         same(found.r2(only=PARTS.index(part)), nano, metric)
 
@@ -82,3 +83,27 @@ def test_numpy_ideas_are_taken_and_wrong_shapes_are_named(nano):
     assert one.r2()[0]["value"][0] == pytest.approx(nano.saes["norm_error"][0], rel=1e-6)
     with pytest.raises(BadInput, match="one row a token"):
         regress(nano, of(lambda x, reconstruction: (x - reconstruction).sum()))
+
+
+def test_a_noisier_map_errs_twice_as_much():
+    """Mean square of what a map's prediction is off, on tokens of its own fold; with two folds nothing is."""
+    rng, off = np.random.default_rng(3), []
+    for _ in range(10):
+        x, noise = (torch.from_numpy(rng.standard_normal((1500, 8))) for _ in range(2))
+        fold = np.arange(1500) % 5
+        maps = cross_fit(moments_by_fold(x, x + noise, fold)).maps
+        own = x[fold == 2]
+        off.append([float(((z - own) ** 2).mean()) for z in (maps[2](own), noisier(maps, 2, own))])
+    once, twice = np.mean(off, axis=0)
+    assert twice / once == pytest.approx(2, rel=0.15)
+    two = cross_fit(moments_by_fold(x, x + noise, np.arange(1500) % 2)).maps
+    assert torch.equal(noisier(two, 0, x), two[0](x))
+
+
+def test_one_r2_less_another_is_paired(nano):
+    found = regress(nano, of_each({id: nano.maps(id).maps for id in nano.saes["id"]}, squared))
+    (more, _), (less, _) = (found.r2(only=i) for i in (2, 4))
+    both, drawn = found.r2("less", only=(2, 4))
+    assert np.allclose(both["value"], more["value"] - less["value"])
+    inside = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
+    assert np.allclose(inside, both[["low", "high"]].to_numpy().T, atol=1e-9)
