@@ -29,7 +29,7 @@ from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c04_flat, c11_parts_land
 from darkmatter_utils.claims.paper import points
-from darkmatter_utils.experiments import matching, worth
+from darkmatter_utils.experiments import matching, paper_points, worth
 from darkmatter_utils.experiments.ablation import ablated, over_ablation, table_one
 from darkmatter_utils.experiments.known_parts import cases, readings, world_of, worlds
 from darkmatter_utils.experiments.nulls import curved_curves, flat_ranges
@@ -44,26 +44,44 @@ measurement = measure(chapter.study)
 simulated = Study.load("world")
 made = worlds(simulated, quick=chapter.study.name == "nano")
 check = ablated(measurement, contexts=contexts)
-chapter.judge(c11_parts_land, c11_parts_land.Evidence(cases(made, check)))
+chapter.judge(c11_parts_land, c11_parts_land.Evidence(**cases(made, check)))
 chapter.opening(c11_parts_land)
 
 # %% tags=["hide-input"]
-#| label: fig-landing
-#| caption: Of the variance of each true part of an SAE's error, the share that lands in LinearError; the
-#|   rest lands in NonlinearError. One simulated world with known parts; bars are 95% intervals over worlds
-#|   drawn anew. For the claim, absent features must lie right of the right dotted line and what the SAE
-#|   introduces left of the left one. (Paper: Fig. 15 and Table 1 ask the same question.)
 VARIANTS = {"apart": "errors of its own", "together": "errors read off the rest", "shrunk": "shrinkage only"}
-goes = made["goes"]  # absent and dense parts do not depend on what is introduced: they are shown once
-goes = goes[(goes["introduced"] == "apart") | goes["part"].isin(["learned", "introduced"])]
+goes = made["goes"]
 rows = goes[goes["part"].isin(["absent", "dense", "introduced"])]
-by = rows["part"] + ": " + rows["introduced"].map(VARIANTS)
-which = by.where(rows["part"] == "introduced", rows["part"])
-part = rows["part"].replace({"dense": "Dense", "introduced": "Introduced"})
-title = "share of the true part's variance that lands in LinearError"
-most = c11_parts_land.THRESHOLDS.misplaced
-axis = {"x_domain": (-0.1, 1.0), "x_title": title, "rules": (most, 1 - most)}
-charts.forest(rows.assign(label=which, part=part), value="linear", color="part", **axis)
+rows = rows.assign(colour=rows["part"].replace({"dense": "Dense", "introduced": "Introduced"}))
+own, others = rows[rows["introduced"] == "apart"], rows[rows["introduced"] != "apart"]
+# Where absent and dense parts land does not depend on what is introduced: they are shown once.
+lands = pd.concat([own, others[others["part"] == "introduced"]])
+by = lands["part"] + ": " + lands["introduced"].map(VARIANTS)
+lands["label"] = by.where(lands["part"] == "introduced", lands["part"])
+
+
+def made_of(share, estimated):
+    ends = {"value": own[share], "low": own[f"{share}_low"], "high": own[f"{share}_high"]}
+    return own[["colour"]].assign(label=f"{estimated}: " + own["part"], **ends)
+
+
+# %% tags=["hide-input"]
+#| label: fig-landing
+#| caption: Both directions, in one simulated world with known parts. Left - of the variance of each true part
+#|   of an SAE's error, the share that lands in LinearError; the rest lands in NonlinearError. Right - of the
+#|   variance of each estimated part, the share that is each true part. Bars are 95% intervals over worlds
+#|   drawn anew. For the claim, left, absent features must lie right of the right dotted line and what the SAE
+#|   introduces left of the left one; right, absent features in LinearError and what is introduced in
+#|   NonlinearError must lie right of the line. (Paper: Fig. 15 and Table 1 are about the left.)
+margins = c11_parts_land.THRESHOLDS
+makes = pd.concat([made_of("of_linear", "LinearError"), made_of("of_nonlinear", "NonlinearError")])
+look = {"color": "colour", "x_domain": (-0.2, 1.1), "width": 240, "height": 220}
+left = {"title": "where true parts land", "x_title": "share that lands in LinearError"}
+right = {"title": "what the estimated parts are made of", "x_title": "share of the estimated part"}
+charts.beside(
+    charts.forest(lands, value="linear", rules=(1 - margins.lands, margins.lands), **look, **left),
+    charts.forest(makes, rules=(margins.made,), **look, **right),
+    shared=("color",),
+)
 
 # %% [markdown]
 # ## The idea: follow a part that you know
@@ -80,12 +98,19 @@ charts.forest(rows.assign(label=which, part=part), value="linear", color="part",
 # ```
 #
 # with $s_k = \pm 1$ and $P z$ the best linear prediction of $z$ from $x$. A least-squares prediction is
-# linear in what it predicts, so the second and third sum are exact, however the parts are correlated. Of
-# part $k$'s variance the share $\Sigma\lVert z_k - \hat z_k\rVert^2 / \Sigma\lVert z_k - \bar z_k\rVert^2$
-# *lands in* NonlinearError, and the rest in LinearError; $\hat z_k = P z_k$ is made by a map fitted on
-# other documents, so a part of which $x$ says nothing can come out slightly below 0 in LinearError. Below,
-# an SAE that introduces nothing: it holds the 256 most frequent features of a world, with their true
-# coefficients.
+# linear in what it predicts, so the second and third sum are exact, however the parts are correlated. Two
+# questions can be asked of a part, and claim 11 needs both answers: where it lands, and how much of an estimated
+# part it is. Every share is a covariance over the variance of the whole, in LinearError
+#
+# ```{math}
+# \frac{\mathrm{Cov}(z_k, P z_k)}{\mathrm{Var}(z_k)} \ \text{(lands there)}, \qquad
+# \frac{\mathrm{Cov}(s_k z_k, \mathrm{LinearError})}{\mathrm{Var}(\mathrm{LinearError})} \ \text{(is of it)},
+# ```
+#
+# and likewise in NonlinearError. The first kind adds up to 1 over the two estimated parts, the second over the
+# true parts: a covariance of two true parts is split evenly between them, so such a share can be negative. $P$
+# is fitted on other documents. Below, an SAE that introduces nothing: it holds the 256 most frequent features
+# of a world, with their true coefficients.
 
 # %%
 world = world_of(simulated, seed=0)
@@ -93,25 +118,29 @@ batch = tokens_of(world, documents=12)
 parts = OracleSae("oracle", world, width=256).parts(batch)
 known = {"absent": parts.absent, "dense": parts.dense}
 landed = land(batch.x, known, batch.document, error={"absent": 1, "dense": 1})
+error = landed.weights(absent=1, dense=1)
 for name in landed.names:
-    linear, nonlinear = landed.shares(landed.weights(**{name: 1}))
-    print(f"{name}: {linear:.2f} lands in LinearError, {nonlinear:.2f} in NonlinearError")
+    found = landed.shares(landed.weights(**{name: 1}), error)
+    print(
+        f"{name}: {found['linear']:.2f} of it lands in LinearError, {found['nonlinear']:.2f} in NonlinearError;"
+    )
+    print(f"    it is {found['of_linear']:.2f} of LinearError, {found['of_nonlinear']:.2f} of NonlinearError")
 
 # %% [markdown]
 # The absent features are a linear code if ever there was one: fixed directions times sparse coefficients.
 # Yet much of them lands in NonlinearError, because there are more features than dimensions and no linear
-# map can read one without the others.
+# map can read one without the others. So LinearError can be mostly absent features, as the paper reads it, while
+# NonlinearError is not mostly introduced: here nothing is.
 
 # %% tags=["hide-input"]
 chapter.record("goes", made["goes"].to_dict("list"))
-chapter.record("made", made["made"].to_dict("list"))
 case = simulated.sae("introduced-256")
 chapter.glue("features", f"{world.features:,}")
 chapter.glue("d", world.d_model)
 chapter.glue("width", case.width)
 
 # %% [markdown]
-# ## Where four true parts go
+# ## Four true parts, in both directions
 #
 # The full case: a world with {glue:text}`features` features in {glue:text}`d` dimensions, hierarchical,
 # grouped by topic, of unequal frequency; with a dense part that is a linear code, a curved code, manifolds
@@ -120,31 +149,19 @@ chapter.glue("width", case.width)
 # parts, as a linear encoder's are, or nothing but shrinkage. (The last was added after the first two had
 # been seen; the verdict is the same without it.) The *learned* part is no part of the error, but the map
 # $b$ reads it: LinearError holds $b\,z_{\text{learned}}$ and NonlinearError the same with the other sign.
-# Its row gives $\lVert b\,z_{\text{learned}}\rVert^2 / \lVert z_{\text{learned}}\rVert^2$ in both columns.
+# Its row gives $\lVert b\,z_{\text{learned}}\rVert^2 / \lVert z_{\text{learned}}\rVert^2$ in both columns;
+# of the estimated parts the absent, dense and introduced part make up all.
 
 # %% tags=["hide-input"]
-share = lambda value: percent(value, 1)
+share = lambda value: percent(value, 1) if pd.notna(value) else "–"
 columns = {
     "true part": goes["part"],
     "the SAE introduces": goes["introduced"].map(VARIANTS),
     "variance, over that of x": goes["variance"],
-    "in LinearError": estimates(goes, "linear"),
-    "in NonlinearError": estimates(goes, "nonlinear"),
-}
-Table(pd.DataFrame(columns), dict.fromkeys(list(columns)[2:], share))
-
-# %% [markdown]
-# The other way round: what the two estimated parts are made of. With the covariance of a part and an
-# estimated part as its share, the rows below add up to $\mathrm{FVU_{linear}}$ and
-# $\mathrm{FVU_{nonlinear}}$ (about the mean); a covariance of two true parts is split evenly between them,
-# so a share can be negative.
-
-# %% tags=["hide-input"]
-columns = {
-    "true part": made["made"]["part"],
-    "the SAE introduces": made["made"]["introduced"].map(VARIANTS),
-    "of FVU_linear": estimates(made["made"], "linear"),
-    "of FVU_nonlinear": estimates(made["made"], "nonlinear"),
+    "lands in LinearError": estimates(goes, "linear"),
+    "lands in NonlinearError": estimates(goes, "nonlinear"),
+    "of LinearError": estimates(goes, "of_linear"),
+    "of NonlinearError": estimates(goes, "of_nonlinear"),
 }
 Table(pd.DataFrame(columns), dict.fromkeys(list(columns)[2:], share))
 
@@ -156,25 +173,28 @@ Table(pd.DataFrame(columns), dict.fromkeys(list(columns)[2:], share))
 
 # %% tags=["hide-input"]
 #| label: fig-landing-sweep
-#| caption: The share of a true part that lands in the wrong estimated part: absent features in
-#|   NonlinearError (left), introduced error in LinearError (right), over superposition and over the share
-#|   of the features that the SAE holds; mean over worlds drawn anew. Claim 11 allows a quarter. (The paper
-#|   has no such figure.)
+#| caption: The four shares of claim 11 over superposition and over the share of the features that the SAE
+#|   holds; mean over worlds drawn anew. Top - where true parts land, of which the claim asks three quarters;
+#|   bottom - what estimated parts are made of, of which it asks half. (The paper has no such figure.)
 chapter.record("swept", made["swept"].to_dict("list"))
 
 
-def wrong_place(part, column, where):
+def where_read(part, column, title):
     rows = made["swept"].query("part == @part")
     rows = rows.sort_values(["held", "superposition"], ascending=[False, True])
     words = {"x": rows["superposition"].map("{:g}".format), "y": rows["held"].map(percent)}
     rows = rows.assign(value=rows[column].clip(0, 1), **words)
     axes = {"x_title": "features / dimensions (n / d)", "y_title": "features the SAE holds"}
-    told = {"value_title": f"share of {part} in {where}", "title": f"{part} that lands in {where}"}
-    return charts.heat(rows, "x", "y", "value", fmt=".0%", domain=(0, 1), width=270, **axes, **told)
+    look = {"value_title": "share", "title": title, "fmt": ".0%", "domain": (0, 1), "width": 270}
+    return charts.heat(rows, "x", "y", "value", **axes, **look)
 
 
-absent = wrong_place("absent", "nonlinear", "NonlinearError")
-charts.beside(absent, wrong_place("introduced", "linear", "LinearError"))
+charts.beside(
+    where_read("absent", "linear", "absent features that land in LinearError"),
+    where_read("introduced", "nonlinear", "introduced error that lands in NonlinearError"),
+    where_read("absent", "of_linear", "LinearError that is absent features"),
+    where_read("introduced", "of_nonlinear", "NonlinearError that is introduced error"),
+)
 
 # %% [markdown]
 # ## Noise and ablation on the study's own dictionary
@@ -208,36 +228,43 @@ charts.panels(
 )
 
 # %% [markdown]
-# The paper sums its check up in Table 1, four correlations: {glue:text}`paper x` of noise on $x'$ with the
-# estimated linear and nonlinear part, {glue:text}`paper sae` of noise on $\mathrm{Sae}(x')$. A correlation
-# does not tell how *much* lands where; the slope does: of one unit of variance that was added, what shows up
-# in the estimated part. For the claim, noise on $x'$ has a slope of 1 in the linear part and 0 in the
-# nonlinear part, and introduced noise the other way round. In the heat maps of the paper's Fig. 15, of noise
-# on $x'$ alone {glue:text}`paper dense` lands in the nonlinear part, and of noise on $\mathrm{Sae}(x')$ alone
-# {glue:text}`paper introduced` in the linear part; the latter is about dimensions over rows, as of a map that
-# is scored on the rows that it was fitted on.
+# The paper sums its check up in Table 1, by four correlations over noise levels that its caption says are those
+# of Fig. 15. The two disagree: over Fig. 15's own heat maps each noise goes with its own part as in Table 1
+# ({glue:text}`maps own` for {glue:text}`printed own`), but with the other part otherwise ({glue:text}`maps other`
+# for {glue:text}`printed other`). Beside both stands the same on this study's dictionary; there the first of the
+# other two, noise on $x'$ and the nonlinear part, is {glue:text}`here other`.
+#
+# A correlation does not tell how *much* lands where, and it depends on the grid: FVU is over the variance of
+# $x'$ and its noise, so a louder noise on $x'$ also makes all else look smaller. The slope tells: of one unit of
+# variance that was added, what shows up in the estimated part. For the claim, noise on $x'$ has a slope of 1 in
+# the linear part and 0 in the nonlinear part, and introduced noise the other way round. In the heat maps of Fig.
+# 15, of noise on $x'$ alone {glue:text}`paper dense` lands in the nonlinear part, and of noise on
+# $\mathrm{Sae}(x')$ alone {glue:text}`paper introduced` in the linear part; the latter is about dimensions over
+# rows, as of a map that is scored on the rows that it was fitted on.
 
 # %% tags=["hide-input"]
-maps = points("15", panel="bottom")
-levels = {"dense": maps["series"].str[-1].astype(int), "introduced": maps["x"].astype(int)}
-maps = maps.assign(**levels, part=maps["quantity"].str.split().str[1])
-maps = maps.pivot(index=["dense", "introduced"], columns="part", values="value")
-maps = maps - maps.loc[(0, 0)]
-lands = lambda rows, part: span(rows.loc[1:, part] / rows.loc[1:].sum(axis=1), percent)
-chapter.glue("paper dense", lands(maps.xs(0, level="introduced"), "nonlinear"))
-chapter.glue("paper introduced", lands(maps.xs(0, level="dense"), "linear"))
-for key, noise in {"paper x": "x' noise", "paper sae": "Sae(x') noise"}.items():
-    chapter.glue(key, " and ".join(map("{:.2f}".format, points("Table 1", series=noise)["value"])))
+landed, printed = paper_points.landing().groupby("noise")["share"], paper_points.synthetic()
+chapter.glue("paper dense", span(landed.get_group("x' noise"), percent))
+chapter.glue("paper introduced", span(landed.get_group("Sae(x') noise"), percent))
+printed = printed.assign(true=["dense"] * 2 + ["introduced"] * 2, part=["linear", "nonlinear"] * 2)
+own = (printed["true"] == "dense") == (printed["part"] == "linear")
+both = lambda values: " and ".join(map(plain, values))
+for key, column in {"printed": "Table 1", "maps": "Fig. 15"}.items():
+    chapter.glue(f"{key} own", both(printed[column][own]))
+    chapter.glue(f"{key} other", both(printed[column][~own]))
 
 # %% tags=["hide-input"]
-table = check and table_one(check["cells"])
+table, across = check and table_one(check["cells"]), printed
 chapter.record("table 1", table.to_dict("list"))
 chapter.record("ablation shares", check["shares"].to_dict("list"))
-across = table.pivot(index=["kind", "true"], columns="estimated", values=["correlation", "slope"])
-across = across.set_axis([f"{value}, {part} part" for value, part in across.columns], axis=1)
-Table(
-    across.reset_index().rename(columns={"kind": "noise", "true": "true level"}), dict.fromkeys(across, plain)
-)
+if check:
+    other = table.query("true == 'dense' and estimated == 'nonlinear'")["correlation"]
+    here = table.pivot(index=["true", "estimated"], columns="kind", values=["correlation", "slope"])
+    here = here.set_axis([f"{what} here, {kind}" for what, kind in here.columns], axis=1).reset_index()
+    across = across.merge(here.rename(columns={"estimated": "part"}), on=["true", "part"])
+chapter.glue("here other", span(other) if check else "–")
+across = across.drop(columns=["true", "part"])
+Table(across, dict.fromkeys(list(across)[2:], plain))
 
 # %% [markdown]
 # ## An SAE that introduces nothing
@@ -457,12 +484,12 @@ chapter.glue("straight level", ends(straight))
 # - **It does mean** that neither a half-linear error nor a level nonlinear part shows that an SAE
 #   introduces error: SAEs that introduce nothing have both, over some range of widths, when features share
 #   dimensions. For the level part the authors' App. D says the same of random directions.
-# - **It does mean** that "LinearError is absent features" needs an assumption: that there are few more
-#   features than dimensions. (The second assumption of App. B.2, a subspace orthogonal to the learned
-#   features, cannot hold with more.) A linear map reads an absent feature only as far as the others leave
-#   room.
+# - **It does mean** that the two directions are two questions. LinearError can be mostly absent features while
+#   most of what is absent lies in NonlinearError: a linear map reads an absent feature only as far as the others
+#   leave room. That both agree needs few more features than dimensions. (With more, the second assumption of
+#   App. B.2 cannot hold, a subspace orthogonal to the learned features.)
 # - **It does not mean** that real SAEs introduce nothing. An SAE's own errors, where they are not
-#   shrinkage, do land in NonlinearError; but so does much else.
+#   shrinkage, do land in NonlinearError; whether it is *mostly* they depends on how much else lands there.
 # - **It does not mean** that the paper's curve is this null. The null's curve rises, is level, and falls; a
 #   wide enough range of widths can tell it from a level line, and a null that is matched in FVU, L0 and the
 #   linearity of $\lVert x\rVert^2$ can still have another height or slope: {numref}`fig-matched`.
@@ -518,13 +545,15 @@ chapter.rules(c11_parts_land)
 # - **The dense part has no column of its own.** The paper counts it to LinearError for the most part
 #   (App. B.2). The rule judges absent and introduced only; the table shows the dense part,
 #   piece by piece.
-# - **Out of sample costs a little.** Where parts land is held out: a map with $d^2$ numbers loses about $d$ /
-#   tokens of a part's variance, and more where the tokens of a document are alike. Hence shares just below 0.
+# - **Half is a round number.** What an estimated part is made of depends on how much of each part there is: an
+#   ablation of few latents leaves little to be absent, a louder noise makes the dense part larger. Where a part
+#   lands depends on that much less.
 #
 # ## Exercise
 #
 # In the visible cell, make the world less crowded: `World(d_model=64, features=64, l0=12.0)` from
-# `darkmatter_utils`, and an oracle of 32 features. Where do the absent features go now? Then let `land`
+# `darkmatter_utils`, and an oracle of 32 features. Where do the absent features go now, and what is left of
+# NonlinearError? Then let `land`
 # take a part that is a function of $x$ but not a linear one, such as `batch.x ** 2`.
 
 # %% tags=["hide-input"]

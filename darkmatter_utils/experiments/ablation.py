@@ -19,7 +19,7 @@ import pandas as pd
 from ..base.cache import kept
 from ..base.values import Absent, in_columns
 from ..measurement.widths import ends
-from ..stats.intervals import multinomial_weights, percentile
+from ..stats.intervals import bootstrap_ratio
 from ..studies.saes import load_saes, sample
 from ..worlds.known import Landing, land
 
@@ -38,10 +38,10 @@ FIXED = 0.5
 def ablated(measurement, *, contexts: int = 64) -> dict[str, pd.DataFrame] | Absent:
     """The check on the widest SAE of the suite; absent in a simulated study.
 
-    ``cells``: kind, ablated, dense, introduced (the levels), absent (variance of that part over that of x'),
-    reaction (the same of what the SAE itself introduces), linear and nonlinear (FVU of the error's two
-    parts). ``shares``: kind, ablated, part and its shares in LinearError and NonlinearError, with ends over
-    documents, at the middle levels. Cost: about 20 s on one thread.
+    ``cells``: kind, ablated, dense, introduced (the levels), and over the variance of x': x (x' + noise),
+    absent (that part), reaction (what the SAE itself introduces), linear and nonlinear (the error's two
+    parts). ``shares``: kind, ablated, part and the four shares of `Landing.ratios`, with ends over documents,
+    at the middle levels. Cost: about 20 s on one thread.
     """
     if measurement.study.model is None:
         return Absent(
@@ -106,36 +106,36 @@ def _cells(landed: Landing, clean: np.ndarray) -> list[dict]:
     scale = float(
         landed.x.sum() / ((clean - clean.mean(axis=0)) ** 2).sum()
     )  # to units of the variance of x'
-    size = lambda signs: scale * float(landed.variance(_sum(landed, signs)))
     rows = []
     for share, level in product(ABLATED, LEVELS):
-        error = _error(share, level)
-        rest = scale * float(landed.nonlinear(_sum(landed, error)))
-        row = {"ablated": share, "introduced": level}
-        row |= {part: size({f"{part} {share}": 1.0}) for part in ("absent", "reaction")}
-        rows.append(row | {"linear": size(error) - rest, "nonlinear": rest})
+        error = _sum(landed, _error(share, level))
+        row = {"ablated": share, "introduced": level, "x": scale}
+        for part in ("absent", "reaction"):
+            row[part] = scale * float(landed.variance(_sum(landed, {f"{part} {share}": 1.0})))
+        lands = landed.ratios(error, error)
+        whole = {part: float(lands[part][0].sum() / landed.x.sum()) for part in ("linear", "nonlinear")}
+        rows.append(row | {part: scale * size for part, size in whole.items()})
     return rows
 
 
 def _shares(landed: Landing) -> list[dict]:
-    weights, rows = multinomial_weights(len(landed.x), 500, seed=0), []
+    rows = []
     for share in ABLATED[1:]:
-        introduced = {name: -sign for name, sign in _error(share, MIDDLE).items() if sign < 0}
-        true = {"absent": {f"absent {share}": 1.0}, "dense": {"noise on x": 1.0}, "introduced": introduced}
+        error = _error(share, MIDDLE)
+        true = {"absent": {f"absent {share}": 1.0}, "dense": {"noise on x": 1.0}}
+        true["introduced"] = {name: sign for name, sign in error.items() if sign < 0}
         for part, signs in true.items():
-            c, row = _sum(landed, signs), {"ablated": share, "part": part}
-            for name, value, drawn in zip(
-                ("linear", "nonlinear"), landed.shares(c), landed.shares(c, weights)
-            ):
-                row |= in_columns(percentile(value, drawn), name)
+            row = {"ablated": share, "part": part}
+            for name, ratio in landed.ratios(_sum(landed, signs), _sum(landed, error)).items():
+                row |= in_columns(bootstrap_ratio(*ratio), name)
             rows.append(row)
     return rows
 
 
 def table_one(cells: pd.DataFrame) -> pd.DataFrame:
-    """The paper's Table 1: over the grid of levels, the correlation of each true noise variance with each
-    estimated part, and beside it the slope: of a unit of variance added, how much shows up there. The paper's
-    correlations, and what its Fig. 15 says of the slopes: `paper_points.synthetic` and `landing`.
+    """The paper's Table 1: over the grid of levels, the correlation of each true noise with each estimated
+    part, of standard deviation with FVU (over the variance of x' + noise), as in Fig. 15; and beside it the
+    slope: of a unit of variance added, how much shows up there. The paper's own: `paper_points.synthetic`.
 
     kind, true ("dense", "introduced"), estimated ("linear", "nonlinear"), correlation, slope.
     """
@@ -145,8 +145,9 @@ def table_one(cells: pd.DataFrame) -> pd.DataFrame:
         design = np.column_stack([np.ones(len(grid)), truth.to_numpy()])
         for estimated in ("linear", "nonlinear"):
             slopes = np.linalg.lstsq(design, grid[estimated].to_numpy(), rcond=None)[0][1:]
+            fvu = grid[estimated] / grid["x"]
             for true, slope in zip(truth, slopes, strict=True):
-                rows.append((kind, true, estimated, np.corrcoef(grid[true], grid[estimated])[0, 1], slope))
+                rows.append((kind, true, estimated, np.corrcoef(np.sqrt(grid[true]), fvu)[0, 1], slope))
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -24,8 +24,8 @@ from . import nulls
 
 ERROR = {"absent": 1.0, **dict.fromkeys(DENSE, 1.0), "introduced": -1.0}
 """SaeError = absent + dense parts − introduced."""
-TRUE = {"absent": {"absent": 1.0}, "dense": dict.fromkeys(DENSE, 1.0), "introduced": {"introduced": 1.0}}
-"""The true parts of an error as sums of the parts that are kept apart."""
+TRUE = {"absent": {"absent": 1.0}, "dense": dict.fromkeys(DENSE, 1.0), "introduced": {"introduced": -1.0}}
+"""The true parts of an error, with their signs, as sums of the parts that are kept apart."""
 MADE_OF = {"manifold": "manifolds", "dense": "linear code", "curved": "curved code", "noise": "noise"}
 NAMES = {name: f"dense: {words}" for name, words in MADE_OF.items()}
 """How tables name what the dense part is made of."""
@@ -62,13 +62,14 @@ QUICK = {
 
 @kept
 def worlds(study: Study, *, quick: bool = False) -> dict[str, pd.DataFrame]:
-    """goes, made (`case_tables`), swept (`sweep`), estimators, and the curves of SAEs that introduce nothing,
+    """goes (`case_table`), swept (`sweep`), estimators, and the curves of SAEs that introduce nothing,
     unfixed and fixed (`nulls`), all of the simulated study `world`.
 
     Cost: about 40 s on one thread; a tenth of it where ``quick``, for a study that needs no numbers.
     """
     case, sweeps, tests, null = QUICK.values() if quick else [{} for _ in QUICK]
-    return case_tables(study, **case) | {
+    return {
+        "goes": case_table(study, **case),
         "swept": sweep(**sweeps),
         "estimators": estimators(study, **tests),
         "unfixed": nulls.unfixed(**null),
@@ -89,13 +90,9 @@ def world_of(study: Study, *, seed: int) -> World:
     return World.of({k: v for k, v in study.world.items() if k != "documents"} | {"seed": seed})
 
 
-def case_tables(study: Study, *, seeds: int = SEEDS, documents: int = 24) -> dict[str, pd.DataFrame]:
-    """The full case, once for each of `VARIANTS`.
-
-    ``goes``: part, introduced (the variant), share of the variance of x, and of the part's own variance what
-    lands in LinearError and NonlinearError, with ends over seeds. ``made``: covariance shares of FVU. Cost:
-    about a second a seed and variant.
-    """
+def case_table(study: Study, *, seeds: int = SEEDS, documents: int = 24) -> pd.DataFrame:
+    """The full case, once for each of `VARIANTS`: a row a true part, as `row_of` has it, and introduced (the
+    variant). "SaeError" is all parts together. Cost: about a second a seed and variant."""
     entry = study.sae(CASE)
     found: dict[str, list[Landing]] = {variant: [] for variant in VARIANTS}
     for seed in range(seeds):
@@ -105,39 +102,37 @@ def case_tables(study: Study, *, seeds: int = SEEDS, documents: int = 24) -> dic
             sae = null_sae(entry.kind, id=CASE, width=entry.width, world=world, **entry.dials | dials)
             found[variant].append(land_sae(sae, batch))
     parts = {"learned": None, "absent": TRUE["absent"], "dense": TRUE["dense"]}
-    parts |= {NAMES[name]: {name: 1.0} for name in DENSE} | {"introduced": TRUE["introduced"]}
-    goes, made = [], []
-    for variant, landings in found.items():
-        goes += [row_of(name, variant, landings, signs) for name, signs in parts.items()]
-        for name, signs in TRUE.items():
-            mine = {part: sign * ERROR[part] for part, sign in signs.items()}
-            both = [m.made_of(m.weights(**ERROR), m.weights(**mine)) for m in landings]
-            made.append({"part": name, "introduced": variant} | _both(*zip(*both)))
-    return {"goes": pd.DataFrame(goes), "made": pd.DataFrame(made)}
+    parts |= {NAMES[name]: {name: 1.0} for name in DENSE}
+    parts |= {"introduced": TRUE["introduced"], "SaeError": ERROR}
+    rows = [
+        {"introduced": variant} | row_of(name, landings, signs)
+        for variant, landings in found.items()
+        for name, signs in parts.items()
+    ]
+    return pd.DataFrame(rows)
 
 
-def row_of(name: str, variant: str, landings: Sequence[Landing], signs: dict | None) -> dict:
-    """One true part's row: its variance and its two shares over seeds. The learned part (``signs`` None) is
-    no error: both columns hold what the error's map reads of it, with + in one and with − in the other."""
+def row_of(name: str, landings: Sequence[Landing], signs: dict | None) -> dict:
+    """One true part's row: ``part``, ``variance`` over that of x, and the four shares of `Landing.ratios`,
+    each with ends over seeds. The learned part (``signs`` None) is no error: linear and nonlinear both hold
+    what the error's map reads of it, with + in one and with − in the other."""
     if signs is None:
-        linear = nonlinear = [m.leaked() for m in landings]
+        shares = [dict.fromkeys(("linear", "nonlinear"), m.leaked()) for m in landings]
         sizes = [m.leak[:, 1].sum() / m.x.sum() for m in landings]
     else:
-        linear, nonlinear = np.transpose([m.shares(m.weights(**signs)) for m in landings])
+        shares = [m.shares(m.weights(**signs), m.weights(**ERROR)) for m in landings]
         sizes = [m.variance(m.weights(**signs)) for m in landings]
-    about = {"part": name, "introduced": variant, "variance": over_draws(sizes).value}
-    return about | _both(linear, nonlinear)
-
-
-def _both(linear, nonlinear) -> dict[str, float]:
-    return in_columns(over_draws(linear), "linear") | in_columns(over_draws(nonlinear), "nonlinear")
+    row = {"part": name, "variance": over_draws(sizes).value}
+    for share in shares[0]:
+        row |= in_columns(over_draws([one[share] for one in shares]), share)
+    return row
 
 
 def sweep(*, seeds: int = SEEDS, documents: int = 48, superposition=SUPERPOSITION, held=HELD) -> pd.DataFrame:
-    """The shares of the three true parts over n/d and over the share of the features that the SAE holds.
+    """The three true parts over n/d and over the share of the features that the SAE holds.
 
-    One row a cell and part: superposition, held, width, part, linear and nonlinear with ends over seeds. The
-    SAE introduces errors apart from the other parts. Cost: a fifth of a second a cell and seed.
+    One row a cell and part: superposition, held, width, and `row_of`. The SAE introduces errors apart from
+    the other parts. Cost: a fifth of a second a cell and seed.
     """
     rows = []
     for ratio in superposition:
@@ -149,20 +144,25 @@ def sweep(*, seeds: int = SEEDS, documents: int = 48, superposition=SUPERPOSITIO
                 sae = OracleSae("swept", world, max(1, round(share * world.features)), **ERRORS)
                 found.setdefault((share, sae.width), []).append(land_sae(sae, batch))
         rows += [
-            {"superposition": ratio, "held": share, "width": width} | row_of(part, "apart", landings, signs)
+            {"superposition": ratio, "held": share, "width": width} | row_of(part, landings, signs)
             for (share, width), landings in found.items()
             for part, signs in TRUE.items()
         ]
     return pd.DataFrame(rows)
 
 
-WRONG = {"absent": "nonlinear", "introduced": "linear"}
-"""The estimated part that each true part is not read from."""
+JUDGED = {
+    "linear": ("absent", "of_linear"),
+    "nonlinear": ("introduced", "of_nonlinear"),
+    "introduced": ("introduced", "nonlinear"),
+    "absent": ("absent", "linear"),
+}
+"""The true part and the share of each number of claim 11."""
 
 
 def cases(made, check) -> dict[str, dict[str, Estimate]]:
-    """What claim 11's rule takes of `worlds` and of `ablation.ablated`, by case: the share of each part that
-    lands where it is not read from."""
+    """What claim 11's rule takes of `worlds` and of `ablation.ablated`: each of `JUDGED`, by case; a share of
+    what does not vary in a case is left out there."""
     goes, swept, own = made["goes"], made["swept"], check["shares"]
     named = [
         goes.assign(case="world, introduced " + goes["introduced"]),
@@ -172,12 +172,11 @@ def cases(made, check) -> dict[str, dict[str, Estimate]]:
         words = [f"own dictionary, {r.kind} noise, {r.ablated:.0%} ablated" for r in own.itertuples()]
         named.append(own.assign(case=words))
     rows = pd.concat(named)
-    shares = {part: estimates(rows, column) for part, column in WRONG.items()}
-    cells: dict[str, dict[str, Estimate]] = {}
-    for at, (case, part) in enumerate(zip(rows["case"], rows["part"])):
-        if part in WRONG:
-            cells.setdefault(case, {})[part] = shares[part][at]
-    return cells
+    found = {}
+    for number, (part, share) in JUDGED.items():
+        mine = rows[(rows["part"] == part) & rows[share].notna()]
+        found[number] = dict(zip(mine["case"], estimates(mine, share), strict=True))
+    return found
 
 
 def estimators(study: Study, *, seeds: int = 3, documents: int = 24) -> pd.DataFrame:
@@ -213,16 +212,20 @@ def readings(made: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Its SAE introduces errors apart from the rest; the floor is read off oracles of six widths in closed form.
     """
-    goes = made["goes"][made["goes"]["introduced"] == "apart"].set_index("part")["variance"]
-    parts = made["made"][made["made"]["introduced"] == "apart"]
+    case = made["goes"][made["goes"]["introduced"] == "apart"].set_index("part")
+    goes, error = case["variance"], case.loc["SaeError"]
     world = world_of(Study.load("world"), seed=0)
     truths = {width: world.truth(width) for width in (64, 128, 256, 512, 1024, 2048)}
     law = PowerLaw.fit(list(truths), [t.fvu for t in truths.values()])
     truth, dense = truths[256], sum(truths[256].shares[name] for name in NAMES)
     coded = goes["absent"] + goes[NAMES["dense"]]
     rows = [
-        ("FVU_nonlinear is introduced error", parts["nonlinear"].sum(), goes["introduced"]),
-        ("FVU_linear is absent features and the linear code of the dense part", parts["linear"].sum(), coded),
+        ("FVU_nonlinear is introduced error", error["variance"] * error["nonlinear"], goes["introduced"]),
+        (
+            "FVU_linear is absent features and the linear code of the dense part",
+            error["variance"] * error["linear"],
+            coded,
+        ),
         ("the floor c is what no width removes", law.c, dense),
         ("FVU − c is absent features, at 256 latents", truth.fvu - law.c, truth.shares["absent"]),
         ("FVU_nonlinear of an SAE that introduces nothing is the dense part", truth.fvu_nonlinear, dense),

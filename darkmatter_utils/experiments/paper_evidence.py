@@ -23,6 +23,7 @@ from ..claims import (
     c08_proportional,
     c09_inference,
     c10_earlier,
+    c11_parts_land,
     c12_everywhere,
     c13_beyond_simple,
     report,
@@ -188,6 +189,14 @@ def earlier() -> c10_earlier.Evidence:
     return c10_earlier.Evidence(sae=found, over_shuffled=found, raw={}, over_raw={})
 
 
+def parts_land() -> c11_parts_land.Evidence:
+    """Claim 11: both directions of Fig. 15 (`paper_points.made_and_lands`)."""
+    found = paper_points.made_and_lands().items()
+    return c11_parts_land.Evidence(
+        **{key: {case: Estimate(v) for case, v in by.items()} for key, by in found}
+    )
+
+
 EVIDENCE: dict[int, Callable[[], object]] = {
     1: half_linear,
     2: norm_linear,
@@ -199,6 +208,7 @@ EVIDENCE: dict[int, Callable[[], object]] = {
     8: proportional,
     9: inference,
     10: earlier,
+    11: parts_land,
     12: everywhere,
     13: beyond_simple,
 }

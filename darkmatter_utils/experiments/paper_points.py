@@ -142,36 +142,67 @@ def loss_shares() -> pd.DataFrame:
 def synthetic() -> pd.DataFrame:
     """Table 1 beside the same correlations over the heat maps of Fig. 15: noise that was put in against the
     part that was estimated."""
-    maps = points("15", panel="bottom")
-    maps = maps.assign(
-        dense=maps["series"].str.extract(r"(\d)$")[0].astype(float), introduced=maps["x"].astype(float)
-    )
-    rows = []
+    maps, rows = heat_maps().reset_index(), []
     for noise, level in (("x' noise", "dense"), ("Sae(x') noise", "introduced")):
         for estimated, part in (("estimated Dense", "linear"), ("estimated Introduced", "nonlinear")):
-            there = maps[maps["quantity"] == f"estimated {part} part (FVU)"]
             (printed,) = points("Table 1", series=noise, x=estimated)["value"]
-            found = float(np.corrcoef(there[level], there["value"])[0, 1])
+            found = float(np.corrcoef(maps[level], maps[part])[0, 1])
             rows.append({"noise": noise, "estimated": estimated, "Table 1": printed, "Fig. 15": found})
     return pd.DataFrame(rows)
+
+
+def heat_maps() -> pd.DataFrame:
+    """Fig. 15, bottom: FVU of the estimated ``linear`` and ``nonlinear`` part, by the level of the noise on
+    x' (``dense``) and of that on Sae(x') (``introduced``)."""
+    maps = points("15", panel="bottom")
+    levels = {"dense": maps["series"].str[-1].astype(int), "introduced": maps["x"].astype(int)}
+    maps = maps.assign(**levels, part=maps["quantity"].str.split().str[1])
+    return maps.pivot(index=["dense", "introduced"], columns="part", values="value")
 
 
 def landing() -> pd.DataFrame:
     """Of one noise alone (Fig. 15, bottom), at each level: the share of what it adds to the two estimated
     parts that lands in the other one. ``noise``, ``level``, ``share``."""
-    maps = points("15", panel="bottom")
-    maps = maps.assign(dense=maps["series"].str[-1].astype(int), introduced=maps["x"].astype(int))
-    part = lambda name: maps[maps["quantity"] == f"estimated {name} part (FVU)"].pivot(
-        index="dense", columns="introduced", values="value"
-    )
-    linear, nonlinear = (found - found.loc[0, 0] for found in (part("linear"), part("nonlinear")))
-    other = {"x' noise": (nonlinear[0], linear[0]), "Sae(x') noise": (linear.loc[0], nonlinear.loc[0])}
-    rows = [
-        {"noise": noise, "level": level, "share": there[level] / (there[level] + its[level])}
-        for noise, (there, its) in other.items()
-        for level in there.index[1:]
-    ]
-    return pd.DataFrame(rows)
+    maps = heat_maps()
+    added, rows = maps - maps.loc[0, 0], []
+    for noise, there, other in (
+        ("x' noise", "introduced", "nonlinear"),
+        ("Sae(x') noise", "dense", "linear"),
+    ):
+        alone = added.xs(0, level=there).loc[1:]
+        rows.append(pd.DataFrame({"noise": noise, "share": alone[other] / alone.sum(axis=1)}))
+    return pd.concat(rows).rename_axis("level").reset_index()
+
+
+def made_and_lands() -> dict[str, dict[str, float]]:
+    """What claim 11 asks, of Fig. 15, by case. Parts that were put in count as uncorrelated, so that a part
+    is what it adds; the maps are scored on the rows that they were fitted on.
+
+    Absent features: what each ablation adds to the error of no ablation (top), as a share of LinearError
+    (``linear``) and as the share of it that lands there (``absent``). Introduced error (bottom): of what a
+    noise on Sae(x') adds, the share that lands in NonlinearError (``introduced``); of NonlinearError
+    (``nonlinear``), that noise and what is left without any noise, which is the SAE's own.
+    """
+    top = points("15", panel="top").pivot(index=["x", "series"], columns="quantity", values="value")
+    whole = top["FVU"].unstack("series")
+    linear = whole - top["FVU_nonlinear"].unstack("series")
+    ablated = whole.index != "0"
+    lands, added = ((one - one.loc["0"])[ablated].stack() for one in (linear, whole))
+    of_linear = lands / linear[ablated].stack()
+    maps = heat_maps()
+    bottom = (maps - maps.xs(0, level="introduced")).query("introduced > 0")
+    scale = bottom.sum(axis=1)  # one noise, over the variance of x' + the other: it tells how that grows
+    own = maps.loc[(0, 0), "nonlinear"] * scale / scale.loc[0].reindex(scale.index, level="introduced")
+    of_nonlinear = (bottom["nonlinear"] + own) / maps["nonlinear"].loc[bottom.index]
+    named = lambda found, name: {name(*key): float(value) for key, value in found.items()}
+    above = lambda share, noise: f"{share}% ablated, {noise}"
+    below = lambda dense, introduced: f"x' noise {dense}, Sae(x') noise {introduced}"
+    return {
+        "linear": named(of_linear, above),
+        "absent": named(lands / added, above),
+        "nonlinear": named(of_nonlinear, below),
+        "introduced": named(bottom["nonlinear"] / scale, below),
+    }
 
 
 def norms() -> pd.DataFrame:

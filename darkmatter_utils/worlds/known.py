@@ -194,8 +194,6 @@ class Landing:
     """⟨z_i, z_j⟩ [document, part, part]."""
     cross: np.ndarray
     """⟨z_i, r_j⟩ [document, part, part]."""
-    rest: np.ndarray
-    """⟨r_i, r_j⟩ [document, part, part]."""
     x: np.ndarray
     """‖x − x̄‖² [document]."""
     leak: np.ndarray
@@ -210,42 +208,42 @@ class Landing:
 
     def variance(self, c: np.ndarray) -> np.ndarray:
         """Σ‖z‖² / Σ‖x − x̄‖² of the sum z = Σ c_k z_k: a share of the variance of x."""
-        return self._form(self.total, c, c) / self.x.sum()
+        return sum(self._inner(c, c)).sum() / self.x.sum()
 
-    def shares(self, c: np.ndarray, documents=None) -> tuple[np.ndarray, np.ndarray]:
-        """Of the variance of z = Σ c_k z_k, what lands in (LinearError, NonlinearError).
+    def ratios(self, part: np.ndarray, error: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Four shares as numerators and denominators over documents [document], of a part z of an error E,
+        both sums Σ c_k z_k, z with its sign in E:
 
-        nonlinear = Σ‖z − P z‖² / Σ‖z‖² and linear = 1 − nonlinear, P out of fold: R² total of z from x, so
-        slightly below 0 for a part of which x says nothing. ``documents``: weights [replicate, document] of a
-        bootstrap; by default each counts once. NaN for a part that does not vary.
+            linear      ⟨z, P z⟩ / ⟨z, z⟩              of z, what lands in LinearError
+            nonlinear   ⟨z, z − P z⟩ / ⟨z, z⟩          of z, what lands in NonlinearError
+            of_linear   ⟨z, P E⟩ / ⟨E, P E⟩            of LinearError, what is z
+            of_nonlinear  ⟨z, E − P E⟩ / ⟨E, E − P E⟩  of NonlinearError, what is z
+
+        Covariance over variance: a covariance of two parts is split evenly between them, so a share can be
+        negative. The first two add up to 1, the others over the parts of E. P is fitted on other documents:
+        its own estimation error, d_model / tokens of a part in ‖z − P z‖², averages out in ⟨z, z − P z⟩.
         """
-        whole = self._form(self.total, c, c, documents)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            nonlinear = np.where(whole > 0, self._form(self.rest, c, c, documents) / whole, np.nan)
-        return 1 - nonlinear, nonlinear
+        mine, made, whole = self._inner(part, part), self._inner(part, error), self._inner(error, error)
+        both = (mine[0] + mine[1],) * 2
+        names = ("linear", "nonlinear", "of_linear", "of_nonlinear")
+        return dict(zip(names, zip((*mine, *made), (*both, *whole)), strict=True))
 
-    def nonlinear(self, c: np.ndarray) -> np.ndarray:
-        """FVU_nonlinear of the error Σ c_k z_k."""
-        return self._form(self.rest, c, c) / self.x.sum()
-
-    def made_of(self, error: np.ndarray, part: np.ndarray) -> tuple[float, float]:
-        """Covariance shares of a part in (LinearError, NonlinearError), over the variance of x.
-
-        ⟨part, LinearError⟩ and ⟨part, NonlinearError⟩: summed over the parts of the error they give
-        ⟨SaeError, LinearError⟩ and ⟨SaeError, NonlinearError⟩, which add up to FVU. A covariance between two
-        parts is so split evenly between them; a share may be negative.
-        """
-        inner, x = self._form(self.cross, part, error), self.x.sum()
-        return float((self._form(self.total, part, error) - inner) / x), float(inner / x)
+    def shares(self, part: np.ndarray, error: np.ndarray) -> dict[str, float]:
+        """The `ratios` over all documents; NaN where the whole does not vary."""
+        found = {
+            name: (above.sum(), below.sum()) for name, (above, below) in self.ratios(part, error).items()
+        }
+        return {name: float(a / b) if b > 0 else float("nan") for name, (a, b) in found.items()}
 
     def leaked(self) -> float:
         """‖learned b‖² / ‖learned‖²: what the error's map reads of the learned part, which is no error."""
         above, below = self.leak.sum(axis=0)
         return float(above / below) if below > 0 else float("nan")
 
-    def _form(self, table, c, d, documents=None):
-        per_document = np.einsum("i,nij,j->n", c, table, d)
-        return per_document.sum() if documents is None else documents @ per_document
+    def _inner(self, c: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """⟨z_c, P z_d⟩ and ⟨z_c, z_d − P z_d⟩ [document] of two sums."""
+        total, rest = (np.einsum("i,nij,j->n", c, table, d) for table in (self.total, self.cross))
+        return total - rest, rest
 
 
 def land(
@@ -274,4 +272,4 @@ def land(
             leak[r] = torch.stack([((centred @ b) ** 2).sum(1), (centred**2).sum(1)], dim=1)
     gram = lambda a, b: sum_by(document, torch.bmm(a, b.transpose(1, 2)))
     spread = sum_by(document, ((x - x.mean(dim=0)) ** 2).sum(dim=1))
-    return Landing(tuple(parts), gram(z, z), gram(z, rest), gram(rest, rest), spread, sum_by(document, leak))
+    return Landing(tuple(parts), gram(z, z), gram(z, rest), spread, sum_by(document, leak))

@@ -254,7 +254,7 @@ def test_what_is_not_measured_cannot_be_told():
         (8, {"slope": None, "orders": {}, "saes": {}, "over_control": {}, "controls": {}}),
         (9, {"change": {}, "total": {}, "lead": {}, "best": {}}),
         (10, {"sae": {}, "raw": {}, "over_raw": {}, "over_shuffled": {}}),
-        (11, {"misplaced": {}}),
+        (11, dict.fromkeys(("linear", "nonlinear", "introduced", "absent"), {})),
         (12, {"cells": []}),
         (13, {"lead": {}, "gain": {}, "early": {}, "best": {}}),
     ):

@@ -107,7 +107,12 @@ EVIDENCE = {
         "over_raw": {"blocks.0": e(0.2)},
         "over_shuffled": {"blocks.0": e(0.4)},
     },
-    11: {"misplaced": {"a world": {"absent": e(0.1), "introduced": e(0.05)}}},
+    11: {
+        "linear": {"a world": e(0.6)},
+        "nonlinear": {"a world": e(0.7)},
+        "introduced": {"a world": e(0.9)},
+        "absent": {"a world": e(0.8)},
+    },
     12: {
         "cells": [
             {"effect": "an effect", "family": family, "layer": layer, "kind": kind, "sign": 1}
@@ -307,7 +312,8 @@ def test_what_is_shown_is_our_number_and_its_controls():
     assert "0.500 [0.490, 0.510] at 8 to 0.450 [0.440, 0.460] at 16" in found[1].here
     assert found[1].beside()["share of it left once shrinkage is undone"] == "8 0.900 [0.890, 0.910]"
     assert "−1.0% [−2.0%, 0.0%]" in found[4].here
-    assert found[11].here == "absent 10%, introduced 5%" and found[12].here == found[12].verdict.measured
+    assert found[11].here == "LinearError absent 60%; NonlinearError introduced 70%"
+    assert found[12].here == found[12].verdict.measured
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from darkmatter_utils.base.values import Estimate
-from darkmatter_utils.claims import c07_fewer_features, c08_proportional, c10_earlier
+from darkmatter_utils.claims import c07_fewer_features, c08_proportional, c10_earlier, c11_parts_land
 from darkmatter_utils.claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN
 
 
@@ -143,3 +143,43 @@ def test_a_part_is_predicted_from_earlier_layers_whatever_the_raw_activation_doe
         ahead = "no" if over_raw.low < 0 else "the one" if len(leads) == 1 else "all 2"
         ahead = "none of 2" if over_raw.low < 0 and len(leads) == 2 else ahead
         assert f"ahead of it at {ahead} site" in verdict.why
+
+
+HALF, LESS, NEARLY = e(0.5, 0.9), e(-0.1, 0.499), e(0.4, 0.9)
+"""What an estimated part is made of, at claim 11's margin of a half."""
+THERE, NOT, OPEN_THERE = e(0.75, 1.1), e(0.2, 0.749), e(0.7, 0.9)
+"""What lands, at its margin of three quarters."""
+
+
+@pytest.mark.parametrize(
+    ("linear", "nonlinear", "introduced", "absent", "word"),
+    [
+        (HALF, HALF, THERE, THERE, HOLDS),
+        (HALF, LESS, THERE, NOT, PARTLY),
+        (LESS, HALF, THERE, THERE, PARTLY),
+        (HALF, HALF, NOT, THERE, PARTLY),
+        (HALF, HALF, THERE, NOT, PARTLY),
+        (NEARLY, HALF, THERE, THERE, UNKNOWN),
+        (HALF, NEARLY, THERE, THERE, UNKNOWN),
+        (HALF, HALF, OPEN_THERE, THERE, UNKNOWN),
+        (HALF, HALF, THERE, OPEN_THERE, UNKNOWN),
+        (LESS, LESS, NOT, OPEN_THERE, UNKNOWN),
+        (LESS, LESS, NOT, NOT, FAILS),
+        (POINT, POINT, POINT, POINT, UNKNOWN),
+    ],
+)
+def test_what_estimated_parts_are_made_of_and_where_true_parts_land(
+    linear, nonlinear, introduced, absent, word
+):
+    shares = (linear, nonlinear, introduced, absent)
+    taken = c11_parts_land.Evidence(*({"a": one, "b": one} for one in shares))
+    assert judged(c11_parts_land, taken).word == word
+    nothing = c11_parts_land.Evidence(*({} for _ in shares))
+    assert judged(c11_parts_land, nothing).why == "No case with known parts was measured."
+
+
+def test_one_case_in_which_a_statement_fails_is_partly_and_an_open_one_leaves_it_open():
+    cases = lambda other: c11_parts_land.Evidence({"a": HALF, "b": other}, *({"a": THERE} for _ in range(3)))
+    assert judged(c11_parts_land, cases(LESS)).word == PARTLY
+    assert judged(c11_parts_land, cases(NEARLY)).word == UNKNOWN
+    assert "in reach" not in judged(c11_parts_land, cases(HALF)).numbers["more data"]
