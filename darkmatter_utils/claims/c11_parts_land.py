@@ -94,7 +94,9 @@ CLAIM = Claim(
     paper_points=(
         "the correlations over Fig. 15 are 0.97, −0.05, 0.18 and 0.92; there, 26% to 40% of the noise on "
         "x' lands in the nonlinear part, and 7% of that on Sae(x') in the linear one, which is fitted in "
-        "sample. Its points have both directions, the parts that were put in taken as uncorrelated"
+        "sample. With the parts that were put in taken as uncorrelated, absent features and introduced error "
+        "land where they are read from, and what an estimated part is made of turns with how loud the noises "
+        "are and how much is ablated"
     ),
     rule=(
         "Cases are simulated worlds, over a range of superposition and width, and the study's own dictionary "
