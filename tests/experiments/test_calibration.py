@@ -88,6 +88,19 @@ def test_rates_from_counts(monkeypatch):
     assert one["false"] == 0.05 and one["power"] == 390 / 400 and one["sound"] and one["answers"]
 
 
+def test_the_truths_of_vectors_are_those_of_large_samples():
+    rng, r2, kept, lead = np.random.default_rng(0), [], [], []
+    wanted = {"about half": {MARGIN: 0.7}, "not shrinkage": {MARGIN: 0.5, TRUE: 0.75}}
+    for _ in range(4):
+        found = documents.half_linear(rng, wanted)
+        r2.append(found["about half", MARGIN].r2[documents.D].value)
+        kept.append([found["not shrinkage", t].kept[documents.D].value for t in (MARGIN, TRUE)])
+        lead.append(documents.earlier(rng, {"part of it": {TRUE: 0.1}})["part of it", TRUE].over_shuffled)
+    assert np.mean(r2) == pytest.approx(0.7, abs=0.01)
+    assert np.mean(kept, axis=0) == pytest.approx([0.5, 0.75], abs=0.03)
+    assert np.mean([one["site"].value for one in lead]) == pytest.approx(0.1, abs=0.002)
+
+
 def test_the_truths_of_norms_are_those_of_large_samples():
     rng = np.random.default_rng(0)
     v = norms.drop_for(0.02, "SaeError")
