@@ -20,12 +20,18 @@ import pandas as pd
 from ..base import cache, provenance
 from ..base.config import DATA
 from ..claims import (
+    c01_half_linear,
+    c02_norm_linear,
     c03_same_tokens,
     c04_flat,
     c05_floor,
     c06_norm_lowest,
     c07_fewer_features,
+    c08_proportional,
     c09_inference,
+    c10_earlier,
+    c12_everywhere,
+    c13_beyond_simple,
     fixed,
 )
 from ..claims.claim import FAILS, HOLDS, PARTLY, UNKNOWN, Question
@@ -75,13 +81,20 @@ class Rule(NamedTuple):
         return next(one.name for one in self.question.statements() if one.introduced)
 
 
+SHARE = c12_everywhere.THRESHOLDS.differ
 RULES: dict[str, Rule] = {
+    "1": Rule(c01_half_linear.CLAIM, documents.half_linear),
+    "2": Rule(c02_norm_linear.CLAIM, norms.norm_linear),
     "3": Rule(c03_same_tokens.CLAIM, norms.same_tokens),
     "4": Rule(c04_flat.CLAIM, suites.flat, null=suites.flat_null),
     "5": Rule(c05_floor.CLAIM, suites.floor),
     "6": Rule(c06_norm_lowest.CLAIM, norms.norm_lowest, null=suites.norm_lowest_null),
     "7": Rule(c07_fewer_features.CLAIM, suites.fewer_features),
+    "8": Rule(c08_proportional.CLAIM, suites.proportional, studies=200),
     "9": Rule(c09_inference.CLAIM, documents.inference),
+    "10": Rule(c10_earlier.CLAIM, documents.earlier, studies=200),
+    "12": Rule(c12_everywhere.CLAIM, suites.everywhere, share=("share", (-math.inf, SHARE))),
+    "13": Rule(c13_beyond_simple.CLAIM, norms.beyond_simple),
 }
 """By name as the table has it: claims by number."""
 
