@@ -90,8 +90,9 @@ def test_a_gain_is_the_difference_of_two_r2_and_is_paired(models):
         models.replicated(SIMPLE),
         models.replicated(ALL, SIMPLE),
     )
-    apart = (more - less - paired).std(axis=0)
-    assert (apart < 0.2 * paired.std(axis=0)).all(), "but for how far each is stretched"
+    # Each is stretched to its own interval, so the differences are the same but for their scale.
+    alike = [np.corrcoef(d, p)[0, 1] for d, p in zip((more - less).T, paired.T)]
+    assert min(alike) > 0.95
 
 
 def test_more_predictors_never_fit_the_world_worse(nano):
