@@ -83,6 +83,11 @@ class Simulated:
         """The facts that do not need a model."""
         return {"d_model": self.world.d_model}
 
+    @property
+    def documents(self) -> pd.DataFrame:
+        """Its documents are from no source of text."""
+        return pd.DataFrame({"source": [], "tokens": []})
+
 
 def oracles(
     world: World, widths: Sequence[int], *, l0: int | None, documents: int, replicates: int = 0
