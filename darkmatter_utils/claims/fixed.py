@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -107,7 +108,10 @@ def changed(held: Mapping[str, Any] | None = None, now: Mapping[str, str] | None
 
 
 def fix(name: str, path: Path = FILE) -> None:
-    """Fix the rules as they stand under a name. Raises BadInput where they are fixed already."""
+    """Fix the rules as they stand under a name (`DRAFT`, which fixes nothing, or rules-1, rules-2, ...). Raises
+    BadInput for another name and where they are fixed already."""
+    if not re.fullmatch(rf"{DRAFT}|rules-\d+", name):
+        raise BadInput(f"'{name}' is no name for the rules; valid: {DRAFT}, rules-1, rules-2, ...")
     if path.exists() and (held := fixed(path))["name"] != DRAFT:
         how = f"say each change under 'changes' of {path.name}"
         raise BadInput(f"the rules are fixed as '{held['name']}'; {how}")
@@ -173,4 +177,5 @@ if __name__ == "__main__":
     try:
         print(json.dumps(changed(), indent=1)) if len(sys.argv) < 2 else fix(sys.argv[1])
     except BadInput as error:
-        sys.exit(f"darkmatter: {error}")
+        print(f"darkmatter: {error}", file=sys.stderr)
+        sys.exit(2)

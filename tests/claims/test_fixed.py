@@ -110,6 +110,8 @@ def test_an_entry_has_its_reason_both_verdicts_and_a_start(wrong):
 
 def test_rules_are_fixed_once(tmp_path):
     path = tmp_path / "FIXED.json"
+    with pytest.raises(BadInput, match="'--help' is no name"):
+        fixed.fix("--help", path)
     for name in ("draft", "rules-1"):
         fixed.fix(name, path)
     held = json.loads(path.read_text())
