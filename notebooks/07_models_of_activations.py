@@ -26,7 +26,7 @@ import pandas as pd
 
 from darkmatter_utils import Study, charts, measure, open_chapter
 from darkmatter_utils.base.words import percent, plain, span
-from darkmatter_utils.charts import Table, Words, estimates
+from darkmatter_utils.charts import Folded, Table, Words, estimates
 from darkmatter_utils.claims import c04_flat, c11_parts_land
 from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments import matching, paper_points, worth
@@ -163,7 +163,8 @@ columns = {
     "of LinearError": estimates(goes, "of_linear"),
     "of NonlinearError": estimates(goes, "of_nonlinear"),
 }
-Table(pd.DataFrame(columns), dict.fromkeys(list(columns)[2:], share))
+table = Table(pd.DataFrame(columns), dict.fromkeys(list(columns)[2:], share))
+Folded("Every part of three SAEs, in both directions", table)
 
 # %% [markdown]
 # ## Over superposition and width

@@ -108,8 +108,8 @@ def changed(held: Mapping[str, Any] | None = None, now: Mapping[str, str] | None
 
 
 def fix(name: str, path: Path = FILE) -> None:
-    """Fix the rules as they stand under a name (`DRAFT`, which fixes nothing, or rules-1, rules-2, ...). Raises
-    BadInput for another name and where they are fixed already."""
+    """Fix the rules as they stand under a name: `DRAFT`, which fixes nothing, or rules-1, rules-2 and so on.
+    Raises BadInput for another name and where they are fixed already."""
     if not re.fullmatch(rf"{DRAFT}|rules-\d+", name):
         raise BadInput(f"'{name}' is no name for the rules; valid: {DRAFT}, rules-1, rules-2, ...")
     if path.exists() and (held := fixed(path))["name"] != DRAFT:

@@ -143,12 +143,12 @@ class Judged:
         alone = len(values) == 1 and values[0].low < values[0].high
         said = interval(values[0], style) if alone else span([e.value for e in values], style)
         start = f"{one.quantity[0].upper()}{one.quantity[1:]} is {said} ({one.name}: {one.range_in_words()}"
+        of_sources = f"; in {self.sources[0]} of {self.sources[1]} sources" if self.sources[1] else ""
         if len(values) == 1:
-            return f"{start}): {self.word}."
+            return f"{start}): {self.word}{of_sources}."
         parts = [f"holds at {counted(self.count(HOLDS), len(values), one.noun)}"]
         parts += [f"does not hold at {n}" for n in [self.count(FAILS)] if n]
         parts += [f"cannot be told at {n}" for n in [self.count(UNKNOWN)] if n]
-        of_sources = f"; in {self.sources[0]} of {self.sources[1]} sources" if self.sources[1] else ""
         return f"{start}): {', '.join(parts)}{of_sources}."
 
     def more_in_words(self) -> str:
