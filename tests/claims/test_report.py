@@ -141,11 +141,11 @@ def holding() -> dict[int, dict]:
 
 def changed(found: dict[int, dict], number: int) -> dict[int, dict] | None:
     """A copy of records in which numbers under one key of a claim's evidence are others, so that its word is
-    another; under two keys where one is not enough, as where two statements hold in part."""
+    another; under two keys, or all, where one is not enough, as where several statements hold in part."""
     before = findings(found)[number]
     old = found[before.holder]["evidence"][str(number)]["numbers"]
     keys = [key for key in before.evidence._fields if key in old]
-    for together in [*combinations(keys, 1), *combinations(keys, 2)]:
+    for together in [*combinations(keys, 1), *combinations(keys, 2), tuple(keys)]:
         for value in VALUES:
             other = copy.deepcopy(found)
             kept = other[before.holder]["evidence"][str(number)]["numbers"]
