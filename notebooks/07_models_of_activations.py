@@ -138,6 +138,11 @@ case = simulated.sae("introduced-256")
 chapter.glue("features", f"{world.features:,}")
 chapter.glue("d", world.d_model)
 chapter.glue("width", case.width)
+kept = {
+    number: {case: share for case, share in found.items() if "shrunk" not in case}
+    for number, found in cases(made, check).items()
+}
+chapter.glue("without shrinkage", c11_parts_land.CLAIM.judge(c11_parts_land.Evidence(**kept)).word)
 
 # %% [markdown]
 # ## Four true parts, in both directions
@@ -147,7 +152,7 @@ chapter.glue("width", case.width)
 # and noise whose size follows the token; and an SAE of {glue:text}`width` latents. It introduces errors of
 # its own (wrong, missed and false coefficients), or errors that are partly read off the absent and dense
 # parts, as a linear encoder's are, or nothing but shrinkage. (The last was added after the first two had
-# been seen; the verdict is the same without it.) The *learned* part is no part of the error, but the map
+# been seen; without it the verdict is: {glue:text}`without shrinkage`.) The *learned* part is no part of the error, but the map
 # $b$ reads it: LinearError holds $b\,z_{\text{learned}}$ and NonlinearError the same with the other sign.
 # Its row gives $\lVert b\,z_{\text{learned}}\rVert^2 / \lVert z_{\text{learned}}\rVert^2$ in both columns;
 # of the estimated parts the absent, dense and introduced part make up all.
@@ -178,24 +183,18 @@ Folded("Every part of three SAEs, in both directions", table)
 #|   holds; mean over worlds drawn anew. Top - where true parts land, of which the claim asks three quarters;
 #|   bottom - what estimated parts are made of, of which it asks half. (The paper has no such figure.)
 chapter.record("swept", made["swept"].to_dict("list"))
-
-
-def where_read(part, column, title):
-    rows = made["swept"].query("part == @part")
-    rows = rows.sort_values(["held", "superposition"], ascending=[False, True])
-    words = {"x": rows["superposition"].map("{:g}".format), "y": rows["held"].map(percent)}
-    rows = rows.assign(value=rows[column].clip(0, 1), **words)
-    axes = {"x_title": "features / dimensions (n / d)", "y_title": "features the SAE holds"}
-    look = {"value_title": "share", "title": title, "fmt": ".0%", "domain": (0, 1), "width": 270}
-    return charts.heat(rows, "x", "y", "value", **axes, **look)
-
-
-charts.beside(
-    where_read("absent", "linear", "absent features that land in LinearError"),
-    where_read("introduced", "nonlinear", "introduced error that lands in NonlinearError"),
-    where_read("absent", "of_linear", "LinearError that is absent features"),
-    where_read("introduced", "of_nonlinear", "NonlinearError that is introduced error"),
-)
+swept = made["swept"].sort_values(["held", "superposition"], ascending=[False, True])
+swept = swept.assign(x=swept["superposition"].map("{:g}".format), y=swept["held"].map(percent))
+FOUR = {
+    "absent features that land in LinearError": ("absent", "linear"),
+    "introduced error that lands in NonlinearError": ("introduced", "nonlinear"),
+    "LinearError that is absent features": ("absent", "of_linear"),
+    "NonlinearError that is introduced error": ("introduced", "of_nonlinear"),
+}
+look = {"x_title": "features / dimensions (n / d)", "y_title": "features the SAE holds", "width": 270}
+look |= {"value_title": "share", "fmt": ".0%", "domain": (0, 1)}
+of = {title: swept[swept["part"] == part].assign(value=swept[share]) for title, (part, share) in FOUR.items()}
+charts.beside(*(charts.heat(rows, "x", "y", "value", title=title, **look) for title, rows in of.items()))
 
 # %% [markdown]
 # ## Noise and ablation on the study's own dictionary

@@ -91,8 +91,7 @@ if len(nothing):
     points.insert(1, rows.assign(id=rows["width"].map("{:,} latents".format)))
 points = pd.concat(points)[["row", "part", "id", "source", "value"]]
 theirs = paper_points.norms().assign(source="from x", id="the paper, Fig. 6: median, 5% and 95%")
-title = "R² of the squared norm"
-charts.strips(points, "row", "value", color="part", by="source", label="id", x_title=title, theirs=theirs)
+charts.strips(points, "row", "value", color="part", by="source", label="id", x_title="R²", theirs=theirs)
 
 # %% tags=["hide-input"]
 counts = {source: lowest(found["tests"], source) for source in ("from x", "from itself")}

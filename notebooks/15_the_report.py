@@ -300,11 +300,12 @@ Table(paper_points.synthetic(), {"Table 1": plain, "Fig. 15": plain})
 
 # %% [markdown]
 # Table 1 correlates the noise that was put in with the part that was estimated, "across these noise levels" of
-# Fig. 15. The same correlations of Fig. 15's own maps differ from it somewhat, and say the same: each noise
-# goes with its own part. A correlation does not say how much lands where. By the maps, {glue:text}`of dense` of
-# the noise on $x'$ lands in the nonlinear part, and {glue:text}`of introduced` of the noise on
-# $\mathrm{Sae}(x')$ in the linear one; App. B.2 says itself that some of the nonlinear error may be Dense. The
-# latter is what least squares absorb on the rows that they were fitted on (3,584 dimensions, 50,000 rows).
+# Fig. 15. The same correlations of Fig. 15's own maps agree with its two large ones, each noise with its own
+# part, and not with the two small ones (chapter {doc}`07_models_of_activations`). A correlation does not say how
+# much lands where. By the maps, {glue:text}`of dense` of the noise on $x'$ lands in the nonlinear part (App. B.2
+# says itself that some of the nonlinear error may be Dense), and {glue:text}`of introduced` of the noise on
+# $\mathrm{Sae}(x')$ in the linear one: what least squares absorb on the rows that they were fitted on (3,584
+# dimensions, 50,000 rows).
 
 # %% [markdown]
 # ### Slips in print

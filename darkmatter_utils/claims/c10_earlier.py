@@ -68,6 +68,8 @@ def protocol(evidence: Evidence) -> dict[str, str]:
     return {"control of earlier layers": told}
 
 
+THREE = lambda value: plain(value, 3)
+
 CLAIM = Claim(
     number=10,
     short="Reconstructions at earlier layers predict part of NonlinearError.",
@@ -95,11 +97,11 @@ CLAIM = Claim(
     guard=lambda e: "" if e.sae else "The study has no SAE at a site before the one that is decomposed.",
     note=note,
     brief=lambda e: f"R² {span(say.values(e.sae))}",
-    here=Told("sae", "R² from earlier SAE outputs", say.by_name()),
+    here=Told("sae", "R² from earlier SAE outputs", say.by_name(THREE)),
     beside=(
-        Told("over_shuffled", "beyond shuffled tokens", say.by_name()),
-        Told("raw", "raw activation, as many directions", say.by_name()),
-        Told("over_raw", "lead over it", say.by_name()),
+        Told("over_shuffled", "beyond shuffled tokens", say.by_name(THREE)),
+        Told("raw", "raw activation, as many directions", say.by_name(THREE)),
+        Told("over_raw", "lead over it", say.by_name(THREE)),
     ),
     effect=Effect("earlier SAE outputs are ahead of the raw activation", lambda e: e.over_raw),
     protocol=protocol,
