@@ -1,4 +1,4 @@
-# make book   set up, run what changed, render build/tiny/html, compare the numbers with the published ones
+# make book   set up, run what changed, render every edition to build/html, compare the numbers with the published ones
 # make test   set up, all tests
 # make calibrate   data/calibration anew: by simulation, the coverage of intervals and how often rules are wrong
 # make lock   resolve the exact versions anew (needs a package index)

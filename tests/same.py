@@ -31,7 +31,10 @@ def records(project: Path) -> dict[str, dict]:
 def outputs(project: Path) -> dict[str, list]:
     """Outputs of every executed chapter by "study/NN_name", in order, without those that say how it was
     run."""
-    found = {f"tiny/{path.stem}": path for path in (project / "book").glob("[0-9][0-9]_*.ipynb")}
+    found = {
+        f"tiny/{path.stem}": path for path in (project / "book").glob("[0-9][0-9]_*.ipynb")
+    }  # its old place
+    found |= {f"{p.parent.name}/{p.stem}": p for p in (project / "book").glob("*/[0-9][0-9]_*.ipynb")}
     found |= {f"{p.parent.name}/{p.stem}": p for p in (project / "build").glob("*/[0-9][0-9]_*.ipynb")}
     return {name: _said(json.loads(path.read_text())) for name, path in sorted(found.items())}
 

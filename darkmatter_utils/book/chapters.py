@@ -1,8 +1,8 @@
 """The chapters of a project, and their records as a chapter that reports on them reads them.
 
 ``notebooks/NN_name.py`` is the source; a run makes ``build/<study>/NN_name.ipynb`` and
-``build/<study>/records/NN.json``; ``book/NN_name.ipynb`` and ``book/records/<study>/NN.json`` are published. A
-chapter that calls ``chapter.reads`` has the cell tag ``reads-records``: it runs after all others, the index
+``build/<study>/records/NN.json``; ``book/records/<study>/NN.json`` is published and, of an edition (`editions`),
+``book/<study>/NN_name.ipynb``. A chapter that calls ``chapter.reads`` has the cell tag ``reads-records``: it runs after all others, the index
 last, and is stale when the values of a record that it read changed, came or went.
 """
 
@@ -18,10 +18,13 @@ from pathlib import Path
 from ..base import config
 from ..base.errors import BadInput, nearest
 from ..base.provenance import digest
-from ..studies.study import FORMAT_TESTS
+from ..measurement.measure import manifest
+from ..studies.study import FORMAT_TESTS, Study
 
 DEFAULT_STUDY = "tiny"
-"""The study that the book is about."""
+"""The study that `make book` executes."""
+EDITIONS = "editions.yml"
+"""In ``book/``: the list of the studies whose executed chapters are published."""
 INDEX = 0
 """The chapter that reports on all others; no other chapter reads it."""
 EVERY = "*"
@@ -87,18 +90,18 @@ class ChapterFile:
     def _made(self, study: str, tried: bool) -> Path:
         return self.root / "build" / file_name(study) / ("tried" if tried else "")
 
-    def published(self) -> Path:
-        """The executed chapter of the published edition, which is about the default study."""
-        return self.root / "book" / f"{self.name}.ipynb"
+    def published(self, study: str = DEFAULT_STUDY) -> Path:
+        """The executed chapter of a published edition."""
+        return self.root / "book" / file_name(study) / f"{self.name}.ipynb"
 
     def published_record(self, study: str) -> Path:
         """The published record."""
         return published(self.root, file_name(study)) / f"{self.number:02d}.json"
 
     def found(self, study: str) -> tuple[Path, Path]:
-        """The executed notebook and its record: as made here, else as published."""
-        if file_name(study) == DEFAULT_STUDY and not self.executed(study).exists():
-            return self.published(), self.published_record(study)
+        """The executed notebook and its record: as made here, else, of an edition, as published."""
+        if file_name(study) in editions(self.root) and not self.executed(study).exists():
+            return self.published(study), self.published_record(study)
         return self.executed(study), self.record(study)
 
     def notebook(self):
@@ -160,6 +163,23 @@ def chapters(root: Path) -> list[ChapterFile]:
     return list(found.values())
 
 
+def editions(root: Path) -> list[str]:
+    """The published editions, by their studies' names: the site opens on the first.
+
+    ``book/editions.yml`` lists them; without it the default study is the one edition. Of other published
+    studies the book has the records alone. Raises BadInput for a file that is no list of names.
+    """
+    path = root / "book" / EDITIONS
+    listed = config.read(path) if path.is_file() else [DEFAULT_STUDY]
+    if not isinstance(listed, list) or not listed:
+        raise BadInput(f"book/{EDITIONS} must list the name of a study or several, such as: - {DEFAULT_STUDY}")
+    for name in listed:
+        config.check_name(name)
+    if twice := {name for name in listed if listed.count(name) > 1}:
+        raise BadInput(f"book/{EDITIONS} lists {sorted(twice)[0]} twice")
+    return listed
+
+
 def run_order(root: Path) -> list[ChapterFile]:
     """All chapters in the order in which they run: those that read records come last, the index at the end."""
     return sorted(chapters(root), key=lambda c: (c.reads_records(), c.number == INDEX, c.number))
@@ -181,6 +201,12 @@ def file_name(study: str) -> str:
         return study
     settings = config.read(path) if path.is_file() else None
     return (settings.get("name") if isinstance(settings, dict) else None) or path.stem
+
+
+def titled(study: Study) -> str:
+    """What every page of its edition says of a study: its title and, of a model whose weights were rounded, to what."""
+    rounded = manifest(study).get("model", {}).get("quantised")
+    return f"{study.title}, its weights dequantised from {rounded}" if rounded else study.title
 
 
 def settle(book, number: int):

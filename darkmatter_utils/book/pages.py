@@ -1,7 +1,8 @@
 """Render what a build made, every warning an error; and publish it.
 
-Pages are built aside and take the place of the last good ones only when the build has no warning. Publishing
-puts executed chapters and records into ``book/``, and headline numbers into the README.
+The site, ``build/html``, has a folder an edition: the published ones and the study at hand. Pages are built
+aside and take the place of the last good ones only when no build has a warning. Publishing puts records and,
+of editions, executed chapters into ``book/``, and headline numbers into the README.
 """
 
 from __future__ import annotations
@@ -12,14 +13,31 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import yaml
+
 from ..base.errors import BadInput
+from ..base.provenance import digest
 from ..base.values import whole, write_atomic
 from ..charts.vegalite import write_fonts, write_script
 from . import running
-from .chapters import DEFAULT_STUDY, RECORD, SECONDS, ChapterFile, chapters, file_name, published, run_order
+from ..studies.study import Study
+from .chapters import (
+    DEFAULT_STUDY,
+    RECORD,
+    SECONDS,
+    ChapterFile,
+    chapters,
+    editions,
+    file_name,
+    published,
+    read_json,
+    run_order,
+    titled,
+)
 from .staleness import due_reason, read_stamp
 
 MATHJAX = "tex-svg-full.js"
@@ -32,38 +50,85 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 """
+_FIRST = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="0; url={0}/index.html">
+<title>Dark Matter</title>
+<a href="{0}/index.html">Dark Matter, the edition {0}</a>
+</html>
+"""
+NOTEBOOK = "[0-9][0-9]_*.ipynb"
+BUILT_OF = "built-of.json"
+"""In the folder of an edition's pages: the digest of every file that they were built of."""
 BEGIN, END = "<!-- headline numbers: written by darkmatter publish -->", "<!-- end of headline numbers -->"
 
 
 def render(root: Path, *, study: str = DEFAULT_STUDY, log=print) -> Path:
-    """Build the pages of a study's chapters, run here or else published; their ``build/<study>/html/index.html``.
+    """Build the site, ``build/html``: a study's chapters and every published edition, each as it was run here
+    or else published; ``<study>/index.html`` of it.
 
-    Raises BadInput, with the first of Sphinx's complaints, when there is any; the last good pages stay.
+    An edition whose files did not change is not built again. A published one that lacks a chapter is left out,
+    and it is said. Raises BadInput where the study's own lacks one, and, with the first of Sphinx's complaints,
+    when there is any; the last good pages stay.
     """
+    shown = {name: name for name in editions(root)} | {file_name(study): study}
+    for name, source in list(shown.items()):
+        if lacks := [c.name for c in chapters(root) if not c.found(source)[0].exists()]:
+            if name == file_name(study):
+                first = f"run: darkmatter build --study {study}"
+                raise BadInput(f"chapter {lacks[0]} has not been run on study {study}; {first}")
+            log(f"edition {name} is left out of the site: it has no chapter {lacks[0]}")
+            del shown[name]
+    titles = [{"name": name, "title": title(root, source)} for name, source in shown.items()]
+    made = {about["name"]: _built(root, shown[about["name"]], about, titles, log) for about in titles}
+    with whole(root / "build" / "html") as part:
+        for name, pages in made.items():
+            shutil.copytree(pages, part / name)
+        (part / "index.html").write_text(_FIRST.format(next(iter(made))), encoding="utf-8")
+    return root / "build" / "html" / file_name(study) / "index.html"
+
+
+def title(root: Path, study: str) -> str:
+    """What every page says of its edition (`titled`); as its records have it, where it cannot be read here."""
+    try:
+        return titled(Study.load(study))
+    except BadInput:
+        kept = (read_json(chapter.found(study)[1]) or {} for chapter in chapters(root))
+        return next((record["title"] for record in kept if record.get("title")), "")
+
+
+def _built(root: Path, study: str, edition: dict, every: list[dict], log) -> Path:
+    """The folder of an edition's pages, from what its last build made where that had the same files."""
     made = root / "build" / file_name(study)
-    source, target, aside = made / "site", made / "html", made / "pages"
-    for chapter in chapters(root):
-        if not chapter.found(study)[0].exists():
-            first = f"run: darkmatter build --study {study}"
-            raise BadInput(f"chapter {chapter.name} has not been run on study {study}; {first}")
+    source, aside = made / "site", made / "pages"
     shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("*.ipynb", "records"))
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copyfile(root / name, source / name)
+    apart = shutil.ignore_patterns("*.ipynb", "records", "results", *editions(root))
+    shutil.copytree(root / "book", source / "book", ignore=apart)
+    settings = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    context = settings["sphinx"]["config"].setdefault("html_context", {})
+    context |= {"edition": edition, "editions": every}
+    (source / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    shutil.copyfile(root / "_toc.yml", source / "_toc.yml")
     for chapter in chapters(root):
         shutil.copyfile(chapter.found(study)[0], source / "book" / f"{chapter.name}.ipynb")
     write_assets(root, source / "book" / "_static", study)
+    files = {str(path.relative_to(source)): path for path in sorted(source.rglob("*")) if path.is_file()}
+    of = {name: version(name) for name in ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb")}
+    key = json.dumps(of | {name: digest(path.read_bytes()) for name, path in files.items()})
+    if (pages := aside / "_build" / "html").is_dir() and read_json(aside / BUILT_OF) == json.loads(key):
+        return pages
+    (aside / BUILT_OF).unlink(missing_ok=True)
     program = "from jupyter_book.cli.main import main; main()"  # it cannot be run with -m
     command = [sys.executable, "-c", program, "build", "--all", "-q", "-n", "-W", "--keep-going"]
     command += ["--path-output", str(aside), str(source)]
-    log("rendering the pages")
+    log(f"rendering the pages of {edition['name']}")
     quiet = os.environ | {"NO_COLOR": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
     if done.returncode != 0:
         raise BadInput(_complaint(done.stdout + done.stderr, source))
-    with whole(target) as part:
-        shutil.copytree(aside / "_build" / "html", part)
-    return target / "index.html"
+    write_atomic(aside / BUILT_OF, key)
+    return pages
 
 
 def write_assets(root: Path, static: Path, study: str) -> None:
@@ -95,7 +160,7 @@ def _complaint(output: str, source: Path) -> str:
 
 
 def publish(root: Path, *studies: str, log=print) -> list[Path]:
-    """Copy the last builds of studies into ``book/``: records, of the default study executed chapters; the files.
+    """Copy the last builds of studies into ``book/``: records, of `editions` executed chapters, too; the files.
 
     A chapter that reads records reads the published ones of other studies: it runs again here where it is
     stale once the others' records are published, so that an edition is of one piece. Raises BadInput, before
@@ -112,8 +177,9 @@ def publish(root: Path, *studies: str, log=print) -> list[Path]:
     for study in studies:
         place = published(root, file_name(study))
         place.mkdir(parents=True, exist_ok=True)
-        there = {*place.glob(RECORD), *(root / "book").glob("[0-9][0-9]_*.ipynb")}
-        for path in there - {c.published_record(study) for c in every} - {c.published() for c in every}:
+        there = {*place.glob(RECORD), *every[0].published(study).parent.glob(NOTEBOOK)}
+        there |= set((root / "book").glob(NOTEBOOK)) if file_name(study) == DEFAULT_STUDY else set()
+        for path in there - {path for chapter in every for path in _copies(chapter, study)}:
             path.unlink()  # of no chapter any more
         copies += [path for chapter in others for path in _copy(chapter, study)]
     for chapter in readers:
@@ -134,12 +200,26 @@ def publish(root: Path, *studies: str, log=print) -> list[Path]:
 
 def _copy(chapter: ChapterFile, study: str) -> list[Path]:
     """Put what was made of a chapter where it is published."""
-    copies = {chapter.published_record(study): chapter.record(study)}
-    if file_name(study) == DEFAULT_STUDY:
-        copies[chapter.published()] = chapter.executed(study)
+    copies = _copies(chapter, study)
     for target, made in copies.items():
-        shutil.copyfile(made, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if made.parent == target.parent / DEFAULT_STUDY:
+            target.unlink(missing_ok=True)
+            target.symlink_to(made.relative_to(target.parent))
+        else:
+            shutil.copyfile(made, target)
     return list(copies)
+
+
+def _copies(chapter: ChapterFile, study: str) -> dict[Path, Path]:
+    """What is published of a chapter, and of what: its record; of an edition, the executed chapter. The default
+    study's is at ``book/NN_name.ipynb``, too, so that papermill finds one there whatever the editions are."""
+    copies = {chapter.published_record(study): chapter.record(study)}
+    if file_name(study) in editions(chapter.root):
+        copies[chapter.published(study)] = chapter.executed(study)
+        if file_name(study) == DEFAULT_STUDY:
+            copies[chapter.root / "book" / f"{chapter.name}.ipynb"] = chapter.published(study)
+    return copies
 
 
 def update(root: Path) -> bool:
@@ -148,35 +228,35 @@ def update(root: Path) -> bool:
     Raises BadInput when the markers are gone. Without any headline in the records the README stays as it is.
     """
     path = root / "README.md"
-    rows = headlines(root)
+    rows, study = headlines(root), editions(root)[0]
     if not rows or not path.exists():
         return False
     text = path.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise BadInput(f"README.md needs one line '{BEGIN}' and one line '{END}' around its table of numbers")
     before, rest = text.split(BEGIN)
-    new = f"{before}{BEGIN}\n{table(rows)}{END}{rest.split(END)[1]}"
+    new = f"{before}{BEGIN}\n{table(rows, study)}{END}{rest.split(END)[1]}"
     write_atomic(path, new)
     return new != text
 
 
 def headlines(root: Path) -> list[dict]:
-    """The rows that the chapters' records hold under ``headline``, in the order of the chapters."""
+    """The rows that the first edition's records hold under ``headline``, in the order of the chapters."""
     rows = []
     for chapter in chapters(root):
-        record = chapter.published_record(DEFAULT_STUDY)
+        record = chapter.published_record(editions(root)[0])
         if record.exists():
             found = json.loads(record.read_text(encoding="utf-8"))["values"].get("headline", [])
             rows += [{"chapter": chapter.name} | row for row in found]
     return rows
 
 
-def table(rows: list[dict]) -> str:
-    """The rows as a Markdown table that ends with a newline."""
+def table(rows: list[dict], study: str) -> str:
+    """The rows of an edition as a Markdown table that ends with a newline."""
     names = ["what", "here", "paper", "points", "null"]
-    lines = ["| | here (study `tiny`) | the paper | its own points earn | the null earns | chapter |"]
+    lines = [f"| | here (study `{study}`) | the paper | its own points earn | the null earns | chapter |"]
     lines.append("|---|---|---|---|---|---|")
     for row in rows:
-        link = f"[{row['chapter'][:2]}](book/{row['chapter']}.ipynb)"
+        link = f"[{row['chapter'][:2]}](book/{study}/{row['chapter']}.ipynb)"
         lines.append(f"| {' | '.join(row.get(name) or '–' for name in names)} | {link} |")
     return "\n".join(lines) + "\n"

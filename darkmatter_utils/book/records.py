@@ -33,7 +33,7 @@ from ..claims.claim import unfit as why_unfit
 from ..claims.worth import cannot_answer
 from ..experiments import calibration
 from ..studies.study import Study
-from .chapters import DEFAULT_STUDY, hashes, project, published, read_json, read_records
+from .chapters import DEFAULT_STUDY, hashes, project, published, read_json, read_records, titled
 
 RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
 """Environment variables of a run: the folder for records, the hash of the chapter's cells."""
@@ -184,6 +184,7 @@ class Chapter:
             "chapter": self.number,
             "parameters": to_json(self.parameters),
             "study": self.study.name,
+            "title": titled(self.study),
             "seed": self.study.seed,
             "cells": os.environ.get(CELLS, ""),
             "ideas": dict(self.ideas),

@@ -155,7 +155,7 @@ def prepare(recipe: Recipe, *, progress: Callable[[str], None] | None = None) ->
             (data / "model").mkdir()
             link(model, data / "model" / model.name)
         manifest = dict(saes=found.entries, warnings=found.warnings, sources=found.sources)
-        manifest["model"] = dict(parameters=first.model.parameters)
+        manifest["model"] = dict(parameters=first.model.parameters, quantised=first.model.quantised)
         manifest["text"] = dict(source=recipe.text, packed=recipe.packed, sha256=first.reading.sha256)
         manifest["files"] = listed(data)
         (data / "manifest.json").write_text(json.dumps(manifest, indent=1))

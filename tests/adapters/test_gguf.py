@@ -11,7 +11,9 @@ from toy_gguf import WORDS, model, tokenizer, write
 from darkmatter_utils.adapters import gguf, hub
 from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.book.chapters import titled
 from darkmatter_utils.cli import main
+from darkmatter_utils.studies.study import Study
 
 SITE = "blocks.1.hook_resid_post"
 
@@ -130,3 +132,4 @@ def test_measure_and_a_study_take_one(toy, file, tmp_path, capsys, monkeypatch):
     for step in (["study", "check"], ["study", "prepare"], ["measure"]):
         assert main([*step, str(tmp_path / "mine.yaml")]) == 0
     assert "mine" in capsys.readouterr().out
+    assert titled(Study.load(tmp_path / "mine.yaml")) == "mine, its weights dequantised from F32"

@@ -29,10 +29,9 @@ DRAWN = "[...document.querySelectorAll('div.vl-chart')].every(chart => chart.dat
 TYPESET = (
     "!document.querySelector('.math') || !!(window.MathJax && MathJax.startup && MathJax.startup.promise)"
 )
-NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py")) + [
-    "notation",
-    "references",
-]
+EDITIONS = chapters.editions(ROOT)
+PAGES = [chapter.name for chapter in chapters.chapters(ROOT)] + ["notation", "references"]
+NAMES = [f"{edition}/{page}" for edition in EDITIONS for page in PAGES]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,13 @@ def site(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copyfile(ROOT / name, root / name)
-    return pages.render(root, log=str).parent
+    return pages.render(root, log=str).parents[1]
+
+
+def page_of(site: Path, name: str) -> Path:
+    """The file of a page by its edition and name."""
+    edition, page = name.split("/")
+    return site / edition / "book" / f"{page}.html"
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,7 @@ def charts_of(name: str) -> int:
 @pytest.mark.browser
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_draws_every_chart_and_formula_and_asks_for_nothing(site, browser, name):
-    seen = settled(browser, site / "book" / f"{name}.html")
+    seen = settled(browser, page_of(site, name))
     assert [address for address in seen.requests if not address.startswith(("file:", "data:", "blob:"))] == []
     missing = [
         a for a in seen.requests if a.startswith("file:") and not Path(unquote(urlsplit(a).path)).exists()
@@ -98,7 +103,7 @@ def test_a_page_draws_every_chart_and_formula_and_asks_for_nothing(site, browser
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_never_wider_than_the_window(site, browser, name, width):
-    settled(browser, site / "book" / f"{name}.html", width=width)
+    settled(browser, page_of(site, name), width=width)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     wide = browser.evaluate(
         "[...document.querySelectorAll('div.vl-chart, .bd-article figure, .bd-article p')]"
@@ -116,7 +121,7 @@ def test_a_page_is_never_wider_than_the_window(site, browser, name, width):
 @pytest.mark.browser
 def test_charts_are_there_without_a_script(site, browser):
     for name in NAMES:
-        browser.open(site / "book" / f"{name}.html", scripts=False)
+        browser.open(page_of(site, name), scripts=False)
         sizes = browser.evaluate(
             "[...document.querySelectorAll('div.vl-chart svg')].map(e => e.getBoundingClientRect().height)"
         )
@@ -127,7 +132,7 @@ def test_charts_are_there_without_a_script(site, browser):
 def test_a_chart_keeps_the_size_of_its_text_in_a_narrow_page(site, browser):
     name = max(NAMES, key=charts_of)
     for width in WIDTHS:
-        settled(browser, site / "book" / f"{name}.html", width=width)
+        settled(browser, page_of(site, name), width=width)
         sizes = browser.evaluate(
             "[...document.querySelectorAll('div.vl-chart svg .role-axis-label text')]"
             ".map(e => e.getBoundingClientRect().height)"
@@ -155,7 +160,7 @@ def test_no_legend_takes_the_room_of_what_is_drawn(browser, tmp_path, width):
 @pytest.mark.browser
 def test_a_dark_page_has_light_labels(site, browser):
     name = max(NAMES, key=charts_of)
-    settled(browser, site / "book" / f"{name}.html")
+    settled(browser, page_of(site, name))
     fill = "getComputedStyle(document.querySelector('div.vl-chart svg .role-axis-label text')).fill"
     light = browser.evaluate(fill)
     browser.evaluate("document.documentElement.dataset.theme = 'dark'")
@@ -197,7 +202,7 @@ def parsed(page: Path) -> _Links:
 
 def test_every_file_and_anchor_that_a_page_names_is_there(site):
     for name in NAMES:
-        page = site / "book" / f"{name}.html"
+        page = page_of(site, name)
         found = parsed(page)
         assert not [
             address for address in found.loads if urlsplit(address).scheme or address.startswith("//")
@@ -215,7 +220,7 @@ import hashlib, json, re, sys
 from pathlib import Path
 from darkmatter_utils.charts import MIME, render
 from darkmatter_utils.charts.theme import FONT, MONO
-for path in sorted(Path(sys.argv[1]).glob("[0-9]*.ipynb")):
+for path in (path for folder in sys.argv[1:] for path in sorted(Path(folder).glob("[0-9]*.ipynb"))):
     cells = json.loads(path.read_text())["cells"]
     for spec in (o["data"][MIME] for c in cells for o in c.get("outputs", []) if MIME in o.get("data", {})):
         text = json.dumps(spec)
@@ -230,7 +235,7 @@ def test_no_chart_of_the_book_needs_a_font_of_the_machine(tmp_path):
     config.write_text(f"<fontconfig><dir>{tmp_path / 'none'}</dir></fontconfig>")
     drawn = [
         subprocess.run(
-            [sys.executable, "-c", DRAW, str(ROOT / "book")],
+            [sys.executable, "-c", DRAW, *(str(ROOT / "book" / edition) for edition in EDITIONS)],
             capture_output=True,
             text=True,
             check=True,
@@ -241,25 +246,28 @@ def test_no_chart_of_the_book_needs_a_font_of_the_machine(tmp_path):
     assert drawn[0] == drawn[1] and drawn[0].count("\n") == sum(map(charts_of, NAMES))
 
 
-def test_the_first_page_leads_to_the_index(site):
-    assert chapters.chapters(ROOT)[0].name in (site / "index.html").read_text()
+@pytest.mark.browser
+def test_the_first_page_leads_to_the_index_of_the_first_edition(site, browser):
+    first = page_of(site, f"{EDITIONS[0]}/{PAGES[0]}").resolve().as_uri()
+    browser.open(site / "index.html")
+    browser.until(f"location.href === '{first}'")
 
 
 def test_no_executed_chapter_holds_an_error_a_path_of_this_machine_or_a_run_of_other_parameters():
-    for chapter in chapters.chapters(ROOT):
-        text = chapter.published().read_text()
+    for edition, chapter in [(e, c) for e in EDITIONS for c in chapters.chapters(ROOT)]:
+        text = chapter.published(edition).read_text()
         cells = json.loads(text)["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         assert not [output for output in outputs if output["output_type"] == "error"], chapter.name
-        assert not [cell for cell in cells if "injected-parameters" in cell["metadata"].get("tags", [])], (
-            chapter.name
-        )
+        given = [c["source"] for c in cells if "injected-parameters" in c["metadata"].get("tags", [])]
+        own = [f'# Parameters\nstudy = "{edition}"\n'] * (edition != chapters.DEFAULT_STUDY)
+        assert ["".join(source) for source in given] == own, chapter.name
         assert str(ROOT) not in text and str(Path.home()) + "/" not in text, chapter.name
 
 
 def test_executed_chapters_are_those_of_the_sources():
-    for chapter in chapters.chapters(ROOT):
-        record = json.loads(chapter.published_record(chapters.DEFAULT_STUDY).read_text())
+    for edition, chapter in [(e, c) for e in EDITIONS for c in chapters.chapters(ROOT)]:
+        record = json.loads(chapter.published_record(edition).read_text())
         assert record["cells"] == chapter.cells_hash(), f"{chapter.name} changed after it was run: make book"
 
 

@@ -273,7 +273,7 @@ def test_a_studys_chapters_are_kept_under_its_name(chapter, tmp_path):
 
 def test_what_is_found_is_what_ran_here_and_else_what_is_published(chapter):
     published = chapter.published(), chapter.published_record("tiny")
-    assert published == (chapter.root / "book/01_probe.ipynb", chapter.root / "book/records/tiny/01.json")
+    assert published == (chapter.root / "book/tiny/01_probe.ipynb", chapter.root / "book/records/tiny/01.json")
     assert chapter.found("tiny") == published
     chapter.executed("tiny").parent.mkdir()
     chapter.executed("tiny").write_text("")
@@ -377,7 +377,7 @@ def test_the_readme_table_comes_from_the_records(chapter, monkeypatch):
     assert (root / "README.md").read_text() == (
         f"before\n{pages.BEGIN}\n| | here (study `tiny`) | the paper | its own points earn | "
         "the null earns | chapter |\n|---|---|---|---|---|---|\n"
-        "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | – | – | [01](book/01_probe.ipynb) |\n"
+        "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | – | – | [01](book/tiny/01_probe.ipynb) |\n"
         f"{pages.END}\nafter\n"
     )
     (root / "README.md").write_text("no markers\n")

@@ -152,7 +152,7 @@ def test_ctrl_c_that_a_library_made_something_else_of_is_ctrl_c(root, capsys, mo
 def test_build_runs_what_is_stale_renders_and_compares_with_what_is_published(root):
     first = command("build", "--study", "world", folder=root)
     assert first.returncode == 0, first.stderr
-    page = root / "build" / "world" / "html" / "index.html"
+    page = root / "build" / "html" / "world" / "index.html"
     assert first.stdout.splitlines()[-2:] == [
         str(page),
         "chapter 01_probe of study world was never published",
