@@ -175,7 +175,7 @@ def load_model(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
     from transformer_lens.model_bridge import TransformerBridge
-    from transformers import AutoProcessor, AutoTokenizer
+    from transformers import AutoProcessor
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -189,12 +189,21 @@ def load_model(
     bridge.eval()
     bridge.original_model.requires_grad_(False)
     try:
-        tokenizer = given.get("tokenizer") or AutoTokenizer.from_pretrained(str(source))
+        tokenizer = given.get("tokenizer") or load_tokenizer(source)
     except (OSError, ValueError, KeyError, TypeError):
         tokenizer = None  # there is none
     cfg, name = bridge.cfg, name or path.name
     about = (cfg.n_layers, cfg.d_model, cfg.d_vocab, cfg.n_ctx, tokenizer)
     return LanguageModel(name, bridge, *about, gguf.quantisation(packed) if packed else "")
+
+
+def load_tokenizer(source: str | Path):
+    """The tokenizer of what `load_model` takes, without the model."""
+    from transformers import AutoTokenizer
+
+    if packed := gguf.find(str(source)):
+        return AutoTokenizer.from_pretrained(str(packed.parent), gguf_file=packed.name)
+    return AutoTokenizer.from_pretrained(str(source))
 
 
 class _Whole:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -27,7 +28,7 @@ from ..measurement.one_sae import plan, probe
 from ..studies import portable, recipes
 from ..studies.recipes import Request
 from ..studies.study import Study
-from ..training import embedded, trained_suites
+from ..training import embedded, suite, suite_training, trained_suites
 from . import show
 from .show import say
 
@@ -162,6 +163,22 @@ def _differences(told: dict) -> None:
     for name, version in versions().items():
         if (was := told["versions"].get(name)) != version:
             say(f"note: made with {name} {was}, here is {version}: results will be made anew")
+
+
+def train(options) -> None:
+    """A suite of SAEs; goes on where it was cut off."""
+    found, path = suite.load(options.study)
+    if options.workers < 1:
+        raise BadInput(f"--workers is {options.workers}; give 1 or more")
+    found = replace(found, text=options.text or found.text)
+    here = Path(options.build or Path("build") / "train" / found.name)
+    if options.dry_run:
+        for line in suite_training.cost(found, here):
+            say(line)
+        return
+    how = dict(workers=options.workers, only=options.only, keep=options.keep, log=say)
+    made = suite_training.train(found, here, path.parent / (found.data or found.name), **how)
+    say(f"made {made}; next: darkmatter build --study {made}")
 
 
 def train_tiny(options) -> None:

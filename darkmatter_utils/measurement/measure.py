@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..adapters.models import load_tokenizer
 from ..base import cache, provenance
 from ..base.errors import BadInput
 from ..stats.fits import CrossFit, LinearMap
@@ -135,9 +136,7 @@ class Measurement:
 
     @cached_property
     def _tokenizer(self):
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.study.data_folder() / self.study.model)
+        return load_tokenizer(self.study.model_source())
 
     def sae(self, id: str) -> pd.Series:
         """The row of one SAE; BadInput names the nearest ids."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..adapters import hub
+from ..adapters import gguf, hub
 from ..adapters.grid import nearness
 from ..base.cache import listed, verify
 from ..base.errors import BadInput
@@ -111,8 +111,9 @@ def check_ready(study: Study) -> None:
     """BadInput for what a study that needs no preparing cannot be measured with. Cost: its files are read."""
     source = Activations(study)
     if study.data:
-        verify(folder := study.data_folder())
-        if study.model is not None and not (folder / study.model).is_dir():
+        verify(study.data_folder())
+        own = study.model is None or Path(study.model_source()).is_dir() or gguf.find(study.model_source())
+        if not own:
             raise BadInput(f"study {study.name}: its data has no model '{study.model}'")
     source.folds()
     load_saes(study, source)

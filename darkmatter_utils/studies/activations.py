@@ -73,7 +73,7 @@ class Activations:
             return None
         dtype = study.model_dtype or study.dtype
         how = dict(name=study.name, dtype=dtype, device=study.device, random_weights=study.random_weights)
-        model = load_model(study.data_folder() / study.model, **how)
+        model = load_model(study.model_source(), **how)
         model.check_site(study.site)
         return model
 

