@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from darkmatter_utils.base.cache import listed
 from darkmatter_utils.base.config import STUDIES
 from darkmatter_utils.studies.study import Study
 
@@ -64,3 +65,26 @@ def bare_file(path):
     )
     path.write_text((STUDIES / "nano.yaml").read_text().replace("saes: manifest", f"saes:{saes}"))
     return str(path)
+
+
+LOUD = 54
+"""The token that `loud` makes loud: 17 stand inside nano's window."""
+
+
+def loud(folder, *, times=1000, special=()):
+    """The nano study with the embedding of the token `LOUD` so many times as long; the words of the tokens
+    ``special`` are special tokens."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(nano(), folder)
+    model = folder / "model"
+    weights = load_file(model / "model.safetensors")
+    weights["model.embed_tokens.weight"][LOUD] *= times
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    words = json.loads((model / "tokenizer.json").read_text())
+    words["added_tokens"] += [words["added_tokens"][0] | {"id": id, "content": f"w{id}"} for id in special]
+    (model / "tokenizer.json").write_text(json.dumps(words))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = {n: f for n, f in listed(folder).items() if n != "manifest.json"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return replace(Study.load("nano"), data=str(folder))

@@ -77,6 +77,13 @@ class LanguageModel:
         return f"{self.name}, dequantised from {self.quantised}" if self.quantised else self.name
 
     @property
+    def special(self) -> list[int]:
+        """Ids of the tokens that stand for no text: <bos>, padding, marks of a chat. An unknown word is text,
+        unless its token is such a mark too."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return [id for id, token in added.items() if token.special and "unk" not in token.content.lower()]
+
+    @property
     def parameters(self) -> int:
         """Numbers in the model's weights."""
         return sum(weight.numel() for weight in self.bridge.parameters())

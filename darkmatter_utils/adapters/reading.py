@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from ..base.errors import BadInput
 from .texts import dataset_documents, is_dataset, texts
@@ -34,6 +34,8 @@ class Reading:
     """Share of tokens that the tokenizer does not know."""
     source: tuple[str, ...]
     """Of each document; of a packed context "", where it holds several."""
+    special: tuple[int, ...] = ()
+    """Token ids that never count."""
 
     @property
     def sha256(self) -> str:
@@ -41,9 +43,16 @@ class Reading:
         return hashlib.sha256(self.tokens.tobytes() + self.length.tobytes()).hexdigest()
 
     @property
+    def counts(self) -> Bool[np.ndarray, "document position"]:
+        """Which tokens count: those of the document inside the window, but special ones."""
+        position, (start, stop) = np.arange(self.tokens.shape[1]), self.window
+        inside = (position >= start) & (position < np.minimum(self.length, stop)[:, None])
+        return inside & ~np.isin(self.tokens, self.special)
+
+    @property
     def scored(self) -> Int[np.ndarray, " document"]:
         """Tokens of each document that count."""
-        return np.minimum(self.length, self.window[1]) - self.window[0]
+        return self.counts.sum(axis=1)
 
 
 def window(given: str) -> tuple[int, int]:
@@ -108,8 +117,9 @@ def read(source: str, model, *, documents: int, positions, bos: bool, packed: bo
     real[:, : len(opening)] = False
     unknown = tokens[real] == tokenizer.unk_token_id if tokenizer.unk_token_id is not None else np.zeros(1)
     short, unknown = len(rows) - len(kept), float(unknown.mean())
-    own = tuple(sources[i] for i in kept)
-    return Reading(tokens, length, np.array(kept), (start, stop), short, bool(opening), unknown, own)
+    own, special = tuple(sources[i] for i in kept), tuple(model.special)
+    about = (short, bool(opening), unknown, own, special)
+    return Reading(tokens, length, np.array(kept), (start, stop), *about)
 
 
 def pack(documents: list[list[int]], room: int, between: list[int], sources: list[str]):

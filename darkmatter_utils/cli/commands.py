@@ -205,7 +205,8 @@ def every_sae(options) -> None:
     measured = measure(study, progress=show.progress)
     saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes
     warnings = about.of_study(measured)
-    said = _write(options, json=lambda: show.study_json(study, saes, warnings))
+    loud = about.loud_tokens(measured)
+    said = _write(options, json=lambda: show.study_json(study, saes, warnings, loud))
     show.show(show.study_table(saes, title=f"{study.title} · {study.site}"))
     say(about.precision(measured))
     for line in [*(f"warning: {line}" for line in warnings), *said]:

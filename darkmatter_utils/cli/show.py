@@ -94,15 +94,16 @@ def study_table(saes, *, title: str) -> Table:
     return shown
 
 
-def study_json(study, saes, warnings) -> str:
-    """The same numbers with warnings, the study's settings, hashes of its data and versions."""
+def study_json(study, saes, warnings, loud: dict | None) -> str:
+    """The same numbers with warnings, the study's settings, hashes of its data and versions, and what
+    ``loud`` tokens do, if there are any."""
     about = {
         "study": study.to_dict(),
         "data": data_hashes(study),
         "versions": versions(),
         "saes": to_json(saes.to_dict("records")),
         "warnings": list(warnings),
-    }
+    } | ({"loud": to_json(loud)} if loud else {})
     return _dumped(about, sort_keys=True)
 
 

@@ -109,7 +109,8 @@ def take(measurement: Measurement, contexts: int) -> Taken:
 
 
 def read(source: Activations, rows: np.ndarray) -> Taken:
-    """The contexts with their activations. Cost: one pass of the model up to the site."""
+    """The contexts with their activations, those left out that hold a token inside the window which is not to
+    be scored. Cost: one pass of the model up to the site."""
     study, length = source.study, source.contexts.tokens.shape[1]
     start, stop = max(study.window[0], 1), min(study.window[1], length - 1)
     if start >= stop:
@@ -118,7 +119,12 @@ def read(source: Activations, rows: np.ndarray) -> Taken:
         )
     tokens, x = source.whole(rows)
     positions = torch.arange(start, stop, device=study.device)
-    return Taken(rows, tokens, source.contexts.document[rows], x, positions, study.site)
+    each = zip(x[:, positions], tokens[:, positions].numpy(force=True))
+    whole = np.array([source.counts(*pair, positions.numpy(force=True)).all() for pair in each])
+    if not whole.any():
+        raise BadInput(f"study {study.name}: every context holds a loud or special token inside the window")
+    rows, keep = rows[whole], torch.from_numpy(whole).to(x.device)
+    return Taken(rows, tokens[keep], source.contexts.document[rows], x[keep], positions, study.site)
 
 
 def model_after(study: Study) -> LanguageModel:

@@ -97,7 +97,7 @@ def parts_read(
     """
     study = measurement.study
     found = rows(measurement, base_sae(study))
-    windows = cut(found.context, found.document, found.token)
+    windows = cut(found.context, found.document, found.token, found.position)
     if explainer is None:
         explainer = Lexical(found.token, vocabulary=int(found.token.max()) + 1, decode=measurement.decode)
     folds = measurement.folds_at(found.document)

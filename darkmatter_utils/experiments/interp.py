@@ -37,9 +37,18 @@ class Windows(NamedTuple):
     """The token's place in its window."""
 
 
-def cut(context: np.ndarray, document: np.ndarray, token: np.ndarray, *, length: int = LENGTH) -> Windows:
-    """Windows of a stream of tokens, each context from its first scored token; a remainder is left out."""
-    start = np.flatnonzero(np.r_[True, context[1:] != context[:-1]])
+def cut(
+    context: np.ndarray,
+    document: np.ndarray,
+    token: np.ndarray,
+    position: np.ndarray,
+    *,
+    length: int = LENGTH,
+) -> Windows:
+    """Windows of a stream of scored tokens, from the first of each context, and from each that follows one
+    that is not scored; a remainder is left out."""
+    follows = (context[1:] == context[:-1]) & (position[1:] == position[:-1] + 1)
+    start = np.flatnonzero(np.r_[True, ~follows])
     size = np.diff(np.r_[start, len(context)])
     inside = np.arange(len(context)) - np.repeat(start, size)
     whole = inside < np.repeat(size // length * length, size)

@@ -46,8 +46,10 @@ def tokens_of(measurement: Measurement, sae: str, context: int) -> pd.DataFrame:
 
 def positions(measurement: Measurement, ids) -> pd.DataFrame:
     """Mean squared error by position in units of the variance of x, with an interval over documents: one row
-    an SAE and a bin of positions (64 of equal length; the first 16 positions one by one)."""
-    tokens = measurement.tokens
+    an SAE and a bin of positions (64 of equal length; the first 16 positions one by one). Inside the window
+    only scored tokens count."""
+    tokens, (start, stop) = measurement.tokens, measurement.study.window
+    tokens = tokens[tokens["scored"] | ~tokens["position"].between(start, stop - 1)]
     step = max(1, int(tokens["position"].max() + 1) // 64)
     position = tokens["position"].to_numpy()
     place = np.where(position < 16, position, 16 + (position - 16) // step * step + (step - 1) / 2)

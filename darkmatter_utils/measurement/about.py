@@ -14,8 +14,10 @@ from ..adapters.models import DTYPES
 from ..adapters.reading import DEFAULT_CONTEXT
 from ..base.words import readable, share
 from ..stats.intervals import doubts
+from ..stats.loud import told
 from . import sources
 from .measure import manifest
+from .widths import reference_sae
 
 PASSES = 30
 """Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls."""
@@ -120,6 +122,7 @@ def of_study(measurement) -> list[str]:
     card = measurement.card
     found = list(manifest(measurement.study).get("warnings", []))
     found += doubts(card["documents"], card["tokens"] / card["d_model"])
+    found += [told(loud, sae=reference_sae(measurement))] if (loud := loud_tokens(measurement)) else []
     trained = {entry.id for entry in measurement.study.selected() if entry.path}
     for sae in measurement.saes.merge(measurement.linear_shares[["id", "best_factor"]], on="id").itertuples():
         if sae.id in trained:
@@ -127,6 +130,15 @@ def of_study(measurement) -> list[str]:
             signs = statistical(fvu=sae.fvu, l0=sae.l0, published=published, gain=sae.best_factor)
             found += [f"{sae.id}: {'; '.join(signs)}"] if signs else []
     return found
+
+
+def loud_tokens(measurement) -> dict | None:
+    """The study's scored tokens that hold an outsize share of the variance (`Loud.facts`), each with its
+    text; None where there are none."""
+    if (loud := measurement.card.get("loud")) is None:
+        return None
+    texts = measurement.decode([token["token"] for token in loud["loudest"]])
+    return loud | {"loudest": [one | {"text": text} for one, text in zip(loud["loudest"], texts)]}
 
 
 def precision(measurement) -> str:
@@ -169,10 +181,25 @@ def facts(measurement) -> pd.DataFrame:
         "scored tokens": card["tokens"],
         "scored tokens per dimension": f"{card['tokens'] / card['d_model']:,.0f}",
         "scored positions": f"{card['window'][0]} to {card['window'][1] - 1}",
+        **_left_out(measurement),
     }
     facts |= {words: f"{held[name]:.2f}" for name, words in LOSSES.items() if name in held}
     facts = {name: value for name, value in facts.items() if value not in (None, "")}
     return pd.DataFrame({"": list(facts), "value": pd.Series(list(facts.values()), dtype=object)})
+
+
+def _left_out(measurement) -> dict[str, str]:
+    """What of the window is neither fitted nor scored, in words; nothing where all of it is."""
+    cut, left = measurement.study.loud, measurement.card["left_out"]
+    kinds = {"special": "special tokens"} | (
+        {} if cut is None else {"loud": f"louder than {cut:g} × the median norm"}
+    )
+    said = lambda of: (
+        f"{of['tokens']:,} tokens ({share(of['share'])}, {share(of['share_of_squares'])} of Σ‖x‖²)"
+    )
+    return {
+        f"left out: {words}": said(left[kind]) for kind, words in kinds.items() if left[kind]["tokens"] or cut
+    }
 
 
 def in_words(measurement) -> str:

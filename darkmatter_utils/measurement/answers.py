@@ -13,6 +13,7 @@ from ..base import words
 from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..decomposition.decompose import Decomposition, decompose
+from ..stats.loud import NAMED, loud_tokens, told
 from ..worlds.saes import DeadSae, RandomSae, ShrunkSae
 from .about import statistical
 
@@ -89,11 +90,13 @@ class Answer:
         return said
 
 
-def answer(x, x_hat, document, *, folds, draws, tell, width=0, l0=None, published=None, **said) -> Answer:
+def answer(
+    x, x_hat, document, *, folds, draws, tell, named, width=0, l0=None, published=None, **said
+) -> Answer:
     """Decompose arrays [token, d_model] with documents [token], beside nulls of ``width`` and ``l0``.
 
-    draws: bootstrap and seed; said: title, warnings, about, facts and plan of the `Answer`. Raises BadInput
-    for an x that does not vary.
+    draws: bootstrap and seed; named: what a row is, {"document": ..., ...}, if it is loud; said: title,
+    warnings, about, facts and plan of the `Answer`. Raises BadInput for an x that does not vary.
     """
     first = np.asarray(x[0], dtype=np.float64)
     if not any((np.asarray(x[at : at + 4096]) != first).any() for at in range(0, len(x), 4096)):
@@ -117,7 +120,13 @@ def answer(x, x_hat, document, *, folds, draws, tell, width=0, l0=None, publishe
         nulls[sae.kind] = decompose(x[:rows], made, document=document[:rows], folds=folds, **draws)
     gain = _gain(x, x_hat)
     signs = statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain)
-    said["warnings"] = (*said["warnings"], *_beside(result, nulls), *signs)
+    signs = [*_beside(result, nulls), *signs]
+    if found := loud_tokens(x, x_hat):
+        loud, without = found
+        names = [named(row) for row in loud.rows[:NAMED].tolist()]
+        facts = loud.facts(names, fvu=result.fvu.value, fvu_without=without)
+        said["about"], signs = said["about"] | {"loud": facts}, [told(facts), *signs]
+    said["warnings"] = (*said["warnings"], *signs)
     return Answer(result=result, paper=paper, nulls=nulls, l0=l0, gain=gain, **said)
 
 

@@ -112,7 +112,8 @@ def measure(
         raise BadInput(f"strict: {'; '.join(warnings)}")
     facts = {key: value for key, value in names.items() if value} | about.get("sae", {})
     known |= dict(title=title, warnings=tuple(warnings), about=about, facts=facts)
-    draws = dict(bootstrap=bootstrap, seed=seed)
+    draws, blocks = dict(bootstrap=bootstrap, seed=seed), not about["documents given"]
+    known["named"] = lambda row: {"row": row} | ({} if blocks else {"document": int(document[row])})
     return answer(x, x_hat, document, folds=folds, draws=draws, tell=tell, **known)
 
 

@@ -17,6 +17,8 @@ from ..decomposition.passes import SELF_PARTS, FirstPass, SecondPass, ThirdPass
 from ..decomposition.scores import linear_shares
 from ..stats.fits import merged
 from ..stats.intervals import bootstrap_ratio
+from ..stats.loud import NAMED, Loud, LoudSums, is_loud
+from ..stats.moments import as_float64
 from ..studies.activations import Activations
 from ..studies.saes import Kept, load_saes
 from ..studies.study import Study
@@ -59,7 +61,7 @@ def compute(
             yield batch, hats, l0, (batch.x[keep], scored, batch.document[batch.scored])
 
     first = FirstPass(source.d_model, ids, fold, self_norms=False, device=study.device)
-    train = train_rows(None, sum(source.document_tokens().values()), study.seed)
+    train = train_rows(None, _scored(source, kept), study.seed)
     released = PaperPasses(source.d_model, ids, fold, train, self_norms=False, device=study.device)
     rows, norms = [], []
     for batch, _, l0, scored in reading("sums"):
@@ -70,12 +72,23 @@ def compute(
     for batch, hats, _, scored in reading("parts"):
         norms.append(_norms(second, batch, hats, scored))
         released.update(*scored)
+    norms, columns = np.concatenate(norms), {"norm2": second.norm_column(ids[0], "x")}
+    for id in ids:
+        columns |= {f"{id}:{name}": second.norm_column(id, part) for part, name in COLUMNS.items()}
+    parts = pd.DataFrame({name: norms[:, column] for name, column in columns.items()})
+    tokens = pd.concat([pd.concat(rows, ignore_index=True), parts], axis=1)
+    tokens.to_parquet(folder / "tokens.parquet", compression="zstd")
+    scored_tokens = tokens[tokens.scored]
+    norm = np.sqrt(scored_tokens.norm2.to_numpy(np.float64))
+    loud, at = LoudSums(second.x_mean), 0
     third = ThirdPass(second)
     for *_, scored in reading("norms"):
         third.update(*scored)
         released.update(*scored)
+        x = as_float64(scored[0], device=study.device)
+        loud.update(x, is_loud(norm[at : (at := at + len(x))], source.typical))
 
-    documents = _documents(source, fold)
+    documents = _documents(source, fold, scored_tokens)
     names = documents["source"].drop_duplicates().tolist()
     of = {row.document: names.index(row.source) for row in documents.itertuples()}
     strict, paper = {}, {}
@@ -83,15 +96,8 @@ def compute(
         progress(f"{study.name}: intervals of {id}")
         strict[id] = score(third, id, source=of, replicates=study.bootstrap, seed=study.seed)
         paper[id] = score_paper(released, id, replicates=study.bootstrap, seed=study.seed)
-    norms, columns = np.concatenate(norms), {"norm2": second.norm_column(ids[0], "x")}
-    for id in ids:
-        columns |= {f"{id}:{name}": second.norm_column(id, part) for part, name in COLUMNS.items()}
-    parts = pd.DataFrame({name: norms[:, column] for name, column in columns.items()})
-    tokens = pd.concat([pd.concat(rows, ignore_index=True), parts], axis=1)
-    tokens.to_parquet(folder / "tokens.parquet", compression="zstd")
-    scored = tokens[tokens.scored]
     for name, results in (("saes", strict), ("paper", paper)):
-        rows = [_row(study, sae, results[sae.id], scored) for sae in saes]
+        rows = [_row(study, sae, results[sae.id], scored_tokens) for sae in saes]
         pd.DataFrame(rows).astype({"l0_target": float}).to_parquet(folder / f"{name}.parquet")
     documents.to_parquet(folder / "documents.parquet")
     kinds = {"alone": "per_source", "without": "without_source"}
@@ -114,7 +120,11 @@ def compute(
     arrays["replicates paper r2_per_dim"] = np.stack(drawn, axis=1)
     np.savez(folder / "arrays.npz", **arrays)
     np.savez(folder / "maps.npz", **_maps(second))
-    (folder / "card.json").write_text(json.dumps(_card(study, source, scored), indent=1))
+    card = _card(study, source, scored_tokens) | {"left_out": _left_out(study, source, tokens)}
+    if is_loud(norm, source.typical).any():
+        fvu = {id: strict[id].fvu.value for id in ids}
+        card["loud"] = _loud(loud.of(norm, source.typical), fvu, scored_tokens)
+    (folder / "card.json").write_text(json.dumps(card, indent=1))
 
 
 def _maps(second: SecondPass) -> dict[str, np.ndarray]:
@@ -177,12 +187,42 @@ def _score(column: str) -> str:
     return f"norm_r2 {NORMS[column]}" if column in NORMS else column
 
 
-def _documents(source: Activations, fold: dict[int, int]) -> pd.DataFrame:
+def _scored(source: Activations, kept: Kept) -> int:
+    """How many tokens are scored: known before a pass but for the loud ones."""
+    if source.study.loud is None:
+        return sum(source.document_tokens().values())
+    batches = (batch for batch, _ in kept) if kept.activations else source.batches()
+    return sum(int(batch.scored.sum()) for batch in batches)
+
+
+def _left_out(study: Study, source: Activations, tokens: pd.DataFrame) -> dict:
+    """What of the window is not scored: how many tokens, their share of the tokens and of Σ‖x‖²."""
+    inside = tokens[tokens.position.between(study.window[0], study.window[1] - 1)]
+    special, squares = inside.token.isin(source.special), inside.norm2.astype(float)
+    of = lambda rows: {
+        "tokens": int(rows.sum()),
+        "share": float(rows.mean()),
+        "share_of_squares": float(squares[rows].sum() / squares.sum()),
+    }
+    return {"special": of(special), "loud": of(~special & ~inside.scored)}
+
+
+def _loud(loud: Loud, fvu: dict[str, float], scored: pd.DataFrame) -> dict:
+    """`Loud.facts` of a study; the loudest by document, position and token id."""
+    others = np.ones(len(scored), dtype=bool)
+    others[loud.rows] = False
+    left = {id: float(scored.loc[others, f"{id}:error"].astype(float).sum()) for id in fvu}
+    loudest = scored.iloc[loud.rows[:NAMED]][["document", "position", "token"]].to_dict("records")
+    without = {id: squares / loud.variance_without for id, squares in left.items()}
+    return loud.facts(loudest, fvu=fvu, fvu_without=without)
+
+
+def _documents(source: Activations, fold: dict[int, int], scored: pd.DataFrame) -> pd.DataFrame:
     """A row a scored document: its number, name, source, fold and tokens ("" where a name is not known)."""
-    tokens, contexts = source.document_tokens(), source.contexts
+    tokens, contexts = scored.groupby("document").size(), source.contexts
     named = lambda names, d: names[d] if d < len(names) else ""
     names, sources = (contexts.names, contexts.sources) if contexts else ((), ())
-    rows = [(d, named(names, d), named(sources, d), fold[d], n) for d, n in tokens.items()]
+    rows = [(d, named(names, d), named(sources, d), k, int(tokens.get(d, 0))) for d, k in fold.items()]
     return pd.DataFrame(rows, columns=["document", "name", "source", "fold", "tokens"])
 
 

@@ -191,7 +191,13 @@ def _answer(planned: Plan, tell) -> Answer:
     draws = dict(bootstrap=request.bootstrap, seed=request.seed)
     how = dict(width=sae.width, l0=float(l0.mean()), published=card.l0)
     how |= dict(title=title, warnings=warnings, about=about, facts=facts, plan=planned, tell=tell)
-    document = np.repeat(read.document, read.scored)
+    document, position = np.repeat(read.document, read.scored), np.nonzero(read.counts)[1]
+    text = lambda row: planned.model.tokenizer.decode([int(read.tokens[read.counts][row])])
+    how["named"] = lambda row: {
+        "document": int(document[row]),
+        "position": int(position[row]),
+        "text": text(row),
+    }
     return answer(x, x_hat, document, folds=request.folds, draws=draws, **how)
 
 
@@ -200,10 +206,10 @@ def _activations(planned: Plan, tell) -> tuple[np.ndarray, np.ndarray, np.ndarra
     (folder := planned.folder).mkdir(parents=True, exist_ok=True)
     reading, d_out = planned.reading, planned.sae.card.d_out
     edges = np.concatenate([[0], np.cumsum(reading.scored)])
-    shape = (int(edges[-1]), d_out)
+    shape, counts = (int(edges[-1]), d_out), torch.from_numpy(reading.counts)
     kinds = {"x": (np.float32, shape), "x_hat": (np.float32, shape), "l0": (np.int32, shape[:1])}
     arrays = {name: _open(folder / f"{name}.npy", *kind) for name, kind in kinds.items()}
-    (start, stop), documents = reading.window, len(reading.length)
+    stop, documents = reading.window[1], len(reading.length)
     began, made = time.monotonic(), 0
     if ready := len(list(folder.glob("done-*"))):
         tell(f"going on: {ready} of {planned.shards} shards are there already")
@@ -216,9 +222,10 @@ def _activations(planned: Plan, tell) -> tuple[np.ndarray, np.ndarray, np.ndarra
             length = min(int(reading.length[row]), stop)
             tokens = torch.from_numpy(reading.tokens[row : row + 1, :length]).to(planned.request.device)
             found = planned.model.read(tokens, [planned.reads, planned.writes])
-            hat, l0 = planned.sae.reconstruct(found[planned.reads][0, start:])
+            x, y = (found[site][0, :length][counts[row, :length]] for site in (planned.reads, planned.writes))
+            hat, l0 = planned.sae.reconstruct(x)
             at = slice(int(edges[row]), int(edges[row + 1]))
-            for name, value in (("x", found[planned.writes][0, start:]), ("x_hat", hat), ("l0", l0)):
+            for name, value in (("x", y), ("x_hat", hat), ("l0", l0)):
                 if not torch.isfinite(value).all():
                     what = f"activation at {planned.writes}" if name == "x" else "SAE's reconstruction"
                     where = f"document {reading.document[row]}"

@@ -203,7 +203,7 @@ def _suite(entries: list[dict], l0: float | None) -> None:
 
 
 def _study(recipe: Recipe, site: str) -> dict:
-    same = ("folds", "seed", "bootstrap", "dtype", "model_dtype", "device")
+    same = ("loud", "folds", "seed", "bootstrap", "dtype", "model_dtype", "device")
     return dict(
         name=recipe.name,
         title=recipe.title or recipe.name,

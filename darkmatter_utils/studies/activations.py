@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..adapters.models import LanguageModel, load_model, token_losses
 from ..adapters.texts import Contexts, read_contexts
+from ..base.cache import kept
 from ..base.errors import BadInput
 from ..stats.documents import assign_folds
 from ..worlds.known import WorldBatch
@@ -21,6 +25,8 @@ from .study import Study
 
 MICRO = 4
 """Contexts of one forward pass: fixed, as numbers may not depend on the batch; few, to stay in cache."""
+SAMPLE = 64
+"""Contexts, at equal distances, that a median norm is computed on: thousands of tokens, so to a percent."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Batch:
     loss: Float[np.ndarray, "token"]
     """Nats of predicting the *next* token; NaN where there is none, or where losses were not asked for."""
     scored: Bool[np.ndarray, "token"]
-    """Inside the study's window."""
+    """Fitted and scored: see `Activations.counts`."""
     source: object
     """What an SAE is given: x, or the world's batch, which knows its own features."""
     sites: dict[str, Float[Tensor, "token d"]]
@@ -98,19 +104,54 @@ class Activations:
         return self.world.d_model if self.world is not None else self.model.width(site)
 
     def document_tokens(self) -> dict[int, int]:
-        """Scored tokens of each document: what folds are balanced by."""
+        """Tokens of each document inside the window, special ones left out: what folds are balanced by. All
+        are scored, but for loud ones."""
         start, stop = self.study.window
         if self.world is not None:
             length = max(0, min(stop, self.world.context) - start)
             return dict.fromkeys(range(self.study.world["documents"]), length)
-        length = min(stop, self.contexts.tokens.shape[1]) - max(start, 1)
-        ids, counts = np.unique(self.contexts.document, return_counts=True)
-        return {int(i): int(c) * length for i, c in zip(ids, counts)}
+        tokens = self.contexts.tokens[:, max(start, 1) : stop]
+        counts = (~np.isin(tokens, self.special)).sum(axis=1)
+        ids, rows = np.unique(self.contexts.document, return_inverse=True)
+        return dict(zip(ids.tolist(), np.bincount(rows, counts).astype(int).tolist()))
 
     def folds(self) -> dict[int, int]:
         """The fold of each document, as `measure` assigns it; BadInput for fewer documents than folds."""
         counts = self.document_tokens()
         return assign_folds(list(counts), list(counts.values()), self.study.folds, seed=self.study.seed)
+
+    @cached_property
+    def special(self) -> list[int]:
+        """Token ids that never count, wherever they stand."""
+        return self.model.special if self.model is not None else []
+
+    @cached_property
+    def typical(self) -> float:
+        """The median norm of x inside the window, over `SAMPLE` contexts of the text "component" where there
+        is one, else of the study's own: what is loud is not decided by what is scored. Cost: a pass of those,
+        once, kept."""
+        same = dict(folds=5, seed=0, bootstrap=1000, ridge=0.0, suite="", saes=(), dtype="float32", loud=None)
+        plain, files = replace(self.study, **same), {}
+        if plain.model is not None:
+            folder, mine = plain.data_folder(), (f"{plain.model}/", "tokens.npz")
+            with suppress(BadInput):  # no such text
+                read_contexts(folder, "component", limit=1)
+                plain = replace(plain, text="component", contexts=None)
+            listed = json.loads((folder / "manifest.json").read_text()).get("files", {})
+            files = {name: about["sha256"] for name, about in listed.items() if name.startswith(mine)}
+        return float(typical_norm(plain, files=files)["typical"]["norm"].iloc[0])
+
+    def counts(
+        self, x: Float[Tensor, "token d_model"], token: np.ndarray, position: np.ndarray
+    ) -> Bool[np.ndarray, "token"]:
+        """Which tokens are fitted and scored: those inside the window, but special ones, and those louder
+        than the study allows."""
+        start, stop = self.study.window
+        counts = (position >= start) & (position < stop) & ~np.isin(token, self.special)
+        if self.study.loud is not None:
+            norm = x.double().norm(dim=1).numpy(force=True)
+            counts &= norm <= self.study.loud * self.typical
+        return counts
 
     @cached_property
     def mean(self) -> Float[Tensor, "d_model"]:
@@ -195,35 +236,42 @@ class Activations:
         length = tokens.shape[1]
         position = np.tile(np.arange(1, length), len(rows))
         at = {site: x[:, 1:].flatten(0, 1) for site, x in found.items()}
+        x, token = at[self.study.site], tokens[:, 1:].flatten().cpu().numpy()
         return Batch(
-            x=at[self.study.site],
+            x=x,
             context=np.repeat(rows, length - 1),
             document=np.repeat(self.contexts.document[rows], length - 1),
             position=position,
-            token=tokens[:, 1:].flatten().cpu().numpy(),
+            token=token,
             loss=nats[:, 1:].flatten().cpu().numpy(),
-            scored=self._window(position),
-            source=at[self.study.site],
+            scored=self.counts(x, token, position),
+            source=x,
             sites=at,
         )
 
     def _simulated(self, rows: np.ndarray) -> Batch:
         made = WorldBatch.join([self.world.document(int(row)) for row in rows])
-        document, position = made.document.numpy(), made.position.numpy()
+        document, position, token = (of.numpy() for of in (made.document, made.position, made.token))
         return Batch(
             x=made.x,
             context=document,
             document=document,
             position=position,
-            token=made.token.numpy(),
+            token=token,
             loss=np.full(len(made.x), np.nan),
-            scored=self._window(position),
+            scored=self.counts(made.x, token, position),
             source=made,
             sites={self.study.site: made.x},
         )
 
-    def _window(self, position: np.ndarray) -> np.ndarray:
-        return (position >= self.study.window[0]) & (position < self.study.window[1])
+
+@kept
+def typical_norm(study: Study, *, files: dict[str, str]) -> dict[str, pd.DataFrame]:
+    """``typical``: one row, the median norm of x over the scored tokens of `SAMPLE` contexts. files: sha256
+    of what the study is read from."""
+    batches = Activations(study).batches(contexts=SAMPLE, scored=True)
+    norm = [batch.x.double().norm(dim=1).numpy(force=True) for batch in batches]
+    return {"typical": pd.DataFrame({"norm": [np.median(np.concatenate(norm))]})}
 
 
 def spread(total: int, wanted: int) -> Int[np.ndarray, "wanted"]:

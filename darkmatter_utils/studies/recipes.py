@@ -84,6 +84,8 @@ class Recipe:
     """Short documents share a context, which then stands for a document (`reading.pack`)."""
     window: tuple[int, int] = (200, 1023)
     """First position that counts and the one after the last; documents shorter than its end are left out."""
+    loud: float | None = None
+    """As `Study.loud`."""
     folds: int = 5
     seed: int = 0
     bootstrap: int = 1000

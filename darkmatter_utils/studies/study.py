@@ -69,6 +69,9 @@ class Study:
     """Which token set of the data is decomposed; None for a simulated world."""
     window: tuple[int, int] = (0, 1 << 30)
     """First position that counts and the one after the last."""
+    loud: float | None = None
+    """A token whose norm is more than so many times the median norm is neither fitted nor scored (10, where
+    the model has attention sinks); None: every token of the window counts."""
     folds: int = 5
     seed: int = 0
     bootstrap: int = 1000
@@ -101,6 +104,8 @@ class Study:
             raise say(f"bootstrap is {self.bootstrap}; give at least 100 resamples for a 95% interval")
         if self.seed < 0 or (self.contexts is not None and self.contexts < 1):
             raise say(f"seed {self.seed} must be 0 or more, contexts {self.contexts} 1 or more")
+        if self.loud is not None and self.loud <= 1:
+            raise say(f"loud is {self.loud}; give a multiple of the median norm above 1, such as 10, or none")
         if self.ridge != "cv" and (isinstance(self.ridge, str) or self.ridge < 0):
             raise say(f"ridge is {self.ridge!r}; give a number of 0 or more, or cv")
         if (self.model is None) != bool(self.world):

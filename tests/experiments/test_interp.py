@@ -28,7 +28,7 @@ def column(values):
 @pytest.fixture(scope="module")
 def text():
     context, document, token = stream()
-    return token, cut(context, document, token)
+    return token, cut(context, document, token, np.arange(len(token)) % (len(token) // 120))
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,18 @@ def test_windows_tile_each_context_from_its_start_and_leave_out_the_rest():
     context = np.array([0] * 7 + [1] * 3 + [2] * 6)
     document = context * 10
     token = np.arange(16)
-    windows = cut(context, document, token, length=3)
+    position = np.r_[np.arange(7), np.arange(3), np.arange(6)]
+    windows = cut(context, document, token, position, length=3)
     assert windows.tokens.tolist() == [[0, 1, 2], [3, 4, 5], [7, 8, 9], [10, 11, 12], [13, 14, 15]]
     assert windows.document.tolist() == [0, 0, 10, 20, 20]
     assert windows.of.tolist() == [0, 0, 0, 1, 1, 1, -1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
     for t, (w, p) in enumerate(zip(windows.of, windows.place)):
         assert w < 0 or windows.tokens[w, p] == token[t]
+    position[3:7] += 1  # a token before the fourth is not scored
+    holed = cut(context, document, token, position, length=3)
+    assert holed.tokens[:2].tolist() == [[0, 1, 2], [3, 4, 5]] and holed.of[6] == -1
+    position[4:7] += 1
+    assert cut(context, document, token, position, length=3).tokens[:2].tolist() == [[0, 1, 2], [4, 5, 6]]
 
 
 def test_a_task_shares_no_document_between_learning_and_test_and_its_deciles_ascend(text):

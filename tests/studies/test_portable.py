@@ -17,7 +17,7 @@ def export(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "one"))
     numbers = measure("nano").saes
     assert cli.main(["study", "export", "nano", str(tmp_path / "nano.tar")]) == 0
-    assert "study nano: 1 result(s) in" in capsys.readouterr().out
+    assert "study nano: 2 result(s) in" in capsys.readouterr().out
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "two"))
     toys.nano()
     return tmp_path / "nano.tar", numbers
@@ -28,7 +28,7 @@ def test_results_of_another_machine_are_read_and_not_made_anew(export, tmp_path,
     assert cli.main(["study", "verify", str(path)]) == 0
     assert "files, each as it was written" in capsys.readouterr().out
     assert cli.main(["study", "import", str(path)]) == 0
-    assert capsys.readouterr().out.startswith("study nano: 1 new result(s)")
+    assert capsys.readouterr().out.startswith("study nano: 2 new result(s)")
     said = []
     assert measure("nano", progress=said.append).saes.equals(numbers) and said == []
     assert cli.main(["study", "import", str(path)]) == 0 and "0 new" in capsys.readouterr().out
