@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -59,7 +60,7 @@ def load(path: Path) -> tuple[torch.nn.Module, object]:
     """(transformers' model in float32, its tokenizer) of a GGUF file. Raises BadInput where the package
     ``gguf`` is not installed, for a file that is none or is cut off, and for an architecture that
     transformers cannot dequantise. Cost: the weights in float32, and some seconds."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
     from transformers.utils import is_gguf_available
 
     if not is_gguf_available():
@@ -70,7 +71,8 @@ def load(path: Path) -> tuple[torch.nn.Module, object]:
     how = {"gguf_file": path.name}
     try:
         asked = {"dtype": torch.float32, "attn_implementation": "eager", "output_loading_info": True}
-        model, info = AutoModelForCausalLM.from_pretrained(str(path.parent), **how, **asked)
+        with mock.patch.object(modeling_gguf_pytorch_utils, "tqdm", lambda parts, **_: parts):  # its bar
+            model, info = AutoModelForCausalLM.from_pretrained(str(path.parent), **how, **asked)
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **how)
     except Exception as error:  # transformers and gguf raise many kinds for what they cannot read
         raise BadInput(f"{path.name} cannot be read: {_said(error)}") from None

@@ -33,7 +33,11 @@ class SaeJob:
     lr: float = 5e-3
 
 
-KINDS = ("batchtopk", "topk", "standard", "frozen")
+KINDS = ("batchtopk", "topk", "matryoshka", "jumprelu", "standard", "frozen")
+SPARSE = ("batchtopk", "topk")
+"""Those that `fit_sparse` trains."""
+NESTED = (1 / 8, 1 / 4, 1 / 2, 1)
+"""Widths of a Matryoshka SAE's levels, as shares of its own."""
 BATCHES_PER_ROW = 100
 """Training batches that one row of the curve averages over."""
 TAIL = 100
@@ -198,6 +202,11 @@ def save_whole(path: Path, value: dict) -> None:
 def made(job: SaeJob, kind: str, d: int, l1: float):
     """SAELens' SAE in training for a job, its weights as SAELens draws them."""
     from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+    from sae_lens.saes.jumprelu_sae import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
+    from sae_lens.saes.matryoshka_batchtopk_sae import (
+        MatryoshkaBatchTopKTrainingSAE,
+        MatryoshkaBatchTopKTrainingSAEConfig,
+    )
     from sae_lens.saes.standard_sae import StandardTrainingSAE, StandardTrainingSAEConfig
     from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
 
@@ -207,6 +216,13 @@ def made(job: SaeJob, kind: str, d: int, l1: float):
     if kind == "standard":
         shape |= dict(l1_coefficient=l1, l1_warm_up_steps=job.samples // job.batch // 20)
         return StandardTrainingSAE(StandardTrainingSAEConfig(**shape))
+    if kind == "jumprelu":  # (L0 / asked − 1)² is part of the loss: no search
+        shape |= dict(jumprelu_sparsity_loss_mode="quadratic", target_l0=job.l0, l0_coefficient=float(d))
+        return JumpReLUTrainingSAE(JumpReLUTrainingSAEConfig(**shape))
+    if kind == "matryoshka":
+        shape |= dict(matryoshka_widths=[round(share * job.width) for share in NESTED])
+        config = MatryoshkaBatchTopKTrainingSAEConfig(**shape, k=job.l0, topk_threshold_lr=0.05)
+        return MatryoshkaBatchTopKTrainingSAE(config)
     sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**shape, k=job.l0, topk_threshold_lr=0.05))
     if kind == "frozen":
         with torch.no_grad():

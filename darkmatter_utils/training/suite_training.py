@@ -26,7 +26,7 @@ from ..base.words import readable
 from ..studies.activations import MICRO
 from . import rows, splitting
 from .language_model import ngram_losses
-from .sae_training import fit_sparse, made
+from .sae_training import SPARSE, fit, fit_sparse, made, search
 from .shipping import shrink
 from .sparse import SparseStep
 from .suite import Planned, Suite
@@ -80,7 +80,13 @@ def train_planned(plan: Planned, suite: Suite, build: Path, *, log=say) -> None:
     passes = job.samples / len(stored)
     log(f"sae: {job.id}, {job.samples:,} activations, {passes:.2f} times each of {len(stored):,} stored")
     held = component[:: max(1, len(component) // HELD)][:HELD]
-    sae, record = fit_sparse(job, plan.kind, stored, held, folder, log=log, device=suite.device)
+    if plan.kind in SPARSE:
+        sae, record = fit_sparse(job, plan.kind, stored, held, folder, log=log, device=suite.device)
+    elif plan.kind == "standard":
+        sae, record = search(job, stored, log=log)
+        sae.fold_W_dec_norm()
+    else:
+        sae, record = fit(job, plan.kind, stored, folder)
     sae.save_inference_model(str(folder))
     if plan.kind == "topk":  # as in train_sae
         cfg = json.loads((folder / "cfg.json").read_text()) | {"rescale_acts_by_decoder_norm": False}
@@ -88,7 +94,7 @@ def train_planned(plan: Planned, suite: Suite, build: Path, *, log=say) -> None:
     shrink(folder)
     x = torch.from_numpy(component)
     loaded = load_sae(job.id, folder, d_model=x.shape[1])
-    if loaded.kind == "jumprelu":
+    if loaded.kind == "jumprelu" and plan.kind != "jumprelu":  # one of its own training needs none
         shrink(folder, threshold_for(loaded.sae, x, job.l0))
         loaded = load_sae(job.id, folder, d_model=x.shape[1])
     card = component_card(loaded, x)
@@ -99,6 +105,7 @@ def train_planned(plan: Planned, suite: Suite, build: Path, *, log=say) -> None:
     (folder / "entry.json").write_text(json.dumps(entry))
     write_atomic(folder / "card.json", json.dumps(card))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     said = f"L0 {card['l0']:.2f}, FVU {card['fvu']:.4f}, dead {card['dead']:.3f}"
     fall = f"the FVU fell by {record['fall_in_last_third']:.1%} over the last third"
     log(f"sae: {job.id} on component text: {said}; {fall}; {record['seconds']} s")
