@@ -173,6 +173,9 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise BadInput(f"unknown dtype '{dtype}'; valid: {', '.join(DTYPES)}")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
     path, given = Path(source), {"model_class": _Whole}
     if packed := gguf.find(str(source)):
         whole, tokenizer = gguf.load(packed)
@@ -183,9 +186,7 @@ def load_model(
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoProcessor
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
     # Text needs no image processor, for which the bridge would install packages by pip.
     with mock.patch.object(AutoProcessor, "from_pretrained", lambda *_, **__: None):
         bridge = TransformerBridge.boot_transformers(str(source), device=device, **given)
