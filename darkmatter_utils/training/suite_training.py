@@ -168,7 +168,15 @@ def make_study(suite: Suite, build: Path, out: Path, width_of, *, log=say) -> Pa
     (out / "saes").mkdir(parents=True, exist_ok=True)
     if not (out / "tokens.npz").exists():
         shutil.copy(build / "held.npz", out / "tokens.npz")
-    entries, cards, curves = [], {}, {}
+    entries, cards, curves, text = [], {}, {}, json.loads((build / "text.json").read_text())
+    if (about := Path(suite.text).with_name("about.json")).is_file():  # what `prose` says of its packages
+        text["packages"] = json.loads(about.read_text())
+        notices = {one["name"]: one.pop("notice") for one in text["packages"]}
+        said = [
+            f"{'=' * 80}\n{name}: token ids of its text are in tokens.npz\n{'=' * 80}\n{notice}"
+            for name, notice in notices.items()
+        ]
+        write_atomic(out / "NOTICES.txt", "\n\n".join(said) + "\n")
     for one in suite.planned(width_of):
         folder, job = build / "saes" / one.job.id, one.job
         if not (folder / "card.json").exists():
@@ -192,7 +200,7 @@ def make_study(suite: Suite, build: Path, out: Path, width_of, *, log=say) -> Pa
         versions=cache.versions(),
         model=model,
         held_out=held_out,
-        text=json.loads((build / "text.json").read_text()),
+        text=text,
         suite={name: value for name, value in asdict(suite).items() if name not in ("text", "data")},
         saes=entries,
         sae_cards=cards,
