@@ -12,6 +12,7 @@ saes:
   - {expansions: [4, 8], seeds: [1], l0s: [32], main: true}
   - {expansions: [4], l0s: [16, 64]}
   - {suite: depth, sites: [blocks.2.hook_resid_post], expansions: [4], l0s: [32]}
+  - {suite: components, targets: [LinearError, NonlinearError], expansions: [3], seeds: [0, 1, 2]}
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from ..adapters.models import place
 from ..base.config import STUDIES, at_least, checked, read
 from ..base.errors import BadInput, nearest
+from ..experiments.components import SUITE, TARGETS
 from ..studies.study import check_study
 from .sae_training import KINDS, SaeJob
 
@@ -59,6 +61,8 @@ class Group:
     sites: list = field(default_factory=list)
     """The study's own, if none is listed."""
     kinds: list = field(default_factory=lambda: ["batchtopk"])
+    targets: list = field(default_factory=lambda: ["x"])
+    """Of the suite "components": parts of x, under the study's SAE at 8 d_model, or noise like one."""
     suite: str = ""
     main: bool = False
     samples: int = 0
@@ -107,8 +111,11 @@ class Suite:
         for group in self.saes:
             if bool(group.expansions) == bool(group.widths):
                 raise say("each group of saes needs expansions or widths")
-            if wrong := [kind for kind in group.kinds if kind not in KINDS]:
-                raise say(f"unknown kind '{wrong[0]}'; {nearest(wrong[0], KINDS)}")
+            for given, valid in ((group.kinds, KINDS), (group.targets, TARGETS)):
+                if wrong := [one for one in given if one not in valid]:
+                    raise say(f"unknown '{wrong[0]}' in saes; {nearest(str(wrong[0]), valid)}")
+            if group.targets != ["x"] and group.suite != SUITE:
+                raise say(f"targets are of the suite {SUITE}")
             if wrong := [site for site in (self.site, *group.sites) if place(site) is None]:
                 raise say(f"'{wrong[0]}' is no site; a site is e.g. blocks.6.hook_resid_post")
 
@@ -119,11 +126,14 @@ class Suite:
             for site in group.sites or [self.site]:
                 d = width_of(site)
                 widths = [int(w) for w in group.widths] or [8 * round(e * d / 8) for e in group.expansions]
-                for width, l0, seed, kind in product(widths, group.l0s, group.seeds, group.kinds):
+                sorts = product(widths, group.l0s, group.targets, group.seeds, group.kinds)
+                for width, l0, target, seed, kind in sorts:
                     id = self._id(group, site, width, l0, seed, kind)
+                    if group.suite == SUITE:
+                        id = f"part-{target.replace(' ', '-')}" + (f"-seed{seed}" if seed else "")
                     samples = group.samples or self.samples
                     job = SaeJob(id, site, width, float(l0), seed, samples, self.batch, self.lr)
-                    how = dict(random_weights=group.random_weights, main=group.main)
+                    how = dict(random_weights=group.random_weights, main=group.main, target=target)
                     made.append(Planned(job, group.suite, kind, **how))
         ids = [one.job.id for one in made]
         if twice := next((id for id in ids if ids.count(id) > 1), None):

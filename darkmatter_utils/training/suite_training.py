@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,22 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
-from ..adapters import gguf
-from ..adapters.models import load_model, token_losses
+from ..adapters.models import load_model
 from ..adapters.saes import load_sae, threshold_for
-from ..base import cache
 from ..base.errors import BadInput, nearest
 from ..base.values import write_atomic
 from ..base.words import readable
-from ..studies.activations import MICRO
+from ..experiments.components import SUITE
+from ..studies.study import Study
 from . import rows, splitting
-from .language_model import ngram_losses
+from .embedded import parts, target_rows
 from .sae_training import SPARSE, fit, fit_sparse, made, search
 from .shipping import shrink
 from .sparse import SparseStep
 from .suite import Planned, Suite
+from .suite_study import make_study
 
 say = partial(print, flush=True)
 
@@ -41,7 +39,7 @@ def prepare(suite: Suite, build: Path, width_of, tokenizer, *, log=say) -> None:
         return
     build.mkdir(parents=True, exist_ok=True)
     log(f"text: {suite.text}")
-    most = suite.contexts(max(one.job.samples for one in suite.planned(width_of)))
+    most = suite.contexts(max(one.job.samples for one in suite.planned(width_of) if one.suite != SUITE))
     sizes = dict(context=suite.context, score=suite.score, component=suite.component, train=most)
     documents = splitting.read(suite.text)
     held, about = splitting.split(documents, tokenizer, **sizes, held_out=suite.held_out)
@@ -58,25 +56,29 @@ def wanted(suite: Suite, width_of, random_weights: int | None = None) -> dict[st
     """How many training contexts each site's SAEs need, of the model or of a twin of random weights."""
     found: dict[str, int] = {}
     for one in suite.planned(width_of):
-        if one.random_weights == random_weights:
+        if one.random_weights == random_weights and one.suite != SUITE:
             site = one.job.site
             found[site] = max(found.get(site, 0), suite.contexts(one.job.samples))
     return found
 
 
-def train_planned(plan: Planned, suite: Suite, build: Path, *, log=say) -> None:
+def train_planned(plan: Planned, suite: Suite, build: Path, *, texts=None, log=say) -> None:
     """Train an SAE on its site's activations and set its threshold, where it has one, to its L0 on the
     component text; a finished one is left alone, one that was cut off goes on.
 
     Writes, as SAELens does, cfg.json and sae_weights.safetensors in float16, training.json (the job,
     seconds, the curve of the FVU on component text, its fall over the last third), entry.json and, last,
     card.json: L0, FVU and the share of latents that never fire, on component text.
+    ``texts``: what is trained on and what is only read [token, d], in place of the stored activations.
     """
     job, folder = plan.job, build / "saes" / plan.job.id
     if (folder / "card.json").exists():
         return
-    at = rows.folder_of(build, job.site, plan.random_weights)
-    stored, component = rows.training(build, job.site, plan.random_weights), np.load(at / "component.npy")
+    if texts is None:
+        at = rows.folder_of(build, job.site, plan.random_weights)
+        stored, component = rows.training(build, job.site, plan.random_weights), np.load(at / "component.npy")
+    else:
+        stored, component = texts
     passes = job.samples / len(stored)
     log(f"sae: {job.id}, {job.samples:,} activations, {passes:.2f} times each of {len(stored):,} stored")
     held = component[:: max(1, len(component) // HELD)][:HELD]
@@ -95,13 +97,13 @@ def train_planned(plan: Planned, suite: Suite, build: Path, *, log=say) -> None:
     x = torch.from_numpy(component)
     loaded = load_sae(job.id, folder, d_model=x.shape[1])
     if loaded.kind == "jumprelu" and plan.kind != "jumprelu":  # one of its own training needs none
-        shrink(folder, threshold_for(loaded.sae, x, job.l0))
+        shrink(folder, threshold_for(loaded.sae, x if texts is None else torch.from_numpy(stored), job.l0))
         loaded = load_sae(job.id, folder, d_model=x.shape[1])
     card = component_card(loaded, x)
     early, late = (at_share(record["curve"], share) for share in (2 / 3, 1))
     record |= {"fall_in_last_third": round(1 - late / early, 5), "passes": round(passes, 3)}
     (folder / "training.json").write_text(json.dumps(asdict(job) | record | {"trained_as": plan.kind}))
-    entry = {"suite": plan.suite, "kind": loaded.kind, "main": plan.main}
+    entry = {"suite": plan.suite, "kind": loaded.kind, "main": plan.main, "target": plan.target}
     (folder / "entry.json").write_text(json.dumps(entry))
     write_atomic(folder / "card.json", json.dumps(card))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
@@ -135,86 +137,6 @@ def component_card(sae, x: torch.Tensor) -> dict:
     return dict(l0=active / len(x), fvu=error / total, dead=float((fires == 0).double().mean()))
 
 
-def loss(suite: Suite, build: Path, *, log=say) -> dict:
-    """The model's nats a token and a byte on the scored text beside n-gram models of the training contexts,
-    in float32. Cost: a pass of the whole model over the scored text."""
-    path = build / "held_out.json"
-    if path.exists():
-        return json.loads(path.read_text())
-    log("model: loss on the scored text")
-    model = load_model(suite.model, name=suite.name, device=suite.device)
-    tokens = np.load(build / "held.npz")["score_tokens"].astype(np.int64)
-    losses = [
-        token_losses(model.run(some.to(suite.device), [])[1], some.to(suite.device))[:, 1:-1].cpu()
-        for some in torch.from_numpy(tokens).split(MICRO)
-    ]
-    nats = float(torch.cat(losses).double().mean())  # of predicting positions 2 and on
-    texts = model.tokenizer.batch_decode(tokens[:, 2:].tolist())
-    length = sum(len(text.encode()) for text in texts) / tokens[:, 2:].size
-    found = dict(nats_per_token=nats, nats_per_byte=nats / length, tokens=int(tokens[:, 2:].size))
-    found |= ngram_losses(np.load(build / "train.npy"), tokens, vocabulary=model.vocabulary)
-    found |= dict(parameters=model.parameters, quantised=model.quantised)
-    write_atomic(path, json.dumps(found))
-    return found
-
-
-def make_study(suite: Suite, build: Path, out: Path, width_of, *, log=say) -> Path:
-    """The study of all SAEs that are finished: tokens.npz, saes/, manifest.json, and its YAML file, which is
-    returned. What is there and has not changed is left alone."""
-    held_out = loss(suite, build, log=log)
-    packed = gguf.find(suite.model)
-    model = {"source": gguf.version(suite.model), "sha256": cache.sha256(packed)} if packed else {}
-    model |= {key: held_out.pop(key) for key in ("parameters", "quantised")}
-    (out / "saes").mkdir(parents=True, exist_ok=True)
-    if not (out / "tokens.npz").exists():
-        shutil.copy(build / "held.npz", out / "tokens.npz")
-    entries, cards, curves, text = [], {}, {}, json.loads((build / "text.json").read_text())
-    if (about := Path(suite.text).with_name("about.json")).is_file():  # what `prose` says of its packages
-        text["packages"] = json.loads(about.read_text())
-        notices = {one["name"]: one.pop("notice") for one in text["packages"]}
-        said = [
-            f"{'=' * 80}\n{name}: token ids of its text are in tokens.npz\n{'=' * 80}\n{notice}"
-            for name, notice in notices.items()
-        ]
-        write_atomic(out / "NOTICES.txt", "\n\n".join(said) + "\n")
-    for one in suite.planned(width_of):
-        folder, job = build / "saes" / one.job.id, one.job
-        if not (folder / "card.json").exists():
-            continue
-        card, entry, run = (
-            json.loads((folder / f"{n}.json").read_text()) for n in ("card", "entry", "training")
-        )
-        (out / "saes" / job.id).mkdir(exist_ok=True)
-        for name in ("cfg.json", "sae_weights.safetensors"):
-            if not (out / "saes" / job.id / name).exists():
-                shutil.copy(folder / name, out / "saes" / job.id / name)
-        same = {name: run[name] for name in ("id", "width", "l0", "site", "seed")}
-        entries.append(same | {"path": f"saes/{job.id}", "dead": card["dead"]} | entry)
-        keys = ("seconds", "samples", "batch", "lr", "trained_as", "passes", "fall_in_last_third")
-        cards[job.id] = card | {name: run[name] for name in keys}
-        curves[job.id] = run["curve"]
-    files = {name: one for name, one in cache.listed(out).items() if name.startswith(("saes/", "tokens"))}
-    manifest = dict(
-        made_by=f"darkmatter train {suite.name}",
-        python=sys.version.split()[0],
-        versions=cache.versions(),
-        model=model,
-        held_out=held_out,
-        text=text,
-        suite={name: value for name, value in asdict(suite).items() if name not in ("text", "data")},
-        saes=entries,
-        sae_cards=cards,
-        sae_curves=curves,
-        files=files,
-    )
-    write_atomic(out / "manifest.json", json.dumps(manifest, separators=(",", ":")) + "\n")
-    same = ("name", "title", "model", "site", "window", "dtype", "device", "loud")
-    study = {name: getattr(suite, name) for name in same} | {"data": ".", "text": "score", "saes": "manifest"}
-    made = out / f"{suite.name}.yaml"
-    write_atomic(made, yaml.safe_dump(study | {"window": list(suite.window)}, sort_keys=False))
-    return made
-
-
 def train(
     suite: Suite, build: Path, out: Path, *, workers: int = 2, only: Sequence[str] = (), keep=False, log=say
 ) -> Path:
@@ -228,8 +150,8 @@ def train(
     todo = [one for one in plans if not only or one.job.id in only]
     todo = [one for one in todo if not (build / "saes" / one.job.id / "card.json").exists()]
     known.__dict__.pop("model", None)
-    for site, twin in dict.fromkeys((one.job.site, one.random_weights) for one in todo):
-        mine = [one for one in todo if (one.job.site, one.random_weights) == (site, twin)]
+    for site, twin in _places(todo):
+        mine = [one for one in todo if _place(one) == (site, twin)]
         size = suite.contexts(max(one.job.samples for one in mine))
         gigabytes = size * (suite.window[1] - suite.window[0]) * known.width(site) * 2 / 1e9
         log(f"{site}: {len(mine)} SAEs, activations take {gigabytes:.1f} GB in {build}")
@@ -240,7 +162,25 @@ def train(
                 log(f"saes: {done} of {len(mine)} at {site}")
         if not (only or keep):
             shutil.rmtree(rows.folder_of(build, site, twin))
-    return make_study(suite, build, out, known.width, log=log)
+    path = make_study(suite, build, out, known.width, log=log)
+    if of_parts := [one for one in todo if one.suite == SUITE]:
+        study = Study.load(path)
+        for target in dict.fromkeys(one.target for one in of_parts):
+            folder = parts(study, build, log=log)
+            texts = [target_rows(folder, text, target) for text in ("component", "score")]
+            for one in (one for one in of_parts if one.target == target):
+                train_planned(one, suite, build, texts=texts, log=log)
+        path = make_study(suite, build, out, known.width, log=log)
+    return path
+
+
+def _place(plan: Planned) -> tuple[str, int | None] | None:
+    """The activations that an SAE is trained on; None: parts of them."""
+    return None if plan.suite == SUITE else (plan.job.site, plan.random_weights)
+
+
+def _places(plans: Sequence[Planned]) -> list[tuple[str, int | None]]:
+    return [place for place in dict.fromkeys(map(_place, plans)) if place]
 
 
 def cost(suite: Suite, build: Path) -> list[str]:
@@ -252,8 +192,8 @@ def cost(suite: Suite, build: Path) -> list[str]:
     splitting.read(suite.text)
     model = load_model(suite.model, name=suite.name, dtype=suite.model_dtype, device=suite.device)
     tokens = torch.ones((1, suite.context), dtype=torch.int64, device=suite.device)
-    for site, twin in dict.fromkeys((one.job.site, one.random_weights) for one in plans):
-        mine = [one for one in plans if (one.job.site, one.random_weights) == (site, twin)]
+    for site, twin in _places(plans):
+        mine = [one for one in plans if _place(one) == (site, twin)]
         contexts, d = suite.contexts(max(one.job.samples for one in mine)), known.width(site)
         seconds = (contexts + suite.component) * _seconds(lambda: model.read(tokens, [site]))
         for width in {one.job.width for one in mine}:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from darkmatter_utils.adapters.saes import load_sae
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import main
+from darkmatter_utils.experiments import components
 from darkmatter_utils.measurement.measure import measure
 from darkmatter_utils.studies.study import Study
 from darkmatter_utils.training import rows, sparse, splitting, suite
@@ -44,6 +45,11 @@ saes:
   - {suite: depth, sites: [blocks.1.hook_resid_post], expansions: [1], l0s: [4]}
   - {suite: kinds, kinds: [topk, matryoshka], expansions: [1], l0s: [4]}
   - {suite: twin, random_weights: 0, widths: [72], l0s: [4]}
+  - suite: components
+    targets: [x, NonlinearError, noise like NonlinearError]
+    widths: [48]
+    l0s: [4]
+    samples: 5000
 """
 
 
@@ -155,6 +161,8 @@ def test_a_suite_becomes_a_study_whose_l0_is_what_was_asked(trained):
     card = manifest["sae_cards"]["w64-l0-4"]
     assert card["passes"] <= suite.EPOCHS and abs(card["fall_in_last_third"]) < 0.5
     assert [row["source"] for row in manifest["text"]["sources"]] == [f"s{i}" for i in range(5)]
+    parts = components.entries(study)
+    assert [entry.target for entry in parts] == ["x", "NonlinearError", "noise like NonlinearError"]
     kinds = measure(study.at(suite="kinds")).saes.set_index("id")
     assert kinds.loc["topk-w64-l0-4", "l0"] <= 4
 
@@ -214,7 +222,7 @@ def test_a_run_that_is_killed_loses_at_most_a_checkpoint_and_ends_with_the_same_
         ("window: [4, 64]", "the window ends at 64, behind the context of 32 tokens"),
         ("samples: 0", "samples"),
         ("speed: 3", "speed"),
-        ("saes: [{widths: [8], kinds: [topkk]}]", "unknown kind 'topkk'; nearest valid names: topk"),
+        ("saes: [{widths: [8], kinds: [topkk]}]", "unknown 'topkk' in saes; nearest valid names: topk"),
         ("saes: [{l0s: [4]}]", "each group of saes needs expansions or widths"),
         ("saes: [{widths: [8]}, {widths: [8]}]", "SAE w8-l0-32 is listed twice"),
     ],
