@@ -218,6 +218,7 @@ def made(job: SaeJob, kind: str, d: int, l1: float):
         return StandardTrainingSAE(StandardTrainingSAEConfig(**shape))
     if kind == "jumprelu":  # (L0 / asked − 1)² is part of the loss: no search
         shape |= dict(jumprelu_sparsity_loss_mode="quadratic", target_l0=job.l0, l0_coefficient=float(d))
+        shape |= dict(jumprelu_bandwidth=1.0, jumprelu_init_threshold=0.5)  # of rows of length √d
         return JumpReLUTrainingSAE(JumpReLUTrainingSAEConfig(**shape))
     if kind == "matryoshka":
         shape |= dict(matryoshka_widths=[round(share * job.width) for share in NESTED])

@@ -26,7 +26,7 @@ from .embedded import parts, target_rows
 from .sae_training import SPARSE, fit, fit_sparse, made, search
 from .shipping import shrink
 from .sparse import SparseStep
-from .suite import Planned, Suite
+from .suite import EPOCHS, Planned, Suite
 from .suite_study import make_study
 
 say = partial(print, flush=True)
@@ -45,7 +45,11 @@ def prepare(suite: Suite, build: Path, width_of, tokenizer, *, log=say) -> None:
     held, about = splitting.split(documents, tokenizer, **sizes, held_out=suite.held_out)
     for row in about["sources"]:
         log("text: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items()))
-    np.save(build / "train.npy", held.pop("train_tokens"))
+    if len(found := held.pop("train_tokens")) < 0.99 * most:
+        most_samples = int(EPOCHS * len(found) * (suite.window[1] - suite.window[0]) / 1.01)
+        few = f"the text gives {len(found)} contexts to train on, {most} are needed"
+        raise BadInput(f"suite {suite.name}: {few}; give more text, or samples: {most_samples} at most")
+    np.save(build / "train.npy", found)
     np.save(build / "component.npy", held["component_tokens"])
     kept = {k: v for k, v in held.items() if not k.startswith("train")}
     np.savez_compressed(build / "held.npz", **kept)

@@ -24,7 +24,7 @@ from darkmatter_utils.experiments import components
 from darkmatter_utils.measurement.measure import measure
 from darkmatter_utils.studies.study import Study
 from darkmatter_utils.training import rows, sparse, splitting, suite
-from darkmatter_utils.training.sae_training import SaeJob, fit_sparse, made
+from darkmatter_utils.training.sae_training import SaeJob, fit, fit_sparse, made
 
 SUITE = """
 name: mine
@@ -215,9 +215,21 @@ def test_a_run_that_is_killed_loses_at_most_a_checkpoint_and_ends_with_the_same_
     assert other["curve"] == record["curve"]
 
 
+def test_jumprelu_and_matryoshka_saes_have_about_the_l0_that_was_asked():
+    rng = np.random.default_rng(0)
+    codes = (rng.random((8000, 48)) < 0.08) * rng.exponential(1.0, (8000, 48))
+    stored = (codes @ rng.normal(size=(48, 32))).astype(np.float16)
+    for kind in ("jumprelu", "matryoshka"):
+        job = SaeJob(kind, "s", 64, 4.0, 0, 128 * 1000, 128, 4e-3)
+        _, record = fit(job, kind, stored)
+        assert record["l0_in_training"] == pytest.approx(4, rel=0.25), kind
+        assert record["curve"][-1][1] < 0.3 * record["curve"][0][1], kind
+
+
 @pytest.mark.parametrize(
     "line, said",
     [
+        ("samples: 400000", "contexts to train on"),
         ("site: blocks.0.nowhere", "'blocks.0.nowhere' is no site"),
         ("window: [4, 64]", "the window ends at 64, behind the context of 32 tokens"),
         ("samples: 0", "samples"),
