@@ -206,8 +206,10 @@ def decompose(
     batch = (x, {"sae": reconstruction}, document)
     first = FirstPass(x.shape[1], ["sae"], fold).update(*batch)
     second = SecondPass(first, ridge=ridge).update(*batch)
-    third = ThirdPass(second).update(*batch)
-    return score(third, "sae", replicates=bootstrap, seed=seed)
+    third = ThirdPass(second)
+    for earlier in (first, second):
+        earlier.moments.clear()  # what they were summed for is fitted
+    return score(third.update(*batch), "sae", replicates=bootstrap, seed=seed)
 
 
 def _documents(x, reconstruction, document) -> np.ndarray:

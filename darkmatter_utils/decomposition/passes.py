@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -49,8 +50,9 @@ class Pass(ABC):
         self_norms, device = earlier.self_norms, earlier.device
         Pass.__init__(self, earlier.d_model, earlier.saes, earlier.fold, self_norms=self_norms, device=device)
 
-    def _moments(self, name: str, d_out: int) -> None:
-        self.moments[name] = [Moments(self.d_model, d_out, device=self.device) for _ in range(self.folds)]
+    def _moments(self, name: str, d_out: int, **options) -> None:
+        new = lambda: Moments(self.d_model, d_out, device=self.device, **options)
+        self.moments[name] = [new() for _ in range(self.folds)]
 
     def columns(self, sae: str) -> slice:
         """The columns of an SAE's error among the targets of the first pass."""
@@ -72,25 +74,28 @@ class Pass(ABC):
                     f"{name} must be [token, d_model] = [{len(document)}, {self.d_model}] like document "
                     f"and x, got {list(array.shape)}"
                 )
-        for rows in chunks(len(document), self.d_model * (2 + 5 * len(self.saes))):
-            exact = {name: as_float64(array[rows], device=self.device) for name, array in given.items()}
-            for name, array in exact.items():
-                if len(bad := bad_rows(array)):
-                    at = rows.start + int(bad[0])
-                    raise BadInput(
-                        f"{name} is NaN or infinite at token {offset + at} (document {document[at]}); "
-                        "drop that document or mend its values"
-                    )
-            xs, *hats = exact.values()
-            fold = self.fold_of_row[self.sums.rows(document[rows])]
-            for k in np.unique(fold):
-                mine = torch.from_numpy(np.flatnonzero(fold == k))
-                whole = len(mine) == len(fold)
-                take = (lambda a: a) if whole else (lambda a, mine=mine: a[mine.to(a.device)])
-                errors = torch.cat([take(xs) - take(hat) for hat in hats], dim=1)
-                tokens = rows.start + mine.numpy()
-                self._add(int(k), take(xs), errors, document[tokens], tokens, norms)
+        fold = self.fold_of_row[self.sums.rows(document)]
+        # By fold, then in chunks: the other way round, each product would have a fifth of the rows.
+        for k in np.unique(fold):
+            mine = np.flatnonzero(fold == k)
+            for rows in chunks(len(mine), self.d_model * (2 + 5 * len(self.saes))):
+                tokens = mine[rows]
+                read = (self._exact(name, given[name], tokens, document, offset) for name in given)
+                self._add(int(k), *_errors(next(read), read, len(self.saes)), document[tokens], tokens, norms)
         return self
+
+    def _exact(self, name: str, array, tokens: np.ndarray, document, offset: int) -> Tensor:
+        """Rows of what was given in float64; BadInput for NaN and infinity."""
+        run = slice(int(tokens[0]), int(tokens[-1]) + 1)
+        rows = run if run.stop - run.start == len(tokens) else tokens
+        exact = as_float64(array[rows], device=self.device)
+        if len(bad := bad_rows(exact)):
+            at = int(tokens[int(bad[0])])
+            raise BadInput(
+                f"{name} is NaN or infinite at token {offset + at} (document {document[at]}); "
+                "drop that document or mend its values"
+            )
+        return exact
 
     @abstractmethod
     def _add(self, fold: int, x: Tensor, errors: Tensor, document, tokens: np.ndarray, out) -> None:
@@ -118,9 +123,22 @@ class Pass(ABC):
                 yield sae, part, z
 
 
+def _errors(x: Tensor, reconstructions: Iterable[Tensor], saes: int) -> tuple[Tensor, Tensor]:
+    """x, and what each SAE leaves of it, side by side [token, SAEs × d_model]."""
+    errors = x.new_empty(len(x), saes * x.shape[1])
+    for hat, own in zip(reconstructions, errors.split(x.shape[1], dim=1), strict=True):
+        torch.sub(x, hat, out=own)
+    return x, errors
+
+
 def square_norms(x: Tensor, parts: Iterable[tuple]) -> Tensor:
     """‖x‖² and ‖z‖² of each of `Pass._parts` [token, 1 + parts]."""
-    return torch.stack([(z**2).sum(dim=1) for z in (x, *(z for *_, z in parts))], dim=1)
+    return torch.stack([squares(z) for z in (x, *(z for *_, z in parts))], dim=1)
+
+
+def squares(z: Tensor) -> Tensor:
+    """‖z‖² over the last dimension, without an array of squares."""
+    return torch.linalg.vector_norm(z, dim=-1).square_()
 
 
 class FirstPass(Pass):
@@ -143,9 +161,9 @@ class SecondPass(Pass):
 
     def __init__(self, first: FirstPass, *, ridge: float | str = 0.0):
         self._follow(first)
-        self.ridge, self.fit_error = ridge, first.fit(ridge=ridge)
+        self.first, self.ridge, self.fit_error = first, ridge, first.fit(ridge=ridge)
         self.x_mean, self.error_mean = self.fit_error.overall.x_mean, self.fit_error.overall.y_mean
-        self._moments("norms", 1 + len(SELF_PARTS) * len(self.saes))
+        self._moments("norms", 1 + len(SELF_PARTS) * len(self.saes), gram=False)
         for sae in self.saes if self.self_norms else ():
             for part in SELF_PARTS:
                 self._moments(f"self {sae} {part}", 1)
@@ -158,27 +176,24 @@ class SecondPass(Pass):
         for k in np.unique(fold):
             mine = np.flatnonzero(fold == k)
             here = torch.from_numpy(mine).to(xs.device)
-            errors = torch.cat([xs[here] - hat[here] for hat in hats], dim=1)
+            _, errors = _errors(xs[here], (hat[here] for hat in hats), len(hats))
             parts = self._parts(xs[here], errors, self.fit_error.maps[k](xs[here]))
             norms[mine] = square_norms(xs[here], parts).cpu().numpy()
 
     def _add(self, fold, x, errors, document, tokens, out):
-        deviations = errors - self.error_mean
-        in_sample = errors - self.fit_error.overall(x)
-        held_out = errors - self.fit_error.maps[fold](x)
-        centred, blocks = x - self.x_mean, (len(x), len(self.saes), self.d_model)
-        self.sums.add(
-            document,
-            n=torch.ones(len(x)),
-            x=centred,
-            xx=(centred**2).sum(dim=1),
-            error=(errors.view(blocks) ** 2).sum(dim=2),
-            e=deviations,
-            ee=deviations**2,
-            held_out=held_out**2,
-            in_sample=in_sample**2,
-        )
-        parts = list(self._parts(x, errors, errors - held_out))
+        # One array at a time, squared in place: it is these that memory goes to.
+        add, blocks = partial(self.sums.add, document), (len(x), len(self.saes), self.d_model)
+        left = x - self.x_mean
+        add(n=torch.ones(len(x)), x=left, xx=squares(left), error=squares(errors.view(blocks)))
+        left = errors - self.error_mean
+        add(e=left)
+        add(ee=left.square_())
+        left = self.fit_error.overall(x)
+        add(in_sample=torch.sub(errors, left, out=left).square_())
+        predicted = self.fit_error.maps[fold](x)
+        add(held_out=torch.sub(errors, predicted, out=left).square_())
+        del left
+        parts = list(self._parts(x, errors, predicted))
         norms = square_norms(x, parts)
         for i, (sae, part, z) in enumerate(parts if self.self_norms else (), start=1):
             self.moments[f"self {sae} {part}"][fold].update(z, norms[:, i : i + 1])
@@ -194,24 +209,26 @@ class ThirdPass(Pass):
         self._follow(second)
         self.second, ridge = second, second.ridge
         single = [slice(i, i + 1) for i in range(1 + len(SELF_PARTS) * len(self.saes))]
-        self.fit_norms = cross_fit(second.moments["norms"], ridge=ridge, groups=single)
+        pairs = zip(second.moments["norms"], second.first.moments["error"], strict=True)
+        norms = [sums.with_gram(same) for sums, same in pairs]
+        self.fit_norms = cross_fit(norms, ridge=ridge, groups=single)
         self.norm_mean = self.fit_norms.overall.y_mean
         own = {name: folds for name, folds in second.moments.items() if name.startswith("self ")}
         self.fit_self = {name: cross_fit(folds, ridge=ridge) for name, folds in own.items()}
+        fits = [self.fit_norms, *self.fit_self.values()]
+        self.both = [[fit.both(k) for fit in fits] for k in range(self.folds)]
 
     def _add(self, fold, x, errors, document, tokens, out):
         parts = list(self._parts(x, errors, self.second.fit_error.maps[fold](x)))
-        norms, own = square_norms(x, parts), {}
-        for i, (sae, part, z) in enumerate(parts if self.self_norms else (), start=1):
-            fit = self.fit_self[f"self {sae} {part}"]
-            for name, linear in (("self_held_out", fit.maps[fold]), ("self_in_sample", fit.overall)):
-                own.setdefault(name, []).append(norms[:, i : i + 1] - linear(z))
+        norms = square_norms(x, parts)
         deviations = norms - self.norm_mean
+        self.sums.add(document, t=deviations, tt=deviations**2)
+        from_x, *from_self = self.both[fold]
+        held_out, in_sample = from_x(x).tensor_split(2, dim=1)
         self.sums.add(
-            document,
-            t=deviations,
-            tt=deviations**2,
-            norm_held_out=(norms - self.fit_norms.maps[fold](x)) ** 2,
-            norm_in_sample=(norms - self.fit_norms.overall(x)) ** 2,
-            **{name: torch.cat(values, dim=1) ** 2 for name, values in own.items()},
+            document, norm_held_out=(norms - held_out) ** 2, norm_in_sample=(norms - in_sample) ** 2
         )
+        if from_self:
+            own = torch.stack([linear(z) for linear, (*_, z) in zip(from_self, parts, strict=True)], dim=1)
+            left = (norms[:, 1:, None] - own) ** 2
+            self.sums.add(document, self_held_out=left[..., 0], self_in_sample=left[..., 1])

@@ -17,6 +17,9 @@ from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments
 from .passes import PARTS, SELF_PARTS
 
+JACKKNIFED = 512
+"""Documents left out in one go: of thousands, tables without each would take more room than the sums."""
+
 
 class Floors(NamedTuple):
     """Sums of squares that are only rounding: a target below its floor does not vary (`metrics.ratio_r2`)."""
@@ -113,7 +116,10 @@ def evaluate(
         return Scores({name: Estimate(v) for name, v in value.items()}, held_out, *groups, {})
     per_dimension = plain["n"].sum() / plain["x"].shape[1]
     weights = multinomial_weights(len(fold), replicates, seed=seed, tokens_per_dimension=per_dimension)
-    drawn, jackknife = scored(resampled(fair, weights)), scored(without_each(fair))
+    drawn = scored(resampled(fair, weights))
+    some = (slice(at, at + JACKKNIFED) for at in range(0, len(fold), JACKKNIFED))
+    without = [scored(without_each(fair, rows)) for rows in some]
+    jackknife = {name: np.concatenate([found[name] for found in without]) for name in value}
     estimates = {n: Estimate(v, *interval(v, drawn[n], jackknife[n])) for n, v in value.items()}
     drawn = {n: stretched(drawn[n], estimate) for n, estimate in estimates.items()}
     return Scores(estimates, held_out, *groups, drawn)

@@ -69,13 +69,12 @@ class DocumentSums:
 
     def add(self, document, **values) -> None:
         """Add tokens' values, each a tensor [token] or [token, ...], to the rows of their documents."""
-        rows = self.rows(document)
-        found = np.unique(rows)
+        rows = torch.from_numpy(self.rows(document))
         for name, value in values.items():
-            summed = sum_by(rows, value)
+            value = torch.as_tensor(value, dtype=torch.float64).cpu()
             if name not in self.tables:
-                self.tables[name] = np.zeros((len(self.documents), *summed.shape[1:]))
-            self.tables[name][found] += summed
+                self.tables[name] = np.zeros((len(self.documents), *value.shape[1:]))
+            torch.from_numpy(self.tables[name]).index_add_(0, rows, value)
 
     def merge(self, other: DocumentSums) -> DocumentSums:
         """Add another shard's sums over the same documents, in place."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from scipy.linalg import lapack
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..base.errors import BadInput
 from .moments import Moments, as_float64
@@ -49,7 +50,8 @@ class LinearMap:
 
         Evaluated as (x − x̄) b + ȳ, which keeps digits where x̄ is large.
         """
-        out = (as_float64(x, device=self.weight.device) - self.x_mean) @ self.weight + self.y_mean
+        centred = as_float64(x, device=self.weight.device) - self.x_mean
+        out = F.linear(centred, self.weight.T, self.y_mean)
         return out if isinstance(x, Tensor) else out.cpu().numpy()
 
     @classmethod
@@ -177,6 +179,12 @@ class CrossFit(NamedTuple):
     maps: list[LinearMap]
     overall: LinearMap
 
+    def both(self, k: int) -> LinearMap:
+        """The map of fold k, then that of all folds, side by side: one product for the two."""
+        mine, overall, mean = self.maps[k], self.overall, self.overall.x_mean
+        weight = torch.cat([mine.weight, overall.weight], dim=1)
+        return LinearMap(weight, mean, torch.cat([mine(mean[None])[0], overall.y_mean]))
+
     def predict(self, x: Tensor, fold) -> Tensor:
         """Each token's target under the map of its fold, ints [token]: [token, d_out], float64."""
         fold = torch.as_tensor(fold, device=x.device)
@@ -244,17 +252,18 @@ def cross_fit(
     rest = leave_out(folds)
     total = merged([rest[0], folds[0]])
     groups = list(groups) if groups is not None else [slice(0, folds[0].d_out)]
-    spectra = [Spectrum(moments) for moments in rest]
+    spectra = [Spectrum(moments) for moments in (*rest, total)]
     if ridge == "cv":
         inner, outer = _ridge_errors(folds, rest, spectra, groups)
         chosen = [np.array(RIDGE_GRID)[errors.argmin(axis=0)] for errors in (*inner, outer)]
     else:
         chosen = [np.full(len(groups), ridge)] * (len(folds) + 1)
-    *maps, overall = (
-        spectrum.map(moments, ridge=(spectrum.unit if ridge == "cv" else 1.0) * ridges, groups=groups)
-        for spectrum, moments, ridges in zip((*spectra, Spectrum(total)), (*rest, total), chosen, strict=True)
-    )
-    return CrossFit(maps, overall)
+    maps = []
+    for moments, ridges in zip((*rest, total), chosen, strict=True):
+        spectrum = spectra.pop(0)  # and with it its factor
+        unit = spectrum.unit if ridge == "cv" else 1.0
+        maps.append(spectrum.map(moments, ridge=unit * ridges, groups=groups))
+    return CrossFit(maps[:-1], maps[-1])
 
 
 def _ridge_errors(folds, rest, spectra, groups) -> tuple[list[np.ndarray], np.ndarray]:

@@ -80,9 +80,9 @@ def resampled(sums: Sums, weights: np.ndarray) -> dict[str, np.ndarray]:
     return {name: product(value) for name, value in sums.items()}
 
 
-def without_each(sums: Sums) -> dict[str, np.ndarray]:
-    """Each sum over all documents but one [document, ...]: the jackknife."""
-    return {name: np.asarray(value).sum(axis=0) - np.asarray(value) for name, value in sums.items()}
+def without_each(sums: Sums, rows: slice = slice(None)) -> dict[str, np.ndarray]:
+    """Each sum over all documents but one [document, ...], the jackknife; of some, to save memory."""
+    return {name: np.asarray(value).sum(axis=0) - np.asarray(value)[rows] for name, value in sums.items()}
 
 
 def interval(estimate: float, replicates: np.ndarray, jackknife: np.ndarray) -> tuple[float, float]:

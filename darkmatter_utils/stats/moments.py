@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..base.errors import BadInput
 
-CHUNK_ELEMENTS = 4_000_000
-"""Numbers held as float64 at once: 32 MB, whatever the batch."""
+CHUNK_ELEMENTS = 8_000_000
+"""Numbers held as float64 at once: 64 MB, whatever the batch. Of thousands of rows a product is so large that
+threads seldom wait for each other, which beside a busy neighbour costs more than the product itself."""
 BLOCK = 192
 """Columns of X'X made per product: only blocks on and below the diagonal are multiplied."""
 
@@ -54,12 +55,13 @@ class Moments:
 
     Every chunk is centred on its own mean before it is multiplied, then joined by Chan's update, so a
     dimension of mean 1e4 and deviation 1 keeps all its digits and the result does not depend on how the rows
-    were batched. Cost: tokens × d_in × (d_in/2 + d_out) multiplications, memory d_in × (d_in + d_out),
-    independent of tokens. Raises BadInput for wrong shapes and for NaN or infinity.
+    were batched. ``gram`` False: without xx, where it is known from elsewhere (`with_gram`). Cost: tokens ×
+    d_in × (d_in/2 + d_out) multiplications, memory d_in × (d_in + d_out), independent of tokens. Raises
+    BadInput for wrong shapes and for NaN or infinity.
     Source: Chan, Golub, LeVeque 1983, "Algorithms for computing the sample variance".
     """
 
-    def __init__(self, d_in: int, d_out: int, *, device="cpu"):
+    def __init__(self, d_in: int, d_out: int, *, device="cpu", gram: bool = True):
         if d_in < 1 or d_out < 0:
             raise BadInput(
                 f"Moments needs d_in of at least 1 and d_out of at least 0, got {d_in} and {d_out}"
@@ -67,7 +69,7 @@ class Moments:
         self.d_in, self.d_out, self.device, self.n = int(d_in), int(d_out), device, 0
         zeros = lambda *shape: torch.zeros(*shape, dtype=torch.float64, device=device)
         self.x_mean, self.y_mean, self.yy = zeros(d_in), zeros(d_out), zeros(d_out)
-        self.xx, self.xy = zeros(d_in, d_in), zeros(d_in, d_out)
+        self.gram, self.xx, self.xy = gram, zeros(d_in, d_in if gram else 0), zeros(d_in, d_out)
 
     def __repr__(self) -> str:
         return f"Moments(d_in={self.d_in}, d_out={self.d_out}, n={self.n})"
@@ -81,16 +83,15 @@ class Moments:
             raise BadInput(
                 f"x and y must have as many tokens as each other, got {x.shape[0]} and {y.shape[0]}"
             )
-        width = 4 * (self.d_in + self.d_out)
+        width = 2 * (self.d_in + self.d_out)
         tokens = min(x.shape[0], chunk_rows(width))
-        empty = lambda width: torch.empty(tokens, width, dtype=torch.float64, device=self.device)
-        # Filling one buffer again and again keeps it in the processor's cache.
+        empty = lambda width: torch.empty(tokens + 1, width, dtype=torch.float64, device=self.device)
+        # One buffer is filled again and again: fresh memory costs more than the sums.
         arrays = (("x", x, empty(self.d_in)), ("y", y, empty(self.d_out)))
         for rows in chunks(x.shape[0], width):
-            centred = []
+            centred, n = [], rows.stop - rows.start
             for name, array, buffer in arrays:
-                exact = buffer[: rows.stop - rows.start]
-                exact.copy_(as_float64(array[rows], device=self.device))
+                exact = as_float64(array[rows], device=self.device)
                 mean = exact.mean(dim=0)
                 # A mean is finite unless some value is not, or the sum overflowed: only then look at all.
                 if not bool(torch.isfinite(mean).all()) and len(bad := bad_rows(exact)):
@@ -98,31 +99,31 @@ class Moments:
                         f"{name} is NaN or infinite at token {rows.start + int(bad[0])} of this batch; "
                         "drop such tokens or their documents"
                     )
-                centred += [exact.sub_(mean), mean]
-            self._add(*centred)
-        self.xx.copy_(self.xx.tril() + self.xx.tril(-1).T)
+                torch.sub(exact, mean, out=buffer[:n])
+                centred += [buffer[: n + 1], mean]
+            x_rows, x_mean, y_rows, y_mean = centred
+            x_rows[n], y_rows[n] = self._join(n, x_mean, y_mean)
+            self._add(x_rows, y_rows)
+        for stop in range(BLOCK, self.xx.shape[1], BLOCK):
+            self.xx[stop - BLOCK : stop, stop:] = self.xx[stop:, stop - BLOCK : stop].T
         return self
 
-    def _add(self, x: Tensor, x_mean: Tensor, y: Tensor, y_mean: Tensor) -> None:
-        for start in range(0, self.d_in, BLOCK):
+    def _add(self, x: Tensor, y: Tensor) -> None:
+        for start in range(0, self.d_in if self.gram else 0, BLOCK):
             block = x[:, start : start + BLOCK]
             self.xx[start:, start : start + BLOCK].addmm_(x[:, start:].T, block)
         self.xy.addmm_(x.T, y)
         self.yy += y.square_().sum(dim=0)
-        self._shift(x.shape[0], x_mean, y_mean)
 
-    def _shift(self, n: int, x_mean: Tensor, y_mean: Tensor) -> None:
-        """Chan's term for joining n tokens whose centred sums are already in."""
+    def _join(self, n: int, x_mean: Tensor, y_mean: Tensor) -> tuple[Tensor, Tensor]:
+        """n tokens more, of these means: Chan's term for joining them, as one more row of x and of y."""
         total = self.n + n
-        if total > 0:
-            dx, dy = x_mean - self.x_mean, y_mean - self.y_mean
-            weight = self.n * n / total
-            self.xx.addmm_(weight * dx[:, None], dx[None])
-            self.xy.addmm_(weight * dx[:, None], dy[None])
-            self.yy += weight * dy * dy
-            self.x_mean += dx * (n / total)
-            self.y_mean += dy * (n / total)
+        dx, dy = x_mean - self.x_mean, y_mean - self.y_mean
+        root = (self.n * n / total) ** 0.5
+        self.x_mean += dx * (n / total)
+        self.y_mean += dy * (n / total)
         self.n = total
+        return root * dx, root * dy
 
     def merge(self, other: Moments) -> Moments:
         """Add another shard's sums, in place: as if its tokens had been seen here."""
@@ -133,8 +134,15 @@ class Moments:
         self.xy += other.xy
         self.yy += other.yy
         if other.n:
-            self._shift(other.n, other.x_mean, other.y_mean)
+            dx, dy = self._join(other.n, other.x_mean, other.y_mean)
+            self.xx.addmm_(dx[:, None], dx[None, : self.xx.shape[1]])
+            self.xy.addmm_(dx[:, None], dy[None])
+            self.yy += dy * dy
         return self
+
+    def with_gram(self, other: Moments) -> Moments:
+        """These sums with the X'X of ``other``, which are of the same tokens; it is not copied."""
+        return self._with(xx=other.xx, gram=True)
 
     def copy(self) -> Moments:
         """An independent copy."""

@@ -96,6 +96,12 @@ def test_targets_share_xx(arrays):
     assert whole.targets(slice(0, 2)).xx is whole.xx
 
 
+def test_the_gram_of_the_same_tokens_need_not_be_made_again(arrays):
+    x, y = arrays
+    halves = [Moments(7, 5, gram=False).update(x[rows], y[rows]) for rows in (slice(900), slice(900, None))]
+    assert_same(halves[0].merge(halves[1]).with_gram(sums(x, y[:, :1])), sums(x, y))
+
+
 def test_huge_means_keep_their_digits():
     rng = np.random.default_rng(2)
     noise = rng.normal(size=(5000, 3))
