@@ -162,7 +162,7 @@ def measure(
     study: "Study | str",
     *,
     contexts_a_batch: int = 16,
-    memory: int = 1_000_000_000,
+    memory: int = 3_000_000_000,
     progress: Callable[[str], None] | None = None,
 ) -> Measurement:
     """The decomposition of every SAE of a study, computed once and kept by content.

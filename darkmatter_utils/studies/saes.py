@@ -168,7 +168,8 @@ class Kept:
 
     def __init__(self, source: Activations, saes: list, *, memory: int, losses: bool = False):
         self.source, self.saes, self.losses = source, saes, losses
-        whole = source.tokens * source.d_model * 8
+        wide = (source.study.model_dtype or source.study.dtype) == "float64"
+        whole = source.tokens * source.d_model * (8 if wide else 4)
         self.activations = memory if whole <= memory else 0
         self.room = memory - whole if self.activations else memory
         self.codes: dict[tuple[int, str], object] = {}
