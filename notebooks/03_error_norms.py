@@ -79,7 +79,8 @@ chapter.opening(c02_norm_linear, c13_beyond_simple)
 #|   predictors together (the norm of x, position, the loss of the next token, L0, the token); and from both.
 #|   Bars are 95% intervals that carry documents and training seeds. The dotted line is the wording of the
 #|   paper's abstract; the band is that of its §4.1. Hollow points are the paper's SAEs, from x, at the L0
-#|   nearest to 60. (Paper: Figs. 2, 10 and 11, the contour maps of the norm test; Fig. 13.)
+#|   nearest to 60; filled ones, where there are any, other studies'. (Paper: Figs. 2, 10 and 11, the contour
+#|   maps of the norm test; Fig. 13.)
 R2 = "R² of the squared error norm"
 # try: add "token" + ALONE: "the token": below all
 said = {SIMPLE: "all simple predictors", ALL: "both together"}
@@ -90,7 +91,8 @@ paper = {"reference": c02_norm_linear.THRESHOLDS.abstract, "reference_label": "a
 low, high = points("text", panel="4.1", series="norm R2")["value"]
 paper |= {"allowed": (low, high), "allowed_label": "the paper, §4.1"}
 ours = charts.lines(rows, "width", "value", color="model", y_title=R2, y_domain=domain, **paper)
-charts.layered(ours, charts.paper_points(grids("norm R2", l0=60), "width", y_title=R2, connect=True))
+theirs = chapter.beside(grids("norm R2", l0=60), "norm R2")
+charts.layered(ours, charts.paper_points(theirs, "width", y_title=R2, connect=True))
 
 # %% tags=["hide-input"]
 row = found["saes"].set_index("id").loc[shown]

@@ -74,13 +74,15 @@ chapter.opening(c01_half_linear)
 #| caption: $R^2$ of the error vector from x at each width of the suite, per dimension and total (where one
 #|   line is seen, the two coincide); bars are 95% intervals that carry documents and training seeds. The
 #|   shaded band is what the rule counts as about half, at every width. Hollow points are the paper's SAEs,
-#|   per dimension, at the L0 nearest to 60. (Paper: Figs. 2, 10 and 11, the contour maps of the vector test.)
+#|   filled ones, where there are any, other studies', per dimension, the paper's at the L0 nearest to 60.
+#|   (Paper: Figs. 2, 10 and 11, the contour maps of the vector test.)
 kinds = {"r2_per_dim": "per dimension (the paper's)", "r2_total": "total"}
 suite = found["suite"].assign(kind=found["suite"]["metric"].map(kinds))
 band = {"allowed": c01_half_linear.THRESHOLDS.half, "y_domain": (0, 1)}
 titled = {"y_title": "R² of the error vector"}
 ours = charts.lines(suite, "width", "value", color="kind", **titled, **band)
-charts.layered(ours, charts.paper_points(grids("vector R2", l0=60), "width", connect=True, **titled))
+theirs = chapter.beside(grids("vector R2", l0=60), "R2 per dimension")
+charts.layered(ours, charts.paper_points(theirs, "width", connect=True, **titled))
 
 # %% tags=["hide-input"]
 row = found["saes"].set_index("id").loc[shown]

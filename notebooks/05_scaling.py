@@ -66,8 +66,8 @@ chapter.glue("paper observed", theirs.observed, ".3f")
 #|   is nonlinear, yellow what lies above floor and nonlinear part; between these two, green is the floor's
 #|   (the paper's linear error), and pale red what the nonlinear part has above the floor, where linear error
 #|   would be less than nothing. Intervals are 95% and carry documents and training seeds, those of curve and
-#|   floor its misfit, too. Hollow: the paper's FVU with its fitted curve, and its nonlinear part. (Paper:
-#|   Fig. 1, whose SAEs are scored from position 1 on; those of Figs. 2, 10, 11 from 200 on.)
+#|   floor its misfit, too. Hollow: the paper's FVU with its fitted curve, and its nonlinear part;
+#|   filled, where there are any, other studies'. (Paper: Fig. 1, whose SAEs are scored from position 1 on; those of Figs. 2, 10, 11 from 200 on.)
 l0 = widths.one_l0(measurement)
 total, nonlinear = (widths.width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))
 for width in total.widths[:skip]:
@@ -77,7 +77,10 @@ areas = charts.stacked_breakdown(floors.above_floor(total, nonlinear, fit), heig
 curve = fit.curve(np.geomspace(total.widths[0], beyond * total.widths[-1], 60))
 titled = {"y_title": "share of the variance of x"}
 law = charts.power_law(total.frame(), curve, floor=fit.c, **titled)
-theirs = charts.paper_points(points("1", series="SAE"), "width", by="quantity", curve=drawn, **titled)
+theirs = points("1", series="SAE")
+for name in ("FVU", "FVU_nonlinear"):
+    theirs = chapter.beside(theirs, name, lambda rows, name=name: rows.assign(quantity=name))
+theirs = charts.paper_points(theirs, "width", by="quantity", curve=drawn, **titled)
 charts.layered(areas, law, theirs)
 
 # %% [markdown]

@@ -79,7 +79,7 @@ chapter.opening(c03_same_tokens)
 #|   their widths (means over pairs; 95% intervals over documents and training seeds; at ratio 1 two
 #|   trainings of one width). Taken out of both norms - the norm of x, position and token; the same with
 #|   tokens shuffled within documents; and for oracle SAEs, which introduce no error. Hollow points are the
-#|   paper's pairs, with nothing taken out. (Paper: Fig. 4; Figs. 5 and 12 show norms token by token.)
+#|   paper's pairs, filled ones, where there are any, other studies', with nothing taken out. (Paper: Fig. 4; Figs. 5 and 12 show norms token by token.)
 # try: add "linear", of LinearError alone: the highest line of all
 kinds = ["raw", "partial", "shuffled"]
 ratios = found["ratios"].query("kind in @kinds").assign(what=lambda t: t["kind"].map(shared.KINDS))
@@ -91,6 +91,7 @@ names["x_title"] = "how many times wider the second SAE is (1: the same width, a
 domain = (min(0.0, ratios["low"].min()) if found else 0.0, 1)
 ours = charts.lines(ratios, "ratio", "value", color="what", y_domain=domain, **names)
 theirs = points("4").assign(ratio=lambda at: at["x"].astype(float) / at["width"])
+theirs = chapter.beside(theirs, "pairs raw", lambda rows: rows.assign(ratio=rows["wide"] / rows["narrow"]))
 charts.layered(ours, charts.paper_points(theirs, "ratio", **names))
 
 # %% tags=["hide-input"]

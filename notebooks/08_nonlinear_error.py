@@ -80,7 +80,16 @@ chapter.opening(c06_norm_lowest)
 #|   by the best map; one point is one SAE, none is left out and no axis is cut. Yellow:
 #|   NonlinearError of SAEs that introduce nothing, matched to the suite, one point a width. Grey:
 #|   controls, which are 0 or NonlinearError's own number by construction. Hollow: the paper's, median and
-#|   middle nine tenths of its 329 SAEs, from x. (Paper: Fig. 6.)
+#|   middle nine tenths of its 329 SAEs, from x; filled, where there are any, the same of other studies' SAEs
+#|   (of a null, of SAEs that introduce nothing). (Paper: Fig. 6.)
+
+
+def middle(tests):
+    rows = tests[~tests["id"].str.match("dead|shrunk|random|introduced")]
+    ends = rows.groupby(["part", "source"])["value"].quantile([0.5, 0.05, 0.95]).unstack()
+    return ends.set_axis(["value", "low", "high"], axis=1).reset_index()
+
+
 own = found["tests"][~found["tests"]["kind"].isin(NO_SAES)]
 controls = found["poles"].query("pole != 'NonlinearError'")
 controls = controls.assign(row="control: " + controls["pole"], part="x", id="control")
@@ -90,7 +99,9 @@ if len(nothing):
     rows = rows.assign(row="NonlinearError, introduces nothing", part="absent")
     points.insert(1, rows.assign(id=rows["width"].map("{:,} latents".format)))
 points = pd.concat(points)[["row", "part", "id", "source", "value"]]
-theirs = paper_points.norms().assign(source="from x", id="the paper, Fig. 6: median, 5% and 95%")
+theirs = paper_points.norms().assign(source="from x", study="the paper: Fig. 6")
+theirs = chapter.beside(theirs, "tests", middle)
+theirs = theirs.assign(id=theirs["study"] + ", median, 5% and 95%")
 charts.strips(points, "row", "value", color="part", by="source", label="id", x_title="R²", theirs=theirs)
 
 # %% tags=["hide-input"]

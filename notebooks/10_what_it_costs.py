@@ -34,7 +34,7 @@ from darkmatter_utils.claims import c08_proportional
 from darkmatter_utils.claims.statement import word_at
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.cost_shares import AVERAGE, FIRST, ORDERS
-from darkmatter_utils.experiments.cost_tables import costs, evidence
+from darkmatter_utils.experiments.cost_tables import against_variance, costs, evidence
 from darkmatter_utils.experiments.costs import KINDS, few_logits
 from darkmatter_utils.measurement.widths import reference_sae
 
@@ -80,7 +80,7 @@ chapter.opening(c08_proportional)
 #|   Left, the part is added first, as in the paper; right, the mean of added first and added last, which the
 #|   rule takes. Grey: what it calls proportional. Controls stand for NonlinearError: vectors of the same
 #|   norm, token by token, shifted sideways a little. Hollow: the paper's SAEs, by share of R² instead of
-#|   FVU. (Paper: Fig. 8, as bars.)
+#|   FVU; filled, where there are any, other studies'. (Paper: Fig. 8, as bars.)
 drawn = found["against_variance"]
 # try: 0 * n, no shift: controls and NonlinearError stand above one another,
 #   at one share of FVU
@@ -90,9 +90,13 @@ drawn = drawn[drawn["order"].isin([FIRST, AVERAGE])]
 axes = {"x_title": "share of FVU", "y_title": "share of the loss"}
 ours = {"color": "vectors", "label": "width", "connect": True, "band": c08_proportional.THRESHOLDS.near}
 rows = pd.concat([paper_points.shares("width"), paper_points.shares("L0")])
-rows = rows.assign(of=rows["part"].str.removesuffix("Error") + ", " + rows["sweep"])
-layer = charts.paper_points(rows, "variance", "ce", by="of", **axes)
-ours |= {"over": lambda order: layer if order == FIRST else None, "shared": ("color", "shape", "y")}
+rows = rows.assign(of=rows["part"].str.removesuffix("Error") + ", " + rows["sweep"], order=FIRST)
+at = lambda rows: against_variance(rows).query("kind == ''").assign(of=lambda rows: rows["part"])
+rows = chapter.beside(rows, "shares", lambda rows: at(rows).rename(columns={"value": "ce"}))
+there = lambda order: rows[rows["order"] == order]
+layer = lambda shown: charts.paper_points(shown, "variance", "ce", by="of", among=rows, **axes)
+over = lambda order: layer(there(order)) if len(there(order)) else None
+ours |= {"over": over, "shared": ("color", "shape", "y")}
 charts.panels(drawn, "order", charts.scatter, "variance", "value", **ours, **axes)
 
 # %% [markdown]

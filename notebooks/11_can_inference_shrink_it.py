@@ -87,15 +87,24 @@ chapter.opening(c09_inference)
 #| caption: The error's share of the variance of x (left) and its nonlinear part (right) over the width of
 #|   the SAE, for its own encoder and for other inferences on the same dictionary, on the same tokens, at no
 #|   more active latents than the encoder has; bars are 95% intervals over documents and training seeds.
-#|   Hollow: the paper's pursuit, and its encoder on more tokens (left) and on the same (right). (Paper: Fig.
-#|   9a, beside Figs. 1 and 2b.)
+#|   Hollow: the paper's pursuit, and its encoder on more tokens (left) and on the same (right); filled, where
+#|   there are any, other studies' encoder and refitted pursuit. (Paper: Fig. 9a, beside Figs. 1 and 2b.)
 alike = ["pursuit, L0 steps", "pursuit, to equal L0"]  # nearly the pursuit that is refitted
 settled = "pursuit, then refit"
+
+
+def by_inference(rows):
+    rows = rows.assign(by=rows["inference"].map({"own encoder": "encoder", settled: "pursuit"}))
+    rows = rows.rename(columns={"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"})
+    rows = rows.melt(["width", "by"], ["FVU", "FVU_nonlinear"], var_name="quantity")
+    return rows.groupby(["width", "by", "quantity"], as_index=False)["value"].mean()
+
+
 over = found["by_width"]
 levels = over[~over["inference"].isin(alike) & (over["of"] == "score")]
 levels = levels.replace({"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"})
 title = "share of the variance"
-rows = paper_points.inferred()
+rows = chapter.beside(paper_points.inferred(), "scores", by_inference)
 axes = {"by": "by", "y_title": title, "among": rows}
 layer = lambda name: charts.paper_points(rows[rows["quantity"] == name], "width", **axes)
 theirs = {"over": layer, "shared": ("color", "shape")}

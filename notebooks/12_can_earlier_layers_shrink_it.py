@@ -21,6 +21,8 @@ study = "tiny"
 contexts = 160  # how many contexts, spread evenly over the text, are read
 
 # %% tags=["hide-input"]
+import pandas as pd
+
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import interval, plain
 from darkmatter_utils.charts import Table, Words, estimates
@@ -63,11 +65,29 @@ chapter.glue("paper", c10_earlier.CLAIM.paper)
 chapter.opening(c10_earlier)
 
 # %% tags=["hide-input"]
+here = paper_points.answering(found["sites"]["site"])
+theirs = paper_points.earlier(here.values()).items()
+theirs = pd.DataFrame(theirs, columns=["site", "value"]).assign(study="the paper: Fig. 9b")
+
+
+def answers(rows):
+    """Another study's, from all directions of its SAE outputs, at the site here that answers to each of its."""
+    rows = rows.query("kind == 'SAE output' and part == 'NonlinearError' and metric == 'r2_per_dim'")
+    rows = rows[(rows["tokens"] == "own") & (rows["sae"] == rows["sae"].iloc[0])]
+    rows = rows.loc[rows.groupby("site", sort=False)["rank"].idxmax()]
+    there = {site: here.get(kind) for kind, site in paper_points.answering(rows["site"]).items()}
+    return rows.assign(site=rows["site"].map(there)).dropna(subset="site")[["site", "value"]]
+
+
+theirs = chapter.beside(theirs, "r2", answers)
+
+# %% tags=["hide-input"]
 #| label: fig-earlier
 #| caption: $R^2$ per dimension of NonlinearError, by the best maps, from the sites that are computed
 #|   before x: from the site's SAE output, from as many directions of its raw activation, and from each with
-#|   the tokens of another document. Bars are 95% intervals over documents. Diamonds: the
-#|   paper's, from the SAE output of the answering site (the layer before, MLP, attention). (Paper: Fig. 9b.)
+#|   the tokens of another document. Bars are 95% intervals over documents. Hollow: the paper's, from the SAE
+#|   output of the answering site (the layer before, MLP, attention); filled, where there are any, other
+#|   studies'. (Paper: Fig. 9b.)
 short = lambda site: site.removeprefix("blocks.").replace("hook_", "")  # blocks.1.hook_mlp_out: 1.mlp_out
 whole = found["whole"][(found["whole"]["sae"] == first) & (found["whole"]["metric"] == "r2_per_dim")]
 whole = whole.assign(place=whole["site"].map(short))
@@ -77,11 +97,9 @@ rows = whole.merge(found["kinds"])
 #   leads
 rows = rows[(rows["part"] == "NonlinearError") & rows["tokens"].isin(end)]
 rows = rows.assign(inputs=rows["kind"] + rows["tokens"].map(end))
-rows = rows.assign(reference=rows["site"].map(paper_points.earlier(found["sites"]["site"])))
+theirs = theirs.assign(place=theirs["site"].map(short))
 title = "R² per dimension of NonlinearError"
-charts.forest(
-    rows, label="place", color="inputs", x_title=title, reference_title="the paper, Fig. 9b", height=200
-)
+charts.forest(rows, label="place", color="inputs", x_title=title, theirs=theirs, height=200)
 
 # %% [markdown]
 # ## The numbers

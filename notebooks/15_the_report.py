@@ -49,13 +49,17 @@ Words("\n>\n".join(said if records else said[:1]))
 #| label: fig-verdicts
 #| caption: Every claim, on every study that has records: one column a study. Green: it holds; yellow: partly;
 #|   red, *fails*: it does not hold; grey, *?*: it cannot be told there. A simulated study is a *null*, and is
-#|   not judged. (Paper: the claims of its abstract and sections; it has no such figure.)
+#|   not judged. First, what the rule says of the paper's own points. (Paper: the claims of its abstract and
+#|   sections; it has no such figure.)
 grid = report.by_study(every)
+claim = {name.partition(".")[0]: name for name in grid["claim"]}
+theirs = [(worth.PAPER, claim[n], word) for n, word in worth.words(others, worth.PAPER).items() if n in claim]
+grid = pd.concat([pd.DataFrame(theirs, columns=["study", "claim", "verdict"]), grid]).fillna("")
 grid["mark"] = grid["verdict"].map({word: mark for word, (_, mark) in VERDICTS.items()})
 axis = alt.Axis(labelAngle=0, orient="top", domain=False, ticks=False)
-claims = list(dict.fromkeys(grid["claim"]))
+claims = list(claim.values())
 base = alt.Chart(grid).encode(
-    x=alt.X("study:N", title=None, sort=list(every), axis=axis),
+    x=alt.X("study:N", title=None, sort=[worth.PAPER, *every], axis=axis),
     y=alt.Y("claim:N", title=None, sort=claims, axis=alt.Axis(labelLimit=300, grid=False)),
     tooltip=["claim:N", "study:N", "verdict:N", "here:N"],
 )
@@ -63,7 +67,7 @@ scale = alt.Scale(domain=list(VERDICTS), range=[colour for colour, _ in VERDICTS
 cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3)
 cells = cells.encode(color=alt.Color("verdict:N", scale=scale, legend=None))
 marks = base.mark_text(fontSize=11, color="white", fontWeight=600).encode(text="mark:N")
-finish(cells + marks, width=min(WIDTH - 260, 110 * len(every)), height=26 * len(claims))
+finish(cells + marks, width=min(WIDTH - 260, 110 * (1 + len(every))), height=26 * len(claims))
 
 # %% [markdown]
 # ## The idea: a verdict follows from a record

@@ -1,9 +1,9 @@
 """The chapters of a project, and their records as a chapter that reports on them reads them.
 
 ``notebooks/NN_name.py`` is the source; a run makes ``build/<study>/NN_name.ipynb`` and
-``build/<study>/records/NN.json``; ``book/records/<study>/NN.json`` is published and, of an edition (`editions`),
-``book/<study>/NN_name.ipynb``. A chapter that calls ``chapter.reads`` has the cell tag ``reads-records``: it runs after all others, the index
-last, and is stale when the values of a record that it read changed, came or went.
+``build/<study>/records/NN.json``; ``book/records/<study>/NN.json`` is published and, of `editions`,
+``book/<study>/NN_name.ipynb``. A chapter that calls ``chapter.reads`` has the cell tag ``reads-records``: it
+runs after all others, the index last, and is stale when the values of a record that it read changed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The project around ``start`` (by default DARKMATTER_PROJECT, then the current folder, then the package).
+    """The project around ``start`` (by default DARKMATTER_PROJECT, the current folder, then the package).
 
     Raises BadInput where there is none: a project has ``_toc.yml`` and ``notebooks/``.
     """
@@ -172,7 +172,9 @@ def editions(root: Path) -> list[str]:
     path = root / "book" / EDITIONS
     listed = config.read(path) if path.is_file() else [DEFAULT_STUDY]
     if not isinstance(listed, list) or not listed:
-        raise BadInput(f"book/{EDITIONS} must list the name of a study or several, such as: - {DEFAULT_STUDY}")
+        raise BadInput(
+            f"book/{EDITIONS} must list the name of a study or several, such as: - {DEFAULT_STUDY}"
+        )
     for name in listed:
         config.check_name(name)
     if twice := {name for name in listed if listed.count(name) > 1}:
@@ -181,7 +183,7 @@ def editions(root: Path) -> list[str]:
 
 
 def run_order(root: Path) -> list[ChapterFile]:
-    """All chapters in the order in which they run: those that read records come last, the index at the end."""
+    """All chapters in the order in which they run: those that read records last, the index at the end."""
     return sorted(chapters(root), key=lambda c: (c.reads_records(), c.number == INDEX, c.number))
 
 
@@ -204,9 +206,17 @@ def file_name(study: str) -> str:
 
 
 def titled(study: Study) -> str:
-    """What every page of its edition says of a study: its title and, of a model whose weights were rounded, to what."""
+    """What every page says of a study: its title and, of a model whose weights were rounded, to what."""
     rounded = manifest(study).get("model", {}).get("quantised")
     return f"{study.title}, its weights dequantised from {rounded}" if rounded else study.title
+
+
+def data_hashes(study: Study) -> dict[str, str]:
+    """Hashes of a study's settings, and of the manifest with the sha256 of every data file and SAE."""
+    hashes = {"settings": study.fingerprint()[:16]}
+    if study.data is None:
+        return hashes
+    return hashes | {"manifest": digest((study.data_folder() / "manifest.json").read_bytes())}
 
 
 def settle(book, number: int):

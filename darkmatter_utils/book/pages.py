@@ -23,8 +23,8 @@ from ..base.errors import BadInput
 from ..base.provenance import digest
 from ..base.values import whole, write_atomic
 from ..charts.vegalite import write_fonts, write_script
-from . import running
 from ..studies.study import Study
+from . import running
 from .chapters import (
     DEFAULT_STUDY,
     RECORD,
@@ -68,9 +68,9 @@ def render(root: Path, *, study: str = DEFAULT_STUDY, log=print) -> Path:
     """Build the site, ``build/html``: a study's chapters and every published edition, each as it was run here
     or else published; ``<study>/index.html`` of it.
 
-    An edition whose files did not change is not built again. A published one that lacks a chapter is left out,
-    and it is said. Raises BadInput where the study's own lacks one, and, with the first of Sphinx's complaints,
-    when there is any; the last good pages stay.
+    An edition whose files did not change is not built again. A published one that lacks a chapter is left
+    out, and it is said. Raises BadInput where the study's own lacks one, and, with the first of Sphinx's
+    complaints, when there is any; the last good pages stay.
     """
     shown = {name: name for name in editions(root)} | {file_name(study): study}
     for name, source in list(shown.items()):
@@ -90,7 +90,7 @@ def render(root: Path, *, study: str = DEFAULT_STUDY, log=print) -> Path:
 
 
 def title(root: Path, study: str) -> str:
-    """What every page says of its edition (`titled`); as its records have it, where it cannot be read here."""
+    """What every page says of its edition (`titled`); as its records have it, if it cannot be read here."""
     try:
         return titled(Study.load(study))
     except BadInput:
@@ -160,10 +160,10 @@ def _complaint(output: str, source: Path) -> str:
 
 
 def publish(root: Path, *studies: str, log=print) -> list[Path]:
-    """Copy the last builds of studies into ``book/``: records, of `editions` executed chapters, too; the files.
+    """Copy the last builds of studies into ``book/``: records, of `editions` executed chapters; the files.
 
-    A chapter that reads records reads the published ones of other studies: it runs again here where it is
-    stale once the others' records are published, so that an edition is of one piece. Raises BadInput, before
+    A chapter that reads records, or draws points of other studies, takes the published ones: it runs again
+    where it is stale once all are published, so that an edition is of one piece. Raises BadInput, before
     anything is written, where another chapter was not run here as it stands.
     """
     every, copies = run_order(root), []
@@ -182,12 +182,14 @@ def publish(root: Path, *studies: str, log=print) -> list[Path]:
         for path in there - {path for chapter in every for path in _copies(chapter, study)}:
             path.unlink()  # of no chapter any more
         copies += [path for chapter in others for path in _copy(chapter, study)]
-    for chapter in readers:
+    for chapter in every:
         for study in studies:
             if reason := due_reason(chapter, study):
                 log(f"chapter {chapter.name} on study {study}: {reason}")
                 running.run(chapter, study=study, log=log)
-            copies += _copy(chapter, study)
+            elif chapter in others:
+                continue
+            copies += [path for path in _copy(chapter, study) if path not in copies]
     for study in studies:
         seconds = {
             f"{chapter.number:02d}": read_stamp(chapter, study)["seconds"] for chapter in chapters(root)
@@ -212,8 +214,8 @@ def _copy(chapter: ChapterFile, study: str) -> list[Path]:
 
 
 def _copies(chapter: ChapterFile, study: str) -> dict[Path, Path]:
-    """What is published of a chapter, and of what: its record; of an edition, the executed chapter. The default
-    study's is at ``book/NN_name.ipynb``, too, so that papermill finds one there whatever the editions are."""
+    """What is published of a chapter, and of what: its record; of an edition, the executed chapter. That of
+    the default study is at ``book/NN_name.ipynb``, too, where papermill always found one."""
     copies = {chapter.published_record(study): chapter.record(study)}
     if file_name(study) in editions(chapter.root):
         copies[chapter.published(study)] = chapter.executed(study)

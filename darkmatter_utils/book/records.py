@@ -24,7 +24,6 @@ from .. import charts
 from ..base import cache, provenance
 from ..base.errors import BadInput
 from ..base.ideas import Ideas
-from ..base.provenance import digest
 from ..base.values import Absent, to_json, write_atomic
 from ..base.words import said
 from ..charts.tables import Words
@@ -33,7 +32,8 @@ from ..claims.claim import unfit as why_unfit
 from ..claims.worth import cannot_answer
 from ..experiments import calibration
 from ..studies.study import Study
-from .chapters import DEFAULT_STUDY, hashes, project, published, read_json, read_records, titled
+from . import others
+from .chapters import DEFAULT_STUDY, data_hashes, hashes, project, published, read_json, read_records, titled
 
 RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
 """Environment variables of a run: the folder for records, the hash of the chapter's cells."""
@@ -104,7 +104,7 @@ class Chapter:
         self._glue(key, estimate, said(estimate, fmt))
 
     def sentence(self, key: str, markdown: str) -> None:
-        """Record a sentence that depends on the results; prose has it by ``{glue:md}`` and ``:format: myst``."""
+        """Record a sentence that depends on the results; prose has it by ``{glue:md}``, ``:format: myst``."""
         from IPython.display import Markdown
 
         self._glue(key, markdown, Markdown(markdown))
@@ -166,8 +166,16 @@ class Chapter:
         """
         place, own = project(), self.study.name
         found = read_records(place, own, others, reader=self.number) if place else {own: {}}
-        self.read = {"asked": sorted({own, *others}), "found": hashes(found)}
+        self.read |= {"asked": sorted({own, *others}), "found": hashes(found)}
         return found
+
+    def beside(self, theirs, key: str, draw: Callable = lambda rows: rows, *, of: int | None = None):
+        """The paper's points and, below, what other editions and nulls recorded under ``key`` in this chapter
+        (or ``of``), as ``draw`` makes it: a frame with a column ``study`` where there are any (`others`)."""
+        place, own, key = project(), self.study.name, f"{of or self.number:02d} {key}"
+        self.read = {"asked": [], "found": {}, "points": {}} | self.read
+        self.read["points"] |= others.hashes(place, own, [key]) if place else {}
+        return others.beside(place, own, theirs, key, draw) if place else theirs
 
     def close(self):
         """Write the record and return the folded run record to show. The last cell of the chapter."""
@@ -260,14 +268,6 @@ class RunRecord:
     def __repr__(self) -> str:
         found = self.content
         return f"chapter {self.number:02d}, study {found['study']}: {len(found['values'])} recorded values"
-
-
-def data_hashes(study: Study) -> dict[str, str]:
-    """Hashes of a study's settings, and of the manifest with the sha256 of every data file and SAE."""
-    hashes = {"settings": study.fingerprint()[:16]}
-    if study.data is None:
-        return hashes
-    return hashes | {"manifest": digest((study.data_folder() / "manifest.json").read_bytes())}
 
 
 def versions() -> dict[str, str]:

@@ -61,9 +61,9 @@ def run(
 ) -> Path:
     """Execute one chapter and put it in its place; returns the executed notebook.
 
-    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/<study>/tried``, not
-    among the chapters of the book. Raises BadInput for a parameter the chapter does not have, ChapterFailed
-    when a cell raises (the notebook as it failed is kept in ``build/failed``).
+    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/<study>/tried``,
+    not among the chapters of the book. Raises BadInput for a parameter the chapter does not have,
+    ChapterFailed when a cell raises (the notebook as it failed is kept in ``build/failed``).
     """
     import nbformat
 

@@ -23,12 +23,14 @@ from .chapters import (
     SECONDS,
     ChapterFile,
     chapters,
+    data_hashes,
     file_name,
     hashes,
     read_json,
     read_records,
 )
-from .records import data_hashes, versions
+from .others import hashes as hashes_of_points
+from .records import versions
 
 
 def stamp_path(chapter: ChapterFile, study: str) -> Path:
@@ -104,12 +106,15 @@ def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None
         return f"versions changed: {', '.join(changed)}"
     if not (read := record.get("records")):
         return None
+    own, asked, points = file_name(study), read["asked"], read.get("points", {})
     try:
-        found = read_records(chapter.root, file_name(study), read["asked"], reader=chapter.number)
+        found = read_records(chapter.root, own, asked, reader=chapter.number) if asked else {}
     except BadInput as error:
         return str(error)
-    changed = _apart(read["found"], hashes(found))
-    return f"records it reads changed: {', '.join(changed)}" if changed else None
+    if changed := _apart(read["found"], hashes(found)):
+        return f"records it reads changed: {', '.join(changed)}"
+    changed = _apart(points, hashes_of_points(chapter.root, own, points))
+    return f"points of other studies that it draws changed: {', '.join(changed)}" if changed else None
 
 
 def _apart(was: dict, now: dict) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where a figure of the book is made: its cell, what draws it, the numbers in it, the rules of its chapter."""
+"""Where a figure of the book is made: its cell, what draws it, its numbers, the rules of its chapter."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base.errors import BadInput, nearest
 from ..base.config import PACKAGE, modules
+from ..base.errors import BadInput, nearest
 from .chapters import DEFAULT_STUDY, ChapterFile, chapters
 
 SCIENCE = ("experiments", "measurement", "decomposition", "worlds", "stats")
@@ -137,7 +137,9 @@ class Script:
         found = []
         for call in (node for statement in self.statements for node in ast.walk(statement)):
             match call:
-                case ast.Call(ast.Attribute(attr=method), [ast.Constant(key), value, *_]) if method in RECORDS:
+                case ast.Call(ast.Attribute(attr=method), [ast.Constant(key), value, *_]) if (
+                    method in RECORDS
+                ):
                     if names & {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}:
                         found.append(key)
         return found

@@ -1,4 +1,5 @@
-"""The paper's own points, as a layer for a chart of ours: hollow, grey, named by model, layer, figure."""
+"""The points of others, as a layer for a chart of ours: the paper's hollow, named by model, layer, figure;
+those of other studies filled, named by theirs."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ import pandas as pd
 from .theme import MUTED, builder, columns, finish, tip, x_axis, y_axis
 
 SHAPES = ["diamond", "square", "triangle-up", "circle", "triangle-down", "cross"]
-"""How the paper's series are told apart, first to last; colours are ours."""
+"""How these series are told apart, first to last; colours are ours."""
+PAPER = "the paper: "
+HOLLOW, FILLED = "transparent", "#94a3b8"
 
 
 @builder
@@ -26,7 +29,8 @@ def paper_points(
     among=None,
     **view,
 ):
-    """Points of the paper (rows of `claims.paper.points`), for `layered` to lay over a chart of ours.
+    """Points of the paper (rows of `claims.paper.points`) and, by a column ``study``, of other studies
+    (`Chapter.beside`), for `layered` to lay over a chart of ours.
 
     A series is a model, a layer (unless the points of a figure are at several), a figure, and a value of
     column ``by``; the legend below the chart and the tooltip say which. x_title, y_title and x_scale: those
@@ -43,14 +47,11 @@ def paper_points(
         there = data[f"about {column}"].notna().any()
         told += [alt.Tooltip(f"about {column}:Q", title=column, format=",~f")] if there else []
     names = list(dict.fromkeys(data["name"] if among is None else paper_names(pd.DataFrame(among), by)))
-    scale = alt.Scale(domain=names, range=(SHAPES * len(names))[: len(names)])
-    hollow = {"symbolStrokeWidth": 1.5, "symbolStrokeColor": MUTED, "symbolFillColor": "transparent"}
-    legend = alt.Legend(orient="bottom", offset=12, columns=1, labelLimit=400, **hollow)
     # Labelled values of the axis are left to the chart of ours: two lists of them cannot be one axis.
     along = x_axis(data if x_scale == "names" else {"x": [1]}, x, x_title, x_scale)
     base = alt.Chart(data).encode(x=along, y=y_axis(y_title or str(y)), tooltip=told)
     dots = base.mark_point(filled=False, color=MUTED, size=42, strokeWidth=1.4, opacity=0.85)
-    dots = dots.encode(shape=alt.Shape("name:N", title=None, scale=scale, legend=legend))
+    dots = dots.encode(**series(names))
     thin = {"color": MUTED, "strokeWidth": 1.2, "opacity": 0.8}
     layers = [base.mark_line(**thin, strokeDash=[2, 3]).encode(detail="name:N")] if connect else []
     if curve is not None:
@@ -60,14 +61,30 @@ def paper_points(
     return finish(made, **view) if view else made
 
 
+def series(names: list[str]) -> dict:
+    """Encodings of the column ``name``, with one legend below the chart: the paper's symbols are hollow."""
+    ranges = {
+        "shape": (SHAPES * len(names))[: len(names)],
+        "fill": [HOLLOW if name.startswith(PAPER) else FILLED for name in names],
+        "stroke": [MUTED] * len(names),
+    }
+    legend = alt.Legend(orient="bottom", offset=12, columns=1, labelLimit=400, symbolStrokeWidth=1.5)
+    scale = lambda channel: alt.Scale(domain=names, range=ranges[channel])
+    made = {"shape": alt.Shape, "fill": alt.Fill, "stroke": alt.Stroke}
+    return {key: of("name:N", title=None, scale=scale(key), legend=legend) for key, of in made.items()}
+
+
 def paper_names(frame, by=None) -> list[str]:
-    """The series of each row in words: "the paper: Gemma 2 9B, layer 20, Fig. 1, FVU"."""
+    """The series of each row in words: "the paper: Gemma 2 9B, layer 20, Fig. 1, FVU", or "tiny: FVU"."""
     figure = frame["figure"] + frame["panel"].where(frame["panel"].isin(["a", "b"]), "")
     one = frame.groupby(["model", figure], dropna=False)["layer"].transform("nunique") == 1
     found = []
     for row, number, layered in zip(frame.to_dict("records"), figure, one, strict=True):
+        if isinstance(study := row.get("study"), str):
+            found.append(study if by is None else f"{study}: {row[by]}")
+            continue
         said = [] if pd.isna(row["model"]) else [row["model"]]
         said += [f"layer {int(row['layer'])}"] if layered else []
         said += [number if number.startswith("Table") else f"Fig. {number}"]
-        found.append("the paper: " + ", ".join(said + ([str(row[by])] if by is not None else [])))
+        found.append(PAPER + ", ".join(said + ([str(row[by])] if by is not None else [])))
     return found

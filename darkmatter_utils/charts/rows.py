@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import altair as alt
 import pandas as pd
 
 from ..base.values import Absent
+from .paper import series
 from .theme import (
     INK,
     MUTED,
@@ -22,6 +25,9 @@ from .theme import (
     x_axis,
     y_axis,
 )
+
+BELOW = 7
+"""Pixels between the strips of others."""
 
 
 @builder
@@ -59,12 +65,14 @@ def forest(
     reference_title="the paper",
     x_domain=None,
     rules=(),
+    theirs=None,
     **view,
 ):
     """One row per label: our value with its interval, and what to compare it with (``reference``), a diamond.
 
     A row without an interval (NaN) shows its point alone, a row without a reference no diamond. Rows keep
-    their order. rules: values of x that a dotted line marks.
+    their order. rules: values of x that a dotted line marks. theirs: points of the paper and of other studies
+    at these labels, named by a column ``study``.
     """
     there = if_there(frame, reference)
     data = columns(frame, label=label, value=value, color=color, reference=there, of=value)
@@ -83,6 +91,12 @@ def forest(
         diamond = base.mark_point(shape="diamond", size=95, filled=False, color=MUTED, strokeWidth=1.8)
         told = [tip("label", "row"), tip("reference", reference_title)]
         layers.append(diamond.encode(x=alt.X("reference:Q", title=x_title, scale=scale), tooltip=told))
+    if theirs is not None and len(theirs):
+        there = columns(theirs, label=label, value=value, name="study")
+        named = series(list(dict.fromkeys(there["name"])))
+        dots = alt.Chart(there).mark_point(size=60, color=MUTED, filled=False, strokeWidth=1.4)
+        told = [tip("label", "row"), tip("name", "series"), tip("value", x_title)]
+        layers.append(dots.encode(y=alt.Y("label:N", sort=None), x=x, tooltip=told, **named))
     size = {"width": 430} | view
     return finish(alt.layer(*layers), **size | {"height": size.get("height") or 24 + 32 * len(data)})
 
@@ -91,8 +105,9 @@ def forest(
 def strips(frame, row, value, *, by, color, label, x_title="", theirs=None, width=215):
     """Points along one axis: a row a value of ``row``, a panel a value of ``by``, in order of appearance.
 
-    label: what a point is, for the tooltip. theirs: the paper's, with columns value, low, high and the same
-    ``by``, ``color`` and ``label``; hollow, in the row that is called as their colour.
+    label: what a point is, for the tooltip. theirs: the paper's and other studies', with columns value, low,
+    high and the same ``by``, ``color`` and ``label``, which names them; grey, in the row that is called as
+    their colour, one below the other.
     """
     data = columns(frame, row=row, value=value, by=by, color=color, label=label)
     order = {"by": data["by"].unique().tolist(), "row": data["row"].unique().tolist()}
@@ -109,11 +124,16 @@ def strips(frame, row, value, *, by, color, label, x_title="", theirs=None, widt
     scale = alt.Scale(domain=domain, range=colours)
     layers = [own.encode(color=alt.Color("color:N", scale=scale, legend=None))]
     if theirs is not None:
-        grey = base.transform_filter("datum.paper")
-        line = grey.mark_rule(color=MUTED, strokeWidth=1.2).encode(x=alt.X("low:Q", **across), x2="high")
-        dots = grey.mark_point(shape="diamond", filled=False, color=MUTED, size=60, strokeWidth=1.4)
-        layers += [line, dots.encode(x=alt.X("value:Q", **across))]
-    drawn = alt.layer(*layers, data=data).properties(width=width)
+        names = list(dict.fromkeys(more["label"]))
+        base, named = base.transform_calculate(name="datum.label"), series(names)
+        for n, name in enumerate(names):
+            grey = base.transform_filter(f"datum.paper && datum.label === {json.dumps(name)}")
+            line = grey.mark_rule(color=MUTED, strokeWidth=1.2, yOffset=BELOW * n)
+            layers.append(line.encode(x=alt.X("low:Q", **across), x2="high"))
+            dots = grey.mark_point(filled=False, color=MUTED, size=60, strokeWidth=1.4, yOffset=BELOW * n)
+            layers.append(dots.encode(x=alt.X("value:Q", **across), **named))
+    step = 20 + BELOW * max(0, data["label"][data["paper"]].nunique() - 1) if theirs is not None else 20
+    drawn = alt.layer(*layers, data=data).properties(width=width, height=alt.Step(step))
     return drawn.facet(column=alt.Column("by:N", sort=order["by"], title=None))
 
 
@@ -166,9 +186,9 @@ def scatter(
 @builder
 def beside(*charts, columns=2, shared=()):
     """Charts side by side (in a narrow page one under the other), colours, shapes and axes of their own
-    unless ``shared`` ("color", "shape", "x", "y")."""
+    unless ``shared`` ("color", "shape" with fill and stroke, "x", "y")."""
     scales = {axis: "shared" if axis in shared else "independent" for axis in ("color", "x", "y")}
-    scales |= {"shape": "shared"} if "shape" in shared else {}
+    scales |= dict.fromkeys(("shape", "fill", "stroke"), "shared") if "shape" in shared else {}
     return alt.concat(*charts, columns=columns).resolve_scale(**scales)
 
 

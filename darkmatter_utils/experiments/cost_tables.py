@@ -99,7 +99,7 @@ def costs(
     together = lambda s: sum(won_back("ce", part)(s) for part in ERRORS[1:])
     return {
         "shares": (shares := share_rows(measurement, made)),
-        "against_variance": _against_variance(shares),
+        "against_variance": against_variance(shares),
         "over_l0": over_l0 if over else Absent("This study has no SAEs of one width and different L0."),
         "ratios": _ratios(shares, over_l0),
         "lost": _lost(measurement, made),
@@ -113,7 +113,7 @@ def costs(
     }
 
 
-def _against_variance(shares: pd.DataFrame) -> pd.DataFrame:
+def against_variance(shares: pd.DataFrame) -> pd.DataFrame:
     """Shares of the loss of both parts, and of NonlinearError's controls, beside their ``variance``: order,
     vectors, the part or "control: kind", width, value, low, high."""
     variance = shares[shares["share"] == "variance"].rename(columns={"value": "variance"})

@@ -261,9 +261,14 @@ def pursued() -> pd.DataFrame:
 
 
 def earlier(sites: Iterable[str]) -> dict[str, float]:
-    """Fig. 9b's R² of NonlinearError from what answers to each of these sites: MLP, attention, and, of
-    residual streams, the last."""
+    """Fig. 9b's R² of NonlinearError from what answers to each of these sites (`answering`)."""
     drawn = points("9", panel="b", series="NonlinearError").set_index("x")["value"]
+    return {site: float(drawn[kind]) for kind, site in answering(sites).items()}
+
+
+def answering(sites: Iterable[str]) -> dict[str, str]:
+    """The sites that answer to those of Fig. 9b, by its names: MLP, attention, and, of residual streams, the
+    last."""
     kinds = {}
     for site in sites:
         named = [
@@ -272,4 +277,4 @@ def earlier(sites: Iterable[str]) -> dict[str, float]:
             if key in site
         ]
         kinds |= {named[0]: site} if named else {}
-    return {site: float(drawn[kind]) for kind, site in kinds.items()}
+    return kinds

@@ -20,8 +20,7 @@ from browser import Browser
 from throwaway import ROOT
 
 from darkmatter_utils import charts
-from darkmatter_utils.book import chapters
-from darkmatter_utils.book import pages
+from darkmatter_utils.book import chapters, pages
 from darkmatter_utils.charts.vegalite import MIME
 
 WIDTHS = (380, 800, 1400)

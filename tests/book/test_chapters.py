@@ -18,8 +18,7 @@ from throwaway import FOOTER, HEADER, ROOT, STUDY, command, environment, files, 
 from darkmatter_utils.base import words
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate, to_json
-from darkmatter_utils.book import agreement, chapters, records, running, staleness
-from darkmatter_utils.book import pages
+from darkmatter_utils.book import agreement, chapters, pages, records, running, staleness
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +272,10 @@ def test_a_studys_chapters_are_kept_under_its_name(chapter, tmp_path):
 
 def test_what_is_found_is_what_ran_here_and_else_what_is_published(chapter):
     published = chapter.published(), chapter.published_record("tiny")
-    assert published == (chapter.root / "book/tiny/01_probe.ipynb", chapter.root / "book/records/tiny/01.json")
+    assert published == (
+        chapter.root / "book/tiny/01_probe.ipynb",
+        chapter.root / "book/records/tiny/01.json",
+    )
     assert chapter.found("tiny") == published
     chapter.executed("tiny").parent.mkdir()
     chapter.executed("tiny").write_text("")
@@ -377,7 +379,8 @@ def test_the_readme_table_comes_from_the_records(chapter, monkeypatch):
     assert (root / "README.md").read_text() == (
         f"before\n{pages.BEGIN}\n| | here (study `tiny`) | the paper | its own points earn | "
         "the null earns | chapter |\n|---|---|---|---|---|---|\n"
-        "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | – | – | [01](book/tiny/01_probe.ipynb) |\n"
+        "| The floor | \u22120.500 [\u22120.600, 0.400] | none given | – | – "
+        "| [01](book/tiny/01_probe.ipynb) |\n"
         f"{pages.END}\nafter\n"
     )
     (root / "README.md").write_text("no markers\n")
@@ -400,19 +403,24 @@ def test_publishing_copies_what_a_build_made_and_a_clone_finds_it_fresh(chapter,
     assert staleness.expected([chapter], "world") is not None, "a clone knows from the published edition"
 
 
-REPORT = HEADER + '''
+REPORT = (
+    HEADER
+    + """
 # %% tags=["reads-records"]
 print(sorted(chapter.reads("*").items()))
 
 # %%
 chapter.close()
-'''
+"""
+)
 
 
 def test_two_studies_whose_reports_read_each_other_are_published_in_one_go(tmp_path):
     root = project(tmp_path / "p")
     of_tiny = lambda text: text.replace('study = "world"', 'study = "tiny"')
-    (root / "notebooks" / "02_report.py").write_text(of_tiny(REPORT).replace("open_chapter(1", "open_chapter(2"))
+    (root / "notebooks" / "02_report.py").write_text(
+        of_tiny(REPORT).replace("open_chapter(1", "open_chapter(2")
+    )
     probe, report = chapters.chapters(root)
     assert report.reads_records() and not probe.reads_records()
     studies = ("tiny", "world")

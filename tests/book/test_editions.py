@@ -1,16 +1,18 @@
 """A site of several editions: each page says which it is of, and leads to the same page of the others."""
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from browser import Browser
 from throwaway import ROOT, environment, files, project
 
 from darkmatter_utils.base.errors import BadInput
-from darkmatter_utils.book import chapters, pages, running
+from darkmatter_utils.book import chapters, pages, running, staleness
 from darkmatter_utils.studies.study import Study
 
 STUDIES = ("world", "nano")
@@ -153,3 +155,51 @@ def test_papermill_runs_a_chapter_from_its_old_place(tmp_path):
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.glob("*.*")} == {"out.ipynb", "00.nano.record.json"}
     assert (copy / name).is_symlink() and files(copy) == files(ROOT / "book")
+
+
+DRAWS = """
+# %%
+theirs = pd.DataFrame({"width": [16384], "value": [0.3]})
+print(chapter.beside(theirs, "curve", lambda rows: rows.query("width > 64")).to_json(orient="records"))
+chapter.record("curve", {"width": [64, 128], "value": [0.9, 0.1 * scale]})
+"""
+
+
+def drawn(chapter, study: str) -> list:
+    """What the cell above printed."""
+    cells = nbformat.read(chapter.executed(study), as_version=4).cells
+    said = [
+        o["text"] for cell in cells for o in cell.get("outputs", []) if o.get("text", "").startswith("[{")
+    ]
+    return json.loads(said[0])
+
+
+def test_points_of_other_studies_are_the_published_ones_and_an_edition_is_of_one_piece(tmp_path):
+    root = project(tmp_path / "p", extra=DRAWS)
+    listed(root, "nano")  # an edition; world is a null
+    (chapter,) = chapters.chapters(root)
+    paper = {"width": 16384, "value": 0.3}
+    for study in STUDIES:
+        running.build(root, study=study, log=str)
+        assert drawn(chapter, study) == [paper], "nothing is published yet"
+    pages.publish(root, *STUDIES, log=str)
+    for study, other, name in (("world", "nano", "nano"), ("nano", "world", "world, a null")):
+        assert staleness.due(root, study) == []
+        first, point = drawn(chapter, study)
+        assert first == paper | {"study": None}
+        assert point == {"width": 128, "value": 0.2, "study": name}
+        record = json.loads(chapter.published_record(study).read_text())
+        assert record["records"]["points"].keys() == {"01 curve"}
+        assert record["records"]["points"]["01 curve"].keys() == {other}
+    record = json.loads(chapter.published_record("world").read_text())
+    record["values"]["half"] = 7.0
+    chapter.published_record("world").write_text(json.dumps(record))
+    assert staleness.stale_reason(chapter, "nano") is None, "no other number of that study counts"
+    record["values"]["curve"]["value"][1] = 0.5
+    chapter.published_record("world").write_text(json.dumps(record))
+    reason = "points of other studies that it draws changed: 01 curve"
+    assert staleness.stale_reason(chapter, "nano") == reason
+    running.build(root, study="nano", log=str)
+    assert drawn(chapter, "nano")[1]["value"] == 0.5
+    shutil.rmtree(root / "book" / "records" / "world")
+    assert staleness.stale_reason(chapter, "nano") == reason

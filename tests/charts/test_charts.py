@@ -69,6 +69,8 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
     )
     lines = charts.lines(frame(), "width", "fvu", color="part", title="FVU")
     paper = charts.paper_points(points("1", series="SAE"), "width")
+    another = pd.DataFrame({"width": [512], "value": [0.2], "quantity": "FVU", "study": "another"})
+    beside = pd.concat([points("1", series="SAE"), another])
     strips = pd.DataFrame(
         {"row": "x", "part": "x", "by": ["left", "right"], "value": [0.1, 0.2], "of": "one"}
     )
@@ -78,13 +80,18 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
         "by_position": charts.by_position(positions, "16k:error", window=(64, 256), title="by position"),
         "breakdown": charts.stacked_breakdown(shares, title="breakdown"),
         "the paper's points": charts.layered(lines, paper),
+        "others' points": charts.layered(lines, charts.paper_points(beside, "width", by="quantity")),
         "heat": charts.heat(grid, "width", "l0", "r2", title="heat"),
         "strips": charts.strips(strips, "row", "value", by="by", color="part", label="of", theirs=theirs),
         "panels": charts.panels(frame(), "part", charts.lines, "width", "fvu", over=lambda part: paper),
         "power_law": charts.power_law(
             frame().query("part == 'SaeError'"), curve, y="fvu", floor=Estimate(0.1, 0.0, 0.2)
         ),
-        "forest": charts.forest(claims.assign(reference=[0.9, np.nan]), x_title="R²"),
+        "forest": charts.forest(
+            claims.assign(reference=[0.9, np.nan]),
+            x_title="R²",
+            theirs=claims.assign(study=["the paper: Fig. 6", "another"]),
+        ),
         "scatter": charts.scatter(frame(), "low", "high", color="part", label="width", band=(0.8, 1.25)),
         "strip": charts.context_strip(
             tokens, {"LinearError": "linear", "NonlinearError": "nonlinear"}, about=["loss"]
@@ -298,3 +305,15 @@ def test_an_sae_far_worse_than_the_mean_is_drawn_and_not_too_large_to_draw():
     )
     chart = charts.stacked_breakdown(frame, y_domain=(0, 1))
     assert chart._repr_mimebundle_()
+
+
+def test_the_papers_points_are_hollow_and_other_studies_filled_in_one_legend():
+    spec = charts.render(every_chart()["others' points"].to_dict())[charts.MIME]
+    scales = [found["scale"] for found in strings(spec, "fill") if isinstance(found, dict)]
+    names, fills = scales[0]["domain"], scales[0]["range"]
+    assert names[-1] == "another: FVU" and all(name.startswith("the paper: ") for name in names[:-1])
+    assert set(fills[:-1]) == {"transparent"} and fills[-1] != "transparent"
+    page = charts.html(spec)
+    assert page.count('aria-roledescription="legend"') == 2, (
+        "ours above, theirs below: shape and fill are one"
+    )
