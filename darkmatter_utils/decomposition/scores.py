@@ -17,8 +17,8 @@ from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments
 from .passes import PARTS, SELF_PARTS
 
-JACKKNIFED = 512
-"""Documents left out in one go: of thousands, tables without each would take more room than the sums."""
+BLOCK = 256
+"""Replicates, or documents left out, scored at once: thousands would take more room than the sums."""
 
 
 class Floors(NamedTuple):
@@ -107,6 +107,10 @@ def evaluate(
     def grouped(sums, weights):
         return {"tokens": (weights @ sums["n"]).astype(int)} | scored(resampled(sums, weights))
 
+    def in_blocks(count, some):
+        found = [scored(some(slice(at, at + BLOCK))) for at in range(0, count, BLOCK)]
+        return {name: np.concatenate([scores[name] for scores in found]) for name in found[0]}
+
     numbers = lambda sums: {name: float(v) for name, v in scored(totals(sums)).items()}
     value, held_out = numbers(fair), numbers(plain)
     members = lambda label: (np.arange(label.max() + 1)[:, None] == label).astype(np.float64)
@@ -116,10 +120,8 @@ def evaluate(
         return Scores({name: Estimate(v) for name, v in value.items()}, held_out, *groups, {})
     per_dimension = plain["n"].sum() / plain["x"].shape[1]
     weights = multinomial_weights(len(fold), replicates, seed=seed, tokens_per_dimension=per_dimension)
-    drawn = scored(resampled(fair, weights))
-    some = (slice(at, at + JACKKNIFED) for at in range(0, len(fold), JACKKNIFED))
-    without = [scored(without_each(fair, rows)) for rows in some]
-    jackknife = {name: np.concatenate([found[name] for found in without]) for name in value}
+    drawn = in_blocks(replicates, lambda rows: resampled(fair, weights[rows]))
+    jackknife = in_blocks(len(fold), lambda rows: without_each(fair, rows))
     estimates = {n: Estimate(v, *interval(v, drawn[n], jackknife[n])) for n, v in value.items()}
     drawn = {n: stretched(drawn[n], estimate) for n, estimate in estimates.items()}
     return Scores(estimates, held_out, *groups, drawn)

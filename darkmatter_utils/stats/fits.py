@@ -249,18 +249,18 @@ def cross_fit(
         raise BadInput(f"fold {empty[0]} holds no token; use fewer folds or more documents")
     if isinstance(ridge, str) and ridge != "cv":
         raise BadInput(f"ridge must be a number of at least 0, or 'cv', got {ridge!r}")
-    rest = leave_out(folds)
-    total = merged([rest[0], folds[0]])
     groups = list(groups) if groups is not None else [slice(0, folds[0].d_out)]
-    spectra = [Spectrum(moments) for moments in (*rest, total)]
+    # One after the other, unless all are needed: they take more room than the folds themselves.
+    sums = (merged([*folds[:k], *folds[k + 1 :]]) for k in range(len(folds) + 1))
+    fitted = ((moments, Spectrum(moments)) for moments in sums)
+    chosen = [np.full(len(groups), ridge)] * (len(folds) + 1)
     if ridge == "cv":
+        fitted = list(fitted)
+        (*rest, _), (*spectra, _) = zip(*fitted)
         inner, outer = _ridge_errors(folds, rest, spectra, groups)
         chosen = [np.array(RIDGE_GRID)[errors.argmin(axis=0)] for errors in (*inner, outer)]
-    else:
-        chosen = [np.full(len(groups), ridge)] * (len(folds) + 1)
     maps = []
-    for moments, ridges in zip((*rest, total), chosen, strict=True):
-        spectrum = spectra.pop(0)  # and with it its factor
+    for (moments, spectrum), ridges in zip(fitted, chosen, strict=True):
         unit = spectrum.unit if ridge == "cv" else 1.0
         maps.append(spectrum.map(moments, ridge=unit * ridges, groups=groups))
     return CrossFit(maps[:-1], maps[-1])

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..base.errors import BadInput
 
-CHUNK_ELEMENTS = 8_000_000
-"""Numbers held as float64 at once: 64 MB, whatever the batch. Of thousands of rows a product is so large that
+CHUNK_ELEMENTS = 5_000_000
+"""Numbers held as float64 at once: 40 MB, whatever the batch. Of a thousand rows a product is so large that
 threads seldom wait for each other, which beside a busy neighbour costs more than the product itself."""
 BLOCK = 192
 """Columns of X'X made per product: only blocks on and below the diagonal are multiplied."""

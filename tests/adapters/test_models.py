@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 import toys
-from transformers import AutoModelForCausalLM, AutoProcessor, Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoProcessor,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+)
 
+from darkmatter_utils.adapters import models
 from darkmatter_utils.adapters.models import load_model, place, token_losses
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.study import Study
@@ -52,6 +59,29 @@ def test_sites_are_sorted_as_they_are_computed(model, tokens):
 def test_stopping_early_reads_the_same_activation(model, tokens):
     for site in ("blocks.0.hook_resid_post", "blocks.1.hook_mlp_out", "blocks.0.attn.hook_z"):
         torch.testing.assert_close(model.activations(tokens, site), model.run(tokens, [site])[0][site])
+
+
+@pytest.mark.parametrize("kind", models.ONE_KERNEL)
+def test_long_contexts_are_read_as_plain_transformers_and_as_the_library_reads_them(
+    kind, tmp_path, monkeypatch
+):
+    torch.manual_seed(0)
+    shape = dict(hidden_size=24, intermediate_size=32, num_hidden_layers=2, vocab_size=64, head_dim=6)
+    window = dict(sliding_window=100) if kind == "mistral" else {}
+    config = AutoConfig.for_model(kind, num_attention_heads=4, num_key_value_heads=2, **shape, **window)
+    plain = AutoModelForCausalLM.from_config(config).eval()
+    plain.save_pretrained(toys.tokenizer(tmp_path))
+    ours, tokens = load_model(tmp_path), torch.randint(64, (2, models.LONG + 20))
+    found, logits = ours.run(tokens, ours.sites())
+    monkeypatch.setattr(models, "LONG", 10_000)
+    steps, by_steps = ours.run(tokens, ours.sites())
+    same = dict(atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, steps, **same)
+    torch.testing.assert_close(logits, by_steps, **same)
+    with torch.no_grad():
+        answer = plain(tokens, output_hidden_states=True)
+    torch.testing.assert_close(found["blocks.0.hook_resid_post"], answer.hidden_states[1], **same)
+    torch.testing.assert_close(logits, answer.logits, **same)
 
 
 def test_a_site_is_replaced_only_inside_the_with(model, tokens):
