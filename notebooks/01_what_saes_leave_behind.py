@@ -133,6 +133,7 @@ Table(about.facts(measurement))
 
 # %% tags=["hide-input"]
 chapter.record("warnings", about.of_study(measurement))
+chapter.record("left_out", measurement.card["left_out"])
 Words(about.warning(measurement)) if about.of_study(measurement) else None
 
 # %% [markdown]

@@ -25,13 +25,22 @@ import numpy as np
 import pandas as pd
 
 from darkmatter_utils import LinearMap, Moments, charts, decompose, measure, open_chapter
-from darkmatter_utils.base.words import percent, plain, span
+from darkmatter_utils.base.values import estimates
+from darkmatter_utils.base.words import percent, plain, share, span
 from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
-from darkmatter_utils.experiments import calibration, coverage, measured, sample_size, simulated_suites
+from darkmatter_utils.experiments import (
+    calibration,
+    coverage,
+    first_positions,
+    measured,
+    sample_size,
+    simulated_suites,
+)
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.intervals import FEWEST, LEAST
+from darkmatter_utils.stats.loud import CUT
 from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
 from darkmatter_utils.studies.saes import sample
 
@@ -149,6 +158,32 @@ chapter.protocol({"centre": f"FVU {plain(pooled, 3)} → {plain(by_scalar, 3)}, 
 Table(pd.DataFrame({"definition": list(found), "FVU": list(found.values())}), {"FVU": "{:.4f}".format})
 
 # %% [markdown]
+# ## Loud tokens
+#
+# Language models give a few tokens a norm far beyond all others, above all the first of a context, an *attention
+# sink*. A share of the variance is then about these few, and so are FVU and R². That is why a study's window
+# begins behind them. The table decomposes the same contexts from several positions on: from 0, which is
+# `<bos>`, from 1, and from the first position of the study's window. $\gamma$ is
+# $\lVert \bar x \rVert$ over the spread, the root of the mean $\lVert x - \bar x \rVert^2$.
+
+# %% tags=["hide-input"]
+loud = first_positions.windows(measurement, sae=shown)["windows"]
+chapter.record("windows", loud.to_dict("records") if len(loud) else None)
+Words.of(loud, say=first_positions.in_words)
+
+# %% tags=["hide-input"]
+titles = {"first": "from position", "tokens": "tokens", "loud": f"louder than {CUT:g} × the median norm"}
+titles |= {"loudest": f"variance in the loudest {share(first_positions.LOUDEST)}", "gamma": "γ"}
+table = loud.assign(**{name: estimates(loud, name) for name in ("fvu", "r2_total", "r2_per_dim")})
+titles |= {"fvu": "FVU", "r2_total": "R² total", "r2_per_dim": "R² per dimension"}
+styles = dict.fromkeys(["γ", "FVU", "R² total", "R² per dimension"], lambda value: plain(value, 3))
+Table(table[list(titles)].rename(columns=titles), styles | {titles["loudest"]: share})
+
+# %% [markdown]
+# `darkmatter measure` names loud tokens wherever they count, with FVU without them. A study that sets `loud: 10`
+# neither fits nor scores a token of more than ten times the median norm, which is taken of other documents where
+# there are some.
+#
 # ## Sums are enough
 #
 # A least-squares map needs the data only through a few sums: the number of tokens, the means, and the

@@ -71,15 +71,15 @@ LOUD = 54
 """The token that `loud` makes loud: 17 stand inside nano's window."""
 
 
-def loud(folder, *, times=1000, special=()):
-    """The nano study with the embedding of the token `LOUD` so many times as long; the words of the tokens
+def loud(folder, *, token=LOUD, times=1000, special=()):
+    """The nano study with the embedding of one token so many times as long; the words of the tokens
     ``special`` are special tokens."""
     from safetensors.numpy import load_file, save_file
 
     shutil.copytree(nano(), folder)
     model = folder / "model"
     weights = load_file(model / "model.safetensors")
-    weights["model.embed_tokens.weight"][LOUD] *= times
+    weights["model.embed_tokens.weight"][token] *= times
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     words = json.loads((model / "tokenizer.json").read_text())
     words["added_tokens"] += [words["added_tokens"][0] | {"id": id, "content": f"w{id}"} for id in special]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from ..base.values import Estimate, to_json
 from ..stats.documents import assign_folds
 from ..stats.fits import CrossFit, LinearMap, centre
 from ..stats.intervals import doubts
+from ..stats.loud import NAMED, Loud, loud_tokens, told
 from .paper import PaperPasses, train_rows
 from .passes import PARTS, SELF_PARTS, FirstPass, SecondPass, ThirdPass
 from .scores import Floors, evaluate
@@ -71,6 +72,8 @@ class Decomposition:
     protocol: str
     tokens: int
     documents: int
+    loud: tuple[Loud, float] | None = None
+    """Of arrays: tokens that hold an outsize share of the variance, and FVU without them; None for none."""
 
     @property
     def tokens_per_dimension(self) -> float:
@@ -78,8 +81,16 @@ class Decomposition:
         return self.tokens / len(self.linear_map.x_mean)
 
     def doubts(self) -> list[str]:
-        """What is to be said of its precision: see `intervals.doubts`."""
-        return doubts(self.documents, self.tokens_per_dimension)
+        """What is to be said of its precision, see `intervals.doubts`, and of loud tokens."""
+        return doubts(self.documents, self.tokens_per_dimension) + [told(f) for f in self.loud_facts()]
+
+    def loud_facts(self, named=lambda row: {"row": row}) -> list[dict]:
+        """`Loud.facts`, where there are loud tokens, each by what it is ``named``."""
+        if self.loud is None:
+            return []
+        loud, without = self.loud
+        names = [named(row) for row in loud.rows[:NAMED].tolist()]
+        return [loud.facts(names, fvu=self.fvu.value, fvu_without=without)]
 
     def estimates(self) -> dict[str, Estimate]:
         """Every estimate by name: the five, then "norm_r2 z" and "norm_r2_self z" for each part z."""
@@ -97,6 +108,7 @@ class Decomposition:
         names = (*SCALARS, *NORMS, "held_out", "protocol", "tokens", "documents")
         answer = {name: getattr(self, name) for name in names}
         answer |= {"folds": len(self.maps), "ridge": self.linear_map.ridge, "doubts": self.doubts()}
+        answer |= {"loud": facts for facts in self.loud_facts()}
         return json.dumps(to_json(answer, digits=None), indent=2)
 
 
@@ -209,7 +221,8 @@ def decompose(
     third = ThirdPass(second)
     for earlier in (first, second):
         earlier.moments.clear()  # what they were summed for is fitted
-    return score(third.update(*batch), "sae", replicates=bootstrap, seed=seed)
+    made = score(third.update(*batch), "sae", replicates=bootstrap, seed=seed)
+    return replace(made, loud=loud_tokens(x, reconstruction))
 
 
 def _documents(x, reconstruction, document) -> np.ndarray:

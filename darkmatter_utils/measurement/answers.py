@@ -13,7 +13,7 @@ from ..base import words
 from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..decomposition.decompose import Decomposition, decompose
-from ..stats.loud import NAMED, loud_tokens, told
+from ..stats.loud import told
 from ..worlds.saes import DeadSae, RandomSae, ShrunkSae
 from .about import statistical
 
@@ -120,13 +120,9 @@ def answer(
         nulls[sae.kind] = decompose(x[:rows], made, document=document[:rows], folds=folds, **draws)
     gain = _gain(x, x_hat)
     signs = statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain)
-    signs = [*_beside(result, nulls), *signs]
-    if found := loud_tokens(x, x_hat):
-        loud, without = found
-        names = [named(row) for row in loud.rows[:NAMED].tolist()]
-        facts = loud.facts(names, fvu=result.fvu.value, fvu_without=without)
+    for facts in result.loud_facts(named):
         said["about"], signs = said["about"] | {"loud": facts}, [told(facts), *signs]
-    said["warnings"] = (*said["warnings"], *signs)
+    said["warnings"] = (*said["warnings"], *_beside(result, nulls), *signs)
     return Answer(result=result, paper=paper, nulls=nulls, l0=l0, gain=gain, **said)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import toys
 
-from darkmatter_utils import measure
+from darkmatter_utils import decompose, measure
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import show
 from darkmatter_utils.experiments import costs, measured
@@ -175,6 +175,8 @@ def test_arrays_with_twenty_planted_tokens():
     (said,) = [line for line in done.warnings if "louder than" in line]
     assert all(f"row {row} document {row // 100} (" in said for row in rows)
     assert said.replace("‖", "‖") in show.page(done) and "loud" not in plain.about
+    (doubt,) = decompose(loud, hat, document=ask["document"], bootstrap=0).doubts()
+    assert all(f"row {row} (" in doubt for row in rows)
     blocks = arrays.measure(loud, hat, bootstrap=100)
     assert "document" not in blocks.about["loud"]["loudest"][0]
 
