@@ -143,6 +143,8 @@ class Inputs:
             inputs = torch.cat(blocks, dim=1)
             for context in np.unique(batch.context):
                 rows = torch.from_numpy(np.flatnonzero((batch.context == context) & batch.scored))
+                if not len(rows):  # all of it loud or special
+                    continue
                 document = int(batch.document[int(rows[0])])
                 errors = torch.cat([blocks[0][rows] - hat[rows] for hat in made], dim=1)
                 yield Tokens(inputs[rows], errors, document, fold_of[document], int(context))

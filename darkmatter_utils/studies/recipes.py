@@ -209,6 +209,7 @@ saes: [{sae}]  # folders of any published format, or SAELens' release/id
 text: {text}  # .txt, .jsonl or .parquet file, a folder of them, a dataset's name, or embedded
 documents: 300
 window: {window}  # positions that count; shorter documents are left out
+# loud: 10  # leave out tokens of more than 10 times the median norm: attention sinks inside the window
 dtype: float32
 device: cpu
 """
