@@ -141,10 +141,8 @@ class Inputs:
                 output = saes[earlier.site].reconstruct(x)[0].double() if earlier.sae else None
                 blocks += self.of(x.double(), output).values()
             inputs = torch.cat(blocks, dim=1)
-            for context in np.unique(batch.context):
+            for context in np.unique(batch.context[batch.scored]):
                 rows = torch.from_numpy(np.flatnonzero((batch.context == context) & batch.scored))
-                if not len(rows):  # all of it loud or special
-                    continue
                 document = int(batch.document[int(rows[0])])
                 errors = torch.cat([blocks[0][rows] - hat[rows] for hat in made], dim=1)
                 yield Tokens(inputs[rows], errors, document, fold_of[document], int(context))
