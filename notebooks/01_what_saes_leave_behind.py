@@ -29,14 +29,15 @@ from darkmatter_utils.charts.tables import Folded, Table, Words
 from darkmatter_utils.claims import q01_setting
 from darkmatter_utils.claims.claim import PAPER
 from darkmatter_utils.experiments import measured
+from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement import about, sources
 from darkmatter_utils.measurement.widths import ends, reference_sae
-from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
-which = measured.typical_context(measurement, shown) if context is None else context
+narrow, wide = ends(measurement)
+looked = measured.by_token(measurement, sae=shown, context=context, ids=[narrow, wide])
 chapter.judge(q01_setting, measured.setting(measurement))
 chapter.opening(q01_setting)
 
@@ -46,8 +47,7 @@ chapter.opening(q01_setting)
 #|   token is its squared error in units of the variance of x, so that the mean bar over the whole text is the
 #|   SAE's FVU. The context is the one whose mean error is the median of all contexts: it was not picked by
 #|   hand. (Paper: Figs. 5 and 12 plot error norms for a hundred tokens in a row.)
-tokens = measured.tokens_of(measurement, shown, which)
-tokens = tokens.rename(columns={"loss": "loss of the next token (nats)"})
+tokens = looked["tokens"].rename(columns={"loss": "loss of the next token (nats)"})
 notes = [name for name in tokens.columns if name not in ("text", "error")]
 title = "squared error, in units of the variance"
 charts.context_strip(tokens, {"SaeError": "error"}, about=notes, value_title=title)
@@ -55,24 +55,25 @@ charts.context_strip(tokens, {"SaeError": "error"}, about=notes, value_title=tit
 # %% [markdown]
 # ## The idea: every token has an error
 #
-# The cell below takes activations `x` of some contexts, and their reconstructions by the SAE of the figure,
+# The cell below is given activations `x` of some contexts, and their reconstructions by the SAE of the figure,
 # as plain arrays with one row a token. Each token gets one number: its squared error, in units of the
 # variance of $x$ (the mean of $\lVert x - \bar x \rVert^2$, where $\bar x$ is the mean activation). The mean
 # of these numbers is the SAE's FVU, {eq}`eq-fvu`.
 
-# %% tags=["hide-input"]
-x, reconstruction, document, _ = sample(chapter.study, shown)
 
 # %%
-error = x - reconstruction
-variance = ((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()
-bars = (error**2).sum(axis=1) / variance
-pd.Series(bars).describe().round(3)
+def bars(x, reconstruction, document):
+    error = x - reconstruction
+    variance = ((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()
+    bars = (error**2).sum(axis=1) / variance
+    return pd.Series(bars).describe().round(3).to_dict()
+
+
+pd.Series(live(measurement, bars, sae=shown))
 
 # %% tags=["hide-input"]
 saes = measurement.saes.set_index("id")
 row = saes.loc[shown]
-narrow, wide = ends(measurement)
 chapter.glue("sae", shown)
 chapter.glue("paper window", PAPER["window"])
 chapter.glue("width", f"{row['width']:,} latents")
@@ -80,8 +81,7 @@ chapter.glue("l0", Estimate(*map(float, row[["l0", "l0_low", "l0_high"]])), ".2f
 chapter.glue("tokens", f"{measurement.card['tokens']:,} scored tokens")
 chapter.glue("documents", f"{measurement.card['documents']:,} documents")
 chapter.glue("fvu", f"{row['fvu']:.3f} [{row['fvu_low']:.3f}, {row['fvu_high']:.3f}]")
-held = measured.concentration(measurement, shown)
-chapter.glue("worst tenth", held, ".0%")
+chapter.glue("worst tenth", looked["about"]["worst tenth"], ".0%")
 
 # %% [markdown]
 # These are a few contexts. Over all {glue:text}`tokens` of {glue:text}`documents`, the SAE
@@ -103,19 +103,14 @@ chapter.glue("worst tenth", held, ".0%")
 #| caption: Mean squared error by position in the context, in units of the variance of x, for the narrowest
 #|   and the widest SAE of the suite; bands are 95% intervals over documents. Shaded are the positions that
 #|   are scored. (Paper: §4 drops the first 200 positions; it has no figure of this.)
-curve = measured.positions(measurement, [narrow, wide])
 title = "squared error / variance of x"
 window = chapter.study.window
-charts.by_position(curve, "error", color="width", window=window, y_title=title)
+charts.by_position(looked["positions"], "error", color="width", window=window, y_title=title)
 
 # %% tags=["hide-input"]
-tokens = measurement.tokens[measurement.tokens["scored"]]
-middle = tokens["position"].median()
-early = tokens["position"] < middle
-halves = [tokens.loc[part, f"{shown}:error"].mean() for part in (early, ~early)]
-chapter.glue("late over early", float(halves[1] / halves[0]), ".3f")
-chapter.glue("window", window := f"{tokens['position'].min()} to {tokens['position'].max()}")
-late = f"late over early error inside the window: {plain(halves[1] / halves[0], 3)}"
+chapter.glue("late over early", ratio := looked["about"]["late over early"], ".3f")
+chapter.glue("window", window := looked["about"]["window"])
+late = f"late over early error inside the window: {plain(ratio, 3)}"
 chapter.protocol({"positions": f"{late} ({window} is scored)"})
 
 # %% [markdown]

@@ -38,11 +38,11 @@ from darkmatter_utils.experiments import (
     sample_size,
     simulated_suites,
 )
+from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.intervals import FEWEST, LEAST
 from darkmatter_utils.stats.loud import CUT
 from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
-from darkmatter_utils.studies.saes import sample
 
 # %% tags=["hide-input"]
 chapter = open_chapter(2, study, sae=sae, draws=draws)
@@ -81,10 +81,6 @@ charts.layered(
 # The cell is the definition; `x` holds activations of a few contexts of the study, one row a token, and
 # `reconstruction` what the SAE {glue:text}`sae` makes of them.
 
-# %% tags=["hide-input"]
-x, reconstruction, document, _ = sample(chapter.study, shown)
-d = x.shape[1]
-
 
 # %%
 def fraction_unexplained(x, reconstruction):
@@ -93,8 +89,12 @@ def fraction_unexplained(x, reconstruction):
     return left / spread
 
 
-mean = np.broadcast_to(x.mean(axis=0), x.shape)
-[float(fraction_unexplained(x, guess).round(6)) for guess in (x, reconstruction, mean)]
+def at_both_poles(x, reconstruction, document):
+    mean = np.broadcast_to(x.mean(axis=0), x.shape)
+    return [float(fraction_unexplained(x, guess).round(6)) for guess in (x, reconstruction, mean)]
+
+
+live(measurement, at_both_poles, sae=shown)
 
 # %% [markdown]
 # The three numbers are those of a perfect reconstruction, of the SAE, and of the mean.
@@ -119,17 +119,21 @@ mean = np.broadcast_to(x.mean(axis=0), x.shape)
 # $R^2_{\mathrm{total}}$ a dimension counts by its variance; in $R^2_{\mathrm{per\,dim}}$, the paper's number
 # (§4), every dimension counts the same.
 
+
 # %% tags=["hide-input"]
-error = x - reconstruction
-train = document % 2 == 0
-prediction = LinearMap.fit(Moments(d, d).update(x[train], error[train]))(x[~train])
-target = error[~train]
-centre = np.broadcast_to(target.mean(axis=0), target.shape)
-guesses = {"the error itself": target, "a linear map of x": prediction, "its mean": centre}
-scores = [(name, r2_total(target, guess), r2_per_dim(target, guess)) for name, guess in guesses.items()]
-poles = pd.DataFrame(scores, columns=["prediction of SaeError", "R² total", "R² per dimension"])
-unexplained = [fvu(x, guess) for guess in (x, reconstruction, mean)]
-chapter.record("poles", {"fvu": unexplained, "r2": poles.iloc[:, 1:].round(9).to_numpy() + 0.0})
+def predicted(x, reconstruction, document):
+    error, train, d = x - reconstruction, document % 2 == 0, x.shape[1]
+    prediction = LinearMap.fit(Moments(d, d).update(x[train], error[train]))(x[~train])
+    target, mean = error[~train], np.broadcast_to(x.mean(axis=0), x.shape)
+    centre = np.broadcast_to(target.mean(axis=0), target.shape)
+    guesses = {"the error itself": target, "a linear map of x": prediction, "its mean": centre}
+    scores = [(name, r2_total(target, guess), r2_per_dim(target, guess)) for name, guess in guesses.items()]
+    return {"r2": scores, "fvu": [fvu(x, guess) for guess in (x, reconstruction, mean)]}
+
+
+found_live = live(measurement, predicted, sae=shown)
+poles = pd.DataFrame(found_live["r2"], columns=["prediction of SaeError", "R² total", "R² per dimension"])
+chapter.record("poles", {"fvu": found_live["fvu"], "r2": poles.iloc[:, 1:].round(9).to_numpy() + 0.0})
 Table(poles, dict.fromkeys(poles.columns[1:], lambda value: plain(value, 4)))
 
 # %% [markdown]
@@ -140,18 +144,21 @@ Table(poles, dict.fromkeys(poles.columns[1:], lambda value: plain(value, 4)))
 # Centring all dimensions by one scalar mean counts the constant differences between dimensions as variance
 # that the SAE explains.
 
+
 # %% tags=["hide-input"]
-squares, total = (error**2).sum(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)
-batches = np.array_split(np.arange(len(x)), len(x) // 64)
-found = {
-    "pooled over dimensions, divided once (this book)": squares.sum() / total.sum(),
-    "mean over dimensions of each one's ratio": (squares / total).mean(),
-    "mean over batches of 64 tokens of each one's ratio": np.mean(
-        [fvu(x[r], reconstruction[r]) for r in batches]
-    ),
-    "centred by one scalar mean for all dimensions": squares.sum() / ((x - x.mean()) ** 2).sum(),
-    "not centred at all": squares.sum() / (x**2).sum(),
-}
+def definitions(x, reconstruction, document):
+    squares, total = ((x - reconstruction) ** 2).sum(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)
+    batches = [fvu(x[r], reconstruction[r]) for r in np.array_split(np.arange(len(x)), len(x) // 64)]
+    return {
+        "pooled over dimensions, divided once (this book)": squares.sum() / total.sum(),
+        "mean over dimensions of each one's ratio": (squares / total).mean(),
+        "mean over batches of 64 tokens of each one's ratio": np.mean(batches),
+        "centred by one scalar mean for all dimensions": squares.sum() / ((x - x.mean()) ** 2).sum(),
+        "not centred at all": squares.sum() / (x**2).sum(),
+    }
+
+
+found = live(measurement, definitions, sae=shown)
 chapter.record("definitions", found)
 pooled, *_, by_scalar, _ = found.values()
 chapter.protocol({"centre": f"FVU {plain(pooled, 3)} → {plain(by_scalar, 3)}, on live arrays"})
@@ -191,17 +198,21 @@ Table(table[list(titles)].rename(columns=titles), styles | {titles["loudest"]: s
 # any size, so a study of any length fits in the same memory. Here it reads the arrays in pieces, and its map
 # is compared with a solver that saw all rows at once.
 
-# %% tags=["hide-input"]
-moments = Moments(d, d)
-for rows in np.array_split(np.arange(len(x)), 7):
-    moments.update(x[rows], error[rows])
-from_sums = LinearMap.fit(moments)(x)
-
-design = np.column_stack([x - x.mean(axis=0), np.ones(len(x))])
-from_rows = design @ np.linalg.lstsq(design, error, rcond=None)[0]
 
 # %% tags=["hide-input"]
-gap = float(np.abs(from_sums - from_rows).max() / np.abs(error).max())
+def largest_gap(x, reconstruction, document):
+    error, moments = x - reconstruction, Moments(x.shape[1], x.shape[1])
+    for rows in np.array_split(np.arange(len(x)), 7):
+        moments.update(x[rows], error[rows])
+    from_sums = LinearMap.fit(moments)(x)
+
+    design = np.column_stack([x - x.mean(axis=0), np.ones(len(x))])
+    from_rows = design @ np.linalg.lstsq(design, error, rcond=None)[0]
+    return float(np.abs(from_sums - from_rows).max() / np.abs(error).max())
+
+
+# %% tags=["hide-input"]
+gap = live(measurement, largest_gap, sae=shown)
 chapter.glue("largest gap", "less than a billionth" if gap < 1e-9 else f"{gap:.0e}")
 
 # %% [markdown]
@@ -218,9 +229,9 @@ chapter.glue("largest gap", "less than a billionth" if gap < 1e-9 else f"{gap:.0
 
 
 # %% tags=["hide-input"]
-def left_by_map(group, intercept):
+def left_by_map(x, error, group, intercept):
     """The error that a map from the other groups leaves, with every token scored once."""
-    left = np.empty_like(error)
+    left, d = np.empty_like(error), x.shape[1]
     for k in range(5):
         out = group % 5 == k
         fitted = LinearMap.fit(Moments(d, d).update(x[~out], error[~out]), intercept=intercept)
@@ -228,27 +239,31 @@ def left_by_map(group, intercept):
     return left
 
 
-shuffled = np.random.default_rng(0).permutation(len(x))
-steps = {
-    "strict: documents held out, intercept": left_by_map(document, True),
-    "tokens held out, intercept": left_by_map(shuffled, True),
-    "tokens held out, no intercept": left_by_map(shuffled, False),
-}
+# %% tags=["hide-input"]
+def step_by_step(x, reconstruction, document):
+    error, shuffled = x - reconstruction, np.random.default_rng(0).permutation(len(x))
+    total = ((x - x.mean(axis=0)) ** 2).sum()
+    steps = {
+        "strict: documents held out, intercept": left_by_map(x, error, document, True),
+        "tokens held out, intercept": left_by_map(x, error, shuffled, True),
+        "tokens held out, no intercept": left_by_map(x, error, shuffled, False),
+    }
+    scores = lambda left: (r2_per_dim(error, error - left), r2_total(error, error - left))
+    rows = [(name, *scores(left), (left**2).sum() / total) for name, left in steps.items()]
+    paper = decompose(x, reconstruction, document=document, protocol="paper", bootstrap=0)
+    scores = (paper.r2_per_dim.value, paper.r2_total.value, paper.fvu_nonlinear.value)
+    rows.append(("paper: one split of tokens, FVU on fitted rows too", *scores))
+    return {"rows": rows, "tokens": len(x)}
+
 
 # %% tags=["hide-input"]
-rows = [
-    (name, r2_per_dim(error, error - left), r2_total(error, error - left), (left**2).sum() / total.sum())
-    for name, left in steps.items()
-]
-paper = decompose(x, reconstruction, document=document, protocol="paper", bootstrap=0)
-scores = (paper.r2_per_dim.value, paper.r2_total.value, paper.fvu_nonlinear.value)
-rows.append(("paper: one split of tokens, FVU on fitted rows too", *scores))
+rows, count = live(measurement, step_by_step, sae=shown).values()
 steps = pd.DataFrame(rows, columns=["protocol", "R² per dimension", "R² total", "FVU_nonlinear"])
 chapter.record("steps", steps.set_index("protocol").to_dict("index"))
-chapter.glue("live tokens", f"{len(x):,} tokens")
+chapter.glue("live tokens", f"{count:,} tokens")
 for key, first, column in (("split", 0, 1), ("intercept", 1, 1), ("rows", 2, 3)):
     before, then = (plain(row[column], 3) for row in rows[first : first + 2])
-    said = f"{steps.columns[column]} {before} → {then}, on live arrays of {len(x):,} tokens"
+    said = f"{steps.columns[column]} {before} → {then}, on live arrays of {count:,} tokens"
     chapter.protocol({key: said})
 chapter.glue("all tokens", f"{measurement.card['tokens']:,} tokens")
 Table(steps, {name: "{:.4f}".format for name in steps.columns[1:]})

@@ -30,17 +30,14 @@ from darkmatter_utils.charts import Folded, Table, Words, estimates
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
 from darkmatter_utils.claims.paper import grids, points
 from darkmatter_utils.experiments.error_norms import ADDS, beyond_simple, error_norms, norm_linear, places
+from darkmatter_utils.experiments.live import live
 from darkmatter_utils.experiments.nested import ALL, ALONE, SIMPLE, TEN, X
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.metrics import r2_total
-from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(3, study, sae=sae, power=power)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
-held = sample(chapter.study, shown)
-x, reconstruction, document = torch.from_numpy(held.x), torch.from_numpy(held.reconstruction), held.document
-d = x.shape[1]
 three = lambda value: plain(value, 3)
 
 # %% [markdown]
@@ -61,10 +58,15 @@ def target(x, reconstruction, power=power):
     return error.norm(dim=1, keepdim=True) ** power
 
 
-value, train = target(x, reconstruction), document % 2 == 0
-a = LinearMap.fit(Moments(d, 1).update(x[train], value[train]))
-# try: [train] for [~train], the rows fitted: R² rises
-round(r2_total(value[~train], a(x[~train])), 3)
+def fitted(x, reconstruction, document):
+    x, reconstruction = torch.from_numpy(x), torch.from_numpy(reconstruction)
+    value, train = target(x, reconstruction), document % 2 == 0
+    a = LinearMap.fit(Moments(x.shape[1], 1).update(x[train], value[train]))
+    # try: [train] for [~train], the rows fitted: R² rises
+    return round(r2_total(value[~train], a(x[~train])), 3)
+
+
+live(measurement, fitted, sae=shown)
 
 # %% tags=["hide-input"]
 found = error_norms(measurement, target=target)
@@ -95,6 +97,7 @@ theirs = chapter.beside(grids("norm R2", l0=60), "norm R2")
 charts.layered(ours, charts.paper_points(theirs, "width", y_title=R2, connect=True))
 
 # %% tags=["hide-input"]
+chapter.record("SAEs", found["saes"][["id", "value", "low", "high", "held_out"]].to_dict("list"))
 row = found["saes"].set_index("id").loc[shown]
 chapter.glue("sae", shown)
 chapter.glue("r2", interval(*estimates(row.to_frame().T), lambda value: f"{value:.3f}"))

@@ -29,17 +29,14 @@ from darkmatter_utils.charts import Table, estimates
 from darkmatter_utils.claims import c01_half_linear
 from darkmatter_utils.claims.paper import grids, points
 from darkmatter_utils.experiments.error_vectors import SHARES, error_vectors, half_linear
+from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement import sources
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.metrics import r2_per_dim, r2_total
-from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(4, study, sae=sae, contexts=contexts)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
-held = sample(chapter.study, shown, contexts=contexts)
-x, reconstruction = torch.from_numpy(held.x), torch.from_numpy(held.reconstruction)
-d = x.shape[1]
 
 # %% [markdown]
 # ## The idea: regress the error on the activation
@@ -56,12 +53,17 @@ def error(x, reconstruction):
     return x - reconstruction
 
 
-e, train = error(x, reconstruction), torch.from_numpy(held.document % 2 == 0)
-b = LinearMap.fit(Moments(d, d).update(x[train], e[train]))
-# try: b(x[~train]) * 0 + e[train].mean(dim=0), the mean: both R² are about 0
-linear = b(x[~train])
-scores = {"per dimension": r2_per_dim(e[~train], linear), "total": r2_total(e[~train], linear)}
-{name: round(score, 3) for name, score in scores.items()}
+def fitted(x, reconstruction, document):
+    x, train, d = torch.from_numpy(x), torch.from_numpy(document % 2 == 0), x.shape[1]
+    e = error(x, torch.from_numpy(reconstruction))
+    b = LinearMap.fit(Moments(d, d).update(x[train], e[train]))
+    # try: b(x[~train]) * 0 + e[train].mean(dim=0), the mean: both R² are about 0
+    linear = b(x[~train])
+    scores = {"per dimension": r2_per_dim(e[~train], linear), "total": r2_total(e[~train], linear)}
+    return {name: round(score, 3) for name, score in scores.items()}
+
+
+live(measurement, fitted, sae=shown, contexts=contexts)
 
 # %% tags=["hide-input"]
 found = error_vectors(measurement, error=error)
@@ -85,12 +87,14 @@ theirs = chapter.beside(grids("vector R2", l0=60), "R2 per dimension")
 charts.layered(ours, charts.paper_points(theirs, "width", connect=True, **titled))
 
 # %% tags=["hide-input"]
+named = [name + end for name in ("r2_per_dim", "r2_total") for end in ("", "_low", "_high", "_held_out")]
+chapter.record("SAEs", found["saes"][["id", *named]].to_dict("list"))
 row = found["saes"].set_index("id").loc[shown]
 chapter.glue("sae", shown)
 for name in ("r2_per_dim", "r2_total"):
     chapter.glue(name, f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]")
 chapter.glue("held out", float(row["r2_per_dim_held_out"]), ".3f")
-chapter.glue("tokens per dimension", measurement.card["tokens"] / d, ",.0f")
+chapter.glue("tokens per dimension", measurement.card["tokens"] / measurement.card["d_model"], ",.0f")
 theirs = grids("vector R2")["value"]
 chapter.glue("paper", span(theirs))
 chapter.glue("paper mean", theirs.mean(), ".2f")

@@ -32,12 +32,12 @@ from darkmatter_utils.claims import c03_same_tokens
 from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments import same_tokens as shared
 from darkmatter_utils.experiments.baselines import out_of_fold
+from darkmatter_utils.experiments.live import live, tokens
 from darkmatter_utils.measurement.widths import ends
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
 measurement = measure(chapter.study)
 shown = list(pair or ends(measurement))
-tokens = measurement.tokens[measurement.tokens["scored"]]
 
 # %% [markdown]
 # ## The idea: one SAE's error norm from another's
@@ -60,10 +60,14 @@ def rest(norm, tokens):
     return norm - out_of_fold(norm, tokens["fold"], numbers=numbers, labels=labels)
 
 
-narrow, wide = (np.sqrt(tokens[f"{id}:error"].to_numpy()) for id in shown)
-# try: np.roll(b, 1) for b, one token off: both fall
-r2 = lambda a, b: float(round(np.corrcoef(a, b)[0, 1] ** 2, 3))
-{"as they are": r2(narrow, wide), "the rest": r2(rest(narrow, tokens), rest(wide, tokens))}
+def alike(tokens, shown=shown):
+    narrow, wide = (np.sqrt(tokens[f"{id}:error"].to_numpy()) for id in shown)
+    # try: np.roll(b, 1) for b, one token off: both fall
+    r2 = lambda a, b: float(round(np.corrcoef(a, b)[0, 1] ** 2, 3))
+    return {"as they are": r2(narrow, wide), "the rest": r2(rest(narrow, tokens), rest(wide, tokens))}
+
+
+live(measurement, alike, of=tokens)
 
 # %% tags=["hide-input"]
 found = shared.same_tokens(measurement, rest=rest)
@@ -169,7 +173,7 @@ Table(charts.wide(steps, "pair", "taken_out"))
 Table(by_ratio("linear", "nonlinear", "partial"))
 
 # %% tags=["hide-input"]
-level = shared.levels(measurement).iloc[[0, -1]]
+level = shared.levels(measurement)["levels"].iloc[[0, -1]]
 parts = [
     f"the mean norm of {part} goes from {plain(level[part].iloc[0])} to {plain(level[part].iloc[1])}"
     for part in ("LinearError", "NonlinearError")
@@ -212,7 +216,7 @@ found and Words(
 
 # %% tags=["hide-input"]
 FULL = 2.0
-strips = shared.gallery(measurement, count=contexts)
+strips = shared.gallery(measurement, count=contexts)["strips"]
 chosen = strips["context"].unique().tolist()
 chapter.glue("shown contexts", len(chosen))
 chapter.glue("full bar", f"{FULL:g}")

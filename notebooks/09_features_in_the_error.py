@@ -32,7 +32,8 @@ from darkmatter_utils.claims import c07_fewer_features
 from darkmatter_utils.experiments import components, interp, paper_evidence, paper_points
 from darkmatter_utils.experiments.components import MATCHED, NOISE, OWN, PARTS, SHUFFLED
 from darkmatter_utils.experiments.explainers import named
-from darkmatter_utils.experiments.features import features, load
+from darkmatter_utils.experiments.features import features, part_and_readers
+from darkmatter_utils.experiments.live import live
 from darkmatter_utils.stats.metrics import fvu
 
 chapter = open_chapter(9, study, explainer=explainer, endpoint=endpoint, latents=latents, contexts=contexts)
@@ -81,22 +82,22 @@ ours and charts.layered(ours, theirs)
 # An SAE can be trained on any vectors, not only on activations. Take those of one part of x, and beside
 # them noise that has the same mean and the same covariance, hence the same *spectrum*, and nothing else in
 # common with them. An SAE compresses either. What it leaves of the noise is what the spectrum alone is
-# worth; a part with features in it should leave less. `readers` holds SAEs trained on the part and on its
-# noise, `live` the parts of a few contexts.
+# worth; a part with features in it should leave less. `z` holds the part at the tokens of a few contexts,
+# `readers` SAEs trained on the part and on its noise.
 
-# %% tags=["hide-input"]
-live = components.rows(measurement, components.base_sae(chapter.study), contexts=contexts)
-readers = {target: load(measurement, target) for target in ("NonlinearError", "noise like NonlinearError")}
 
 # %%
-z = live.parts["NonlinearError"]
-targets = {"NonlinearError": z, "noise like NonlinearError": components.matched_noise(z, seed=0)}
-left = {}
-for target, vectors in targets.items():
-    for sae in readers[target]:
-        z_hat, active = sae.reconstruct(vectors)
-        left[target, sae.id] = round(fvu(vectors, z_hat), 3)
-left
+def left(z, readers):
+    targets = {"NonlinearError": z, "noise like NonlinearError": components.matched_noise(z, seed=0)}
+    left = {}
+    for target, vectors in targets.items():
+        for sae in readers[target]:
+            z_hat, active = sae.reconstruct(vectors)
+            left[f"{target}, {sae.id}"] = round(fvu(vectors, z_hat), 3)
+    return left
+
+
+live(measurement, left, of=part_and_readers, contexts=contexts)
 
 # %% [markdown]
 # ## How the SAEs were made

@@ -36,11 +36,11 @@ from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.cost_shares import AVERAGE, FIRST, ORDERS
 from darkmatter_utils.experiments.cost_tables import against_variance, costs, evidence
 from darkmatter_utils.experiments.costs import KINDS, few_logits
+from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement.widths import reference_sae
 
 chapter = open_chapter(10, study, sae=sae, contexts=contexts, training=training, steps=steps)
 measurement = measure(chapter.study)
-few = few_logits(measurement, sae or reference_sae(measurement))
 
 # %% [markdown]
 # ## The idea: run the model on from something else
@@ -62,9 +62,13 @@ def loss(logits, tokens):
     #   number is above 1
 
 
-# try: loss(0 * said[0], said[1]), no token more likely than another: each is
-#   the log of their number
-{name: round(float(loss(*said).mean()), 3) for name, said in few.items()}
+def losses(few):
+    # try: loss(0 * said[0], said[1]), no token more likely than another: each is
+    #   the log of their number
+    return {name: round(float(loss(*said).mean()), 3) for name, said in few.items()}
+
+
+live(measurement, losses, of=few_logits, id=sae or reference_sae(measurement))
 
 # %% tags=["hide-input"]
 found = costs(measurement, loss=loss, sae=sae, contexts=contexts, training=training, steps=steps)

@@ -28,13 +28,13 @@ from darkmatter_utils.claims import c09_inference
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.inference import lengthened, warm_start
 from darkmatter_utils.experiments.inference_scores import changes, evidence, few, inference, tried
+from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.pursuit import gradient_pursuit, omp, refit
 
 chapter = open_chapter(11, study, contexts=contexts, sae=sae)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
-sample = few(measurement, shown)
 
 # %% [markdown]
 # ## The idea: other codes for the same dictionary
@@ -67,7 +67,7 @@ def codes(x, dictionary, own):
     }
 
 
-Table(tried(sample, codes))
+Table(live(measurement, lambda *sample: tried(sample, codes), of=few, sae=shown))
 
 # %% tags=["hide-input"]
 # try: precision="float64" for `found`: no score changes in its first three

@@ -29,11 +29,11 @@ from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c10_earlier
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.earlier_scores import earlier, evidence, few, targets_of, tried
+from darkmatter_utils.experiments.live import live
 
 chapter = open_chapter(12, study, contexts=contexts)
 measurement = measure(chapter.study)
 first = targets_of(measurement)[0]
-sample = few(measurement)
 
 # %% [markdown]
 # ## The idea: regress NonlinearError on what came before
@@ -53,7 +53,7 @@ def predictors(raw, output):
     #   than half of the MLP's lead is left
 
 
-Table(tried(sample, predictors))
+Table(live(measurement, lambda sample: tried(sample, predictors), of=few))
 
 # %% tags=["hide-input"]
 found = earlier(measurement, predictors=predictors, contexts=contexts)

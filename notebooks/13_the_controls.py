@@ -28,6 +28,7 @@ from darkmatter_utils.base.words import interval, percent, plain
 from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import controls, error_vectors, readers, worth
+from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement.widths import ends, reference_sae
 from darkmatter_utils.worlds.saes import RandomSae
 
@@ -36,7 +37,6 @@ measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
 narrow, wide = ends(measurement)
 other = wide if wide != shown else narrow if narrow != shown else None
-sample = controls.few(measurement, shown)
 
 # %% [markdown]
 # ## The idea: what needs no SAE
@@ -62,7 +62,8 @@ def reconstructions(x, mean, trained):
     }
 
 
-Table(controls.tried(sample, reconstructions))
+tried = lambda sample: controls.tried(sample, reconstructions)
+Table(live(measurement, tried, of=controls.few, id=shown))
 
 # %% tags=["hide-input"]
 compared = controls.compared(

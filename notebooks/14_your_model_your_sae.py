@@ -27,19 +27,28 @@ import pandas as pd
 
 from darkmatter_utils import charts, decompose, measure, open_chapter
 from darkmatter_utils.charts.tables import Table, Words
+from darkmatter_utils.experiments.live import folder_too, live
 from darkmatter_utils.measurement import arrays
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.studies import recipes
-from darkmatter_utils.studies.saes import sample
 
 chapter = open_chapter(14, study, sae=sae, contexts=contexts)
-shown = sae or reference_sae(measure(chapter.study))
-x, reconstruction, document, _ = sample(chapter.study, shown, contexts=contexts)
-answer = arrays.measure(x, reconstruction, document=document, bootstrap=300)
-found = {"this SAE": answer.result, "the same, as the paper's code": answer.paper}
-found |= {f"null: {name}": null for name, null in answer.nulls.items()}
+measurement = measure(chapter.study)
+shown = sae or reference_sae(measurement)
+few = {"sae": shown, "contexts": contexts}
+
+
+def told(x, reconstruction, document):
+    answer = arrays.measure(x, reconstruction, document=document, bootstrap=300)
+    found = {"this SAE": answer.result, "the same, as the paper's code": answer.paper}
+    found |= {f"null: {name}": null for name, null in answer.nulls.items()}
+    r2 = [{"label": name} | d.r2_total.to_dict() for name, d in found.items()]
+    return {"r2": r2, "this SAE": answer.result.estimates(), "said": answer.reading(), "tokens": len(x)}
+
+
+answer = live(measurement, told, **few)
 chapter.glue("sae", shown)
-chapter.glue("tokens", f"{len(x):,}")
+chapter.glue("tokens", f"{answer['tokens']:,}")
 
 # %% tags=["hide-input"]
 #| label: fig-yours
@@ -47,7 +56,7 @@ chapter.glue("tokens", f"{len(x):,}")
 #|   arrays, and for two nulls that know nothing: the mean in place of every activation (dead), and the
 #|   activation drawn to its mean until it misses as much as the SAE does (shrunk). Both nulls are at 1: a
 #|   high share is no praise. (The paper has no such figure.)
-rows = pd.DataFrame([{"label": name} | d.r2_total.to_dict() for name, d in found.items()])
+rows = pd.DataFrame(answer["r2"]).astype(dict.fromkeys(["value", "low", "high"], float))
 charts.forest(rows, x_title="R² of the error vector, total", x_domain=[0, 1.02])
 
 # %% [markdown]
@@ -58,15 +67,20 @@ charts.forest(rows, x_title="R² of the error vector, total", x_domain=[0, 1.02]
 # library is needed. Here the arrays are {glue:text}`tokens` tokens of this study and the SAE
 # {glue:text}`sae`; put your own in their place.
 
+
 # %%
-result = decompose(x, reconstruction, document=document, bootstrap=300)
-named = {name: e for name, e in result.estimates().items() if " " not in name}
-{name: f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for name, e in named.items()}
+def decomposed(x, reconstruction, document):
+    result = decompose(x, reconstruction, document=document, bootstrap=300)
+    return {name: e for name, e in result.estimates().items() if " " not in name}
+
+
+result = live(measurement, decomposed, **few)
+{name: f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for name, e in result.items()}
 
 # %% tags=["hide-input"]
 for name in ("fvu", "fvu_linear", "fvu_nonlinear", "r2_total", "r2_per_dim"):
-    chapter.record(name, getattr(result, name).to_dict())
-chapter.sentence("reading", " ".join(answer.reading()))
+    chapter.record(name, result[name].to_dict())
+chapter.sentence("reading", " ".join(answer["said"]))
 
 # %% [markdown]
 # In words: {glue:md}`reading`
@@ -81,20 +95,22 @@ chapter.sentence("reading", " ".join(answer.reading()))
 # A function of rows will do. Keeping the top principal components of $x$ is a reconstruction that has learned
 # nothing of features; its error is linear in $x$ by construction, and the table says so.
 
+
 # %%
-centre = x.mean(axis=0)
-directions = np.linalg.svd(x[::7] - centre, full_matrices=False)[2][:8]
+def eight(x, reconstruction, document):
+    centre = x.mean(axis=0)
+    directions = np.linalg.svd(x[::7] - centre, full_matrices=False)[2][:8]
+
+    def components(rows):
+        return centre + (rows - centre) @ directions.T @ directions
+
+    return arrays.measure(x, components, document=document, bootstrap=300).result.estimates()
 
 
-def components(rows):
-    return centre + (rows - centre) @ directions.T @ directions
-
-
-by_function = arrays.measure(x, components, document=document, bootstrap=300)
+components = live(measurement, eight, **few)
 
 # %% tags=["hide-input"]
-rows = {"this SAE": answer.result, "8 principal components": by_function.result}
-components = by_function.result.estimates()
+rows = {"this SAE": answer["this SAE"], "8 principal components": components}
 chapter.record("components", {name: components[name].to_dict() for name in ("fvu", "r2_total")})
 names = {
     "fvu": "FVU",
@@ -102,7 +118,7 @@ names = {
     "fvu_nonlinear": "FVU, nonlinear",
     "r2_total": "R² total",
 }
-table = [[name, *(getattr(d, key).value for key in names)] for name, d in rows.items()]
+table = [[name, *(found[key].value for key in names)] for name, found in rows.items()]
 frame = pd.DataFrame(table, columns=["reconstruction", *names.values()])
 Table(frame, dict.fromkeys(names.values(), "{:.3f}".format))
 
@@ -122,21 +138,25 @@ Table(frame, dict.fromkeys(names.values(), "{:.3f}".format))
 # than the mean, far from its published L0, scaled wrongly) is measured with a warning, which `--strict` makes
 # an error.
 
+
 # %% tags=["hide-input"]
-entry = chapter.study.sae(shown)
-if entry.path:
-    folder = chapter.study.data_folder() / entry.path
-    by_folder = arrays.measure(x.astype(np.float32), sae=folder, document=document, bootstrap=300)
-    about, left, random = by_folder.about["sae"], by_folder.result.fvu, by_folder.nulls["random"].fvu
-    same = abs(left.value - result.fvu.value) < 1e-4
+def from_folder(x, reconstruction, document, folder):
+    found = arrays.measure(x.astype(np.float32), sae=folder, document=document, bootstrap=300)
+    about, fvu, random = found.about["sae"], found.result.fvu, found.nulls["random"].fvu
+    return [{key: about[key] for key in ("format", "architecture", "d_sae")}, fvu, random, found.l0]
+
+
+if chapter.study.sae(shown).path:
+    about, left, random, l0 = live(measurement, from_folder, of=folder_too, **few)
+    same = abs(left.value - result["fvu"].value) < 1e-4
     told = "the number above" if same else "which is not the number above"
     said = (
         f"The folder of {shown} is of the format *{about['format']}*, a {about['architecture']} SAE of "
-        f"{about['d_sae']:,} latents. Read from it, on the same activations, the SAE uses {by_folder.l0:.1f} "
+        f"{about['d_sae']:,} latents. Read from it, on the same activations, the SAE uses {l0:.1f} "
         f"latents a token and leaves {left.value:.3f} of the variance, {told}. An untrained dictionary of "
         f"its width and L0 leaves {random.value:.3f}."
     )
-    chapter.record("folder", {"fvu": left.to_dict(), "l0": by_folder.l0, "random": random.to_dict()})
+    chapter.record("folder", {"fvu": left.to_dict(), "l0": l0, "random": random.to_dict()})
 else:
     said = "The SAEs of this study are made by a formula, not read from a folder: there is none to show here."
 Words(said)
@@ -184,7 +204,7 @@ Table(pd.DataFrame(rows))
 # from; chapters 01, 04 and 05 then show the numbers without each source.
 #
 # What was prepared and measured on one machine is read on another:
-# `darkmatter study export mine.yaml mine.tar` there, `darkmatter study import mine.tar` here.
+# `darkmatter study export mine.yaml FOLDER` there, `darkmatter study import FOLDER` here.
 #
 # ## What could fool us
 #

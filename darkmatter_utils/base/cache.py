@@ -1,15 +1,23 @@
-"""Results kept by the content that they follow from: written atomically, verified on reading."""
+"""Results kept by the content that they follow from: written atomically, verified on reading.
+
+They are kept in the cache of this machine. An edition whose weights do not ship stores those of its chapters
+in the repository (`book.results`): a chapter reads them where the cache has none, if their key fits.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import sys
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock
@@ -17,10 +25,17 @@ from filelock import FileLock
 from . import ideas, provenance
 from .config import cache_folder
 from .errors import BadInput
-from .values import Absent, whole
+from .values import Absent, from_json, to_json, whole
+from .words import time_of
 
 PROGRESS = "DARKMATTER_PROGRESS"
 """Environment variable: a file that says what a long computation is at, for whoever waits for it."""
+STORED, NONE, ALONE = "DARKMATTER_STORED", "no", "only"
+"""Environment variable: ``no`` stored result is read; stored ones ``only`` (nothing is computed)."""
+USED = "DARKMATTER_USED"
+"""Environment variable: the file that takes a line for every result that is read: where from, its folder."""
+WHOLE = "absent.txt"
+"""Of a kept result that is `Absent` as a whole."""
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "transformer-lens", "sae-lens")
 """Whose versions a result depends on."""
 
@@ -60,16 +75,19 @@ def listed(folder: Path) -> dict[str, dict]:
     return {path.relative_to(folder).as_posix(): about(path) for path in files}
 
 
-def verify(folder: Path, *, only: list[str] | None = None) -> dict:
+def verify(folder: Path, *, only: list[str] | None = None, absent: Container[str] = ()) -> dict:
     """Check the files of a data folder against its manifest and return the manifest.
 
-    Raises BadInput naming the first file that is missing, truncated or altered. Cost: a read of every file.
+    Raises BadInput naming the first file that is missing (but for those that may be ``absent``), truncated or
+    altered. Cost: a read of every file.
     """
     manifest = json.loads((folder / "manifest.json").read_text())
     for name, about in manifest["files"].items():
         if only is not None and not any(name == o or name.startswith(o.rstrip("/") + "/") for o in only):
             continue
         path, said = folder / name, f"{folder.name}/{name}"
+        if name in absent and not path.exists():
+            continue
         mend = "restore it from the repository (git checkout) or make it anew (darkmatter train)"
         if not path.is_file():
             raise BadInput(f"{said} is missing; {mend}")
@@ -80,14 +98,14 @@ def verify(folder: Path, *, only: list[str] | None = None) -> dict:
     return manifest
 
 
-def kept(compute: Callable[..., Mapping[str, pd.DataFrame | Absent] | Absent]):
+def kept(compute: Callable[..., Mapping[str, Any] | Absent]):
     """A function (subject, **settings) -> tables by name, computed once and kept by content.
 
     The key: the definitions that the function uses, ``subject.key()`` (a dict: all that the subject's numbers
     follow from; of a study that reads no files its ``fingerprint()`` does), library versions, and the
     settings: JSON values, or functions, which count by what they say (`ideas.digest`). Tables are stored as
-    Parquet, whole and verified on reading; a fresh and a kept result are both what was read back. `Absent`,
-    the whole or a table of it, is handed through. ``.anew`` is the function itself.
+    Parquet, other values as JSON, whole and verified on reading; a fresh and a kept result are both what was
+    read back. `Absent`, the whole or a table of it, is handed through. ``.anew`` is the function itself.
     """
 
     @functools.wraps(compute)
@@ -100,13 +118,11 @@ def kept(compute: Callable[..., Mapping[str, pd.DataFrame | Absent] | Absent]):
         code = provenance.key(provenance.of(compute))
         about = subject.key() if hasattr(subject, "key") else subject.fingerprint()
         key = key_of(subject=about, code=code, versions=versions(), settings=named)
-        place = Kept(f"{compute.__name__.replace('_', '-')}-{subject.name}", key)
+        place = Kept(f"{compute.__name__.strip('_').replace('_', '-')}-{subject.name}", key)
         tables = place.read(_read)
         if tables is None:
-            made = compute(subject, **given.kwargs)
-            if isinstance(made, Absent):
-                return made
-            place.write(lambda folder: _write(made, folder))
+            place.may_be_made(subject)
+            place.write(lambda folder: _write(compute(subject, **given.kwargs), folder))
             tables = place.read(_read)
         return tables
 
@@ -114,26 +130,73 @@ def kept(compute: Callable[..., Mapping[str, pd.DataFrame | Absent] | Absent]):
     return found
 
 
-def _write(tables: Mapping[str, pd.DataFrame | Absent], folder: Path) -> None:
+def _write(tables: Mapping[str, Any] | Absent, folder: Path) -> None:
+    if isinstance(tables, Absent):
+        (folder / WHOLE).write_text(tables.reason, encoding="utf-8")
+        return
     for name, table in tables.items():
         if isinstance(table, Absent):
             (folder / f"{name}.absent").write_text(table.reason, encoding="utf-8")
-        else:
+        elif isinstance(table, pd.DataFrame):
             table.to_parquet(folder / f"{name}.parquet")
+        else:
+            said = json.dumps(to_json(table, digits=None), ensure_ascii=False)
+            (folder / f"{name}.json").write_text(said, encoding="utf-8")
 
 
-def _read(folder: Path) -> dict[str, pd.DataFrame | Absent]:
-    tables = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
-    return tables | {p.stem: Absent(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.absent"))}
+def _read(folder: Path) -> dict[str, Any] | Absent:
+    if (folder / WHOLE).is_file():
+        return Absent((folder / WHOLE).read_text(encoding="utf-8"))
+    how = {
+        "parquet": pd.read_parquet,
+        "absent": lambda path: Absent(path.read_text(encoding="utf-8")),
+        "json": lambda path: from_json(json.loads(path.read_text(encoding="utf-8"))),
+    }
+    paths = [path for path in sorted(folder.iterdir()) if path.name != SEAL]
+    return {path.stem: how[end](path) for path in paths if (end := path.suffix[1:]) in how}
+
+
+SEAL, SECONDS = "seal.json", "seconds"
+"""Files of a kept result: the digests of the others; how long it took."""
 
 
 def sealed(folder: Path) -> bool:
     """Whether a kept result's files are all there, each as it was written."""
     try:
-        digests = json.loads((folder / "seal.json").read_text())
+        digests = json.loads((folder / SEAL).read_text())
         return all(sha256(folder / name) == digest for name, digest in digests.items())
     except (OSError, ValueError):
         return False
+
+
+def seal(folder: Path) -> None:
+    """Note the digest of every file in a folder."""
+    digests = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != SEAL}
+    (folder / SEAL).write_text(json.dumps(digests))
+
+
+class _Stores(list):
+    """Folders of stored results that are read beside the cache; how deep in the making of a result we are."""
+
+    depth = 0
+
+    @contextlib.contextmanager
+    def making(self) -> Iterator[None]:
+        """What is read inside it belongs to another result."""
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+
+_STORES = _Stores()
+
+
+def also_read(folder: Path) -> None:
+    """Where the cache lacks a result, read the one that is stored in ``folder``, in this process."""
+    if os.environ.get(STORED) != NONE and folder.is_dir() and folder not in _STORES:
+        _STORES.append(folder)
 
 
 class Kept:
@@ -144,22 +207,48 @@ class Kept:
     """
 
     def __init__(self, name: str, key: str):
-        self.folder = cache_folder() / f"{name}-{key}"
+        self.name, self.folder = name, cache_folder() / f"{name}-{key}"
 
     def alone(self) -> FileLock:
         """``with`` it, only one process at a time makes this result; the others wait and find it made."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(f"{self.folder}.lock")
 
-    def read(self, load):
+    def read(self, load, *, stored: bool = True):
         """What ``load`` returns, if every file's digest is the one that was written with it."""
-        return load(self.folder) if sealed(self.folder) else None
+        for store in [self.folder.parent, *(_STORES if stored else ())]:
+            if sealed(folder := store / self.folder.name):
+                if os.environ.get(USED) and not _STORES.depth:
+                    with Path(os.environ[USED]).open("a", encoding="utf-8") as file:
+                        file.write(f"{'stored' if store in _STORES else 'cache'} {folder.name}\n")
+                return load(folder)
+        return None
+
+    def may_be_made(self, subject, *, without: str = "") -> None:
+        """Says on stderr where a result that is stored no longer follows, or is stored ``without`` what is
+        asked for. Raises BadInput where nothing may be computed, or the subject lacks files for it
+        (``subject.lacks()``); both with what it cost."""
+        if _STORES.depth or not _STORES:
+            return
+        others = [path for store in _STORES for path in store.glob(f"{self.name}-{'?' * 32}")]
+        seconds = [float(path.read_text()) for one in others if (path := one / SECONDS).is_file()]
+        does = f"is without {without}" if without else "does not follow from code, data and settings"
+        said = f"{self.name}: {f'what is stored {does}' if others else 'nothing is stored'}"
+        said += f" (to compute it took {time_of(max(seconds))})" if seconds else ""
+        if os.environ.get(STORED) == ALONE:
+            raise BadInput(f"{said}; where the weights are at hand, run it without --only stored")
+        if lacks := getattr(subject, "lacks", list)():
+            more = f" and {len(lacks) - 1} more files" if lacks[1:] else ""
+            raise BadInput(f"{said}; to compute it, {lacks[0]}{more} would be needed")
+        if others:
+            print(f"{said}; it is computed anew", file=sys.stderr)
 
     def write(self, save) -> None:
         """Fill and seal; a crash before the end leaves what was there before."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with whole(self.folder) as part:
+        began = time.monotonic()
+        with whole(self.folder) as part, _STORES.making():
             part.mkdir()
             save(part)
-            digests = {p.name: sha256(p) for p in sorted(part.iterdir())}
-            (part / "seal.json").write_text(json.dumps(digests))
+            (part / SECONDS).write_text(f"{time.monotonic() - began:.1f}")
+            seal(part)

@@ -47,6 +47,7 @@ def _said(function: Callable, above: tuple) -> Any:
     known = inspect.getclosurevars(function)
     around = {**function.__globals__, **known.nonlocals}
     named = {name: _value(name, around[name], function, above) for name in _free(tree) if name in around}
+    named |= {name: _reached(value, function, above) for name, value in _through_modules(tree, around)}
     defaults = {
         name: _default(parameter.default, function, above)
         for name, parameter in inspect.signature(function).parameters.items()
@@ -77,6 +78,19 @@ def _free(tree: ast.AST) -> list[str]:
     bound |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
     mentioned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
     return sorted(name for name in mentioned - bound if not hasattr(builtins, name))
+
+
+def _through_modules(tree: ast.AST, around: dict) -> Iterator[tuple[str, Any]]:
+    """(name, value) of what is used as an attribute of a module of this package."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            home = around.get(node.value.id)
+            if isinstance(home, ModuleType) and home.__name__.partition(".")[0] == provenance.OWN:
+                yield ast.unparse(node), getattr(home, node.attr, None)
+
+
+def _reached(value: Any, function: Callable, above: tuple) -> Any:
+    return _value("", value, function, above) if callable(value) else _default(value, function, above)
 
 
 def _value(name: str, value: Any, function: Callable, above: tuple) -> Any:

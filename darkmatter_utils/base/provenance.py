@@ -19,8 +19,8 @@ from typing import NamedTuple
 from .config import PACKAGE
 
 OWN = PACKAGE.name
-MACHINERY = ("book", "cli")
-"""Folders that carry results and make none: a change in them makes no chapter stale."""
+MACHINERY = ("book", "cli", "base.cache")
+"""Folders and modules that carry results and make none: a change in them makes no chapter stale."""
 
 
 class Name(NamedTuple):
@@ -70,7 +70,7 @@ def closure(names: Iterable[Name]) -> dict[str, str]:
     waiting, seen = list(names), set()
     while waiting:
         name = waiting.pop()
-        if name in seen or name.module.partition(".")[0] in MACHINERY:
+        if name in seen or name.module.partition(".")[0] in MACHINERY or name.module in MACHINERY:
             continue
         seen.add(name)
         module = read(name.module)

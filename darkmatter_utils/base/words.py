@@ -72,3 +72,10 @@ def readable(size: float) -> str:
         if size < 1000:
             return f"{size:,.1f} {unit}"
     return f"{size / 1000:,.1f} GB"
+
+
+def time_of(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .chapters import chapters, read_json
+from .chapters import ChapterFile, chapters, read_json
 
 ERRORS, SHARE, NOTHING = 1 / 20, 1e-4, 1e-9
 """How far two numbers may be apart: in standard errors; in shares of the number; at zero."""
@@ -114,6 +114,35 @@ def compare(root: Path, study: str) -> Agreement:
             found.notes.append(f"chapter {chapter.name}: edited ideas: {', '.join(here['edited'])}")
         found.pairs += _pairs(published["values"], here["values"], f"{chapter.number:02d}", None)
     return found
+
+
+def of_saes(chapter: ChapterFile, study: str) -> Agreement:
+    """The rows of single SAEs in a run that took only some of them (`running.results`) against the published
+    ones, to 1e-4 of each number: what is recorded as columns with one named ``id``."""
+    found = Agreement()
+    here, published = read_json(chapter.record(study, tried=True)), read_json(chapter.published_record(study))
+    if not published:
+        found.notes.append(f"chapter {chapter.name} of study {study} was never published")
+        return found
+    for key in here["values"].keys() & published["values"].keys():
+        rows, others = (_rows_by_sae(record["values"][key]) for record in (here, published))
+        for which in rows.keys() & others.keys():
+            where = f"{chapter.number:02d} {key} {' '.join(filter(None, which))}"
+            both = rows[which].keys() & others[which].keys()
+            found.pairs += [Pair(f"{where} {n}", others[which][n], rows[which][n]) for n in sorted(both)]
+    if not found.pairs:
+        found.notes.append(f"chapter {chapter.name} records no number of a single SAE that is published")
+    return found
+
+
+def _rows_by_sae(table) -> dict[tuple, dict]:
+    """The numbers of a table with a column ``id``, by what its columns of text say."""
+    if not (isinstance(table, dict) and isinstance(table.get("id"), list)):
+        return {}
+    text = [name for name, values in table.items() if any(isinstance(v, str) for v in values)]
+    rows = [dict(zip(table, row)) for row in zip(*table.values())]
+    numbers = lambda row: {name: value for name, value in row.items() if name not in text}
+    return {tuple(row[name] for name in text): numbers(row) for row in rows}
 
 
 def _studies(record: dict) -> set[str]:

@@ -259,6 +259,11 @@ def published(root: Path, study: str) -> Path:
     return root / "book" / "records" / study
 
 
+def stored(root: Path, study: str) -> Path:
+    """The folder of the results that the repository stores of a study."""
+    return root / "book" / "results" / study
+
+
 def read_records(root: Path, own: str, others: Iterable[str], *, reader: int) -> dict[str, dict[int, dict]]:
     """The values of records by study and chapter, without the index's and those of the chapter that reads.
 

@@ -24,7 +24,7 @@ from ..base.provenance import digest
 from ..base.values import whole, write_atomic
 from ..charts.vegalite import write_fonts, write_script
 from ..studies.study import Study
-from . import running
+from . import results, running
 from .chapters import (
     DEFAULT_STUDY,
     RECORD,
@@ -160,7 +160,8 @@ def _complaint(output: str, source: Path) -> str:
 
 
 def publish(root: Path, *studies: str, log=print) -> list[Path]:
-    """Copy the last builds of studies into ``book/``: records, of `editions` executed chapters; the files.
+    """Copy the last builds of studies into ``book/``: records, of `editions` executed chapters; the files and
+    folders. Of a study that is not in the package, the results that its chapters read (`results.store`).
 
     A chapter that reads records, or draws points of other studies, takes the published ones: it runs again
     where it is stale once all are published, so that an edition is of one piece. Raises BadInput, before
@@ -196,6 +197,7 @@ def publish(root: Path, *studies: str, log=print) -> list[Path]:
         }
         path = published(root, file_name(study)) / SECONDS
         write_atomic(path, json.dumps(seconds, indent=1) + "\n")
+    copies += [results.store(root, study) for study in studies if file_name(study) not in results.EMBEDDED]
     update(root)
     return copies
 

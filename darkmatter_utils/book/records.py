@@ -32,23 +32,24 @@ from ..claims.claim import unfit as why_unfit
 from ..claims.worth import cannot_answer
 from ..experiments import calibration
 from ..studies.study import Study
-from . import others
+from . import chapters, others
 from .chapters import DEFAULT_STUDY, data_hashes, hashes, project, published, read_json, read_records, titled
 
-RECORDS, CELLS = "DARKMATTER_RECORDS", "DARKMATTER_CELLS"
-"""Environment variables of a run: the folder for records, the hash of the chapter's cells."""
+RECORDS, CELLS, SHIPPED = "DARKMATTER_RECORDS", "DARKMATTER_CELLS", "DARKMATTER_SHIPPED"
+"""Environment variables of a run: folder for records, hash of the cells; if set, only SAEs at hand."""
 PACKAGES = ("altair", *cache.LIBRARIES, "pandas", "scikit-learn", "vl-convert-python")
 """Whose versions a record names: what the numbers and pictures depend on."""
 
 
 def open_chapter(number: int, study: str | Path | Study, **parameters) -> Chapter:
-    """The chapter at hand: its study loaded, the book's theme and renderer in use.
-
-    parameters: the chapter's other parameters, for the record. Raises BadInput for an unknown study.
-    """
+    """The chapter at hand: its study loaded, the book's theme and renderer in use; ``parameters``: its
+    others, for the record. Raises BadInput for an unknown study."""
     charts.use()
     name = study.name if isinstance(study, Study) else Path(study).name  # no path of this machine
-    return Chapter(number, Study.load(study), {"study": name, **parameters})
+    study = Study.load(study)
+    (place := project()) and cache.also_read(chapters.stored(place, study.name))
+    given = {"study": name, **parameters}
+    return Chapter(number, study.at_hand() if os.environ.get(SHIPPED) else study, given)
 
 
 @dataclass

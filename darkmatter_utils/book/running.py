@@ -16,11 +16,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..base.cache import PROGRESS
+from ..base.cache import ALONE, NONE, PROGRESS, STORED, USED
 from ..base.errors import NO_ROOM, BadInput, nearest
 from ..base.values import whole
-from .chapters import DEFAULT_STUDY, ChapterFile, chapters, file_name, run_order, settle
-from .records import CELLS, RECORDS
+from .chapters import DEFAULT_STUDY, ChapterFile, chapters, editions, file_name, run_order, settle, stored
+from .records import CELLS, RECORDS, SHIPPED
 from .staleness import due, due_reason, expected, stamp
 
 EVERY = 20.0
@@ -31,8 +31,22 @@ class ChapterFailed(BadInput):
     """A cell of a chapter raised; the message is the one line to show."""
 
 
-def build(root: Path, *, study: str = DEFAULT_STUDY, every: bool = False, log=print) -> None:
-    """Run the chapters that are due, or ``every``, in order; says first how long that took last time."""
+def results(*, recompute: bool = False, only: str | None = None) -> dict[str, str]:
+    """What tells a run which results and SAEs it takes: to ``recompute``, no stored result; ``only`` those
+    "stored", so that nothing is computed, or only the SAEs that are "shipped", whose weights are at hand.
+    Raises BadInput where the two exclude each other."""
+    if recompute and only == "stored":
+        raise BadInput("--recompute reads no stored result, --only stored nothing else; give one of them")
+    asked = {STORED: NONE if recompute else ALONE if only == "stored" else ""}
+    asked[SHIPPED] = "yes" if only == "shipped" else ""
+    return {name: value for name, value in asked.items() if value}
+
+
+def build(
+    root: Path, *, study: str = DEFAULT_STUDY, every: bool = False, taking: dict | None = None, log=print
+) -> None:
+    """Run the chapters that are due, or ``every``, in order; says first how long that took last time.
+    taking: what `results` gives."""
     waiting = [chapter for chapter, _ in due(root, study)]
     waiting = [chapter for chapter in run_order(root) if every or chapter in waiting]
     log(f"{len(waiting)} of {len(chapters(root))} chapters to run on study {study}{_about(waiting, study)}")
@@ -43,10 +57,19 @@ def build(root: Path, *, study: str = DEFAULT_STUDY, every: bool = False, log=pr
             log(f"chapter {chapter.name}: nothing changed")
         else:
             log(f"chapter {chapter.name}: {reason or 'asked for'}")
-            run(chapter, study=study, log=log)
+            run(chapter, study=study, taking=taking, log=log)
         waiting = [other for other in waiting if other != chapter]
         if waiting and reason:
             log(f"{len(waiting)} to go{_about(waiting, study)}")
+
+
+def redraw(root: Path, *, besides: str, log=print) -> list[str]:
+    """Draw and judge again, from stored results alone, the editions ``besides`` a study that have some; their
+    names. Raises ChapterFailed where a result does not follow any more."""
+    found = [name for name in editions(root) if name != file_name(besides) and stored(root, name).is_dir()]
+    for name in found:
+        build(root, study=name, taking=results(only="stored"), log=log)
+    return found
 
 
 def _about(waiting: list[ChapterFile], study: str) -> str:
@@ -57,17 +80,24 @@ def _about(waiting: list[ChapterFile], study: str) -> str:
 
 
 def run(
-    chapter: ChapterFile, *, study: str = DEFAULT_STUDY, parameters: dict | None = None, log=print
+    chapter: ChapterFile,
+    *,
+    study: str = DEFAULT_STUDY,
+    parameters: dict | None = None,
+    taking: dict | None = None,
+    log=print,
 ) -> Path:
     """Execute one chapter and put it in its place; returns the executed notebook.
 
-    parameters: other values for the cell tagged ``parameters``; such a run goes to ``build/<study>/tried``,
-    not among the chapters of the book. Raises BadInput for a parameter the chapter does not have,
-    ChapterFailed when a cell raises (the notebook as it failed is kept in ``build/failed``).
+    parameters: other values for the cell tagged ``parameters``; such a run, or one that does not take all
+    SAEs, goes to ``build/<study>/tried``, not among the chapters of the book. taking: of `results`. Raises
+    BadInput for a parameter the chapter does not have, ChapterFailed when a cell raises (the notebook as it
+    failed is kept in ``build/failed``).
     """
     import nbformat
 
-    changed, tried, source = dict(parameters or {}), bool(parameters), chapter.notebook()
+    changed, taking, source = dict(parameters or {}), taking or {}, chapter.notebook()
+    tried = bool(parameters) or SHIPPED in taking
     if study != DEFAULT_STUDY:  # the kernel finds a study's file from another folder
         is_file = Path(study).suffix in (".yaml", ".yml")
         changed["study"] = str(Path(study).resolve()) if is_file else study
@@ -83,23 +113,30 @@ def run(
     try:
         nbformat.write(source, aside / "in.ipynb")
         with _heartbeat(chapter, aside, log):
-            executed = settle(_execute(chapter, aside, changed), chapter.number)
+            executed = settle(_execute(chapter, aside, changed, taking), chapter.number)
         for folder in (target.parent, record.parent):
             folder.mkdir(parents=True, exist_ok=True)
         with whole(target) as part:  # both are written, on the same disk, before either is moved
             part.write_text(nbformat.writes(executed) + "\n", encoding="utf-8")
             for path in (aside / "records").rglob("*.json"):
                 os.replace(path, record)
+        read = dict(reversed(line.split(" ")) for line in _lines(aside / "used"))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     seconds = time.monotonic() - began
     if not tried:
-        stamp(chapter, study, seconds=seconds)
-    log(f"chapter {chapter.name}: {seconds:.0f} s, {target.relative_to(chapter.root)}")
+        stamp(chapter, study, seconds=seconds, results=sorted(read))
+    count = list(read.values()).count("stored")
+    said = f" ({count} of {len(read)} results as they are stored)" if count else ""
+    log(f"chapter {chapter.name}: {seconds:.0f} s, {target.relative_to(chapter.root)}{said}")
     return target
 
 
-def _execute(chapter: ChapterFile, aside: Path, parameters: dict):
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _execute(chapter: ChapterFile, aside: Path, parameters: dict, taking: dict):
     """Run the cells by papermill in a kernel that knows where the record goes; the executed notebook."""
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -112,6 +149,8 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict):
         RECORDS: str(aside / "records"),
         CELLS: chapter.cells_hash(),
         PROGRESS: str(aside / "progress"),
+        USED: str(aside / "used"),
+        **taking,
         "PYTHONHASHSEED": "0",  # the order of sets is part of what a run prints
         "PYTHONWARNINGS": "ignore:IProgress not found",  # progress is shown as text
     }

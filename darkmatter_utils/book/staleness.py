@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -38,8 +39,9 @@ def stamp_path(chapter: ChapterFile, study: str) -> Path:
     return chapter.executed(study).parent / "stamps" / f"{chapter.number:02d}.json"
 
 
-def stamp(chapter: ChapterFile, study: str, *, seconds: float) -> None:
-    """Note that a chapter ran here: hashes of its notebook and record, and what changes from run to run."""
+def stamp(chapter: ChapterFile, study: str, *, seconds: float, results: Sequence[str] = ()) -> None:
+    """Note that a chapter ran here: hashes of its notebook and record, what changes from run to run, and the
+    kept results that it read."""
     path = stamp_path(chapter, study)
     path.parent.mkdir(parents=True, exist_ok=True)
     git = ["git", "-C", str(chapter.root), "rev-parse", "--short", "HEAD"]
@@ -55,6 +57,7 @@ def stamp(chapter: ChapterFile, study: str, *, seconds: float) -> None:
         "seconds": round(seconds, 1),
         "machine": f"{platform.system()} {platform.machine()}, {device}",
         "commit": commit,
+        "results": list(results),
     }
     write_atomic(path, json.dumps(about, indent=1) + "\n")
 

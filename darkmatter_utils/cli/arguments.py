@@ -46,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("-p", help="a chapter's parameter", **pair)
     build = _of_study(commands, "build", "run what is stale, render, compare with what is published")
     build.add_argument("--all", action="store_true", help="run every chapter, stale or not")
+    anew = "read no result that the repository stores (book/results), only those that were computed here"
+    only = "stored: compute nothing, draw and judge from stored results"
+    shipped = "shipped: only the SAEs whose weights are here, compared with their published numbers"
+    for one, choices in ((run, {"stored": only, "shipped": shipped}), (build, {"stored": only})):
+        one.add_argument("--recompute", action="store_true", help=anew)
+        one.add_argument("--only", choices=list(choices), help="; ".join(choices.values()))
     _of_study(commands, "render", "build the pages from the chapters as they were last run")
     _of_study(commands, "status", "say which chapters are stale, and why")
     about = "where a figure's cell, its numbers and its rule are"
@@ -182,13 +188,13 @@ def _study_arguments(commands) -> None:
         action.add_argument(
             "study", help="a .yaml file, or one of: gpt2, gemma-2-2b, gemma-2-9b, llama-3.1-8b"
         )
-    about = "write a study's results to one file, to be read on another machine"
+    about = "write a study's results to a folder, to be read on another machine"
     export = _command(actions, "export", "commands:export", about)
     export.add_argument("study", help="name of a study, or the path of its YAML file")
-    export.add_argument("file", help="the .tar file to write")
+    export.add_argument("folder", help="the folder to write")
     bring_in = _command(
-        actions, "import", "commands:bring_in", "put the results of such a file into the cache here"
+        actions, "import", "commands:bring_in", "put the results of such a folder into the cache here"
     )
-    verify = _command(actions, "verify", "commands:verify", "check such a file against its digests")
+    verify = _command(actions, "verify", "commands:verify", "check such a folder against its digests")
     for action in (bring_in, verify):
-        action.add_argument("file", help="a .tar file of study export")
+        action.add_argument("folder", help="of study export, or of book/results")

@@ -32,18 +32,15 @@ from ..training import embedded, suite, suite_training, trained_suites
 from . import show
 from .show import say
 
-CALIBRATIONS = {
-    "coverage": coverage.calibrate,
-    "rules": calibration.calibrate,
-    "trained": trained_suites.calibrate,
-}
+HOW = (coverage.calibrate, calibration.calibrate, trained_suites.calibrate)
+CALIBRATIONS = dict(zip(("coverage", "rules", "trained"), HOW))
 """What `calibrate` makes, by name."""
 OUTPUTS = {"json": "numbers", "html": "page", "saebench": "saebench"}
 """Files that `measure` may be asked for, and what they are called."""
 
 
-def run(options) -> None:
-    """Run chapters by papermill."""
+def run(options) -> int:
+    """Run chapters by papermill; 1 where numbers of shipped SAEs are not the published ones."""
     root, study = project_root(), _named(options.study)
     if options.all == bool(options.chapters):
         there = ", ".join(chapter.name for chapter in all_chapters(root))
@@ -52,27 +49,35 @@ def run(options) -> None:
     parameters = {name: yaml.safe_load(value) for name, value in options.p}
     if "study" in parameters:
         study = _named(str(parameters.pop("study")))
+    taking, apart = running.results(recompute=options.recompute, only=options.only), 0
     for chapter in chosen:
-        running.run(chapter, study=study, parameters=parameters, log=say)
+        running.run(chapter, study=study, parameters=parameters, taking=taking, log=say)
+        apart += _told(agreement.of_saes(chapter, study)) if options.only == "shipped" else 0
+    return min(apart, 1)
 
 
 def build(options) -> int:
     """Run what is stale, render, compare with what is published; 1 where the numbers are apart."""
     root, study = project_root(), _named(options.study)
-    running.build(root, study=study, every=options.all, log=say)
+    taking = running.results(recompute=options.recompute, only=options.only)
+    running.build(root, study=study, every=options.all, taking=taking, log=say)
+    others = running.redraw(root, besides=study, log=say)
     say(str(pages.render(root, study=study, log=say)))
-    found = agreement.compare(root, study)
+    return min(sum(_told(agreement.compare(root, name)) for name in (study, *others)), 1)
+
+
+def _told(found: agreement.Agreement) -> int:
+    """Say what came of a comparison; how many numbers are apart."""
     for line in found.lines():
         say(line)
-    return 1 if found.apart() else 0
+    return len(found.apart())
 
 
 def publish(options) -> None:
     """Make the last builds of one or several studies the published edition."""
     root, studies = project_root(), [_named(name) for name in options.study or ["tiny"]]
     for study in studies:
-        for line in agreement.compare(root, study).lines():
-            say(line)
+        _told(agreement.compare(root, study))
     written = pages.publish(root, *studies, log=say)
     say(f"{len(written)} files written to book/; look at git diff, then commit")
 
@@ -137,25 +142,25 @@ def prepare(options) -> None:
 
 
 def export(options) -> None:
-    """Write a study's results to one file."""
-    path = Path(options.file)
-    if not path.absolute().parent.is_dir() or path.is_dir():
-        raise BadInput(f"{path} cannot be written: give a file in a folder that is there")
+    """Write a study's results to a folder."""
+    path = Path(options.folder)
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"{path} cannot be written: there is no folder {path.parent}")
     study = Study.load(options.study)
     say(f"study {study.name}: {len(portable.export(study, path))} result(s) in {path}")
 
 
 def bring_in(options) -> None:
-    """Put the results of such a file into the cache."""
-    told, new = portable.bring_in(Path(options.file))
-    say(f"study {told['study']['name']}: {len(new)} new result(s), the others were here")
+    """Put the results of such a folder into the cache."""
+    told, new = portable.bring_in(Path(options.folder))
+    say(f"study {told['study']}: {len(new)} new result(s), the others were here")
     _differences(told)
 
 
 def verify(options) -> None:
-    """Check such a file against its digests."""
-    told = portable.verify(Path(options.file))
-    say(f"study {told['study']['name']}: {len(told['files'])} files, each as it was written")
+    """Check such a folder against its digests."""
+    told, found = portable.verify(Path(options.folder))
+    say(f"study {told['study']}: {len(found)} result(s), each as it was written")
     _differences(told)
 
 

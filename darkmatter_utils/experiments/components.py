@@ -98,7 +98,7 @@ def rows(
 
     Memory: 4 × tokens × d_model numbers. Cost: one pass of the model and the SAE.
     """
-    measurement = Measurement(measurement.study.at(dtype="float32"), measurement.folder)
+    measurement = Measurement(measurement.study.at(dtype="float32"), measurement.whole().folder)
     about = ("document", "context", "position", "token")
     kept: dict[str, list] = {name: [] for name in (*PARTS, *about)}
     for batch, found in stream_parts(measurement, [base], text=text, contexts=contexts):

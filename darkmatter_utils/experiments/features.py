@@ -149,6 +149,14 @@ def load(measurement: Measurement, target: str | None = None) -> list[Sae]:
     return [load_sae(e.id, folder / e.path, d_model=measurement.card["d_model"]) for e in mine]
 
 
+def part_and_readers(measurement: Measurement, *, contexts: int) -> tuple[Tensor, dict[str, list[Sae]]]:
+    """(NonlinearError [token, d_model] of a few contexts, the SAEs of it and of its noise, by target)."""
+    part = "NonlinearError"
+    found = rows(measurement, base_sae(measurement.study), contexts=contexts)
+    targets = [part, *(name for name, of in NOISE.items() if of == part)]
+    return found.parts[part], {target: load(measurement, target) for target in targets}
+
+
 def readings(
     measurement: Measurement, targets: dict[str, Tensor], windows: Windows, *, calibration
 ) -> Iterator[Reading]:

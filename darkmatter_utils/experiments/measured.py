@@ -1,4 +1,4 @@
-"""What a measurement says with nothing more computed: where errors are over tokens and positions, how far the
+"""What a measurement says with nothing more run: where errors are over tokens and positions, how far the
 protocols lie apart, how FVU fell in training."""
 
 from __future__ import annotations
@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..base.cache import kept
 from ..base.values import Absent
 from ..claims import q01_setting
 from ..measurement.measure import Measurement, manifest
@@ -23,6 +24,21 @@ def setting(measurement: Measurement) -> q01_setting.Evidence:
         left=float(measurement.sae(reference_sae(measurement))["fvu"]),
         l0_off=float((main["l0"] / main["l0_target"] - 1).abs().max()),
     )
+
+
+@kept
+def by_token(measurement: Measurement, *, sae: str, context: int | None, ids: list[str]) -> dict:
+    """Chapter 01's look at the per-token table. ``tokens``: `tokens_of` a context (None: `typical_context`).
+    ``positions``: of ``ids``. ``about``: the share of the squared error in the worst tenth of the tokens, the
+    first and last position that is scored, and the error in its later half over that in its earlier one."""
+    which, tokens = typical_context(measurement, sae) if context is None else context, measurement.tokens
+    tokens = tokens[tokens["scored"]]
+    early = tokens["position"] < tokens["position"].median()
+    late, first = (tokens.loc[part, f"{sae}:error"].mean() for part in (~early, early))
+    about = {"worst tenth": concentration(measurement, sae), "late over early": float(late / first)}
+    about["window"] = f"{tokens['position'].min()} to {tokens['position'].max()}"
+    found = {"tokens": tokens_of(measurement, sae, which), "positions": positions(measurement, ids)}
+    return found | {"about": about}
 
 
 def typical_context(measurement: Measurement, sae: str) -> int:

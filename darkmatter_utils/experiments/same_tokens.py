@@ -158,19 +158,22 @@ def ladder(measurement) -> dict[str, pd.DataFrame]:
     return {"steps": pd.DataFrame(rows)}
 
 
-def levels(measurement) -> pd.DataFrame:
-    """By width, the mean norm of LinearError and of NonlinearError over the root of x's variance."""
+@kept
+def levels(measurement) -> dict[str, pd.DataFrame]:
+    """``levels``: mean norms of LinearError and NonlinearError by width, over the root of x's variance."""
     tokens, saes = measurement.tokens[measurement.tokens["scored"]], first_seeds(measurement)
     unit = np.sqrt(tokens[f"{saes['id'].iloc[0]}:error"].mean() / saes["fvu"].iloc[0])
     mean = lambda part: [np.sqrt(tokens[f"{id}:{part}"]).mean() / unit for id in saes["id"]]
     about = {"width": saes["width"].astype(int).tolist()}
-    return pd.DataFrame(about | {"LinearError": mean("linear"), "NonlinearError": mean("nonlinear")})
+    parts = {"LinearError": mean("linear"), "NonlinearError": mean("nonlinear")}
+    return {"levels": pd.DataFrame(about | parts)}
 
 
-def gallery(measurement, *, count: int = 40, shown: int = 100) -> pd.DataFrame:
-    """Contexts from the one with the smallest mean error to the one with the largest, at evenly spaced ranks:
-    one row a token (the first ``shown`` scored ones of each): context, document, level, position, text, and a
-    column for each width, its error norm in multiples of that SAE's mean.
+@kept
+def gallery(measurement, *, count: int = 40, shown: int = 100) -> dict[str, pd.DataFrame]:
+    """``strips``: contexts from the one with the smallest mean error to the one with the largest, at evenly
+    spaced ranks: one row a token (the first ``shown`` scored ones of each): context, document, level,
+    position, text, and a column for each width, its error norm in multiples of that SAE's mean.
 
     level: the mean of these over scored tokens and widths; only contexts with the most scored tokens count.
     """
@@ -184,7 +187,7 @@ def gallery(measurement, *, count: int = 40, shown: int = 100) -> pd.DataFrame:
     places = np.unique(np.linspace(0, len(ranked) - 1, count).round().astype(int))
     chosen = [table[table["context"] == c].assign(level=ranked["mean"][c]) for c in ranked.index[places]]
     frame = pd.concat([one.head(shown) for one in chosen], ignore_index=True)
-    return frame.assign(text=measurement.decode(frame["token"].tolist()))
+    return {"strips": frame.assign(text=measurement.decode(frame["token"].tolist()))}
 
 
 def pairs(measurement, ids: Sequence[str], rest: Rest) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:

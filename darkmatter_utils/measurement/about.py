@@ -12,7 +12,8 @@ import torch
 from ..adapters import hub
 from ..adapters.models import DTYPES
 from ..adapters.reading import DEFAULT_CONTEXT
-from ..base.words import readable, share
+from ..base.cache import kept
+from ..base.words import readable, share, time_of
 from ..stats.intervals import doubts
 from ..stats.loud import told
 from . import sources
@@ -89,13 +90,6 @@ def speed(device: str, dtype: str) -> float:
     return done * 2 * 512**3 / (time.perf_counter() - began)
 
 
-def time_of(seconds: float) -> str:
-    """A time for people."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 OFF = 1.5
 """An L0 so many times the published one is another; so is a scale with such a factor on Sae(x)."""
 
@@ -137,8 +131,15 @@ def loud_tokens(measurement) -> dict | None:
     text; None where there are none."""
     if (loud := measurement.card.get("loud")) is None:
         return None
-    texts = measurement.decode([token["token"] for token in loud["loudest"]])
-    return loud | {"loudest": [one | {"text": text} for one, text in zip(loud["loudest"], texts)]}
+    return loud | {"loudest": _loudest(measurement)["loudest"]}
+
+
+@kept
+def _loudest(measurement) -> dict[str, list]:
+    """``loudest``: those tokens, each with its text, for which the model's tokenizer must be at hand."""
+    loudest = measurement.card["loud"]["loudest"]
+    texts = measurement.decode([token["token"] for token in loudest])
+    return {"loudest": [one | {"text": text} for one, text in zip(loudest, texts)]}
 
 
 def precision(measurement) -> str:

@@ -21,7 +21,7 @@ from ..base.errors import BadInput
 from ..stats.fits import CrossFit, LinearMap
 from ..studies.activations import Activations, Batch
 from ..studies.saes import load_saes, reconstructions
-from ..studies.study import Study
+from ..studies.study import SaeEntry, Study
 from .harvest import compute
 
 
@@ -46,6 +46,15 @@ class Measurement:
             "files": {name: about["sha256"] for name, about in files.items()},
             "code": provenance.key(provenance.of(compute, Measurement)),
         }
+
+    def lacks(self) -> list[str]:
+        """Files of the study that are not here: what follows from its activations cannot be computed."""
+        return missing(self.study) if self.study.data else []
+
+    def whole(self) -> Measurement:
+        """Itself with what stored results leave out (`LEFT_OUT`), for which it is measured anew."""
+        here = all((self.folder / name).is_file() for name in LEFT_OUT)
+        return self if here else measure(self.study, stored=False)
 
     @cached_property
     def card(self) -> dict:
@@ -87,7 +96,7 @@ class Measurement:
     @property
     def tokens_path(self) -> Path:
         """The per-token table as a Parquet file."""
-        return self.folder / "tokens.parquet"
+        return self.whole().folder / "tokens.parquet"
 
     @cached_property
     def tokens(self) -> pd.DataFrame:
@@ -110,7 +119,7 @@ class Measurement:
     def maps(self, id: str) -> CrossFit:
         """The maps b x + c of an SAE's error: one a fold, fitted on the others, and one of all folds."""
         self.study.sae(id)
-        with np.load(self.folder / "maps.npz") as arrays:
+        with np.load(self.whole().folder / "maps.npz") as arrays:
             read = lambda name: torch.from_numpy(arrays[f"{id} {name}"]).to(self.study.device)
             parts = [read(name) for name in ("weight", "x_mean", "y_mean")]
         *folds, overall = (LinearMap(*one) for one in zip(*parts))
@@ -150,12 +159,25 @@ def manifest(study: "Study | str") -> dict:
     return json.loads((study.data_folder() / "manifest.json").read_text()) if study.data else {}
 
 
-def files_of(study: Study) -> dict[str, str]:
-    """sha256 of the files that a study's numbers follow from: model, text and the SAEs that it selects."""
-    files = manifest(study).get("files", {})
-    mine = tuple(f"{entry.path}/" for entry in study.selected() if entry.path)
-    theirs = tuple(f"{entry.path}/" for entry in study.saes if entry.path and f"{entry.path}/" not in mine)
-    return {name: about["sha256"] for name, about in files.items() if not name.startswith(theirs)}
+def files_of(study: Study, entries: Sequence[SaeEntry] | None = None) -> dict[str, str]:
+    """sha256 of the files that a study's numbers follow from, as its manifest has them: of model, text and
+    the SAEs that it selects, or of other ``entries``."""
+    known = manifest(study)
+    paths = {entry.get("path") for entry in known.get("saes", [])} | {entry.path for entry in study.saes}
+    mine = {entry.path for entry in (study.selected() if entries is None else entries)}
+    theirs = tuple(f"{path}/" for path in paths - mine if path)
+    files = known.get("files", {}).items()
+    return {name: about["sha256"] for name, about in files if not name.startswith(theirs)}
+
+
+def missing(study: Study) -> list[str]:
+    """Names of the files of model, text and SAEs of a study that its manifest lists and its folder lacks."""
+    folder = study.data_folder()
+    return [name for name in files_of(study, study.saes) if not (folder / name).is_file()]
+
+
+LEFT_OUT = ("tokens.parquet", "maps.npz")
+"""Of a measurement: what is too large to be stored with an edition, and is made anew where it is needed."""
 
 
 def measure(
@@ -164,28 +186,37 @@ def measure(
     contexts_a_batch: int = 16,
     memory: int = 3_000_000_000,
     progress: Callable[[str], None] | None = None,
+    stored: bool = True,
 ) -> Measurement:
     """The decomposition of every SAE of a study, computed once and kept by content.
 
     ``contexts_a_batch`` and ``memory`` (bytes in which activations and codes are kept between passes) change
-    the cost, not the numbers. Raises BadInput for whatever the study cannot be measured with: a damaged
-    weight file, tokens outside the vocabulary, fewer documents than folds, NaN activations. Cost: one pass of
+    the cost, not the numbers; one that was computed may be ``stored`` without `LEFT_OUT`, and then needs no
+    weights. Raises BadInput for whatever the study cannot be measured with: a missing or damaged weight file,
+    tokens outside the vocabulary, fewer documents than folds, NaN activations. Cost: one pass of
     the model and the SAEs if their codes fit the memory, three if not; memory beyond that O(folds × SAEs ×
     d_model²).
     """
     study = Study.load(study)
-    if study.data:
-        cache.verify(study.data_folder())
     code, files = provenance.key(provenance.of(compute)), files_of(study)
     key = cache.key_of(study=study.fingerprint(), code=code, versions=cache.versions(), files=files)
     kept = cache.Kept(f"measure-{study.name}", key)
+    found = lambda: kept.read(lambda path: Measurement(study, path), stored=stored)
     with kept.alone():
-        if kept.read(lambda path: path) is None:
+        made = found()
+        if made is None:
+            without = "" if stored else " and ".join(LEFT_OUT)
+            kept.may_be_made(Measurement(study, kept.folder), without=without)
+        if study.data:
+            others = manifest(study)["files"].keys() - (files.keys() if made is None else ())
+            cache.verify(study.data_folder(), absent=others)
+        if made is None:
             how = dict(contexts_a_batch=contexts_a_batch, memory=memory, progress=progress or cache.tell)
             kept.write(lambda path: compute(study, path, **how))
-    if (result := kept.read(lambda path: Measurement(study, path))) is None:
+            made = found()
+    if made is None:
         raise BadInput(f"the result at {kept.folder} cannot be read back; is the disk full or being cleared?")
-    return result
+    return made
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..adapters.grid import nearness
 from ..base.cache import listed, verify
 from ..base.errors import BadInput
 from ..base.values import whole
-from ..base.words import readable
+from ..base.words import readable, time_of
 from ..studies.activations import Activations
 from ..studies.recipes import Recipe, folder_of
 from ..studies.saes import load_saes
@@ -47,8 +47,8 @@ def check(recipe: Recipe) -> list[str]:
     found.settled()
     return list(dict.fromkeys(said)) + [
         "download: nothing",
-        f"compute: the measurement about {about.time_of(seconds)} on {recipe.device}, all chapters "
-        f"about {about.time_of(START + CHAPTERS * seconds)}",
+        f"compute: the measurement about {time_of(seconds)} on {recipe.device}, all chapters "
+        f"about {time_of(START + CHAPTERS * seconds)}",
         f"store: about {readable(found.bytes)} in {folder_of(recipe)}",
     ]
 

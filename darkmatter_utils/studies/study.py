@@ -185,10 +185,16 @@ class Study:
         """Sites that have SAEs of a suite, in the order of the study's list."""
         return list(dict.fromkeys(e.site or self.site for e in self.saes if e.suite == suite))
 
+    def at_hand(self) -> "Study":
+        """The same with those of its SAEs alone whose weights are here; BadInput where none of them is."""
+        here = [e for e in self.saes if e.path is None or any((self.data_folder() / e.path).glob("*"))]
+        return self.at(saes=tuple(here))
+
     def fingerprint(self) -> str:
         """sha256 of the settings that numbers depend on (not of the data's bytes)."""
         chosen = [dataclasses.asdict(entry) for entry in self.selected()]
         settings = {k: v for k, v in self.to_dict().items() if k not in ("title", "device")}
+        settings["data"] = self.data and Path(self.data).name  # where it lies changes no number
         settings["saes"] = chosen
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 

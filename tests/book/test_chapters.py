@@ -15,10 +15,10 @@ import nbformat
 import pytest
 from throwaway import FOOTER, HEADER, ROOT, STUDY, command, environment, files, project
 
-from darkmatter_utils.base import words
+from darkmatter_utils.base import config, words
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate, to_json
-from darkmatter_utils.book import agreement, chapters, pages, records, running, staleness
+from darkmatter_utils.book import agreement, chapters, pages, records, results, running, staleness
 
 
 @pytest.fixture(scope="module")
@@ -528,22 +528,45 @@ def test_in_a_log_a_run_says_what_it_is_at(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [chapter.number for chapter in chapters.chapters(ROOT)])
-def test_every_chapter_runs_on_nano_twice_to_the_same_bytes(number, tmp_path):
+def test_every_chapter_runs_on_nano_twice_to_the_same_bytes(number, tmp_path, monkeypatch):
+    """With model, SAEs and text; then from stored results, without any of them and with an empty cache."""
     for name in ("notebooks", "book"):
         (tmp_path / name).mkdir()
     (tmp_path / "_toc.yml").write_text("")
     source = chapters.pick(ROOT, number).source
     (tmp_path / "notebooks" / source.name).write_bytes(source.read_bytes())
-    chapter = chapters.pick(tmp_path, number)
-    # Few draws are as good a test of bytes as many.
-    parameters = {"draws": 10} if "draws" in running._parameter_names(chapter.notebook()) else {}
-    results = []
-    for _ in range(2):
-        running.run(chapter, study="nano", parameters=parameters, log=str)
-        results.append({name: data for name, data in files(tmp_path).items() if "stamps" not in name})
-    assert results[0] == results[1]
-    made = "build/nano/tried" if parameters else "build/nano"
-    assert {f"{made}/{chapter.name}.ipynb", f"{made}/records/{number:02d}.json"} <= set(results[0])
+    chapter, study = chapters.pick(tmp_path, number), copied_nano(tmp_path)
+    built = lambda: {p: f for p, f in files(tmp_path / "build" / "nano").items() if "stamps" not in p}
+    running.run(chapter, study=study, log=str)
+    first = built()
+    assert {f"{chapter.name}.ipynb", f"records/{number:02d}.json"} == set(first)
+    place = results.store(tmp_path, study)
+    stored = files(place)
+    weightless(tmp_path)
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "empty"))
+    said = []
+    running.run(chapter, study=study, taking=running.results(only="stored"), log=said.append)
+    assert built() == first and not list((tmp_path / "empty").glob("*-*[0-9a-f]/"))
+    used = len([*place.glob("*/")])
+    assert (f" ({used} of {used} results as they are stored)" in said[-1]) == bool(used)
+    results.store(tmp_path, study)
+    assert files(place) == stored
+
+
+def copied_nano(folder: Path) -> str:
+    """The path of a study that is nano, with files of its own beside it."""
+    shutil.copytree(config.DATA / "nano", folder / "nano")
+    text = (config.STUDIES / "nano.yaml").read_text().replace("data: nano", "data: ./nano")
+    (folder / "nano.yaml").write_text(text)
+    return str(folder / "nano.yaml")
+
+
+def weightless(folder: Path) -> None:
+    """Delete all files of that study but its manifest."""
+    (manifest := folder / "nano" / "manifest.json").rename(folder / "kept.json")
+    shutil.rmtree(folder / "nano")
+    (folder / "nano").mkdir()
+    (folder / "kept.json").rename(manifest)
 
 
 def test_a_figures_name_and_caption_stand_in_its_cell_as_text(tmp_path):

@@ -210,7 +210,7 @@ def test_pairs_of_nano_and_what_the_rule_takes(nano):
     assert mean(found, "raw", same=True).value == pytest.approx(raw["value"].iloc[0])
     once = {"means": found["means"].query("not same")}
     assert "several seeds" in mean(once, "raw", same=True).reason
-    assert list(levels(nano)["width"]) == [16, 32, 64, 128]
+    assert list(levels(nano)["levels"]["width"]) == [16, 32, 64, 128]
 
 
 def test_what_is_taken_out_is_the_chapters_to_say(nano):
@@ -252,16 +252,16 @@ def test_oracles_that_introduce_nothing_agree_too():
 
 
 def test_contexts_are_spread_over_the_range_of_errors(nano):
-    chosen = gallery(nano, count=7)
+    chosen = gallery(nano, count=7)["strips"]
     level = chosen.drop_duplicates("context").set_index("context")["level"]
     assert len(level) == 7 and level.is_monotonic_increasing
-    every = gallery(nano, count=10_000).drop_duplicates("context")["level"]
+    every = gallery(nano, count=10_000)["strips"].drop_duplicates("context")["level"]
     assert level.iloc[0] == every.min() and level.iloc[-1] == every.max()
-    pd.testing.assert_frame_equal(gallery(nano, count=7), chosen)
+    pd.testing.assert_frame_equal(gallery(nano, count=7)["strips"], chosen)
 
 
 def test_a_gallery_is_light_and_shows_every_width_under_every_token(nano):
-    frame = gallery(nano, shown=20).assign(shade=0.5)
+    frame = gallery(nano, shown=20)["strips"].assign(shade=0.5)
     html = Gallery(frame, "context", shade="shade", bars=["16", "32", "64"], unfolded=1)._repr_html_()
     assert html.count("<details") == 40 and html.count("<details open") == 1 and len(html) < 150_000
     assert html.count("<i>") == 40 * 20

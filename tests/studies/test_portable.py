@@ -1,6 +1,7 @@
 """Results taken from one machine's cache to another's, and results for others' tables."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,39 +17,41 @@ def export(tmp_path, monkeypatch, capsys):
     """The nano study measured on one machine and exported; then another machine."""
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "one"))
     numbers = measure("nano").saes
-    assert cli.main(["study", "export", "nano", str(tmp_path / "nano.tar")]) == 0
+    assert cli.main(["study", "export", "nano", str(tmp_path / "nano")]) == 0
     assert "study nano: 2 result(s) in" in capsys.readouterr().out
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "two"))
     toys.nano()
-    return tmp_path / "nano.tar", numbers
+    return tmp_path / "nano", numbers
 
 
 def test_results_of_another_machine_are_read_and_not_made_anew(export, tmp_path, capsys):
     path, numbers = export
     assert cli.main(["study", "verify", str(path)]) == 0
-    assert "files, each as it was written" in capsys.readouterr().out
+    assert "2 result(s), each as it was written" in capsys.readouterr().out
     assert cli.main(["study", "import", str(path)]) == 0
     assert capsys.readouterr().out.startswith("study nano: 2 new result(s)")
     said = []
     assert measure("nano", progress=said.append).saes.equals(numbers) and said == []
     assert cli.main(["study", "import", str(path)]) == 0 and "0 new" in capsys.readouterr().out
-    whole = path.read_bytes()
-    at = len(whole) // 2
-    path.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+    (saes,) = path.glob("*/saes.parquet")
+    whole = saes.read_bytes()
+    saes.write_bytes(whole[:40] + bytes([whole[40] ^ 255]) + whole[41:])
+    shutil.rmtree(tmp_path / "two")
     for command in ("verify", "import"):
         assert cli.main(["study", command, str(path)]) == 2
-        assert "nano.tar" in capsys.readouterr().err
-    path.write_bytes(whole[:at])
+        assert "nano: the result measure-nano-" in capsys.readouterr().err
+    assert not (tmp_path / "two").exists()
+    (path / "about.json").unlink()
     assert cli.main(["study", "verify", str(path)]) == 2
-    assert "is not a whole export of a study" in capsys.readouterr().err
-    assert not list((tmp_path / "two").glob("import-*"))
+    assert "is no export of a study" in capsys.readouterr().err
+    assert cli.main(["study", "export", "nano", str(path)]) == 2  # nothing of one's own is replaced
 
 
 def test_nothing_to_export(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path))
-    assert cli.main(["study", "export", "world", str(tmp_path / "a.tar")]) == 2
+    assert cli.main(["study", "export", "world", str(tmp_path / "a")]) == 2
     assert "study world has no results here; run: darkmatter measure world" in capsys.readouterr().err
-    assert cli.main(["study", "verify", str(tmp_path / "a.tar")]) == 2
+    assert cli.main(["study", "verify", str(tmp_path / "a")]) == 2
 
 
 def test_a_result_for_others_tables():

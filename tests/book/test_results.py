@@ -1,0 +1,158 @@
+"""Results that the repository stores: who reads them, and what is said where they no longer follow."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_chapters import copied_nano, weightless
+from throwaway import ROOT, files
+
+from darkmatter_utils import Study, measure
+from darkmatter_utils.base import cache
+from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.book import chapters, results, running
+from darkmatter_utils.cli import main
+from darkmatter_utils.experiments.live import live
+
+
+@cache.kept
+def doubled(measurement, *, times: int = 2) -> dict:
+    """A result of the test."""
+    saes = measurement.saes[["id", "fvu"]]
+    return {"table": saes.assign(fvu=times * saes["fvu"]), "said": {"times": times, "nothing": np.nan}}
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    """nano measured and `doubled`, both stored in a folder; then an empty cache, and no weights."""
+    monkeypatch.setattr(cache, "_STORES", cache._Stores())
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "first"))
+    study = copied_nano(tmp_path)
+    kept = doubled(measure(study))
+    shutil.copytree(tmp_path / "first", store := tmp_path / "store", ignore=shutil.ignore_patterns("*.lock"))
+    for folder in store.iterdir():
+        for name in results.LEFT_OUT.get(results.kind(folder.name, "nano"), ()):
+            (folder / name).unlink()
+        cache.seal(folder)
+    weightless(tmp_path)
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "second"))
+    return study, store, kept
+
+
+def test_a_stored_result_is_what_was_kept_and_needs_no_weights(there, capsys):
+    study, store, kept = there
+    cache.also_read(store)
+    measurement = measure(study)
+    assert measurement.folder.parent == store and measurement.lacks()
+    again = doubled(measurement)
+    pd.testing.assert_frame_equal(again["table"], kept["table"])
+    assert again["said"] == kept["said"] == {"times": 2, "nothing": None}
+    assert capsys.readouterr().err == ""
+    with pytest.raises(BadInput, match="is without tokens.parquet and maps.npz .* would be needed"):
+        measurement.tokens  # what is left out is measured anew
+
+
+def test_what_no_longer_follows_is_said_with_its_cost(there, tmp_path):
+    study, store, _ = there
+    cache.also_read(store)
+    (folder,) = store.glob("doubled-*")
+    (folder / cache.SECONDS).write_text("720.0")
+    cache.seal(folder)
+    said = "doubled-nano: what is stored does not follow .* \\(to compute it took 12 min\\); to compute it, "
+    with pytest.raises(BadInput, match=said + "model/config.json and [0-9]+ more files would be needed"):
+        doubled(measure(study), times=3)
+    with pytest.raises(BadInput, match="live-nano: nothing is stored; to compute it"):
+        live(measure(study), lambda one: one, of=lambda measurement: 1)
+
+
+def test_only_stored_computes_nothing_even_where_it_could(there, tmp_path, monkeypatch, capsys):
+    study, store, _ = there
+    cache.also_read(store)
+    shutil.copytree(results.DATA / "nano", tmp_path / "nano", dirs_exist_ok=True)
+    with pytest.raises(BadInput, match="does not follow .* run it without --only stored"):
+        monkeypatch.setenv(cache.STORED, cache.ALONE)
+        doubled(measure(study), times=3)
+    monkeypatch.delenv(cache.STORED)
+    assert doubled(measure(study), times=3)["said"]["times"] == 3
+    assert "doubled-nano: what is stored does not follow" in capsys.readouterr().err
+
+
+def test_recompute_reads_nothing_that_is_stored(there, tmp_path, monkeypatch):
+    study, store, kept = there
+    for path in store.rglob("*.*"):
+        path.write_text("unreadable")
+    shutil.copytree(results.DATA / "nano", tmp_path / "nano", dirs_exist_ok=True)
+    monkeypatch.setenv(cache.STORED, cache.NONE)
+    cache.also_read(store)
+    assert cache._STORES == []
+    pd.testing.assert_frame_equal(doubled(measure(study))["table"], kept["table"])
+    monkeypatch.delenv(cache.STORED)
+    cache.also_read(store)  # a damaged result is none
+    pd.testing.assert_frame_equal(doubled(measure(study))["table"], kept["table"])
+
+
+def test_a_key_depends_on_a_files_recorded_digest_where_the_file_is_absent(there, tmp_path):
+    study, store, _ = there
+    cache.also_read(store)
+    key = measure(study).key()
+    manifest = tmp_path / "nano" / "manifest.json"
+    said = json.loads(manifest.read_text())
+    said["files"]["tokens.npz"]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(said))
+    with pytest.raises(BadInput, match="measure-nano: what is stored does not follow"):
+        measure(study)
+    assert key["files"]["tokens.npz"] != "0" * 64
+
+
+def test_where_the_data_lies_changes_no_key(tmp_path):
+    nano = Study.load("nano")
+    assert replace(nano, data=str(tmp_path / "nano")).fingerprint() == nano.fingerprint()
+    assert replace(nano, data=str(tmp_path / "other")).fingerprint() != nano.fingerprint()
+
+
+def test_shipped_saes_give_the_published_numbers_and_a_wrong_one_is_told(tmp_path, monkeypatch, capsys):
+    for name in ("notebooks", "book"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "_toc.yml").write_text("")
+    source = chapters.pick(ROOT, 4).source
+    shutil.copyfile(source, tmp_path / "notebooks" / source.name)
+    monkeypatch.chdir(tmp_path)
+    chapter, study = chapters.pick(tmp_path, 4), copied_nano(tmp_path)
+    running.run(chapter, study=study, log=str)
+    published = chapter.published_record(study)
+    published.parent.mkdir(parents=True)
+    shutil.copyfile(chapter.record(study), published)
+    place = results.store(tmp_path, study)
+    for path in place.rglob("*.*"):
+        path.write_text("unreadable")
+    for gone in ("w32-seed1", "w128"):
+        shutil.rmtree(tmp_path / "nano" / "saes" / gone)
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "empty"))
+    before = files(tmp_path / "build" / "nano")
+    asked = ["run", "04", "--study", study, "--recompute", "--only", "shipped"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    saes = sum(entry.suite == "" for entry in Study.load(study).at_hand().saes)
+    agree = re.search(r"(\d+) of \1 recorded values agree", said)
+    assert agree and int(agree[1]) >= 8 * saes
+    assert {k: v for k, v in files(tmp_path / "build" / "nano").items() if "tried" not in k} == before
+    record = json.loads(published.read_text())
+    record["values"]["SAEs"]["r2_total"][0] *= 1.001
+    published.write_text(json.dumps(record))
+    assert main(asked) == 1
+    assert "04 SAEs w16 r2_total: published" in capsys.readouterr().out
+    assert main([*asked[:-1], "stored"]) == 2
+
+
+def test_every_line_of_the_dictionary_says_something_once():
+    known = pd.read_csv(results.COLUMNS, dtype=str, keep_default_na=False)
+    assert known["name"].is_unique and (known != "").all(axis=None)
+    known = known.set_index("name")
+    said = f"{results.ENDS['_low']} fvu_linear: {known['meaning']['fvu_linear']}"
+    assert results.meaning("measure", "saes", "fvu_linear_low", known) == ("share", said)
+    with pytest.raises(BadInput, match="result a, table b: data/columns.csv does not say"):
+        results.meaning("a", "b", "no_such_column", known)
