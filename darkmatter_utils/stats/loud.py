@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..base.words import plain, share
 from .moments import as_float64, chunks
 
 CUT = 10.0
@@ -123,14 +122,14 @@ def loud_tokens(x, reconstruction) -> tuple[Loud, float] | None:
 
 def told(facts: dict, *, sae: str = "") -> str:
     """`Loud.facts` in a sentence; ``sae``: whose FVU, where there are several."""
-    three = lambda value: plain(value, 3)
+    three = lambda value: f"{value:.3f}"
     fvu, without = (facts[name][sae] if sae else facts[name] for name in ("fvu", "fvu_without"))
     count, named = facts["loud"], [_named(token) for token in facts["loudest"]]
     more = f" and {count - len(named):,} more" if count > len(named) else ""
     of = f"{count:,} of {facts['tokens']:,} tokens ({100 * count / facts['tokens']:.2g}%)"
     are = f"louder than {facts['cut']:g} times the median norm"
     return (
-        f"{of}, {are}, hold {share(facts['share'])} of the variance of x: {', '.join(named)}{more}; "
+        f"{of}, {are}, hold {facts['share']:.1%} of the variance of x: {', '.join(named)}{more}; "
         f"γ = ‖mean‖ / spread is {three(facts['gamma'])} with and {three(facts['gamma_without'])} without "
         f"them, FVU{f' of {sae}' * bool(sae)} is {three(fvu)} with and {three(without)} without them"
     )
