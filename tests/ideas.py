@@ -23,6 +23,9 @@ def idea(number: int, *edits: tuple[str, str]) -> Callable:
     said = [node for text in cells[:at] for node in ast.parse(text).body]
     run("\n".join(ast.unparse(n) for n in said if isinstance(n, ast.Import | ast.ImportFrom)), there := {})
     made = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    made = [
+        n for n in made if not any(isinstance(value, ast.Name) for value in n.args.defaults)
+    ]  # of the kernel
     lines = source.splitlines(True)
     run("".join("".join(lines[n.lineno - 1 : n.end_lineno]) for n in made), there)
     return next(there[n.name] for n in made if n.decorator_list)

@@ -222,11 +222,11 @@ def test_every_chapter_is_built(study, folder):
     )
     assert ran.returncode == 0, ran.stderr
     for chapter in chapters.chapters(root):
-        assert (root / "build" / "gemtoy" / "html" / "book" / f"{chapter.name}.html").is_file(), chapter.name
+        assert (root / "build" / "html" / "gemtoy" / "book" / f"{chapter.name}.html").is_file(), chapter.name
         assert json.loads(chapter.record("gemtoy").read_text())["study"] == "gemtoy"
     scaling = (root / "build" / "gemtoy" / "05_scaling.ipynb").read_text()
     assert "is read at L0" in scaling
     assert (
         "may not be what they seem"
-        in (root / "build" / "gemtoy" / "html" / "book" / "00_index.html").read_text()
+        in (root / "build" / "html" / "gemtoy" / "book" / "00_index.html").read_text()
     )

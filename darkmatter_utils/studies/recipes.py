@@ -208,8 +208,7 @@ saes: [{sae}]  # folders of any published format, or SAELens' release/id
 # site: blocks.8.hook_resid_pre  # only where the SAEs do not say where they read
 text: {text}  # .txt, .jsonl or .parquet file, a folder of them, a dataset's name, or embedded
 documents: 300
-window: {window}  # positions that count; shorter documents are left out
-# loud: 10  # leave out tokens of more than 10 times the median norm: attention sinks inside the window
+window: {window}  # positions that count; shorter documents are left out (loud: 10, loud tokens, too)
 dtype: float32
 device: cpu
 """

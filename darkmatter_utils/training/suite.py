@@ -157,9 +157,8 @@ def load(source: str) -> tuple[Suite, Path]:
     known = sorted(path.stem for path in FILES.glob("*.yaml"))
     path = FILES / f"{source}.yaml" if source in known else Path(source)
     if not path.is_file():
-        raise BadInput(
-            f"there is no suite at {source}; {nearest(source, known)}, or the path of a .yaml file"
-        )
+        near = nearest(source, ["tiny", *known])  # the embedded study is made by the same command
+        raise BadInput(f"there is no suite at {source}; {near}, or the path of a .yaml file")
     settings = read(path)
     if not isinstance(settings, dict) or not isinstance(settings.get("saes"), list):
         raise BadInput(

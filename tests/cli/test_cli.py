@@ -46,7 +46,7 @@ def complaint(capsys, *arguments: str) -> str:
             ["render", "--study", "world"],
             "chapter 01_probe has not been run on study world; run: darkmatter build --study world",
         ),
-        (["train", "tinny"], f"'tinny' cannot be trained here; {NEAR}tiny"),
+        (["train", "tinny"], f"there is no suite at tinny; {NEAR}tiny"),
         (["measure", "nan"], f"unknown study 'nan'; {NEAR}nano"),
         (["measure", "nano", "--sae", "w63"], f"study nano has no SAE 'w63'; {NEAR}w64"),
         (

@@ -432,9 +432,10 @@ def test_contexts_are_spread_and_checked_against_what_was_measured(nano, tmp_pat
         take(replace(nano, study=Study.load("world")), 4)
     table = nano.tokens.copy()
     table.loc[5, "token"] += 1
-    table.to_parquet(tmp_path / "tokens.parquet")
+    shutil.copytree(nano.folder, tmp_path / "other")
+    table.to_parquet(tmp_path / "other" / "tokens.parquet")
     with pytest.raises(BadInput, match="not the one that was measured"):
-        take(replace(nano, folder=tmp_path), 4)
+        take(replace(nano, folder=tmp_path / "other"), 4)
 
 
 def test_one_row_an_sae_for_claim_8(costs):

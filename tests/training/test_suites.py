@@ -78,7 +78,7 @@ def test_the_l1_coefficient_is_searched_on_training_rows(trained, rows):
 
 
 def test_an_unknown_kind_is_refused(tmp_path, rows):
-    with pytest.raises(ValueError, match="valid: batchtopk, topk, standard, frozen"):
+    with pytest.raises(ValueError, match="valid: batchtopk, topk, matryoshka, jumprelu, standard, frozen"):
         train_sae(SaeJob("a", "s", 8, 2, 0, 640, batch=64), rows, tmp_path, kind="gated")
 
 
