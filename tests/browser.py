@@ -102,12 +102,21 @@ class Browser:
         return answer["result"].get("value")
 
     def until(self, expression: str) -> None:
-        """Wait until a JavaScript expression is true."""
+        """Wait until a JavaScript expression is true, on whatever page a first one leads to."""
         deadline = time.monotonic() + PATIENCE
-        while not self.evaluate(expression):
+        while not self._now(expression):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not true after {PATIENCE} s: {expression}")
             self.loop.run_until_complete(asyncio.sleep(0.1))
+
+    def _now(self, expression: str):
+        try:
+            return self.evaluate(expression)
+        except RuntimeError as error:
+            said = str(error)  # a page that leads to another was asked while it went
+            if "navigated" not in said and "context" not in said:
+                raise
+            return False
 
     def screenshot(self, path: Path, *, clip: str | None = None) -> None:
         """A PNG of the window, or of the element that a CSS selector names."""
