@@ -65,15 +65,15 @@ def read_contexts(folder: Path, text: str, *, limit: int | None = None) -> Conte
 
 
 class Document(str):
-    """A text that knows where it comes from."""
+    """A text that knows where it comes from, what it is called and what it is part of."""
 
-    source = ""
+    source = name = group = ""
 
     @classmethod
-    def of(cls, text: str, source) -> Document:
-        """A text with its source; None: not known."""
+    def of(cls, text: str, source, name=None, group=None) -> Document:
+        """A text with its source, name and group, such as a book that it is a chapter of; None: not known."""
         made = cls(text)
-        made.source = "" if source is None else str(source)
+        made.source, made.name, made.group = ("" if v is None else str(v) for v in (source, name, group))
         return made
 
 
@@ -94,18 +94,18 @@ def texts(source: str, *, limit: int) -> list[Document]:
             inside = file.relative_to(path).parts
             own = inside[0] if inside[1:] or (inside and file.suffix.lower() != ".txt") else ""
             read = _documents(file, limit - len(found))
-            found += [Document.of(text, own if by is None else by) for text, by in read]
+            found += [Document.of(text, own if by is None else by, *more) for text, by, *more in read]
     if not (found := [text for text in found if text.strip()]):
         raise BadInput(f"text {source} has no documents; a folder must hold {kinds} files with text")
     return found
 
 
 def _documents(file: Path, limit: int) -> list[tuple]:
-    """(text, what its "source" says) of the first documents of a file."""
+    """(text, what its "source", "name" and "group" say) of the first documents of a file."""
     suffix = file.suffix.lower()
     try:
         if suffix == ".txt":
-            return [(file.read_text("utf-8-sig"), None)]
+            return [(file.read_text("utf-8-sig"), None, file.name)]
         if suffix == ".parquet":
             return _column(file, limit)
         with file.open(encoding="utf-8-sig") as lines:
@@ -128,7 +128,7 @@ def _entry(line: str, where: str) -> tuple:
     if isinstance(entry, dict) and "text" not in entry:
         raise BadInput(f'{where} has no "text"; it has {", ".join(map(str, entry)) or "nothing"}')
     entry = entry if isinstance(entry, dict) else {"text": entry}
-    return _said(entry["text"], where), entry.get("source")
+    return _said(entry["text"], where), *map(entry.get, ("source", "name", "group"))
 
 
 def _column(file: Path, limit: int) -> list[tuple]:

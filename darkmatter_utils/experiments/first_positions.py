@@ -83,8 +83,10 @@ def in_words(windows: pd.DataFrame) -> str:
     """What the rows say of loud tokens, and the first and the last of FVU."""
     rows = list(windows.itertuples())
     loud = ", ".join(f"{row.loud:,} from position {row.first} on" for row in rows)
+    louder = f"louder than {CUT:g} times the median norm"
+    told = f"Of the tokens, {loud} are {louder}." if windows["loud"].any() else f"No token is {louder}."
     said = lambda row: f"{share(row.loudest)} of the variance, with an FVU of {plain(row.fvu, 3)}"
     return (
-        f"Louder than {CUT:g} times the median norm are: {loud}. The loudest {share(LOUDEST)} hold "
+        f"{told} The loudest {share(LOUDEST)} hold "
         f"{said(rows[0])}, from position {rows[0].first} on, and {said(rows[-1])}, from {rows[-1].first} on."
     )

@@ -164,7 +164,8 @@ def load(source: str | Path) -> Recipe:
         raise BadInput(f"{path.name} must hold keys and values (name: ..., model: ..., saes: ..., text: ...)")
     saes = settings.get("saes", [])
     if not isinstance(saes, list) or not all(isinstance(name, str) for name in saes):
-        raise BadInput(f"{path.name}: saes must be a list of folders or names")
+        todo = f"a suite to train becomes a study by: darkmatter train {path.name}"
+        raise BadInput(f"{path.name}: saes must be a list of folders or names; {todo}")
     made = checked(Recipe, settings, where=f"study {settings.get('name', '?')}")
 
     def near(name: str) -> str:

@@ -240,6 +240,9 @@ def make(folder: Path, *, log=partial(print, flush=True)) -> None:
 
 if __name__ == "__main__":
     try:
+        if len(sys.argv) != 2:
+            raise BadInput("give the folder that the packages are in, and nothing else")
         make(Path(sys.argv[1]))
     except BadInput as error:
-        sys.exit(f"{error}")
+        print(f"prose: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..adapters.models import load_model
-from ..base.values import write_atomic
+from ..base.values import whole, write_atomic
 from .suite import Suite
 
 PIECES = 16
@@ -109,7 +109,5 @@ def store(
 
 def _save(path: Path, rows: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as out:
+    with whole(path) as part, part.open("wb") as out:
         np.save(out, rows)
-    part.replace(path)

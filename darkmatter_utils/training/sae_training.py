@@ -169,7 +169,9 @@ def fit_sparse(job: SaeJob, kind: str, rows, held, folder: Path, *, log=print, d
         if (step + 1) % max(1, steps // CHECKPOINTS) == 0 or step + 1 == steps:
             curve.append([(step + 1) * job.batch, round(_fvu(own, held), 5)])
             now = spent + time.perf_counter() - clock
-            save_whole(path, dict(state=own.state(), step=step + 1, curve=curve, spent=now))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path) as part:
+                torch.save(dict(state=own.state(), step=step + 1, curve=curve, spent=now), part)
         if (now := time.perf_counter()) - told > 30:
             told, done = now, (step + 1 - start) / (now - clock)
             log(f"sae: {job.id} {(step + 1) / steps:.0%}, {(steps - step) / done / 60:.0f} min left")
@@ -190,13 +192,6 @@ def _fvu(own, held: torch.Tensor) -> float:
         error += float((x - own.decode(len(x), *own.encode(x))).pow(2).sum())
     own.cut = cut
     return error / float((held - held.mean(0)).pow(2).sum())
-
-
-def save_whole(path: Path, value: dict) -> None:
-    """Write a file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(value, part := path.with_suffix(".part"))
-    part.replace(path)
 
 
 def made(job: SaeJob, kind: str, d: int, l1: float):

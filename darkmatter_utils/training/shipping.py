@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..base import cache
 from ..base.errors import BadInput
 from . import corpus
 from .sae_training import SaeJob
+from .suite import Planned
 
 D_MODEL, L0 = 128, 8.0
 """Of the language model's activations; target L0 of the suite in width, and of all others."""
@@ -44,18 +44,6 @@ cfg.json and sae_weights.safetensors as SAELens saves them (`shrink`); card.json
 the scored text; training.json: the fields of its SaeJob (l0: the target), seconds and curve. Beside them
 entry.json, if it belongs to a named suite: suite, kind (architecture), and target where that is not x.
 """
-
-
-@dataclass(frozen=True)
-class Planned:
-    """An SAE to train and what it is trained for."""
-
-    job: SaeJob
-    suite: str = ""
-    kind: str = "batchtopk"
-    """batchtopk (read as JumpReLU), topk, standard (L1) or frozen (batchtopk, random fixed decoder)."""
-    random_weights: int | None = None
-    """Seed of the random weights of the model that its activations come from; None: the trained ones."""
 
 
 def jobs() -> list[SaeJob]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from ..adapters.texts import texts
+from ..adapters.texts import Document, texts
 from ..base.errors import BadInput
 from .language_model import encode
 
@@ -24,35 +21,24 @@ LARGEST_SHARE = 0.3
 """No source gives more of the training contexts, where there are four or more."""
 
 
-@dataclass(frozen=True)
-class Text:
-    """One document."""
-
-    source: str
-    name: str
-    group: str
-    """What may not be split between sets: the chapters of one book."""
-    text: str
-
-
-def read(source: str) -> list[Text]:
-    """The documents of a text in a fixed order; of a .jsonl with their "source", "name" and "group"."""
-    if Path(source).suffix == ".jsonl" and Path(source).is_file():
-        with open(source, encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines if line.strip()]
-        rows = [row if isinstance(row, dict) else {"text": row} for row in rows]
-    else:
-        rows = [{"text": str(one), "source": one.source} for one in texts(source, limit=ALL)]
-    made = []
-    for number, row in enumerate(rows):
-        origin = str(row.get("source") or "text")
-        name = str(row.get("name") or number)
-        made.append(Text(origin, name, f"{origin}/{row.get('group') or name}", row["text"]))
-    return made
+def read(source: str) -> list[Document]:
+    """The documents of a text, in order; one without a name is called by its number, a group of its own."""
+    found = texts(source, limit=ALL)
+    for number, one in enumerate(found):
+        one.source, one.name = one.source or "text", one.name or str(number)
+        one.group = one.group or one.name
+    return found
 
 
 def split(
-    documents: Sequence[Text], tokenizer, *, context: int, score: int, component: int, train: int, held_out=()
+    documents: Sequence[Document],
+    tokenizer,
+    *,
+    context: int,
+    score: int,
+    component: int,
+    train: int,
+    held_out=(),
 ) -> tuple[dict[str, np.ndarray], dict]:
     """(contexts of the three sets and where they come from, counts for the manifest).
 
@@ -62,9 +48,11 @@ def split(
     order, no source above `LARGEST_SHARE`. Raises BadInput where no document fills a context. Cost: the
     tokenizer on all of the text.
     """
-    ids, body = encode(tokenizer, [one.text for one in documents]), context - 1
+    ids, body = encode(tokenizer, list(documents)), context - 1
     wide = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-    special, bos = set(tokenizer.all_special_ids), tokenizer.bos_token_id
+    special = set(tokenizer.all_special_ids)
+    first = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)  # as models without <bos> were trained
+    bos = next(id for id in first if id is not None)
     sources = sorted({one.source for one in documents})
     sets = {"score": (score, SCORE_CONTEXTS), "component": (component, COMPONENT_CONTEXTS)}
     taken: dict[str, list] = {name: [] for name in (*sets, "train")}  # (document, start of its tokens)
@@ -94,7 +82,7 @@ def split(
     taken["train"] = _capped(taken["train"], documents, train)
     held: dict[str, np.ndarray] = {}
     for name, rows in taken.items():
-        made = np.full((len(rows), context), bos if bos is not None else 0, dtype=wide)
+        made = np.full((len(rows), context), bos, dtype=wide)
         for row, (i, at) in enumerate(rows):
             made[row, 1:] = ids[i][at : at + body]
         held[f"{name}_tokens"] = made
@@ -105,7 +93,7 @@ def split(
     return held, _counts(documents, ids, taken, body)
 
 
-def _capped(rows: list, documents: Sequence[Text], wanted: int) -> list:
+def _capped(rows: list, documents: Sequence[Document], wanted: int) -> list:
     """So many of the rows, at random, none of whose sources exceeds its share."""
     rng, by = random.Random(SEED), {}
     for row in rng.sample(rows, len(rows)):

@@ -42,8 +42,9 @@ class Planned:
     job: SaeJob
     suite: str = ""
     kind: str = "batchtopk"
+    """One of `KINDS`: batchtopk is read as JumpReLU, and so is frozen, its decoder random and fixed."""
     random_weights: int | None = None
-    """Seed of the random weights that the model has, of which its activations are."""
+    """Seed of the random weights of the model that its activations come from; None: the trained ones."""
     target: str = "x"
     main: bool = False
 

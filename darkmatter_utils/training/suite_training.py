@@ -110,7 +110,8 @@ def train_planned(plan: Planned, suite: Suite, build: Path, *, texts=None, log=s
     entry = {"suite": plan.suite, "kind": loaded.kind, "main": plan.main, "target": plan.target}
     (folder / "entry.json").write_text(json.dumps(entry))
     write_atomic(folder / "card.json", json.dumps(card))
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    for left in folder.glob("*checkpoint.pt*"):  # a kill while one is written leaves a part of it
+        left.unlink()
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     said = f"L0 {card['l0']:.2f}, FVU {card['fvu']:.4f}, dead {card['dead']:.3f}"
     fall = f"the FVU fell by {record['fall_in_last_third']:.1%} over the last third"

@@ -116,7 +116,7 @@ def test_sums_and_products_of_active_latents_are_those_of_whole_matrices():
 def test_the_three_sets_share_no_group_and_keep_what_is_held_out(folder):
     fast, *_ = toy_gguf.tokenizer()
     documents = splitting.read(str(folder / "text.jsonl"))
-    group = {f"{one.source}/{one.name}": one.group for one in documents}
+    group = {f"{one.source}/{one.name}": (one.source, one.group) for one in documents}
     sizes = dict(context=32, score=100, component=60, train=300)
     held, about = splitting.split(documents, fast, **sizes, held_out=["s4"])
     groups = {name: {group[one] for one in held[f"{name}_names"]} for name in ("score", "component", "train")}
@@ -249,6 +249,15 @@ def test_a_suite_that_cannot_be_is_one_line(folder, tmp_path, line, said, capsys
     assert main(["train", str(tmp_path / "mine.yaml"), "--build", str(tmp_path / "build")]) == 2
     error = capsys.readouterr().err
     assert said in error and len(error.strip().splitlines()) == 1
+
+
+def test_a_damaged_text_and_a_suite_in_the_place_of_its_study_are_one_line(folder, tmp_path, capsys):
+    (tmp_path / "bad.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
+    how = ["--text", str(tmp_path / "bad.jsonl"), "--build", str(tmp_path / "build")]
+    assert main(["train", str(folder / "mine.yaml"), *how]) == 2
+    assert "bad.jsonl, line 2, holds int where text should be" in capsys.readouterr().err
+    assert main(["measure", str(folder / "mine.yaml")]) == 2
+    assert "becomes a study by: darkmatter train mine.yaml" in capsys.readouterr().err
 
 
 def test_the_price_is_said_beforehand(folder, capsys):
