@@ -25,9 +25,8 @@ import numpy as np
 import pandas as pd
 
 from darkmatter_utils import LinearMap, Moments, charts, decompose, measure, open_chapter
-from darkmatter_utils.base.values import estimates
 from darkmatter_utils.base.words import percent, plain, share, span
-from darkmatter_utils.charts.tables import Folded, Table, Words
+from darkmatter_utils.charts import Folded, Table, Words, estimates
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
 from darkmatter_utils.experiments import (

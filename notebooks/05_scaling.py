@@ -60,6 +60,13 @@ chapter.glue("paper predicted", theirs.predicted, ".3f")
 chapter.glue("paper observed", theirs.observed, ".3f")
 
 # %% tags=["hide-input"]
+l0 = widths.one_l0(measurement)
+total, nonlinear = (widths.width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))
+for width in total.widths[:skip]:
+    total, nonlinear = total.without(width), nonlinear.without(width)
+fit = floors.fit_floor(total)
+
+# %% tags=["hide-input"]
 #| label: fig-scaling
 #| caption: The error's share of the variance of x over the SAE's width, at one L0. Points: measured FVU.
 #|   Line: the fitted curve with its band, dashed beyond the measured widths. Dotted: the floor c. Areas: red
@@ -68,11 +75,6 @@ chapter.glue("paper observed", theirs.observed, ".3f")
 #|   would be less than nothing. Intervals are 95% and carry documents and training seeds, those of curve and
 #|   floor its misfit, too. Hollow: the paper's FVU with its fitted curve, and its nonlinear part;
 #|   filled, where there are any, other studies'. (Paper: Fig. 1, whose SAEs are scored from position 1 on; those of Figs. 2, 10, 11 from 200 on.)
-l0 = widths.one_l0(measurement)
-total, nonlinear = (widths.width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))
-for width in total.widths[:skip]:
-    total, nonlinear = total.without(width), nonlinear.without(width)
-fit = floors.fit_floor(total)
 areas = charts.stacked_breakdown(floors.above_floor(total, nonlinear, fit), height=340)
 curve = fit.curve(np.geomspace(total.widths[0], beyond * total.widths[-1], 60))
 titled = {"y_title": "share of the variance of x"}

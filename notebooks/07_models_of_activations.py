@@ -39,6 +39,7 @@ from darkmatter_utils.worlds.curved import left_by_a_piece
 from darkmatter_utils.worlds.known import land, tokens_of
 from darkmatter_utils.worlds.saes import OracleSae
 
+# %% tags=["hide-input"]
 chapter = open_chapter(7, study, contexts=contexts)
 measurement = measure(chapter.study)
 simulated = Study.load("world")

@@ -74,16 +74,8 @@ nothing = null(measurement, found, size=size)
 chapter.judge(c06_norm_lowest, evidence(measurement, found, nothing))
 chapter.opening(c06_norm_lowest)
 
+
 # %% tags=["hide-input"]
-#| label: fig-norm-parts
-#| caption: R² of the squared norm of each part, predicted from x (left) and from the part itself (right),
-#|   by the best map; one point is one SAE, none is left out and no axis is cut. Yellow:
-#|   NonlinearError of SAEs that introduce nothing, matched to the suite, one point a width. Grey:
-#|   controls, which are 0 or NonlinearError's own number by construction. Hollow: the paper's, median and
-#|   middle nine tenths of its 329 SAEs, from x; filled, where there are any, the same of other studies' SAEs
-#|   (of a null, of SAEs that introduce nothing). (Paper: Fig. 6.)
-
-
 def middle(tests):
     rows = tests[~tests["id"].str.match("dead|shrunk|random|introduced")]
     ends = rows.groupby(["part", "source"])["value"].quantile([0.5, 0.05, 0.95]).unstack()
@@ -93,6 +85,15 @@ def middle(tests):
 own = found["tests"][~found["tests"]["kind"].isin(NO_SAES)]
 controls = found["poles"].query("pole != 'NonlinearError'")
 controls = controls.assign(row="control: " + controls["pole"], part="x", id="control")
+
+# %% tags=["hide-input"]
+#| label: fig-norm-parts
+#| caption: R² of the squared norm of each part, predicted from x (left) and from the part itself (right),
+#|   by the best map; one point is one SAE, none is left out and no axis is cut. Yellow:
+#|   NonlinearError of SAEs that introduce nothing, matched to the suite, one point a width. Grey:
+#|   controls, which are 0 or NonlinearError's own number by construction. Hollow: the paper's, median and
+#|   middle nine tenths of its 329 SAEs, from x; filled, where there are any, the same of other studies' SAEs
+#|   (of a null, of SAEs that introduce nothing). (Paper: Fig. 6.)
 points = [own.assign(row=own["part"]), controls]
 if len(nothing):
     rows = nothing.query("part == 'NonlinearError'")

@@ -78,6 +78,12 @@ chapter.record("claim 8 by SAE", found["by_sae"].to_dict("list"))
 chapter.opening(c08_proportional)
 
 # %% tags=["hide-input"]
+rows = pd.concat([paper_points.shares("width"), paper_points.shares("L0")])
+rows = rows.assign(of=rows["part"].str.removesuffix("Error") + ", " + rows["sweep"], order=FIRST)
+at = lambda rows: against_variance(rows).query("kind == ''").assign(of=lambda rows: rows["part"])
+rows = chapter.beside(rows, "shares", lambda rows: at(rows).rename(columns={"value": "ce"}))
+
+# %% tags=["hide-input"]
 #| label: fig-cost
 #| caption: Share of what $\mathrm{Sae}(x)$ loses that one part of the error makes good, against that part's
 #|   share of FVU; a point a width of the suite (mean over seeds), 95% intervals over documents and seeds.
@@ -93,10 +99,6 @@ drawn = drawn.assign(variance=drawn["variance"] + drawn["vectors"].map(aside).fi
 drawn = drawn[drawn["order"].isin([FIRST, AVERAGE])]
 axes = {"x_title": "share of FVU", "y_title": "share of the loss"}
 ours = {"color": "vectors", "label": "width", "connect": True, "band": c08_proportional.THRESHOLDS.near}
-rows = pd.concat([paper_points.shares("width"), paper_points.shares("L0")])
-rows = rows.assign(of=rows["part"].str.removesuffix("Error") + ", " + rows["sweep"], order=FIRST)
-at = lambda rows: against_variance(rows).query("kind == ''").assign(of=lambda rows: rows["part"])
-rows = chapter.beside(rows, "shares", lambda rows: at(rows).rename(columns={"value": "ce"}))
 there = lambda order: rows[rows["order"] == order]
 layer = lambda shown: charts.paper_points(shown, "variance", "ce", by="of", among=rows, **axes)
 over = lambda order: layer(there(order)) if len(there(order)) else None

@@ -83,12 +83,6 @@ chapter.glue("paper", c09_inference.CLAIM.paper)
 chapter.opening(c09_inference)
 
 # %% tags=["hide-input"]
-#| label: fig-inference
-#| caption: The error's share of the variance of x (left) and its nonlinear part (right) over the width of
-#|   the SAE, for its own encoder and for other inferences on the same dictionary, on the same tokens, at no
-#|   more active latents than the encoder has; bars are 95% intervals over documents and training seeds.
-#|   Hollow: the paper's pursuit, and its encoder on more tokens (left) and on the same (right); filled, where
-#|   there are any, other studies' encoder and refitted pursuit. (Paper: Fig. 9a, beside Figs. 1 and 2b.)
 alike = ["pursuit, L0 steps", "pursuit, to equal L0"]  # nearly the pursuit that is refitted
 settled = "pursuit, then refit"
 
@@ -100,6 +94,13 @@ def by_inference(rows):
     return rows.groupby(["width", "by", "quantity"], as_index=False)["value"].mean()
 
 
+# %% tags=["hide-input"]
+#| label: fig-inference
+#| caption: The error's share of the variance of x (left) and its nonlinear part (right) over the width of
+#|   the SAE, for its own encoder and for other inferences on the same dictionary, on the same tokens, at no
+#|   more active latents than the encoder has; bars are 95% intervals over documents and training seeds.
+#|   Hollow: the paper's pursuit, and its encoder on more tokens (left) and on the same (right); filled, where
+#|   there are any, other studies' encoder and refitted pursuit. (Paper: Fig. 9a, beside Figs. 1 and 2b.)
 over = found["by_width"]
 levels = over[~over["inference"].isin(alike) & (over["of"] == "score")]
 levels = levels.replace({"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"})

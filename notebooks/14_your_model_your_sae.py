@@ -38,6 +38,7 @@ shown = sae or reference_sae(measurement)
 few = {"sae": shown, "contexts": contexts}
 
 
+# %% tags=["hide-input"]
 def told(x, reconstruction, document):
     answer = arrays.measure(x, reconstruction, document=document, bootstrap=300)
     found = {"this SAE": answer.result, "the same, as the paper's code": answer.paper}
@@ -166,7 +167,8 @@ Words(said)
 #
 # Ten lines name a model, SAEs and a text. `darkmatter study new mine.yaml` writes them, `study check`
 # validates them and says what they cost, `study prepare` brings files here and stores token ids, and
-# `darkmatter build --study mine.yaml` runs every chapter.
+# `darkmatter build --study mine.yaml` runs every chapter. Where nobody has trained SAEs of the model,
+# `darkmatter train suite.yaml` trains a suite and writes its study; `--dry-run` says first what that takes.
 
 # %% tags=["hide-input"]
 print(recipes.new(Path("mine.yaml")), end="")

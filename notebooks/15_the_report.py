@@ -46,16 +46,18 @@ said = [report.opening(found, chapter.study.name, records), f"> {worth.sentence(
 Words("\n>\n".join(said if records else said[:1]))
 
 # %% tags=["hide-input"]
-#| label: fig-verdicts
-#| caption: Every claim, on every study that has records: one column a study. Green: it holds; yellow: partly;
-#|   red, *fails*: it does not hold; grey, *?*: it cannot be told there. A simulated study is a *null*, and is
-#|   not judged. First, what the rule says of the paper's own points. (Paper: the claims of its abstract and
-#|   sections; it has no such figure.)
 grid = report.by_study(every)
 claim = {name.partition(".")[0]: name for name in grid["claim"]}
 theirs = [(worth.PAPER, claim[n], word) for n, word in worth.words(others, worth.PAPER).items() if n in claim]
 grid = pd.concat([pd.DataFrame(theirs, columns=["study", "claim", "verdict"]), grid]).fillna("")
 grid["mark"] = grid["verdict"].map({word: mark for word, (_, mark) in VERDICTS.items()})
+
+# %% tags=["hide-input"]
+#| label: fig-verdicts
+#| caption: Every claim, on every study that has records: one column a study. Green: it holds; yellow: partly;
+#|   red, *fails*: it does not hold; grey, *?*: it cannot be told there. A simulated study is a *null*, and is
+#|   not judged. First, what the rule says of the paper's own points. (Paper: the claims of its abstract and
+#|   sections; it has no such figure.)
 axis = alt.Axis(labelAngle=0, orient="top", domain=False, ticks=False)
 claims = list(claim.values())
 base = alt.Chart(grid).encode(
