@@ -336,9 +336,9 @@ for key, grid in (("paper 9b 31", "Gemma 2 9B, layer 31"), ("paper 2b 19", "Gemm
 
 # %% tags=["hide-input"]
 #| label: fig-training
-#| caption: FVU on held-out text while the SAEs of the suite were trained, one line a width (first seed). The
-#|   learning rate falls towards the end, which flattens every line. (The paper uses SAEs that others
-#|   trained.)
+#| caption: FVU on activations not trained on yet, while the SAEs of the suite were trained, one line a width
+#|   (first seed). The learning rate falls towards the end, which flattens every line. (The paper uses SAEs
+#|   that others trained.)
 curves = measured.training_curves(measurement)
 names = {"x_title": "training tokens", "y_title": "FVU"}
 charts.lines(curves, "tokens", "fvu", color="latents", x_scale="linear", **names)

@@ -48,7 +48,7 @@ Words("\n>\n".join(said if records else said[:1]))
 # %% tags=["hide-input"]
 grid = report.by_study(every)
 claim = {name.partition(".")[0]: name for name in grid["claim"]}
-theirs = [(worth.PAPER, claim[n], word) for n, word in worth.words(others, worth.PAPER).items() if n in claim]
+theirs = [("paper", claim[n], word) for n, word in worth.words(others, worth.PAPER).items() if n in claim]
 grid = pd.concat([pd.DataFrame(theirs, columns=["study", "claim", "verdict"]), grid]).fillna("")
 grid["mark"] = grid["verdict"].map({word: mark for word, (_, mark) in VERDICTS.items()})
 
@@ -61,7 +61,7 @@ grid["mark"] = grid["verdict"].map({word: mark for word, (_, mark) in VERDICTS.i
 axis = alt.Axis(labelAngle=0, orient="top", domain=False, ticks=False)
 claims = list(claim.values())
 base = alt.Chart(grid).encode(
-    x=alt.X("study:N", title=None, sort=[worth.PAPER, *every], axis=axis),
+    x=alt.X("study:N", title=None, sort=["paper", *every], axis=axis),
     y=alt.Y("claim:N", title=None, sort=claims, axis=alt.Axis(labelLimit=300, grid=False)),
     tooltip=["claim:N", "study:N", "verdict:N", "here:N"],
 )
