@@ -69,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--build", help="folder of activations and checkpoints (build/train/NAME)")
     train.add_argument("--text", help="in place of the suite's, as for measure")
     train.add_argument("--workers", type=int, default=2, help="SAEs at a time, a thread each (2)")
-    train.add_argument("--keep", action="store_true", help="do not delete the activations of a finished site")
+    train.add_argument("--keep", action="store_true", help="all sites' activations at once, none deleted")
+    train.add_argument("--device", help="cpu or cuda, in place of the suite's")
     train.add_argument("--dry-run", action="store_true", help="only say what it takes")
     about = "make the tables of data/calibration anew by simulation: what intervals and rules are worth"
     calibrate = _command(commands, "calibrate", "commands:calibrate", about)

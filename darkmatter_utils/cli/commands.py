@@ -175,7 +175,7 @@ def train(options) -> None:
     found, path = suite.load(options.study)
     if options.workers < 1:
         raise BadInput(f"--workers is {options.workers}; give 1 or more")
-    found = replace(found, text=options.text or found.text)
+    found = replace(found, text=options.text or found.text, device=options.device or found.device)
     here = Path(options.build or Path("build") / "train" / found.name)
     if options.dry_run:
         for line in suite_training.cost(found, here):

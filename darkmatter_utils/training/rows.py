@@ -16,8 +16,9 @@ from .suite import Suite
 
 PIECES = 16
 """Files of a site's training activations; one that is finished is not made again."""
-MICRO = 1
-"""Contexts of one forward pass: on a CPU one stays in its cache."""
+MICRO = {"cpu": 1}
+"""Contexts of one forward pass: on a CPU one stays in its cache; `LARGE` on anything else."""
+LARGE = 32
 
 
 class Rows:
@@ -69,12 +70,13 @@ def store(
             how = dict(name=suite.name, dtype=suite.model_dtype, device=suite.device)
             model = load_model(suite.model, random_weights=random_weights, **how)
         clock, told = time.perf_counter(), time.perf_counter()
-        for at in range(0, len(tokens), MICRO):
-            some = torch.from_numpy(tokens[at : at + MICRO].astype(np.int64)).to(suite.device)
+        micro = MICRO.get(suite.device, LARGE)
+        for at in range(0, len(tokens), micro):
+            some = torch.from_numpy(tokens[at : at + micro].astype(np.int64)).to(suite.device)
             found = model.read(some, sites)
             yield {site: x[:, slice(*suite.window)].flatten(0, 1) for site, x in found.items()}
             if (now := time.perf_counter()) - told > 20:
-                told, done = now, (at + MICRO) / len(tokens)
+                told, done = now, (at + micro) / len(tokens)
                 left = (now - clock) * (1 - done) / done
                 log(f"activations: {what}, {done:.0%} of {len(tokens)} contexts, {left / 60:.0f} min left")
 

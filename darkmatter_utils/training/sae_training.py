@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from ..base.values import whole
+from .batches import beside, shuffled_rows
 from .sparse import SparseStep
 
 
@@ -91,7 +91,15 @@ def train_sae(
     return folder
 
 
-def fit(job: SaeJob, kind: str, activations: np.ndarray, folder: Path | None = None, *, l1: float = 0.0):
+def fit(
+    job: SaeJob,
+    kind: str,
+    activations: np.ndarray,
+    folder: Path | None = None,
+    *,
+    l1: float = 0.0,
+    device: str = "cpu",
+):
     """(the SAE that SAELens' trainer makes, the scale of x folded in; its seconds, curve and L0).
 
     Rows are scaled to a mean squared norm of d, and b_dec starts at their mean. Checkpoints go to ``folder``,
@@ -101,13 +109,13 @@ def fit(job: SaeJob, kind: str, activations: np.ndarray, folder: Path | None = N
     from sae_lens.training.sae_trainer import SAETrainer
 
     torch.manual_seed(job.seed)
-    sae = made(job, kind, activations.shape[1], l1)
+    sae = made(job, kind, activations.shape[1], l1, device)
     steps = job.samples // job.batch
     head = activations[:50_000].astype(np.float32)
     scale = float(np.sqrt(head.shape[1] / (head**2).sum(1).mean()))
     with torch.no_grad():
         sae.b_dec.copy_(torch.from_numpy(head.mean(0) * scale))
-    settings = dict(total_training_samples=job.samples, train_batch_size_samples=job.batch, device="cpu")
+    settings = dict(total_training_samples=job.samples, train_batch_size_samples=job.batch, device=device)
     settings |= dict(lr=job.lr, lr_end=job.lr, dead_feature_window=200, autocast=True)
     config = SAETrainerConfig(**settings, logger=LoggingConfig(log_to_wandb=False))
     trainer = SAETrainer(config, sae, iter(()))
@@ -117,9 +125,9 @@ def fit(job: SaeJob, kind: str, activations: np.ndarray, folder: Path | None = N
     if folder and (folder / "checkpoint" / "progress.json").exists():
         start, curve, spent, (residual, total) = _resume(trainer, sae, folder / "checkpoint")
     clock, active = time.perf_counter(), []
-    batches = shuffled_rows(activations, job.batch, seed=job.seed, start=start)
+    batches = shuffled_rows(beside(activations, device), job.batch, seed=job.seed, start=start)
     for step, rows in zip(range(start, steps), batches):
-        x = torch.from_numpy(rows).float() * scale
+        x = torch.as_tensor(rows).float() * scale
         output = trainer.step(x)
         trainer.n_training_steps += 1
         residual += float((x - output.sae_out.detach().float()).pow(2).sum())
@@ -146,7 +154,7 @@ def fit_sparse(job: SaeJob, kind: str, rows, held, folder: Path, *, log=print, d
     CPU; all else is float32. Cost: a token takes 2 d · width products and 10 d · L0.
     """
     torch.manual_seed(job.seed)
-    sae = made(job, kind, rows.shape[1], 0.0).to(device)
+    sae = made(job, kind, rows.shape[1], 0.0, device)
     steps, path = job.samples // job.batch, folder / "checkpoint.pt"
     head = rows[: min(50_000, len(rows))].astype(np.float32)
     scale = float(np.sqrt(head.shape[1] / (head**2).sum(1).mean()))
@@ -161,17 +169,20 @@ def fit_sparse(job: SaeJob, kind: str, rows, held, folder: Path, *, log=print, d
         start, curve, spent = saved["step"], saved["curve"], saved["spent"]
         log(f"sae: {job.id} goes on at {start / steps:.0%}")
     clock = told = time.perf_counter()
-    active = []
-    for step, batch in zip(range(start, steps), shuffled_rows(rows, job.batch, seed=job.seed, start=start)):
-        x = torch.from_numpy(batch).to(device).float() * scale
+    active, stored = [], spent
+    batches = shuffled_rows(beside(rows, device), job.batch, seed=job.seed, start=start)
+    for step, batch in zip(range(start, steps), batches):
+        x = torch.as_tensor(batch).float() * scale
         _, l0 = own.step(x, job.lr * learning_rate(step, steps))
         active = [*active[1 - TAIL :], l0]
         if (step + 1) % max(1, steps // CHECKPOINTS) == 0 or step + 1 == steps:
             curve.append([(step + 1) * job.batch, round(_fvu(own, held), 5)])
             now = spent + time.perf_counter() - clock
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as part:
-                torch.save(dict(state=own.state(), step=step + 1, curve=curve, spent=now), part)
+            if device == "cpu" or now - stored > SOON:
+                stored = now
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with whole(path) as part:
+                    torch.save(dict(state=own.state(), step=step + 1, curve=curve, spent=now), part)
         if (now := time.perf_counter()) - told > 30:
             told, done = now, (step + 1 - start) / (now - clock)
             log(f"sae: {job.id} {(step + 1) / steps:.0%}, {(steps - step) / done / 60:.0f} min left")
@@ -183,6 +194,8 @@ def fit_sparse(job: SaeJob, kind: str, rows, held, folder: Path, *, log=print, d
 
 CHECKPOINTS = 40
 """Times that a run is saved and its curve measured."""
+SOON = 30.0
+"""Seconds before which an accelerator's run is not saved again."""
 
 
 def _fvu(own, held: torch.Tensor) -> float:
@@ -194,8 +207,12 @@ def _fvu(own, held: torch.Tensor) -> float:
     return error / float((held - held.mean(0)).pow(2).sum())
 
 
-def made(job: SaeJob, kind: str, d: int, l1: float):
-    """SAELens' SAE in training for a job, its weights as SAELens draws them."""
+def made(job: SaeJob, kind: str, d: int, l1: float, device: str = "cpu"):
+    """SAELens' SAE in training for a job, its weights as SAELens draws them on a CPU."""
+    return _drawn(job, kind, d, l1).to(device)
+
+
+def _drawn(job: SaeJob, kind: str, d: int, l1: float):
     from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
     from sae_lens.saes.jumprelu_sae import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
     from sae_lens.saes.matryoshka_batchtopk_sae import (
@@ -245,24 +262,15 @@ def _resume(trainer, sae, folder: Path):
     return trainer.n_training_steps, progress["curve"], progress["spent"], progress["sums"]
 
 
-def shuffled_rows(rows: np.ndarray, batch: int, *, seed: int, start: int = 0) -> Iterator[np.ndarray]:
-    """Endless batches [batch, d] of ``rows`` in random order, anew each pass; ``start`` skips batches."""
-    per_pass, step = len(rows) // batch, start
-    while True:
-        order = np.random.default_rng([seed, step // per_pass]).permutation(len(rows))
-        for i in range(step % per_pass, per_pass):
-            yield rows[np.sort(order[i * batch : (i + 1) * batch])]
-            step += 1
-
-
-def search(job: SaeJob, activations: np.ndarray, *, log=print):
+def search(job: SaeJob, activations: np.ndarray, *, log=print, device: str = "cpu"):
     """(the L1 SAE of the full run nearest to the asked L0, its record with every run of the `SEARCH`)."""
     coefficient, tried, best = SEARCH["first"], [], None
     for stage in ("short", "full"):
         samples = int(job.samples * (SEARCH["share"] if stage == "short" else 1))
         runs: list[tuple[float, float]] = []
         for _ in range(SEARCH[stage]):
-            sae, record = fit(replace(job, samples=samples), "standard", activations, l1=coefficient)
+            short = replace(job, samples=samples)
+            sae, record = fit(short, "standard", activations, l1=coefficient, device=device)
             l0 = max(record["l0_in_training"], 1e-3)
             log(f"sae: {job.id} L1 coefficient {coefficient:.4g}: L0 {l0:.2f} after {samples} samples")
             tried.append([coefficient, l0, stage])

@@ -156,6 +156,8 @@ def products(
     a: Int[Tensor, "n"], b: Int[Tensor, "n"], left: Float[Tensor, "p d"], right: Float[Tensor, "q d"]
 ) -> Float[Tensor, "n"]:
     """left[a] · right[b], entry by entry; ``a`` ascends, and b within equal a."""
+    if left.device.type != "cpu":
+        return torch.linalg.vecdot(left.detach()[a], right.detach()[b])
     start = torch.searchsorted(a, torch.arange(len(left) + 1, device=a.device))
     empty = torch.zeros(len(a), dtype=left.dtype, device=a.device)
     pattern = torch.sparse_csr_tensor(start, b, empty, (len(left), len(right)), check_invariants=False)

@@ -80,7 +80,7 @@ def make_study(suite: Suite, build: Path, out: Path, width_of, *, log=say) -> Pa
         same = {name: run[name] for name in ("id", "width", "l0", "site", "seed")}
         entries.append(same | {"path": f"saes/{job.id}", "dead": card["dead"]} | entry)
         keys = ("seconds", "samples", "batch", "lr", "trained_as", "passes", "fall_in_last_third")
-        cards[job.id] = card | {name: run[name] for name in keys}
+        cards[job.id] = card | {name: run[name] for name in (*keys, "device") if name in run}
         curves[job.id] = run["curve"]
     files = {name: one for name, one in cache.listed(out).items() if name.startswith(("saes/", "tokens"))}
     manifest = dict(

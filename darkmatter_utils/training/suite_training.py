@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..adapters import saes
 from ..adapters.models import load_model
 from ..adapters.saes import load_sae, threshold_for
 from ..base.errors import BadInput, nearest
@@ -89,22 +90,25 @@ def train_planned(plan: Planned, suite: Suite, build: Path, *, texts=None, log=s
     if plan.kind in SPARSE:
         sae, record = fit_sparse(job, plan.kind, stored, held, folder, log=log, device=suite.device)
     elif plan.kind == "standard":
-        sae, record = search(job, stored, log=log)
+        sae, record = search(job, stored, log=log, device=suite.device)
         sae.fold_W_dec_norm()
     else:
-        sae, record = fit(job, plan.kind, stored, folder)
+        sae, record = fit(job, plan.kind, stored, folder, device=suite.device)
     sae.save_inference_model(str(folder))
     if plan.kind == "topk":  # as in train_sae
         cfg = json.loads((folder / "cfg.json").read_text()) | {"rescale_acts_by_decoder_norm": False}
         (folder / "cfg.json").write_text(json.dumps(cfg))
     shrink(folder)
     x = torch.from_numpy(component)
-    loaded = load_sae(job.id, folder, d_model=x.shape[1])
+    load = partial(load_sae, job.id, folder, d_model=x.shape[1], device=suite.device)
+    loaded = load()
     if loaded.kind == "jumprelu" and plan.kind != "jumprelu":  # one of its own training needs none
         shrink(folder, threshold_for(loaded.sae, x if texts is None else torch.from_numpy(stored), job.l0))
-        loaded = load_sae(job.id, folder, d_model=x.shape[1])
+        loaded = load()
     card = component_card(loaded, x)
     early, late = (at_share(record["curve"], share) for share in (2 / 3, 1))
+    if suite.device != "cpu":
+        record["device"] = torch.cuda.get_device_name() if "cuda" in suite.device else suite.device
     record |= {"fall_in_last_third": round(1 - late / early, 5), "passes": round(passes, 3)}
     (folder / "training.json").write_text(json.dumps(asdict(job) | record | {"trained_as": plan.kind}))
     entry = {"suite": plan.suite, "kind": loaded.kind, "main": plan.main, "target": plan.target}
@@ -132,8 +136,9 @@ def component_card(sae, x: torch.Tensor) -> dict:
     """L0, FVU and the share of latents that never fire, on component text. Memory: a batch."""
     mean = torch.stack([part.double().sum(0) for part in x.split(65_536)]).sum(0) / len(x)
     fires, active, error, total = 0, 0.0, 0.0, 0.0
+    mean = mean.to(sae.bias.device)
     for part in x.split(16_384):
-        part = part.float()
+        part = part.to(sae.bias)
         codes = sae.codes(part)
         fires = fires + torch.bincount(codes.latent.long(), minlength=sae.width)
         active += float(codes.l0.sum())
@@ -155,18 +160,25 @@ def train(
     todo = [one for one in plans if not only or one.job.id in only]
     todo = [one for one in todo if not (build / "saes" / one.job.id / "card.json").exists()]
     known.__dict__.pop("model", None)
-    for site, twin in _places(todo):
-        mine = [one for one in todo if _place(one) == (site, twin)]
-        size = suite.contexts(max(one.job.samples for one in mine))
-        gigabytes = size * (suite.window[1] - suite.window[0]) * known.width(site) * 2 / 1e9
-        log(f"{site}: {len(mine)} SAEs, activations take {gigabytes:.1f} GB in {build}")
-        rows.store(suite, build, {site: size}, random_weights=twin, log=log)
+    for places in _passes(todo, keep):
+        mine = [one for one in todo if _place(one) in places]
+        for twin in dict.fromkeys(twin for _, twin in places):
+            sizes = {
+                site: suite.contexts(max(one.job.samples for one in mine if _place(one) == (site, twin)))
+                for site, random in places
+                if random == twin
+            }
+            numbers = sum(size * known.width(site) for site, size in sizes.items())
+            gigabytes = numbers * (suite.window[1] - suite.window[0]) * 2 / 1e9
+            log(f"{', '.join(sizes)}: activations take {gigabytes:.1f} GB in {build}")
+            rows.store(suite, build, sizes, random_weights=twin, log=log)
         with multiprocessing.get_context("spawn").Pool(min(workers, len(mine))) as pool:
             job = partial(_train_in_one_thread, suite=suite, build=build)
             for done, _ in enumerate(pool.imap(job, mine), start=1):
-                log(f"saes: {done} of {len(mine)} at {site}")
+                log(f"saes: {done} of {len(mine)}")
         if not (only or keep):
-            shutil.rmtree(rows.folder_of(build, site, twin))
+            for place in places:
+                shutil.rmtree(rows.folder_of(build, *place))
     path = make_study(suite, build, out, known.width, log=log)
     if of_parts := [one for one in todo if one.suite == SUITE]:
         study = Study.load(path)
@@ -188,6 +200,12 @@ def _places(plans: Sequence[Planned]) -> list[tuple[str, int | None]]:
     return [place for place in dict.fromkeys(map(_place, plans)) if place]
 
 
+def _passes(plans: Sequence[Planned], keep: bool) -> list[list[tuple[str, int | None]]]:
+    """Sites whose activations are on disk together: one, or all if they are kept, in a pass of the model."""
+    places = _places(plans)
+    return ([places] if places else []) if keep else [[place] for place in places]
+
+
 def cost(suite: Suite, build: Path) -> list[str]:
     """What training would take, as lines: by a forward pass of one context and a step of each width, timed
     here in one thread. Raises BadInput for a model, site or text that cannot be used."""
@@ -204,9 +222,12 @@ def cost(suite: Suite, build: Path) -> list[str]:
         for width in {one.job.width for one in mine}:
             job = next(one.job for one in mine if one.job.width == width)
             own = SparseStep(
-                made(job, "batchtopk", d, 0.0), lr=job.lr, kind="batchtopk", precision=torch.bfloat16
+                made(job, "batchtopk", d, 0.0, suite.device),
+                lr=job.lr,
+                kind="batchtopk",
+                precision=torch.bfloat16,
             )
-            x = torch.randn(suite.batch, d)
+            x = torch.randn(suite.batch, d, device=suite.device)
             step = _seconds(lambda: own.step(x, job.lr))
             seconds += step * sum(one.job.samples for one in mine if one.job.width == width) / suite.batch
         left = sum(not (build / "saes" / one.job.id / "card.json").exists() for one in mine)
@@ -231,6 +252,8 @@ def _seconds(function) -> float:
 
 def _train_in_one_thread(plan: Planned, suite: Suite, build: Path) -> None:
     torch.set_num_threads(1)
+    if suite.device != "cpu":  # there is no cache to stay in, and each chunk is waited for
+        saes.CHUNK = 1 << 27
     train_planned(plan, suite, build)
 
 
