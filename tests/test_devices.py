@@ -1,22 +1,28 @@
 """Every chapter on a device that refuses what a GPU refuses; see `devices`."""
 
+import json
 import warnings
 
 import numpy as np
 import pytest
 import torch
+import toy_gguf
 import toys
 from devices import OnDevice, lent
 from ideas import play
 from throwaway import ROOT
 
 from darkmatter_utils import cli
+from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.base.config import STUDIES
 from darkmatter_utils.base.values import Absent
 from darkmatter_utils.book.chapters import chapters
 from darkmatter_utils.experiments.regress import of, regress
 from darkmatter_utils.measurement.measure import measure
 from darkmatter_utils.studies.study import Study
+from darkmatter_utils.training.sae_training import SaeJob
+from darkmatter_utils.training.suite import Group, Planned, Suite
+from darkmatter_utils.training.suite_training import train_planned
 
 NUMBERS = [c.number for c in chapters(ROOT) if "reads-records" not in c.source.read_text()]
 """The chapters that compute; those that read records compute nothing."""
@@ -97,3 +103,29 @@ def test_the_device_has_a_gpus_manners():
         loss = layer(here.double()).sum()
         loss.backward()
         assert isinstance(layer.weight.grad, OnDevice) and isinstance(torch.zeros_like(layer.bias), OnDevice)
+
+
+@pytest.mark.parametrize("kind", ["batchtopk", "topk"])
+def test_an_sae_is_trained_on_the_device(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a lent one")
+    rows = (np.random.default_rng(0).normal(size=(6000, 16)) + 3).astype(np.float16)
+    site, job = "blocks.0.hook_resid_post", SaeJob("a", "s", 64, 4.0, 0, 128 * 60, 128, 3e-3)
+    made = Suite("s", "m", "t", site, (Group(widths=[64]),), device="cuda")
+    with lent(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SAELens' of its own parts
+        train_planned(Planned(job, "", kind), made, tmp_path, texts=(rows[:4000], rows[4000:]), log=str)
+    card, run = (json.loads((tmp_path / f"saes/a/{name}.json").read_text()) for name in ("card", "training"))
+    assert 0 < card["fvu"] < 1 and card["l0"] == pytest.approx(4, rel=0.2)
+    assert run["device"] == "a lent one"
+
+
+def test_a_model_from_gguf_runs_on_the_device(tmp_path):
+    _, words, merges = toy_gguf.tokenizer()
+    toy_gguf.write(tmp_path / "m.gguf", toy_gguf.model(len(words)), words, merges)
+    site, tokens = "blocks.0.hook_resid_post", torch.arange(4, 12)[None]
+    with lent():
+        model = load_model(tmp_path / "m.gguf", device="cuda")
+        found = model.activations(tokens.to("cuda"), site)
+        assert isinstance(found, OnDevice)
+    here = load_model(tmp_path / "m.gguf").activations(tokens, site)
+    torch.testing.assert_close(found.cpu(), here)

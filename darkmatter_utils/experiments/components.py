@@ -22,12 +22,12 @@ from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..claims import c07_fewer_features
 from ..decomposition.passes import ERRORS
-from ..measurement.measure import Measurement, stream_parts
+from ..measurement.measure import AFTER, Measurement, stream_parts
 from ..stats.intervals import multinomial_weights, percentile
 from ..stats.seeds import join
 from ..studies.study import SaeEntry, Study
 
-SUITE = "components"
+SUITE = AFTER
 """The suite that these SAEs belong to in a study's list."""
 PARTS = ("x", *ERRORS)
 """Parts that SAEs are trained on, each a vector a token."""

@@ -61,7 +61,7 @@ def compute(
             yield batch, hats, l0, (batch.x[keep], scored, batch.document[batch.scored])
 
     first = FirstPass(source.d_model, ids, fold, self_norms=False, device=study.device)
-    train = train_rows(None, _scored(source, kept), study.seed)
+    train = train_rows(None, _scored(source, kept, progress), study.seed)
     released = PaperPasses(source.d_model, ids, fold, train, self_norms=False, device=study.device)
     rows, norms = [], []
     for batch, _, l0, scored in reading("sums"):
@@ -187,12 +187,15 @@ def _score(column: str) -> str:
     return f"norm_r2 {NORMS[column]}" if column in NORMS else column
 
 
-def _scored(source: Activations, kept: Kept) -> int:
+def _scored(source: Activations, kept: Kept, progress: Callable[[str], None]) -> int:
     """How many tokens are scored: known before a pass but for the loud ones."""
     if source.study.loud is None:
         return sum(source.document_tokens().values())
-    batches = (batch for batch, _ in kept) if kept.activations else source.batches()
-    return sum(int(batch.scored.sum()) for batch in batches)
+    count = 0
+    for i, batch in enumerate((batch for batch, _ in kept) if kept.activations else source.batches()):
+        progress(f"{source.study.name}: activations, batch {i + 1} of {len(source)}")
+        count += int(batch.scored.sum())
+    return count
 
 
 def _left_out(study: Study, source: Activations, tokens: pd.DataFrame) -> dict:

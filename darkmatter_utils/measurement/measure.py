@@ -38,12 +38,13 @@ class Measurement:
         return self.study.name
 
     def key(self) -> dict[str, Any]:
-        """All that its numbers, and those of its study's other SAEs, follow from, for `cache.kept`."""
-        files = manifest(self.study).get("files", {})
+        """All that its numbers, and those of its study's other SAEs, follow from, for `cache.kept`; not the
+        SAEs of the suite `AFTER`, which are trained on what it found: what reads them counts them itself."""
+        saes = [entry for entry in self.study.saes if entry.suite != AFTER]
         return {
             "study": self.study.fingerprint(),
-            "saes": [asdict(entry) for entry in self.study.saes],
-            "files": {name: about["sha256"] for name, about in files.items()},
+            "saes": [asdict(entry) for entry in saes],
+            "files": files_of(self.study, saes),
             "code": provenance.key(provenance.of(compute, Measurement)),
         }
 
@@ -176,6 +177,8 @@ def missing(study: Study) -> list[str]:
     return [name for name in files_of(study, study.saes) if not (folder / name).is_file()]
 
 
+AFTER = "components"
+"""Suite of the SAEs that are trained on parts of x, which follow from the measurement."""
 LEFT_OUT = ("tokens.parquet", "maps.npz")
 """Of a measurement: what is too large to be stored with an edition, and is made anew where it is needed."""
 

@@ -94,7 +94,7 @@ def train_planned(plan: Planned, suite: Suite, build: Path, *, texts=None, log=s
         sae.fold_W_dec_norm()
     else:
         sae, record = fit(job, plan.kind, stored, folder, device=suite.device)
-    sae.save_inference_model(str(folder))
+    sae.to("cpu").save_inference_model(str(folder))
     if plan.kind == "topk":  # as in train_sae
         cfg = json.loads((folder / "cfg.json").read_text()) | {"rescale_acts_by_decoder_norm": False}
         (folder / "cfg.json").write_text(json.dumps(cfg))
@@ -172,21 +172,14 @@ def train(
             gigabytes = numbers * (suite.window[1] - suite.window[0]) * 2 / 1e9
             log(f"{', '.join(sizes)}: activations take {gigabytes:.1f} GB in {build}")
             rows.store(suite, build, sizes, random_weights=twin, log=log)
-        with multiprocessing.get_context("spawn").Pool(min(workers, len(mine))) as pool:
-            job = partial(_train_in_one_thread, suite=suite, build=build)
-            for done, _ in enumerate(pool.imap(job, mine), start=1):
-                log(f"saes: {done} of {len(mine)}")
+        _train_all(mine, suite, build, workers, log)
         if not (only or keep):
             for place in places:
                 shutil.rmtree(rows.folder_of(build, *place))
     path = make_study(suite, build, out, known.width, log=log)
     if of_parts := [one for one in todo if one.suite == SUITE]:
-        study = Study.load(path)
-        for target in dict.fromkeys(one.target for one in of_parts):
-            folder = parts(study, build, log=log)
-            texts = [target_rows(folder, text, target) for text in ("component", "score")]
-            for one in (one for one in of_parts if one.target == target):
-                train_planned(one, suite, build, texts=texts, log=log)
+        parts(Study.load(path), build, log=log)
+        _train_all(of_parts, suite, build, workers, log)
         path = make_study(suite, build, out, known.width, log=log)
     return path
 
@@ -250,11 +243,23 @@ def _seconds(function) -> float:
     return time.perf_counter() - clock
 
 
+def _train_all(plans: Sequence[Planned], suite: Suite, build: Path, workers: int, log) -> None:
+    """Each in a process and thread of its own, ``workers`` at a time."""
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(plans))) as pool:
+        job = partial(_train_in_one_thread, suite=suite, build=build)
+        for done, _ in enumerate(pool.imap(job, plans), start=1):
+            log(f"saes: {done} of {len(plans)}")
+
+
 def _train_in_one_thread(plan: Planned, suite: Suite, build: Path) -> None:
     torch.set_num_threads(1)
+    texts = None
+    if plan.suite == SUITE:
+        stored = partial(target_rows, build / "components", target=plan.target)
+        texts = [stored("component"), stored("score")]
     if suite.device != "cpu":  # there is no cache to stay in, and each chunk is waited for
         saes.CHUNK = 1 << 27
-    train_planned(plan, suite, build)
+    train_planned(plan, suite, build, texts=texts)
 
 
 class _Known:

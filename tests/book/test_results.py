@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.book import chapters, results, running
 from darkmatter_utils.cli import main
 from darkmatter_utils.experiments.live import live
+from darkmatter_utils.measurement.measure import AFTER, Measurement
 
 
 @cache.kept
@@ -106,6 +108,16 @@ def test_a_key_depends_on_a_files_recorded_digest_where_the_file_is_absent(there
     with pytest.raises(BadInput, match="measure-nano: what is stored does not follow"):
         measure(study)
     assert key["files"]["tokens.npz"] != "0" * 64
+
+
+def test_saes_of_parts_of_x_change_the_key_of_no_other_result():
+    tiny = Study.load("tiny")
+    assert [entry.id for entry in tiny.saes if entry.suite == AFTER]
+    without = tiny.at(saes=tuple(entry for entry in tiny.saes if entry.suite != AFTER))
+    less = tiny.at(saes=tuple(entry for entry in tiny.saes if entry.suite != "kinds"))
+    keys = [Measurement(study, Path()).key() for study in (tiny, without, less)]
+    assert keys[0] == keys[1] != keys[2]
+    assert not any(name.startswith("saes/part-") for name in keys[0]["files"])
 
 
 def test_where_the_data_lies_changes_no_key(tmp_path):

@@ -23,7 +23,8 @@ from darkmatter_utils.cli import main
 from darkmatter_utils.experiments import components
 from darkmatter_utils.measurement.measure import measure
 from darkmatter_utils.studies.study import Study
-from darkmatter_utils.training import rows, sparse, splitting, suite
+from darkmatter_utils.training import rows, sparse, splitting, suite, suite_training
+from darkmatter_utils.training.batches import beside, shuffled_rows
 from darkmatter_utils.training.sae_training import SaeJob, fit, fit_sparse, made
 
 SUITE = """
@@ -144,6 +145,25 @@ def test_rows_in_pieces_are_read_as_one_array(tmp_path):
     assert (found[:12] == whole[:12]).all() and (
         found[np.array([3, 10, 11, 49])] == whole[[3, 10, 11, 49]]
     ).all()
+
+
+def test_rows_beside_an_accelerator_come_in_the_order_of_those_on_disk():
+    rows = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float16)
+    moved = torch.from_numpy(rows.copy())  # as `beside` leaves them where the device is another
+    pairs = zip(shuffled_rows(rows, 64, seed=1, start=3), shuffled_rows(moved, 64, seed=1, start=3))
+    for (own, other), _ in zip(pairs, range(10)):
+        assert isinstance(other, torch.Tensor) and (own == other.numpy()).all()
+    assert beside(rows, "cpu") is rows
+    held = beside(rows, "meta")  # a device without numbers: shape and type are what can be seen
+    assert (held.shape, held.dtype, held.device.type) == ((300, 4), torch.float16, "meta")
+
+
+def test_kept_activations_are_made_in_one_pass_of_a_model(trained, folder):
+    mine, _ = suite.load(str(folder / "mine.yaml"))
+    plans = mine.planned(lambda site: 16)
+    at_once, one_by_one = (suite_training._passes(plans, keep) for keep in (True, False))
+    assert len(at_once) == 1 and [[place] for place in at_once[0]] == one_by_one
+    assert suite_training._passes([], True) == []
 
 
 def test_a_suite_becomes_a_study_whose_l0_is_what_was_asked(trained):
