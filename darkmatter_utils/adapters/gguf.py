@@ -13,8 +13,12 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from filelock import FileLock
 
+from ..base import cache
+from ..base.config import cache_folder
 from ..base.errors import BadInput
+from ..base.values import whole
 
 SUFFIX, PACKAGE = ".gguf", "package:"
 
@@ -59,8 +63,10 @@ def version(name: str) -> str:
 def load(path: Path) -> tuple[torch.nn.Module, object]:
     """(transformers' model in float32, its tokenizer) of a GGUF file. Raises BadInput where the package
     ``gguf`` is not installed, for a file that is none or is cut off, and for an architecture that
-    transformers cannot dequantise. Cost: the weights in float32, and some seconds."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
+    transformers cannot dequantise. Cost: the weights in float32, and some seconds; those of a file of more
+    than `BIG` bytes are kept in the cache as transformers saves them, since taking the file apart takes half
+    a minute for a vocabulary of 49,152 words."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import is_gguf_available
 
     if not is_gguf_available():
@@ -68,6 +74,34 @@ def load(path: Path) -> tuple[torch.nn.Module, object]:
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise BadInput(f"{path} is no GGUF file")
+    if path.stat().st_size <= BIG:
+        return _taken_apart(path)
+    folder = _kept(path)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not cache.sealed(folder):
+            with whole(folder) as part:
+                for each in _taken_apart(path):
+                    each.save_pretrained(part)
+                (part / KIND).write_text(_most_common(path))
+                cache.seal(part)
+    how = {"dtype": torch.float32, "attn_implementation": "eager"}
+    model = AutoModelForCausalLM.from_pretrained(str(folder), **how)
+    return model, AutoTokenizer.from_pretrained(str(folder))
+
+
+BIG, KIND = 20_000_000, "quantisation.txt"
+"""Bytes of a file from which on what it holds is kept, and the file that says how it was rounded."""
+
+
+def _kept(path: Path) -> Path:
+    made = {"file": cache.stamps(path), "versions": cache.versions(("torch", "transformers", "gguf"))}
+    return cache_folder() / f"gguf-{path.stem}-{cache.key_of(**made)}"
+
+
+def _taken_apart(path: Path) -> tuple[torch.nn.Module, object]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
+
     how = {"gguf_file": path.name}
     try:
         asked = {"dtype": torch.float32, "attn_implementation": "eager", "output_loading_info": True}
@@ -78,7 +112,8 @@ def load(path: Path) -> tuple[torch.nn.Module, object]:
         raise BadInput(f"{path.name} cannot be read: {_said(error)}") from None
     if lacks := sorted(info["missing_keys"]):
         raise BadInput(f"{path.name} lacks {len(lacks)} weight(s) ({', '.join(lacks[:2])})")
-    del model.config.quantization_config  # its weights are plain numbers now
+    del model.config.quantization_config  # its weights are plain numbers now, and can be saved as such
+    model.hf_quantizer, model.is_quantized = None, False
     return model, tokenizer
 
 
@@ -92,7 +127,14 @@ def _said(error: Exception) -> str:
 
 
 def quantisation(path: Path) -> str:
-    """The name of the type that most of a file's weights have, such as Q4_1 or F16. Cost: its header."""
+    """The name of the type that most of a file's weights have, such as Q4_1 or F16. Cost: its header, where
+    `load` has not noted it."""
+    if (said := _kept(path) / KIND).is_file():
+        return said.read_text()
+    return _most_common(path)
+
+
+def _most_common(path: Path) -> str:
     from gguf import GGUFReader
 
     sizes: dict[str, int] = {}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from ..base.errors import BadInput
 from ..stats.documents import assign_folds
 from ..worlds.known import WorldBatch
 from ..worlds.world import World
+from .stored import stored
 from .study import Study
 
 MICRO = 4
@@ -65,6 +66,7 @@ class Activations:
     def __init__(self, study: Study, *, contexts_a_batch: int = 16):
         self.study, self.contexts_a_batch = study, contexts_a_batch
         self._kept: dict[tuple, list[Batch]] = {}
+        self._stored = cache(lambda sites: stored(study, self.model, self.contexts.tokens, sites))
 
     @cached_property
     def world(self) -> World | None:
@@ -220,8 +222,12 @@ class Activations:
     def _run(self, rows, sites: list[str], *, losses: bool) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """(token ids, {site: activations [context, position, d]}, losses [context, position])."""
         tokens = torch.from_numpy(self.contexts.tokens[rows].astype(np.int64)).to(self.study.device)
+        there = self._stored(tuple(sites))
+        if there is not None and not losses and (kept := there.read(rows)) is not None:
+            kept = {site: x.to(self.study.device) for site, x in kept.items()}
+            return tokens, kept, torch.full(tokens.shape, torch.nan)
         found, nats = [], []
-        for some in tokens.split(MICRO):
+        for some in tokens.split(MICRO if there is None else 1):  # a large one is read a context at a time
             if losses:
                 made, logits = self.model.run(some, sites)
                 nats.append(token_losses(logits, some))
@@ -229,7 +235,10 @@ class Activations:
                 made = self.model.read(some, sites)
                 nats.append(torch.full(some.shape, torch.nan))
             found.append(made)
-        return tokens, {site: torch.cat([made[site] for made in found]) for site in sites}, torch.cat(nats)
+        found = {site: torch.cat([made[site] for made in found]) for site in sites}
+        if there is not None:
+            there.write(rows, found)
+        return tokens, found, torch.cat(nats)
 
     def _read(self, rows: np.ndarray, sites: list[str], losses: bool) -> Batch:
         tokens, found, nats = self._run(rows, sites, losses=losses)
