@@ -133,3 +133,27 @@ def test_measure_and_a_study_take_one(toy, file, tmp_path, capsys, monkeypatch):
         assert main([*step, str(tmp_path / "mine.yaml")]) == 0
     assert "mine" in capsys.readouterr().out
     assert titled(Study.load(tmp_path / "mine.yaml")) == "mine, its weights dequantised from F32"
+
+
+def test_a_large_file_is_taken_apart_once_and_again_where_what_was_kept_is_damaged(
+    file, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path))
+    plain, words = gguf.load(file)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(gguf, "BIG", 0)
+    calls, apart = [], gguf._taken_apart
+    monkeypatch.setattr(gguf, "_taken_apart", lambda path: calls.append(path) or apart(path))
+    for times, damaged in ((1, False), (1, True), (2, False)):
+        kept, tokenizer = gguf.load(file)
+        assert len(calls) == times
+        assert all(torch.equal(one, kept.state_dict()[name]) for name, one in plain.state_dict().items())
+        told = kept.config.to_diff_dict()
+        assert told == plain.config.to_diff_dict() | {"architectures": told["architectures"]}
+        assert tokenizer(" ".join(WORDS)).input_ids == words(" ".join(WORDS)).input_ids
+        assert tokenizer.all_special_ids == words.all_special_ids
+        if damaged:
+            weights = next(tmp_path.glob("gguf-*/model.safetensors"))
+            weights.write_bytes(weights.read_bytes()[:-9])
+    monkeypatch.setattr(gguf, "_most_common", lambda path: pytest.fail("the file was read"))
+    assert gguf.quantisation(file) == "F32"
