@@ -19,7 +19,7 @@
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 sae = None  # whose adapters are made, and shown live; None: the one of the suite nearest to 8 d_model latents
-contexts = 40  # how many of the study's contexts every replacement is run on
+contexts = 40  # how many of the study's contexts every replacement is run on, at least
 training = 600  # how many other contexts the adapters are made on
 steps = 150  # how many steps the trained adapter takes
 
@@ -130,7 +130,7 @@ fixed sample of them at equal distances, of {run.documents} documents, {run.toke
 intervals say what that leaves open). x is replaced at the scored positions, {run["first"]} to
 {run["last"]}; earlier ones stay as they are. The loss is counted at the same positions, each that of
 predicting the next token. The clean model loses {plain(run.clean)} nats per token, and {plain(run["mean"])}
-with the mean of x in the place of x. The four kinds of control were run for every SAE of the suite."""
+with the mean of x in the place of x. The four kinds of control were run for {run.controlled}."""
 
 
 chapter.record("losses", found["about"][["clean", "mean", "mean_kl"]].iloc[0].to_dict())

@@ -1,37 +1,19 @@
-"""What chapter 10 shows of the costs of replacements, as tidy frames; and linear maps of Sae(x) alone.
-
-LinearError is a map of x, so it knows what the SAE did not write down. An adapter reads Sae(x) only: what of
-LinearError's gain could be had without looking at x? One is the least-squares map of Sae(x) to x; the other
-starts at the identity and is trained on the model's own loss (Karvonen, 2503.17272, finetunes the model
-instead, to the same end).
-"""
+"""What chapter 10 shows of the costs of replacements, as tidy frames."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 
-import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-from torch.nn import functional as F
 
-from ..adapters.interventions import logits_after
-from ..adapters.models import LanguageModel
 from ..base.cache import kept
-from ..base.errors import BadInput
 from ..base.values import Absent, Estimate, estimates, in_columns
 from ..claims.c08_proportional import Evidence
 from ..decomposition.passes import ERRORS
-from ..measurement.measure import Measurement
-from ..measurement.widths import reference_sae, suite_rows
-from ..stats.fits import LinearMap
-from ..stats.moments import Moments
-from ..studies.activations import MICRO, Activations, spread
-from ..studies.saes import load_saes
+from ..measurement.widths import first_seeds, reference_sae, suite_rows
+from ..studies.activations import Activations
+from ..studies.stored import LARGE
+from .cost_adapters import LEAST_SQUARES, TRAINED, adapters
 from .cost_shares import (
     AVERAGE,
     ORDERS,
@@ -53,24 +35,18 @@ from .costs import (
     SAE,
     WITHOUT_MODEL,
     Loss,
-    Taken,
-    cost_rows,
     cost_tables,
-    loss_frame,
-    model_after,
-    read,
-    take,
     with_part,
 )
 
-LEAST_SQUARES, TRAINED = "adapter, least squares", "adapter, trained on the loss"
-"""Names of the two replacements by an adapter."""
 ADAPTED = {
     with_part("LinearError"): "Sae + LinearError",
     LEAST_SQUARES: "least-squares adapter",
     TRAINED: "adapter trained on the loss",
 }
 """Replacements that win back some of the loss by a linear map, in words."""
+OF_SOURCE = 10
+"""Contexts of each source that replacements of a large model are run on, at least."""
 
 
 @kept
@@ -88,10 +64,11 @@ def costs(
     if study.model is None:
         return WITHOUT_MODEL
     suite, over = main_ids(measurement)
+    suite, controlled, contexts = runs(measurement, suite, contexts)
     shown = sae or reference_sae(measurement)
     judged = list(dict.fromkeys([*suite, *over]))
     ids = list(dict.fromkeys([*judged, shown]))
-    tables = cost_tables(measurement, loss=loss, ids=ids, contexts=contexts, controlled=suite)
+    tables = cost_tables(measurement, loss=loss, ids=ids, contexts=contexts, controlled=controlled)
     made = Costs(**tables, replicates=study.bootstrap, seed=study.seed)
     l0 = measurement.saes.set_index("id")["l0"]
     over_l0 = part_shares(made, over).assign(l0=lambda rows: rows["sae"].map(l0).round(1))
@@ -111,6 +88,19 @@ def costs(
         "by_sae": claim8_table(made, judged),
         "about": _about(measurement, made, shown),
     }
+
+
+def runs(measurement, suite: list[str], contexts: int) -> tuple[list[str], list[str], int]:
+    """(SAEs of the suite that are run, those of them with controls, contexts): every SAE with all controls.
+
+    Of a model of `LARGE` parameters, where each of an SAE's 3 runs and 12 of controls counts: one seed a
+    width, controls at the narrowest, the widest and 8 d_model, on `OF_SOURCE` contexts of each source.
+    """
+    if Activations(measurement.study).model.parameters < LARGE:
+        return suite, suite, contexts
+    first = first_seeds(measurement)["id"].tolist()
+    controlled = list(dict.fromkeys([first[0], reference_sae(measurement), first[-1]]))
+    return first, controlled, max(contexts, OF_SOURCE * measurement.documents["source"].nunique())
 
 
 def against_variance(shares: pd.DataFrame) -> pd.DataFrame:
@@ -195,10 +185,20 @@ def _about(measurement, costs: Costs, shown: str) -> pd.DataFrame:
         "first": max(start, 1),
         "last": min(stop, measurement.card["context"] - 1) - 1,
         "sae": shown,
+        "controlled": _controlled(measurement, costs),
     }
     about |= in_columns(costs.estimate(shown, lost("ce", SAE)), "lost")
     about |= {"clean": per.loc[CLEAN, "ce"], "mean": per.loc[MEAN, "ce"], "mean_kl": per.loc[MEAN, "kl"]}
     return pd.DataFrame([about])
+
+
+def _controlled(measurement, costs: Costs) -> str:
+    """Which SAEs of the suite have controls, in words."""
+    widths = measurement.saes.set_index("id")["width"]
+    mine = [f"{widths[id]:,}" for id, kinds in costs.controlled.items() if kinds]
+    if len(mine) == len(suite_rows(measurement)):
+        return "every SAE of the suite"
+    return f"the SAEs of {', '.join(mine)} latents, one seed each, as every other replacement was"
 
 
 def main_ids(measurement) -> tuple[list[str], list[str]]:
@@ -213,84 +213,3 @@ def main_ids(measurement) -> tuple[list[str], list[str]]:
         widest = saes[saes["width"] == count[count == count.max()].index.max()]
         over = widest.sort_values("l0_target")["id"].tolist()
     return suite["id"].tolist(), over
-
-
-def train_adapter(
-    model: LanguageModel, taken: Taken, x_hat: Tensor, *, steps: int, lr: float = 1e-3
-) -> Callable[[Tensor], Tensor]:
-    """The adapter x_hat W + b [context, kept, d_model] that lowers the loss of the next tokens.
-
-    From the identity, by Adam with a learning rate that falls to 0; contexts in random order, again from the
-    start when they are used up. The bias is in units of the reconstruction's standard deviation. Cost:
-    ``steps`` runs forward and back through what follows the site.
-    """
-    like = {"dtype": x_hat.dtype, "device": x_hat.device}
-    d, unit = x_hat.shape[-1], float(x_hat.std())
-    weight = torch.eye(d, **like).requires_grad_(True)
-    bias = torch.zeros(d, **like).requires_grad_(True)
-    optimiser = torch.optim.Adam([weight, bias], lr=lr)
-    rng, order = np.random.default_rng(0), np.empty(0, int)
-    for step in range(steps):
-        if len(order) < MICRO:
-            order = rng.permutation(len(x_hat))
-        rows, order = torch.from_numpy(order[:MICRO]), order[MICRO:]
-        value = taken.x[rows].to(x_hat.dtype, copy=True)
-        value[:, taken.positions] = x_hat[rows] @ weight + bias * unit
-        logits = logits_after(model, taken.site, taken.tokens[rows], value, taken.positions)
-        target = taken.tokens[rows][:, taken.positions + 1]
-        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
-        optimiser.param_groups[0]["lr"] = lr * (1 - step / steps)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    weight, bias = weight.detach(), bias.detach() * unit
-    return lambda x_hat: x_hat @ weight + bias
-
-
-def left_over(
-    measurement: Measurement, scored: Int[np.ndarray, "document"]
-) -> tuple[Activations, Int[np.ndarray, "context"]]:
-    """(a text, its rows whose documents are not scored): of the text "component", where there is one."""
-    study = replace(measurement.study, contexts=None, dtype="float32")
-    try:
-        source = Activations(replace(study, text="component"))
-        return source, source.rows()
-    except BadInput:  # no such text: the documents of the study's own text that are left
-        source = Activations(study)
-        return source, np.flatnonzero(~np.isin(source.contexts.document, scored))
-
-
-@kept
-def adapters(
-    measurement: Measurement, *, loss: Loss, sae: str, contexts: int, training: int, steps: int
-) -> dict[str, pd.DataFrame] | Absent:
-    """Both adapters of an SAE on the contexts of `cost_tables`: ``losses``, as there.
-
-    They are made on ``training`` contexts of `left_over`, and absent where there is none; the one is trained
-    on cross-entropy, both are scored by ``loss``. Cost: those contexts up to the site, and ``steps`` runs
-    forward and back through what follows it.
-    """
-    study = measurement.study
-    taken = take(measurement, contexts)
-    source, left = left_over(measurement, taken.document)
-    if not len(left):
-        none = "Every document of this study is scored, so none is left to make an adapter on: it takes more "
-        return Absent(none + "documents.")
-    other = read(source, left[spread(len(left), training)])
-    (loaded,) = load_saes(replace(study, saes=(study.sae(sae),)))
-    x_hat, scored = (_reconstruct(loaded, one) for one in (other, taken))
-    d, x = x_hat.shape[-1], other.flat
-    fit = LinearMap.fit(Moments(d, d, device=study.device).update(x_hat.flatten(0, 1), x))
-    model = model_after(study)
-    trained = train_adapter(model, other, x_hat.float(), steps=steps)
-    rows = []
-    for chunk in torch.arange(len(taken.rows)).split(MICRO):
-        run, where, hat = taken.run(model, chunk, loss), taken.document[chunk.numpy()], scored[chunk]
-        rows += cost_rows(sae, LEAST_SQUARES, where, *run.of(fit(hat.flatten(0, 1)).view_as(hat)))
-        rows += cost_rows(sae, TRAINED, where, *run.of(trained(hat.float())))
-    return {"losses": loss_frame(rows)}
-
-
-def _reconstruct(sae, taken: Taken) -> Float[Tensor, "context kept d_model"]:
-    x_hat = sae.reconstruct(taken.flat)[0].double()
-    return x_hat.view(len(taken.rows), len(taken.positions), -1)

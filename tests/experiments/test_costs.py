@@ -20,6 +20,7 @@ from darkmatter_utils.adapters.interventions import (
     Intervention,
     boundary,
     continued,
+    cross_entropy,
     logits_after,
 )
 from darkmatter_utils.adapters.models import load_model, token_losses
@@ -28,6 +29,8 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.claims.c08_proportional import CLAIM
 from darkmatter_utils.claims.claim import HOLDS, UNKNOWN
 from darkmatter_utils.decomposition.passes import ERRORS
+from darkmatter_utils.experiments import cost_tables as cost_module
+from darkmatter_utils.experiments.cost_adapters import adapters, left_over, train_adapter
 from darkmatter_utils.experiments.cost_shares import (
     AVERAGE,
     FIRST,
@@ -46,13 +49,8 @@ from darkmatter_utils.experiments.cost_shares import (
     slopes,
     won_back,
 )
-from darkmatter_utils.experiments.cost_tables import (
-    adapters,
-    evidence,
-    left_over,
-    train_adapter,
-)
 from darkmatter_utils.experiments.cost_tables import costs as chapter10
+from darkmatter_utils.experiments.cost_tables import evidence
 from darkmatter_utils.experiments.costs import (
     BOTH,
     CLEAN,
@@ -496,3 +494,19 @@ def test_another_loss_changes_the_main_figure_and_what_the_rule_takes(nano, edit
     np.testing.assert_array_equal(
         edited["against_variance"]["variance"], found["against_variance"]["variance"]
     )
+
+
+def test_of_a_large_model_controls_are_at_three_widths_and_contexts_of_every_source(monkeypatch):
+    nano = measure("nano")
+    suite = sorted(cost_module.main_ids(nano)[0])
+    assert cost_module.runs(nano, suite, 12) == (suite, suite, 12)
+    monkeypatch.setattr(cost_module, "LARGE", 0)
+    run, controlled, contexts = cost_module.runs(nano, suite, 12)
+    widths = nano.saes.set_index("id").loc[run, "width"].tolist()
+    assert widths == sorted(set(nano.saes[nano.saes["main"]]["width"]))
+    assert {run[0], run[-1]} <= set(controlled) <= set(run) and len(controlled) <= 3
+    assert contexts == max(12, 10 * nano.documents["source"].nunique())
+    told = chapter10.anew(nano, loss=cross_entropy, contexts=12, training=8, steps=2)["about"].iloc[0]
+    some = ", ".join(f"{width:,}" for width in nano.saes.set_index("id").loc[controlled, "width"])
+    assert told.controlled.startswith(f"the SAEs of {some} latents")
+    assert told.documents >= 1
