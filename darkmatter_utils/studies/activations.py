@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from ..base.errors import BadInput
 from ..stats.documents import assign_folds
 from ..worlds.known import WorldBatch
 from ..worlds.world import World
-from .stored import stored
+from .stored import LOSSES, Stored, stored
 from .study import Study
 
 MICRO = 4
@@ -66,7 +66,6 @@ class Activations:
     def __init__(self, study: Study, *, contexts_a_batch: int = 16):
         self.study, self.contexts_a_batch = study, contexts_a_batch
         self._kept: dict[tuple, list[Batch]] = {}
-        self._stored = cache(lambda sites: stored(study, self.model, self.contexts.tokens, sites))
 
     @cached_property
     def world(self) -> World | None:
@@ -95,6 +94,10 @@ class Activations:
             late = f"but the window starts at {start}; start it earlier"
             raise BadInput(f"study {study.name}: contexts have {has} tokens, {late}")
         return contexts
+
+    @cached_property
+    def _stored(self) -> Stored | None:
+        return stored(self.study, self.model, self.contexts.tokens)
 
     @property
     def d_model(self) -> int:
@@ -222,23 +225,23 @@ class Activations:
     def _run(self, rows, sites: list[str], *, losses: bool) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """(token ids, {site: activations [context, position, d]}, losses [context, position])."""
         tokens = torch.from_numpy(self.contexts.tokens[rows].astype(np.int64)).to(self.study.device)
-        there = self._stored(tuple(sites))
-        if there is not None and not losses and (kept := there.read(rows)) is not None:
-            kept = {site: x.to(self.study.device) for site, x in kept.items()}
-            return tokens, kept, torch.full(tokens.shape, torch.nan)
-        found, nats = [], []
-        for some in tokens.split(MICRO if there is None else 1):  # a large one is read a context at a time
-            if losses:
-                made, logits = self.model.run(some, sites)
-                nats.append(token_losses(logits, some))
-            else:
-                made = self.model.read(some, sites)
-                nats.append(torch.full(some.shape, torch.nan))
-            found.append(made)
-        found = {site: torch.cat([made[site] for made in found]) for site in sites}
-        if there is not None:
-            there.write(rows, found)
-        return tokens, found, torch.cat(nats)
+        there, names = self._stored, [*sites, *([LOSSES] if losses else ())]
+        found = there.read(rows, names) if there is not None else None
+        if found is None:
+            more = there.others(self.study, sites) if losses and there is not None else []
+            made = []
+            for some in tokens.split(MICRO if there is None else 1):  # a large one reads a context at a time
+                if losses:
+                    one, logits = self.model.run(some, [*sites, *more])
+                    made.append(one | {LOSSES: token_losses(logits, some)})
+                else:
+                    made.append(self.model.read(some, sites))
+            found = {name: torch.cat([one[name] for one in made]) for name in made[0]}
+            if there is not None:
+                there.write(rows, found)
+        found = {name: x.to(self.study.device) for name, x in found.items()}
+        nats = found[LOSSES] if losses else torch.full(tokens.shape, torch.nan)
+        return tokens, {site: found[site] for site in sites}, nats
 
     def _read(self, rows: np.ndarray, sites: list[str], losses: bool) -> Batch:
         tokens, found, nats = self._run(rows, sites, losses=losses)

@@ -1,4 +1,8 @@
-"""Activations of a large model, kept on disk by the first pass over a text for all that come after it."""
+"""Activations and losses of a large model, kept on disk by the first pass over a text for all others.
+
+They are what the model gives of each context alone, bit for bit. What was cut off or altered counts as not
+there.
+"""
 
 from __future__ import annotations
 
@@ -20,46 +24,64 @@ from ..base.errors import BadInput
 LARGE = 20_000_000
 """Parameters of a model from which on a pass costs more than reading what it gave."""
 GIGABYTES = "DARKMATTER_ACTIVATIONS"
-"""Environment variable: what the activations of one text may take on disk (4), 0 for none."""
+"""Environment variable: what the activations of one text may take on disk (10), 0 for none."""
+LOSSES = "losses"
 
 
 class Stored:
-    """Activations [context, position, d] at some sites, a context is there or not; all of them, bit for bit,
-    are what the model gives of that context alone. Whatever was cut off or altered counts as not there."""
+    """What is kept of contexts: activations [context, position, d] at sites, losses [context, position]."""
 
-    def __init__(self, folder: Path, shape: tuple[int, int], widths: dict[str, int], dtype: torch.dtype):
-        self.folder, self.dtype = folder, dtype
-        self.arrays, self.sums = {}, {}
+    def __init__(self, folder: Path, tokens: tuple[int, int], dtype: torch.dtype, width, room: float):
+        """tokens: contexts and positions; width(site): d; room: bytes that all files may take."""
+        self.folder, self.tokens, self.width, self.room = folder, tokens, width, room
+        self.dtype = torch.empty(0, dtype=dtype).numpy().dtype
+        self.arrays: dict[str, tuple[np.memmap, np.memmap]] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        kind = torch.empty(0, dtype=dtype).numpy().dtype
-        for site, width in widths.items():
-            self.arrays[site] = _map(folder / f"{site}.activations", kind, (*shape, width))
-            self.sums[site] = _map(folder / f"{site}.sums", np.dtype(np.uint32), shape[:1])
 
-    def read(self, rows: Sequence[int]) -> dict[str, torch.Tensor] | None:
-        """{site: activations} of contexts, if all of them are there."""
-        for site, array in self.arrays.items():
-            if any(self.sums[site][row] != _sum(array[row]) for row in rows):
+    def has(self, name: str) -> bool:
+        """Whether a site, or `LOSSES`, has a file here, or room for one."""
+        if name not in self.arrays:
+            shape = self.tokens if name == LOSSES else (*self.tokens, self.width(name))
+            path, size = self.folder / f"{name}.numbers", int(np.prod(shape)) * self.dtype.itemsize
+            taken = sum(one.stat().st_size for one in self.folder.glob("*.numbers"))
+            if not path.exists() and taken + size > self.room:
+                return False
+            sums = _map(path.with_suffix(".sums"), np.dtype(np.uint32), self.tokens[:1])
+            self.arrays[name] = _map(path, self.dtype, shape), sums
+        return True
+
+    def others(self, study, sites: Sequence[str]) -> list[str]:
+        """Sites of the study's other SAEs, which a pass to the model's end goes by, while there is room."""
+        mine = () if study.random_weights is not None else dict.fromkeys(e.site for e in study.saes if e.site)
+        return [site for site in mine if site not in sites and self.has(site)]
+
+    def read(self, rows: Sequence[int], names: Sequence[str]) -> dict[str, torch.Tensor] | None:
+        """{name: numbers} of contexts, if all of them are there."""
+        found = {}
+        for name in names:
+            if not self.has(name):
                 return None
-        return {site: torch.from_numpy(np.array(array[rows])) for site, array in self.arrays.items()}
+            array, sums = self.arrays[name]
+            found[name] = np.array(array[rows])
+            if any(sums[row] != _sum(x) for row, x in zip(rows, found[name])):
+                return None
+        return {name: torch.from_numpy(x) for name, x in found.items()}
 
     def write(self, rows: Sequence[int], found: dict[str, torch.Tensor]) -> None:
-        """Keep those of contexts."""
-        for site, array in self.arrays.items():
-            for row, x in zip(rows, found[site].numpy(force=True)):
-                array[row] = x
-                self.sums[site][row] = _sum(array[row])
+        """Keep those of contexts for which there is room."""
+        for name in filter(self.has, found):
+            array, sums = self.arrays[name]
+            for row, x in zip(rows, found[name].numpy(force=True).astype(self.dtype)):
+                array[row], sums[row] = x, _sum(x)
 
 
-def stored(study, model: LanguageModel, tokens: np.ndarray, sites: Sequence[str]) -> Stored | None:
-    """What is kept of ``tokens`` [context, position] at ``sites``; None of a small model, of one whose files
-    are elsewhere, and where it would take more than `GIGABYTES` says. What another text or model of the
-    study's name left there goes."""
-    files, widths = _files(study), {site: model.width(site) for site in sites}
-    dtype = torch.float64 if (study.model_dtype or study.dtype) == "float64" else torch.float32
-    size = tokens.size * sum(widths.values()) * dtype.itemsize
-    if not files or model.parameters < LARGE or size > _room():
+def stored(study, model: LanguageModel, tokens: np.ndarray) -> Stored | None:
+    """What is kept of ``tokens`` [context, position]; None of a small model, of one whose files are not here,
+    and where nothing may be. What another text or model of the study's name left there goes."""
+    files, room = _files(study), _room()
+    if not files or model.parameters < LARGE or not room:
         return None
+    dtype = torch.float64 if (study.model_dtype or study.dtype) == "float64" else torch.float32
     code = provenance.key(provenance.of(load_model, LanguageModel))
     how = dict(dtype=study.model_dtype or study.dtype, random=study.random_weights, device=study.device)
     text = [list(tokens.shape), zlib.crc32(np.ascontiguousarray(tokens).tobytes())]
@@ -70,7 +92,7 @@ def stored(study, model: LanguageModel, tokens: np.ndarray, sites: Sequence[str]
     if not folder.exists():
         for other in cache_folder().glob(f"{name}-{'?' * 32}"):
             shutil.rmtree(other, ignore_errors=True)
-    return Stored(folder, tokens.shape, widths, dtype)
+    return Stored(folder, tokens.shape, dtype, model.width, room)
 
 
 def _files(study) -> list:
@@ -81,11 +103,11 @@ def _files(study) -> list:
 
 
 def _room() -> float:
-    said = os.environ.get(GIGABYTES, "4")
+    said = os.environ.get(GIGABYTES, "10")
     try:
         return float(said) * 1e9
     except ValueError:
-        raise BadInput(f"{GIGABYTES} is '{said}'; give gigabytes, e.g. 4, or 0") from None
+        raise BadInput(f"{GIGABYTES} is '{said}'; give gigabytes, e.g. 10, or 0") from None
 
 
 def _map(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:

@@ -32,7 +32,7 @@ def unread(monkeypatch):
 
 
 def files():
-    return sorted(cache_folder().glob("activations-nano-score-*/*.activations"))
+    return sorted(cache_folder().glob("activations-nano-score-*/*.numbers"))
 
 
 def test_a_second_pass_reads_what_the_first_one_gave(large, monkeypatch):
@@ -67,11 +67,14 @@ def test_what_was_altered_or_cut_off_is_made_again(large):
     assert torch.equal(joined(large)[large.site], first)
 
 
-def test_losses_come_from_the_model_and_leave_the_activations_there(large, monkeypatch):
-    losses = [batch.loss for batch in Activations(large).batches(losses=True)]
-    assert np.isfinite(np.concatenate(losses)).any()
+def test_a_pass_with_losses_keeps_them_and_what_its_other_saes_read(large, monkeypatch):
+    lost = lambda: np.concatenate([batch.loss for batch in Activations(large).batches(losses=True)])
+    first, others = lost(), sorted({entry.site for entry in large.saes if entry.site} - {large.site})
+    assert np.isfinite(first).any() and others
     unread(monkeypatch)
-    joined(large)
+    np.testing.assert_array_equal(lost(), first)
+    assert set(joined(large, sites=others)) == {large.site, *others}
+    assert np.isnan(next(iter(Activations(large).batches())).loss).all()
 
 
 def test_another_model_is_not_taken_for_it_and_what_it_left_goes(large, monkeypatch):
@@ -82,14 +85,16 @@ def test_another_model_is_not_taken_for_it_and_what_it_left_goes(large, monkeypa
     assert not folder.exists() and len(files()) == 1
 
 
-@pytest.mark.parametrize(("said", "kept"), [("0", 0), ("1e-9", 0), ("1", 1)])
-def test_it_takes_no_more_than_it_may(large, monkeypatch, said, kept):
-    monkeypatch.setenv(stored.GIGABYTES, said)
-    joined(large)
+@pytest.mark.parametrize(("share", "kept"), [(0, 0), (0.9, 0), (1.5, 1), (2.1, 2)])
+def test_it_takes_no_more_than_it_may(large, monkeypatch, share, kept):
+    tokens = Activations(large).contexts.tokens.size
+    size = tokens * Activations(large).d_model * getattr(torch, large.dtype).itemsize
+    monkeypatch.setenv(stored.GIGABYTES, str(share * size / 1e9))
+    joined(large, sites=[OTHER])
     assert len(files()) == kept
 
 
 def test_a_size_that_is_none_is_one_line(large, monkeypatch):
     monkeypatch.setenv(stored.GIGABYTES, "much")
-    with pytest.raises(BadInput, match="DARKMATTER_ACTIVATIONS is 'much'; give gigabytes, e.g. 4, or 0"):
+    with pytest.raises(BadInput, match="DARKMATTER_ACTIVATIONS is 'much'; give gigabytes, e.g. 10, or 0"):
         joined(large)
