@@ -33,9 +33,10 @@ from darkmatter_utils.charts import Table, Words, estimates
 from darkmatter_utils.claims import c08_proportional
 from darkmatter_utils.claims.statement import word_at
 from darkmatter_utils.experiments import paper_points
+from darkmatter_utils.experiments.cost_controls import KINDS
 from darkmatter_utils.experiments.cost_shares import AVERAGE, FIRST, ORDERS
 from darkmatter_utils.experiments.cost_tables import against_variance, costs, evidence
-from darkmatter_utils.experiments.costs import KINDS, few_logits
+from darkmatter_utils.experiments.costs import few_logits
 from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement.widths import reference_sae
 

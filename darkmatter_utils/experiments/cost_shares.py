@@ -19,7 +19,8 @@ from ..base.values import Estimate, in_columns
 from ..decomposition.passes import ERRORS
 from ..measurement.widths import Suite, over_widths, suite_rows
 from ..stats.intervals import bootstrap, multinomial_weights, percentile
-from .costs import CLEAN, KINDS, SAE, control, with_part
+from .cost_controls import KINDS
+from .costs import CLEAN, SAE, control, with_part
 
 Statistic = Callable[[dict[str, np.ndarray]], np.ndarray]
 OTHER = {"LinearError": "NonlinearError", "NonlinearError": "LinearError"}

@@ -1,14 +1,13 @@
-"""What a model loses when an activation is replaced by parts of itself; and controls, errors of equal norm.
+"""What a model loses when an activation is replaced by parts of itself, and by controls of equal norm.
 
-An error of the same size in any direction costs the model something. The directions are those that have been
-asked for: Gurnee (2024) compared with isotropic ones; Heimersheim and Lee (2410.12555) show that real
-activations' matter. Replacements are paid for on contexts of the study's own, found by index.
+Replacements are paid for on contexts of the study's own, found by index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -18,8 +17,9 @@ from torch import Tensor
 
 from ..adapters.interventions import Intervention, cross_entropy
 from ..adapters.models import LanguageModel
-from ..base.cache import kept
-from ..base.errors import BadInput, nearest
+from ..base import ideas
+from ..base.cache import kept, tell
+from ..base.errors import BadInput
 from ..base.values import Absent
 from ..claims.c08_proportional import NO_MODEL
 from ..decomposition.passes import ERRORS
@@ -27,15 +27,10 @@ from ..measurement.measure import Measurement
 from ..stats.fits import CrossFit, cross_fit, moments_by_fold
 from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
+from ..studies.stored import LARGE
 from ..studies.study import Study
+from .cost_controls import KINDS, Controls
 
-KINDS = {
-    "isotropic": "a random direction, all equally likely",
-    "covariance": "a random direction with the covariance of x",
-    "difference": "towards the activation of another token, of another document",
-    "permuted": "the same part of the error at another token, of another document",
-}
-"""Kinds of control and the direction that each takes."""
 CLEAN, MEAN, SAE, BOTH = "x", "mean of x", "Sae", "Sae + both"
 """What is put in the place of x: itself, its mean, the reconstruction, and that with all of its error."""
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -43,6 +38,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 WITHOUT_MODEL = Absent(NO_MODEL)
 CONTEXTS = 40
 """Contexts that a replacement is run on, unless said otherwise."""
+PIECE = 8
+"""Contexts whose losses are kept together while those of a large model are made."""
+LOSSES = ["sae", "replacement", "document", "tokens", "ce", "kl"]
+"""Columns of a table of losses."""
 
 
 def with_part(part: str) -> str:
@@ -132,55 +131,6 @@ def model_after(study: Study) -> LanguageModel:
     return Activations(study.at(dtype="float32", model_dtype=None)).model
 
 
-def donors(document: Int[np.ndarray, "token"], *, seed: int) -> Int[np.ndarray, "token"]:
-    """For each token another one, drawn from all of other documents. Raises BadInput where there are none."""
-    if len(np.unique(document)) < 2:
-        raise BadInput("a token of another document needs at least two documents")
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(len(document), size=len(document))
-    while len(same := np.flatnonzero(document[chosen] == document)):
-        chosen[same] = rng.integers(len(document), size=len(same))
-    return chosen
-
-
-class Controls:
-    """Directions of every kind for the tokens at hand, drawn once for all SAEs, so that these are paired.
-
-    One direction a token for all parts, so that what differs between their costs is the norm; only a permuted
-    part has its own for each. Raises BadInput for an unknown kind.
-    """
-
-    def __init__(self, x: Tensor, document: np.ndarray, kinds: Sequence[str], *, seed: int):
-        """x [token, d_model] and the document of each token."""
-        for kind in kinds:
-            if kind not in KINDS:
-                raise BadInput(f"unknown kind of control '{kind}'; {nearest(kind, KINDS)}")
-        self.kinds, self.x = tuple(kinds), x.float()
-        paired = {"difference", "permuted"} & set(kinds)
-        self.other = torch.from_numpy(donors(document, seed=seed)) if paired else None
-        drawn = {kind: self._draw(kind, x.double(), seed) for kind in kinds if kind != "permuted"}
-        self.shared = {kind: _unit(vectors).float() for kind, vectors in drawn.items()}
-
-    def direction(
-        self, kind: str, part: Float[Tensor, "token d_model"], tokens: Int[Tensor, "some"]
-    ) -> Float[Tensor, "some d_model"]:
-        """Unit vectors at ``tokens``; x plus the part's norm times them is the control for x − part."""
-        return _unit(-part[self.other[tokens]]) if kind == "permuted" else self.shared[kind][tokens]
-
-    def _draw(self, kind: str, x: Tensor, seed: int) -> Tensor:
-        if kind == "difference":
-            return x[self.other] - x
-        drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype).to(x)
-        if kind == "isotropic":
-            return drawn
-        values, vectors = torch.linalg.eigh(torch.cov(x.T))
-        return (drawn * values.clamp(min=0).sqrt()) @ vectors.T
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny)
-
-
 @kept
 def cost_tables(
     measurement: Measurement,
@@ -203,20 +153,68 @@ def cost_tables(
     """
     taken = take(measurement, contexts)
     parts = parts_of(measurement, ids, taken, extra or {})
-    controls = Controls(taken.flat, taken.token_document, tuple(KINDS) if controlled else (), seed=0)
-    mean = torch.from_numpy(measurement.extra["mean"]).float()
-    model, rows = model_after(measurement.study), []
-    for chunk in torch.arange(len(taken.rows)).split(MICRO):
-        run = taken.run(model, chunk, loss)
-        tokens = (chunk[:, None] * len(taken.positions) + torch.arange(len(taken.positions))).flatten()
-        where, shape = taken.document[chunk.numpy()], (len(chunk), len(taken.positions), -1)
-        rows += cost_rows("", CLEAN, where, run.of_clean, torch.zeros(run.target.shape[:2]))
-        rows += cost_rows("", MEAN, where, *run.of(mean.expand(*shape)))
-        for id, of_sae in parts.items():
-            drawn = controls if id in controlled else None
-            for name, patch in _patches(controls.x[tokens], of_sae, tokens, drawn):
-                rows += cost_rows(id, name, where, *run.of(patch.view(shape)))
-    return {"losses": loss_frame(rows), "sizes": _sizes(parts, taken.token_document)}
+    paid = _Replacements(measurement, taken, parts, tuple(controlled), loss)
+    large = paid.model.parameters >= LARGE and not extra
+    firsts = range(0, len(taken.rows), PIECE)
+    found = [_piece(paid, first=first)["rows"] if large else paid.frame(first) for first in firsts]
+    return {"losses": summed(pd.concat(found)), "sizes": _sizes(parts, taken.token_document)}
+
+
+@dataclass(frozen=True)
+class _Replacements:
+    """Some contexts and all that is put in the place of their x."""
+
+    measurement: Measurement
+    taken: Taken
+    parts: Mapping[str, Mapping[str, Tensor]]
+    controlled: tuple[str, ...]
+    loss: Loss
+
+    @property
+    def name(self) -> str:
+        """That of the measurement, as `kept` asks for it."""
+        return self.measurement.name
+
+    def key(self) -> dict:
+        """All that the losses follow from."""
+        about = {"ids": [*self.parts], "controlled": self.controlled, "rows": self.taken.rows.tolist()}
+        return {"measurement": self.measurement.key(), "loss": ideas.digest(self.loss), **about}
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The model that is run on from the site."""
+        return model_after(self.measurement.study)
+
+    @cached_property
+    def controls(self) -> Controls:
+        """Directions of the controls at all tokens."""
+        kinds = tuple(KINDS) if self.controlled else ()
+        return Controls(self.taken.flat, self.taken.token_document, kinds, seed=0)
+
+    def frame(self, first: int) -> pd.DataFrame:
+        """The losses of every replacement in the `PIECE` contexts from the ``first`` on."""
+        rows, kept = [], len(self.taken.positions)
+        some = torch.arange(first, min(first + PIECE, len(self.taken.rows)))
+        for chunk in some.split(1 if self.model.parameters >= LARGE else MICRO):
+            of, last = f"{self.name}: replacements, context", f"of {len(self.taken.rows)}"
+            tell(f"{of} {int(chunk[-1]) + 1} {last}")
+            run = self.taken.run(self.model, chunk, self.loss)
+            tokens = (chunk[:, None] * kept + torch.arange(kept)).flatten()
+            where, shape = self.taken.document[chunk.numpy()], (len(chunk), kept, -1)
+            mean = torch.from_numpy(self.measurement.extra["mean"]).float()
+            rows += cost_rows("", CLEAN, where, run.of_clean, torch.zeros(run.target.shape[:2]))
+            rows += cost_rows("", MEAN, where, *run.of(mean.expand(*shape)))
+            for id, parts in self.parts.items():
+                drawn = self.controls if id in self.controlled else None
+                for name, patch in _patches(self.controls.x[tokens], parts, tokens, drawn):
+                    rows += cost_rows(id, name, where, *run.of(patch.view(shape)))
+        return pd.DataFrame(rows, columns=LOSSES)
+
+
+@kept
+def _piece(paid: _Replacements, *, first: int) -> dict[str, pd.DataFrame]:
+    """A piece of the losses of a large model, kept on its own: a run that was broken off goes on from it."""
+    return {"rows": paid.frame(first)}
 
 
 def few_logits(measurement: Measurement, id: str, *, contexts: int = 4) -> dict | Absent:
@@ -273,7 +271,11 @@ def cost_rows(sae: str, name: str, document: np.ndarray, ce: Tensor, kl: Tensor)
 
 def loss_frame(rows: list[tuple]) -> pd.DataFrame:
     """The table of losses: those rows, summed over the contexts of each document."""
-    losses = pd.DataFrame(rows, columns=["sae", "replacement", "document", "tokens", "ce", "kl"])
+    return summed(pd.DataFrame(rows, columns=LOSSES))
+
+
+def summed(losses: pd.DataFrame) -> pd.DataFrame:
+    """Rows of losses, summed over the contexts of each document."""
     return losses.groupby(["sae", "replacement", "document"], as_index=False, sort=True).sum()
 
 

@@ -31,6 +31,7 @@ from darkmatter_utils.claims.claim import HOLDS, UNKNOWN
 from darkmatter_utils.decomposition.passes import ERRORS
 from darkmatter_utils.experiments import cost_tables as cost_module
 from darkmatter_utils.experiments.cost_adapters import adapters, left_over, train_adapter
+from darkmatter_utils.experiments.cost_controls import KINDS, Controls, donors
 from darkmatter_utils.experiments.cost_shares import (
     AVERAGE,
     FIRST,
@@ -54,12 +55,9 @@ from darkmatter_utils.experiments.cost_tables import evidence
 from darkmatter_utils.experiments.costs import (
     BOTH,
     CLEAN,
-    KINDS,
     SAE,
-    Controls,
     control,
     cost_tables,
-    donors,
     take,
     with_part,
 )
