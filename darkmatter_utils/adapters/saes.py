@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +117,14 @@ class Sae:
     def weights(self) -> list[Tensor]:
         """Its tensors of weights."""
         return list(self.sae.parameters())
+
+    @cached_property
+    def digest(self) -> str:
+        """Of its weights and settings. Cost: a read of the weights."""
+        made = hashlib.blake2b(str(sorted(self.sae.cfg.to_dict().items())).encode(), digest_size=16)
+        for name, weight in sorted(self.sae.named_parameters()):
+            made.update(f"{name} {weight.dtype}".encode() + weight.numpy(force=True).tobytes())
+        return made.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write it as SAELens does."""

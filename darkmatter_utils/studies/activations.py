@@ -96,8 +96,9 @@ class Activations:
         return contexts
 
     @cached_property
-    def _stored(self) -> Stored | None:
-        return stored(self.study, self.model, self.contexts.tokens)
+    def on_disk(self) -> Stored | None:
+        """What earlier passes of a large model left there."""
+        return stored(self.study, self.model, self.contexts.tokens) if self.model is not None else None
 
     @property
     def d_model(self) -> int:
@@ -133,8 +134,7 @@ class Activations:
     @cached_property
     def typical(self) -> float:
         """The median norm of x inside the window, over `SAMPLE` contexts of the text "component" where there
-        is one, else of the study's own: what is loud is not decided by what is scored. Cost: a pass of those,
-        once, kept."""
+        is one, so that what is loud is not decided by what is scored. Cost: a pass of those, once, kept."""
         same = dict(folds=5, seed=0, bootstrap=1000, ridge=0.0, suite="", saes=(), dtype="float32", loud=None)
         plain, files = replace(self.study, **same), {}
         if plain.model is not None:
@@ -225,7 +225,7 @@ class Activations:
     def _run(self, rows, sites: list[str], *, losses: bool) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """(token ids, {site: activations [context, position, d]}, losses [context, position])."""
         tokens = torch.from_numpy(self.contexts.tokens[rows].astype(np.int64)).to(self.study.device)
-        there, names = self._stored, [*sites, *([LOSSES] if losses else ())]
+        there, names = self.on_disk, [*sites, *([LOSSES] if losses else ())]
         found = there.read(rows, names) if there is not None else None
         if found is None:
             more = there.others(self.study, sites) if losses and there is not None else []

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..adapters.saes import load_sae
+from ..adapters.saes import Active, Sae, load_sae
 from ..base.errors import BadInput, nearest
 from ..stats.documents import sum_by
 from ..worlds.saes import KINDS, null_sae
@@ -40,12 +40,26 @@ def load_saes(study: Study, source: Activations | None = None) -> list:
     return loaded
 
 
+def reconstruct(source: Activations, sae, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(Sae(x), active latents) of a batch of the source."""
+    if not hasattr(sae, "codes"):
+        return sae.reconstruct(batch.source)
+    codes = codes_of(source, sae, batch)
+    return sae.decode(codes), codes.l0
+
+
+def codes_of(source: Activations, sae: Sae, batch: Batch) -> Active:
+    """An SAE's active latents of a batch's tokens; those of a large model are made once for all passes."""
+    there = source.on_disk
+    return sae.codes(batch.source) if there is None else there.codes(sae, batch.source)
+
+
 def reconstructions(
     source: Activations, saes: Sequence, *, scored: bool = True, **how
 ) -> Iterator[tuple[Batch, dict[str, tuple[Tensor, Tensor]]]]:
     """(batch, {SAE: (Sae(x), active latents)}) over `Activations.batches`, of the window if ``scored``."""
     for batch in source.batches(**how):
-        made = {sae.id: sae.reconstruct(batch.source) for sae in saes}
+        made = {sae.id: reconstruct(source, sae, batch) for sae in saes}
         if scored:
             keep = torch.from_numpy(batch.scored)
             made = {id: (x_hat[keep], l0[keep]) for id, (x_hat, l0) in made.items()}
@@ -184,7 +198,7 @@ class Kept:
             if not hasattr(sae, "codes"):
                 yield sae.id, *sae.reconstruct(batch.source)
                 continue
-            codes = self.codes.get((index, sae.id)) or sae.codes(batch.source)
+            codes = self.codes.get((index, sae.id)) or codes_of(self.source, sae, batch)
             if (index, sae.id) not in self.codes and codes.nbytes <= self.room:
                 self.codes[index, sae.id] = codes
                 self.room -= codes.nbytes

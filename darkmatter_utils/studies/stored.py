@@ -1,13 +1,17 @@
-"""Activations and losses of a large model, kept on disk by the first pass over a text for all others.
+"""Of a large model: activations, losses and SAEs' codes, kept on disk by the first pass over a text for all
+others.
 
-They are what the model gives of each context alone, bit for bit. What was cut off or altered counts as not
-there.
+They are what model and SAE give, bit for bit: of each context alone, and of the very tokens that an SAE was
+given at once. What was cut off or altered counts as not there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
+import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,15 +21,18 @@ import torch
 
 from ..adapters import gguf
 from ..adapters.models import LanguageModel, load_model
-from ..base import cache, provenance
+from ..adapters.saes import Active, Sae
+from ..base import cache, provenance, values
 from ..base.config import cache_folder
 from ..base.errors import BadInput
 
 LARGE = 20_000_000
 """Parameters of a model from which on a pass costs more than reading what it gave."""
 GIGABYTES = "DARKMATTER_ACTIVATIONS"
-"""Environment variable: what the activations of one text may take on disk (10), 0 for none."""
+"""Environment variable: what activations and codes of one text may take on disk (10), 0 for none."""
 LOSSES = "losses"
+CODES = ("latent", "value", "l0")
+"""What is kept of `adapters.saes.Active`."""
 
 
 class Stored:
@@ -37,14 +44,18 @@ class Stored:
         self.dtype = torch.empty(0, dtype=dtype).numpy().dtype
         self.arrays: dict[str, tuple[np.memmap, np.memmap]] = {}
         folder.mkdir(parents=True, exist_ok=True)
+        self._codes = folder / f"codes-{provenance.key(provenance.of(Sae))}"
+        for other in set(folder.glob("codes-*")) - {self._codes}:
+            shutil.rmtree(other, ignore_errors=True)
+        self.of_codes = sum(one.stat().st_size for one in self._codes.glob("*/*"))
+        self.last: tuple = (None, "")
 
     def has(self, name: str) -> bool:
         """Whether a site, or `LOSSES`, has a file here, or room for one."""
         if name not in self.arrays:
             shape = self.tokens if name == LOSSES else (*self.tokens, self.width(name))
             path, size = self.folder / f"{name}.numbers", int(np.prod(shape)) * self.dtype.itemsize
-            taken = sum(one.stat().st_size for one in self.folder.glob("*.numbers"))
-            if not path.exists() and taken + size > self.room:
+            if not path.exists() and self._taken() + size > self.room:
                 return False
             sums = _map(path.with_suffix(".sums"), np.dtype(np.uint32), self.tokens[:1])
             self.arrays[name] = _map(path, self.dtype, shape), sums
@@ -73,6 +84,30 @@ class Stored:
             array, sums = self.arrays[name]
             for row, x in zip(rows, found[name].numpy(force=True).astype(self.dtype)):
                 array[row], sums[row] = x, _sum(x)
+
+    def codes(self, sae: Sae, x: torch.Tensor) -> Active:
+        """An SAE's active latents of tokens x [token, d]; kept while there is room."""
+        if sae.needs_x:
+            return sae.codes(x)
+        path = self._codes / sae.digest / f"{self._digest(x)}.npz"
+        with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as found:
+            return Active(*(torch.from_numpy(found[name]).to(x.device) for name in CODES))
+        made = sae.codes(x)
+        if self._taken() + made.nbytes <= self.room:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with values.whole(path) as part, part.open("wb") as file:
+                np.savez(file, **{name: getattr(made, name).numpy(force=True) for name in CODES})
+            self.of_codes += made.nbytes
+        return made
+
+    def _digest(self, x: torch.Tensor) -> str:
+        if x is not self.last[0]:  # the SAEs of a study are given the same tokens one after another
+            said = f"{x.dtype} {x.device.type}".encode()
+            self.last = x, hashlib.blake2b(x.numpy(force=True).tobytes() + said, digest_size=16).hexdigest()
+        return self.last[1]
+
+    def _taken(self) -> int:
+        return self.of_codes + sum(one.stat().st_size for one in self.folder.glob("*.numbers"))
 
 
 def stored(study, model: LanguageModel, tokens: np.ndarray) -> Stored | None:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from darkmatter_utils.adapters.saes import Sae
 from darkmatter_utils.base.config import cache_folder
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies import activations, stored
 from darkmatter_utils.studies.activations import Activations
+from darkmatter_utils.studies.saes import load_saes, reconstructions
 from darkmatter_utils.studies.study import Study
 
 OTHER = "blocks.0.hook_mlp_out"
@@ -98,3 +100,30 @@ def test_a_size_that_is_none_is_one_line(large, monkeypatch):
     monkeypatch.setenv(stored.GIGABYTES, "much")
     with pytest.raises(BadInput, match="DARKMATTER_ACTIVATIONS is 'much'; give gigabytes, e.g. 10, or 0"):
         joined(large)
+
+
+def test_codes_are_made_once_for_all_passes_and_are_the_same_ones(large, monkeypatch):
+    source = Activations(large)
+    loaded = load_saes(large, source)
+    first = [(made, batch.x) for batch, made in reconstructions(source, loaded)]
+    there = list(cache_folder().glob("activations-nano-score-*/codes-*/*/*.npz"))
+    assert len(there) == len(first) * len(loaded)
+    there[0].write_bytes(there[0].read_bytes()[:-40])  # cut off: made again
+    made, encode = [], Sae.codes
+    monkeypatch.setattr(Sae, "codes", lambda self, x: made.append(self.id) or encode(self, x))
+    for (before, x), (batch, after) in zip(first, reconstructions(Activations(large), loaded), strict=True):
+        assert torch.equal(batch.x, x)
+        assert all(torch.equal(*pair) for id in before for pair in zip(before[id], after[id], strict=True))
+    assert len(made) == 1
+    loaded[0].sae.W_dec.data[0, 0] += 1
+    loaded[0].__dict__.pop("digest")
+    list(reconstructions(Activations(large), loaded[:1]))
+    assert len(made) == 1 + len(first)
+
+
+def test_codes_take_no_more_than_there_is_room_for(large, monkeypatch):
+    joined(large)
+    size = sum(path.stat().st_size for path in files())
+    monkeypatch.setenv("DARKMATTER_ACTIVATIONS", str(size / 1e9))
+    list(reconstructions(Activations(large), load_saes(large)))
+    assert not list(cache_folder().glob("activations-nano-score-*/codes-*/*/*"))
