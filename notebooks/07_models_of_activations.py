@@ -453,15 +453,9 @@ shown = shown.assign(
     arc=shown["arc"].map("arc {:g}°".format),
     latents=shown["pieces"].map({1: "one latent a feature", 4: "four latents a feature"}),
 )
-look = {
-    "color": "arc",
-    "dash": "latents",
-    "columns": 2,
-    "width": 290,
-    "height": 220,
-    "shared": ("x", "color"),
-}
-charts.panels(shown, "panel", charts.lines, "width", "value", y_title="share of the variance of x", **look)
+look = {"color": "arc", "dash": "latents", "columns": 2, "width": 290, "height": 220}
+look |= {"shared": ("x", "color"), "y_title": "share of the variance of x"}
+charts.panels(shown, "panel", charts.lines, "width", "value", **look)
 
 # %% tags=["hide-input"]
 straight, bent = (curves.query("arc == @arc and pieces == 1 and width >= 128") for arc in (0, 90))
