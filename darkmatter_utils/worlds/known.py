@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse
 import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
@@ -100,23 +101,33 @@ def feature_covariance(world, directions: np.ndarray) -> tuple[np.ndarray, np.nd
     are independent but for the topic, which multiplies p_r by a level t of mean 1: Cov = (E t² - 1) p_r p_s
     F_r F_s'. O(features × m²).
     """
+    mean, terms = _terms(world, directions)
+    return mean, sum((vectors * weights[:, None]).T @ vectors for weights, vectors in terms)
+
+
+def feature_variance(world, directions: np.ndarray) -> float:
+    """The trace of `feature_covariance`. O(features × m)."""
+    terms = _terms(world, directions)[1]
+    return float(sum(weights @ np.einsum("ij,ij->i", vectors, vectors) for weights, vectors in terms))
+
+
+def _terms(world, directions: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """(mean [m], (weights [k], vectors [k, m])... whose Σ weight · vector vector' is the covariance)."""
     p, parent, root = world.frequency, world.parent, world.root
     given = np.where(root, 1.0, p / p[parent])  # probability to fire, given that the root does
-    family = np.zeros_like(directions)
-    np.add.at(family, parent, given[:, None] * directions)
-
+    of_root = scipy.sparse.csr_array((given, (parent, np.arange(len(p)))), shape=(len(p), len(p)))
+    family = directions if root.all() else (of_root @ directions)[root]
     second = 1 + world.spread**2  # of a coefficient, when it fires
-    variance = p[parent] * (given * second - given**2)
-    covariance = (directions * variance[:, None]).T @ directions
-    mean_of_family = p[root, None] * family[root]
-    covariance += (family[root] * (p[root] * (1 - p[root]))[:, None]).T @ family[root]
+    terms = [(p[parent] * (given * second - given**2), directions), (p[root] * (1 - p[root]), family)]
+    mean_of_family = p[root, None] * family
     if world.topics:
         (on, off), share = world.topic_levels, world.topic_share
         excess = share * on**2 + (1 - share) * off**2 - 1
         by_topic = np.zeros((world.topics, directions.shape[1]))
         np.add.at(by_topic, world.topic[root], mean_of_family)
-        covariance += excess * (by_topic.T @ by_topic - mean_of_family.T @ mean_of_family)
-    return mean_of_family.sum(0), covariance
+        terms.append((np.full(len(by_topic), excess), by_topic))
+        terms.append((np.full(len(family), -excess), mean_of_family))
+    return mean_of_family.sum(0), terms
 
 
 def _manifold(world) -> tuple[np.ndarray, np.ndarray]:

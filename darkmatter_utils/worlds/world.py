@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..base.config import checked
 from ..base.errors import BadInput
-from .known import WORLD_PARTS, Truth, WorldBatch, feature_covariance, truth_of
+from .known import WORLD_PARTS, Truth, WorldBatch, feature_variance, truth_of
 
 DIRECTIONS, DOCUMENT, LATENTS, TOKENS = 1, 2, 3, 4
 """Streams of random numbers: the world, a document of it, an SAE's latents, an SAE on a document's tokens."""
@@ -177,7 +177,7 @@ class World:
     @cached_property
     def _unit_variance(self) -> float:
         """Total variance of the features at s = 1, the unit of `dense`, `curved` and `noise`."""
-        return float(np.trace(feature_covariance(self, self._random["directions"])[1]))
+        return feature_variance(self, self._random["directions"])
 
     def truth(self, width: int) -> Truth:
         """Population values for the SAE that holds exactly the first ``width`` features."""

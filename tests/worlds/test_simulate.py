@@ -8,7 +8,13 @@ import torch
 
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.study import Study
-from darkmatter_utils.worlds.known import WORLD_PARTS, WorldBatch, tokens_of
+from darkmatter_utils.worlds.known import (
+    WORLD_PARTS,
+    WorldBatch,
+    feature_covariance,
+    feature_variance,
+    tokens_of,
+)
 from darkmatter_utils.worlds.saes import DeadSae, OracleSae, RandomSae, ShrunkSae, null_sae
 from darkmatter_utils.worlds.world import World
 
@@ -143,6 +149,14 @@ def test_the_closed_form_equals_a_large_simulation():
     assert float(r2) == pytest.approx(truth.r2_total, abs=0.01)
     assert float(nonlinear) == pytest.approx(truth.fvu_nonlinear, abs=0.01)
     assert truth.fvu == pytest.approx(truth.fvu_linear + truth.fvu_nonlinear)
+
+
+@pytest.mark.parametrize("dials", [{}, {"hierarchy": 0.3}, {"topics": 5}, {"hierarchy": 0.3, "topics": 5}])
+def test_the_variance_of_all_features_is_the_trace_of_their_covariance(dials):
+    world = World(d_model=24, features=300, l0=6, **dials)
+    directions = world.directions.numpy()
+    trace = np.trace(feature_covariance(world, directions)[1])
+    assert feature_variance(world, directions) == pytest.approx(trace, rel=1e-12)
 
 
 def test_what_directions_have_in_common_is_their_mean_and_makes_the_squared_norm_linear():
