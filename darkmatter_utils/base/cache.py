@@ -59,7 +59,31 @@ def versions(packages: Iterable[str] = LIBRARIES) -> dict[str, str]:
 
 def key_of(**parts) -> str:
     """The key of a result: a digest of everything that it follows from."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    said = json.dumps(parts, sort_keys=True)
+    _PARTS[key := hashlib.sha256(said.encode()).hexdigest()[:32]] = said
+    return key
+
+
+_PARTS: dict[str, str] = {}
+FOLLOWS = "follows.json"
+"""File of a kept result: what its key was made of, so that one can say what moved when it is another."""
+
+
+def _follows(key: str) -> str:
+    """What a key of this process was made of, as JSON: parts, long ones by digest, and the ``same`` of all
+    but code and versions; "" of another's key."""
+    digest = lambda part: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:32]
+
+    def data(part):
+        if not isinstance(part, dict):
+            return part
+        return {name: data(one) for name, one in part.items() if name not in ("code", "versions")}
+
+    parts = json.loads(_PARTS.get(key, "{}"))
+    same, subject = digest(data(parts)), parts.pop("subject", {})
+    parts |= {f"subject {name}": part for name, part in subject.items()} if isinstance(subject, dict) else {}
+    short = {name: part if len(json.dumps(part)) < 300 else digest(part) for name, part in parts.items()}
+    return json.dumps(short | {"same": same}, indent=0, sort_keys=True) if parts else ""
 
 
 def stamps(path: Path) -> list[list]:
@@ -152,7 +176,7 @@ def _read(folder: Path) -> dict[str, Any] | Absent:
         "absent": lambda path: Absent(path.read_text(encoding="utf-8")),
         "json": lambda path: from_json(json.loads(path.read_text(encoding="utf-8"))),
     }
-    paths = [path for path in sorted(folder.iterdir()) if path.name != SEAL]
+    paths = [path for path in sorted(folder.iterdir()) if path.name not in (SEAL, FOLLOWS)]
     return {path.stem: how[end](path) for path in paths if (end := path.suffix[1:]) in how}
 
 
@@ -207,7 +231,7 @@ class Kept:
     """
 
     def __init__(self, name: str, key: str):
-        self.name, self.folder = name, cache_folder() / f"{name}-{key}"
+        self.name, self.folder, self.key = name, cache_folder() / f"{name}-{key}", key
 
     def alone(self) -> FileLock:
         """``with`` it, only one process at a time makes this result; the others wait and find it made."""
@@ -218,6 +242,8 @@ class Kept:
         """What ``load`` returns, if every file's digest is the one that was written with it."""
         for store in [self.folder.parent, *(_STORES if stored else ())]:
             if sealed(folder := store / self.folder.name):
+                if folder == self.folder and not (folder / FOLLOWS).exists():  # of before it was written
+                    (folder / FOLLOWS).write_text(_follows(self.key))
                 if os.environ.get(USED) and not _STORES.depth:
                     with Path(os.environ[USED]).open("a", encoding="utf-8") as file:
                         file.write(f"{'stored' if store in _STORES else 'cache'} {folder.name}\n")
@@ -251,4 +277,5 @@ class Kept:
             part.mkdir()
             save(part)
             (part / SECONDS).write_text(f"{time.monotonic() - began:.1f}")
+            (part / FOLLOWS).write_text(_follows(self.key))
             seal(part)

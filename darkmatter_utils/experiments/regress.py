@@ -32,7 +32,7 @@ Target = Callable[[str, int, Tensor, Tensor], Tensor]
 
 Tensors are float64 on the study's device, and all tokens of a call are of one fold.
 """
-MEMORY = 3_000_000_000
+MEMORY = 1_000_000_000
 """Bytes in which activations and codes are kept between the passes; changes the cost, not the numbers."""
 TARGETS = 500_000_000
 """Bytes of targets that are kept for every token, for the second pass and for others."""

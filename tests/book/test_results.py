@@ -71,6 +71,26 @@ def test_what_no_longer_follows_is_said_with_its_cost(there, tmp_path):
         live(measure(study), lambda one: one, of=lambda measurement: 1)
 
 
+def test_a_result_says_what_its_key_was_made_of(there, monkeypatch):
+    study, *_ = there
+    made = cache.Kept("doubled-nano", cache.key_of(subject={"files": {}, "code": "a"}, code="b", settings={}))
+    made.write(lambda folder: (folder / "said.json").write_text("1"))
+    said = json.loads((made.folder / cache.FOLLOWS).read_text())
+    assert {"subject files", "subject code", "code", "settings", "same"} == said.keys()
+    other = cache.Kept(
+        "doubled-nano", cache.key_of(subject={"files": {}, "code": "c"}, code="d", settings={})
+    )
+    (made.folder / cache.FOLLOWS).unlink()  # as of before it was written
+    cache.seal(made.folder)
+    assert made.read(cache._read) == {"said": 1}
+    other.write(lambda folder: None)
+    again, moved = (json.loads((one.folder / cache.FOLLOWS).read_text()) for one in (made, other))
+    assert again == said and moved["same"] == said["same"] and moved["code"] != said["code"]
+    third = cache.Kept("doubled-nano", cache.key_of(subject={"files": {}}, code="b", settings={"times": 2}))
+    third.write(lambda folder: None)
+    assert json.loads((third.folder / cache.FOLLOWS).read_text())["same"] != said["same"]
+
+
 def test_only_stored_computes_nothing_even_where_it_could(there, tmp_path, monkeypatch, capsys):
     study, store, _ = there
     cache.also_read(store)
