@@ -118,7 +118,8 @@ charts.panels(levels, "metric", charts.lines, "width", "value", color="inference
 # %% tags=["hide-input"]
 def tokens(about):
     ran = about.iloc[0]
-    return f"{ran.tokens:,} tokens of {ran.contexts:,} contexts, spread evenly over the text"
+    tokens = f"{ran.tokens:,} tokens of {ran.contexts:,} contexts, spread evenly over the text"
+    return f"{tokens}, with {ran.saes} SAEs of the suite"
 
 
 def equal_l0(scores):

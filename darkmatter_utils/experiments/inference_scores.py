@@ -16,12 +16,13 @@ from ..base.values import Absent, estimates, in_columns
 from ..claims.c09_inference import Evidence
 from ..decomposition.decompose import score
 from ..decomposition.passes import FirstPass, SecondPass, ThirdPass
-from ..measurement.widths import over_widths, suite_rows
+from ..measurement.widths import first_seeds, over_widths, suite_rows
 from ..stats.intervals import percentile
 from ..stats.metrics import fvu
 from ..stats.pursuit import ROOM, Codes
 from ..studies.activations import MICRO, Activations
 from ..studies.saes import load_saes
+from ..studies.stored import LARGE
 from .inference import ENCODER, Dictionary, dictionary_of, over_complete
 
 Inferences = Callable[[Tensor, Tensor, Codes], dict[str, Codes]]
@@ -42,6 +43,7 @@ def inference(
 ) -> dict[str, pd.DataFrame] | Absent:
     """Every inference of ``codes``, and the encoder, on every SAE of the width suite that has a dictionary.
 
+    Of a model of `LARGE` parameters, on one a width: its widest takes as long as all those of a small one.
     Tables. ``scores``: id, width, seed, inference, l0 (realised), short (share of tokens with fewer active
     latents than the encoder's), over, shared (share of its active latents that are the encoder's, too),
     signed (whether a coefficient is below 0), and each of `SCORES`: the maps' estimation error, which on few
@@ -78,9 +80,10 @@ def score_all(
 ) -> tuple[pd.DataFrame, Drawn, pd.DataFrame]:
     """(``scores`` of `inference`, their replicates over the same resampled documents, ``about``)."""
     study = measurement.study
-    suite = suite_rows(measurement)
-    study_of_suite = replace(study, saes=tuple(study.sae(id) for id in suite["id"]))
     source = Activations(study, contexts_a_batch=MICRO)
+    large = source.model is not None and source.model.parameters >= LARGE
+    suite = first_seeds(measurement) if large else suite_rows(measurement)
+    study_of_suite = replace(study, saes=tuple(study.sae(id) for id in suite["id"]))
     loaded = [(sae.id, dictionary_of(sae)) for sae in load_saes(study_of_suite, source)]
     batches = list(source.batches(contexts=contexts))
     keep = [torch.from_numpy(batch.scored) for batch in batches]
@@ -120,7 +123,7 @@ def score_all(
                 drawn[id, name, metric] = scored.replicates[metric]
             scores.append(row)
     ran = len(np.unique(np.concatenate([b.context for b in batches])))
-    about = pd.DataFrame([{"tokens": len(x), "documents": len(fold), "contexts": ran}])
+    about = pd.DataFrame([{"tokens": len(x), "documents": len(fold), "contexts": ran, "saes": len(loaded)}])
     return pd.DataFrame(scores), drawn, about
 
 
