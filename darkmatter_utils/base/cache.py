@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from . import ideas, provenance
 from .config import cache_folder
@@ -146,8 +146,10 @@ def kept(compute: Callable[..., Mapping[str, Any] | Absent]):
         tables = place.read(_read)
         if tables is None:
             place.may_be_made(subject)
-            place.write(lambda folder: _write(compute(subject, **given.kwargs), folder))
-            tables = place.read(_read)
+            with place.alone():
+                if (tables := place.read(_read)) is None:  # no other run has made it meanwhile
+                    place.write(lambda folder: _write(compute(subject, **given.kwargs), folder))
+                    tables = place.read(_read)
         return tables
 
     found.anew = compute
@@ -233,10 +235,21 @@ class Kept:
     def __init__(self, name: str, key: str):
         self.name, self.folder, self.key = name, cache_folder() / f"{name}-{key}", key
 
-    def alone(self) -> FileLock:
-        """``with`` it, only one process at a time makes this result; the others wait and find it made."""
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """``with`` it, only one process at a time makes this result; the others wait, say so, and find it
+        made."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(f"{self.folder}.lock")
+        lock = FileLock(f"{self.folder}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            tell(f"{self.name}: another run is making it")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def read(self, load, *, stored: bool = True):
         """What ``load`` returns, if every file's digest is the one that was written with it."""

@@ -3,8 +3,12 @@
 import json
 import re
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -89,6 +93,32 @@ def test_a_result_says_what_its_key_was_made_of(there, monkeypatch):
     third = cache.Kept("doubled-nano", cache.key_of(subject={"files": {}}, code="b", settings={"times": 2}))
     third.write(lambda folder: None)
     assert json.loads((third.folder / cache.FOLLOWS).read_text())["same"] != said["same"]
+
+
+def test_two_runs_make_a_result_once_and_the_second_says_what_it_waits_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(cache.PROGRESS, str(tmp_path / "progress"))
+    made, begun, end = [], threading.Event(), threading.Event()
+
+    @cache.kept
+    def slow(subject) -> dict:
+        made.append(begun.set())
+        end.wait(30)
+        return {"said": len(made)}
+
+    def both():
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(slow, subject)
+            begun.wait(30)
+            second = pool.submit(slow, subject)
+            while not (tmp_path / "progress").exists() and not second.done():
+                time.sleep(0.01)
+            end.set()
+            return first.result(), second.result()
+
+    subject = SimpleNamespace(name="nano", key=dict)
+    assert both() == ({"said": 1}, {"said": 1}) and len(made) == 1
+    assert (tmp_path / "progress").read_text() == "slow-nano: another run is making it"
 
 
 def test_only_stored_computes_nothing_even_where_it_could(there, tmp_path, monkeypatch, capsys):
