@@ -19,7 +19,7 @@ from ..base.values import Estimate
 from ..decomposition.passes import ERRORS
 from ..measurement.measure import Measurement
 from ..stats.documents import DocumentSums
-from ..stats.fits import LinearMap, centre, leave_out, merged
+from ..stats.fits import LinearMap, centre, merged
 from ..stats.intervals import bootstrap, multinomial_weights
 from ..stats.metrics import ratio_r2
 from ..stats.moments import Moments
@@ -229,8 +229,9 @@ class Predictions:
         self.sums = DocumentSums(sorted(documents))
         self.models = {model.name: model for model in plan(self)}
         self.index = {name: self.inputs_of(model.blocks) for name, model in self.models.items()}
-        sums = (*leave_out(self.folds), merged(self.folds))
-        self.tokens, every = sums[-1].n, study.folds
+        self.tokens, every = sum(one.n for one in self.folds), study.folds
+        # One after the other: with thousands of inputs each takes as much room as a fold.
+        sums = (merged([*self.folds[:k], *self.folds[k + 1 :]]) for k in range(every + 1))
         maps = [self._fit(k, moments) for k, moments in enumerate(sums)]
         for tokens, pairs in kept if size <= MEMORY else with_others(inputs.stream(), d, study.seed):
             beside = torch.cat([tokens.errors, pairs], dim=1)
