@@ -239,8 +239,8 @@ class Kept:
     def alone(self) -> Iterator[None]:
         """``with`` it, only one process at a time makes this result; the others wait, say so, and find it
         made."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.folder}.lock")
+        (locks := self.folder.parent / ".locks").mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{self.folder.name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:

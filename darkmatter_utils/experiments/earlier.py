@@ -202,8 +202,8 @@ class Predictions:
     opposite signs, between fit and score. b x is linear in x, so these targets follow from the sums of the
     error. All of it once more in sample, fitted on all folds with the map of all folds: what a target varies
     by and what a model leaves are each the best map's (`fits.centre`), so that many inputs cost nothing.
-    ``plan``: which models, once the sums are there. Memory: folds × (inputs × (inputs + targets)), and the
-    tokens themselves if they fit `MEMORY`.
+    ``plan``: which models, once the sums are there. Memory: (folds + 2) × inputs × (inputs + targets), and
+    the tokens themselves if they fit `MEMORY`.
     """
 
     def __init__(self, inputs: Inputs, plan: Callable[[Predictions], Iterable[Model]]):
@@ -230,7 +230,6 @@ class Predictions:
         self.models = {model.name: model for model in plan(self)}
         self.index = {name: self.inputs_of(model.blocks) for name, model in self.models.items()}
         self.tokens, every = sum(one.n for one in self.folds), study.folds
-        # One after the other: with thousands of inputs each takes as much room as a fold.
         sums = (merged([*self.folds[:k], *self.folds[k + 1 :]]) for k in range(every + 1))
         maps = [self._fit(k, moments) for k, moments in enumerate(sums)]
         for tokens, pairs in kept if size <= MEMORY else with_others(inputs.stream(), d, study.seed):

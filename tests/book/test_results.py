@@ -39,7 +39,7 @@ def there(tmp_path, monkeypatch):
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "first"))
     study = copied_nano(tmp_path)
     kept = doubled(measure(study))
-    shutil.copytree(tmp_path / "first", store := tmp_path / "store", ignore=shutil.ignore_patterns("*.lock"))
+    shutil.copytree(tmp_path / "first", store := tmp_path / "store", ignore=shutil.ignore_patterns(".locks"))
     for folder in store.iterdir():
         for name in results.LEFT_OUT.get(results.kind(folder.name, "nano"), ()):
             (folder / name).unlink()
