@@ -35,9 +35,10 @@ from darkmatter_utils.measurement.widths import ends, reference_sae
 
 chapter = open_chapter(1, study, context=context, sae=sae)
 measurement = measure(chapter.study)
-shown = sae or reference_sae(measurement)
-narrow, wide = ends(measurement)
-looked = measured.by_token(measurement, sae=shown, context=context, ids=[narrow, wide])
+again = measure(chapter.again())  # token by token
+shown = sae or reference_sae(again)
+narrow, wide = ends(again)
+looked = measured.by_token(again, sae=shown, context=context, ids=[narrow, wide])
 chapter.judge(q01_setting, measured.setting(measurement))
 chapter.opening(q01_setting)
 
@@ -69,7 +70,7 @@ def bars(x, reconstruction, document):
     return pd.Series(bars).describe().round(3).to_dict()
 
 
-pd.Series(live(measurement, bars, sae=shown))
+pd.Series(live(again, bars, sae=shown))
 
 # %% tags=["hide-input"]
 saes = measurement.saes.set_index("id")

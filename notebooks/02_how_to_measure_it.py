@@ -46,10 +46,11 @@ from darkmatter_utils.stats.metrics import fvu, r2_per_dim, r2_total
 # %% tags=["hide-input"]
 chapter = open_chapter(2, study, sae=sae, draws=draws)
 measurement = measure(chapter.study)
-shown = sae or reference_sae(measurement)
+again = measure(chapter.again())  # token by token
+shown = sae or reference_sae(again)
 chapter.glue("sae", shown)
-found = sample_size.sweep(measurement, sae=shown, draws=draws)
-chapter.judge(q02_protocols, sample_size.evidence(measurement, found, shown), unfit="")
+found = sample_size.sweep(again, sae=shown, draws=draws)
+chapter.judge(q02_protocols, sample_size.evidence(again, found, shown), unfit="")
 chapter.opening(q02_protocols)
 
 # %% tags=["hide-input"]
@@ -93,7 +94,7 @@ def at_both_poles(x, reconstruction, document):
     return [float(fraction_unexplained(x, guess).round(6)) for guess in (x, reconstruction, mean)]
 
 
-live(measurement, at_both_poles, sae=shown)
+live(again, at_both_poles, sae=shown)
 
 # %% [markdown]
 # The three numbers are those of a perfect reconstruction, of the SAE, and of the mean.
@@ -130,7 +131,7 @@ def predicted(x, reconstruction, document):
     return {"r2": scores, "fvu": [fvu(x, guess) for guess in (x, reconstruction, mean)]}
 
 
-found_live = live(measurement, predicted, sae=shown)
+found_live = live(again, predicted, sae=shown)
 poles = pd.DataFrame(found_live["r2"], columns=["prediction of SaeError", "R² total", "R² per dimension"])
 chapter.record("poles", {"fvu": found_live["fvu"], "r2": poles.iloc[:, 1:].round(9).to_numpy() + 0.0})
 Table(poles, dict.fromkeys(poles.columns[1:], lambda value: plain(value, 4)))
@@ -157,7 +158,7 @@ def definitions(x, reconstruction, document):
     }
 
 
-found = live(measurement, definitions, sae=shown)
+found = live(again, definitions, sae=shown)
 chapter.record("definitions", found)
 pooled, *_, by_scalar, _ = found.values()
 chapter.protocol({"centre": f"FVU {plain(pooled, 3)} → {plain(by_scalar, 3)}, on live arrays"})
@@ -173,7 +174,7 @@ Table(pd.DataFrame({"definition": list(found), "FVU": list(found.values())}), {"
 # $\lVert \bar x \rVert$ over the spread, the root of the mean $\lVert x - \bar x \rVert^2$.
 
 # %% tags=["hide-input"]
-loud = first_positions.windows(measurement, sae=shown)["windows"]
+loud = first_positions.windows(again, sae=shown)["windows"]
 chapter.record("windows", loud.to_dict("records") if len(loud) else None)
 Words.of(loud, say=first_positions.in_words)
 
@@ -211,7 +212,7 @@ def largest_gap(x, reconstruction, document):
 
 
 # %% tags=["hide-input"]
-gap = live(measurement, largest_gap, sae=shown)
+gap = live(again, largest_gap, sae=shown)
 chapter.glue("largest gap", "less than a billionth" if gap < 1e-9 else f"{gap:.0e}")
 
 # %% [markdown]
@@ -256,7 +257,7 @@ def step_by_step(x, reconstruction, document):
 
 
 # %% tags=["hide-input"]
-rows, count = live(measurement, step_by_step, sae=shown).values()
+rows, count = live(again, step_by_step, sae=shown).values()
 steps = pd.DataFrame(rows, columns=["protocol", "R² per dimension", "R² total", "FVU_nonlinear"])
 chapter.record("steps", steps.set_index("protocol").to_dict("index"))
 chapter.glue("live tokens", f"{count:,} tokens")

@@ -93,7 +93,7 @@ if oracles and found:
 names = {"x_scale": "log2", "y_title": "R² between error norms"}
 names["x_title"] = "how many times wider the second SAE is (1: the same width, another seed)"
 domain = (min(0.0, ratios["low"].min()) if found else 0.0, 1)
-ours = charts.lines(ratios, "ratio", "value", color="what", y_domain=domain, **names)
+ours = charts.lines(ratios, "ratio", "value", color="what", y_domain=domain, near=0.05, **names)
 theirs = points("4").assign(ratio=lambda at: at["x"].astype(float) / at["width"])
 theirs = chapter.beside(theirs, "pairs raw", lambda rows: rows.assign(ratio=rows["wide"] / rows["narrow"]))
 charts.layered(ours, charts.paper_points(theirs, "ratio", **names))

@@ -37,7 +37,8 @@ from darkmatter_utils.experiments.live import live
 from darkmatter_utils.stats.metrics import fvu
 
 chapter = open_chapter(9, study, explainer=explainer, endpoint=endpoint, latents=latents, contexts=contexts)
-measurement = measure(chapter.study)
+measurement = measure(chapter.again(also=components.SUITE))
+base_id = components.base_sae(chapter.study, measurement.card["d_model"])
 asked = named(explainer, decode=measurement.decode, endpoint=endpoint)
 found = features(measurement, latents=latents, explainer=asked)
 chapter.judge(c07_fewer_features, components.evidence(found))
@@ -108,7 +109,7 @@ live(measurement, left, of=part_and_readers, contexts=contexts)
 
 # %% tags=["hide-input"]
 def made():
-    mine, base = components.entries(chapter.study), chapter.study.sae(components.base_sae(chapter.study))
+    mine, base = components.entries(chapter.study), chapter.study.sae(base_id)
     first, seeds = mine[0], len({e.seed for e in mine})
     samples = manifest(chapter.study)["sae_cards"][first.id]["samples"]
     start, stop = chapter.study.window
@@ -148,7 +149,7 @@ chapter.glue("paper", c07_fewer_features.CLAIM.paper)
 three = lambda value: "–" if pd.isna(value) else plain(value, 3)
 told = paper_points.detection().pivot(index="decile", columns="reads", values="found")
 told = 100 * (told["LinearError"] - told["NonlinearError"])
-base = measurement.saes.set_index("id").loc[components.base_sae(chapter.study)]
+base = measurement.saes.set_index("id").loc[base_id]
 chapter.glue("linear share", percent(base["fvu_linear"] / base["fvu"]))
 chapter.glue("points apart", span(told, lambda gap: plain(gap, 1)))
 chapter.glue("mean apart", float(told.mean()), ".1f")

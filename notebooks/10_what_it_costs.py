@@ -41,7 +41,7 @@ from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement.widths import reference_sae
 
 chapter = open_chapter(10, study, sae=sae, contexts=contexts, training=training, steps=steps)
-measurement = measure(chapter.study)
+measurement = measure(chapter.again())
 
 # %% [markdown]
 # ## The idea: run the model on from something else

@@ -33,7 +33,7 @@ from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.pursuit import gradient_pursuit, omp, refit
 
 chapter = open_chapter(11, study, contexts=contexts, sae=sae)
-measurement = measure(chapter.study)
+measurement = measure(chapter.again())
 shown = sae or reference_sae(measurement)
 
 # %% [markdown]
@@ -98,9 +98,10 @@ def by_inference(rows):
 #| label: fig-inference
 #| caption: The error's share of the variance of x (left) and its nonlinear part (right) over the width of
 #|   the SAE, for its own encoder and for other inferences on the same dictionary, on the same tokens, at no
-#|   more active latents than the encoder has; bars are 95% intervals over documents and training seeds.
-#|   Hollow: the paper's pursuit, and its encoder on more tokens (left) and on the same (right); filled, where
-#|   there are any, other studies' encoder and refitted pursuit. (Paper: Fig. 9a, beside Figs. 1 and 2b.)
+#|   more active latents than the encoder has; bars are 95% intervals over documents, and over training
+#|   seeds where a width has several. Hollow: the paper's pursuit, and its encoder on more tokens (left) and
+#|   on the same (right); filled, where there are any, other studies' encoder and refitted pursuit. (Paper:
+#|   Fig. 9a, beside Figs. 1 and 2b.)
 over = found["by_width"]
 levels = over[~over["inference"].isin(alike) & (over["of"] == "score")]
 levels = levels.replace({"fvu": "FVU", "fvu_nonlinear": "FVU_nonlinear"})
@@ -210,10 +211,10 @@ charts.stacked_breakdown(found["gaps"])
 # %% tags=["hide-input"]
 #| label: fig-change
 #| caption: The change of FVU_nonlinear from the encoder's, in percent, for each inference over the width of
-#|   the SAE; bars are 95% intervals of the paired difference, over documents and training seeds. One line
-#|   is a control: the pursuit on SAEs of a simulated world that introduce nothing. Shaded: what the rule
-#|   takes for almost unchanged. Hollow: the paper's pursuit, against the encoder in Fig. 1 (as drawn) and in
-#|   Fig. 2b (same tokens). (Paper: Fig. 9a, without intervals.)
+#|   the SAE; bars are 95% intervals of the paired difference, over documents, and training seeds where
+#|   a width has several. One line is a control: the pursuit on SAEs of a simulated world that introduce
+#|   nothing. Shaded: what the rule takes for almost unchanged. Hollow: the paper's pursuit, against the
+#|   encoder in Fig. 1 (as drawn) and in Fig. 2b (same tokens). (Paper: Fig. 9a, without intervals.)
 lines = changes(found, null if world else None, settled)
 lines = lines[~lines["inference"].isin(alike)]
 most = 100 * c09_inference.THRESHOLDS.unchanged

@@ -33,7 +33,7 @@ from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.studies import recipes
 
 chapter = open_chapter(14, study, sae=sae, contexts=contexts)
-measurement = measure(chapter.study)
+measurement = measure(chapter.again())
 shown = sae or reference_sae(measurement)
 few = {"sae": shown, "contexts": contexts}
 

@@ -10,7 +10,6 @@ by ``darkmatter run``); run by hand, ``NN.<study>.record.json`` beside the outpu
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import platform
@@ -31,9 +30,11 @@ from ..claims.claim import Claim, Question, Verdict
 from ..claims.claim import unfit as why_unfit
 from ..claims.worth import cannot_answer
 from ..experiments import calibration
+from ..measurement.measure import shipped
 from ..studies.study import Study
 from . import chapters, others
 from .chapters import DEFAULT_STUDY, data_hashes, hashes, project, published, read_json, read_records, titled
+from .run_record import RunRecord
 
 RECORDS, CELLS, SHIPPED = "DARKMATTER_RECORDS", "DARKMATTER_CELLS", "DARKMATTER_SHIPPED"
 """Environment variables of a run: folder for records, hash of the cells; if set, only SAEs at hand."""
@@ -62,6 +63,14 @@ class Chapter:
     values: dict[str, Any] = field(default_factory=dict)  # every number and sentence the prose quotes, by key
     ideas: Ideas = field(default_factory=Ideas)  # what the visible functions say, by name
     read: dict[str, Any] = field(default_factory=dict)  # the studies asked for, the hash of each record
+    part: Study | None = None  # of the study, where not all of its SAEs can be run again
+
+    def again(self, *, also: str = "") -> Study:
+        """The study for what runs the model or an SAE again: of its SAEs those alone whose weights are kept
+        with it, and those of the suite ``also``; `opening` says so where it is not all of them."""
+        found = shipped(self.study, also=also)
+        self.part = found if len(found.selected()) < len(self.study.selected()) else None
+        return found
 
     def idea(self, function: Callable) -> Callable:
         """The decorator of a chapter's visible function: notes what it says, and says so where it was edited.
@@ -133,7 +142,13 @@ class Chapter:
 
     def opening(self, *asked: ModuleType) -> Words:
         """What was judged and its verdict, for the first screen."""
-        return Words("\n>\n".join(self._opening(_asked(one)) for one in asked))
+        said = [self._opening(_asked(one)) for one in asked]
+        if self.part is not None:
+            ids = [entry.id for entry in self.part.selected()]
+            kept = f"{len(ids)} of this study's {len(self.study.selected())} SAEs here are kept with it"
+            these = f"The weights of {kept} ({', '.join(ids)}): what this page runs again is of these alone."
+            said.append(f"> **What is run again.** {these}")
+        return Words("\n>\n".join(said))
 
     def _opening(self, asked: Question) -> str:
         words, told, more = f"**What this chapter checks.** {asked.short}", self.values.get("verdict"), ""
@@ -141,7 +156,16 @@ class Chapter:
             words = f"**Claim {asked.number} of the paper.** {asked.short} The paper: {asked.paper}."
             told = self.values["verdicts"][str(asked.number)]
             more = cannot_answer(calibration.summary(), asked.number) if told["numbers"] else ""
+            more = f"{more} {self._elsewhere(str(asked.number), told['word'])}".strip()
         return f"> {words}\n>\n> {Verdict(**told).markdown(self.study)} {more}".rstrip()
+
+    def _elsewhere(self, claim: str, word: str) -> str:
+        """What `others.elsewhere` says, noted among what this chapter reads."""
+        if (place := project()) is None:
+            return ""
+        self.read = {"asked": [], "found": {}, "points": {}} | self.read
+        self.read["points"] |= others.hashes(place, self.study.name, [f"{self.number:02d} verdicts"])
+        return others.elsewhere(place, self.study, self.number, claim, word)
 
     def rules(self, *asked: ModuleType) -> Words:
         """The rules that judged, in words, and what would falsify each claim."""
@@ -239,36 +263,6 @@ def _rule(asked: Question) -> str:
         return f"**The rule of this chapter.** {asked.rule_in_words} {asked.written}"
     wrong = f"**What would show it wrong:** {asked.falsifier}."
     return f"**The rule for claim {asked.number}.** {asked.rule_in_words} {asked.written}\n\n{wrong}"
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """The folded run record at a chapter's end; what differs between runs is filled in at rendering."""
-
-    number: int
-    content: dict[str, Any]
-
-    def _repr_html_(self) -> str:
-        found = self.content
-        edited = f"edited, not the published one: {', '.join(found['edited'])}"
-        rows = {
-            "study": f"{found['study']}, seed {found['seed']}",
-            "parameters": ", ".join(f"{key} = {value}" for key, value in sorted(found["parameters"].items())),
-            "versions": ", ".join(f"{name} {number}" for name, number in found["versions"].items()),
-            "data": ", ".join(f"{name} {digest}" for name, digest in found["data"].items()),
-            "idea": edited if found["edited"] else "as published" * bool(found["ideas"]),
-            "code": f"{provenance.key(found['sources'])}, {len(found['sources'])} definitions",
-            "recorded values": str(len(found["values"])),
-        }
-        row = "<tr><th>{}</th><td>{}</td></tr>"
-        cells = "".join(row.format(key, html.escape(text)) for key, text in rows.items() if text)
-        run = f'<tr class="run-facts" data-chapter="{self.number:02d}" hidden><th>this run</th><td></td></tr>'
-        table = f"<table>{cells}{run}</table>"
-        return f'<details class="run-record"><summary>Run record</summary>{table}</details>'
-
-    def __repr__(self) -> str:
-        found = self.content
-        return f"chapter {self.number:02d}, study {found['study']}: {len(found['values'])} recorded values"
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,6 @@ targets of a kind, since three seeds say little of one target alone.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -48,18 +47,12 @@ REPLICATES = 2000
 CHUNK = 1 << 16
 
 
-def base_sae(study: Study) -> str:
+def base_sae(study: Study, d_model: int) -> str:
     """The SAE whose error is taken apart: of the width suite, the first seed at 8 d_model, or the widest;
     in a study without a width suite, of all SAEs that have a width, else of all."""
     every = study.at(suite="").selected()
     pool = [e for e in every if e.main and e.seed == 0] or [e for e in every if e.width] or every
-    return max(pool, key=lambda e: (e.width == BASE_EXPANSION * _d_in(study, e), e.width)).id
-
-
-def _d_in(study: Study, entry: SaeEntry) -> int:
-    """Dimensions that an SAE reads, where its configuration is at hand; else 0."""
-    path = study.data_folder() / entry.path / "cfg.json" if entry.path and study.data else None
-    return json.loads(path.read_text()).get("d_in", 0) if path and path.is_file() else 0
+    return max(pool, key=lambda e: (e.width == BASE_EXPANSION * d_model, e.width)).id
 
 
 def entries(study: Study) -> list[SaeEntry]:

@@ -77,7 +77,9 @@ def features(
         return Absent(f"This study {what}: none of its SAEs was trained on a part of the error.")
     if explainer is not None:
         return parts_read.anew(measurement, latents=latents, explainer=explainer)
-    trained = cache.key_of(base=base_sae(study), files=files_of(study.at(suite=SUITE)))
+    trained = cache.key_of(
+        base=base_sae(study, measurement.card["d_model"]), files=files_of(study.at(suite=SUITE))
+    )
     return parts_read(measurement, latents=latents, trained=trained)
 
 
@@ -96,7 +98,7 @@ def parts_read(
     memory.
     """
     study = measurement.study
-    found = rows(measurement, base_sae(study))
+    found = rows(measurement, base_sae(study, measurement.card["d_model"]))
     windows = cut(found.context, found.document, found.token, found.position)
     if explainer is None:
         explainer = Lexical(found.token, vocabulary=int(found.token.max()) + 1, decode=measurement.decode)
@@ -106,7 +108,9 @@ def parts_read(
     counts = [round(l0), round(2 * l0)]  # as many as active latents, and as the numbers of a code
     documents = [table for name, z in targets.items() for table in principal(found, name, z, folds, counts)]
     scored, tested, shown = [], [], []
-    apart = rows(measurement, base_sae(study), text="component", contexts=CALIBRATION)
+    apart = rows(
+        measurement, base_sae(study, measurement.card["d_model"]), text="component", contexts=CALIBRATION
+    )
     for reading in readings(measurement, targets, windows, calibration=apart.parts):
         codes = reading.sae.codes(reading.z)
         if reading.by != SHUFFLED:
@@ -152,7 +156,7 @@ def load(measurement: Measurement, target: str | None = None) -> list[Sae]:
 def part_and_readers(measurement: Measurement, *, contexts: int) -> tuple[Tensor, dict[str, list[Sae]]]:
     """(NonlinearError [token, d_model] of a few contexts, the SAEs of it and of its noise, by target)."""
     part = "NonlinearError"
-    found = rows(measurement, base_sae(measurement.study), contexts=contexts)
+    found = rows(measurement, base_sae(measurement.study, measurement.card["d_model"]), contexts=contexts)
     targets = [part, *(name for name, of in NOISE.items() if of == part)]
     return found.parts[part], {target: load(measurement, target) for target in targets}
 

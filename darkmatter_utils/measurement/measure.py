@@ -177,6 +177,17 @@ def missing(study: Study) -> list[str]:
     return [name for name in files_of(study, study.saes) if not (folder / name).is_file()]
 
 
+def shipped(study: Study, *, also: str = "") -> Study:
+    """The study with those of its SAEs alone that its manifest calls ``shipped``, whose weights are kept with
+    it while others' are not, and those of the suite ``also``: for what reads activations again. The study
+    itself where the manifest calls none so."""
+    if (named := manifest(study).get("shipped")) is None:
+        return study
+    return study.at(
+        saes=tuple(entry for entry in study.saes if entry.id in named or entry.suite == also != "")
+    )
+
+
 AFTER = "components"
 """Suite of the SAEs that are trained on parts of x, which follow from the measurement."""
 LEFT_OUT = ("tokens.parquet", "maps.npz")

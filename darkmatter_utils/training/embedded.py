@@ -195,7 +195,8 @@ def parts(study: Study, build: Path, *, log=say) -> Path:
     if (folder / "done").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    measurement, base = measure(study), components.base_sae(study)
+    measurement = measure(study)
+    base = components.base_sae(study, measurement.card["d_model"])
     for text, dtype in (("component", torch.float16), (None, torch.float32)):
         log(f"components: the parts of x on {text or study.text} documents")
         made = components.rows(measurement, base, text=text, dtype=dtype)

@@ -91,7 +91,8 @@ def make(folder: Path) -> None:
         _train(folder, entry, x[:, slice(*WINDOW)].flatten(0, 1), made, curves, cards)
     _manifest(folder, made, curves, cards)
     study = replace(Study.load("nano"), data=str(folder), saes=tuple(made))
-    measurement, base = measure(study), base_sae(study)
+    measurement = measure(study)
+    base = base_sae(study, measurement.card["d_model"])
     parts = rows(measurement, base, text="component")
     for target in TARGETS:
         z = parts.target(target, seed=TRAINING_NOISE)

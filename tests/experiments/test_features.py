@@ -156,8 +156,8 @@ def test_an_unknown_target_names_the_valid_ones(found):
 
 
 def test_the_base_sae_follows_a_stated_rule():
-    assert components.base_sae(Study.load("tiny")) == "w1024-l0-8"
-    assert components.base_sae(toys.bare()) == "w64"
+    assert components.base_sae(Study.load("tiny"), 128) == "w1024-l0-8"
+    assert components.base_sae(toys.bare(), 16) == "w64"
 
 
 def test_component_documents_are_split_by_the_map_of_all_scored_ones(measurement):
