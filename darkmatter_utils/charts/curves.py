@@ -44,6 +44,7 @@ def lines(
     broad=None,
     allowed=None,
     allowed_label="",
+    near=None,
     **view,
 ):
     """Lines through points with 95% intervals, one line per value of ``color`` (parts of x keep their
@@ -54,7 +55,8 @@ def lines(
     l0 or d_sae. band: shade the interval instead of drawing bars, as of a line of more than 30 points.
     reference: a y value to compare with, named by reference_label. broad: a column of flags; where it is true
     the line lies on a broad one. allowed: what a rule allows, shaded behind the lines and named by
-    allowed_label: (low, high), or a frame of column x, low and high. view: title, width, height.
+    allowed_label: (low, high), or a frame of column x, low and high. near: points of a line whose x differ by
+    less than this share are passed by at their mean. view: title, width, height.
     """
     data = columns(frame, x=x, y=y, color=color, dash=dash, broad=broad, of=y)
     series = [name for name in ("color", "dash") if name in data]
@@ -76,12 +78,20 @@ def lines(
     if broad is not None:
         wide = base.transform_filter("datum.broad").mark_line(strokeWidth=10, opacity=0.25)
         layers.append(wide.encode(y=up))
-    layers.append(base.mark_line().encode(y=up))
+    line = base if near is None else base.properties(data=_means(data, series, near))
+    layers.append(line.mark_line().encode(y=up))
     # Invisible points still carry the tooltip.
     layers.append(base.mark_point(size=30 if many else 55, opacity=0 if many else 1).encode(y=up))
     if reference is not None:
         layers += _reference(reference, reference_label)
     return finish(alt.layer(*layers), **view)
+
+
+def _means(data: pd.DataFrame, series: list[str], near: float) -> pd.DataFrame:
+    """The mean of x and y of each line's points whose x differ by less than the share ``near``."""
+    data = data.sort_values("x", kind="stable")
+    group = (data["x"].div(data["x"].shift()) > 1 + near).cumsum()
+    return data.groupby([*series, group.rename("group")], sort=False, as_index=False)[["x", "y"]].mean()
 
 
 def _allowed(allowed, label: str, x: str, along: alt.X) -> alt.Chart:

@@ -133,7 +133,8 @@ def if_there(frame, name):
 
 
 def x_axis(data, name, title, kind=None) -> alt.X:
-    """The axis across: powers of two are labelled at the measured values (16k), names keep their order."""
+    """The axis across: powers of two are labelled (16k), the measured values where few of these lie among
+    them; names keep their order."""
     kind = kind or ("log2" if name in POWERS_OF_TWO else "linear")
     title = title or (WIDTH_TITLE if name in ("width", "d_sae") else str(name))
     if kind == "linear":
@@ -149,7 +150,8 @@ def x_axis(data, name, title, kind=None) -> alt.X:
     scale = alt.Scale(type="log", base=2, nice=False, padding=16)
     axis = {"labelExpr": _AS_POWER, "labelOverlap": "greedy"}
     measured = sorted({float(value) for value in data["x"]})
-    if len(measured) <= 12 and any(not math.log2(value).is_integer() for value in measured):
+    low, high = (math.log2(value) for value in (measured[0], measured[-1]))
+    if len(measured) <= 12 and math.floor(high) - math.ceil(low) < 1 and not low == high == int(low):
         axis["values"] = measured
     return alt.X("x:Q", title=title, scale=scale, axis=alt.Axis(**axis))
 

@@ -317,3 +317,23 @@ def test_the_papers_points_are_hollow_and_other_studies_filled_in_one_legend():
     assert page.count('aria-roledescription="legend"') == 2, (
         "ours above, theirs below: shape and fill are one"
     )
+
+
+def test_widths_are_labelled_at_powers_of_two_or_where_few_lie_among_them_at_the_measured():
+    def labelled(*widths):
+        data = pd.DataFrame({"width": widths, "fvu": 0.1})
+        return [axis.get("values") for axis in strings(charts.lines(data, "width", "fvu").to_dict(), "axis")]
+
+    assert not any(labelled(2304, 3264, 4608, 9216))  # 4k and 8k, as other studies' points have
+    assert [2304.0, 3264.0] in labelled(2304, 3264)
+    assert not any(labelled(4096))
+    assert [2304.0] in labelled(2304)
+
+
+def test_a_line_passes_points_at_nearly_one_place_by_their_mean():
+    data = pd.DataFrame({"x": [1, 1.41, 1.42, 2, 2.01, 4], "y": [1, 0.6, 0.8, 0.5, 0.3, 0.1]})
+    spec = charts.lines(data, "x", "y", x_scale="log2", near=0.05).to_dict()
+    sets = spec["datasets"].values()
+    assert sorted(len(rows) for rows in sets) == [4, 6]
+    line = next(rows for rows in sets if len(rows) == 4)
+    assert [round(row["y"], 9) for row in line] == [1, 0.7, 0.4, 0.1]
