@@ -9,8 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from ..base.errors import BadInput
 from ..base.provenance import digest
 from ..claims.report import simulated
+from ..measurement import about
+from ..studies.study import Study
 from .chapters import RECORD, editions, published, read_json
 
 
@@ -38,6 +41,23 @@ def hashes(root: Path, own: str, keys: Iterable[str]) -> dict[str, dict[str, str
     """The hash of what every other study recorded, by key and study."""
     told = lambda value: digest(json.dumps(value, sort_keys=True).encode())
     return {key: {name: told(value) for name, value in recorded(root, own, key).items()} for key in keys}
+
+
+def elsewhere(root: Path, own: Study, number: int, claim: str, word: str) -> str:
+    """On which other editions the verdict on a claim of a chapter is not ``word``, and what sets their models
+    and SAEs apart; "" where all agree."""
+    listed, said = editions(root), []
+    for name, told in recorded(root, own.name, f"{number:02d} verdicts").items():
+        if name in listed and told.get(claim, {}).get("word", word) != word:
+            said.append(f"on `{name}` ({_setting(root, name)}) it is **{told[claim]['word']}**")
+    return f"Here: {about.setting(own)}; {'; '.join(said)}." if said else ""
+
+
+def _setting(root: Path, study: str) -> str:
+    try:
+        return about.setting(Study.load(study))
+    except BadInput:  # a study of a file that is not here
+        return (read_json(published(root, study) / "01.json") or {}).get("title", study)
 
 
 def beside(root: Path, own: str, theirs: pd.DataFrame, key: str, draw: Callable) -> pd.DataFrame:

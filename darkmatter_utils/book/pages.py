@@ -22,6 +22,7 @@ import yaml
 from ..base.errors import BadInput
 from ..base.provenance import digest
 from ..base.values import whole, write_atomic
+from ..base.words import time_of
 from ..charts.vegalite import write_fonts, write_script
 from ..studies.study import Study
 from . import results, running
@@ -38,7 +39,7 @@ from .chapters import (
     run_order,
     titled,
 )
-from .staleness import due_reason, read_stamp
+from .staleness import costs, due_reason, read_stamp
 
 MATHJAX = "tex-svg-full.js"
 """One file that typesets every formula: no fonts, nothing loaded later."""
@@ -141,11 +142,14 @@ def write_assets(root: Path, static: Path, study: str) -> None:
     mathjax = static / "mathjax" / MATHJAX
     mathjax.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(package.origin).parent / "static" / "mathjax" / MATHJAX, mathjax)
-    facts = {}
+    takes = costs(root, study)
+    facts = {number: [f"computed anew, about {time_of(seconds)}"] for number, seconds in takes.items()}
     for chapter in chapters(root):
         if stamped := read_stamp(chapter, study):
             commit = f", commit {stamped['commit']}" if stamped["commit"] else ""
-            facts[f"{chapter.number:02d}"] = f"{stamped['seconds']:.0f} s on {stamped['machine']}{commit}"
+            here = f"{stamped['seconds']:.0f} s on {stamped['machine']}{commit}"
+            facts[f"{chapter.number:02d}"].insert(0, here)
+    facts = {number: "; ".join(said) for number, said in facts.items()}
     script = f"const runs = {json.dumps(facts, sort_keys=True)};\n{_FILL}"
     (static / "runs.js").write_text(script, encoding="utf-8")
 
@@ -192,11 +196,8 @@ def publish(root: Path, *studies: str, log=print) -> list[Path]:
                 continue
             copies += [path for path in _copy(chapter, study) if path not in copies]
     for study in studies:
-        seconds = {
-            f"{chapter.number:02d}": read_stamp(chapter, study)["seconds"] for chapter in chapters(root)
-        }
         path = published(root, file_name(study)) / SECONDS
-        write_atomic(path, json.dumps(seconds, indent=1) + "\n")
+        write_atomic(path, json.dumps(costs(root, study), indent=1, sort_keys=True) + "\n")
     copies += [results.store(root, study) for study in studies if file_name(study) not in results.EMBEDDED]
     update(root)
     return copies

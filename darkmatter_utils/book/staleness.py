@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from ..base import provenance
+from ..base import cache, provenance
 from ..base.errors import BadInput
 from ..base.provenance import digest
 from ..base.values import write_atomic
@@ -29,6 +29,8 @@ from .chapters import (
     hashes,
     read_json,
     read_records,
+    run_order,
+    stored,
 )
 from .others import hashes as hashes_of_points
 from .records import versions
@@ -75,6 +77,21 @@ def expected(chapters: list[ChapterFile], study: str) -> float | None:
         stamped = read_stamp(chapter, study) or {}
         found.append(stamped.get("seconds", published.get(f"{chapter.number:02d}")))
     return None if None in found else sum(found)
+
+
+def costs(root: Path, study: str) -> dict[str, float]:
+    """Seconds that computing each chapter anew takes, by its number: those of its last run here or, if more,
+    of the kept results that it read, each at the first chapter that reads it; else as published."""
+    folders, done = (cache.cache_folder(), stored(root, file_name(study))), set()
+    found = read_json(run_order(root)[0].published_record(study).with_name(SECONDS)) or {}
+    for chapter in run_order(root):
+        if (stamped := read_stamp(chapter, study)) is None:
+            continue
+        mine, done = set(stamped.get("results", [])) - done, done | set(stamped.get("results", []))
+        paths = [[path for f in folders if (path := f / name / cache.SECONDS).is_file()][:1] for name in mine]
+        seconds = sum(float(path.read_text()) for one in paths for path in one)
+        found[f"{chapter.number:02d}"] = round(max(stamped["seconds"], seconds), 1)
+    return found
 
 
 def stale_reason(chapter: ChapterFile, study: str = DEFAULT_STUDY) -> str | None:

@@ -13,9 +13,10 @@ from ..adapters import hub
 from ..adapters.models import DTYPES
 from ..adapters.reading import DEFAULT_CONTEXT
 from ..base.cache import kept
-from ..base.words import readable, share, time_of
+from ..base.words import readable, share, span, time_of
 from ..stats.intervals import doubts
 from ..stats.loud import told
+from ..studies.study import Study
 from . import sources
 from .measure import manifest
 from .widths import reference_sae
@@ -169,9 +170,11 @@ def facts(measurement) -> pd.DataFrame:
         "study": measurement.study.title,
         "model": card.get("model") or "none: activations are simulated",
         "parameters of the model": about.get("model", {}).get("parameters"),
+        "its weights": (of := about.get("model", {}).get("quantised")) and f"dequantised from {of}",
         "tokens it was trained on": about.get("model", {}).get("tokens_seen"),
         "text that is scored": about.get("text", {}).get("source")
-        or ", ".join(about.get("held_out_distributions", [])),
+        or ", ".join(about.get("held_out_distributions", []))
+        or ", ".join(one["source"] for one in about.get("text", {}).get("sources", [])),
         "token ids, sha256": about.get("text", {}).get("sha256"),
         "revisions": ", ".join(name for name in about.get("sources", {}).values() if "@" in name),
         "site": card["site"],
@@ -203,19 +206,33 @@ def _left_out(measurement) -> dict[str, str]:
     }
 
 
+def setting(study: Study) -> str:
+    """What sets a study apart from others, in words: the model, its size, the SAEs of its width suite."""
+    size = manifest(study).get("model", {}).get("parameters")
+    saes = [entry for entry in study.selected() if entry.main and entry.width] or study.selected()
+    widths, l0s = sorted({entry.width for entry in saes}), sorted({entry.l0 for entry in saes if entry.l0})
+    told = [study.title, f"{size / 1e6:,.1f} M parameters" if size else ""]
+    told += [f"{span(widths, lambda width: f'{width:,}')} latents" if widths else ""]
+    told += [f"L0 {span(l0s, lambda l0: f'{l0:g}')}" if l0s else ""]
+    return ", ".join(filter(None, told))
+
+
 def in_words(measurement) -> str:
     """One paragraph on what is studied."""
     card, held = measurement.card, measurement.held_out
+    known = manifest(measurement.study)
+    size = known.get("model", {}).get("parameters")
+    size = f", of {size / 1e6:,.1f} M parameters," if size else ""
+    text = "the SAEs were trained on" if "suite" in known else "it was trained on"
     if not card.get("model"):
         told = "There is no language model: the activations are simulated, and all their parts are known."
     elif not held:
         told = "How well the model predicts text is not known."
     else:
-        told = (
-            f"The model is tiny: it predicts held-out text at {held['nats_per_token']:.2f} nats per token, "
-            f"where a trigram model of the same training text needs {held['trigram']:.2f}. What holds here "
-            "need not hold for a large model, nor the other way round."
-        )
+        nats = f"{held['nats_per_token']:.2f} nats per token"
+        trigram = f"a trigram model of the text that {text} needs {held['trigram']:.2f}"
+        told = f"The model{size} predicts held-out text at {nats}, where {trigram}. What holds here need not "
+        told += "hold for a larger model, nor the other way round."
     return (
         f"**What is studied here: {measurement.study.title}.** {card['tokens']:,} tokens of "
         f"{card['documents']:,} documents are scored, with {len(measurement.saes)} SAEs of activations of "

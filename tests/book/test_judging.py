@@ -8,11 +8,13 @@ import pytest
 
 from darkmatter_utils.base.config import modules
 from darkmatter_utils.base.values import Estimate, from_json, to_json
+from darkmatter_utils.book import records
 from darkmatter_utils.book.records import Chapter
 from darkmatter_utils.claims import c03_same_tokens, c07_fewer_features, q02_protocols
 from darkmatter_utils.claims.claim import NOT_MEASURED, UNKNOWN
 from darkmatter_utils.claims.worth import cannot_answer
 from darkmatter_utils.experiments import calibration
+from darkmatter_utils.studies.study import Study
 
 PAIR = "128 and 256"
 HALF = c03_same_tokens.Evidence(
@@ -24,7 +26,8 @@ HALF = c03_same_tokens.Evidence(
 
 
 @pytest.fixture
-def chapter():
+def chapter(monkeypatch):
+    monkeypatch.setattr(records, "project", lambda: None)  # other editions' verdicts have a test of their own
     return Chapter(6, SimpleNamespace(name="tiny"), {})
 
 
@@ -108,3 +111,23 @@ def test_every_file_has_what_a_chapter_asks_of_it(module):
     assert asked.evidence is module.Evidence and rule in (asked.statements, asked.verdict)
     assert rule.__doc__ and module.Thresholds.__doc__ and module.Thresholds() == module.THRESHOLDS
     assert asked.judge(None).word == UNKNOWN and asked.judge(None, unfit="because").why == "because"
+
+
+def test_where_another_edition_has_another_verdict_the_page_says_what_differs(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "project", lambda: tmp_path)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "editions.yml").write_text("- nano\n- tiny\n- mine\n")
+    for study, word in {"tiny": "partly", "mine": "holds", "world": "partly"}.items():
+        place = tmp_path / "book" / "records" / study
+        place.mkdir(parents=True)
+        (place / "06.json").write_text(json.dumps({"values": {"verdicts": {"3": {"word": word}}}}))
+    chapter = Chapter(6, Study.load("nano"), {})
+    chapter.judge(c03_same_tokens, HALF, unfit="")
+    said = str(chapter.opening(c03_same_tokens))
+    assert "Here: A two-layer model" in said and "16 to 128 latents, L0 4; on `tiny` (A 1.4 M" in said
+    assert said.count("it is **partly**") == 1 and "`mine`" not in said and "`world`" not in said
+    before = chapter.read["points"]["06 verdicts"]
+    assert set(before) >= {"tiny", "mine"}
+    (tmp_path / "book" / "records" / "tiny" / "06.json").write_text('{"values": {}}')
+    assert "Here:" not in str(chapter.opening(c03_same_tokens))
+    assert chapter.read["points"]["06 verdicts"] != before
