@@ -147,8 +147,16 @@ none = Absent("No change is listed.")
 Table(pd.DataFrame(held["changes"]).map(str) if held["changes"] else none)
 
 # %% [markdown]
-# These rules are called {glue:text}`rules name`; their digest is {glue:text}`rules digest`. What the next
-# study measures stands in `claims/preregistered.yaml`.
+# These rules are called {glue:text}`rules name`; their digest is {glue:text}`rules digest`. What the study
+# `smollm2` measures was fixed before it was measured, in `claims/preregistered.yaml`. Where a study departs
+# from that, it is said here.
+
+# %% tags=["hide-input"]
+departed = fixed.departures(chapter.study.name)
+chapter.record("departures", departed)
+Table(
+    pd.DataFrame(departed) if departed else Absent("This study departs from nothing that was fixed before.")
+)
 
 # %% [markdown]
 # ## What the protocol changes

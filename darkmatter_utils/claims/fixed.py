@@ -31,6 +31,7 @@ from ..base.values import write_atomic
 
 FILE = Path(__file__).with_name("FIXED.json")
 PREREGISTERED = Path(__file__).with_name("preregistered.yaml")
+DEPARTURES = Path(__file__).with_name("departures.yaml")
 """What the next study measures."""
 DRAFT = "draft"
 ENTRY = ("rule", "from", "to", "reason", "before", "after")
@@ -123,6 +124,17 @@ def fix(name: str, path: Path = FILE) -> None:
 def preregistered() -> dict[str, Any]:
     """What the next study measures, fixed before it is: ``study``, and by claim what is primary for it."""
     return yaml.safe_load(PREREGISTERED.read_text(encoding="utf-8"))
+
+
+def departures(study: str) -> list[dict[str, str]]:
+    """Where what a study measured departs from what was `preregistered`: of what, planned, measured, why, and
+    what had been seen of it by then."""
+    found = yaml.safe_load(DEPARTURES.read_text(encoding="utf-8"))
+    return [
+        {name: said for name, said in one.items() if name != "study"}
+        for one in found
+        if one["study"] == study
+    ]
 
 
 def _counts(name: Name, home: Name) -> bool:

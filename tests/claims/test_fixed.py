@@ -121,6 +121,12 @@ def test_rules_are_fixed_once(tmp_path):
         fixed.fix("rules-2", path)
 
 
+def test_departures_are_whole_and_of_one_study():
+    found = fixed.departures("smollm2")
+    assert {tuple(one) for one in found} == {("of", "planned", "measured", "why", "seen")}
+    assert all(all(one.values()) for one in found) and fixed.departures("tiny") == []
+
+
 def test_every_claim_has_what_is_primary_for_it():
     told = fixed.preregistered()
     assert list(told["claims"]) == list(every()) and all(told["claims"].values())
