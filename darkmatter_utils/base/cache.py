@@ -13,6 +13,7 @@ import importlib.metadata
 import inspect
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -22,16 +23,18 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from . import ideas, provenance
+from . import follows, ideas, provenance
 from .config import cache_folder
 from .errors import BadInput
+from .follows import FOLLOWS
 from .values import Absent, from_json, to_json, whole
 from .words import time_of
 
 PROGRESS = "DARKMATTER_PROGRESS"
 """Environment variable: a file that says what a long computation is at, for whoever waits for it."""
 STORED, NONE, ALONE = "DARKMATTER_STORED", "no", "only"
-"""Environment variable: ``no`` stored result is read; stored ones ``only`` (nothing is computed)."""
+"""Environment variable: ``no`` stored result is read; stored ones ``only`` (nothing is computed); the same,
+and those of earlier code, ``carried`` over."""
 USED = "DARKMATTER_USED"
 """Environment variable: the file that takes a line for every result that is read: where from, its folder."""
 WHOLE = "absent.txt"
@@ -60,30 +63,11 @@ def versions(packages: Iterable[str] = LIBRARIES) -> dict[str, str]:
 def key_of(**parts) -> str:
     """The key of a result: a digest of everything that it follows from."""
     said = json.dumps(parts, sort_keys=True)
-    _PARTS[key := hashlib.sha256(said.encode()).hexdigest()[:32]] = said
+    _PARTS[key := hashlib.sha256(said.encode()).hexdigest()[:32]] = json.loads(said)
     return key
 
 
-_PARTS: dict[str, str] = {}
-FOLLOWS = "follows.json"
-"""File of a kept result: what its key was made of, so that one can say what moved when it is another."""
-
-
-def _follows(key: str) -> str:
-    """What a key of this process was made of, as JSON: parts, long ones by digest, and the ``same`` of all
-    but code and versions; "" of another's key."""
-    digest = lambda part: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:32]
-
-    def data(part):
-        if not isinstance(part, dict):
-            return part
-        return {name: data(one) for name, one in part.items() if name not in ("code", "versions")}
-
-    parts = json.loads(_PARTS.get(key, "{}"))
-    same, subject = digest(data(parts)), parts.pop("subject", {})
-    parts |= {f"subject {name}": part for name, part in subject.items()} if isinstance(subject, dict) else {}
-    short = {name: part if len(json.dumps(part)) < 300 else digest(part) for name, part in parts.items()}
-    return json.dumps(short | {"same": same}, indent=0, sort_keys=True) if parts else ""
+_PARTS: dict[str, dict] = {}
 
 
 def stamps(path: Path) -> list[list]:
@@ -256,12 +240,24 @@ class Kept:
         for store in [self.folder.parent, *(_STORES if stored else ())]:
             if sealed(folder := store / self.folder.name):
                 if folder == self.folder and not (folder / FOLLOWS).exists():  # of before it was written
-                    (folder / FOLLOWS).write_text(_follows(self.key))
+                    (folder / FOLLOWS).write_text(follows.text(follows.said(_PARTS.get(self.key, {}))))
                 if os.environ.get(USED) and not _STORES.depth:
                     with Path(os.environ[USED]).open("a", encoding="utf-8") as file:
                         file.write(f"{'stored' if store in _STORES else 'cache'} {folder.name}\n")
                 return load(folder)
+        if stored and os.environ.get(STORED) == follows.CARRIED and self._carried():
+            return self.read(load, stored=False)
         return None
+
+    def _carried(self) -> bool:
+        """Whether a stored result of earlier code is taken as this one; it is put in its place."""
+        found = follows.earlier(self.name, follows.said(_PARTS.get(self.key, {})), _STORES)
+        if found and sealed(found[0]):
+            with whole(self.folder) as part:
+                shutil.copytree(found[0], part)
+                (part / FOLLOWS).write_text(follows.text(found[1]))
+                seal(part)
+        return bool(found) and sealed(self.folder)
 
     def may_be_made(self, subject, *, without: str = "") -> None:
         """Says on stderr where a result that is stored no longer follows, or is stored ``without`` what is
@@ -274,7 +270,7 @@ class Kept:
         does = f"is without {without}" if without else "does not follow from code, data and settings"
         said = f"{self.name}: {f'what is stored {does}' if others else 'nothing is stored'}"
         said += f" (to compute it took {time_of(max(seconds))})" if seconds else ""
-        if os.environ.get(STORED) == ALONE:
+        if os.environ.get(STORED) in (ALONE, follows.CARRIED):
             raise BadInput(f"{said}; where the weights are at hand, run it without --only stored")
         if lacks := getattr(subject, "lacks", list)():
             more = f" and {len(lacks) - 1} more files" if lacks[1:] else ""
@@ -290,5 +286,5 @@ class Kept:
             part.mkdir()
             save(part)
             (part / SECONDS).write_text(f"{time.monotonic() - began:.1f}")
-            (part / FOLLOWS).write_text(_follows(self.key))
+            (part / FOLLOWS).write_text(follows.text(follows.said(_PARTS.get(self.key, {}))))
             seal(part)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..base.cache import ALONE, NONE, PROGRESS, STORED, USED
 from ..base.errors import NO_ROOM, BadInput, nearest
+from ..base.follows import CARRIED
 from ..base.values import whole
 from .chapters import DEFAULT_STUDY, ChapterFile, chapters, editions, file_name, run_order, settle, stored
 from .records import CELLS, RECORDS, SHIPPED
@@ -33,11 +34,12 @@ class ChapterFailed(BadInput):
 
 def results(*, recompute: bool = False, only: str | None = None) -> dict[str, str]:
     """What tells a run which results and SAEs it takes: to ``recompute``, no stored result; ``only`` those
-    "stored", so that nothing is computed, or only the SAEs that are "shipped", whose weights are at hand.
-    Raises BadInput where the two exclude each other."""
-    if recompute and only == "stored":
-        raise BadInput("--recompute reads no stored result, --only stored nothing else; give one of them")
-    asked = {STORED: NONE if recompute else ALONE if only == "stored" else ""}
+    "stored", so that nothing is computed, those "carried" over from earlier code too, or only the SAEs that
+    are "shipped", whose weights are at hand. Raises BadInput where the two exclude each other."""
+    alone = {"stored": ALONE, CARRIED: CARRIED}.get(only, "")
+    if recompute and alone:
+        raise BadInput(f"--recompute reads no stored result, --only {only} nothing else; give one of them")
+    asked = {STORED: NONE if recompute else alone}
     asked[SHIPPED] = "yes" if only == "shipped" else ""
     return {name: value for name, value in asked.items() if value}
 

@@ -48,8 +48,10 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--all", action="store_true", help="run every chapter, stale or not")
     anew = "read no result that the repository stores (book/results), only those that were computed here"
     only = "stored: compute nothing, draw and judge from stored results"
+    over = "carried: the same, where code alone has changed since they were computed, and no number"
     shipped = "shipped: only the SAEs whose weights are here, compared with their published numbers"
-    for one, choices in ((run, {"stored": only, "shipped": shipped}), (build, {"stored": only})):
+    without = {"stored": only, "carried": over}
+    for one, choices in ((run, without | {"shipped": shipped}), (build, without)):
         one.add_argument("--recompute", action="store_true", help=anew)
         one.add_argument("--only", choices=list(choices), help="; ".join(choices.values()))
     _of_study(commands, "render", "build the pages from the chapters as they were last run")

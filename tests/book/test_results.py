@@ -17,8 +17,9 @@ from test_chapters import copied_nano, weightless
 from throwaway import ROOT, files
 
 from darkmatter_utils import Study, measure
-from darkmatter_utils.base import cache
+from darkmatter_utils.base import cache, provenance
 from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.base.follows import CARRIED, FOLLOWS
 from darkmatter_utils.book import chapters, results, running
 from darkmatter_utils.cli import main
 from darkmatter_utils.experiments.live import live
@@ -168,6 +169,30 @@ def test_saes_of_parts_of_x_change_the_key_of_no_other_result():
     keys = [Measurement(study, Path()).key() for study in (tiny, without, less)]
     assert keys[0] == keys[1] != keys[2]
     assert not any(name.startswith("saes/part-") for name in keys[0]["files"])
+
+
+def test_results_of_earlier_code_are_carried_over_where_that_is_asked(there, monkeypatch):
+    study, store, kept = there
+    cache.also_read(store)
+    before = {p.name: p.read_bytes() for p in store.glob("doubled-*/*")}
+    monkeypatch.setattr(provenance, "key", lambda found: "another code")
+    monkeypatch.setenv(cache.STORED, cache.ALONE)
+    with pytest.raises(BadInput, match="what is stored does not follow from code"):
+        measure(study)
+    monkeypatch.setenv(cache.STORED, CARRIED)
+    measurement = measure(study)
+    again = doubled(measurement)
+    pd.testing.assert_frame_equal(again["table"], kept["table"])
+    said = json.loads((measurement.folder / FOLLOWS).read_text())
+    assert said["code"] == "another code" != said["computed with"] and cache.sealed(measurement.folder)
+    first = json.loads((next(store.glob("measure-nano-*")) / FOLLOWS).read_text())["code"]
+    assert said["computed with"] == first
+    with pytest.raises(BadInput, match="doubled-nano: what is stored does not follow"):
+        doubled(measurement, times=3)
+    assert before == {p.name: p.read_bytes() for p in store.glob("doubled-*/*")}
+    monkeypatch.setattr(cache, "versions", lambda: {"torch": "another"})
+    with pytest.raises(BadInput, match="does not follow"):
+        measure(study)
 
 
 def test_where_the_data_lies_changes_no_key(tmp_path):
