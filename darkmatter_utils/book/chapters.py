@@ -108,7 +108,7 @@ class ChapterFile:
         """The source as a notebook without outputs, cell ids by position."""
         import jupytext
 
-        book = jupytext.reads(self.source.read_text(encoding="utf-8"), fmt="py:percent")
+        book = jupytext.reads(self.source.read_text(encoding="utf-8-sig"), fmt="py:percent")
         for cell in book.cells:
             if cell.cell_type == "code" and (figure := options(cell.source)):
                 cell.metadata["mystnb"] = {"figure": figure}

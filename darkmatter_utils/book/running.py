@@ -5,6 +5,7 @@ A failing cell, a full disk or Ctrl-C leaves what was there as it was.
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..base.cache import ALONE, NONE, PROGRESS, STORED, USED
 from ..base.errors import NO_ROOM, BadInput, nearest
@@ -103,10 +105,14 @@ def run(
     if study != DEFAULT_STUDY:  # the kernel finds a study's file from another folder
         is_file = Path(study).suffix in (".yaml", ".yml")
         changed["study"] = str(Path(study).resolve()) if is_file else study
-    known = _parameter_names(source)
-    for name in changed:
+    known = _parameters(source)
+    for name, value in changed.items():
         if name not in known:
-            raise BadInput(f"chapter {chapter.name} has no parameter '{name}'; {nearest(name, known)}")
+            raise BadInput(f"chapter {chapter.name} has no parameter '{name}'; {nearest(name, list(known))}")
+        if wants := _unlike(value, known[name]):
+            raise BadInput(
+                f"chapter {chapter.name}: {name} is {value!r}; give {wants}, as {known[name]!r} is"
+            )
     target, record = chapter.executed(study, tried=tried), chapter.record(study, tried=tried)
     aside = chapter.root / "build" / "running" / f"{file_name(study)}-{chapter.name}-{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
@@ -180,7 +186,8 @@ def _execute(chapter: ChapterFile, aside: Path, parameters: dict, taking: dict):
         os.replace(aside / "out.ipynb", kept)
         line = f"{error.ename}: {(' '.join(str(error.evalue).split()) or 'no message')[:500]}"
         place = f"as it failed: {kept.relative_to(chapter.root)}"
-        said = f"chapter {chapter.name}, cell {error.cell_index + 1}: {line} ({place})"
+        asked = "".join(f", with {name} = {value}" for name, value in parameters.items() if name != "study")
+        said = f"chapter {chapter.name}{asked}, cell {error.cell_index + 1}: {line} ({place})"
         raise ChapterFailed(said) from None
     except DeadKernelError:
         why = "its process was ended from outside, as happens when the memory is full"
@@ -228,6 +235,21 @@ def _doing(aside: Path) -> str:
     return f"{heading}{number}" + (f" ({progress.read_text(encoding='utf-8')})" if fresh else "")
 
 
-def _parameter_names(book) -> list[str]:
+def _parameters(book) -> dict[str, Any]:
+    """The parameters of a chapter and their defaults."""
     tagged = [cell.source for cell in book.cells if "parameters" in cell.metadata.get("tags", [])]
-    return re.findall(r"^(\w+)\s*(?::[^=\n]+)?=", "\n".join(tagged), flags=re.MULTILINE)
+    made = [
+        node for node in ast.parse("\n".join(tagged)).body if isinstance(node, ast.Assign | ast.AnnAssign)
+    ]
+    names = [(node.targets[0] if isinstance(node, ast.Assign) else node.target).id for node in made]
+    return {name: ast.literal_eval(node.value) for name, node in zip(names, made)}
+
+
+def _unlike(value, default) -> str:
+    """What a parameter's value has to be, in words, where it is not like its default; "" where it may be."""
+    number = lambda one: isinstance(one, int | float) and not isinstance(one, bool)
+    if value is None or default is None:
+        return ""
+    if isinstance(default, str):
+        return "" if isinstance(value, str) else "a text"
+    return "a number" if number(default) and not number(value) else ""

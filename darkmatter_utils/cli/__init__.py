@@ -22,12 +22,15 @@ INTERRUPTED = "interrupted; what was finished is kept, the same command goes on 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
+    _streams()
     try:
         options = parser().parse_args(arguments)
         target = options.target if isinstance(options.target, str) else options.target(options)
         module, _, function = target.partition(":")
         run = getattr(importlib.import_module(f".{module}", __name__), function)
-        return run(options) or 0
+        status = run(options) or 0
+        sys.stdout.flush()
+        return status
     except BadInput as error:
         return _stop(2, " ".join(str(error).split()))
     except KeyboardInterrupt:
@@ -37,6 +40,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except Exception as error:  # noqa: BLE001  a traceback is no user interface
         return _failed(error)
+
+
+def _streams() -> None:
+    """What a stream cannot write is replaced; one that is closed writes to nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number, before a file of ours does
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))
+        elif number and hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def _failed(error: Exception) -> int:

@@ -46,7 +46,7 @@ def run(options) -> int:
         there = ", ".join(chapter.name for chapter in all_chapters(root))
         raise BadInput(f"name the chapters to run, or --all; there are: {there}")
     chosen = run_order(root) if options.all else [pick(root, name) for name in options.chapters]
-    parameters = {name: yaml.safe_load(value) for name, value in options.p}
+    parameters = {name: _value(name, value) for name, value in options.p}
     if "study" in parameters:
         study = _named(str(parameters.pop("study")))
     taking, apart = running.results(recompute=options.recompute, only=options.only), 0
@@ -54,6 +54,13 @@ def run(options) -> int:
         running.run(chapter, study=study, parameters=parameters, taking=taking, log=say)
         apart += _told(agreement.of_saes(chapter, study)) if options.only == "shipped" else 0
     return min(apart, 1)
+
+
+def _value(name: str, said: str):
+    try:
+        return yaml.safe_load(said)
+    except yaml.YAMLError:
+        raise BadInput(f"-p {name}: '{said}' is no value; give a number, a name or a list: [a, b]") from None
 
 
 def build(options) -> int:

@@ -73,9 +73,16 @@ def progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+class _Console(Console):
+    """Whoever reads may leave: `cli.main` knows what to do."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def show(table: Table) -> None:
     """Print a table; one that is piped into a file is not folded at 80 columns."""
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    _Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 
 def study_table(saes, *, title: str) -> Table:

@@ -41,6 +41,15 @@ def complaint(capsys, *arguments: str) -> str:
             ["run", "1", "--study", "world", "-p", "scal", "3"],
             f"chapter 01_probe has no parameter 'scal'; {NEAR}scale",
         ),
+        (
+            ["run", "1", "--study", "world", "-p", "scale", "abc"],
+            "chapter 01_probe: scale is 'abc'; give a number, as ",
+        ),
+        (
+            ["run", "1", "--study", "world", "-p", "scale", "true"],
+            "chapter 01_probe: scale is True; give a number, as ",
+        ),
+        (["run", "1", "--study", "world", "-p", "scale", "["], "-p scale: '[' is no value; give a number"),
         (["run", "1", "-p", "study", "wrold", "--study", "world"], "unknown study 'wrold'"),
         (
             ["render", "--study", "world"],
@@ -120,6 +129,8 @@ def test_measure_writes_a_table_and_the_same_numbers_as_json(root, capsys, tmp_p
 
 
 def test_a_full_disk_is_one_line(root, capsys):
+    assert cli.main(["measure", "nano"]) == 0  # its progress, on a slow machine, is not what is read below
+    capsys.readouterr()
     assert complaint(capsys, "measure", "nano", "--json", "/dev/full").startswith("the disk is full")
 
 

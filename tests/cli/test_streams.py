@@ -1,0 +1,50 @@
+"""Whatever reads what the command writes: any encoding, a reader that leaves, nobody."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from throwaway import project
+
+COMMAND = [sys.executable, "-m", "darkmatter_utils.cli", "status", "--study", "world"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    return project(tmp_path / "project")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "cp1252"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+)
+def test_what_an_encoding_lacks_is_replaced(root, environment):
+    source = root / "notebooks" / "01_probe.py"
+    source.rename(source.with_name("01_größe_ℓ0.py"))
+    done = subprocess.run(COMMAND, cwd=root, env=os.environ | environment, capture_output=True, check=False)
+    assert done.returncode == 0 and b"01_gr" in done.stdout and done.stderr == b""
+
+
+def test_a_reader_may_leave(root):
+    done = subprocess.Popen(COMMAND, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done.stdout.close()
+    assert (done.stderr.read(), done.wait()) == (b"", 0)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(root, closed):
+    line = f"{' '.join(COMMAND)} {closed}"
+    assert subprocess.run(line, shell=True, cwd=root, check=False).returncode == 0
+
+
+def test_a_source_may_begin_with_a_byte_order_mark(root):
+    source = root / "notebooks" / "01_probe.py"
+    run = [*COMMAND[:3], "run", "01", "--study", "world"]
+    source.write_bytes(b"\xef\xbb\xbf" + source.read_bytes())
+    done = subprocess.run(run, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
