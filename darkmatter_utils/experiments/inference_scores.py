@@ -95,7 +95,7 @@ def score_all(
         if dictionary is None:
             continue
         given = [(dictionary.encode(batch.source), mask) for batch, mask in zip(batches, keep)]
-        own = joined([Codes(one.indices[mask], one.values[mask]) for one, mask in given])
+        own = joined([trimmed(Codes(one.indices[mask], one.values[mask])) for one, mask in given])
         if over_complete(own, x.shape[1]):
             continue
         made = all_codes(dictionary, x, own, codes, precision)
@@ -143,6 +143,12 @@ def overlap(codes: Codes, other: Codes) -> float:
     pairs = zip(codes.support.split(rows), theirs.split(rows))
     both = sum(int((a[:, :, None] == b[:, None]).sum()) for a, b in pairs)
     return both / max(1, int(codes.l0.sum()))
+
+
+def trimmed(codes: Codes) -> Codes:
+    """Without slots that no token uses, as those of a first token with thousands of latents."""
+    used = (codes.values != 0).any(0)
+    return Codes(codes.indices[:, used], codes.values[:, used])
 
 
 def joined(parts: list[Codes]) -> Codes:

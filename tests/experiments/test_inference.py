@@ -266,3 +266,18 @@ def test_a_pursuit_saves_error_even_where_the_codes_are_true():
     assert len(change) and (change["high"] < 0).all()
     drawn = changes(null, null, SETTLED)
     assert f"true codes: {SETTLED}" in set(drawn["inference"])
+
+
+def test_slots_that_only_tokens_left_out_use_go_with_them():
+    generator = torch.Generator().manual_seed(0)
+    dictionary = torch.randn(40, 12, dtype=torch.float64, generator=generator)
+    indices = torch.stack([torch.randperm(40, generator=generator) for _ in range(5)])
+    values = torch.rand(5, 40, dtype=torch.float64, generator=generator) + 0.1
+    values[:4, 6:] = 0  # the last has a latent in every slot
+    kept = Codes(indices[:4], values[:4])
+    trimmed = inference_scores.trimmed(kept)
+    assert trimmed.values.shape == (4, 6) and torch.equal(trimmed.l0, kept.l0)
+    assert torch.equal(trimmed.decode(dictionary), kept.decode(dictionary))
+    x = torch.randn(4, 12, dtype=torch.float64, generator=generator)
+    one, other = (refit(x, dictionary, codes.support).decode(dictionary) for codes in (trimmed, kept))
+    assert torch.allclose(one, other, atol=1e-12)
