@@ -25,6 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     _streams()
     try:
         options = parser().parse_args(arguments)
+        try:
+            cache_folder()
+        except RuntimeError:  # no home folder
+            known = "no home folder is known, where results would be kept"
+            raise BadInput(f"{known}; set DARKMATTER_CACHE to a folder that can be written") from None
         target = options.target if isinstance(options.target, str) else options.target(options)
         module, _, function = target.partition(":")
         run = getattr(importlib.import_module(f".{module}", __name__), function)

@@ -6,6 +6,7 @@ Each command says which function runs it, as module:function of this folder; `cl
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import version
 
 from ..base.config import first_lines
 from ..base.errors import BadInput
@@ -38,6 +39,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = _Parser(prog="darkmatter", description="Run, check and render the chapters; measure a study.")
+    top.add_argument("--version", action="version", version=f"darkmatter {version('darkmatter-utils')}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     run = _of_study(commands, "run", "run chapters by papermill, whether stale or not")
     run.add_argument("chapters", nargs="*", metavar="NN", help="number or name of a chapter")
@@ -132,7 +134,11 @@ def _measure_arguments(commands) -> None:
     add("--x", metavar="FILE", help="activations [token, d_model] on disk")
     add("--reconstruction", metavar="FILE", help="the SAE's reconstruction of --x, on disk")
     add("--document", metavar="FILE", help="document of each row of --x, whole numbers [token]")
-    add("--json", metavar="FILE", help="write the numbers to FILE as well")
+    add(
+        "--json",
+        metavar="FILE",
+        help="write the numbers to FILE as well (-: to standard output, all else beside it)",
+    )
     add("--html", metavar="FILE", help="write a page that opens offline to FILE as well")
     add("--saebench", metavar="FILE", help="write the result in SAEBench's shape to FILE as well")
     add("--dry-run", action="store_true", help="say what would be downloaded, computed and stored")
@@ -149,7 +155,7 @@ def _measure(options) -> str:
             raise BadInput(
                 f"a study says its model, text and window itself: leave out {option}, or the study"
             )
-        return "commands:every_sae"
+        return "measuring:every_sae"
     for name, value in DEFAULTS.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -161,7 +167,7 @@ def _measure(options) -> str:
             raise BadInput(f"--{given[0]} needs --x, the activations [token, d_model]")
         if (options.reconstruction is None) == (len(options.sae) != 1):
             raise BadInput("with --x give either --reconstruction FILE or one --sae")
-        return "commands:of_arrays"
+        return "measuring:of_arrays"
     if options.model is None and not options.sae:
         ways = "give a study (darkmatter measure tiny), or --model and --sae, or --x"
         raise BadInput(f"{ways}; see: darkmatter measure --help")
@@ -171,7 +177,7 @@ def _measure(options) -> str:
     if options.model is None or not options.sae:
         lacks = "--model" if options.model is None else "--sae"
         raise BadInput(f"{lacks} is missing: give --model and --sae, each a folder or a name on the hub")
-    return "commands:one_sae"
+    return "measuring:one_sae"
 
 
 def _study_arguments(commands) -> None:

@@ -1,17 +1,14 @@
-"""What each command does: the chapters (run, build, publish ...), studies, training, and `measure`."""
+"""What each command does: the chapters (run, build, publish ...), studies, training."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import yaml
 from rich.table import Table
 
-from ..adapters import hub
-from ..adapters.reading import window
 from ..base.cache import listed, versions
 from ..base.errors import BadInput, nearest
 from ..base.values import write_atomic
@@ -21,12 +18,8 @@ from ..book.chapters import pick, project_root, run_order
 from ..book.where import where as places_of
 from ..experiments import calibration, coverage
 from ..experiments.coverage import FOLDER
-from ..measurement import about, arrays
 from ..measurement import prepare as preparing
-from ..measurement.measure import measure
-from ..measurement.one_sae import plan, probe
 from ..studies import portable, recipes
-from ..studies.recipes import Request
 from ..studies.study import Study
 from ..training import embedded, suite, suite_training, trained_suites
 from . import show
@@ -35,8 +28,6 @@ from .show import say
 HOW = (coverage.calibrate, calibration.calibrate, trained_suites.calibrate)
 CALIBRATIONS = dict(zip(("coverage", "rules", "trained"), HOW))
 """What `calibrate` makes, by name."""
-OUTPUTS = {"json": "numbers", "html": "page", "saebench": "saebench"}
-"""Files that `measure` may be asked for, and what they are called."""
 
 
 def run(options) -> int:
@@ -207,99 +198,3 @@ def calibrate(options) -> None:
         CALIBRATIONS[name](log=say)
     files = {name: about for name, about in listed(FOLDER).items() if name != "manifest.json"}
     write_atomic(FOLDER / "manifest.json", json.dumps({"files": files}, indent=1) + "\n")
-
-
-def every_sae(options) -> None:
-    """Every SAE of a study, or some."""
-    study = Study.load(options.study)
-    _room_for(options)
-    chosen = [study.sae(name).id for name in options.sae]
-    measured = measure(study, progress=show.progress)
-    saes = measured.saes[measured.saes["id"].isin(chosen)] if chosen else measured.saes
-    warnings = about.of_study(measured)
-    loud = about.loud_tokens(measured)
-    said = _write(options, json=lambda: show.study_json(study, saes, warnings, loud))
-    show.show(show.study_table(saes, title=f"{study.title} · {study.site}"))
-    say(about.precision(measured))
-    for line in [*(f"warning: {line}" for line in warnings), *said]:
-        say(line)
-    if options.strict and warnings:
-        raise BadInput(f"strict: {'; '.join(warnings)}")
-
-
-def one_sae(options) -> None:
-    """One SAE of one model, on a text."""
-    names = "model site text documents dtype sae_dtype device packed folds bootstrap seed".split()
-    asked = {name: getattr(options, name) for name in names} | {"sae": options.sae[0]}
-    asked["positions"] = window(options.positions) if options.positions else None
-    request = Request(**{name: value for name, value in asked.items() if value is not None})
-    _room_for(options)
-    if options.dry_run:
-        missing = hub.downloads(request.model, request.sae)
-        for line in about.before_download(request, missing) if missing else about.cost_lines(plan(request)):
-            say(line)
-        return
-    deliver = lambda done: _deliver(options, done)
-    probe(request, strict=options.strict, progress=show.progress, deliver=deliver)
-
-
-def of_arrays(options) -> None:
-    """Activations on disk, and what an SAE makes of them."""
-    _room_for(options)
-    if options.dry_run:
-        for line in arrays.facts(options.x, options.reconstruction):
-            say(line)
-        return
-    names = ("document", "folds", "bootstrap", "seed", "device", "sae_dtype", "strict")
-    done = arrays.measure(
-        options.x,
-        options.reconstruction or None,
-        sae=options.sae[0] if options.sae else None,
-        progress=show.progress,
-        **{name: getattr(options, name) for name in names},
-    )
-    _deliver(options, done)
-    if options.strict and done.warnings:
-        raise BadInput(f"strict: {'; '.join(done.warnings)}")
-
-
-def _room_for(options) -> None:
-    """BadInput now, not after an hour, where an answer could not be written or would replace an input."""
-    named = (options.x, options.reconstruction, options.document, options.text, options.model, options.study)
-    inputs = [given for given in (*named, *options.sae) if given]
-    taken = {Path(given.partition(":")[0]).absolute(): "is an input" for given in inputs}
-    for name in OUTPUTS:
-        if not (given := getattr(options, name)):
-            continue
-        path = Path(given)
-        if path.is_dir():
-            raise BadInput(f"--{name} {path} is a folder; give a file")
-        if not path.absolute().parent.is_dir():
-            raise BadInput(f"--{name} {path}: there is no folder {path.parent}")
-        if path.absolute() in taken:
-            raise BadInput(f"--{name} {path}: that file {taken[path.absolute()]}; give another")
-        taken[path.absolute()] = f"is --{name}'s"
-        try:
-            if path.exists() and not path.is_file():  # a pipe, a terminal
-                path.open("a").close()
-            else:
-                tempfile.TemporaryFile(dir=path.absolute().parent).close()
-        except OSError as error:
-            raise BadInput(f"--{name} {path} cannot be written ({error.strerror})") from None
-
-
-def _write(options, **makers) -> list[str]:
-    """Write what was asked for, each file in one step; what to say of it."""
-    asked = {name: Path(getattr(options, name)) for name in makers if getattr(options, name)}
-    for name, path in asked.items():
-        write_atomic(path, makers[name]())
-    return [f"{OUTPUTS[name]}: {path}" for name, path in asked.items()]
-
-
-def _deliver(options, done) -> None:
-    """Files first: a reader of the table who leaves early takes nothing with him."""
-    makers = {"json": show.answer_json, "html": show.page, "saebench": show.saebench}
-    said = _write(options, **{name: lambda make=make: make(done) for name, make in makers.items()})
-    show.show(show.table(done))
-    for line in [*done.reading(), *(f"warning: {line}" for line in done.warnings), *said]:
-        say(line)

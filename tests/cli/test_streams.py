@@ -1,5 +1,6 @@
 """Whatever reads what the command writes: any encoding, a reader that leaves, nobody."""
 
+import json
 import os
 import subprocess
 import sys
@@ -48,3 +49,34 @@ def test_a_source_may_begin_with_a_byte_order_mark(root):
     source.write_bytes(b"\xef\xbb\xbf" + source.read_bytes())
     done = subprocess.run(run, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_numbers_go_to_standard_output_alone():
+    done = subprocess.run(
+        [*COMMAND[:3], "measure", "nano", "--sae", "w16", "--json", "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [sae["id"] for sae in json.loads(done.stdout)["saes"]] == ["w16"]
+    assert "FVU" in done.stderr and "w16" in done.stderr
+
+
+def test_without_a_home_folder_the_variable_is_named(root):
+    lines = [
+        "import os, pwd, sys",
+        "for name in ('HOME', 'DARKMATTER_CACHE', 'XDG_CACHE_HOME'): os.environ.pop(name, None)",
+        "def unknown(uid): raise KeyError(uid)",
+        "pwd.getpwuid = unknown",
+        "from darkmatter_utils.cli import main",
+        "sys.exit(main(['status', '--study', 'world']))",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "set DARKMATTER_CACHE" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_version_is_said():
+    done = subprocess.run([*COMMAND[:3], "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("darkmatter 0.")
