@@ -14,8 +14,7 @@
 # {cite:t}`engels2025` call the errors' share of the variance *dark matter*, find that much of it can be
 # predicted from $x$ by one linear map, and offer as a hypothesis that the rest is mostly error that the SAE
 # introduces (App. B.2). This book is an executable edition of their paper: it does every experiment again,
-# with the controls that reviewers and later work asked for, on a small model that it carries with it, or on
-# yours.
+# with the controls that reviewers and later work asked for, on two small language models, or on yours.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -115,8 +114,9 @@ for number, one in found.items():
 # ## The paper's claims, and what is found here
 #
 # Each claim is judged by a rule that compares an interval with stated margins. Most rules were written anew
-# after this study had been seen; the report says of each when. The verdict is one of *holds*, *partly*, *does
-# not hold* and *cannot be told here*, and it speaks of this study only: one small model, one kind of text.
+# after the study `tiny` had been seen and before `smollm2` was measured; the report says of each when. The
+# verdict is one of *holds*, *partly*, *does not hold* and *cannot be told here*, and it speaks of this study
+# only: one small model and its text.
 # Beside it stands what the same rule says of the paper's own points (values alone, they have no intervals; at
 # claim 5 they do not fix the floor) and of a null, whose SAEs introduce no error. The table is read from the
 # records of the chapters; {doc}`15_the_report` has the controls, the rules, the protocol and every study side
@@ -130,9 +130,9 @@ Table(ledger(found, beside), styles, left=list(styles))
 # %% [markdown]
 # ## What is studied
 #
-# The model, the text and the SAEs of the embedded study `tiny` are part of this book's package, with the
-# commands that made them. Chapter
-# {doc}`01_what_saes_leave_behind` shows what they are like, one context at a time.
+# Model, text and SAEs of the study `tiny` are part of this book's package, with the commands that made them;
+# what was measured of `smollm2`, a public model, is stored beside it. Chapter {doc}`01_what_saes_leave_behind`
+# shows what this study's SAEs are like, one context at a time.
 
 # %% tags=["hide-input"]
 Table(about.facts(measurement))

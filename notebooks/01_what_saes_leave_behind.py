@@ -175,7 +175,7 @@ Folded("All SAEs of the study", Table(every, {"dead latents": share, "FVU": "{:.
 #   resample whole documents.
 # - **The model.** SAEs of a model that predicts badly may behave in other ways than those of a good one. The
 #   card puts the held-out loss beside that of a trigram.
-# - **The text.** One kind of text, one small model: nothing here speaks of others.
+# - **The text.** One small model and the text of its card: nothing here speaks of others.
 
 # %% [markdown]
 # ## Exercise

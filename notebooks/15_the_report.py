@@ -359,8 +359,8 @@ Table(pd.DataFrame(rows, columns=names), {"here": Html}, left=("here",))
 #   say where that ends.
 #   Their present form was fixed after *tiny* had been seen and before the next model was measured; each card
 #   says what is new in it.
-# - **One small model.** Claim 12 is the paper's to make: it studied three models of two families (§4). A
-#   claim that fails here may hold there.
+# - **Small models.** Claim 12 is the paper's to make: it studied three models of two families (§4). A claim
+#   that fails here may hold there.
 # - **Values read off figures.** The paper prints few of its values. The others were read off its vector
 #   figures (`data/paper/README.md` says how nearly); they know nothing of the spread over tokens or training.
 #
