@@ -50,7 +50,7 @@ def elsewhere(root: Path, own: Study, number: int, claim: str, word: str) -> str
     for name, told in recorded(root, own.name, f"{number:02d} verdicts").items():
         if name in listed and told.get(claim, {}).get("word", word) != word:
             said.append(f"on `{name}` ({_setting(root, name)}) it is **{told[claim]['word']}**")
-    return f"Here: {about.setting(own)}; {'; '.join(said)}." if said else ""
+    return f"**Elsewhere.** Here: {about.setting(own)}; {'; '.join(said)}." if said else ""
 
 
 def _setting(root: Path, study: str) -> str:

@@ -151,13 +151,15 @@ class Chapter:
         return Words("\n>\n".join(said))
 
     def _opening(self, asked: Question) -> str:
-        words, told, more = f"**What this chapter checks.** {asked.short}", self.values.get("verdict"), ""
+        words, told = f"**What this chapter checks.** {asked.short}", self.values.get("verdict")
+        more = apart = ""
         if isinstance(asked, Claim):
             words = f"**Claim {asked.number} of the paper.** {asked.short} The paper: {asked.paper}."
             told = self.values["verdicts"][str(asked.number)]
             more = cannot_answer(calibration.summary(), asked.number) if told["numbers"] else ""
-            more = f"{more} {self._elsewhere(str(asked.number), told['word'])}".strip()
-        return f"> {words}\n>\n> {Verdict(**told).markdown(self.study)} {more}".rstrip()
+            apart = self._elsewhere(str(asked.number), told["word"])
+        said = (words, f"{Verdict(**told).markdown(self.study)} {more}".rstrip(), apart)
+        return "\n>\n".join(f"> {one}" for one in said if one)
 
     def _elsewhere(self, claim: str, word: str) -> str:
         """What `others.elsewhere` says, noted among what this chapter reads."""
