@@ -116,6 +116,11 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
     return f"{owner}/{repository}", "/".join(part for part in inside if part), revision
 
 
+def release_of(name: str) -> dict | None:
+    """What SAELens' list says of the release that an SAE's name is of; None of a folder, or another name."""
+    return None if _here(name) is not None else releases().get(_revision(name)[0].partition("/")[0])
+
+
 def pinned(name: str, folder: str) -> str:
     """A model's or SAE's name with the revision that its folder holds, NAME@COMMIT; of a folder, its name."""
     parts = Path(folder).parts

@@ -41,6 +41,8 @@ LONG = 256
 
 FAMILIES = {
     "gpt2": "gpt2",
+    "gemma-2b": "gemma",
+    "gemma-7b": "gemma",
     "gemma-2": "gemma2",
     "gemma-3": "gemma3",
     "llama": "llama",

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from ..adapters import stated
 from ..adapters.hub import model_folder, sae_folder
 from ..adapters.models import LanguageModel, check_device, family, load_model
 from ..adapters.reading import Reading, read
@@ -89,8 +90,9 @@ class Plan:
         card, reading = self.sae.card, self.reading
         found = list(card.warnings)
         theirs, ours = family(card.model or ""), self.model.family
-        if theirs and theirs != ours:
+        if theirs and theirs != ours.removesuffix("_text"):
             found.append(f"the SAE says that it is of {card.model}, but the model's type is {ours}")
+        found += stated.doubts(stated.overrides(self.request.sae), self.folders[1], reading.window)
         if card.prepend_bos and not reading.bos:
             without = "but the model's tokenizer has none"
             found.append(f"the SAE was trained with <bos> before each text, {without}")
@@ -115,6 +117,7 @@ def plan(
     tell = progress or (lambda line: None)
     folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
     sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
+    sae = stated.honoured(sae, stated.overrides(request.sae))
     try:
         name, how = Path(request.model).name, dict(dtype=request.dtype, device=request.device)
         model = model or load_model(folders[0], name=name, **how)

@@ -1,0 +1,54 @@
+"""What is said of an SAE beside its weights: by SAELens' list of releases, and its training contexts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from .formats import Fault, canonical, layer_of, settings
+from .hub import release_of
+from .saes import Sae
+
+CENTRED = "center_writing_weights"
+
+
+def overrides(name: str) -> dict:
+    """What SAELens' list says of a release's SAEs other than their files do; {} of a folder."""
+    return (release_of(name) or {}).get("config_overrides") or {}
+
+
+def honoured(sae: Sae, said: dict) -> Sae:
+    """The SAE with what ``said`` changes: what is done to an activation first, its site, its model's name."""
+    facts = {"model": said["model_name"]} if said.get("model_name") else {}
+    if site := said.get("hook_name"):
+        facts |= {"site": canonical(site), "layer": layer_of(site)}
+    if first := said.get("normalize_activations"):
+        sae.sae.cfg.normalize_activations = first
+        sae.sae._setup_activation_normalization()
+        facts["normalisation"] = f"{first} (SAELens' list of releases)"
+    return dataclasses.replace(sae, card=dataclasses.replace(sae.card, **facts)) if facts else sae
+
+
+def doubts(said: dict, folder: str | Path, window: tuple[int, int]) -> list[str]:
+    """What of it a measurement in a window of positions does not follow, as warnings."""
+    found = []
+    if (said.get("model_from_pretrained_kwargs") or {}).get(CENTRED):
+        how = f"({CENTRED}, SAELens' list of releases)"
+        found.append(
+            f"the SAE was trained on a model with centred writing weights {how}; the model here is as it is: "
+            "subtract from each activation its mean over dimensions, or give a model that is centred"
+        )
+    seen = _context(Path(folder))
+    if seen and seen < window[1]:
+        beyond = f"positions {max(seen, window[0])} to {window[1] - 1} are beyond what it has seen"
+        found.append(f"the SAE was trained on contexts of {seen} tokens (context_size): {beyond}")
+    return found
+
+
+def _context(folder: Path) -> int | None:
+    try:
+        cfg = settings(folder / "cfg.json")
+    except (Fault, OSError):
+        return None
+    size = cfg.get("context_size") or (cfg.get("metadata") or {}).get("context_size")
+    return size if isinstance(size, int) else None
