@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 from .formats import Fault, canonical, layer_of, settings
@@ -10,6 +11,8 @@ from .hub import release_of
 from .saes import Sae
 
 CENTRED = "center_writing_weights"
+BLOCK = re.compile(r"(?:model\.layers|transformer\.h|gpt_neox\.layers)\.(\d+)")
+"""What transformers call a block, whose output is the residual stream after it."""
 
 
 def overrides(name: str) -> dict:
@@ -20,6 +23,8 @@ def overrides(name: str) -> dict:
 def honoured(sae: Sae, said: dict) -> Sae:
     """The SAE with what ``said`` changes: what is done to an activation first, its site, its model's name."""
     facts = {"model": said["model_name"]} if said.get("model_name") else {}
+    if block := BLOCK.fullmatch(sae.card.site or ""):
+        facts |= {"site": f"blocks.{block[1]}.hook_resid_post", "layer": int(block[1])}
     if site := said.get("hook_name"):
         facts |= {"site": canonical(site), "layer": layer_of(site)}
     if first := said.get("normalize_activations"):

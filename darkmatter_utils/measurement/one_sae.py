@@ -116,6 +116,11 @@ def plan(
         texts(request.text, limit=1)  # a mistyped file is told before minutes of loading
     tell = progress or (lambda line: None)
     folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
+    if (Path(folders[0]) / "adapter_config.json").is_file():
+        merge = "merge it into the weights and save both as one model (peft: merge_and_unload)"
+        raise BadInput(
+            f"model {request.model}: an adapter lies beside its weights (adapter_config.json); {merge}"
+        )
     sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
     sae = stated.honoured(sae, stated.overrides(request.sae))
     try:
@@ -137,6 +142,11 @@ def plan(
     if (has := len(reading.length)) < (folds := request.folds):
         few = f"{has} document(s) with tokens in the window cannot make {folds} folds"
         raise BadInput(f"{few}; give at least {folds} documents (one .txt file is one document)")
+    try:
+        model.read(torch.from_numpy(reading.tokens[:1, :2]).to(request.device), [reads, writes])
+    except KeyError:
+        asked = reads if reads == writes else f"{reads} or {writes}"
+        raise BadInput(f"{model.name} ({model.family}) has no site {asked}; give another --site") from None
     return Plan(request, folders, model, sae, reads, writes, reading)
 
 

@@ -235,6 +235,73 @@ def test_gemma_scope_2(tmp_path):
     )
 
 
+def test_gemma_scope_2_reads_where_its_config_says(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    shapes = {"w_enc": (D_IN, D_SAE), "w_dec": (D_SAE, D_IN), "b_enc": (D_SAE,), "b_dec": (D_IN,)}
+    p = {name: torch.randn(shape, generator=rng) for name, shape in shapes.items()} | {
+        "threshold": torch.ones(D_SAE)
+    }
+
+    def put(folder, **said):
+        folder.mkdir(parents=True)
+        save_file(p, folder / "params.safetensors")
+        (folder / "config.json").write_text(json.dumps({"l0": 30} | said))
+        return folder
+
+    sites = {
+        "model.layers.3.output": "blocks.3.hook_resid_post",
+        "model.language_model.layers.4.self_attn.o_proj.input": "blocks.4.attn.hook_z",
+        "model.layers.5.post_feedforward_layernorm.output": "blocks.5.hook_mlp_out",
+    }
+    for number, (point, site) in enumerate(sites.items()):
+        folder = put(tmp_path / f"mine{number}", hf_hook_point_in=point, type="sae")
+        assert load_any(folder).card.site == site
+    named = tmp_path / "gemma-scope-2-1b-pt" / "resid_post"
+    agreed = put(named / "layer_3_width_16k", hf_hook_point_in="model.layers.3.output", type="sae")
+    assert load_any(agreed).card.site == "blocks.3.hook_resid_post"
+    for name, point in (
+        ("layer_1_width_16k", "model.layers.2.output"),
+        ("layer_2_x", "model.layers.2.self_attn.o_proj.input"),
+    ):
+        with pytest.raises(BadInput, match="contradict each other"):
+            load_any(put(named / name, hf_hook_point_in=point, type="sae"))
+
+
+def test_sparsify_follows_the_formula(tmp_path):
+    rng, k = torch.Generator().manual_seed(0), 3
+    folder = tmp_path / "layers.5"
+    folder.mkdir()
+    weights = {
+        "encoder.weight": torch.randn(D_SAE, D_IN, generator=rng),
+        "encoder.bias": torch.randn(D_SAE, generator=rng),
+        "W_dec": torch.randn(D_SAE, D_IN, generator=rng),
+        "b_dec": torch.randn(D_IN, generator=rng),
+    }
+    save_file(weights, folder / "sae.safetensors")
+    cfg = {
+        "activation": "topk",
+        "k": k,
+        "signed": False,
+        "skip_connection": False,
+        "transcode": False,
+        "multi_topk": True,
+    }
+    (folder / "cfg.json").write_text(json.dumps(cfg))
+    ours, w = load_any(folder, dtype="float64"), {name: value.double() for name, value in weights.items()}
+    value, at = torch.relu((X - w["b_dec"]) @ w["encoder.weight"].T + w["encoder.bias"]).topk(k, dim=1)
+    latents = torch.zeros(len(X), D_SAE, dtype=torch.float64).scatter(1, at, value)
+    torch.testing.assert_close(ours.reconstruct(X)[0], latents @ w["W_dec"] + w["b_dec"])
+    assert (ours.card.format, ours.card.site, ours.card.l0) == ("sparsify", "blocks.5.hook_resid_post", k)
+    for name, value in {"signed": True, "transcode": True, "activation": "groupmax", "k": "3"}.items():
+        (folder / "cfg.json").write_text(json.dumps(cfg | {name: value}))
+        with pytest.raises(BadInput, match=f"cfg.json (says {name}|gives k)"):
+            load_any(folder)
+    (folder / "cfg.json").write_text(json.dumps(cfg))
+    save_file({"W_dec": weights["W_dec"]}, folder / "sae.safetensors")
+    with pytest.raises(BadInput, match="sae.safetensors lacks encoder.weight, encoder.bias, b_dec"):
+        load_any(folder)
+
+
 def test_llama_scope_follows_the_formula(tmp_path):
     folder = tmp_path / "Llama3_1-8B-Base-L1R-8x"
     h, w = llama_scope(folder)

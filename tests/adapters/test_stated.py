@@ -69,3 +69,13 @@ def test_families_that_share_a_beginning_are_told_apart():
         "gemma-3-270m": "gemma3",
     }
     assert {name: family(name) for name in told} == told
+
+
+@pytest.mark.parametrize("name", ["model.layers.7", "transformer.h.7", "gpt_neox.layers.7"])
+def test_a_block_of_transformers_is_the_stream_after_it(folder, name):
+    path = folder() / "cfg.json"
+    cfg = json.loads(path.read_text())
+    cfg.setdefault("metadata", {})["hook_name"] = name
+    path.write_text(json.dumps(cfg))
+    card = stated.honoured(load_any(path.parent), {}).card
+    assert (card.site, card.layer) == ("blocks.7.hook_resid_post", 7)

@@ -16,7 +16,7 @@ from published import gemma_scope, llama_scope, saelens
 from safetensors.torch import load_file, save_file
 
 from darkmatter_utils import decompose
-from darkmatter_utils.adapters.models import load_model
+from darkmatter_utils.adapters.models import LanguageModel, load_model
 from darkmatter_utils.adapters.reading import window
 from darkmatter_utils.adapters.texts import texts
 from darkmatter_utils.base.errors import BadInput
@@ -309,3 +309,19 @@ def test_a_dry_run_says_what_it_costs(ask, nano_sae):
     assert planned.tokens == 60 * 28 and planned.operations > 0
     assert " saelens, " in said["SAE"] and "1,680 tokens that count" in said["text"]
     assert any(line.startswith("store: ") for line in about.cost_lines(plan(ask(nano_sae))))
+
+
+def test_an_adapter_beside_the_weights_is_refused(ask, model, nano_sae, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "tuned")
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(BadInput, match="an adapter lies beside its weights .*merge it"):
+        plan(ask(nano_sae, model=str(folder)))
+
+
+def test_a_site_that_a_family_lacks_is_told_before_anything_runs(ask, nano_sae, monkeypatch):
+    def lacks(self, tokens, sites):
+        raise KeyError(sites[0])
+
+    monkeypatch.setattr(LanguageModel, "read", lacks)
+    with pytest.raises(BadInput, match=r"toy \(.*\) has no site blocks.0.hook_resid_post; give another"):
+        plan(ask(nano_sae))

@@ -37,6 +37,10 @@ def found(folder: Path, file: str, stored: dict[str, Tensor], *, transcoder: str
         raise Fault(f"{file}: {flat[0]} must be a vector, got {list(state[flat[0]].shape)}")
     d_sae, d_in = len(state["b_enc"]), len(state["b_dec"])
     part, layer, l0, model = _names(folder)
+    for said, named in ((about.get("part"), part), (about.get("layer"), layer)):
+        if None not in (said, named) and said != named:
+            raise Fault(f"its config.json and its folders' names contradict each other: {said} and {named}")
+    part, layer = about.get("part", part), about.get("layer", layer)
     sites = dict(res="hook_resid_post", mlp="hook_mlp_out", att="attn.hook_z", transcoder=transcoder)
     site = f"blocks.{layer}.{sites[part]}" if part and layer is not None else None
     target = f"blocks.{layer}.hook_mlp_out" if part == "transcoder" and site else None
