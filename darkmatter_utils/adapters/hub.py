@@ -11,6 +11,7 @@ The hub's own library downloads, goes on where it was cut off, and keeps; ``HF_E
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import functools
 import importlib.util
@@ -109,6 +110,9 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
             raise BadInput(f"{only}; save it once with {todo}")
         owner, repository, *within = about["repo_id"].split("/")
         return f"{owner}/{repository}", "/".join([*within, paths[id]]), revision
+    (near,) = difflib.get_close_matches(release, found, n=1, cutoff=0.8) or [""]
+    if near and any(id == sae["id"] for sae in found[near]["saes"]):
+        raise BadInput(f"SAELens' list has no release '{release}'; nearest: {near}/{id}")
     owner, repository, *inside = [*plain.split("/"), ""][: max(3, plain.count("/") + 1)]
     if not repository:
         none = "there is no such file or folder, nor a release of that name in SAELens"

@@ -50,6 +50,14 @@ class Reading:
         return inside & ~np.isin(self.tokens, self.special)
 
     @property
+    def repeated(self) -> float:
+        """Share of the documents whose tokens are those of another one before them."""
+        rows = [
+            row[:stop].tobytes() for row, stop in zip(self.tokens, np.minimum(self.length, self.window[1]))
+        ]
+        return 1 - len(set(rows)) / len(rows) if rows else 0.0
+
+    @property
     def scored(self) -> Int[np.ndarray, " document"]:
         """Tokens of each document that count."""
         return self.counts.sum(axis=1)

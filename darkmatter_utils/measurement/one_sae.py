@@ -98,6 +98,9 @@ class Plan:
             found.append(f"the SAE was trained with <bos> before each text, {without}")
         if (share := reading.unknown) > 0.05:
             found.append(f"{share:.0%} of the tokens are unknown to the tokenizer: does it fit the text?")
+        if (again := reading.repeated) > 0.05:
+            leak = "a copy is fitted where the other is scored, so that R² is too high: leave copies out"
+            found.append(f"{again:.0%} of the documents repeat another one; {leak}")
         if reading.short:
             what = "contexts" if self.request.packed else "documents"
             found.append(f"{reading.short} {what} end before position {reading.window[0]} and are left out")

@@ -221,3 +221,11 @@ def test_a_dry_run_says_what_would_be_downloaded(there, home, capsys):
     said = capsys.readouterr().out
     assert f"download {REPOSITORY}: 5" in said and "params.npz" in said and "download: 5" in said
     assert not (home / "hf" / "hub").exists() or not list((home / "hf" / "hub").rglob("*.npz"))
+
+
+def test_a_mistyped_release_names_the_nearest():
+    with pytest.raises(
+        BadInput, match="no release 'gpt2-small-res-jbb'; nearest: gpt2-small-res-jb/blocks.8.hook"
+    ):
+        hub.sae_name("gpt2-small-res-jbb/blocks.8.hook_resid_pre")
+    assert hub.sae_name("someone/repository/folder") == ("someone/repository", "folder", None)

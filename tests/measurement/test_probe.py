@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -325,3 +326,11 @@ def test_a_site_that_a_family_lacks_is_told_before_anything_runs(ask, nano_sae, 
     monkeypatch.setattr(LanguageModel, "read", lacks)
     with pytest.raises(BadInput, match=r"toy \(.*\) has no site blocks.0.hook_resid_post; give another"):
         plan(ask(nano_sae))
+
+
+def test_documents_that_repeat_others_are_told(ask, nano_sae, text, tmp_path):
+    lines = Path(text).read_text().splitlines()
+    (path := tmp_path / "twice.jsonl").write_text("\n".join([*lines[:10], *lines[:10]]))
+    told = plan(ask(nano_sae, text=str(path))).warnings()
+    assert any("50% of the documents repeat another one" in line for line in told)
+    assert not any("repeat another" in line for line in plan(ask(nano_sae)).warnings())
