@@ -127,8 +127,9 @@ Table(frame, dict.fromkeys(names.values(), "{:.3f}".format))
 # ## Your SAE
 #
 # A folder of an SAE is recognised by its files: SAELens (`cfg.json`), Gemma Scope (`params.npz`), Gemma Scope 2
-# (`params.safetensors`), Llama Scope (`hyperparams.json`), sparsify (`sae.safetensors`). A name of SAELens'
-# list, `release/id`, is downloaded, checked against the hub's digest, and kept.
+# (`params.safetensors`), Llama Scope (`hyperparams.json`), sparsify (`sae.safetensors`), dictionary
+# learning (`ae.pt`). A name of SAELens' list, `release/id`, is downloaded, checked against the hub's digest, and
+# kept.
 #
 #     darkmatter measure --model gpt2 --sae gpt2-small-res-jb/blocks.8.hook_resid_pre
 #     darkmatter measure --model FOLDER --sae FOLDER --site blocks.2.hook_resid_post --text mine.jsonl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from pathlib import Path
@@ -51,9 +52,11 @@ def doubts(said: dict, folder: str | Path, window: tuple[int, int]) -> list[str]
 
 
 def _context(folder: Path) -> int | None:
-    try:
-        cfg = settings(folder / "cfg.json")
-    except (Fault, OSError):
-        return None
-    size = cfg.get("context_size") or (cfg.get("metadata") or {}).get("context_size")
-    return size if isinstance(size, int) else None
+    for name in ("cfg.json", "config.json"):
+        with contextlib.suppress(Fault, OSError):
+            cfg = settings(folder / name)
+            inner = (part for part in (cfg, cfg.get("metadata"), cfg.get("buffer")) if isinstance(part, dict))
+            sizes = [part.get(said) for part in inner for said in ("context_size", "ctx_len")]
+            if found := [size for size in sizes if isinstance(size, int)]:
+                return found[0]
+    return None

@@ -56,7 +56,9 @@ def recognise(path: str | Path) -> tuple[Path, ModuleType]:
     if whole:
         return path, first
     for name, format in formats.items():
-        if any((path / file).exists() for file in format.FILES):
+        if any(
+            (path / file).exists() for file in format.FILES if file != "config.json"
+        ):  # every model has one
             lacks = ", ".join(file for file in format.FILES if not (path / file).is_file())
             raise BadInput(f"{path.name} looks like {name}, but lacks {lacks}")
     firsts = [file for format in formats.values() for file in path.rglob(format.FILES[0])]
