@@ -82,7 +82,7 @@ class Table:
 
     def _line(self, tag: str, cells) -> str:
         sides = ["right" if right else "left" for right in self.right]
-        cells = [cell if isinstance(cell, Html) else escape(str(cell)) for cell in cells]
+        cells = [_unbroken(cell if isinstance(cell, Html) else escape(str(cell))) for cell in cells]
         shown = [f'<{tag} class="text-{side}">{cell}</{tag}>' for side, cell in zip(sides, cells)]
         return f"<tr>{''.join(shown)}</tr>"
 
@@ -91,6 +91,11 @@ class Table:
             return self.absent.reason
         text = [[re.sub(r"<[^>]+>", "", str(cell)) for cell in row] for row in self.rows]
         return "\n".join(" | ".join(row) for row in [self.names, *text])
+
+
+def _unbroken(cell: str) -> str:
+    """A cell in which a line may end before an interval, not inside it."""
+    return re.sub(r"\[[^][<>]*\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
 
 
 @builder

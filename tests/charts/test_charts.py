@@ -237,7 +237,8 @@ def test_intervals_are_found_by_name_and_shown_in_tables():
     assert "high" in json.dumps(charts.lines(numbers, "width", "r2").to_dict())
     table = charts.Table(pd.DataFrame({"R²": charts.estimates(numbers, "r2")}), {"R²": percent})
     assert (
-        '<td class="text-right">50% [40%, 60%]</td>' in table._repr_html_() and "60%<" in table._repr_html_()
+        '<td class="text-right">50% [40%,\N{NO-BREAK SPACE}60%]</td>' in table._repr_html_()
+        and "60%<" in table._repr_html_()
     )
     assert charts.estimates(frame(), "fvu")[0].low == frame()["low"][0]
 
