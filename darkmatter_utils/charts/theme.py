@@ -45,7 +45,10 @@ FONT, MONO = "Dark Matter Sans, sans-serif", "Dark Matter Mono, monospace"
 WIDTH_TITLE = "SAE width (latents)"
 POWERS_OF_TWO = ("width", "d_sae", "l0", "l0_target")
 """Columns whose axis is logarithmic, base 2, unless said otherwise."""
-_AS_POWER = "datum.value >= 8192 ? format(datum.value / 1024, ',.0f') + 'k' : format(datum.value, ',')"
+_AS_POWER = (
+    "datum.value >= 1048576 ? format(datum.value / 1048576, ',~r') + 'M' : "
+    "datum.value >= 8192 ? format(datum.value / 1024, ',.0f') + 'k' : format(datum.value, ',')"
+)
 INK, MUTED, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 
 
