@@ -53,7 +53,8 @@ def build(
     taking: what `results` gives."""
     waiting = [chapter for chapter, _ in due(root, study)]
     waiting = [chapter for chapter in run_order(root) if every or chapter in waiting]
-    log(f"{len(waiting)} of {len(chapters(root))} chapters to run on study {study}{_about(waiting, study)}")
+    about = lambda left: "" if (taking or {}).get(STORED) in (ALONE, CARRIED) else _about(left, study)
+    log(f"{len(waiting)} of {len(chapters(root))} chapters to run on study {study}{about(waiting)}")
     for chapter in run_order(root):
         # Asked at its turn: a record that it reads may have been made a moment ago.
         reason = due_reason(chapter, study)
@@ -64,7 +65,7 @@ def build(
             run(chapter, study=study, taking=taking, log=log)
         waiting = [other for other in waiting if other != chapter]
         if waiting and reason:
-            log(f"{len(waiting)} to go{_about(waiting, study)}")
+            log(f"{len(waiting)} to go{about(waiting)}")
 
 
 def redraw(root: Path, *, besides: str, log=print) -> list[str]:

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_chapters import copied_nano, weightless
-from throwaway import ROOT, files
+from throwaway import ROOT, files, project
 
 from darkmatter_utils import Study, measure
 from darkmatter_utils.base import cache, provenance
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.follows import CARRIED, FOLLOWS
-from darkmatter_utils.book import chapters, results, running
+from darkmatter_utils.book import chapters, results, running, staleness
 from darkmatter_utils.cli import main
 from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement.measure import AFTER, Measurement
@@ -243,3 +243,19 @@ def test_every_line_of_the_dictionary_says_something_once():
     assert results.meaning("measure", "saes", "fvu_linear_low", known) == ("share", said)
     with pytest.raises(BadInput, match="result a, table b: data/columns.csv does not say"):
         results.meaning("a", "b", "no_such_column", known)
+
+
+def test_what_a_chapter_costs_is_the_time_of_its_results_each_counted_once(tmp_path, monkeypatch):
+    root = project(tmp_path / "project")
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "cache"))
+    for name, seconds in {"measure-world": 100.0, "other-world": 30.0}.items():
+        (folder := tmp_path / "cache" / name).mkdir(parents=True)
+        (folder / cache.SECONDS).write_text(str(seconds))
+    one, *_ = chapters.run_order(root)
+    for path in (one.executed("world"), one.record("world")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    staleness.stamp(one, "world", seconds=7.0, results=["measure-world", "other-world", "gone-world"])
+    assert staleness.costs(root, "world")["01"] == 130.0
+    staleness.stamp(one, "world", seconds=200.0, results=["measure-world"])
+    assert staleness.costs(root, "world")["01"] == 200.0
