@@ -156,7 +156,8 @@ def _pairs(published, here, where: str, ends) -> Iterator[Pair]:
         for key in sorted(published.keys() | here.keys()):
             inside = f"{where} {key}" if " " not in where else f"{where} / {key}"
             if key in published and key in here:
-                yield from _pairs(published[key], here[key], inside, _ends(published, key))
+                for pair in _pairs(published[key], here[key], inside, _ends(published, key)):
+                    yield pair._replace(error=pair.error or _of_estimate(published, key, pair))
             else:
                 yield Pair(inside, published.get(key, GONE), here.get(key, GONE))
     elif isinstance(published, list) and isinstance(here, list) and len(published) == len(here):
@@ -174,6 +175,15 @@ def _ends(group: dict, key: str) -> tuple | None:
         if low in group and high in group:
             return group[low], group[high]
     return None
+
+
+def _of_estimate(group: dict, key: str, pair: Pair) -> float | None:
+    """The standard error of what has none of its own: of single seeds, that of their estimate; of how much
+    more data would tell, which is made of an interval's end, the number itself."""
+    if key == "more" and pair.is_number():
+        return abs(pair.published)
+    estimate = group.get("estimate") if key == "seeds" else None
+    return (estimate["high"] - estimate["low"]) / 3.92 if estimate else None
 
 
 def _error(value, ends: tuple | None) -> float | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..base.cache import kept
-from ..base.values import estimates, in_columns
+from ..base.values import Estimate, estimates, in_columns
 from ..claims.q13_controls import CLAIMS, Evidence, advantage, margin
 from ..claims.statement import FAILS, UNKNOWN, word_at
 from ..decomposition.decompose import Decomposition, score
@@ -190,7 +190,10 @@ def twin(study: Study) -> tuple[dict, dict]:
 
 
 def drop(found: Decomposition) -> dict[str, float]:
-    """By how much the R² of LinearError's norm from x is above NonlinearError's, as a row's columns."""
+    """By how much the R² of LinearError's norm from x is above NonlinearError's, as a row's columns; NaN
+    where NonlinearError is rounding."""
+    if found.fvu_nonlinear.value < NOTHING:
+        return in_columns(Estimate(np.nan), "drop")
     names, values = ("norm_r2 LinearError", "norm_r2 NonlinearError"), found.estimates()
     above, below = (found.replicates[name] for name in names)
     return in_columns(percentile(values[names[0]].value - values[names[1]].value, above - below), "drop")

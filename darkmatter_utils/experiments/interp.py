@@ -99,7 +99,9 @@ def task(
     rows, values = column.indices[keep], column.data[keep]
     of, peak = windows.of[rows], np.zeros(len(windows.tokens), dtype=np.float32)
     np.maximum.at(peak, of, values)
-    rng, fires = np.random.default_rng(seed), peak > 0
+    # Each window has its own lot, so that one which fires on another processor alone moves no other draw.
+    lot, fires = np.random.default_rng(seed).random(len(peak)), peak > 0
+    draw = lambda some, most: some[np.argsort(lot[some], kind="stable")[:most]]
     learn, test = np.flatnonzero(fires & learns), np.flatnonzero(fires & ~learns)
     quiet, quiet_test = np.flatnonzero(~fires & learns), np.flatnonzero(~fires & ~learns)
     if min(len(learn), len(test), len(quiet), len(quiet_test)) < LEAST:
@@ -108,12 +110,12 @@ def task(
     order = test[np.argsort(peak[test], kind="stable")]
     chosen, decile = [], []
     for number, part in enumerate(np.array_split(order, DECILES), 1):
-        drawn = rng.choice(part, min(A_DECILE, len(part)), replace=False)
+        drawn = draw(part, A_DECILE)
         chosen.append(drawn)
         decile += [number] * len(drawn)
-    drawn = rng.choice(quiet_test, min(TESTED_SILENT, len(quiet_test)), replace=False)
+    drawn = draw(quiet_test, TESTED_SILENT)
     chosen, decile = np.concatenate([*chosen, drawn]), np.array(decile + [0] * len(drawn))
-    silent = rng.choice(quiet, min(SILENT, len(quiet)), replace=False)
+    silent = draw(quiet, SILENT)
     slot = np.full(len(peak), -1)
     slot[best] = np.arange(len(best))
     inside = slot[of] >= 0
