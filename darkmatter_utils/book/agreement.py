@@ -18,6 +18,9 @@ from .chapters import ChapterFile, chapters, read_json
 
 ERRORS, SHARE, NOTHING = 1 / 20, 1e-4, 1e-9
 """How far two numbers may be apart: in standard errors; in shares of the number; at zero."""
+STEPS = {"detection accuracy": 1 / 4}
+"""The same in standard errors for numbers that move in steps: of yes-or-no answers about the latents that have
+enough windows, on another processor one latent may be in or out."""
 LAST_DIGIT = 1.1e-5
 """What the last of a record's six digits can be in shares of the number."""
 SHOWN = 20
@@ -51,7 +54,8 @@ class Pair(NamedTuple):
             return isinstance(self.here, str) and isinstance(self.published, str) and self._same_text()
         allowed = SHARE * abs(self.published)
         if self.error:
-            allowed = max(ERRORS * self.error, LAST_DIGIT * abs(self.published))
+            share = next((share for name, share in STEPS.items() if name in self.where), ERRORS)
+            allowed = max(share * self.error, LAST_DIGIT * abs(self.published))
         return abs(self.here - self.published) <= max(allowed, NOTHING)
 
     def _same_text(self) -> bool:

@@ -491,6 +491,27 @@ def test_columns_have_the_intervals_beside_them():
     assert [(p.where, p.error) for p in pairs if not p.agrees()] == [("x n[1]", None), ("x r2[1]", None)]
 
 
+def test_single_seeds_agree_within_their_estimates_error_and_how_much_more_to_a_twentieth():
+    was = {"a": {"estimate": {"value": 0.5, "low": 0.4, "high": 0.6}, "seeds": [0.3, 0.52]}, "more": 3.4}
+    apart = lambda here: [p.where for p in agreement._pairs(was, was | here, "x", None) if not p.agrees()]
+    seeds = lambda *two: {"a": was["a"] | {"seeds": list(two)}}
+    assert apart(seeds(0.302, 0.518)) == [] == apart({"more": 3.5})
+    assert apart(seeds(0.3, 0.524)) == ["x a / seeds[1]"] and apart({"more": 3.6}) == ["x more"]
+
+
+def test_numbers_that_count_answers_agree_within_a_quarter_of_their_error():
+    was = {"detection accuracy": {"value": 0.5, "low": 0.402, "high": 0.598}}
+    found = [
+        pair.agrees()
+        for value in (0.51, 0.52)
+        for pair in agreement._pairs(
+            was, {"detection accuracy": was["detection accuracy"] | {"value": value}}, "09", None
+        )
+        if pair.where.endswith("value")
+    ]
+    assert found == [True, False]
+
+
 @pytest.mark.parametrize(
     ("published", "here", "agrees"),
     [
