@@ -19,8 +19,8 @@ from .chapters import ChapterFile, chapters, read_json
 ERRORS, SHARE, NOTHING = 1 / 20, 1e-4, 1e-9
 """How far two numbers may be apart: in standard errors; in shares of the number; at zero."""
 STEPS = {"detection accuracy": 1 / 4}
-"""The same in standard errors for numbers that move in steps: of yes-or-no answers about the latents that have
-enough windows, on another processor one latent may be in or out."""
+"""The same in standard errors for numbers that move in steps: of yes-or-no answers about the latents that
+have enough windows, on another processor one latent may be in or out."""
 LAST_DIGIT = 1.1e-5
 """What the last of a record's six digits can be in shares of the number."""
 SHOWN = 20
