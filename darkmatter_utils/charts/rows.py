@@ -169,10 +169,14 @@ def scatter(
     if connect:
         ends = data.sort_values("label", kind="stable").groupby("color", sort=False).nth([0, -1])
         ends = ends[ends["color"].isin(PARTS)] if ends["color"].isin(PARTS).any() else ends
-        words = alt.Chart(ends).mark_text(dy=-11, fontSize=10)
-        words = words.encode(x=along, y=up, text="label:N", color=shade)
+        left = ends["x"].eq(ends.groupby("color")["x"].transform("min"))
+        said = [  # outwards, so that those of a short line do not meet
+            alt.Chart(rows).mark_text(dy=-9, dx=-4 if side == "right" else 4, align=side, fontSize=10)
+            for side, rows in (("right", ends[left]), ("left", ends[~left]))
+        ]
+        words = [one.encode(x=along, y=up, text="label:N", color=shade) for one in said]
         line = dots.mark_line(strokeWidth=1, opacity=0.5).encode(color=shade, order="label:Q")
-        layers = [line, *layers, words]
+        layers = [line, *layers, *words]
     if band:
         line = pd.DataFrame({"x": [0.0, float(data["x"].max())]}).assign(y=lambda at: at["x"])
         line = line.assign(low=band[0] * line["x"], high=band[1] * line["x"])

@@ -151,7 +151,7 @@ def x_axis(data, name, title, kind=None) -> alt.X:
         return alt.X("x:Q", title=title, scale=alt.Scale(type="log", base=10))
     # No domain of its own, so that charts over different widths can be layered.
     scale = alt.Scale(type="log", base=2, nice=False, padding=16)
-    axis = {"labelExpr": _AS_POWER, "labelOverlap": "greedy"}
+    axis = {"labelExpr": _AS_POWER, "labelOverlap": "greedy", "labelSeparation": 8}
     measured = sorted({float(value) for value in data["x"]})
     low, high = (math.log2(value) for value in (measured[0], measured[-1]))
     if len(measured) <= 12 and math.floor(high) - math.ceil(low) < 1 and not low == high == int(low):
