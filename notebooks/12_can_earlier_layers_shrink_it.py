@@ -148,6 +148,10 @@ rows = found["r2"].merge(found["kinds"])
 rows = rows[(rows["part"] == "NonlinearError") & (rows["metric"] == "r2_per_dim") & (rows["tokens"] == "own")]
 rows = rows[rows["sae"] == first].sort_values("rank", kind="stable").assign(site=rows["site"].map(short))
 rows = rows.sort_values("site", kind="stable")
+# A site without an SAE has no SAE output to draw, but the colours of the others.
+nothing = dict.fromkeys(["value", "low", "high"], float("nan"))
+none = rows.drop_duplicates("site").assign(kind="SAE output", **nothing)
+rows = pd.concat([rows, none]) if found else rows
 axes = {"x_scale": "log2", "x_title": "directions", "y_title": "R²", "shared": ("color", "y")}
 size = {"width": 290, "height": 200}
 charts.panels(rows, "site", charts.lines, "rank", "value", color="kind", **axes, **size)
