@@ -32,7 +32,7 @@ from darkmatter_utils.claims import c07_fewer_features
 from darkmatter_utils.experiments import components, interp, paper_evidence, paper_points
 from darkmatter_utils.experiments.components import MATCHED, NOISE, OWN, PARTS, SHUFFLED
 from darkmatter_utils.experiments.explainers import named
-from darkmatter_utils.experiments.features import features, part_and_readers
+from darkmatter_utils.experiments.features import features, part_and_readers, trained
 from darkmatter_utils.experiments.live import live
 from darkmatter_utils.stats.metrics import fvu
 
@@ -98,7 +98,7 @@ def left(z, readers):
     return left
 
 
-live(measurement, left, of=part_and_readers, contexts=contexts)
+live(measurement, left, of=part_and_readers, contexts=contexts, trained=trained(measurement))
 
 # %% [markdown]
 # ## How the SAEs were made

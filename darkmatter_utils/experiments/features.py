@@ -77,10 +77,14 @@ def features(
         return Absent(f"This study {what}: none of its SAEs was trained on a part of the error.")
     if explainer is not None:
         return parts_read.anew(measurement, latents=latents, explainer=explainer)
-    trained = cache.key_of(
-        base=base_sae(study, measurement.card["d_model"]), files=files_of(study.at(suite=SUITE))
-    )
-    return parts_read(measurement, latents=latents, trained=trained)
+    return parts_read(measurement, latents=latents, trained=trained(measurement))
+
+
+def trained(measurement: Measurement) -> str:
+    """What the SAEs of parts are, for the key of what reads them: a measurement's own leaves them out."""
+    study = measurement.study
+    files = files_of(study.at(suite=SUITE)) if entries(study) else {}
+    return cache.key_of(base=base_sae(study, measurement.card["d_model"]), files=files)
 
 
 @cache.kept
@@ -153,8 +157,11 @@ def load(measurement: Measurement, target: str | None = None) -> list[Sae]:
     return [load_sae(e.id, folder / e.path, d_model=measurement.card["d_model"]) for e in mine]
 
 
-def part_and_readers(measurement: Measurement, *, contexts: int) -> tuple[Tensor, dict[str, list[Sae]]]:
-    """(NonlinearError [token, d_model] of a few contexts, the SAEs of it and of its noise, by target)."""
+def part_and_readers(
+    measurement: Measurement, *, contexts: int, trained: str = ""
+) -> tuple[Tensor, dict[str, list[Sae]]]:
+    """(NonlinearError [token, d_model] of a few contexts, the SAEs of it and of its noise, by target);
+    ``trained``: for the key of what is kept."""
     part = "NonlinearError"
     found = rows(measurement, base_sae(measurement.study, measurement.card["d_model"]), contexts=contexts)
     targets = [part, *(name for name, of in NOISE.items() if of == part)]
