@@ -113,10 +113,12 @@ def made():
     first, seeds = mine[0], len({e.seed for e in mine})
     samples = manifest(chapter.study)["sae_cards"][first.id]["samples"]
     start, stop = chapter.study.window
+    public = "suite" in manifest(chapter.study)  # a model that others trained
+    seen = "the language model may have" if public else "nor has the language model"
     return (
         f"The error is that of the SAE `{base.id}` (width {base.width:,}, L0 {base.l0:g}): of the width "
-        "suite, the first seed at that width. Its parts on the *component* documents, which neither the "
-        f"language model nor any map has seen, and of which this SAE has its threshold alone, are what "
+        "suite, the first seed at that width. Its parts on the *component* documents, which no map has seen "
+        f"({seen}), and of which this SAE has its threshold alone, are what "
         f"{len(mine)} SAEs were trained on: "
         f"{seeds} seeds for each of {', '.join(dict.fromkeys(e.target for e in mine))}. All are BatchTopK "
         f"SAEs of width {first.width:,} that saw {samples:,} vectors; all are read as JumpReLU SAEs with one "
