@@ -6,8 +6,10 @@ import pandas as pd
 
 ROOM = 0.02
 """Share of an interval's length that its estimate keeps from both ends."""
-EXACT = 1e-4
-"""So near to 0 or 1 a number is that by construction: R² of NonlinearError from x is 0 to second order."""
+EXACT = 5e-4
+"""So near to 0 or 1 a number is told as that, to three decimals. R² of what is orthogonal to x is 0 to second
+order from x, and nearly so from the four loudest directions of a layer before; replicates, which refit
+nothing, then all lie on one side of it."""
 
 
 def estimates_in(found, where: str = "") -> Iterator[tuple[str, float, float, float]]:
