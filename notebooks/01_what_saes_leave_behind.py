@@ -103,7 +103,7 @@ chapter.glue("worst tenth", looked["about"]["worst tenth"], ".0%")
 #| label: fig-position
 #| caption: Mean squared error by position in the context, in units of the variance of x, for the narrowest
 #|   and the widest SAE of the suite; bands are 95% intervals over documents. Shaded are the positions that
-#|   are scored. (Paper: §4 drops the first 200 positions; it has no figure of this.)
+#|   are scored; the axis is logarithmic where the first tokens are far above all others. (Paper: §4 drops the first 200 positions; it has no figure of this.)
 title = "squared error / variance of x"
 window = chapter.study.window
 charts.by_position(looked["positions"], "error", color="width", window=window, y_title=title)

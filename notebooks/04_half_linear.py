@@ -59,7 +59,10 @@ def fitted(x, reconstruction, document):
     b = LinearMap.fit(Moments(d, d).update(x[train], e[train]))
     # try: b(x[~train]) * 0 + e[train].mean(dim=0), the mean: both R² are about 0
     linear = b(x[~train])
-    scores = {"per dimension": r2_per_dim(e[~train], linear), "total": r2_total(e[~train], linear)}
+    scores = {
+        "per dimension": r2_per_dim(e[~train], linear),
+        "total": r2_total(e[~train], linear),
+    }
     return {name: round(score, 3) for name, score in scores.items()}
 
 

@@ -101,10 +101,8 @@ charts.layered(areas, law, theirs)
 
 # %%
 errors = total.replicates.std(axis=0)
-enough = len(total.widths) > 2
-laws = [
-    PowerLaw.fit(total.widths, total.values, sigma=errors, floor=floor) for floor in (True, False) if enough
-]
+kinds = (True, False) if len(total.widths) > 2 else ()
+laws = [PowerLaw.fit(total.widths, total.values, sigma=errors, floor=kind) for kind in kinds]
 for law in laws:
     print(f"c = {law.c:.3f}   a = {law.a:.3f}   m = {law.m:.3f}")
 

@@ -64,7 +64,10 @@ def alike(tokens, shown=shown):
     narrow, wide = (np.sqrt(tokens[f"{id}:error"].to_numpy()) for id in shown)
     # try: np.roll(b, 1) for b, one token off: both fall
     r2 = lambda a, b: float(round(np.corrcoef(a, b)[0, 1] ** 2, 3))
-    return {"as they are": r2(narrow, wide), "the rest": r2(rest(narrow, tokens), rest(wide, tokens))}
+    return {
+        "as they are": r2(narrow, wide),
+        "the rest": r2(rest(narrow, tokens), rest(wide, tokens)),
+    }
 
 
 live(measurement, alike, of=tokens)
@@ -116,12 +119,19 @@ chapter.record("seed sd", dict(found["seeds"].to_numpy()))
 
 
 # %% tags=["hide-input"]
+def named(ratio):
+    there = found["pairs"].query("kind == 'raw' and wide / narrow == @ratio")
+    told = [f"{one.narrow:,} and {one.wide:,}" for one in there.itertuples()]
+    return told[0] if len(told) == 1 else f"{len(told)} pairs"
+
+
 def by_ratio(*kinds):
     made = {shared.KINDS[kind]: found["ratios"].query("kind == @kind") for kind in kinds}
     first = made[shared.KINDS[kinds[0]]]
-    ratio = ["1 (another seed)" if r == 1 else f"{r:g}" for r in first["ratio"]]
+    ratio = ["1 (another seed)" if r == 1 else f"{r:.3g}" for r in first["ratio"]]
     columns = {name: estimates(rows) for name, rows in made.items()}
-    return found and pd.DataFrame({"times wider": ratio, "pairs": first["pairs"].to_numpy()} | columns)
+    about = {"times wider": ratio, "widths": [named(r) for r in first["ratio"]]}
+    return found and pd.DataFrame(about | columns)
 
 
 Table(by_ratio("raw", "partial", "rank", "partial rank", "document"))

@@ -121,11 +121,8 @@ known = {"absent": parts.absent, "dense": parts.dense}
 landed = land(batch.x, known, batch.document, error={"absent": 1, "dense": 1})
 error = landed.weights(absent=1, dense=1)
 for name in landed.names:
-    found = landed.shares(landed.weights(**{name: 1}), error)
-    print(
-        f"{name}: {found['linear']:.2f} of it lands in LinearError, {found['nonlinear']:.2f} in NonlinearError;"
-    )
-    print(f"    it is {found['of_linear']:.2f} of LinearError, {found['of_nonlinear']:.2f} of NonlinearError")
+    for part, share in landed.shares(landed.weights(**{name: 1}), error).items():
+        print(f"{name}, {part}: {share:.2f}")
 
 # %% [markdown]
 # The absent features are a linear code if ever there was one: fixed directions times sparse coefficients.

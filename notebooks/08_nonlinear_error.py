@@ -66,7 +66,8 @@ for n in (32, 64, 128, 1024):
     z = sparse_sum(n, d=d, l0=4, spread=0.5, tokens=6000)
     norm = size(z)[:, None]
     a = LinearMap.fit(Moments(d, 1).update(z[train], norm[train]))
-    print(f"{n:5} features in {d} dimensions: R² {r2_total(norm[~train], a(z[~train])):.2f}")
+    r2 = r2_total(norm[~train], a(z[~train]))
+    print(f"{n:5} features in {d} dimensions: R² {r2:.2f}")
 
 # %% tags=["hide-input"]
 found = norm_test(measurement, size=size, contexts=contexts)

@@ -89,7 +89,10 @@ ours and charts.layered(ours, theirs)
 
 # %%
 def left(z, readers):
-    targets = {"NonlinearError": z, "noise like NonlinearError": components.matched_noise(z, seed=0)}
+    targets = {
+        "NonlinearError": z,
+        "noise like NonlinearError": components.matched_noise(z, seed=0),
+    }
     left = {}
     for target, vectors in targets.items():
         for sae in readers[target]:

@@ -105,7 +105,8 @@ def eight(x, reconstruction, document):
     def components(rows):
         return centre + (rows - centre) @ directions.T @ directions
 
-    return arrays.measure(x, components, document=document, bootstrap=300).result.estimates()
+    measured = arrays.measure(x, components, document=document, bootstrap=300)
+    return measured.result.estimates()
 
 
 components = live(measurement, eight, **few)

@@ -87,7 +87,8 @@ claim, numbers = shown.claim, shown.evidence if measured else None
 
 # %%
 print("as recorded: ", claim.judge(numbers).word)
-print("a hundredth: ", claim.judge(numbers and report.scaled(claim, numbers, 0.01)).word)
+less = numbers and report.scaled(claim, numbers, 0.01)
+print("a hundredth: ", claim.judge(less).word)
 
 # %% [markdown]
 # ## Claim by claim

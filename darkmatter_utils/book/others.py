@@ -55,7 +55,8 @@ def elsewhere(root: Path, own: Study, number: int, claim: str, word: str) -> str
 
 def _setting(root: Path, study: str) -> str:
     try:
-        return about.setting(Study.load(study))
+        told = about.setting(Study.load(study))
+        return told[0].lower() + told[1:] if told[1:2] == " " else told  # A model of ..., amid a sentence
     except BadInput:  # a study of a file that is not here
         return (read_json(published(root, study) / "01.json") or {}).get("title", study)
 

@@ -25,6 +25,9 @@ DASHES = [[1, 0], [6, 4], [2, 3], [8, 3, 2, 3]]
 MANY = 30
 """Points of one line above which intervals are a band and points are not drawn."""
 
+FLATTENS = 100
+"""A value so many times the median leaves nothing to see of the others on a linear axis."""
+
 
 @builder
 def lines(
@@ -45,6 +48,7 @@ def lines(
     allowed=None,
     allowed_label="",
     near=None,
+    y_log=False,
     **view,
 ):
     """Lines through points with 95% intervals, one line per value of ``color`` (parts of x keep their
@@ -56,13 +60,14 @@ def lines(
     reference: a y value to compare with, named by reference_label. broad: a column of flags; where it is true
     the line lies on a broad one. allowed: what a rule allows, shaded behind the lines and named by
     allowed_label: (low, high), or a frame of column x, low and high. near: points of a line whose x differ by
-    less than this share are passed by at their mean. view: title, width, height.
+    less than this share are passed by at their mean. y_log: a logarithmic axis upwards. view: title, width,
+    height.
     """
     data = columns(frame, x=x, y=y, color=color, dash=dash, broad=broad, of=y)
     series = [name for name in ("color", "dash") if name in data]
     many = (data.groupby(series).size().max() if series else len(data)) > MANY
     along = x_axis(data, x, x_title, x_scale)
-    up = y_axis(y_title or str(y), y_domain)
+    up = y_axis(y_title or str(y), y_domain, log=y_log)
     base = alt.Chart(data).encode(x=along, tooltip=tips(data, x=x_title or x, y=y_title or y, color=color))
     base = base.encode(color=colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"]))
     if dash is not None:
@@ -74,7 +79,7 @@ def lines(
     if "low" in data:
         shaded = base.mark_area(opacity=0.18, strokeWidth=0)
         mark = shaded if many or band else base.mark_rule(opacity=0.75)
-        layers.append(mark.encode(y=y_axis(y_title or str(y), y_domain, "low"), y2="high"))
+        layers.append(mark.encode(y=y_axis(y_title or str(y), y_domain, "low", log=y_log), y2="high"))
     if broad is not None:
         wide = base.transform_filter("datum.broad").mark_line(strokeWidth=10, opacity=0.25)
         layers.append(wide.encode(y=up))
@@ -114,10 +119,13 @@ def _reference(value, label) -> list[alt.Chart]:
 
 @builder
 def by_position(frame, value, *, color=None, window=None, y_title=None, **view):
-    """A value along the context with its interval band; ``window`` = (start, stop) shades what counts."""
+    """A value along the context with its interval band; ``window`` = (start, stop) shades what counts. The
+    axis is logarithmic where a first token's value would press all others to the ground."""
     position = "position in the context (tokens)"
     titles = {"x_title": position, "y_title": y_title}
-    drawn = lines(frame, "position", value, color=color, **titles, x_scale="linear", band=True)
+    data = columns(frame, y=value, of=value)
+    log = 0 < data.min().min() and data["y"].max() > FLATTENS * data["y"].median()
+    drawn = lines(frame, "position", value, color=color, **titles, x_scale="linear", band=True, y_log=log)
     if window is not None:
         start, stop = window
         what = f"positions {start} to {stop - 1} are scored"

@@ -136,8 +136,8 @@ def if_there(frame, name):
 
 
 def x_axis(data, name, title, kind=None) -> alt.X:
-    """The axis across: powers of two are labelled (16k), the measured values where few of these lie among
-    them; names keep their order."""
+    """The axis across: powers of two are labelled (16k), the measured values where hardly one of these lies
+    among them; names keep their order."""
     kind = kind or ("log2" if name in POWERS_OF_TWO else "linear")
     title = title or (WIDTH_TITLE if name in ("width", "d_sae") else str(name))
     if kind == "linear":
@@ -154,14 +154,19 @@ def x_axis(data, name, title, kind=None) -> alt.X:
     axis = {"labelExpr": _AS_POWER, "labelOverlap": "greedy", "labelSeparation": 8}
     measured = sorted({float(value) for value in data["x"]})
     low, high = (math.log2(value) for value in (measured[0], measured[-1]))
-    if len(measured) <= 12 and math.floor(high) - math.ceil(low) < 1 and not low == high == int(low):
+    powers = math.floor(high) - math.ceil(low) + 1
+    if len(measured) <= 12 and powers < 2 and not low == high == int(low):
         axis["values"] = measured
+    elif powers < 7:  # asked for more than twice as many ticks, vega takes round numbers: 3,000 beside 8k
+        axis["tickCount"] = 2 * powers
     return alt.X("x:Q", title=title, scale=scale, axis=alt.Axis(**axis))
 
 
-def y_axis(title, domain=None, field="y") -> alt.Y:
-    """The vertical axis: from zero unless a domain is given, which must hold the data."""
-    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=list(domain)) if domain else alt.Scale())
+def y_axis(title, domain=None, field="y", *, log=False) -> alt.Y:
+    """The vertical axis: from zero unless a domain is given, which must hold the data; powers of ten."""
+    scale = {"domain": list(domain)} if domain else {}
+    scale |= {"type": "log", "base": 10} if log else {}
+    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(**scale))
 
 
 def colour(values, *, offset: int | None = None) -> alt.Color:

@@ -152,6 +152,36 @@ def test_a_folder_of_sae_lens_5(tmp_path):
     )
 
 
+def old_standard(folder, **more):
+    """(the SAE, its weights as saved) of SAELens 3, with what ``more`` says in cfg.json."""
+    saved = saelens(folder, "standard").to(dtype=torch.float64)
+    old = {"d_in": D_IN, "d_sae": D_SAE, "hook_point": "blocks.3.hook_resid_pre", "hook_layer": 3}
+    (folder / "cfg.json").write_text(json.dumps(old | {"sae_lens_version": "3.12.1"} | more))
+    return saved
+
+
+@pytest.mark.parametrize("said", ["tanh-relu", "topk", "leaky_relu"])
+def test_another_activation_function_is_refused_by_name(tmp_path, said):
+    old_standard(tmp_path, activation_fn_str=said)
+    with pytest.raises(BadInput, match=f"made by {said}"):
+        load_any(tmp_path)
+    old_standard(tmp_path, activation_fn_str="relu")
+    assert load_any(tmp_path).kind == "standard"
+
+
+@pytest.mark.parametrize("flag", [True, False, None])
+def test_a_scaling_factor_counts_where_its_flag_is_set(tmp_path, flag):
+    saved = old_standard(tmp_path, **({} if flag is None else {"finetuning_scaling_factor": flag}))
+    file = tmp_path / "sae_weights.safetensors"
+    factor = torch.linspace(0.5, 2, D_SAE)
+    save_file(load_file(file) | {"scaling_factor": factor}, file)
+    ours = load_any(tmp_path, dtype="float64")
+    with torch.no_grad():
+        latents = saved.encode(X) * (factor.double() if flag else 1)
+        torch.testing.assert_close(ours.reconstruct(X)[0], latents @ saved.W_dec + saved.b_dec)
+    assert ours.card.stored == "float32"
+
+
 GEMMA = {
     "gemma-scope-9b-pt-res": "blocks.20.hook_resid_post",
     "gemma-scope-2b-it-mlp": "blocks.20.hook_mlp_out",
@@ -229,7 +259,7 @@ def test_gemma_scope_2(tmp_path):
     )
     assert (ours.card.format, ours.card.site, ours.card.target, ours.card.l0) == (
         "gemma-scope-2",
-        "blocks.7.hook_mlp_in",
+        "blocks.7.mlp.hook_in",
         "blocks.7.hook_mlp_out",
         60,
     )
@@ -265,6 +295,23 @@ def test_gemma_scope_2_reads_where_its_config_says(tmp_path):
     ):
         with pytest.raises(BadInput, match="contradict each other"):
             load_any(put(named / name, hf_hook_point_in=point, type="sae"))
+    norm = "model.layers.6.{}_feedforward_layernorm.{}"
+    reads, writes = norm.format("pre", "output"), norm.format("post", "output")
+    made = put(tmp_path / "through", hf_hook_point_in=reads, hf_hook_point_out=writes, type="transcoder")
+    card = load_any(made).card
+    assert (card.site, card.target) == ("blocks.6.mlp.hook_in", "blocks.6.hook_mlp_out")
+    for number, (ends, told) in enumerate(
+        {
+            (norm.format("pre", "input"), writes): "has it read at",
+            (reads, "model.layers.6.mlp.output"): "has it write at",
+            (reads, "model.layers.7.post_feedforward_layernorm.output"): "has it write at",
+        }.items()
+    ):
+        said = dict(zip(("hf_hook_point_in", "hf_hook_point_out"), ends))
+        with pytest.raises(BadInput, match=told):
+            load_any(put(tmp_path / f"elsewhere{number}", **said, type="transcoder"))
+    with pytest.raises(BadInput, match="has it read at"):
+        load_any(put(tmp_path / "embedding", hf_hook_point_in="model.embed_tokens.output", type="sae"))
 
 
 def test_sparsify_follows_the_formula(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import Fault, Found, canonical, layer_of, settings, tensors
+from . import Fault, Found, canonical, layer_of, settings, tensors, type_name
 
 FILES = ("cfg.json", "sae_weights.safetensors")
 MORE = ("sparsity.safetensors", "activation_scaler.json")
@@ -18,6 +18,7 @@ def read(folder: Path) -> Found:
     from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 
     cfg, state = settings(folder / "cfg.json"), tensors(folder / "sae_weights.safetensors")
+    as_saved = cfg
     if lacks := [name for name in ("d_in", "d_sae") if name not in cfg]:
         raise Fault(f"cfg.json lacks {', '.join(lacks)}; is it of another program?")
     kind = cfg.get("architecture", "standard")
@@ -32,12 +33,17 @@ def read(folder: Path) -> Found:
         raise Fault(f"cfg.json cannot be used ({' '.join(str(error).split())[:160]})") from None
     if "log_threshold" in state:  # checkpoints of SAELens 5
         state["threshold"] = state.pop("log_threshold").float().exp()
-    if "scaling_factor" in state and bool((state["scaling_factor"] == 1).all()):
-        del state["scaling_factor"]
+    applies = as_saved.get("activation_fn_str") or as_saved.get("activation_fn") or "relu"
+    if applies not in ("relu", kind, cfg.get("architecture")):
+        raise Fault(f"its latents are made by {applies} (activation_fn); {kind} SAEs are run with relu")
+    stored = type_name(state["W_dec"].dtype) if "W_dec" in state else None
+    factor = state.pop("scaling_factor", None)  # of SAELens 1 to 5: unused without its flag
+    if factor is not None and as_saved.get("finetuning_scaling_factor"):
+        state["W_dec"] = factor.double()[:, None] * state["W_dec"]
     said = cfg.get("metadata") or {}
     site, target = (canonical(said[k]) if said.get(k) else None for k in ("hook_name", "hook_name_out"))
     layer = layer_of(site or "")
-    stated = settings(folder / "cfg.json").get("hook_layer", said.get("hook_layer"))
+    stated = as_saved.get("hook_layer", said.get("hook_layer"))
     if None not in (stated, layer) and stated != layer:
         raise Fault(f"cfg.json contradicts itself: hook_name {site} and hook_layer {stated}")
     if (head := said.get("hook_head_index")) is not None:
@@ -49,5 +55,6 @@ def read(folder: Path) -> Found:
         model=said.get("model_name"),
         l0=cfg.get("k") or (said.get("training_architecture_details") or {}).get("k"),
         prepend_bos=said.get("prepend_bos"),
+        **({"stored": stored} if stored else {}),
     )
     return Found(cfg, state, "cfg.json", "sae_weights.safetensors", facts)
