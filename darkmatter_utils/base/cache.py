@@ -126,6 +126,8 @@ def kept(compute: Callable[..., Mapping[str, Any] | Absent]):
         code = provenance.key(provenance.of(compute))
         about = subject.key() if hasattr(subject, "key") else subject.fingerprint()
         key = key_of(subject=about, code=code, versions=versions(), settings=named)
+        by_name = lambda v: ideas.digest(v, by_name=True) if ideas.is_idea(v) else v
+        _PARTS[key][follows.ALIKE] = {name: by_name(value) for name, value in given.kwargs.items()}
         place = Kept(f"{compute.__name__.strip('_').replace('_', '-')}-{subject.name}", key)
         tables = place.read(_read)
         if tables is None:

@@ -15,15 +15,18 @@ from pathlib import Path
 
 FOLLOWS = "follows.json"
 """File of a kept result: what its key was made of, so that one can say what moved when it is another."""
+ALIKE = "settings by name"
+"""Part that is not of the key: the settings, functions of this package among them by name alone."""
 CARRIED, COMPUTED = "carried", "computed with"
 """Value of the environment variable; the field of what a carried result follows from."""
 
 
 def said(parts: dict) -> dict:
-    """What a key was made of: its parts, long ones by digest, and the ``same`` of all but code and versions;
-    {} of no parts."""
+    """What a key was made of: its parts, long ones by digest, and the ``same`` of all but code and versions,
+    of settings as `ALIKE` has them; {} of no parts."""
     parts = dict(parts)
-    same, subject = _digest(_data(parts)), parts.pop("subject", {})
+    alike = {"settings": parts.pop(ALIKE)} if ALIKE in parts else {}
+    same, subject = _digest(_data(parts | alike)), parts.pop("subject", {})
     parts |= {f"subject {name}": part for name, part in subject.items()} if isinstance(subject, dict) else {}
     short = {name: part if len(json.dumps(part)) < 300 else _digest(part) for name, part in parts.items()}
     return short | {"same": same} if parts else {}

@@ -13,6 +13,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -22,15 +23,30 @@ from . import provenance
 from .errors import BadInput
 
 
-def digest(idea: Callable) -> str:
-    """The digest of a function's source, its defaults and every function it refers to, without comments.
+def digest(idea: Callable, *, by_name: bool = False) -> str:
+    """The digest of a function's source, its defaults and every function it refers to, without comments;
+    ``by_name``: what is defined in this package counts by its name alone.
 
     What it names must be its own: an argument, a module, a function or class (one of the notebook counts by
     its source, one of this package by the definitions behind it, another library's by name). Raises BadInput,
     naming it, for any other variable of the notebook: the result would depend on something that the key does
     not see; and for a function without source.
     """
-    return hashlib.sha256(json.dumps(_said(idea, ()), sort_keys=True).encode()).hexdigest()[:16]
+    asked = _BY_NAME.set(by_name)
+    try:
+        return hashlib.sha256(json.dumps(_said(idea, ()), sort_keys=True).encode()).hexdigest()[:16]
+    finally:
+        _BY_NAME.reset(asked)
+
+
+_BY_NAME = ContextVar("by_name", default=False)
+
+
+def _own(definition: Any) -> str:
+    """What a function or class of this package says."""
+    if _BY_NAME.get():
+        return f"{definition.__module__}.{definition.__qualname__}"
+    return provenance.key(provenance.of(definition))
 
 
 def is_idea(value: Any) -> bool:
@@ -42,7 +58,7 @@ def _said(function: Callable, above: tuple) -> Any:
     if function in above:
         return "itself"
     if function.__module__.partition(".")[0] == provenance.OWN:
-        return provenance.key(provenance.of(function))
+        return _own(function)
     tree = _tree(function)
     known = inspect.getclosurevars(function)
     around = {**function.__globals__, **known.nonlocals}
@@ -100,7 +116,7 @@ def _value(name: str, value: Any, function: Callable, above: tuple) -> Any:
     if inspect.isfunction(value) and (home == "__main__" or home.startswith(provenance.OWN)):
         return _said(value, (*above, function))
     if inspect.isclass(value) and home.startswith(provenance.OWN):
-        return provenance.key(provenance.of(value))
+        return _own(value)
     if inspect.isbuiltin(value) or (callable(value) and home not in ("", "__main__")):
         return f"{value.__module__}.{getattr(value, '__qualname__', name)}"
     raise BadInput(

@@ -51,6 +51,20 @@ def test_functions_of_the_package_count_by_the_definitions_behind_them():
     assert ideas.digest(cell(source, score=fvu)) != ideas.digest(cell(source, score=LinearMap.fit))
 
 
+def test_by_name_what_the_package_does_inside_does_not_count(monkeypatch):
+    from darkmatter_utils.stats.metrics import fvu, r2_total
+
+    source, named = "def target(x, y):\n    return score(x, y)\n", dict(by_name=True)
+    mine = cell(source, score=fvu)
+    before = ideas.digest(mine), ideas.digest(mine, **named), ideas.digest(fvu, **named)
+    monkeypatch.setattr(ideas.provenance, "key", lambda found: "another code")
+    after = ideas.digest(mine), ideas.digest(mine, **named), ideas.digest(fvu, **named)
+    assert before[0] != after[0] and before[1:] == after[1:]
+    assert ideas.digest(fvu, **named) != ideas.digest(r2_total, **named)
+    other = cell(source.replace("score(x", "2 * score(x"), score=fvu)
+    assert ideas.digest(other, **named) != ideas.digest(mine, **named)
+
+
 class Subject:
     name = "nobody"
 

@@ -22,6 +22,7 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.follows import CARRIED, FOLLOWS
 from darkmatter_utils.book import chapters, results, running, staleness
 from darkmatter_utils.cli import main
+from darkmatter_utils.decomposition.scores import linear_shares, rescaled
 from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement.measure import AFTER, Measurement
 
@@ -33,6 +34,12 @@ def doubled(measurement, *, times: int = 2) -> dict:
     return {"table": saes.assign(fvu=times * saes["fvu"]), "said": {"times": times, "nothing": np.nan}}
 
 
+@cache.kept
+def made_by(measurement, *, function) -> dict:
+    """Another."""
+    return {"table": measurement.saes[["fvu"]], "by": {"name": function.__name__}}
+
+
 @pytest.fixture
 def there(tmp_path, monkeypatch):
     """nano measured and `doubled`, both stored in a folder; then an empty cache, and no weights."""
@@ -40,6 +47,7 @@ def there(tmp_path, monkeypatch):
     monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "first"))
     study = copied_nano(tmp_path)
     kept = doubled(measure(study))
+    made_by(measure(study), function=rescaled)
     shutil.copytree(tmp_path / "first", store := tmp_path / "store", ignore=shutil.ignore_patterns(".locks"))
     for folder in store.iterdir():
         for name in results.LEFT_OUT.get(results.kind(folder.name, "nano"), ()):
@@ -175,7 +183,8 @@ def test_results_of_earlier_code_are_carried_over_where_that_is_asked(there, mon
     study, store, kept = there
     cache.also_read(store)
     before = {p.name: p.read_bytes() for p in store.glob("doubled-*/*")}
-    monkeypatch.setattr(provenance, "key", lambda found: "another code")
+    known = provenance.key
+    monkeypatch.setattr(provenance, "key", lambda found: f"another {known(found)}")
     monkeypatch.setenv(cache.STORED, cache.ALONE)
     with pytest.raises(BadInput, match="what is stored does not follow from code"):
         measure(study)
@@ -183,8 +192,11 @@ def test_results_of_earlier_code_are_carried_over_where_that_is_asked(there, mon
     measurement = measure(study)
     again = doubled(measurement)
     pd.testing.assert_frame_equal(again["table"], kept["table"])
+    assert len(made_by(measurement, function=rescaled)["table"]) == len(kept["table"])
+    with pytest.raises(BadInput, match="made-by-nano: what is stored does not follow"):
+        made_by(measurement, function=linear_shares)
     said = json.loads((measurement.folder / FOLLOWS).read_text())
-    assert said["code"] == "another code" != said["computed with"] and cache.sealed(measurement.folder)
+    assert said["code"] == f"another {said['computed with']}" and cache.sealed(measurement.folder)
     first = json.loads((next(store.glob("measure-nano-*")) / FOLLOWS).read_text())["code"]
     assert said["computed with"] == first
     with pytest.raises(BadInput, match="doubled-nano: what is stored does not follow"):
