@@ -33,7 +33,7 @@ from darkmatter_utils.measurement.widths import ends, reference_sae
 from darkmatter_utils.worlds.saes import RandomSae
 
 chapter = open_chapter(13, study, sae=sae)
-measurement = measure(chapter.again())
+measurement = measure(chapter.again(also="twin"))
 shown = sae or reference_sae(measurement)
 narrow, wide = ends(measurement)
 other = wide if wide != shown else narrow if narrow != shown else None

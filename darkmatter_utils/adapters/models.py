@@ -30,9 +30,8 @@ SITES = (
     "hook_mlp_out",
     "hook_resid_post",
 )
-"""Activations of a block that an SAE can be about, in the order in which they are computed; a site is
-``blocks.<layer>.<one of these>``. Transcoders read one of those before ``hook_mlp_out`` and write that;
-``mlp.hook_in`` is what the MLP is given, ``ln2.hook_normalized`` the same before the norm's weights."""
+"""Activations of a block that an SAE can be about, as they are computed; a site is ``blocks.<layer>.<one of
+these>``. ``mlp.hook_in`` is what the MLP is given, ``ln2.hook_normalized`` that before the norm's weights."""
 SAME = {"hook_mlp_in": "hook_resid_mid"}
 """A name that the library fires on demand only, and what it is a copy of."""
 DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16")}

@@ -238,9 +238,10 @@ class Kept:
             lock.release()
 
     def read(self, load, *, stored: bool = True):
-        """What ``load`` returns, if every file's digest is the one that was written with it."""
+        """What ``load`` returns, if every file's digest is the one that was written with it; not ``stored``:
+        neither of a store nor carried over from one, which may be without its largest files."""
         for store in [self.folder.parent, *(_STORES if stored else ())]:
-            if sealed(folder := store / self.folder.name):
+            if sealed(folder := store / self.folder.name) and (stored or not follows.is_carried(folder)):
                 if folder == self.folder and not (folder / FOLLOWS).exists():  # of before it was written
                     (folder / FOLLOWS).write_text(follows.text(follows.said(_PARTS.get(self.key, {}))))
                 if os.environ.get(USED) and not _STORES.depth:
@@ -248,7 +249,7 @@ class Kept:
                         file.write(f"{'stored' if store in _STORES else 'cache'} {folder.name}\n")
                 return load(folder)
         if stored and os.environ.get(STORED) == follows.CARRIED and self._carried():
-            return self.read(load, stored=False)
+            return self.read(load)
         return None
 
     def _carried(self) -> bool:

@@ -47,6 +47,11 @@ def _data(part):
     return {name: _data(one) for name, one in part.items() if name not in ("code", "versions")}
 
 
+def is_carried(folder: Path) -> bool:
+    """Whether a kept result was taken over from a stored one of earlier code."""
+    return (path := folder / FOLLOWS).is_file() and COMPUTED in path.read_text(encoding="utf-8")
+
+
 def earlier(name: str, follows: dict, stores: Iterable[Path]) -> tuple[Path, dict] | None:
     """(folder, what it follows from) of the stored result of a name that follows from all that ``follows``
     says but code: the same data and settings, the same versions of libraries."""

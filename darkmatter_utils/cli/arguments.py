@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     calibrate = _command(commands, "calibrate", "commands:calibrate", about)
     calibrate.add_argument("tables", nargs="*", metavar="TABLE", help="only these (all)")
     _measure_arguments(commands)
+    _compare_arguments(commands)
     _study_arguments(commands)
     return top
 
@@ -111,26 +112,9 @@ def _measure_arguments(commands) -> None:
     measure.formatter_class = argparse.RawDescriptionHelpFormatter
     add = measure.add_argument
     add("study", nargs="?", help="name of a study, or the path of its YAML file")
-    where = "transformers folder, GGUF file, package:NAME or name on the hub"
-    add("--model", help=f"{where} (owner/name@REVISION)")
     sae = "SAE folder of any format, or SAELens' release/id; of a study: only this id (may be repeated)"
     add("--sae", action="append", default=[], metavar="SAE", help=sae)
-    add("--site", help="where the SAE reads, e.g. blocks.8.hook_resid_pre (what the SAE says)")
-    files = '.jsonl (a line with "text" is a document), .parquet (column text) or .txt (one document) file'
-    add(
-        "--text", help=f"{files}, a folder of them, a dataset on the hub (owner/name), or embedded (embedded)"
-    )
-    add("--documents", type=int, help="at most so many (300)")
-    count = "positions that count, e.g. 200:1023 (from an eighth, at most 200, of a context of at most 1024)"
-    add("--positions", metavar="FIRST:END", help=count)
-    packed = "short documents share a context, which folds and intervals take for a document (one each)"
-    add("--packed", action="store_true", help=packed)
-    add("--dtype", help="of the model: float32 (default), bfloat16, float16, float64")
-    add("--sae-dtype", help="of the SAE; its thresholds are never below float32 (float32)")
-    add("--device", help="cpu, cuda, cuda:1 ... (cpu)")
-    add("--folds", type=int, help="of documents (5)")
-    add("--bootstrap", type=int, help="resamples of documents for an interval (1000)")
-    add("--seed", type=int, help="of folds, resamples and nulls (0)")
+    _of_one_text(add)
     add("--x", metavar="FILE", help="activations [token, d_model] on disk")
     add("--reconstruction", metavar="FILE", help="the SAE's reconstruction of --x, on disk")
     add("--document", metavar="FILE", help="document of each row of --x, whole numbers [token]")
@@ -178,6 +162,46 @@ def _measure(options) -> str:
         lacks = "--model" if options.model is None else "--sae"
         raise BadInput(f"{lacks} is missing: give --model and --sae, each a folder or a name on the hub")
     return "measuring:one_sae"
+
+
+def _compare_arguments(commands) -> None:
+    about = "two SAEs of one site on the same tokens: by how much they differ, paired by document"
+    compare = _command(commands, "compare", "comparing:compare", about)
+    add = compare.add_argument
+    for name in ("a", "b"):
+        add(name, metavar=name.upper(), help="SAE folder of any format, or SAELens' release/id")
+    _of_one_text(add)
+    add(
+        "--no-loss",
+        action="store_true",
+        help="leave out the model's loss, which takes three whole runs of it",
+    )
+    others = "also FVU by the formulas that others print: saelens-6.18, saebench-legacy, sparsify"
+    add("--formulas", metavar="NAME,...", help=others)
+    add("--json", metavar="FILE", help="write the numbers to FILE as well (-: to standard output)")
+    add("--strict", action="store_true", help="a warning is an error (exit status 2)")
+    compare.set_defaults(**DEFAULTS)
+
+
+def _of_one_text(add) -> None:
+    """What a model reads for the SAEs of `measure` and `compare`."""
+    where = "transformers folder, GGUF file, package:NAME or name on the hub"
+    add("--model", help=f"{where} (owner/name@REVISION)")
+    add("--site", help="where the SAE reads, e.g. blocks.8.hook_resid_pre (what the SAE says)")
+    files = '.jsonl (a line with "text" is a document), .parquet (column text) or .txt (one document) file'
+    folder = "a folder of them, a dataset on the hub (owner/name), or embedded (embedded)"
+    add("--text", help=f"{files}, {folder}")
+    add("--documents", type=int, help="at most so many (300)")
+    count = "positions that count, e.g. 200:1023 (from an eighth, at most 200, of a context of at most 1024)"
+    add("--positions", metavar="FIRST:END", help=count)
+    packed = "short documents share a context, which folds and intervals take for a document (one each)"
+    add("--packed", action="store_true", help=packed)
+    add("--dtype", help="of the model: float32 (default), bfloat16, float16, float64")
+    add("--sae-dtype", help="of the SAE; its thresholds are never below float32 (float32)")
+    add("--device", help="cpu, cuda, cuda:1 ... (cpu)")
+    add("--folds", type=int, help="of documents (5)")
+    add("--bootstrap", type=int, help="resamples of documents for an interval (1000)")
+    add("--seed", type=int, help="of folds, resamples and nulls (0)")
 
 
 def _study_arguments(commands) -> None:

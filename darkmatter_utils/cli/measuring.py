@@ -46,18 +46,23 @@ def every_sae(options) -> None:
 
 def one_sae(options) -> None:
     """One SAE of one model, on a text."""
-    names = "model site text documents dtype sae_dtype device packed folds bootstrap seed".split()
-    asked = {name: getattr(options, name) for name in names} | {"sae": options.sae[0]}
-    asked["positions"] = window(options.positions) if options.positions else None
-    request = Request(**{name: value for name, value in asked.items() if value is not None})
+    asked = request(options, options.sae[0])
     _room_for(options)
     if options.dry_run:
-        missing = hub.downloads(request.model, request.sae)
-        for line in about.before_download(request, missing) if missing else about.cost_lines(plan(request)):
+        missing = hub.downloads(asked.model, asked.sae)
+        for line in about.before_download(asked, missing) if missing else about.cost_lines(plan(asked)):
             say(line)
         return
     deliver = lambda done: _deliver(options, done)
-    probe(request, strict=options.strict, progress=show.progress, deliver=deliver)
+    probe(asked, strict=options.strict, progress=show.progress, deliver=deliver)
+
+
+def request(options, sae: str) -> Request:
+    """What is asked of one SAE."""
+    names = "model site text documents dtype sae_dtype device packed folds bootstrap seed".split()
+    asked = {name: getattr(options, name) for name in names} | {"sae": sae}
+    asked["positions"] = window(options.positions) if options.positions else None
+    return Request(**{name: value for name, value in asked.items() if value is not None})
 
 
 def of_arrays(options) -> None:
@@ -81,12 +86,15 @@ def of_arrays(options) -> None:
 
 
 def _room_for(options) -> None:
-    """BadInput now, not after an hour, where an answer could not be written or would replace an input."""
     named = (options.x, options.reconstruction, options.document, options.text, options.model, options.study)
-    inputs = [given for given in (*named, *options.sae) if given]
-    taken = {Path(given.partition(":")[0]).absolute(): "is an input" for given in inputs}
+    room_for(options, [*named, *options.sae])
+
+
+def room_for(options, inputs) -> None:
+    """BadInput now, not after an hour, where an answer could not be written or would replace an input."""
+    taken = {Path(given.partition(":")[0]).absolute(): "is an input" for given in inputs if given}
     for name in OUTPUTS:
-        if not (given := getattr(options, name)) or (name == "json" and given == STDOUT):
+        if not (given := getattr(options, name, None)) or (name == "json" and given == STDOUT):
             continue
         path = Path(given)
         if path.is_dir():

@@ -18,6 +18,7 @@ from ..base.values import Estimate, to_json
 from ..book.records import data_hashes, versions
 from ..decomposition.decompose import Decomposition
 from ..measurement.answers import Answer
+from ..measurement.two_saes import METRICS, Comparison
 
 COLUMNS = {
     "fvu": "FVU",
@@ -138,6 +139,32 @@ def answer_json(answer: Answer) -> str:
         "versions": cache.versions(),
     }
     return _dumped(to_json(found | answer.about, digits=None))
+
+
+def comparison(done: Comparison) -> Table:
+    """A row a metric: A, B, and B less A."""
+    shown = _table("", *done.names, f"{done.names[1]} less {done.names[0]}", title=done.about["site"], left=1)
+    for name, row in done.table.items():
+        shown.add_row(METRICS[name][0], *(_text(one, 1 if name == "l0" else 4) for one in row))
+    for name, pair in done.printed.items():
+        each = (*pair, pair[1] - pair[0])
+        shown.add_row(f"FVU as {name} prints it", *(words.plain(value, 4) for value in each))
+    return shown
+
+
+def comparison_json(done: Comparison) -> str:
+    """The same numbers, the verdict, warnings, and all that they depend on."""
+    found = {
+        "names": list(done.names),
+        "verdict": done.verdict(),
+        "table": {name: dict(zip(("a", "b", "difference"), row)) for name, row in done.table.items()},
+        "printed": {name: dict(zip(("a", "b"), pair)) for name, pair in done.printed.items()},
+        "tokens": done.tokens,
+        "documents": done.documents,
+        "warnings": list(done.warnings),
+        "versions": cache.versions(),
+    }
+    return _dumped(to_json(found | done.about, digits=None))
 
 
 def saebench(answer: Answer, *, now: float | None = None) -> str:

@@ -80,7 +80,7 @@ class Plan:
             tokens=self.reading.sha256,
             window=self.reading.window,
             versions=cache.versions(),
-            code=provenance.key(provenance.of(_activations, read, load_any, load_model)),
+            code=provenance.key(provenance.of(activations, read, load_any, load_model)),
             threads=torch.get_num_threads(),
         )
         return cache.cache_folder() / f"probe-{key}"
@@ -170,15 +170,15 @@ def probe(
     if strict and (warnings := planned.warnings()):
         raise BadInput(f"strict: {'; '.join(warnings)}")
     tell = progress or (lambda line: None)
-    with _held(planned.folder):
+    with held(planned.folder):
         try:
             answer = _answer(planned, tell)
         except BadInput:  # what it has will be of no use to another try
-            _discard(planned.folder)
+            discard(planned.folder)
             raise
         if deliver:
             deliver(answer)
-        _discard(planned.folder)
+        discard(planned.folder)
     if strict and answer.warnings:
         raise BadInput(f"strict: {'; '.join(answer.warnings)}")
     return answer
@@ -186,7 +186,7 @@ def probe(
 
 def _answer(planned: Plan, tell) -> Answer:
     request, sae, read, card = planned.request, planned.sae, planned.reading, planned.sae.card
-    x, x_hat, l0 = _activations(planned, tell)
+    x, x_hat, l0 = activations(planned, tell)
     about = {
         "sae": card.to_dict() | {"id": sae.id, "reads": planned.reads, "writes": planned.writes},
         "request": asdict(request),
@@ -217,7 +217,7 @@ def _answer(planned: Plan, tell) -> Answer:
     return answer(x, x_hat, document, folds=request.folds, draws=draws, **how)
 
 
-def _activations(planned: Plan, tell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def activations(planned: Plan, tell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(x, Sae(x), L0) of the counted tokens, memory-mapped; a shard that is marked done is not made again."""
     (folder := planned.folder).mkdir(parents=True, exist_ok=True)
     reading, d_out = planned.reading, planned.sae.card.d_out
@@ -262,7 +262,7 @@ def _activations(planned: Plan, tell) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Inside the ``with``, no other process measures the same; BadInput where one does already."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -270,12 +270,12 @@ def _held(folder: Path) -> Iterator[None]:
     except Timeout:
         raise BadInput("the same is being measured by another process; wait for it, or end it") from None
     with lock:
-        for left in folder.parent.glob(f"{folder.name}-done-*"):  # of a kill inside `_discard`
+        for left in folder.parent.glob(f"{folder.name}-done-*"):  # of a kill inside `discard`
             shutil.rmtree(left, ignore_errors=True)
         yield
 
 
-def _discard(folder: Path) -> None:
+def discard(folder: Path) -> None:
     """Remove a probe's arrays; the name goes first: a kill half-way leaves nothing that looks whole."""
     if folder.exists():
         gone = folder.rename(folder.with_name(f"{folder.name}-done-{os.getpid()}"))

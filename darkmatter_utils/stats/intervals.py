@@ -161,6 +161,26 @@ def bootstrap(
     return (found := Estimate(value, *interval(value, drawn, jackknife))), stretched(drawn, found)
 
 
+def paired(statistic: Statistic, sums: Sums, *, replicates: int = 1000, seed: int = 0) -> Estimate:
+    """A difference of two scores on the same documents, with its 95% interval over documents: each end the
+    percentile of the replicates, or the jackknife's estimate ± t · standard error where that is wider.
+
+    What the two share cancels, and with it the loud documents that make `bootstrap` widen further: of 60 to
+    600 documents of unequal length and loudness this covers 93 to 96%, percentiles alone 90 to 95%, and
+    `bootstrap` 95 to 98%. Where a few documents hold most of both sums, 75 to 80%. Cost: as `bootstrap`.
+    """
+    documents = len(next(iter(sums.values())))
+    weights = multinomial_weights(documents, replicates, seed=seed)
+    value = float(statistic(totals(sums)))
+    jackknife = np.asarray(statistic(without_each(sums)), float)
+    error = np.sqrt((documents - 1) / documents * ((jackknife.mean() - jackknife) ** 2).sum())
+    low, high = ends(np.asarray(statistic(resampled(sums, weights)), float))
+    reach = stdtrit(documents - 1, 0.975) * error
+    if not np.isfinite(low + high):
+        return Estimate(value, np.nan, np.nan)
+    return Estimate(value, float(min(low, value - reach)), float(max(high, value + reach)))
+
+
 def bootstrap_ratio(
     numerator: np.ndarray, denominator: np.ndarray, *, replicates: int = 1000, seed: int = 0
 ) -> Estimate:
