@@ -19,6 +19,7 @@ from .theme import (
     columns,
     finish,
     if_there,
+    in_the_same_axes,
     palette,
     tip,
     tips,
@@ -209,7 +210,7 @@ def panels(
         if layer is None:
             made.append(build(rows, *names, **title, **settings))
         else:
-            made.append((build(rows, *names, **settings) + layer).properties(**title))
+            made.append(in_the_same_axes(build(rows, *names, **settings), layer).properties(**title))
     return beside(*made, columns=columns, shared=shared)
 
 
@@ -219,4 +220,4 @@ def layered(*charts):
     if isinstance(charts[0], Absent):
         return charts[0]
     there = [one for one in charts if not isinstance(one, Absent)]
-    return alt.layer(*there).resolve_scale(color="independent")
+    return in_the_same_axes(*there).resolve_scale(color="independent")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import altair as alt
 import pandas as pd
@@ -160,6 +160,27 @@ def x_axis(data, name, title, kind=None) -> alt.X:
     elif powers < 7:  # asked for more than twice as many ticks, vega takes round numbers: 3,000 beside 8k
         axis["tickCount"] = 2 * powers
     return alt.X("x:Q", title=title, scale=scale, axis=alt.Axis(**axis))
+
+
+def in_the_same_axes(*charts) -> alt.LayerChart:
+    """One chart over another, with one rule for the ticks across: each asked for those of its own values."""
+    charts = [one.copy(deep=True) for one in charts]
+    axes = [axis for one in charts for axis in _axes_across(one)]
+    counts = [axis._kwds.get("tickCount", alt.Undefined) for axis in axes]
+    told = [count for count in counts if count is not alt.Undefined]
+    for axis in axes:
+        axis.values = alt.Undefined  # powers of two, which suit them all
+        axis.tickCount = max(told) if told and len(told) == len(axes) else alt.Undefined
+    return alt.layer(*charts)
+
+
+def _axes_across(chart) -> Iterator[alt.Axis]:
+    for one in getattr(chart, "layer", None) or ():
+        yield from _axes_across(one)
+    x = getattr(getattr(chart, "encoding", None), "x", alt.Undefined)
+    axis = x._kwds.get("axis") if isinstance(x, alt.X) else None
+    if isinstance(axis, alt.Axis) and axis._kwds.get("labelExpr") == _AS_POWER:
+        yield axis
 
 
 def y_axis(title, domain=None, field="y", *, log=False) -> alt.Y:

@@ -333,3 +333,27 @@ def test_a_line_passes_points_at_nearly_one_place_by_their_mean():
     assert sorted(len(rows) for rows in sets) == [4, 6]
     line = next(rows for rows in sets if len(rows) == 4)
     assert [round(row["y"], 9) for row in line] == [1, 0.7, 0.4, 0.1]
+
+
+def _ticks(spec) -> list[dict]:
+    """What every axis across asks for."""
+    if isinstance(spec, list):
+        return [found for one in spec for found in _ticks(one)]
+    if not isinstance(spec, dict):
+        return []
+    axis = spec["x"].get("axis") if isinstance(spec.get("x"), dict) else None
+    mine = [{name: axis.get(name) for name in ("tickCount", "values")}] if axis else []
+    return mine + [found for one in spec.values() for found in _ticks(one)]
+
+
+def test_charts_in_the_same_axes_ask_for_the_same_ticks():
+    at = lambda *widths: pd.DataFrame({"width": widths, "v": 0.5, "low": 0.4, "high": 0.6})
+    drawn = lambda *widths: charts.lines(at(*widths), "width", "v")
+    ours, two, few = drawn(2304, 4608, 9216, 18432), drawn(128, 256, 1024, 4096), drawn(3000, 3500)
+    wide = drawn(*(2**k for k in range(6, 21)))
+    assert _ticks(few.to_dict())[0]["values"] == [3000, 3500]
+    assert _ticks(ours.to_dict())[0]["tickCount"] == 6
+    for others, asked in (([two], 12), ([few], None), ([two, wide], None)):
+        found = _ticks(charts.layered(ours, *others).to_dict())
+        assert len(found) > 3 and {(one["tickCount"], one["values"]) for one in found} == {(asked, None)}
+    assert _ticks(few.to_dict())[0]["values"] == [3000, 3500]  # itself unchanged
