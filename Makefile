@@ -66,7 +66,7 @@ lock: $(READY)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 2; }
 	@mkdir -p build
 	uv pip compile --quiet --universal --python-version 3.11 --no-emit-package torch --no-annotate --no-header \
-	  --extra book --extra dev --extra llm pyproject.toml -o build/resolved.txt
+	  --extra models --extra book --extra dev --extra llm pyproject.toml -o build/resolved.txt
 	@{ echo "# Exact versions of everything the book needs; made by 'make lock'."; \
 	   echo "# torch: a CPU wheel is taken where pip finds one (2.13.0+cpu outranks 2.13.0), the ordinary one elsewhere."; \
 	   echo "torch==2.13.0"; grep -vE '^(nvidia|triton|cuda|torch)[-_=]' build/resolved.txt; } > build/requirements.lock

@@ -82,7 +82,8 @@ def test_the_lock_satisfies_what_the_package_asks_for(project, locked, python):
 
 
 def test_the_promised_pins_are_in_the_package_or_the_lock(project, locked):
-    asked = project["dependencies"] + project["optional-dependencies"]["book"]
+    extras = project["optional-dependencies"]
+    asked = project["dependencies"] + extras["models"] + extras["book"]
     specifiers = {canonicalize_name(Requirement(line).name): Requirement(line).specifier for line in asked}
     for line in ISSUE_PINS[:-1]:
         requirement = Requirement(line)

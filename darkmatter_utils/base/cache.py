@@ -56,8 +56,13 @@ def sha256(path: Path) -> str:
 
 
 def versions(packages: Iterable[str] = LIBRARIES) -> dict[str, str]:
-    """Installed versions, by default of the libraries that numbers come out of."""
-    return {name: importlib.metadata.version(name) for name in packages}
+    """Installed versions, by default of the libraries that numbers come out of; what is not there is left
+    out: arrays need no library of models."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def key_of(**parts) -> str:

@@ -17,6 +17,11 @@ from ..base.config import cache_folder
 from ..base.errors import NO_ROOM, BadInput
 from .arguments import parser
 
+EXTRAS = {
+    "models": ("transformers", "transformer_lens", "sae_lens", "tokenizers", "gguf"),
+    "book": ("papermill", "jupytext", "nbformat", "jupyter_book", "sphinx", "ipykernel"),
+}
+"""What an installation without extras lacks, by the extra that brings it."""
 INTERRUPTED = "interrupted; what was finished is kept, the same command goes on from there"
 
 
@@ -43,6 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has left; what was asked for as a file was written first
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        needs = next((extra for extra, names in EXTRAS.items() if package in names), "")
+        way = f"is not installed here: pip install 'darkmatter-utils[{needs}]'"
+        return _stop(2, f"this needs {package}, which {way}") if needs else _failed(error)
     except Exception as error:  # noqa: BLE001  a traceback is no user interface
         return _failed(error)
 

@@ -197,7 +197,7 @@ def saebench(answer: Answer, *, now: float | None = None) -> str:
         "versions": cache.versions(),
         "sae_lens_id": card.get("id"),
         "sae_lens_release_id": asked.get("sae"),
-        "sae_lens_version": cache.versions()["sae-lens"],
+        "sae_lens_version": cache.versions().get("sae-lens"),
         "sae_cfg_dict": card,
     }
     return _dumped(to_json(found, digits=None))
