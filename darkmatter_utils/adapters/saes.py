@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..base.errors import BadInput, nearest
 from . import formats
-from .formats import Card, Fault, Found, canonical, check, layer_of, name_of, saelens, type_name
+from .formats import Card, Fault, Found, canonical, check, layer_of, name_of, quietly, saelens, type_name
 from .models import DTYPES, LanguageModel
 
 CHUNK = 1 << 19
@@ -216,9 +216,10 @@ def _loaded(format, folder: Path, id: str, dtype: str, device: str) -> Sae:
 
 
 def _built(found: Found, folder: Path, format: str, *, id: str, dtype: torch.dtype, device: str) -> Sae:
-    from sae_lens import SAE
-    from sae_lens.registry import SAE_CLASS_REGISTRY
-    from sae_lens.training.activation_scaler import ActivationScaler
+    with quietly():
+        from sae_lens import SAE
+        from sae_lens.registry import SAE_CLASS_REGISTRY
+        from sae_lens.training.activation_scaler import ActivationScaler
 
     cfg, state, notes = found.cfg, found.state, []
     if (kind := cfg["architecture"]) not in SAE_CLASS_REGISTRY or kind == "temporal":
@@ -296,5 +297,4 @@ def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Te
             # Halfway to the next one: on it, the last digit of a processor would decide whether it is active.
             below, above = (values.kthvalue(len(values) - wanted + more).values for more in (0, 1))
             return torch.full((sae.cfg.d_sae,), float((below + above) / 2), dtype=torch.float32)
-    few = f"only {len(values) / len(x):.3g} latents a token are positive"
-    raise BadInput(f"no threshold gives an L0 of {l0}: {few}")
+    raise BadInput(f"no threshold gives an L0 of {l0}: only {len(values) / len(x):.3g} a token are positive")

@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import torch
@@ -175,6 +177,17 @@ class Card:
 def name_of(module: ModuleType) -> str:
     """A format's name: gemma_scope.py reads gemma-scope."""
     return module.__name__.rpartition(".")[2].replace("_", "-")
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Inside the ``with``, SAELens is imported without the git that it would start, to ask for a commit."""
+
+    def asked(*_, **__):
+        raise OSError("no process is started")
+
+    with mock.patch.object(subprocess, "run", asked):
+        yield
 
 
 def layer_of(site: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import Fault, Found, canonical, layer_of, settings, tensors, type_name
+from . import Fault, Found, canonical, layer_of, quietly, settings, tensors, type_name
 
 FILES = ("cfg.json", "sae_weights.safetensors")
 MORE = ("sparsity.safetensors", "activation_scaler.json")
@@ -13,9 +13,10 @@ RELEASES = (None,)
 
 def read(folder: Path) -> Found:
     """A folder that SAELens saved, of any version; a training checkpoint as what it would be saved as."""
-    from sae_lens import TrainingSAE
-    from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
-    from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
+    with quietly():
+        from sae_lens import TrainingSAE
+        from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
+        from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 
     cfg, state = settings(folder / "cfg.json"), tensors(folder / "sae_weights.safetensors")
     as_saved = cfg
@@ -36,9 +37,10 @@ def read(folder: Path) -> Found:
     applies = as_saved.get("activation_fn_str") or as_saved.get("activation_fn") or "relu"
     if applies not in ("relu", kind, cfg.get("architecture")):
         raise Fault(f"its latents are made by {applies} (activation_fn); {kind} SAEs are run with relu")
-    stored = type_name(state["W_dec"].dtype) if "W_dec" in state else None
+    stored = {}
     factor = state.pop("scaling_factor", None)  # of SAELens 1 to 5: unused without its flag
     if factor is not None and as_saved.get("finetuning_scaling_factor"):
+        stored = {"stored": type_name(state["W_dec"].dtype)}
         state["W_dec"] = factor.double()[:, None] * state["W_dec"]
     said = cfg.get("metadata") or {}
     site, target = (canonical(said[k]) if said.get(k) else None for k in ("hook_name", "hook_name_out"))
@@ -55,6 +57,5 @@ def read(folder: Path) -> Found:
         model=said.get("model_name"),
         l0=cfg.get("k") or (said.get("training_architecture_details") or {}).get("k"),
         prepend_bos=said.get("prepend_bos"),
-        **({"stored": stored} if stored else {}),
     )
-    return Found(cfg, state, "cfg.json", "sae_weights.safetensors", facts)
+    return Found(cfg, state, "cfg.json", "sae_weights.safetensors", facts | stored)
