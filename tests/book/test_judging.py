@@ -124,7 +124,7 @@ def test_where_another_edition_has_another_verdict_the_page_says_what_differs(tm
     chapter = Chapter(6, Study.load("nano"), {})
     chapter.judge(c03_same_tokens, HALF, unfit="")
     said = str(chapter.opening(c03_same_tokens))
-    assert "Here: A two-layer model" in said and "16 to 128 latents, L0 4; on `tiny` (A 1.4 M" in said
+    assert "Here: A two-layer model" in said and "16 to 128 latents, L0 4; on `tiny` (a 1.4 M" in said
     assert said.count("it is **partly**") == 1 and "`mine`" not in said and "`world`" not in said
     before = chapter.read["points"]["06 verdicts"]
     assert set(before) >= {"tiny", "mine"}
