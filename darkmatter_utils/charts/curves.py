@@ -120,11 +120,14 @@ def _reference(value, label) -> list[alt.Chart]:
 @builder
 def by_position(frame, value, *, color=None, window=None, y_title=None, **view):
     """A value along the context with its interval band; ``window`` = (start, stop) shades what counts. The
-    axis is logarithmic where a first token's value would press all others to the ground."""
+    axis is logarithmic where a first token's value would press all others to the ground; an interval that
+    reaches 0 there ends at half the least value."""
     position = "position in the context (tokens)"
     titles = {"x_title": position, "y_title": y_title}
     data = columns(frame, y=value, of=value)
-    log = 0 < data.min().min() and data["y"].max() > FLATTENS * data["y"].median()
+    if log := data["y"].min() > 0 and data["y"].max() > FLATTENS * data["y"].median():
+        ends = [name for name in ("low", f"{value}_low") if name in frame]
+        frame = frame.assign(**{name: frame[name].clip(lower=data["y"].min() / 2) for name in ends})
     drawn = lines(frame, "position", value, color=color, **titles, x_scale="linear", band=True, y_log=log)
     if window is not None:
         start, stop = window

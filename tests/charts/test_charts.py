@@ -357,3 +357,23 @@ def test_charts_in_the_same_axes_ask_for_the_same_ticks():
         found = _ticks(charts.layered(ours, *others).to_dict())
         assert len(found) > 3 and {(one["tickCount"], one["values"]) for one in found} == {(asked, None)}
     assert _ticks(few.to_dict())[0]["values"] == [3000, 3500]  # itself unchanged
+
+
+@pytest.mark.parametrize("first, kind", [(400_000.0, "log"), (2.0, None)])
+def test_a_loud_first_token_does_not_flatten_the_rest(first, kind):
+    value = np.r_[first, np.full(99, 0.15)]
+    low = value - np.r_[2 * first, np.full(99, 0.01)]  # an interval that reaches below 0
+    frame = pd.DataFrame({"position": range(100), "error": value, "low": low, "high": value * 3})
+    spec = charts.by_position(frame, "error", window=(32, 100)).to_dict()
+    scales = [one["y"].get("scale", {}).get("type") for one in _encodings(spec) if "y" in one]
+    assert scales and set(scales) == {kind}
+    drawn = [row["low"] for rows in spec["datasets"].values() for row in rows if "low" in row]
+    assert min(drawn) == (0.075 if kind else low[0])
+
+
+def _encodings(spec):
+    if isinstance(spec, dict):
+        yield from [spec["encoding"]] if "encoding" in spec else []
+        spec = list(spec.values())
+    for one in spec if isinstance(spec, list) else ():
+        yield from _encodings(one)
