@@ -48,7 +48,8 @@ function stackPanels(spec) {
     spec.vconcat = spec.hconcat;
     delete spec.hconcat;
   }
-  if (spec.columns || spec.concat || spec.facet) spec.columns = 1;
+  if (spec.facet && spec.facet.column && !spec.facet.row) spec.facet = spec.facet.column;
+  if (spec.columns || spec.concat || (spec.facet && spec.facet.field)) spec.columns = 1;
 }
 
 function fitted(original, factor, available) {
