@@ -59,5 +59,6 @@ def test_a_chapters_first_screen_says_what_is_run_again(study):
 
 def test_what_smollm2_ships_is_what_lies_there():
     study = Study.load("smollm2")
-    found = sorted(path.parent.name for path in Path(study.data_folder()).glob("saes/*/*.safetensors"))
-    assert found in ([], sorted(entry.id for entry in shipped(study).saes))
+    found = {path.parent.name for path in Path(study.data_folder()).glob("saes/*/*.safetensors")}
+    kept = {entry.id for entry in shipped(study).saes}
+    assert not found or kept <= found <= {entry.id for entry in study.saes}  # whoever trains has more
