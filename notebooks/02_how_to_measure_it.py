@@ -29,15 +29,9 @@ from darkmatter_utils.base.words import percent, plain, share, span
 from darkmatter_utils.charts import Folded, Table, Words, estimates
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
-from darkmatter_utils.experiments import (
-    calibration,
-    coverage,
-    first_positions,
-    measured,
-    sample_size,
-    simulated_suites,
-)
+from darkmatter_utils.experiments import calibration, coverage, first_positions, measured, sample_size
 from darkmatter_utils.experiments.live import live
+from darkmatter_utils.experiments.simulated_suites import SEED_SD
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.intervals import FEWEST, LEAST
 from darkmatter_utils.stats.loud import CUT
@@ -423,7 +417,7 @@ chapter.glue("trained dimensions", str(trained["d_model"].iloc[0]))
 chapter.glue("trained inside", str(suites["inside"]))
 chapter.glue("trained spread", suites["spread"], ".2f")
 chapter.glue("trained seeds", suites["seed_sd"], ".2%")
-chapter.glue("simulated seeds", simulated_suites.SEED_SD["fvu_nonlinear"], ".2%")
+chapter.glue("simulated seeds", SEED_SD["fvu_nonlinear"], ".2%")
 
 # %% [markdown]
 # ## What could fool us
