@@ -103,7 +103,7 @@ def listed(names):
 
 def missing(scores):
     lacks = [name for name in controls.WANTED if name not in set(scores["name"])]
-    return f"This study has no {', no '.join(lacks)}, so those rows are absent. " if lacks else ""
+    return f"Not among them, for it cannot be run here: {', '.join(lacks)}. " if lacks else ""
 
 
 bold = (

@@ -247,7 +247,7 @@ def test_the_chapter_on_nano_records_what_it_shows(tmp_path, monkeypatch, nano):
     ladder = pd.DataFrame(values["ladder"]).set_index("reader")
     assert ladder.loc["MLP", "r2"] > ladder.loc["linear (OLS)", "r2"]
     page = f"{names['plainly'](names['scores'])} {names['missing'](names['scores'])}"
-    assert "This study has no TopK SAE" in page and "Claim 3" in page
+    assert "for it cannot be run here: TopK SAE" in page and "Claim 3" in page
     assert "&lt;" not in names["table"]._repr_html_() and "<strong>" in names["table"]._repr_html_()
     shape = pd.DataFrame(values["shape"])
     assert ((shape["rank"] >= 1) & (shape["rank"] <= 16)).all() and (shape["trace"] > 0).all()
