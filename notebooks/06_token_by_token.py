@@ -94,7 +94,7 @@ if oracles and found:
     null = oracles["ratios"].query("kind == 'partial'")
     ratios = pd.concat([ratios, null.assign(what="the same, simulated oracles")])
 names = {"x_scale": "log2", "y_title": "R² between error norms"}
-names["x_title"] = "how many times wider the second SAE is (1: the same width, another seed)"
+names["x_title"] = "how many times wider the second SAE is"
 domain = (min(0.0, ratios["low"].min()) if found else 0.0, 1)
 ours = charts.lines(ratios, "ratio", "value", color="what", y_domain=domain, near=0.05, **names)
 theirs = points("4").assign(ratio=lambda at: at["x"].astype(float) / at["width"])
