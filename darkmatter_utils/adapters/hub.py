@@ -36,6 +36,8 @@ MODELS = {
     "llama-3.1-8b": "meta-llama/Llama-3.1-8B",
 }
 """Short names of models; any other name is the hub's own."""
+SUFFIXES = (".npz", ".safetensors", ".json", ".pt", ".pth")
+"""Of a name that is a file's."""
 WEIGHTS = ["*.json", "*.safetensors", "*.model", "*.txt"]
 """Files of a model that are needed."""
 AWAY = {"HTTPError", "TransportError", "TimeoutException", "OfflineModeIsEnabled", "ConnectionError"}
@@ -81,15 +83,19 @@ def sae_folder(name: str, *, progress: Callable[[str], None] | None = None) -> P
             raise BadInput(f"SAE {name}: there is no such file or folder; {here.parent} has {has}")
         return here
     repository, inside, revision = sae_name(name)
-    wanted = _sae_files(inside)
-    if inside.endswith((".npz", ".safetensors", ".json")):
-        inside, wanted = inside.rpartition("/")[0], [inside]
-    return folder(repository, wanted, revision, progress=progress) / inside
+    return folder(repository, _sae_files(inside), revision, progress=progress) / inside
 
 
 def _sae_files(inside: str) -> list[str]:
-    files = [file for format in formats.known().values() for file in (*format.FILES, *format.MORE)]
-    return [f"{inside}/{file}" if inside else file for file in files]
+    """What to bring of an SAE's folder, or of the folder of a file that is one."""
+    known, (home, _, name) = formats.known().values(), inside.rpartition("/")
+    if Path(name).suffix in SUFFIXES:
+        mine = [format for format in known if any(fnmatch.fnmatch(name, f) for f in formats.files_of(format))]
+        beside = [file for f in mine for file in (*getattr(f, "FILES", ()), *formats.beside(f, name))]
+        inside, files = home, [name, *beside]
+    else:
+        files = [file for f in known for file in (*getattr(f, "FILES", ()), *f.MORE)]
+    return [f"{inside}/{file}" if inside else file for file in dict.fromkeys(files)]
 
 
 def sae_name(name: str) -> tuple[str, str, str | None]:
@@ -104,12 +110,14 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
         if id not in paths:
             raise BadInput(f"{release} has no SAE '{id}'; {nearest(id, paths)}")
         kind = about.get("conversion_func")
-        if not any(kind in format.RELEASES for format in formats.known().values()):
+        format = next((one for one in formats.known().values() if kind in one.RELEASES), None)
+        if format is None:
             todo = f"SAE.from_pretrained('{release}', '{id}').save_model(FOLDER) and give that folder"
             only = f"{release} is in a format that only SAELens reads ({kind})"
             raise BadInput(f"{only}; save it once with {todo}")
         owner, repository, *within = about["repo_id"].split("/")
-        return f"{owner}/{repository}", "/".join([*within, paths[id]]), revision
+        path = getattr(format, "RELEASED", "{}").format(paths[id])
+        return f"{owner}/{repository}", "/".join([*within, path]), revision
     (near,) = difflib.get_close_matches(release, found, n=1, cutoff=0.8) or [""]
     if near and any(id == sae["id"] for sae in found[near]["saes"]):
         raise BadInput(f"SAELens' list has no release '{release}'; nearest: {near}/{id}")

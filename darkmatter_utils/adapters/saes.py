@@ -1,10 +1,9 @@
-"""SAEs: load one, run it, read its card. The only module, beside its trainer, that knows sae_lens."""
+"""SAEs: load one of any published format, run it, read its card."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from torch.nn import functional as F
 
 from ..base.errors import BadInput, nearest
 from . import formats
-from .formats import Card, Fault, Found, canonical, check, layer_of, name_of, quietly, saelens, type_name
+from .dictionary import ARCHITECTURES, NORMALISATIONS, Dictionary, rows_at_once, threshold_for
+from .files import Fault, settings, tensors, type_name
+from .formats import Card, Found, canonical, check, layer_of, name_of, saelens
 from .models import DTYPES, LanguageModel
 
-CHUNK = 1 << 19
-"""Latents made at a time (tokens × d_sae): those of one chunk stay in the processor's cache."""
 ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 """What a setting raises whose type or value none should have."""
 
@@ -68,7 +67,7 @@ class Sae:
     width: int
     d_model: int
     """Dimensions that it reads; it writes ``card.d_out``."""
-    sae: object
+    sae: Dictionary
     card: Card
 
     def reconstruct(self, batch) -> tuple[Float[Tensor, "token d_model"], Int[Tensor, "token"]]:
@@ -92,12 +91,12 @@ class Sae:
     @property
     def rows(self) -> int:
         """Tokens encoded at a time."""
-        return max(64, CHUNK // self.width)
+        return rows_at_once(self.width)
 
     @torch.no_grad()
     def decode(self, codes: Active) -> Float[Tensor, "token d_model"]:
         """Sae(x) from the active latents: a sum of decoder rows, so the silent ones cost nothing."""
-        if codes.x is not None:  # normalised token by token: sae_lens must see it again to undo that
+        if codes.x is not None:  # normalised token by token, or with a skip
             return torch.cat([self.sae(part.to(self.sae.W_dec)) for part in codes.x.split(self.rows)])
         first = (codes.l0.cumsum(0) - codes.l0).int()
         how = dict(mode="sum", per_sample_weights=codes.value)
@@ -121,26 +120,25 @@ class Sae:
     @cached_property
     def digest(self) -> str:
         """Of its weights and settings. Cost: a read of the weights."""
-        made = hashlib.blake2b(str(sorted(self.sae.cfg.to_dict().items())).encode(), digest_size=16)
+        made = hashlib.blake2b(str(sorted(self.sae.cfg.items(), key=str)).encode(), digest_size=16)
         for name, weight in sorted(self.sae.named_parameters()):
             made.update(f"{name} {weight.dtype}".encode() + weight.numpy(force=True).tobytes())
         return made.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write it as SAELens does."""
-        self.sae.save_model(folder)
+        self.sae.save(folder)
 
     @property
     def needs_x(self) -> bool:
         """Whether Sae(x) is more than a sum of decoder rows and b_dec, so that decoding must see x again."""
-        cfg, plain = self.sae.cfg, (None, "none")
-        return (
-            cfg.normalize_activations not in plain
-            or cfg.reshape_activations not in plain
-            or "skip" in self.kind
-            or getattr(cfg, "rescale_acts_by_decoder_norm", False)
-            or (self.kind == "matching_pursuit" and not cfg.apply_b_dec_to_input)
-        )
+        return self.sae.needs_x
+
+    def changed(self, *, weights: dict[str, Tensor] | None = None, **settings) -> Sae:
+        """The same SAE with other settings (SAELens' names) or weights, its own untouched."""
+        held = {name: weight.detach() for name, weight in self.sae.named_parameters()} | (weights or {})
+        made = Dictionary(self.sae.cfg | settings, held)
+        return replace(self, kind=made.kind, sae=made)
 
     @torch.no_grad()
     def set_l0(self, x: Float[Tensor, "token d_model"], l0: float) -> None:
@@ -165,14 +163,21 @@ def load_sae(id: str, folder: Path, *, d_model: int, dtype: str = "float32", dev
     return sae
 
 
-def load_any(path: str | Path, *, dtype: str = "float32", device: str = "cpu") -> Sae:
-    """The SAE in a folder of any published format. Thresholds are float32 or wider whatever ``dtype`` is.
+def load_any(
+    path: str | Path, *, dtype: str = "float32", device: str = "cpu", said: dict | None = None
+) -> Sae:
+    """The SAE in a folder or file of any published format. Thresholds are float32 or wider whatever ``dtype``
+    is. ``said``: settings that its files do not hold (k, threshold, b_dec_in), for formats that take them.
 
-    Raises BadInput for damaged, truncated, incomplete, contradictory or mis-shaped files, NaN, infinity, and
-    weights too large for ``dtype``. Cost: reading the files and one pass over the weights.
+    Raises BadInput for damaged, truncated, incomplete, contradictory or mis-shaped files, NaN, infinity,
+    weights too large for ``dtype``, and a setting that is not the format's to take. Cost: reading the files
+    and one pass over the weights.
     """
-    folder, format = formats.recognise(path)
-    return _loaded(format, folder, folder.name, dtype, device)
+    try:
+        place, format = formats.recognise(path)
+    except Fault as fault:
+        raise BadInput(f"SAE {Path(path).name}: {fault}") from None
+    return _loaded(format, place, place.stem if place.is_file() else place.name, dtype, device, said)
 
 
 def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str, str]:
@@ -188,7 +193,8 @@ def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str,
     if "transcoder" in card.architecture and card.target is None:
         raise say("is a transcoder that does not say where it writes (hook_name_out in its metadata)")
     writes = card.target or reads
-    for place, width, verb in ((reads, card.d_in, "reads"), (writes, card.d_out, "writes")):
+    ends = [(place, card.d_in, "reads") for place in (*card.earlier, reads)]
+    for place, width, verb in (*ends, (writes, card.d_out, "writes")):
         if (layer := layer_of(place)) is not None and layer >= model.layers:
             raise say(f"{verb} at {place}, but {model.name} has layers 0 to {model.layers - 1}")
         model.check_site(place)
@@ -198,16 +204,18 @@ def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str,
     return reads, writes
 
 
-def _loaded(format, folder: Path, id: str, dtype: str, device: str) -> Sae:
+def _loaded(format, path: Path, id: str, dtype: str, device: str, said: dict | None = None) -> Sae:
     if dtype not in DTYPES:
         raise BadInput(f"unknown dtype '{dtype}'; valid: {', '.join(DTYPES)}")
-    name = name_of(format)
-    if not all((folder / file).is_file() for file in format.FILES):
-        raise BadInput(f"SAE {id}: {folder.name} needs {' and '.join(format.FILES)} ({name})")
+    name, takes = name_of(format), getattr(format, "TAKES", ())
+    said = {key: value for key, value in (said or {}).items() if value is not None}
+    if path.is_dir() and not all((path / file).is_file() for file in format.FILES):
+        raise BadInput(f"SAE {id}: {path.name} needs {' and '.join(format.FILES)} ({name})")
+    if over := [f"--{key.replace('_', '-')}" for key in said if key not in takes]:
+        only = " and ".join(f"--{key.replace('_', '-')}" for key in takes) or "none of these"
+        raise BadInput(f"SAE {id}: its files ({name}) say what {', '.join(over)} would; {name} takes {only}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _built(format.read(folder), folder, name, id=id, dtype=DTYPES[dtype], device=device)
+        return _built(format.read(path, **said), path, name, id=id, dtype=DTYPES[dtype], device=device)
     except Fault as fault:
         raise BadInput(f"SAE {id}: {fault}") from None
     except ODD as error:  # a setting of a type that none should have
@@ -215,17 +223,12 @@ def _loaded(format, folder: Path, id: str, dtype: str, device: str) -> Sae:
         raise BadInput(f"SAE {id}: its {name} files {why}; compare them with a published SAE's") from None
 
 
-def _built(found: Found, folder: Path, format: str, *, id: str, dtype: torch.dtype, device: str) -> Sae:
-    with quietly():
-        from sae_lens import SAE
-        from sae_lens.registry import SAE_CLASS_REGISTRY
-        from sae_lens.training.activation_scaler import ActivationScaler
-
-    cfg, state, notes = found.cfg, found.state, []
-    if (kind := cfg["architecture"]) not in SAE_CLASS_REGISTRY or kind == "temporal":
-        valid = [name for name in SAE_CLASS_REGISTRY if name != "temporal"]
+@torch.no_grad()
+def _built(found: Found, path: Path, format: str, *, id: str, dtype: torch.dtype, device: str) -> Sae:
+    cfg, state, notes = dict(found.cfg), found.state, list(found.facts.pop("warnings", ()))
+    if (kind := cfg["architecture"]) not in ARCHITECTURES:
         why = "reads whole contexts, not tokens" if kind == "temporal" else "is not known"
-        raise Fault(f"architecture '{kind}' {why}; {nearest(kind, valid)}")
+        raise Fault(f"architecture '{kind}' {why}; {nearest(kind, ARCHITECTURES)}")
     sizes = check(found)
     if "threshold" in state and (below := int((state["threshold"] < 0).sum())):
         lets = "where a JumpReLU lets all that is positive pass"
@@ -235,40 +238,39 @@ def _built(found: Found, folder: Path, format: str, *, id: str, dtype: torch.dty
     if "threshold" in state and state["threshold"].dtype in (torch.float16, torch.bfloat16):
         half = type_name(state["threshold"].dtype)
         notes.append(f"thresholds were stored in {half}: the L0 may differ from the published")
-    # Heads come concatenated.
-    settings = cfg | {"dtype": type_name(fine), "device": device, "reshape_activations": "none"}
-    weights = {name: weight.to(device, fine).contiguous() for name, weight in state.items()}
-    try:
-        sae = SAE.load_from_disk(folder, device=device, converter=lambda *_, **__: (settings, weights))
-    except ODD as error:
-        raise Fault(f"SAELens refuses {found.about}: {' '.join(str(error).split())[:160]}") from None
-
-    normalisation = cfg.get("normalize_activations") or "none"
+    if (normalisation := cfg.get("normalize_activations") or "none") not in NORMALISATIONS:
+        valid = ", ".join(NORMALISATIONS)
+        raise Fault(f"{found.about} says normalize_activations {normalisation!r}; valid: {valid}")
+    sae = Dictionary(cfg, {name: weight.to(device, fine).contiguous() for name, weight in state.items()})
     if normalisation in ("expected_average_only_in", "covariance_whitening"):
-        scaler = ActivationScaler()
-        if (folder / "activation_scaler.json").is_file():
-            scaler.load(folder / "activation_scaler.json")
-        if scaler.scaling_factor is not None:
-            sae.fold_activation_norm_scaling_factor(scaler.scaling_factor)
-        if (scale := scaler.whitening) is not None:
-            sae.fold_activation_whitening(scale.mean, scale.matrix, scale.inverse_matrix)
-        if sae.cfg.normalize_activations == "none":
-            normalisation = "folded"
-        else:
-            notes.append(
-                f"it was trained on activations scaled by {normalisation}, but the folder holds no factor "
-                "(activation_scaler.json); it is applied to activations as they are"
-            )
-            sae.cfg.normalize_activations = "none"
+        normalisation = _folded(sae, path, normalisation, notes)
     if dtype != fine:
         _cast(sae, dtype)
-    sae.requires_grad_(False).eval()
     facts = {"normalisation": normalisation, "stored": stored} | found.facts
     card = Card(format=format, architecture=kind, **sizes, **facts, warnings=tuple(notes))
-    return Sae(id, kind, sizes["d_sae"], sizes["d_in"], sae, card)
+    return Sae(id, kind, sizes["d_sae"], sizes["d_in"] * sae.layers, sae, card)
 
 
-def _cast(sae, dtype: torch.dtype) -> None:
+def _folded(sae: Dictionary, folder: Path, normalisation: str, notes: list[str]) -> str:
+    """Fold what was done to all activations alike into the weights, where the folder says by how much."""
+    about, matrices = folder / "activation_scaler.json", folder / "activation_whitening.safetensors"
+    factor = settings(about).get("scaling_factor") if about.is_file() else None
+    if factor is not None:
+        sae.scale_input(factor)
+    elif about.is_file() and matrices.is_file():
+        whitening = tensors(matrices)
+        sae.whiten_input(*(whitening[name] for name in ("mean", "matrix", "inverse_matrix")))
+    if sae.normalises == "none":
+        return "folded"
+    notes.append(
+        f"it was trained on activations scaled by {normalisation}, but the folder holds no factor "
+        "(activation_scaler.json); it is applied to activations as they are"
+    )
+    sae.cfg["normalize_activations"] = "none"
+    return normalisation
+
+
+def _cast(sae: Dictionary, dtype: torch.dtype) -> None:
     """Weights to ``dtype``, thresholds as they are: rounding a threshold changes which latents fire."""
     for name, weight in sae.state_dict().items():
         if (most := float(weight.abs().max())) > torch.finfo(dtype).max:
@@ -277,24 +279,3 @@ def _cast(sae, dtype: torch.dtype) -> None:
     sae.to(dtype=dtype)
     if kept is not None:
         sae.threshold = torch.nn.Parameter(kept, requires_grad=False)
-
-
-@torch.no_grad()
-def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Tensor, "d_sae"]:
-    """The one threshold at which a JumpReLU SAE's mean number of active latents on ``x`` is ``l0``.
-
-    Just below the (l0 · tokens)-th largest pre-activation: a count decides, never an error. One pass; memory
-    of about 2 · l0 · tokens numbers. Raises BadInput if too few pre-activations are positive.
-    """
-    wanted, rows = round(l0 * len(x)), max(64, CHUNK // sae.cfg.d_sae)
-    made = lambda x: torch.relu(sae.process_sae_in(x.to(sae.W_enc)) @ sae.W_enc + sae.b_enc)
-    first = made(x[:rows]).flatten()
-    above = min(len(first) - 1, int(2 * l0 * min(rows, len(x))))
-    floor = float(first.kthvalue(max(1, len(first) - above)).values)
-    for low in (floor, 0.0):  # the first chunk may not speak for all
-        values = torch.cat([pre[pre > low] for pre in map(made, x.split(rows))])
-        if len(values) > wanted:
-            # Halfway to the next one: on it, the last digit of a processor would decide whether it is active.
-            below, above = (values.kthvalue(len(values) - wanted + more).values for more in (0, 1))
-            return torch.full((sae.cfg.d_sae,), float((below + above) / 2), dtype=torch.float32)
-    raise BadInput(f"no threshold gives an L0 of {l0}: only {len(values) / len(x):.3g} a token are positive")

@@ -7,10 +7,13 @@ import dataclasses
 import re
 from pathlib import Path
 
-from .formats import Fault, canonical, layer_of, settings
+from .files import Fault, settings
+from .formats import canonical, layer_of
 from .hub import release_of
 from .saes import Sae
 
+SCALE = "norm_scaling_factor"
+AVERAGE = "expected_average_only_in"
 CENTRED = "center_writing_weights"
 BLOCK = re.compile(r"(?:model\.layers|transformer\.h|gpt_neox\.layers)\.(\d+)")
 """What transformers call a block, whose output is the residual stream after it."""
@@ -18,7 +21,10 @@ BLOCK = re.compile(r"(?:model\.layers|transformer\.h|gpt_neox\.layers)\.(\d+)")
 
 def overrides(name: str) -> dict:
     """What SAELens' list says of a release's SAEs other than their files do; {} of a folder."""
-    return (release_of(name) or {}).get("config_overrides") or {}
+    release = release_of(name) or {}
+    id = name.partition("@")[0].partition("/")[2]
+    factor = next((s.get("norm_scaling_factor") for s in release.get("saes", ()) if s["id"] == id), None)
+    return (release.get("config_overrides") or {}) | ({SCALE: factor} if factor else {})
 
 
 def honoured(sae: Sae, said: dict) -> Sae:
@@ -29,9 +35,12 @@ def honoured(sae: Sae, said: dict) -> Sae:
     if site := said.get("hook_name"):
         facts |= {"site": canonical(site), "layer": layer_of(site)}
     if first := said.get("normalize_activations"):
-        sae.sae.cfg.normalize_activations = first
-        sae.sae._setup_activation_normalization()
+        sae = sae.changed(normalize_activations=first)
         facts["normalisation"] = f"{first} (SAELens' list of releases)"
+    if said.get(SCALE) and sae.card.normalisation == AVERAGE:
+        sae.sae.scale_input(said[SCALE])
+        facts["normalisation"] = f"folded: × {said[SCALE]:.6g} (SAELens' list of releases)"
+        facts["warnings"] = tuple(line for line in sae.card.warnings if AVERAGE not in line)
     return dataclasses.replace(sae, card=dataclasses.replace(sae.card, **facts)) if facts else sae
 
 

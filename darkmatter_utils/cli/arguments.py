@@ -115,6 +115,7 @@ def _measure_arguments(commands) -> None:
     sae = "SAE folder of any format, or SAELens' release/id; of a study: only this id (may be repeated)"
     add("--sae", action="append", default=[], metavar="SAE", help=sae)
     _of_one_text(add)
+    _of_bare_weights(add)
     add("--x", metavar="FILE", help="activations [token, d_model] on disk")
     add("--reconstruction", metavar="FILE", help="the SAE's reconstruction of --x, on disk")
     add("--document", metavar="FILE", help="document of each row of --x, whole numbers [token]")
@@ -181,6 +182,15 @@ def _compare_arguments(commands) -> None:
     add("--json", metavar="FILE", help="write the numbers to FILE as well (-: to standard output)")
     add("--strict", action="store_true", help="a warning is an error (exit status 2)")
     compare.set_defaults(**DEFAULTS)
+
+
+def _of_bare_weights(add) -> None:
+    """What the files of some SAEs do not say."""
+    bare = "of weights that do not say how they are run: "
+    add("--k", type=int, help=bare + "only the k largest latents of a token count")
+    add("--threshold", type=float, help=bare + "only latents above it count")
+    taken_off = bare + "b_dec is taken off before the encoder"
+    add("--b-dec-in", action="store_true", default=None, help=taken_off)
 
 
 def _of_one_text(add) -> None:

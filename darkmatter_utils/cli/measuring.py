@@ -61,8 +61,14 @@ def request(options, sae: str) -> Request:
     """What is asked of one SAE."""
     names = "model site text documents dtype sae_dtype device packed folds bootstrap seed".split()
     asked = {name: getattr(options, name) for name in names} | {"sae": sae}
+    asked |= bare(options)
     asked["positions"] = window(options.positions) if options.positions else None
     return Request(**{name: value for name, value in asked.items() if value is not None})
+
+
+def bare(options) -> dict:
+    """What was said of weights that do not say how they are run."""
+    return {name: getattr(options, name, None) for name in ("k", "threshold", "b_dec_in")}
 
 
 def of_arrays(options) -> None:
@@ -77,6 +83,7 @@ def of_arrays(options) -> None:
         options.x,
         options.reconstruction or None,
         sae=options.sae[0] if options.sae else None,
+        said=bare(options),
         progress=show.progress,
         **{name: getattr(options, name) for name in names},
     )

@@ -136,6 +136,7 @@ def answer_json(answer: Answer) -> str:
         "reading": answer.reading(),
         "paper": _fields(answer.paper),
         "nulls": {name: _fields(null) for name, null in answer.nulls.items()},
+        **({"given_input": to_json(answer.given, digits=None)} if answer.given else {}),
         "versions": cache.versions(),
     }
     return _dumped(to_json(found | answer.about, digits=None))

@@ -13,6 +13,7 @@ from ..base import words
 from ..base.errors import BadInput
 from ..base.values import Estimate
 from ..decomposition.decompose import Decomposition, decompose
+from ..stats.intervals import percentile
 from ..stats.loud import told
 from ..worlds.saes import DeadSae, RandomSae, ShrunkSae
 from .about import statistical
@@ -41,6 +42,8 @@ class Answer:
     """For the JSON: the SAE, what was asked."""
     facts: dict
     plan: object = field(default=None, repr=False)
+    given: dict[str, Estimate] | None = None
+    """Of a transcoder: the same estimates, of its error predicted from what it read."""
 
     def columns(self) -> dict[str, dict[str, Estimate]]:
         """Estimates by name: this SAE's, and held out; as the released code computes them; the nulls'."""
@@ -48,6 +51,9 @@ class Answer:
         found = {this: self.result, "as the paper's code": self.paper}
         found |= {f"null: {name}": null for name, null in self.nulls.items()}
         mine, *others = [(name, _told(decomposition)) for name, decomposition in found.items()]
+        if self.given:
+            missing = {name: Estimate(math.nan) for name in mine[1]}
+            others.insert(0, ("from its input", missing | self.given))
         there = {
             name: value for name, value in self.result.held_out.items() if not math.isnan(mine[1][name].value)
         }
@@ -67,6 +73,12 @@ class Answer:
             said.append(
                 f"Of that error {percent(d.r2_total)} is linearly predictable from the activation; the "
                 f"residual is {percent(d.fvu_nonlinear)} of the variance."
+            )
+        if self.given:
+            said.append(
+                f"From what the transcoder read, a linear map predicts {percent(self.given['r2_total'])} of "
+                f"the error, and leaves {percent(self.given['fvu_nonlinear'])} of the variance: what a skip "
+                "could still take over, and what it could not."
             )
         if "random" in self.nulls:
             random = self.nulls["random"]
@@ -91,12 +103,13 @@ class Answer:
 
 
 def answer(
-    x, x_hat, document, *, folds, draws, tell, named, width=0, l0=None, published=None, **said
+    x, x_hat, document, *, folds, draws, tell, named, width=0, l0=None, published=None, given=None, **said
 ) -> Answer:
     """Decompose arrays [token, d_model] with documents [token], beside nulls of ``width`` and ``l0``.
 
-    draws: bootstrap and seed; named: what a row is, {"document": ..., ...}, if it is loud; said: title,
-    warnings, about, facts and plan of the `Answer`. Raises BadInput for an x that does not vary.
+    given: what a transcoder read [token, d_model]; draws: bootstrap and seed; named: what a row is,
+    {"document": ..., ...}, if it is loud; said: title, warnings, about, facts and plan of the `Answer`.
+    Raises BadInput for an x that does not vary.
     """
     first = np.asarray(x[0], dtype=np.float64)
     if not any((np.asarray(x[at : at + 4096]) != first).any() for at in range(0, len(x), 4096)):
@@ -123,7 +136,26 @@ def answer(
     for facts in result.loud_facts(named):
         said["about"], signs = said["about"] | {"loud": facts}, [told(facts), *signs]
     said["warnings"] = (*said["warnings"], *_beside(result, nulls), *signs)
+    if given is not None:
+        tell("the error, predicted from what the transcoder read")
+        said["given"] = from_input(result, given, x, x_hat, document, folds=folds, draws=draws)
     return Answer(result=result, paper=paper, nulls=nulls, l0=l0, gain=gain, **said)
+
+
+def from_input(result: Decomposition, z, y, y_hat, document, *, folds, draws) -> dict[str, Estimate]:
+    """Of a transcoder's error e = y − ŷ, what a linear map of its input z predicts: R² of e, of ‖e‖² and of
+    what the map leaves, and the shares of y's variance that it predicts and leaves.
+
+    ``result``: the decomposition of y, of the same documents and draws. z, y, y_hat: [token, d_model].
+    """
+    made = decompose(z, _Less(z, y, y_hat), document=document, folds=folds, **draws)
+    kept = ("r2_total", "r2_per_dim", "norm_r2 SaeError", "norm_r2 NonlinearError")
+    found = {name: value for name, value in _told(made).items() if name in kept}
+    ratio = lambda name: made.replicates[name] * result.replicates["fvu"] / made.replicates["fvu"]
+    scale = result.fvu.value / made.fvu.value if made.fvu.value > 0 else math.nan
+    for name in ("fvu_linear", "fvu_nonlinear"):
+        found[name] = percentile(getattr(made, name).value * scale, ratio(name))
+    return {"fvu": result.fvu} | found
 
 
 def _told(decomposition: Decomposition) -> dict[str, Estimate]:
@@ -133,6 +165,22 @@ def _told(decomposition: Decomposition) -> dict[str, Estimate]:
         if share.value < NOTHING:
             found |= {name: Estimate(float("nan")) for name in found if name.endswith(f" {part}")}
     return found
+
+
+@dataclass(frozen=True)
+class _Less:
+    """z − (y − ŷ) [token, d_model], made where it is read: what would leave the same error of z."""
+
+    z: np.ndarray
+    y: np.ndarray
+    y_hat: np.ndarray
+
+    @property
+    def shape(self):
+        return self.z.shape
+
+    def __getitem__(self, rows):
+        return np.float64(self.z[rows]) - (np.float64(self.y[rows]) - np.float64(self.y_hat[rows]))
 
 
 @dataclass(frozen=True)

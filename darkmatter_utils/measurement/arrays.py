@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..adapters.formats import opened
+from ..adapters.files import opened
 from ..adapters.hub import sae_folder
 from ..adapters.models import check_device
 from ..adapters.saes import load_any
@@ -61,15 +61,16 @@ def measure(
     seed: int = 0,
     device: str = "cpu",
     sae_dtype: str = "float32",
+    said: dict | None = None,
     strict: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Answer:
     """What `probe` says, of arrays: their decomposition, the paper's protocol, nulls, warnings.
 
     x: [token, d_model], an array or what `read` reads; reconstruction: the same, or a function of rows of x;
-    or ``sae``, a folder or name. document: ints [token]; without it, blocks of 1,024 rows stand for
-    documents, with a warning. Raises BadInput for shapes that do not fit, NaN or infinity, and each way an
-    SAE cannot be read.
+    or ``sae``, a folder or name, and what is ``said`` of it (`load_any`). document: ints [token]; without it,
+    blocks of 1,024 rows stand for documents, with a warning. Raises BadInput for shapes that do not fit, NaN
+    or infinity, and each way an SAE cannot be read.
     """
     tell, warnings = progress or (lambda line: None), []
     names = {"x": _name(x)}
@@ -77,7 +78,7 @@ def measure(
     about: dict = {"arrays": names, "shape": list(x.shape), "documents given": document is not None}
     known: dict = {}
     if sae is not None:
-        loaded, x_hat, l0 = _through_sae(x, sae, sae_dtype, device, tell)
+        loaded, x_hat, l0 = _through_sae(x, sae, sae_dtype, device, said, tell)
         card, known = loaded.card, {"width": loaded.width, "l0": l0, "published": loaded.card.l0}
         warnings += card.warnings
         about["sae"] = card.to_dict() | {"id": loaded.id}
@@ -157,9 +158,9 @@ def _check(found, name: str) -> None:
         raise BadInput(f"{name} is stored as {kind}; save it as float32 in this machine's byte order")
 
 
-def _through_sae(x, sae, sae_dtype: str, device: str, tell):
+def _through_sae(x, sae, sae_dtype: str, device: str, said: dict | None, tell):
     check_device(device)
-    loaded = load_any(sae_folder(str(sae), progress=tell), dtype=sae_dtype, device=device)
+    loaded = load_any(sae_folder(str(sae), progress=tell), dtype=sae_dtype, device=device, said=said)
     if loaded.d_model != (has := x.shape[1]):
         reads = f"reads {loaded.d_model} dimensions, but x has {has}"
         raise BadInput(f"SAE {loaded.id} {reads}; it belongs to another model or site")

@@ -6,18 +6,13 @@ time, so that the model runs once and a probe that was killed goes on where it w
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from ..adapters import stated
 from ..adapters.hub import model_folder, sae_folder
@@ -27,13 +22,10 @@ from ..adapters.saes import Sae, load_any, match
 from ..adapters.texts import EMBEDDED, is_dataset, texts
 from ..base import cache, provenance
 from ..base.errors import BadInput
-from ..base.values import whole
 from ..stats.intervals import doubts
 from ..studies.recipes import Request
 from .answers import Answer, answer
-
-SHARD = 8
-"""Documents between two points that a killed probe can go on from."""
+from .shards import SHARD, activations, discard, held, input_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,13 @@ class Plan:
     @property
     def where(self) -> str:
         """The site, or the two of a transcoder."""
-        return self.reads if self.reads == self.writes else f"{self.reads} → {self.writes}"
+        first = f"{self.sae.card.earlier[0]} to " if self.sae.card.earlier else ""
+        return self.reads if self.reads == self.writes else f"{first}{self.reads} → {self.writes}"
+
+    @property
+    def transcodes(self) -> bool:
+        """Whether its input, too, is kept; of another width than its output it is not."""
+        return self.reads != self.writes and self.sae.card.d_in == self.sae.card.d_out
 
     @property
     def operations(self) -> float:
@@ -124,7 +122,7 @@ def plan(
         raise BadInput(
             f"model {request.model}: an adapter lies beside its weights (adapter_config.json); {merge}"
         )
-    sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
+    sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device, said=request.said)
     sae = stated.honoured(sae, stated.overrides(request.sae))
     try:
         name, how = Path(request.model).name, dict(dtype=request.dtype, device=request.device)
@@ -146,7 +144,8 @@ def plan(
         few = f"{has} document(s) with tokens in the window cannot make {folds} folds"
         raise BadInput(f"{few}; give at least {folds} documents (one .txt file is one document)")
     try:
-        model.read(torch.from_numpy(reading.tokens[:1, :2]).to(request.device), [reads, writes])
+        wanted = [*sae.card.earlier, reads, writes]
+        model.read(torch.from_numpy(reading.tokens[:1, :2]).to(request.device), wanted)
     except KeyError:
         asked = reads if reads == writes else f"{reads} or {writes}"
         raise BadInput(f"{model.name} ({model.family}) has no site {asked}; give another --site") from None
@@ -187,6 +186,7 @@ def probe(
 def _answer(planned: Plan, tell) -> Answer:
     request, sae, read, card = planned.request, planned.sae, planned.reading, planned.sae.card
     x, x_hat, l0 = activations(planned, tell)
+    given = input_of(planned) if planned.transcodes else None
     about = {
         "sae": card.to_dict() | {"id": sae.id, "reads": planned.reads, "writes": planned.writes},
         "request": asdict(request),
@@ -214,80 +214,4 @@ def _answer(planned: Plan, tell) -> Answer:
         "position": int(position[row]),
         "text": text(row),
     }
-    return answer(x, x_hat, document, folds=request.folds, draws=draws, **how)
-
-
-def activations(planned: Plan, tell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(x, Sae(x), L0) of the counted tokens, memory-mapped; a shard that is marked done is not made again."""
-    (folder := planned.folder).mkdir(parents=True, exist_ok=True)
-    reading, d_out = planned.reading, planned.sae.card.d_out
-    edges = np.concatenate([[0], np.cumsum(reading.scored)])
-    shape, counts = (int(edges[-1]), d_out), torch.from_numpy(reading.counts)
-    kinds = {"x": (np.float32, shape), "x_hat": (np.float32, shape), "l0": (np.int32, shape[:1])}
-    arrays = {name: _open(folder / f"{name}.npy", *kind) for name, kind in kinds.items()}
-    stop, documents = reading.window[1], len(reading.length)
-    began, made = time.monotonic(), 0
-    if ready := len(list(folder.glob("done-*"))):
-        tell(f"going on: {ready} of {planned.shards} shards are there already")
-    for shard in range(planned.shards):
-        done = folder / f"done-{shard:05d}"
-        if done.exists():
-            continue
-        rows = slice(shard * SHARD, (shard + 1) * SHARD)
-        for row in range(*rows.indices(documents)):
-            length = min(int(reading.length[row]), stop)
-            tokens = torch.from_numpy(reading.tokens[row : row + 1, :length]).to(planned.request.device)
-            found = planned.model.read(tokens, [planned.reads, planned.writes])
-            x, y = (found[site][0, :length][counts[row, :length]] for site in (planned.reads, planned.writes))
-            hat, l0 = planned.sae.reconstruct(x)
-            at = slice(int(edges[row]), int(edges[row + 1]))
-            for name, value in (("x", y), ("x_hat", hat), ("l0", l0)):
-                if not torch.isfinite(value).all():
-                    what = f"activation at {planned.writes}" if name == "x" else "SAE's reconstruction"
-                    where = f"document {reading.document[row]}"
-                    raise BadInput(f"the {what} is NaN or infinite in {where}; use a wider dtype")
-                arrays[name][at] = value.cpu().float().numpy()
-        for array in arrays.values():
-            array.flush()
-        done.touch()
-        last = min(rows.stop, documents)
-        made += int(edges[last] - edges[rows.start])
-        rate = made / max(time.monotonic() - began, 1e-9)
-        left = (edges[-1] - edges[last]) / rate
-        tell(
-            f"activations: shard {shard + 1} of {planned.shards}, documents {last} of "
-            f"{documents}, {rate:,.0f} tokens/s, {left:,.0f} s left"
-        )
-    return arrays["x"], arrays["x_hat"], arrays["l0"]
-
-
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Inside the ``with``, no other process measures the same; BadInput where one does already."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(f"{folder}.lock").acquire(timeout=0)
-    except Timeout:
-        raise BadInput("the same is being measured by another process; wait for it, or end it") from None
-    with lock:
-        for left in folder.parent.glob(f"{folder.name}-done-*"):  # of a kill inside `discard`
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-
-
-def discard(folder: Path) -> None:
-    """Remove a probe's arrays; the name goes first: a kill half-way leaves nothing that looks whole."""
-    if folder.exists():
-        gone = folder.rename(folder.with_name(f"{folder.name}-done-{os.getpid()}"))
-        shutil.rmtree(gone, ignore_errors=True)
-
-
-def _open(path: Path, dtype, shape) -> np.memmap:
-    """The array of an interrupted probe, or a new one, put in place when it has its size."""
-    if not path.exists():
-        with whole(path) as part:
-            np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
-            if hasattr(os, "posix_fallocate"):  # a disk that fills up under a memory map kills the process
-                with part.open("r+b") as file:
-                    os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
-    return np.lib.format.open_memmap(path, mode="r+")
+    return answer(x, x_hat, document, folds=request.folds, draws=draws, given=given, **how)

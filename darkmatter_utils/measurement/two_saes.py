@@ -20,7 +20,8 @@ from ..stats.fits import centre
 from ..stats.intervals import Sums, bootstrap, paired
 from ..studies.recipes import Request
 from . import formulas
-from .one_sae import Plan, activations, discard, held, plan
+from .one_sae import Plan, plan
+from .shards import activations, discard, held
 
 SIDES = ("a", "b")
 METRICS = {

@@ -53,6 +53,17 @@ class Request:
     folds: int = 5
     bootstrap: int = 1000
     seed: int = 0
+    k: int | None = None
+    """What an SAE's files do not say, for the formats that take it: its largest latents count;"""
+    threshold: float | None = None
+    """those above it count;"""
+    b_dec_in: bool | None = None
+    """b_dec is taken off before the encoder."""
+
+    @property
+    def said(self) -> dict:
+        """The last three, for `saes.load_any`."""
+        return {"k": self.k, "threshold": self.threshold, "b_dec_in": self.b_dec_in}
 
     def __post_init__(self) -> None:
         for name in ("model", "sae", "text"):

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
+from ..adapters.dictionary import threshold_for
 from ..adapters.models import load_model, token_losses
-from ..adapters.saes import load_sae, threshold_for
+from ..adapters.saes import load_sae
 from ..base.config import DATA
 from ..base.values import write_atomic
 from ..experiments import components

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..adapters.dictionary import threshold_for
 from ..adapters.models import load_model
-from ..adapters.saes import load_sae, threshold_for
+from ..adapters.saes import load_sae
 from ..base.cache import listed
 from ..experiments.components import SUITE, TARGETS, TRAINING_NOISE, base_sae, rows
 from ..measurement.measure import measure

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from ..adapters import saes
+from ..adapters.dictionary import threshold_for
 from ..adapters.models import load_model
-from ..adapters.saes import load_sae, threshold_for
+from ..adapters.saes import load_sae
 from ..base.errors import BadInput, nearest
 from ..base.values import write_atomic
 from ..base.words import readable

@@ -172,10 +172,10 @@ def test_an_sae_that_is_not_there(there):
 
 def test_a_release_that_only_saelens_reads(home):
     with pytest.raises(
-        BadInput, match=r"in a format that only SAELens reads \(goodfire\); save it once with"
+        BadInput, match=r"in a format that only SAELens reads \(temporal\); save it once with"
     ):
         release = next(
-            name for name, about in hub.releases().items() if about.get("conversion_func") == "goodfire"
+            name for name, about in hub.releases().items() if about.get("conversion_func") == "temporal"
         )
         hub.sae_folder(f"{release}/{hub.releases()[release]['saes'][0]['id']}")
 

@@ -9,8 +9,9 @@ import torch
 from sae_lens import SAE
 from safetensors.torch import load_file, save_file
 
+from darkmatter_utils.adapters.dictionary import threshold_for
 from darkmatter_utils.adapters.grid import nearness
-from darkmatter_utils.adapters.saes import load_sae, threshold_for
+from darkmatter_utils.adapters.saes import load_sae
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.study import SaeEntry, Study
 from darkmatter_utils.training.shipping import shrink

@@ -70,6 +70,18 @@ def test_arrays_are_measured(tmp_path):
     assert (tmp_path / "numbers.json").stat().st_size and "FVU" in done.stdout
 
 
+def test_an_sae_in_a_folder_is_read(tmp_path):
+    """Of any format: the arithmetic is here."""
+    data = ROOT / "darkmatter_utils" / "data" / "nano" / "saes" / "w32"
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(600, 16)))
+    rng = np.random.default_rng(1)
+    made = {"W_enc": (16, 24), "W_dec": (24, 16), "b_enc": (24,), "b_dec": (16,), "threshold": (24,)}
+    np.savez(tmp_path / "params.npz", **{n: rng.normal(size=s).astype("f4") for n, s in made.items()})
+    for sae in (data, tmp_path / "params.npz"):
+        done = run("measure", "--x", "x.npy", "--sae", sae, "--bootstrap", "100", cwd=tmp_path)
+        assert done.returncode == 0 and "FVU" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, extra",
     [

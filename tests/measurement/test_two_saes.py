@@ -14,7 +14,8 @@ from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import main
 from darkmatter_utils.measurement import formulas
-from darkmatter_utils.measurement.one_sae import activations, plan
+from darkmatter_utils.measurement.one_sae import plan
+from darkmatter_utils.measurement.shards import activations
 from darkmatter_utils.measurement.two_saes import METRICS, compare, compared, of_arrays
 
 SAES = NANO / "saes"

@@ -1,30 +1,27 @@
-"""SAE folders as they are published: one file a format, found by listing.
+"""SAEs as they are published: one file a format, found by listing.
 
-A format's module says ``FILES``, which every such folder has; ``MORE``, which one may have; ``RELEASES``, the
-kinds of release of SAELens that are in it; and ``read(folder)``, which turns a folder into SAELens'
-configuration and weights (`Found`). Its name is the format's; the first line of it, what ``--help``
-says. SAELens does the arithmetic; it has no reader of local Gemma Scope and Llama Scope folders.
+A format's module says where an SAE's files are: ``FILES``, which every folder of it has, or, where one folder
+holds many SAEs, ``EACH``, a pattern of the file that is one, and ``KEYS``, the names that such a file has.
+``MORE``: files that may lie beside; ``TAKES``: settings that a user may have to give; ``RELEASES``: the
+kinds of release of SAELens that are in it; and ``read(path, ...)``, which turns that folder or file into
+SAELens' configuration and weights (`Found`). Its name is the format's; the first line of it, what ``--help``
+says.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-import subprocess
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
-from unittest import mock
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...base.config import modules
 from ...base.errors import BadInput
+from ..files import Fault, type_name, weights
 
 
 def known() -> dict[str, ModuleType]:
@@ -32,102 +29,74 @@ def known() -> dict[str, ModuleType]:
     return {name_of(module): module for module in modules(__name__)}
 
 
+def files_of(format: ModuleType) -> tuple[str, ...]:
+    """The files that a folder of a format has, or a pattern of the one that is an SAE."""
+    return getattr(format, "FILES", ()) or (format.EACH,)
+
+
+def beside(format: ModuleType, name: str) -> tuple[str, ...]:
+    """Files that may lie beside, or that the file ``name`` needs."""
+    return format.needs(name) if hasattr(format, "needs") else format.MORE
+
+
 def recognise(path: str | Path) -> tuple[Path, ModuleType]:
-    """The SAE's folder, where ``path`` is one or a file in one, and its format. Raises BadInput for a path
-    that is not there, a folder of no format, and one that lacks one of a format's files, naming what there
-    is."""
+    """The SAE's folder or file, where ``path`` is one or a file in one, and its format. Raises BadInput for a
+    path that is not there, one of no format, and a folder that lacks one of a format's files, naming what
+    there is."""
     path, formats = Path(path).absolute(), known()
-    valid = "; ".join(f"{name} ({', '.join(format.FILES)})" for name, format in formats.items())
+    valid = "; ".join(f"{name} ({', '.join(files_of(format))})" for name, format in formats.items())
     if not path.exists():
         raise BadInput(f"no SAE at {path}: there is no such file or folder")
+    folders = {name: format for name, format in formats.items() if hasattr(format, "FILES")}
     if path.is_file():
-        names = {Path(file).name: file for format in formats.values() for file in format.FILES}
+        names = {Path(file).name: file for format in folders.values() for file in format.FILES}
+        if path.name in names:
+            home = path.parents[len(Path(names[path.name]).parts) - 1]
+            for format in folders.values():
+                asked = home / names[path.name] == path and names[path.name] in format.FILES
+                if asked and all((home / file).is_file() for file in format.FILES):
+                    return home, format
+        if (one := _by_content(path, formats)) is not None:
+            return path, one
         if path.name not in names:
-            raise BadInput(f"{path.name} is no file of an SAE; give a folder of one of the formats: {valid}")
-        home = path.parents[len(Path(names[path.name]).parts) - 1]
-        for format in formats.values():
-            asked = home / names[path.name] == path and names[path.name] in format.FILES
-            if asked and all((home / file).is_file() for file in format.FILES):
-                return home, format
+            raise BadInput(f"{path.name} is no file of an SAE; give one of the formats: {valid}")
         path = home
-    whole = {n: f for n, f in formats.items() if all((path / file).is_file() for file in f.FILES)}
+    whole = {n: f for n, f in folders.items() if all((path / file).is_file() for file in f.FILES)}
     first = next(iter(whole.values()), None)
     if len(whole) > 1:
         what = f"{path.name} holds an SAE in {len(whole)} formats ({', '.join(whole)})"
         raise BadInput(f"{what}; give the file of one, e.g. {path.name}/{first.FILES[0]}")
     if whole:
         return path, first
-    for name, format in formats.items():
-        if any(
-            (path / file).exists() for file in format.FILES if file != "config.json"
-        ):  # every model has one
+    for name, format in folders.items():
+        own = [file for file in format.FILES if file not in ("config.json", "config.yaml")]  # others have one
+        if any((path / file).exists() for file in own):
             lacks = ", ".join(file for file in format.FILES if not (path / file).is_file())
             raise BadInput(f"{path.name} looks like {name}, but lacks {lacks}")
-    firsts = [file for format in formats.values() for file in path.rglob(format.FILES[0])]
-    if inside := sorted({str(file.parent.relative_to(path)) for file in firsts}):
+    many = [format for format in formats.values() if hasattr(format, "EACH") and format.KEYS]
+    here = sorted({file for format in many for file in path.glob(format.EACH)}, key=_counted)
+    if len(here) == 1:
+        return recognise(here[0])
+    firsts = [file.parent for format in folders.values() for file in path.rglob(format.FILES[0])]
+    if inside := [str(one.relative_to(path)) for one in here or sorted(set(firsts))]:
         some = f"give one, e.g. {', '.join(inside[:3])}"
         raise BadInput(f"{path.name} is not an SAE but has {len(inside)} inside; {some}")
     raise BadInput(f"{path.name} holds no SAE of a known format; known: {valid}")
 
 
-LFS = b"version https://git-lfs"
+def _by_content(path: Path, formats: dict[str, ModuleType]) -> ModuleType | None:
+    """The format of one file, by its name and then by what it holds: the most particular one."""
+    named = [f for f in formats.values() if hasattr(f, "EACH") and fnmatch(path.name, f.EACH)]
+    if not named or path.suffix not in (".pt", ".pth", ".safetensors"):
+        return None
+    holds = set(weights(path))
+    fit = [format for format in named if format.KEYS <= holds]
+    return max(fit, key=lambda format: (len(format.KEYS), len(format.EACH)), default=None)
 
 
-class Fault(BadInput):
-    """What is wrong with a file, without the name of the SAE."""
-
-
-def type_name(dtype: torch.dtype) -> str:
-    """A torch type's plain name, e.g. bfloat16."""
-    return str(dtype).removeprefix("torch.")
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator:
-    """A safetensors file, mapped: keys(), get_tensor(name). Raises Fault for a truncated or damaged one."""
-    try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except SafetensorError as error:
-        why = f"is not a complete safetensors file ({error}): it is truncated or damaged; copy it again"
-        name = f"{path.name} ({path.stat().st_size} bytes)"
-        if path.open("rb").read(len(LFS)) == LFS:
-            name, why = path.name, "is a Git LFS pointer, not the weights; fetch them with: git lfs pull"
-        raise Fault(f"{name} {why}") from None
-
-
-def tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file."""
-    with opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}
-
-
-def arrays(path: Path) -> dict[str, Tensor]:
-    """The arrays of an npz file; Fault for one that is truncated, damaged or no npz."""
-    try:
-        with np.load(path) as archive:
-            found = {name: archive[name] for name in archive.files}
-        if bad := [name for name, value in found.items() if value.dtype.kind != "f"]:
-            what = f"{', '.join(bad)} of type {found[bad[0]].dtype}"
-            raise Fault(f"{path.name} holds {what}; weights are floats")
-        return {name: torch.from_numpy(value) for name, value in found.items()}
-    except Fault:
-        raise
-    except Exception as error:  # a damaged zip raises many kinds
-        lfs = path.read_bytes()[: len(LFS)] == LFS
-        why = "a Git LFS pointer; git lfs pull" if lfs else " ".join(str(error).split())[:120]
-        raise Fault(f"{path.name} ({path.stat().st_size} bytes) is not a complete npz file ({why})") from None
-
-
-def settings(path: Path) -> dict:
-    """A JSON file's object."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise Fault(f"{path.name} is not JSON ({error}); copy it again") from None
-    if not isinstance(found, dict):
-        raise Fault(f"{path.name} must hold a JSON object, got {type(found).__name__}")
-    return found
+def _counted(path: Path) -> list:
+    """What sorts layer_10 after layer_9."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
 
 @dataclass(frozen=True)
@@ -158,6 +127,8 @@ class Card:
     """Where it reads, e.g. ``blocks.20.hook_resid_post``; None: the folder does not say."""
     target: str | None = None
     """Where it writes, if elsewhere (transcoders)."""
+    earlier: tuple[str, ...] = ()
+    """Sites of earlier layers that it reads as well (cross-layer transcoders)."""
     layer: int | None = None
     model: str | None = None
     l0: float | None = None
@@ -177,17 +148,6 @@ class Card:
 def name_of(module: ModuleType) -> str:
     """A format's name: gemma_scope.py reads gemma-scope."""
     return module.__name__.rpartition(".")[2].replace("_", "-")
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Inside the ``with``, SAELens is imported without the git that it would start, to ask for a commit."""
-
-    def asked(*_, **__):
-        raise OSError("no process is started")
-
-    with mock.patch.object(subprocess, "run", asked):
-        yield
 
 
 def layer_of(site: str) -> int | None:
@@ -238,6 +198,8 @@ def check(found: Found) -> dict[str, int]:
         if torch.isinf(weight).any():
             why = f"it overflowed when it was saved as {found.facts.get('stored', kind)}"
             raise Fault(f"{name} holds infinity: {why}; get the weights in float32")
+    if "topk" in architecture and (type(k := cfg.get("k")) not in (int, float) or k != int(k)):
+        raise Fault(f"{found.about} gives k {k!r}; {architecture} needs a whole number")
     if "threshold" in expected and bool((found.state["threshold"] < 0).all()):
         raise Fault("all thresholds are below 0; a JumpReLU's are positive: are they logarithms, or negated?")
     if (k := cfg.get("k")) is not None and not (isinstance(k, int | float) and 1 <= k <= sizes["d_sae"]):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from . import LFS, Fault, Found, settings, type_name
+from ..files import Fault, settings, torch_file, type_name
+from . import Found
 
 FILES = ("ae.pt", "config.json")
 MORE = ()
@@ -38,7 +38,7 @@ SITES = {"resid_post": "hook_resid_post", "mlp_out": "hook_mlp_out", "attn_out":
 def read(folder: Path) -> Found:
     """As the library encodes at inference: BatchTopK by its saved threshold, TopK by a token's k largest,
     whatever threshold lies beside."""
-    trainer, stored = settings(folder / FILES[1]).get("trainer"), _tensors(folder / FILES[0])
+    trainer, stored = settings(folder / FILES[1]).get("trainer"), torch_file(folder / FILES[0])
     if not isinstance(trainer, dict):
         raise Fault("config.json has no trainer; is it of another program?")
     if (kind := trainer.get("dict_class")) not in KINDS:
@@ -50,6 +50,8 @@ def read(folder: Path) -> Found:
             state[ours] = stored[ours] if ours in stored else stored[theirs].T
     if missing := [name for name in ("W_enc", "W_dec", "b_dec") if name not in state]:
         raise Fault(f"ae.pt lacks {', '.join(missing)}; it holds {', '.join(stored) or 'nothing'}")
+    if not all(isinstance(value, Tensor) for value in stored.values()):
+        raise Fault("ae.pt holds more than named tensors; save its state_dict()")
     d_sae, d_in = state["W_dec"].shape
     cfg = dict(architecture=architecture, d_in=d_in, d_sae=d_sae, normalize_activations="none")
     cfg |= dict(apply_b_dec_to_input=taken_off)
@@ -79,19 +81,3 @@ def _site(trainer: dict) -> str | None:
     if re.fullmatch(r"model\.layers\.\d+", name):
         part = SITES["resid_post"]
     return f"blocks.{layer}.{part}" if part and type(layer) is int else None
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a file of torch; nothing in it is run."""
-    if path.open("rb").read(len(LFS)) == LFS:
-        raise Fault(f"{path.name} is a Git LFS pointer, not the weights; fetch them with: git lfs pull")
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged zip, and what is no tensor, raise many kinds
-        why = " ".join(str(error).split())[:120]
-        raise Fault(
-            f"{path.name} is no file of tensors that can be read without running it ({why})"
-        ) from None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise Fault(f"{path.name} holds more than named tensors; save its state_dict()")
-    return found

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from . import Fault, Found, arrays
+from ..files import Fault, arrays
+from . import Found
 
 FILES = ("params.npz",)
 MORE = ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from . import Fault, Found, settings, tensors
+from ..files import Fault, settings, tensors
+from . import Found
 from .gemma_scope import found
 
 FILES = ("params.safetensors",)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from . import Fault, Found, canonical, layer_of, settings, tensors, type_name
+from ..files import Fault, settings, tensors, type_name
+from . import Found, canonical, layer_of
 
 FILES = ("hyperparams.json", "checkpoints/final.safetensors")
 MORE = ()

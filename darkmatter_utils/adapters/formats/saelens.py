@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import Fault, Found, canonical, layer_of, quietly, settings, tensors, type_name
+from torch import Tensor
+
+from ..dictionary import ARCHITECTURES, quietly
+from ..files import Fault, settings, tensors, type_name
+from . import Found, canonical, layer_of
 
 FILES = ("cfg.json", "sae_weights.safetensors")
-MORE = ("sparsity.safetensors", "activation_scaler.json")
+MORE = ("sparsity.safetensors", "activation_scaler.json", "activation_whitening.safetensors")
 RELEASES = (None,)
+RENAMED = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index"}
+"""Names of versions 1 and 2."""
 
 
 def read(folder: Path) -> Found:
     """A folder that SAELens saved, of any version; a training checkpoint as what it would be saved as."""
-    with quietly():
-        from sae_lens import TrainingSAE
-        from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
-        from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
-
     cfg, state = settings(folder / "cfg.json"), tensors(folder / "sae_weights.safetensors")
     as_saved = cfg
     if lacks := [name for name in ("d_in", "d_sae") if name not in cfg]:
         raise Fault(f"cfg.json lacks {', '.join(lacks)}; is it of another program?")
     kind = cfg.get("architecture", "standard")
-    try:
-        if kind not in SAE_CLASS_REGISTRY and kind in SAE_TRAINING_CLASS_REGISTRY:
-            training = TrainingSAE.load_from_disk(folder, dtype="float32")
-            state, cfg = training.state_dict(), training.cfg.get_inference_sae_cfg_dict()
-            training.process_state_dict_for_saving_inference(state)
-        elif kind in SAE_CLASS_REGISTRY:  # else the builder names the known ones
-            cfg = handle_config_defaulting(cfg)
-    except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
-        raise Fault(f"cfg.json cannot be used ({' '.join(str(error).split())[:160]})") from None
+    if kind in ARCHITECTURES:
+        cfg = _of_version_6(cfg)
+    elif kind != "temporal":  # else the builder names the known ones
+        cfg, state = _of_checkpoint(folder, kind) or (cfg | {"architecture": kind}, state)
     if "log_threshold" in state:  # checkpoints of SAELens 5
         state["threshold"] = state.pop("log_threshold").float().exp()
     applies = as_saved.get("activation_fn_str") or as_saved.get("activation_fn") or "relu"
@@ -42,6 +38,8 @@ def read(folder: Path) -> Found:
     if factor is not None and as_saved.get("finetuning_scaling_factor"):
         stored = {"stored": type_name(state["W_dec"].dtype)}
         state["W_dec"] = factor.double()[:, None] * state["W_dec"]
+    if cfg["architecture"] == "matching_pursuit":
+        state.pop("W_enc", None)
     said = cfg.get("metadata") or {}
     site, target = (canonical(said[k]) if said.get(k) else None for k in ("hook_name", "hook_name_out"))
     layer = layer_of(site or "")
@@ -59,3 +57,37 @@ def read(folder: Path) -> Found:
         prepend_bos=said.get("prepend_bos"),
     )
     return Found(cfg, state, "cfg.json", "sae_weights.safetensors", facts | stored)
+
+
+def _of_version_6(cfg: dict) -> dict:
+    """Settings of any version by the names of version 6, which has those of the text in ``metadata``."""
+    about = cfg.get("metadata") or {}
+    if not isinstance(about, dict):
+        raise Fault(f"cfg.json gives metadata {about!r}; it must be an object")
+    if str(cfg.get("sae_lens_version") or about.get("sae_lens_version") or "0").split(".")[0] >= "6":
+        return {"architecture": "standard"} | cfg
+    cfg = {"architecture": "standard", "prepend_bos": True} | {RENAMED.get(k, k): v for k, v in cfg.items()}
+    inner = cfg.get("activation_fn_kwargs") or {}
+    applies = cfg.get("activation_fn_str") or cfg.get("activation_fn")
+    if applies == "topk" and inner.get("k") is not None:
+        cfg |= {"architecture": "topk", "k": inner["k"]}
+    if isinstance(scaled := cfg.get("normalize_activations"), bool):
+        cfg["normalize_activations"] = "expected_average_only_in" if scaled else "none"
+    return cfg | {"metadata": cfg | about}
+
+
+def _of_checkpoint(folder: Path, kind: str) -> tuple[dict, dict[str, Tensor]] | None:
+    """Settings and weights as SAELens' training would save them for use; None for an unknown architecture."""
+    with quietly():
+        from sae_lens import TrainingSAE
+        from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY
+
+    if kind not in SAE_TRAINING_CLASS_REGISTRY:
+        return None
+    try:
+        training = TrainingSAE.load_from_disk(folder, dtype="float32")
+        state, cfg = training.state_dict(), training.cfg.get_inference_sae_cfg_dict()
+        training.process_state_dict_for_saving_inference(state)
+    except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
+        raise Fault(f"cfg.json cannot be used ({' '.join(str(error).split())[:160]})") from None
+    return cfg, state
