@@ -127,14 +127,20 @@ Table(frame, dict.fromkeys(names.values(), "{:.3f}".format))
 # %% [markdown]
 # ## Your SAE
 #
-# A folder of an SAE is recognised by its files: SAELens (`cfg.json`), Gemma Scope (`params.npz`), Gemma Scope 2
-# (`params.safetensors`), Llama Scope (`hyperparams.json`), sparsify (`sae.safetensors`), dictionary
-# learning (`ae.pt`). A name of SAELens' list, `release/id`, is downloaded, checked against the hub's digest, and
-# kept.
+# An SAE's format is recognised by its files: SAELens (`cfg.json`), Gemma Scope (`params.npz`) and Gemma Scope 2
+# (`params.safetensors`), Llama Scope (`hyperparams.json`) and what llamascopium trains since, dictionary learning
+# (`ae.pt`), sparsify (`sae.safetensors`), Qwen-Scope (`layer5.sae.pt`), a layer of a circuit-tracer set
+# (`layer_5.safetensors`) or of a cross-layer transcoder (`W_enc_5.safetensors`), OpenAI's, Goodfire's, and any two
+# matrices, of which `--k`, `--threshold` and `--b-dec-in` say how they are run. A name of SAELens' list,
+# `release/id`, is downloaded, checked against the hub's digest, and kept.
 #
 #     darkmatter measure --model gpt2 --sae gpt2-small-res-jb/blocks.8.hook_resid_pre
 #     darkmatter measure --model FOLDER --sae FOLDER --site blocks.2.hook_resid_post --text mine.jsonl
 #     --positions 200:1023
+#     darkmatter measure --model FOLDER --sae mine.pt --k 32 --site blocks.2.hook_resid_post
+#
+# Of a transcoder the answer has a column more, *from its input*: what a linear map of what it read predicts of
+# its error is what a skip could still take over.
 #
 # `--dry-run` says first what would be downloaded, computed and stored. An SAE at the wrong site, of another
 # width, with NaN, or with weights that overflowed stops with one line; an SAE that fits but does badly (worse

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def torch_file(path: Path) -> dict:
     if path.open("rb").read(len(LFS)) == LFS:
         raise Fault(f"{path.name} is a Git LFS pointer, not the weights; fetch them with: git lfs pull")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except Exception as error:  # a damaged zip, and what is no tensor, raise many kinds
         why = " ".join(str(error).split())[:120]
         what = f"{path.name} is no file of tensors that can be read without running it ({why})"
@@ -91,6 +92,14 @@ def torch_file(path: Path) -> dict:
     if not isinstance(found, dict) or not any(isinstance(value, Tensor) for value in found.values()):
         raise Fault(f"{path.name} holds no named tensors; save its state_dict()")
     return found
+
+
+def names(path: Path) -> set[str]:
+    """What a file of tensors, of either kind, holds; no tensor is read."""
+    if path.suffix != ".safetensors":
+        return set(torch_file(path))
+    with opened(path) as file:
+        return set(file.keys())
 
 
 def weights(path: Path) -> dict:

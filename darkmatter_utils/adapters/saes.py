@@ -21,6 +21,10 @@ from .files import Fault, settings, tensors, type_name
 from .formats import Card, Found, canonical, check, layer_of, name_of, saelens
 from .models import DTYPES, LanguageModel
 
+OF_MODULES = ("sparsify", "dictionary-learning")
+"""Formats of libraries that read a module's own output."""
+NORMED = ("gemma2", "gemma3", "gemma3_text", "olmo2", "olmo3")
+"""transformers' types whose blocks norm an MLP's and attention's output before it is added."""
 ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 """What a setting raises whose type or value none should have."""
 
@@ -194,6 +198,9 @@ def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str,
         raise say("is a transcoder that does not say where it writes (hook_name_out in its metadata)")
     writes = card.target or reads
     ends = [(place, card.d_in, "reads") for place in (*card.earlier, reads)]
+    if card.format in OF_MODULES and writes.endswith(("mlp_out", "attn_out")) and model.family in NORMED:
+        what = f"was trained on what a module of {model.family} makes, before the norm that follows"
+        raise say(f"{what}; {writes} is after it, and no site here is before it")
     for place, width, verb in (*ends, (writes, card.d_out, "writes")):
         if (layer := layer_of(place)) is not None and layer >= model.layers:
             raise say(f"{verb} at {place}, but {model.name} has layers 0 to {model.layers - 1}")

@@ -357,3 +357,32 @@ def test_a_pickle_is_never_run(tmp_path):
     with pytest.raises(BadInput, match="cannot be read without|can be read without running it"):
         load_any(path)
     assert not (tmp_path / "was-run").exists()
+
+
+def test_a_modules_own_output_is_no_site_where_a_norm_follows(tmp_path):
+    """sparsify hooks the module; Gemma 2 norms what its MLP makes, and hook_mlp_out is after that."""
+    import gemma_toy
+
+    from darkmatter_utils.adapters.models import load_model
+    from darkmatter_utils.adapters.saes import match
+
+    gemma_toy.model(tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    tokens = torch.arange(3, 13)[None]
+    made, block = {}, model.bridge.original_model.model.layers[1]
+    for name in ("mlp", "post_feedforward_layernorm"):
+        keep = lambda module, given, out, name=name: made.update({name: out})
+        getattr(block, name).register_forward_hook(keep)
+    found = model.read(tokens, ["blocks.1.hook_mlp_out"])["blocks.1.hook_mlp_out"]
+    torch.testing.assert_close(found, made["post_feedforward_layernorm"])
+    assert not torch.allclose(found, made["mlp"], rtol=0.1)
+    d = model.width("blocks.1.hook_mlp_out")
+    w = {"encoder.weight": drawn(D_SAE, d), "encoder.bias": drawn(D_SAE)}
+    w |= {"W_dec": drawn(D_SAE, d), "b_dec": drawn(d)}
+    for name in ("layers.1", "layers.1.mlp"):
+        (tmp_path / name).mkdir()
+        save_file(w, tmp_path / name / "sae.safetensors")
+        (tmp_path / name / "cfg.json").write_text(json.dumps({"k": K}))
+    assert match(load_any(tmp_path / "layers.1"), model)[0] == "blocks.1.hook_resid_post"
+    with pytest.raises(BadInput, match="before the norm that follows; blocks.1.hook_mlp_out is after it"):
+        match(load_any(tmp_path / "layers.1.mlp"), model)

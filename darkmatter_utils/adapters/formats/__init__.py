@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...base.config import modules
 from ...base.errors import BadInput
-from ..files import Fault, type_name, weights
+from ..files import Fault, names, type_name
 
 
 def known() -> dict[str, ModuleType]:
@@ -49,16 +49,16 @@ def recognise(path: str | Path) -> tuple[Path, ModuleType]:
         raise BadInput(f"no SAE at {path}: there is no such file or folder")
     folders = {name: format for name, format in formats.items() if hasattr(format, "FILES")}
     if path.is_file():
-        names = {Path(file).name: file for format in folders.values() for file in format.FILES}
-        if path.name in names:
-            home = path.parents[len(Path(names[path.name]).parts) - 1]
+        known_as = {Path(file).name: file for format in folders.values() for file in format.FILES}
+        if path.name in known_as:
+            home = path.parents[len(Path(known_as[path.name]).parts) - 1]
             for format in folders.values():
-                asked = home / names[path.name] == path and names[path.name] in format.FILES
+                asked = home / known_as[path.name] == path and known_as[path.name] in format.FILES
                 if asked and all((home / file).is_file() for file in format.FILES):
                     return home, format
         if (one := _by_content(path, formats)) is not None:
             return path, one
-        if path.name not in names:
+        if path.name not in known_as:
             raise BadInput(f"{path.name} is no file of an SAE; give one of the formats: {valid}")
         path = home
     whole = {n: f for n, f in folders.items() if all((path / file).is_file() for file in f.FILES)}
@@ -89,7 +89,7 @@ def _by_content(path: Path, formats: dict[str, ModuleType]) -> ModuleType | None
     named = [f for f in formats.values() if hasattr(f, "EACH") and fnmatch(path.name, f.EACH)]
     if not named or path.suffix not in (".pt", ".pth", ".safetensors"):
         return None
-    holds = set(weights(path))
+    holds = names(path)
     fit = [format for format in named if format.KEYS <= holds]
     return max(fit, key=lambda format: (len(format.KEYS), len(format.EACH)), default=None)
 
