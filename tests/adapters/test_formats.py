@@ -67,6 +67,16 @@ def test_saelens_folders(tmp_path, architecture, b_dec_in):
     json.dumps(card.to_dict())
 
 
+@pytest.mark.parametrize("architecture", SAELENS)
+@pytest.mark.parametrize("settings", [{}, {"normalize_activations": "layer_norm"}])
+def test_the_latents_are_those_of_saelens_digit_for_digit(tmp_path, architecture, settings):
+    """In float32, the same products in the same order: no latent flips at its threshold."""
+    plain, x = saelens(tmp_path, architecture, **settings), X.float()
+    with torch.no_grad():
+        assert torch.equal(load_any(tmp_path).sae.encode(x), plain.encode(x))
+        assert torch.equal(load_any(tmp_path).sae(x), plain(x))
+
+
 @pytest.mark.parametrize(
     "settings",
     [

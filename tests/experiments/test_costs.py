@@ -209,6 +209,7 @@ def test_shares_of_fvu_are_the_measurements_on_all_contexts(nano):
 
 
 def test_sae_lens_own_evaluation_gives_the_same_numbers(nano):
+    from sae_lens import SAE as Theirs
     from sae_lens.evals import get_recons_loss
     from sae_lens.training.activation_scaler import ActivationScaler
 
@@ -216,7 +217,7 @@ def test_sae_lens_own_evaluation_gives_the_same_numbers(nano):
     whole = replace(nano, study=study)
     taken, folder = take(whole, CONTEXTS), study.data_folder()
     entry = study.sae("w32")
-    sae = load_sae(entry.id, folder / entry.path, d_model=16, dtype="float32").sae
+    sae = Theirs.load_from_disk(folder / entry.path, dtype="float32")
     model = load_model(folder / study.model, dtype="float32")
     theirs = get_recons_loss(
         sae,
@@ -238,6 +239,7 @@ def test_sae_lens_own_evaluation_gives_the_same_numbers(nano):
 
 
 def test_sae_lens_gives_the_same_loss_token_by_token_when_all_is_replaced(nano):
+    from sae_lens import SAE as Theirs
     from sae_lens.evals import get_recons_loss
     from sae_lens.training.activation_scaler import ActivationScaler
 
@@ -246,7 +248,7 @@ def test_sae_lens_gives_the_same_loss_token_by_token_when_all_is_replaced(nano):
     sae = load_sae(entry.id, study.data_folder() / entry.path, d_model=16, dtype="float32")
     model = load_model(study.data_folder() / study.model, dtype="float32")
     theirs = get_recons_loss(
-        sae.sae,
+        Theirs.load_from_disk(study.data_folder() / entry.path, dtype="float32"),
         model.bridge,
         ActivationScaler(),
         taken.tokens,
