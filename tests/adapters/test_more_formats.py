@@ -273,6 +273,26 @@ def test_llamascopium(tmp_path, today, act, scaled):
     assert card.normalisation == ("folded" if scaled else "none")
 
 
+def test_llamascopium_token_by_token(tmp_path):
+    site = "blocks.3.hook_resid_post"
+    w = {"W_E": drawn(D_IN, D_SAE), "W_D": drawn(D_SAE, D_IN), "b_E": drawn(D_SAE), "b_D": drawn(D_IN)}
+    save_file(w, tmp_path / "sae_weights.safetensors")
+    about = {"hook_point_in": site, "act_fn": "relu", "norm_activation": "token-wise"}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    w, scale = wide(w), D_IN**0.5 / X.norm(dim=1, keepdim=True)
+    same(tmp_path, ((scale * X @ w["W_E"] + w["b_E"]).relu() @ w["W_D"] + w["b_D"]) / scale)
+    wrong = {
+        "norm_activation": "batch-wise",
+        "act_fn": "batchtopk",
+        "use_glu_encoder": True,
+        "sae_type": "clt",
+    }
+    for name, value in wrong.items():
+        (tmp_path / "config.json").write_text(json.dumps(about | {name: value}))
+        with pytest.raises(BadInput, match=f"config.json says {name} {value!r}"):
+            load_any(tmp_path)
+
+
 def test_a_scale_that_only_the_list_knows_is_folded(tmp_path):
     """Llama Scope of R1-distill: its mean norm is in SAELens' list."""
     name = "llama_scope_r1_distill/l0r_800m_slimpajama"

@@ -58,8 +58,13 @@ def read(folder: Path) -> Found:
         cfg["architecture"] = {"standard": "transcoder"}.get(kind, f"{kind}_transcoder")
     facts = dict(site=reads, target=writes if writes != reads else None, layer=layer_of(reads))
     facts |= dict(stored=type_name(stored[names["W_dec"]].dtype), prepend_bos=True)
-    if about.get("norm_activation", "dataset-wise") == "dataset-wise":
+    first = about.get("norm_activation", "dataset-wise")
+    if first == "dataset-wise":
         facts |= _scaled(stored, state, cfg, reads, writes)
+    elif first == "token-wise" and writes == reads:
+        cfg["normalize_activations"] = "constant_norm_rescale"
+    elif first != "inference":
+        raise Fault(f"config.json says norm_activation {first!r}; valid: dataset-wise, token-wise, inference")
     return Found(cfg, state, FILES[0], FILES[1], facts)
 
 
