@@ -69,7 +69,7 @@ def settings(path: Path) -> dict:
     """A JSON or YAML file's mapping."""
     kind = "YAML" if path.suffix in (".yaml", ".yml") else "JSON"
     try:
-        found = (yaml.safe_load if kind == "YAML" else json.loads)(path.read_text("utf-8"))
+        found = (yaml.safe_load if kind == "YAML" else json.loads)(path.read_text("utf-8-sig"))
     except (ValueError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Fault(f"{path.name} is not {kind} ({' '.join(str(error).split())}); copy it again") from None
     if not isinstance(found, dict):

@@ -44,7 +44,7 @@ def find(name: str) -> Path | None:
 def _in_package(name: str) -> list[Path]:
     try:
         listed = importlib.metadata.files(name) or []
-    except importlib.metadata.PackageNotFoundError:
+    except (importlib.metadata.PackageNotFoundError, ValueError):  # the latter of an empty name
         todo = f"pip install --no-deps {name}"
         raise BadInput(f"there is no installed package '{name}': {todo}") from None
     found = [Path(file.locate()) for file in listed if file.suffix.lower() == SUFFIX]

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ..base.errors import BadInput, nearest
 from . import gguf
+from .loading import Whole, randomise
 
 SITES = (
     "hook_resid_pre",
@@ -37,6 +38,8 @@ SAME = {"hook_mlp_in": "hook_resid_mid"}
 DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16")}
 ONE_KERNEL = ("llama", "mistral", "qwen2", "qwen3")
 """transformers' types whose attention is one kernel of torch's: no soft cap, no sink."""
+MISREAD = ("cohere",)
+"""transformers' types whose activations the bridge gives wrongly: 3% of a token's norm after one block."""
 LONG = 256
 """Positions beyond which that kernel is the faster on a CPU."""
 
@@ -110,8 +113,11 @@ class LanguageModel:
     @torch.no_grad()
     def run(self, tokens: torch.Tensor, sites: Sequence[str], **how) -> tuple[dict, torch.Tensor]:
         """One pass: ({site: activations [context, position, d]}, logits [context, position, vocabulary]), in
-        float32 where the model runs in less. Raises BadInput for a token id outside the vocabulary."""
+        float32 where the model runs in less. Raises BadInput for a token id outside the vocabulary, and for a
+        model without a head."""
         self.check_tokens(tokens)
+        if "stop_at_layer" not in how and getattr(self.bridge.original_model, "headless", False):
+            raise BadInput(f"{self.name} was saved without its output head: it has no logits and no loss")
         for site in sites:
             self.check_site(site)
         names = {site: _read_at(site) for site in sites}
@@ -212,7 +218,7 @@ def load_model(
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    path, given = Path(source), {"model_class": _Whole}
+    path, given = Path(source), {"model_class": Whole}
     if packed := gguf.find(str(source)):
         whole, tokenizer = gguf.load(packed)
         given = {"hf_model": whole.to(device), "tokenizer": tokenizer}  # the bridge moves only its own
@@ -226,6 +232,8 @@ def load_model(
     # Text needs no image processor, for which the bridge would install packages by pip.
     with mock.patch.object(AutoProcessor, "from_pretrained", lambda *_, **__: None):
         bridge = TransformerBridge.boot_transformers(str(source), device=device, **given)
+    if (kind := bridge.original_model.config.model_type) in MISREAD:
+        raise BadInput(f"{path.name} is of the family {kind}, whose activations TransformerLens misreads")
     if random_weights is not None:
         randomise(bridge.original_model, seed=random_weights)
     if any(weight.dtype != DTYPES[dtype] for weight in bridge.parameters()):  # takes 12 s of 30 layers
@@ -249,38 +257,6 @@ def load_tokenizer(source: str | Path):
     if packed := gguf.find(str(source)):
         return AutoTokenizer.from_pretrained(str(packed.parent), gguf_file=packed.name)
     return AutoTokenizer.from_pretrained(str(source))
-
-
-class _Whole:
-    """transformers' loader fills up weights that a file lacks with random ones; here that is an error."""
-
-    @staticmethod
-    def from_pretrained(source: str, **settings):
-        from transformers import AutoModelForCausalLM
-
-        model, info = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **settings)
-        lacks = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
-        over = sorted(key for key in info["unexpected_keys"] if key.endswith(".weight"))
-        for names, what in ((lacks, "lacks"), (over, "has, beyond its config.json,")):
-            if names:
-                some = ", ".join(names[:2]) + ", ..." * (len(names) > 2)
-                why = "its files and its config.json do not fit, or a file is missing"
-                raise BadInput(f"model {Path(source).name} {what} {len(names)} weight(s) ({some}): {why}")
-        return model
-
-
-@torch.no_grad()
-def randomise(model: torch.nn.Module, *, seed: int) -> None:
-    """Draw every matrix anew, in place: normal, with its own mean and standard deviation; vectors stay.
-
-    A model that computes nothing it learned while its activations keep their scale (Heap et al., 2501.17727).
-    Tied matrices stay tied. The numbers depend on the seed and the order of the parameters only.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    for weight in model.parameters():
-        if weight.ndim >= 2:
-            noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight.device)
-            weight.copy_(noise * weight.float().std() + weight.float().mean())
 
 
 def family(name: str) -> str | None:

@@ -629,3 +629,59 @@ def test_the_readme_names_every_format_by_its_first_file():
     told = re.findall(r"^\| (\w[\w ]+) \| `(.*?)`", text, flags=re.MULTILINE)
     told = {name.lower().replace(" ", "-"): file for name, file in told}
     assert told == {name: formats.files_of(format)[0] for name, format in formats.known().items()}
+
+
+def test_what_config_json_of_gemma_scope_2_says_must_fit(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    shapes = {"w_enc": (D_IN, D_SAE), "w_dec": (D_SAE, D_IN), "b_enc": (D_SAE,), "b_dec": (D_IN,)}
+    p = {name: torch.randn(shape, generator=rng) for name, shape in shapes.items()}
+    save_file(p | {"threshold": torch.ones(D_SAE)}, tmp_path / "params.safetensors")
+    point = "model.layers.3.output"
+    good = {"type": "sae", "hf_hook_point_in": point, "hf_hook_point_out": point, "architecture": "jump_relu"}
+    wrong = {
+        "says width 99": {"width": 99},
+        "says type 'crosscoder'": {"type": "crosscoder"},
+        "says architecture 'topk'": {"architecture": "topk"},
+        "no affine_skip_connection": {"affine_connection": True},
+        "write at model.layers.4.output": {"hf_hook_point_out": "model.layers.4.output"},
+    }
+    for said, valid in (({"width": D_SAE}, True), ({"width": str(D_SAE)}, True), ({}, True)):
+        (tmp_path / "config.json").write_text(json.dumps(good | said))
+        assert load_any(tmp_path).card.site == "blocks.3.hook_resid_post"
+    for says, said in wrong.items():
+        (tmp_path / "config.json").write_text(json.dumps(good | said))
+        with pytest.raises(BadInput, match=says):
+            load_any(tmp_path)
+    (tmp_path / "config.json").write_text("\ufeff" + json.dumps(good))  # a byte-order mark
+    assert load_any(tmp_path).card.layer == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ({"activation_fn_str": "topk"}, "made by topk"),
+        ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 8.5}}, "gives k 8.5"),
+        ({"activation_fn_str": "ReLU"}, None),
+        ({"finetuning_scaling_factor": "false"}, "finetuning_scaling_factor .false.; it must be true or false"),
+            {"finetuning_scaling_factor": "false"},
+            "finetuning_scaling_factor 'false'; it must be true or false",
+        ),
+        ({"hook_layer": "3"}, None),
+        ({"hook_point": 3}, "gives hook_name 3; it must be a site"),
+    ],
+)
+def test_settings_of_odd_types(tmp_path, said, says):
+    old_standard(tmp_path, **said)
+    if says is None:
+        assert load_any(tmp_path).kind == "standard"
+    else:
+        with pytest.raises(BadInput, match=says):
+            load_any(tmp_path)
+
+
+def test_a_scaling_factor_of_another_shape(tmp_path):
+    old_standard(tmp_path, finetuning_scaling_factor=True)
+    file = tmp_path / "sae_weights.safetensors"
+    save_file(load_file(file) | {"scaling_factor": torch.ones(7)}, file)
+    with pytest.raises(BadInput, match=r"scaling_factor must be \[d_sae\], a number a latent, got \[7\]"):
+        load_any(tmp_path)

@@ -164,3 +164,53 @@ def test_loading_a_multimodal_model_starts_no_installer(tmp_path):
         WATCH["on"] = False
     assert WATCH["started"] == [] and AutoProcessor.__dict__["from_pretrained"] is processor
     assert loaded.activations(torch.tensor([[1, 2, 3]]), "blocks.1.hook_resid_post").shape == (1, 3, 16)
+
+
+def toy_llama(kind, folder):
+    """A Llama of random weights as a class of transformers saves it."""
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = dict(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2)
+    cfg = transformers.LlamaConfig(**sizes, num_attention_heads=2, num_key_value_heads=2, pad_token_id=0)
+    made = getattr(transformers, kind)(cfg).eval()
+    made.save_pretrained(folder)
+    toys.tokenizer(folder)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["LlamaModel", "LlamaForSequenceClassification"])
+def test_a_model_saved_without_its_head_is_read_but_has_no_loss(tmp_path, kind):
+    made = toy_llama(kind, tmp_path / "model")
+    model, tokens = load_model(tmp_path / "model"), torch.arange(1, 11)[None]
+    inner = getattr(made, "model", made)
+    with torch.no_grad():
+        theirs = inner(tokens, output_hidden_states=True).hidden_states[1]
+    site = "blocks.0.hook_resid_post"
+    torch.testing.assert_close(model.activations(tokens, site), theirs)
+    with pytest.raises(BadInput, match="saved without its output head: it has no logits and no loss"):
+        model.run(tokens, [site])
+
+
+def test_a_weight_that_is_missing_beside_the_head_is_an_error(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    toy_llama("LlamaModel", tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    kept = {name: value for name, value in load_file(file).items() if "layers.1.mlp" not in name}
+    save_file(kept, file, metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"lacks 3 weight\(s\)"):
+        load_model(tmp_path / "model")
+
+
+def test_a_family_that_is_misread_is_refused(tmp_path):
+    """Cohere's blocks after the first get another stream from the bridge than from transformers."""
+    from transformers import CohereConfig, CohereForCausalLM
+
+    sizes = dict(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2)
+    CohereForCausalLM(CohereConfig(**sizes, num_attention_heads=2, num_key_value_heads=2)).save_pretrained(
+        tmp_path / "model"
+    )
+    toys.tokenizer(tmp_path / "model")
+    with pytest.raises(BadInput, match="is of the family cohere, whose activations TransformerLens misreads"):
+        load_model(tmp_path / "model")

@@ -23,6 +23,9 @@ from ...base.config import modules
 from ...base.errors import BadInput
 from ..files import Fault, names, type_name
 
+OR = "or give what it makes of x as an array: --x FILE --reconstruction FILE"
+"""The way out for what cannot be read."""
+
 
 def known() -> dict[str, ModuleType]:
     """Every format by its name."""
@@ -59,7 +62,7 @@ def recognise(path: str | Path) -> tuple[Path, ModuleType]:
         if (one := _by_content(path, formats)) is not None:
             return path, one
         if path.name not in known_as:
-            raise BadInput(f"{path.name} is no file of an SAE; give one of the formats: {valid}")
+            raise BadInput(f"{path.name} is no file of an SAE; give one of the formats: {valid}; {OR}")
         path = home
     whole = {n: f for n, f in folders.items() if all((path / file).is_file() for file in f.FILES)}
     first = next(iter(whole.values()), None)
@@ -81,7 +84,7 @@ def recognise(path: str | Path) -> tuple[Path, ModuleType]:
     if inside := [str(one.relative_to(path)) for one in here or sorted(set(firsts))]:
         some = f"give one, e.g. {', '.join(inside[:3])}"
         raise BadInput(f"{path.name} is not an SAE but has {len(inside)} inside; {some}")
-    raise BadInput(f"{path.name} holds no SAE of a known format; known: {valid}")
+    raise BadInput(f"{path.name} holds no SAE of a known format; known: {valid}; {OR}")
 
 
 def _by_content(path: Path, formats: dict[str, ModuleType]) -> ModuleType | None:

@@ -52,6 +52,8 @@ def found(folder: Path, file: str, stored: dict[str, Tensor], *, transcoder: str
     cfg["apply_b_dec_to_input"] = False
     facts = dict(site=site, target=target, layer=layer, l0=about.get("l0", l0), prepend_bos=True)
     facts["model"] = about.get("model_name") or model
+    if None not in (l0, about.get("l0")) and l0 != about["l0"]:
+        facts["warnings"] = [f"its config.json says an L0 of {about['l0']}, its folder's name {l0}"]
     return Found(cfg, state, file, file, facts)
 
 

@@ -13,6 +13,7 @@ from . import Found, canonical, layer_of
 FILES = ("cfg.json", "sae_weights.safetensors")
 MORE = ("sparsity.safetensors", "activation_scaler.json", "activation_whitening.safetensors")
 RELEASES = (None,)
+EXAMPLE = "blocks.8.hook_resid_pre"
 RENAMED = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index"}
 """Names of versions 1 and 2."""
 
@@ -30,21 +31,29 @@ def read(folder: Path) -> Found:
         cfg, state = _of_checkpoint(folder, kind) or (cfg | {"architecture": kind}, state)
     if "log_threshold" in state:  # checkpoints of SAELens 5
         state["threshold"] = state.pop("log_threshold").float().exp()
-    applies = as_saved.get("activation_fn_str") or as_saved.get("activation_fn") or "relu"
+    applies = str(_said(as_saved, "activation_fn_str") or _said(as_saved, "activation_fn") or "relu")
+    applies = applies.lower().strip()
     if applies not in ("relu", kind, cfg.get("architecture")):
         raise Fault(f"its latents are made by {applies} (activation_fn); {kind} SAEs are run with relu")
     stored = {}
     factor = state.pop("scaling_factor", None)  # of SAELens 1 to 5: unused without its flag
-    if factor is not None and as_saved.get("finetuning_scaling_factor"):
+    if (flag := _said(as_saved, "finetuning_scaling_factor")) not in (None, True, False):
+        raise Fault(f"cfg.json gives finetuning_scaling_factor {flag!r}; it must be true or false")
+    if factor is not None and flag:
+        if factor.shape != state["W_dec"].shape[:1]:
+            raise Fault(f"scaling_factor must be [d_sae], a number a latent, got {list(factor.shape)}")
         stored = {"stored": type_name(state["W_dec"].dtype)}
         state["W_dec"] = factor.double()[:, None] * state["W_dec"]
     if cfg["architecture"] == "matching_pursuit":
         state.pop("W_enc", None)
     said = cfg.get("metadata") or {}
+    for name in ("hook_name", "hook_name_out"):
+        if said.get(name) is not None and not isinstance(said[name], str):
+            raise Fault(f"cfg.json gives {name} {said[name]!r}; it must be a site, e.g. {EXAMPLE}")
     site, target = (canonical(said[k]) if said.get(k) else None for k in ("hook_name", "hook_name_out"))
     layer = layer_of(site or "")
     stated = as_saved.get("hook_layer", said.get("hook_layer"))
-    if None not in (stated, layer) and stated != layer:
+    if None not in (stated, layer) and str(stated) != str(layer):
         raise Fault(f"cfg.json contradicts itself: hook_name {site} and hook_layer {stated}")
     if (head := said.get("hook_head_index")) is not None:
         raise Fault(f"it reads one attention head (hook_head_index {head}); sites here are whole")
@@ -57,6 +66,12 @@ def read(folder: Path) -> Found:
         prepend_bos=said.get("prepend_bos"),
     )
     return Found(cfg, state, "cfg.json", "sae_weights.safetensors", facts | stored)
+
+
+def _said(cfg: dict, name: str):
+    """What cfg.json says of something, or its metadata does."""
+    about = cfg.get("metadata")
+    return cfg.get(name, about.get(name) if isinstance(about, dict) else None)
 
 
 def _of_version_6(cfg: dict) -> dict:

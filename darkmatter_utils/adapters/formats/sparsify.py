@@ -30,19 +30,23 @@ def read(folder: Path) -> Found:
     for name in ("signed", "skip_connection", "transcode"):
         if not isinstance(about.get(name, False), bool):
             raise Fault(f"cfg.json gives {name} {about[name]!r}; it must be true or false")
-    if not isinstance(k := about.get("k"), int):
+    if type(k := about.get("k")) is not int:
         raise Fault(f"cfg.json gives k {k!r}; it must be a whole number")
     state = {ours: stored[theirs] for theirs, ours in NAMES.items()}
     state["W_enc"] = state["W_enc"].T
     skips, transcodes = about.get("skip_connection", False), about.get("transcode", False)
+    if skips != ("W_skip" in stored):
+        has = "has one" if "W_skip" in stored else "has no W_skip"
+        raise Fault(f"cfg.json says skip_connection {skips}, but {FILES[0]} {has}")
     if skips:
-        if "W_skip" not in stored:
-            raise Fault(f"cfg.json says skip_connection, but {FILES[0]} has no W_skip")
         state["W_skip"] = stored["W_skip"]
         if not transcodes and torch.count_nonzero(state["W_skip"]):
             transcodes = True  # of x itself, but the arithmetic is a transcoder's
             state["b_enc"] = state["b_enc"] - state["b_dec"].to(state["W_enc"]) @ state["W_enc"]
     d_sae, d_in = state["W_dec"].shape if state["W_dec"].ndim == 2 else (None, None)
+    for name, has in (("num_latents", d_sae), ("d_in", d_in)):
+        if (said := about.get(name) or has) != has:
+            raise Fault(f"cfg.json says {name} {said!r}, but {FILES[0]} has {has}")
     kind = ("abstopk" if about.get("signed") else "topk") + "_skip" * skips + "_transcoder" * transcodes
     cfg = dict(architecture=kind, d_in=d_in, d_sae=d_sae, d_out=d_in, k=k, normalize_activations="none")
     cfg |= dict(apply_b_dec_to_input=not transcodes, rescale_acts_by_decoder_norm=False)
