@@ -8,7 +8,7 @@ import re
 from .grid import latents as read_width
 from .hub import releases
 
-WIDTH = re.compile(r"(?:width[_-]|[-_]w|res-)(\d+[km])(?![a-z0-9])", re.IGNORECASE)
+WIDTH = re.compile(r"(?:width[_-]|[-_]w|(?:res|att|mlp)-)(\d+[km])(?![a-z0-9])", re.IGNORECASE)
 """width_16k, w32k; in the list's other names of an SAE, 3-sae_bench-topk-res-4k."""
 PLAIN = re.compile(r"_(\d{3,})$")
 """blocks.8.hook_resid_pre_98304."""
