@@ -34,6 +34,9 @@ MODELS = {
     "gemma-2-2b": "google/gemma-2-2b",
     "gemma-2-9b": "google/gemma-2-9b",
     "llama-3.1-8b": "meta-llama/Llama-3.1-8B",
+    "gemma-3-270m": "google/gemma-3-270m",
+    "qwen3-1.7b": "Qwen/Qwen3-1.7B-Base",
+    "pythia-70m": "EleutherAI/pythia-70m-deduped",
 }
 """Short names of models; any other name is the hub's own."""
 SUFFIXES = (".npz", ".safetensors", ".json", ".pt", ".pth")

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import time
 
 import pandas as pd
-import torch
 
-from ..adapters import hub
-from ..adapters.models import DTYPES
+from ..adapters import hub, listed
 from ..adapters.reading import DEFAULT_CONTEXT
 from ..base.cache import kept
-from ..base.words import readable, share, span, time_of
+from ..base.words import readable, share, span
 from ..stats.intervals import doubts
 from ..stats.loud import told
 from ..studies.study import Study
-from . import sources
+from . import estimate, sources
 from .measure import manifest
 from .widths import reference_sae
-
-PASSES = 30
-"""Multiplications per token and d_model² of a decomposition, the paper's protocol and the nulls."""
 
 
 def cost_lines(plan) -> list[str]:
     """A plan's plan_facts, one a line: everything is here, nothing has been run."""
     facts = [f"{name}: {value}" for name, value in plan_facts(plan).items()]
-    return facts + [f"warning: {line}" for line in plan.warnings()]
+    doubts = estimate.doubts(estimate.of_plan(plan).memory())
+    return facts + [f"warning: {line}" for line in (*plan.warnings(), *doubts)]
 
 
 def plan_facts(plan) -> dict[str, str]:
@@ -36,6 +30,7 @@ def plan_facts(plan) -> dict[str, str]:
     request, card, (start, stop) = plan.request, plan.sae.card, plan.reading.window
     unit = "packed contexts" if request.packed else "documents"
     rounded = f", dequantised from {plan.model.quantised}" if plan.model.quantised else ""
+    work = estimate.of_plan(plan)
     return {
         "model": f"{request.model}, {plan.model.parameters:,} parameters" + rounded,
         "SAE": f"{request.sae}, {card.format}, {card.architecture}, {card.d_sae:,} latents",
@@ -43,52 +38,68 @@ def plan_facts(plan) -> dict[str, str]:
         "text": f"{request.text}, {len(plan.reading.length):,} {unit}, {plan.tokens:,} tokens that count, "
         f"positions {start}:{stop}",
         "download": "nothing",
-        "compute": f"{plan.operations:.2g} operations in {plan.shards} shards on {request.device}; with "
-        f"the decomposition and its nulls about {time_of(seconds(plan))}",
+        "compute": f"{plan.operations:.2g} operations in {plan.shards} shards; with the decomposition and "
+        f"its nulls about {estimate.duration(work.seconds(nulls=True), request.device)}",
+        "memory": f"about {estimate.in_words(work.memory())}: weights of the model "
+        f"{readable(work.model_bytes)}, of the SAE {readable(work.sae_bytes)} (stored as {card.stored}), "
+        f"{plan.sae.rows} tokens encoded at a time {readable(work.encoding)}",
         "store": f"{readable(plan.tokens * (8 * card.d_out + 4))} in {plan.folder} while it runs; "
         "nothing at the end",
     }
 
 
-def seconds(plan) -> float:
-    """About how long a plan takes: the model and the SAE on their device, the decomposition on the CPU."""
-    made = plan.operations / speed(plan.request.device, plan.request.dtype)
-    return made + PASSES * plan.tokens * plan.sae.card.d_out**2 / speed("cpu", "float64")
-
-
 def before_download(request, missing: dict[str, dict[str, int]]) -> list[str]:
-    """The same where files are not here yet: what `hub.downloads` says, and an upper bound of the rest."""
-    whole = sum(sum(files.values()) for files in missing.values())
-    parameters = max(sum(files.values()) for files in missing.values()) / 2
+    """The same where files are not here yet, from the hub's sizes: of a model that is stored in 16 bits or
+    more, an SAE that is stored in 32."""
+    sizes = {repository: sum(files.values()) for repository, files in missing.items()}
+    of_model = sizes.pop(hub.model_name(request.model)[0], 0)
+    of_sae = sum(sizes.values()) or estimate.weights(hub.sae_folder(request.sae), "float32")[0]
+    if not of_model:
+        of_model = sum(estimate.weights(hub.model_folder(request.model), "float16"))
+    parameters = of_model // 2
+    numbers = of_sae // 4
+    width = listed.latents(request.sae) or max(1, numbers // (2 * USUAL))
     window = request.positions or (min(200, DEFAULT_CONTEXT // 8), DEFAULT_CONTEXT)
     passed, counted = (request.documents * n for n in (window[1], window[1] - window[0]))
-    operations = 2.0 * passed * parameters
-    needs = time_of(operations / speed(request.device, request.dtype))
+    work = estimate.Work(
+        parameters=parameters,
+        d_model=max(1, numbers // (2 * width)),
+        widths=(width,),
+        passed=passed,
+        counted=counted,
+        context=window[1],
+        device=request.device,
+        dtype=request.dtype,
+        sae_dtype=request.sae_dtype,
+        folds=request.folds,
+        documents=request.documents,
+    )
     return [
         f"model: {request.model}",
         f"SAE: {request.sae}",
         f"text: {request.text}, at most {request.documents} documents",
-        *(
-            f"download {repository}: {readable(sum(files.values()))} in {len(files)} file(s): "
-            + ", ".join(list(files)[:4])
-            for repository, files in missing.items()
-        ),
-        f"download: {readable(whole)} into {hub.cache()}",
-        f"compute: at most {counted:,} tokens that count; about {operations:.1g} operations, {needs} on "
-        f"{request.device}",
+        *downloads(missing),
+        f"compute: at most {counted:,} tokens that count; about "
+        f"{estimate.duration(work.seconds(nulls=True), request.device)}",
+        f"memory: about {estimate.in_words(work.memory())}",
         f"store: at most {readable(8 * counted)} times d_model while it runs; nothing at the end",
+        *(f"warning: {line}" for line in estimate.doubts(work.memory())),
     ]
 
 
-@functools.cache
-def speed(device: str, dtype: str) -> float:
-    """Operations a second of a matrix product on a device, measured in a moment."""
-    made = torch.ones(512, 512, dtype=DTYPES.get(dtype, torch.float32), device=device)
-    began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < 0.05:
-        float((made @ made)[0, 0])
-        done += 1
-    return done * 2 * 512**3 / (time.perf_counter() - began)
+USUAL = 1024
+"""d_model of an SAE whose name does not say how many latents it has."""
+
+
+def downloads(missing: dict[str, dict[str, int]]) -> list[str]:
+    """What comes from where, and all together."""
+    each = [
+        f"download {repository}: {readable(sum(files.values()))} in {len(files)} file(s): "
+        + ", ".join(list(files)[:4])
+        for repository, files in missing.items()
+    ]
+    whole = sum(sum(files.values()) for files in missing.values())
+    return [*each, f"download: {readable(whole)} into {hub.cache()}"]
 
 
 OFF = 1.5

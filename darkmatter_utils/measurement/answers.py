@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from ..decomposition.decompose import Decomposition, decompose
 from ..stats.intervals import percentile
 from ..stats.loud import told
 from ..worlds.saes import DeadSae, RandomSae, ShrunkSae
+from ..worlds.world import LATENTS
 from .about import statistical
+from .estimate import NULL_WORK, ROOM, ROWS
 
-NULL_WORK = 2e12
-"""Multiplications that an untrained dictionary may cost; beyond, fewer documents are taken."""
 NOTHING = 1e-12
 """A part with a smaller share of the variance of x is rounding."""
 
@@ -121,7 +121,7 @@ def answer(
     mean = torch.from_numpy(np.asarray(x.mean(axis=0, dtype=np.float64)))
     saes = [DeadSae("dead", mean)]
     if width and l0 is not None:
-        saes.append(RandomSae("random", mean, width, max(1, round(l0)), draws["seed"]))
+        saes.append(_Untrained("random", mean, width, max(1, round(l0)), draws["seed"]))
     else:
         saes.append(ShrunkSae("shrunk", mean, 1 - math.sqrt(max(result.fvu.value, 0))))
     nulls = {}
@@ -130,6 +130,8 @@ def answer(
         some = f", on {rows:,} of {len(document):,} tokens" if rows < len(document) else ""
         tell(f"the null: {sae.kind}{some}")
         made = _Made(sae, x, rows)
+        if sae.kind == "random":  # the decomposition reads three times what costs most to make
+            made = made[:]
         nulls[sae.kind] = decompose(x[:rows], made, document=document[:rows], folds=folds, **draws)
     gain = _gain(x, x_hat)
     signs = statistical(fvu=result.fvu.value, l0=l0, published=published, gain=gain)
@@ -167,6 +169,19 @@ def _told(decomposition: Decomposition) -> dict[str, Estimate]:
     return found
 
 
+class _Untrained(RandomSae):
+    """The same dictionary in float32, drawn a block at a time: one of a million latents fits."""
+
+    @cached_property
+    def dictionary(self):
+        """Unit rows [d_sae, d_model], drawn from the seed."""
+        rng, rows = np.random.default_rng([self.seed, LATENTS]), torch.empty(self.width, len(self.mean))
+        for block in rows.split(1 << 14):
+            drawn = rng.standard_normal(tuple(block.shape))
+            block.copy_(torch.from_numpy(drawn / np.linalg.norm(drawn, axis=1, keepdims=True)))
+        return rows
+
+
 @dataclass(frozen=True)
 class _Less:
     """z − (y − ŷ) [token, d_model], made where it is read: what would leave the same error of z."""
@@ -196,7 +211,10 @@ class _Made:
         return self.rows, self.x.shape[1]
 
     def __getitem__(self, rows):
-        return self.sae.reconstruct(torch.from_numpy(np.array(self.x[: self.rows][rows])).double())[0]
+        x = torch.from_numpy(np.array(self.x[: self.rows][rows]))
+        x = x.float() if self.sae.kind == "random" else x.double()
+        parts = x.split(max(ROWS, ROOM // max(self.sae.width, 1)))
+        return torch.cat([self.sae.reconstruct(part)[0] for part in parts])
 
 
 def _beside(result: Decomposition, nulls: dict[str, Decomposition]) -> list[str]:

@@ -25,6 +25,7 @@ from ..base.errors import BadInput
 from ..stats.intervals import doubts
 from ..studies.recipes import Request
 from .answers import Answer, answer
+from .estimate import refuse
 from .shards import SHARD, activations, discard, held, input_of
 
 
@@ -122,6 +123,7 @@ def plan(
         raise BadInput(
             f"model {request.model}: an adapter lies beside its weights (adapter_config.json); {merge}"
         )
+    refuse(*folders, dtype=request.dtype, sae_dtype=request.sae_dtype, device=request.device)
     sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device, said=request.said)
     sae = stated.honoured(sae, stated.overrides(request.sae))
     try:

@@ -15,41 +15,91 @@ import yaml
 
 from ..adapters import gguf, hub
 from ..adapters.grid import nearness
+from ..adapters.listed import latents
 from ..base.cache import listed, verify
 from ..base.errors import BadInput
 from ..base.values import whole
 from ..base.words import readable, time_of
 from ..studies.activations import Activations
-from ..studies.recipes import Recipe, folder_of
+from ..studies.recipes import Recipe, Size, folder_of
 from ..studies.saes import load_saes
 from ..studies.study import Study
-from . import about
+from . import about, estimate
 from .one_sae import plan
 
-CHAPTERS, START = 5, 120
-"""All chapters take so many times as long as the measurement, and so many seconds to start."""
+KEPT = 3_000_000_000
+"""Bytes of activations and codes that a measurement keeps in memory at the most."""
 
 
 def check(recipe: Recipe) -> list[str]:
     """What a recipe would take, as lines; BadInput for whatever does not fit. Nothing is written or
-    downloaded: what is not here is told from the hub's lists, the rest loaded, one SAE at a time."""
-    said = [choice.sentence for choice in recipe.choices()]
-    asked = [(request, hub.downloads(request.model, request.sae)) for _, request in recipe.requests()]
-    if far := [line for request, lacks in asked if lacks for line in about.before_download(request, lacks)]:
+    downloaded: what is not here is told from the recipe's size and the hub's lists, the rest loaded, one SAE
+    at a time."""
+    said, lacks, away = [choice.sentence for choice in recipe.choices()], {}, ""
+    asked = recipe.requests()
+    try:
+        for _, request in asked:
+            for repository, files in hub.downloads(request.model, request.sae).items():
+                lacks[repository] = lacks.get(repository, {}) | files
+    except hub.Unreachable as error:
+        if not recipe.size:
+            raise
+        away = str(error)
+    if recipe.size and (lacks or away):
+        return said + _far(recipe, [f"download: not known ({away})"] if away else about.downloads(lacks))
+    if lacks:
+        far = [line for _, request in asked for line in about.before_download(request, lacks)]
         return said + list(dict.fromkeys(far))
-    found, seconds = _Study(recipe), 0.0
+    found, works = _Study(recipe), []
     for planned in found:
         facts = about.plan_facts(planned)
         said += [f"{name}: {facts[name]}" for name in ("model", "text") if not found.entries[1:]]
         said.append(f"SAE {found.entries[-1]['id']}: {facts['SAE']}, {facts['site']}")
         said += [f"warning: {line}" for line in planned.warnings()]
-        seconds += about.seconds(planned)
+        works.append((found.entries[-1]["suite"], estimate.of_plan(planned)))
     found.settled()
+    together = dataclasses.replace(
+        works[0][1], widths=tuple(work.widths[0] for suite, work in works if not suite)
+    )
+    vocabulary = found.first.model.vocabulary
     return list(dict.fromkeys(said)) + [
         "download: nothing",
-        f"compute: the measurement about {time_of(seconds)} on {recipe.device}, all chapters "
-        f"about {time_of(START + CHAPTERS * seconds)}",
+        *_costs(together, vocabulary),
         f"store: about {readable(found.bytes)} in {folder_of(recipe)}",
+    ]
+
+
+def _far(recipe: Recipe, downloads: list[str]) -> list[str]:
+    """What a recipe that says its model's size takes, before anything of it is here."""
+    size = Size(**recipe.size)
+    widths = {name: latents(name) or size.latents for _, name in recipe.names()}
+    if unknown := [name for name, width in widths.items() if width is None]:
+        why = f"the name of SAE {unknown[0]} does not say how many latents it has"
+        raise BadInput(f"study {recipe.name}: {why}; give size.latents")
+    main = [widths[name] for suite, name in recipe.names() if not suite]
+    work, every = (estimate.of_recipe(recipe, size, some) for some in (main, list(widths.values())))
+    stored = 2 * size.parameters + 2 * every.sae_bytes  # a model of 16 bits; SAEs as they come, and as saved
+    return [
+        f"model: {recipe.model}, {size.parameters:,} parameters",
+        f"SAEs: {len(main)} of {min(main):,} to {max(main):,} latents, {len(widths) - len(main)} beside them",
+        f"text: {recipe.text}, {recipe.documents} documents, {work.counted:,} tokens that count",
+        *downloads,
+        *_costs(work, size.vocabulary),
+        f"store: about {readable(stored + work.on_disk)}: downloads, SAEs, activations",
+    ]
+
+
+def _costs(work: estimate.Work, vocabulary: int) -> list[str]:
+    """Time and memory of a study's measurement, and what the machine has not."""
+    seconds, kept = work.seconds(nulls=False), min(KEPT, 4 * work.passed * work.d_model)
+    needs = work.study_memory(vocabulary, kept)
+    once = estimate.duration(seconds, work.device)
+    every = time_of(estimate.START + estimate.CHAPTERS * seconds)
+    weights = f"weights of the model {readable(work.model_bytes)}, of the SAEs {readable(work.sae_bytes)}"
+    return [
+        f"compute: the measurement about {once}, all chapters about {every}",
+        f"memory: about {estimate.in_words(needs)}: {weights}, sums {readable(work.sums)}",
+        *(f"warning: {line}" for line in estimate.doubts(needs)),
     ]
 
 

@@ -28,6 +28,8 @@ SUITES = {
     "sites": "earlier sites: attention, MLP, residual (chapter 12)",
 }
 """What SAEs beside the main ones can be for."""
+GIVEN = ("parameters", "d_model", "vocabulary")
+"""What a size always says."""
 GRID = ("model", "site", "layer", "l0")
 """What names a place in the paper's list of SAEs."""
 
@@ -73,6 +75,17 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Size:
+    """What time and memory follow from before a model is here. Raises BadInput for less than 1."""
+
+    parameters: int
+    d_model: int
+    vocabulary: int
+    latents: int | None = None
+    """Of the SAEs whose names do not say it (`listed.latents`)."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a study is made of. Raises BadInput for a contradiction."""
 
@@ -83,6 +96,8 @@ class Recipe:
     title: str = ""
     saes: list = field(default_factory=list)
     """SAEs: folders of a published format, or names; relative folders start at the file."""
+    size: dict = field(default_factory=dict)
+    """Of the model (`Size`): with it `darkmatter study check` says time and memory before a download."""
     grid: dict = field(default_factory=dict)
     """Instead: of the paper's list: model, site, layer, l0 and take (one of `TAKE`)."""
     suites: dict = field(default_factory=dict)
@@ -115,6 +130,11 @@ class Recipe:
         at_least(self, f"study {self.name}: ", documents=2, folds=2, bootstrap=100, seed=0)
         if (take := grid.get("take", TAKE[0])) not in TAKE:
             raise say(f"grid takes '{take}'; {nearest(str(take), TAKE)}")
+        if self.size:
+            where = f"study {self.name}: size"
+            at_least(sized := checked(Size, self.size, where=where), f"{where}: ", **dict.fromkeys(GIVEN, 1))
+            if sized.latents is not None:
+                at_least(sized, f"{where}: ", latents=1)
         for suite, saes in self.suites.items():
             if suite not in SUITES:
                 raise say(f"unknown suite '{suite}'; {nearest(str(suite), SUITES)}")

@@ -1,4 +1,4 @@
-"""Ratios measured in one run: `make bench`, or `bench.py` and any of decompose memory harvest sae pursuit.
+"""Ratios measured in one run: `make bench`, or `bench.py` and any of the names below.
 
 decompose   60,000 × 576 float32, 1,000 resamples, against five float64 `torch.linalg.lstsq` fits, each on
             four fifths of the rows: alone, and beside a process that multiplies matrices on two threads
@@ -7,6 +7,7 @@ harvest     `LanguageModel.read` up to layer 14 of 30 of a random Llama of SmolL
             transformers forward stopped there
 sae         reconstructions of an SAE of 8 × d_model, against its two dense products
 pursuit     gradient pursuit against a dense implementation of the same rule
+wide        `measure` of an SAE of 131,072 and 1,048,576 latents against its estimate: memory and time
 
 Contestants take turns, so that whatever else the machine does falls on both; the spread is that of the turns.
 """
@@ -22,6 +23,7 @@ import time
 from pathlib import Path
 
 import bench_pursuit
+import bench_wide
 import numpy as np
 import torch
 
@@ -191,6 +193,7 @@ BENCHES = {
     "harvest": bench_harvest,
     "sae": bench_sae,
     "pursuit": lambda: bench_pursuit.main(torch.get_num_threads()),
+    "wide": bench_wide.main,
 }
 
 if __name__ == "__main__":

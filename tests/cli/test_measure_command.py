@@ -216,6 +216,7 @@ def test_a_dry_run_writes_nothing(here, capsys, monkeypatch):
         "text",
         "download",
         "compute",
+        "memory",
         "store",
     ]
     assert "4,480 tokens" in said[3] and "20 shards" in said[5] and "573.4 kB" not in said[0]

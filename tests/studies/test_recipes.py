@@ -8,9 +8,12 @@ import yaml
 from published import gemma_scope
 
 from darkmatter_utils import cli, measure
+from darkmatter_utils.adapters import formats, hub, texts
 from darkmatter_utils.adapters import grid as sae_grid
-from darkmatter_utils.adapters import hub, texts
+from darkmatter_utils.adapters.listed import latents
+from darkmatter_utils.adapters.models import family
 from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.base.words import readable
 from darkmatter_utils.measurement import prepare, sources
 from darkmatter_utils.studies import recipes
 
@@ -120,6 +123,9 @@ def test_new_writes_what_check_reads(here, capsys):
         (dict(seed=-1), "study mine: seed is -1; give at least 0"),
         (dict(l0=-3), "study mine: l0 is -3; give a number above 0"),
         (dict(name="a/b"), "a study's name is letters"),
+        (dict(size={"parameters": 9, "d_model": 16}), "study mine: size: vocabulary missing"),
+        (dict(size={"parameters": 9, "d_model": 0, "vocabulary": 9}), "size: d_model is 0; give at least 1"),
+        (dict(size={"parameters": 9, "d": 1, "vocabulary": 9}), "size: unknown key 'd'"),
         (dict(model_dtype="int8"), "study mine: model_dtype 'int8' is not one of float64, float32, bfloat16"),
         (dict(suites={"dept": ["a"]}), "study mine: unknown suite 'dept'; nearest valid names: depth"),
         (dict(suites={"depth": "a"}), "study mine: suite depth must be a list of folders or names"),
@@ -201,22 +207,73 @@ def test_documents_that_do_not_fill_the_window(here):
         prepare.prepare(recipes.load(recipe(here, documents=31)))
 
 
+PAPER = ("gemma-2-2b", "gemma-2-9b", "gpt2", "llama-3.1-8b")
+
+
 def test_the_studies_of_the_paper_can_be_read():
-    assert recipes.names() == ["gemma-2-2b", "gemma-2-9b", "gpt2", "llama-3.1-8b"]
+    assert set(PAPER) < set(recipes.names())
     for name in recipes.names():
         made = recipes.load(name)
-        assert made.window == (200, 1023) and made.documents == 300 and made.names()
+        assert made.names() and (name not in PAPER or (made.window, made.documents) == ((200, 1023), 300))
     taken = {choice.taken.width: choice.taken.l0 for choice in recipes.load("gemma-2-9b").choices()}
     assert taken == {"16k": 58, "32k": 57, "65k": 55, "131k": 62, "262k": 50, "524k": 48, "1m": 57}
 
 
-def test_every_sae_that_a_shipped_study_names_is_known():
-    for name in recipes.names():
-        found = [hub.sae_name(sae) for _, sae in recipes.load(name).names()]
-        assert len(set(found)) == len(found) and {suite for suite, _ in recipes.load(name).names()} <= {
-            "",
-            *recipes.SUITES,
-        }
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_sae_of_a_shipped_study_is_in_saelens_list_in_a_format_that_is_read(name):
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    listed, made = get_pretrained_saes_directory(), recipes.load(name)
+    kinds = {kind for format in formats.known().values() for kind in format.RELEASES}
+    places = []
+    for suite, sae in made.names():
+        release, _, id = sae.partition("/")
+        about = listed[release]
+        assert id in about.saes_map and suite in ("", *recipes.SUITES)
+        if about.conversion_func == "qwen_scope" and "qwen_scope" not in kinds:
+            continue
+        repository, inside, _ = hub.sae_name(sae)
+        assert f"{repository}/{inside}".startswith(f"{about.repo_id}/{about.saes_map[id]}".rstrip("/"))
+        assert family(about.model) == family(hub.model_name(made.model)[0])
+        places.append((repository, inside))
+    assert len(set(places)) == len(places)
+
+
+def test_gemma_3_has_three_widths_at_one_l0_and_three_l0s_at_one_width():
+    published = {sae["id"]: sae["l0"] for sae in hub.releases()["gemma-scope-2-270m-pt-res"]["saes"]}
+    main = [name.partition("/")[2] for suite, name in recipes.load("gemma-3-270m").names() if not suite]
+    at_60 = [latents(f"gemma-scope-2-270m-pt-res/{id}") for id in main if published[id] == 60]
+    assert at_60 == [1 << 14, 1 << 16, 1 << 18, 1 << 20]
+    assert [published[id] for id in main if "width_65k" in id] == [20, 60, 150]
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("gemma-scope-2b-pt-res/layer_5/width_65k/average_l0_53", 1 << 16),
+        ("gemma-scope-2-270m-pt-res/layer_9_width_262k_l0_medium_seed_1", 1 << 18),
+        ("llama_scope_lxr_8x/l15r_8x", 1 << 15),
+        ("gpt2-small-res-jb-feature-splitting/blocks.8.hook_resid_pre_98304", 98304),
+        ("qwen-scope-3.5-27b-w80k-l50/layer0", 80 << 10),
+        ("sae_bench_pythia70m_sweep_topk_ctx128_0730/blocks.3.hook_resid_post__trainer_2", 1 << 14),
+        ("gpt2-small-res-jb/blocks.8.hook_resid_pre", None),
+    ],
+)
+def test_how_wide_an_sae_is_by_its_name(name, width):
+    assert latents(name) == width
+
+
+@pytest.mark.parametrize("name", sorted({*recipes.names()} - {"qwen3-1.7b"}))
+def test_what_a_shipped_study_takes_is_said_without_a_network(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert cli.main(["study", "check", name]) == 0
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if ": " in line)
+    size = recipes.load(name).size
+    assert f"{size['parameters']:,} parameters" in said["model"]
+    assert "not known (there is no folder" in said["download"] and "all chapters about" in said["compute"]
+    assert f"weights of the model {readable(4 * size['parameters'])}, of the SAEs " in said["memory"]
+    assert said["store"].startswith("about ")
 
 
 def test_around_an_l0_each_width_has_an_sae_on_both_sides():
