@@ -119,7 +119,8 @@ def _write(options, **makers) -> list[str]:
         name: Path(given) for name in makers if (given := getattr(options, name)) not in (None, "", STDOUT)
     }
     for name, path in asked.items():
-        write_atomic(path, makers[name]())
+        text = makers[name]()
+        write_atomic(path, text.encode(errors="replace").decode())  # half characters in the names of files
     if options.json == STDOUT:
         say(makers["json"]())
     return [f"{OUTPUTS[name]}: {path}" for name, path in asked.items()]

@@ -196,6 +196,14 @@ def test_a_reader_who_leaves_takes_no_file_along(here):
     assert "fault" not in run.stderr and "value" in json.loads((here / "a.json").read_text())["fvu"]
 
 
+def test_a_file_may_be_named_in_bytes_that_are_no_character(here):
+    named = os.fsdecode(b"text\xff.jsonl")
+    (here / "text.jsonl").rename(named)
+    assert cli.main(measure("--html", "a.html", "--json", "a.json", text=named)) == 0
+    assert "text?.jsonl" in (here / "a.html").read_text()
+    assert json.loads((here / "a.json").read_text())["request"]["text"] == "text?.jsonl"
+
+
 @pytest.mark.parametrize("what", ["a file", "under a file"])
 def test_a_cache_that_cannot_be(here, capsys, monkeypatch, what):
     (here / "file").write_text("")
