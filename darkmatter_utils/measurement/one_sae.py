@@ -31,6 +31,7 @@ from ..base.values import whole
 from ..stats.intervals import doubts
 from ..studies.recipes import Request
 from .answers import Answer, answer
+from .places import check
 
 SHARD = 8
 """Documents between two points that a killed probe can go on from."""
@@ -119,11 +120,6 @@ def plan(
         texts(request.text, limit=1)  # a mistyped file is told before minutes of loading
     tell = progress or (lambda line: None)
     folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
-    if (Path(folders[0]) / "adapter_config.json").is_file():
-        merge = "merge it into the weights and save both as one model (peft: merge_and_unload)"
-        raise BadInput(
-            f"model {request.model}: an adapter lies beside its weights (adapter_config.json); {merge}"
-        )
     sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
     sae = stated.honoured(sae, stated.overrides(request.sae))
     try:
@@ -135,21 +131,20 @@ def plan(
         why = f" cannot be loaded ({' '.join(str(error).split())[:200]})"
         if "tokenizer" in str(error).lower() and not any(Path(folders[0]).glob("*token*")):
             why = " has no tokenizer that can be read: put its tokenizer files into the model's folder"
+        elif "Weights only load failed" in str(error):
+            why = ": its .bin holds more than tensors, and to read it would run code; save it as safetensors"
         elif "ignore_mismatched_sizes" in str(error):
             sizes = "hidden_size, vocab_size, intermediate_size, heads"
             why = f": its weights have other shapes than its config.json says ({sizes})"
         raise BadInput(f"model {request.model}{why}") from None
-    reads, writes = match(sae, model, request.site)
+    sae = stated.placed(sae, model)
+    reads, writes = match(sae, model, stated.site_of(request.site, model))
     how = dict(documents=request.documents, positions=request.positions, packed=request.packed)
     reading = read(request.text, model, bos=sae.card.prepend_bos is not False, **how)
-    if (has := len(reading.length)) < (folds := request.folds):
+    if (has := int((reading.scored > 0).sum())) < (folds := request.folds):
         few = f"{has} document(s) with tokens in the window cannot make {folds} folds"
         raise BadInput(f"{few}; give at least {folds} documents (one .txt file is one document)")
-    try:
-        model.read(torch.from_numpy(reading.tokens[:1, :2]).to(request.device), [reads, writes])
-    except KeyError:
-        asked = reads if reads == writes else f"{reads} or {writes}"
-        raise BadInput(f"{model.name} ({model.family}) has no site {asked}; give another --site") from None
+    check(model, (reads, writes), torch.from_numpy(reading.tokens[:1, :2]).to(request.device))
     return Plan(request, folders, model, sae, reads, writes, reading)
 
 
