@@ -90,7 +90,7 @@ class Plan:
         """What can be said before anything is measured."""
         card, reading = self.sae.card, self.reading
         found = list(card.warnings)
-        theirs, ours = family(card.model or ""), self.model.family
+        theirs, ours = family(str(card.model or "")), self.model.family
         if theirs and theirs != ours.removesuffix("_text"):
             found.append(f"the SAE says that it is of {card.model}, but the model's type is {ours}")
         found += stated.doubts(stated.overrides(self.request.sae), self.folders[1], reading.window)
