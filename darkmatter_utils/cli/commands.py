@@ -29,6 +29,8 @@ from .show import say
 HOW = (coverage.calibrate, calibration.calibrate, trained_suites.calibrate)
 CALIBRATIONS = dict(zip(("coverage", "rules", "trained"), HOW))
 """What `calibrate` makes, by name."""
+FROM_ONE = ("contexts", "latents", "beyond")
+"""Parameters of chapters of which there is at least one; of the others none may do."""
 
 
 def run(options) -> int:
@@ -59,8 +61,9 @@ def _value(name: str, said: str):
 def _fitting(parameters: dict, study: str) -> None:
     """BadInput for a number that none of a chapter's can be, and for SAEs that the study has not."""
     for name, value in parameters.items():
-        if isinstance(value, int | float) and not 0 <= value < math.inf:
-            raise BadInput(f"-p {name}: {value} cannot be; give a number from 0 on")
+        least = int(name in FROM_ONE)
+        if isinstance(value, int | float) and not least <= value < math.inf:
+            raise BadInput(f"-p {name}: {value} cannot be; give a number from {least} on")
     named = {"sae": [parameters.get("sae")], "pair": parameters.get("pair")}
     for name, given in named.items():
         if parameters.get(name) is None:

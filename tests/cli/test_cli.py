@@ -62,6 +62,10 @@ def complaint(capsys, *arguments: str) -> str:
         (["run", "1", "--study", "nano", "-p", "sae", "[w16]"], "-p sae: study nano has no SAE '['w16']'"),
         (["run", "1", "--study", "nano", "-p", "pair", "w16"], "-p pair: 'w16' cannot be; give two SAEs"),
         (["run", "1", "--study", "nano", "-p", "pair", "[w16, w63]"], "-p pair: study nano has no SAE 'w63'"),
+        (
+            ["run", "1", "--study", "nano", "-p", "contexts", "0"],
+            "-p contexts: 0 cannot be; give a number from 1 on",
+        ),
         (["run", "1", "-p", "study", "wrold", "--study", "world"], "unknown study 'wrold'"),
         (
             ["render", "--study", "world"],
