@@ -33,7 +33,9 @@ def test_what_an_encoding_lacks_is_replaced(root, environment):
 
 @pytest.mark.parametrize("asked", [COMMAND[3:], ["study", "new", "mine.yaml"]])  # written at once; at the end
 def test_a_reader_may_leave(root, asked):
-    done = subprocess.Popen([*COMMAND[:3], *asked], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    how = dict(cwd=root, env=os.environ | {"PYTHONUNBUFFERED": ""})
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.Popen([*COMMAND[:3], *asked], **how, **pipes)
     done.stdout.close()
     assert (done.stderr.read(), done.wait()) == (b"", 0)
 
