@@ -39,6 +39,37 @@ def model(folder, **settings):
     return tokenizer(folder, **settings)
 
 
+def family(folder, kind, *, layers=2, **settings):
+    """A random model of one of transformers' types, 16 dimensions wide, with such a tokenizer; (folder,
+    transformers' model)."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    shape = dict(vocab_size=64, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2)
+    config = AutoConfig.for_model(kind, **shape | settings)
+    made = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for weight in made.parameters():  # livelier than they are drawn: every norm and half counts
+            weight.mul_(3) if weight.ndim > 1 else weight.add_(0.3 * torch.randn_like(weight))
+    made.save_pretrained(folder)
+    return tokenizer(folder), made
+
+
+def seen(made, module, tokens, *, given=False):
+    """What a module of transformers' model gives out, or is given first, for tokens [context, position]."""
+    found = []
+    keep = lambda value: found.append(value[0] if isinstance(value, tuple) else value)
+    inside = made.get_submodule(module)
+    if given:
+        hook = inside.register_forward_pre_hook(lambda _, values: keep(values))
+    else:
+        hook = inside.register_forward_hook(lambda _, __, value: keep(value))
+    made(tokens)
+    hook.remove()
+    return found[0].detach()
+
+
 def sae(folder, id="w32"):
     """One of the nano study's SAEs, which do not say where they read: give `SITE`."""
     return shutil.copytree(nano() / "saes" / id, folder)

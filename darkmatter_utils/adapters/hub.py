@@ -11,22 +11,19 @@ The hub's own library downloads, goes on where it was cut off, and keeps; ``HF_E
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
-import functools
-import importlib.util
 import os
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
 from huggingface_hub import HfApi, errors, get_cached_repo_tree, snapshot_download
 
 from ..base.cache import sha256
 from ..base.errors import BadInput, nearest
 from ..base.words import readable
-from . import formats, gguf
+from . import folders, formats, gguf, releases
 
 MODELS = {
     "gpt2": "openai-community/gpt2",
@@ -45,6 +42,8 @@ WEIGHTS = ["*.json", "*.safetensors", "*.model", "*.txt"]
 """Files of a model that are needed."""
 AWAY = {"HTTPError", "TransportError", "TimeoutException", "OfflineModeIsEnabled", "ConnectionError"}
 """What the hub's library raises where it gets no answer."""
+SNAPSHOT = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/[^/]+/(.+)$")
+"""A folder in the hub's cache: owner, repository, folder in it."""
 
 
 class Unreachable(BadInput):
@@ -57,17 +56,14 @@ def model_folder(name: str, *, progress: Callable[[str], None] | None = None) ->
     if packed := gguf.find(name):
         return packed
     if (here := _here(name)) is not None:
-        if not here.is_dir():
-            none = "there is no such folder; a model is a transformers folder with config.json or a GGUF file"
-            raise BadInput(f"model {name}: {none}")
-        if not (here / "config.json").is_file():
-            raise BadInput(f"model {name}: that folder has no config.json, nor a GGUF file")
+        folders.check_model(here, name)
         return here
     repository, revision = model_name(name)
     found = folder(repository, WEIGHTS, revision, progress=progress)
     if not list(found.glob("*.safetensors")):
         what = f"weights in safetensors in {found.name}"
         raise BadInput(f"{repository} has no {what}; give a folder that has them")
+    folders.check_model(found, name)
     return found
 
 
@@ -105,7 +101,7 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
     """(repository, folder in it, revision) that an SAE's name stands for, by SAELens' list of releases."""
     plain, revision = _revision(name)
     release, _, id = plain.partition("/")
-    found = releases()
+    found = releases.known()
     if about := found.get(release):
         paths = {sae["id"]: sae.get("path") or sae["id"] for sae in about["saes"]}
         if not id:
@@ -121,9 +117,8 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
         owner, repository, *within = about["repo_id"].split("/")
         path = getattr(format, "RELEASED", "{}").format(paths[id])
         return f"{owner}/{repository}", "/".join([*within, path]), revision
-    (near,) = difflib.get_close_matches(release, found, n=1, cutoff=0.8) or [""]
-    if near and any(id == sae["id"] for sae in found[near]["saes"]):
-        raise BadInput(f"SAELens' list has no release '{release}'; nearest: {near}/{id}")
+    if meant := releases.meant(plain):
+        raise BadInput(f"SAELens' list has no release '{release}'; nearest: {meant}")
     owner, repository, *inside = [*plain.split("/"), ""][: max(3, plain.count("/") + 1)]
     if not repository:
         none = "there is no such file or folder, nor a release of that name in SAELens"
@@ -132,8 +127,12 @@ def sae_name(name: str) -> tuple[str, str, str | None]:
 
 
 def release_of(name: str) -> dict | None:
-    """What SAELens' list says of the release that an SAE's name is of; None of a folder, or another name."""
-    return None if _here(name) is not None else releases().get(_revision(name)[0].partition("/")[0])
+    """What SAELens' list says of the release that an SAE is of, by the release's name or by the repository
+    and the folder in it, in the hub's cache too; None where it is of none."""
+    if (here := _here(name)) is not None:
+        found = SNAPSHOT.search(here.absolute().as_posix())
+        return releases.holding("/".join(found.groups())) if found else None
+    return releases.holding(_revision(name)[0])
 
 
 def pinned(name: str, folder: str) -> str:
@@ -157,13 +156,6 @@ def _revision(name: str) -> tuple[str, str | None]:
 
 def _some(names) -> str:
     return textwrap.shorten(", ".join(sorted(names)) or "no file", 200)
-
-
-@functools.cache
-def releases() -> dict[str, dict]:
-    """SAELens' list of releases, read without importing it: repo_id, model, saes (id, path, l0)."""
-    path = Path(importlib.util.find_spec("sae_lens").origin).parent / "pretrained_saes.yaml"
-    return yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def cache() -> Path:

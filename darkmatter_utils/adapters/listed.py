@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from . import releases
 from .grid import latents as read_width
-from .hub import releases
 
 WIDTH = re.compile(r"(?:width[_-]|[-_]w|(?:res|att|mlp)-)(\d+[km])(?![a-z0-9])", re.IGNORECASE)
 """width_16k, w32k; in the list's other names of an SAE, 3-sae_bench-topk-res-4k."""
@@ -17,7 +17,7 @@ PLAIN = re.compile(r"_(\d{3,})$")
 def latents(name: str) -> int | None:
     """Latents of an SAE that SAELens' list has under ``name``, release/id; None where no name says it."""
     release, _, id = name.partition("@")[0].partition("/")
-    saes = releases().get(release, {}).get("saes", [])
+    saes = releases.known().get(release, {}).get("saes", [])
     also = next((sae.get("neuronpedia") or "" for sae in saes if sae["id"] == id), "")
     said = f"{release}/{id} {also}"
     if found := WIDTH.search(said):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..base.errors import BadInput
 from .texts import dataset_documents, is_dataset, texts
@@ -15,6 +16,8 @@ from .texts import dataset_documents, is_dataset, texts
 DEFAULT_CONTEXT = 1024
 BETWEEN = "\n\n"
 """What stands between documents that share a context."""
+RUN = 13
+"""Tokens in a row by which a text is known again."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,18 @@ class Reading:
 
     @property
     def repeated(self) -> float:
-        """Share of the documents whose tokens are those of another one before them."""
-        rows = [
-            row[:stop].tobytes() for row, stop in zip(self.tokens, np.minimum(self.length, self.window[1]))
+        """Share of the documents most of whose runs of `RUN` tokens are in one before them."""
+        ends, drawn = np.minimum(self.length, self.window[1]), np.random.default_rng(0)
+        times = drawn.integers(1, 2**63, RUN, dtype=np.uint64)  # a run's number is their sum, modulo 2**64
+        filled = np.pad(self.tokens, ((0, 0), (0, RUN)), constant_values=-1).astype(np.uint64)
+        runs = [
+            np.unique(sliding_window_view(row[: max(end, RUN)], RUN) @ times)
+            for row, end in zip(filled, ends)
         ]
-        return 1 - len(set(rows)) / len(rows) if rows else 0.0
+        document = np.repeat(np.arange(len(runs)), [len(one) for one in runs])
+        _, first, at = np.unique(np.concatenate(runs), return_index=True, return_inverse=True)
+        again = np.bincount(document, document[first][at] < document, len(runs))
+        return float((2 * again > np.bincount(document)).mean())
 
     @property
     def scored(self) -> Int[np.ndarray, " document"]:
@@ -93,8 +103,13 @@ def read(source: str, model, *, documents: int, positions, bos: bool, packed: bo
         raise BadInput(f"positions end at {stop}, but {most}; end them earlier")
     opening = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
     start, room = max(start, len(opening)), stop - len(opening)  # <bos> itself never counts
-    how = dict(add_special_tokens=False, truncation=True, max_length=room)
-    ids_of = lambda text: list(tokenizer(text, **how)["input_ids"])
+    how = dict(add_special_tokens=False, truncation=True, max_length=stop)
+
+    def ids_of(text: str) -> list[int]:
+        """What comes after <bos>, which the text may begin with itself."""
+        ids = list(tokenizer(text, **how)["input_ids"])
+        return (ids[1:] if opening and ids[:1] == opening else ids)[:room]
+
     if is_dataset(source):
         enough = lambda text: packed or len(ids_of(text)) >= room
         about = dict(model=model.name, vocabulary=tokenizer.vocab_size, stop=stop)

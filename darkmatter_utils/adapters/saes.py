@@ -23,8 +23,10 @@ from .models import DTYPES, LanguageModel
 
 OF_MODULES = ("sparsify", "dictionary-learning")
 """Formats of libraries that read a module's own output."""
-NORMED = ("gemma2", "gemma3", "gemma3_text", "olmo2", "olmo3")
-"""transformers' types whose blocks norm an MLP's and attention's output before it is added."""
+AFTER = ("post_feedforward_layernorm", "post_mlp_layernorm")
+"""Norms between an MLP and the stream: with one, what a half of a block gives out is no site."""
+ADDS = ("bloom", "mpt")
+"""transformers' types whose halves give out the stream after them."""
 ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 """What a setting raises whose type or value none should have."""
 
@@ -184,6 +186,13 @@ def load_any(
     return _loaded(format, place, place.stem if place.is_file() else place.name, dtype, device, said)
 
 
+def of_halves(model: LanguageModel) -> str:
+    """Why what a block's MLP and attention give out is not what is added to the stream; "" where it is."""
+    if any(part.endswith(AFTER) for part, _ in model.bridge.original_model.named_modules()):
+        return "a norm follows it"
+    return "it has the stream added to it" if model.family in ADDS else ""
+
+
 def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str, str]:
     """(site that the SAE reads, that it writes) in ``model``; ``site``: where the folder names none. Raises
     BadInput for another site than the SAE's own, a layer or site that the model lacks, and widths that
@@ -198,9 +207,9 @@ def match(sae: Sae, model: LanguageModel, site: str | None = None) -> tuple[str,
         raise say("is a transcoder that does not say where it writes (hook_name_out in its metadata)")
     writes = card.target or reads
     ends = [(place, card.d_in, "reads") for place in (*card.earlier, reads)]
-    if card.format in OF_MODULES and writes.endswith(("mlp_out", "attn_out")) and model.family in NORMED:
-        what = f"was trained on what a module of {model.family} makes, before the norm that follows"
-        raise say(f"{what}; {writes} is after it, and no site here is before it")
+    if card.format in OF_MODULES and writes.endswith(("mlp_out", "attn_out")) and (why := of_halves(model)):
+        what = f"was trained on what a module of {model.name} ({model.family}) gives out"
+        raise say(f"{what}, but {why}: that is not {writes}, nor another site")
     for place, width, verb in (*ends, (writes, card.d_out, "writes")):
         if (layer := layer_of(place)) is not None and layer >= model.layers:
             raise say(f"{verb} at {place}, but {model.name} has layers 0 to {model.layers - 1}")

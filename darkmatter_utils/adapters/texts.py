@@ -85,7 +85,7 @@ def texts(source: str, *, limit: int) -> list[Document]:
         return _embedded(limit)
     path, kinds = Path(source), ", ".join(SUFFIXES)
     if not path.is_dir() and not (path.is_file() and path.suffix.lower() in SUFFIXES):
-        what = "cannot be read" if path.is_file() else "is not there"
+        what = "cannot be read" if path.exists() else "is not there"
         raise BadInput(f"text {source} {what}; give a file or a folder of {kinds}, or {EMBEDDED}")
     files = [path] if path.is_file() else sorted(path.rglob("*"))
     found: list[Document] = []
@@ -122,9 +122,9 @@ def _documents(file: Path, limit: int) -> list[tuple]:
 def _entry(line: str, where: str) -> tuple:
     try:
         entry = json.loads(line)
-    except ValueError as error:
-        what = 'a document is a line of JSON with "text"'
-        raise BadInput(f"{where} is not JSON ({error.msg}); {what}") from None
+    except (ValueError, RecursionError) as error:  # a number of many digits, a list in a list in a list
+        what, why = 'a document is a line of JSON with "text"', getattr(error, "msg", type(error).__name__)
+        raise BadInput(f"{where} is not JSON ({why}); {what}") from None
     if isinstance(entry, dict) and "text" not in entry:
         raise BadInput(f'{where} has no "text"; it has {", ".join(map(str, entry)) or "nothing"}')
     entry = entry if isinstance(entry, dict) else {"text": entry}

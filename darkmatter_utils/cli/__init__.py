@@ -6,6 +6,7 @@ that cannot be used or a full disk; 130 interrupted. Each but the first two is o
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
@@ -60,11 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _streams() -> None:
     """What a stream cannot write is replaced; one that is closed writes to nowhere."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number, before a file of ours does
-        if getattr(sys, name) is None:
+        if getattr(sys, name) is None:  # what is opened takes the lowest number, before a file of ours does
             setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))
         elif number and hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -102,5 +99,6 @@ def _where(error: Exception) -> str:
 
 
 def _stop(status: int, line: str) -> int:
-    print(f"darkmatter: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody reads it; the status is all that can be said
+        print(f"darkmatter: {line}", file=sys.stderr)
     return status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from .show import say
 HOW = (coverage.calibrate, calibration.calibrate, trained_suites.calibrate)
 CALIBRATIONS = dict(zip(("coverage", "rules", "trained"), HOW))
 """What `calibrate` makes, by name."""
+FROM_ONE = ("contexts", "latents", "beyond")
+"""Parameters of chapters of which there is at least one; of the others none may do."""
 
 
 def run(options) -> int:
@@ -40,6 +43,7 @@ def run(options) -> int:
     parameters = {name: _value(name, value) for name, value in options.p}
     if "study" in parameters:
         study = _named(str(parameters.pop("study")))
+    _fitting(parameters, study)
     taking, apart = running.results(recompute=options.recompute, only=options.only), 0
     for chapter in chosen:
         running.run(chapter, study=study, parameters=parameters, taking=taking, log=say)
@@ -52,6 +56,25 @@ def _value(name: str, said: str):
         return yaml.safe_load(said)
     except yaml.YAMLError:
         raise BadInput(f"-p {name}: '{said}' is no value; give a number, a name or a list: [a, b]") from None
+
+
+def _fitting(parameters: dict, study: str) -> None:
+    """BadInput for a number that none of a chapter's can be, and for SAEs that the study has not."""
+    for name, value in parameters.items():
+        least = int(name in FROM_ONE)
+        if isinstance(value, int | float) and not least <= value < math.inf:
+            raise BadInput(f"-p {name}: {value} cannot be; give a number from {least} on")
+    named = {"sae": [parameters.get("sae")], "pair": parameters.get("pair")}
+    for name, given in named.items():
+        if parameters.get(name) is None:
+            continue
+        if name == "pair" and not (isinstance(given, list) and len(given) == 2 and given[0] != given[1]):
+            raise BadInput(f"-p pair: {given!r} cannot be; give two SAEs, as [w16, w64]")
+        for one in given:
+            try:
+                Study.load(study).sae(str(one))
+            except BadInput as error:
+                raise BadInput(f"-p {name}: {error}") from None
 
 
 def build(options) -> int:

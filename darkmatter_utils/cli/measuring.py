@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..adapters import hub
 from ..adapters.reading import window
+from ..adapters.texts import SUFFIXES
 from ..base.errors import BadInput
 from ..base.values import write_atomic
 from ..measurement import about, arrays
@@ -110,6 +111,8 @@ def room_for(options, inputs) -> None:
             raise BadInput(f"--{name} {path}: there is no folder {path.parent}")
         if path.absolute() in taken:
             raise BadInput(f"--{name} {path}: that file {taken[path.absolute()]}; give another")
+        if (folder := _read_in(path, options, inputs)) is not None:
+            raise BadInput(f"--{name} {path}: that file is in an input's folder, {folder}; give another")
         taken[path.absolute()] = f"is --{name}'s"
         try:
             if path.exists() and not path.is_file():  # a pipe, a terminal
@@ -120,13 +123,23 @@ def room_for(options, inputs) -> None:
             raise BadInput(f"--{name} {path} cannot be written ({error.strerror})") from None
 
 
+def _read_in(path: Path, options, inputs) -> str | None:
+    """The input's folder that a file which is there lies in; of a text's, only where it may be a text."""
+    for given in (given for given in inputs if given and path.exists() and Path(given).is_dir()):
+        a_text = given != options.text or path.suffix.lower() in SUFFIXES
+        if a_text and path.resolve().is_relative_to(Path(given).resolve()):
+            return given
+    return None
+
+
 def _write(options, **makers) -> list[str]:
     """Write what was asked for, each file in one step; what to say of it."""
     asked = {
         name: Path(given) for name in makers if (given := getattr(options, name)) not in (None, "", STDOUT)
     }
     for name, path in asked.items():
-        write_atomic(path, makers[name]())
+        text = makers[name]()
+        write_atomic(path, text.encode(errors="replace").decode())  # half characters in the names of files
     if options.json == STDOUT:
         say(makers["json"]())
     return [f"{OUTPUTS[name]}: {path}" for name, path in asked.items()]

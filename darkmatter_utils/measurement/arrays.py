@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..adapters import stated
 from ..adapters.files import opened
 from ..adapters.hub import sae_folder
 from ..adapters.models import check_device
@@ -80,7 +81,7 @@ def measure(
     if sae is not None:
         loaded, x_hat, l0 = _through_sae(x, sae, sae_dtype, device, said, tell)
         card, known = loaded.card, {"width": loaded.width, "l0": l0, "published": loaded.card.l0}
-        warnings += card.warnings
+        warnings += [*card.warnings, *stated.uncentred(stated.overrides(str(sae)))]
         about["sae"] = card.to_dict() | {"id": loaded.id}
         title = f"{loaded.id} ({card.format}, {card.architecture}, {loaded.width:,} latents) · {names['x']}"
     else:
@@ -161,6 +162,7 @@ def _check(found, name: str) -> None:
 def _through_sae(x, sae, sae_dtype: str, device: str, said: dict | None, tell):
     check_device(device)
     loaded = load_any(sae_folder(str(sae), progress=tell), dtype=sae_dtype, device=device, said=said)
+    loaded = stated.honoured(loaded, stated.overrides(str(sae)))
     if loaded.d_model != (has := x.shape[1]):
         reads = f"reads {loaded.d_model} dimensions, but x has {has}"
         raise BadInput(f"SAE {loaded.id} {reads}; it belongs to another model or site")

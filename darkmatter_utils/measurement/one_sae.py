@@ -26,6 +26,7 @@ from ..stats.intervals import doubts
 from ..studies.recipes import Request
 from .answers import Answer, answer
 from .estimate import refuse
+from .places import check
 from .shards import SHARD, activations, discard, held, input_of
 
 
@@ -88,7 +89,7 @@ class Plan:
         """What can be said before anything is measured."""
         card, reading = self.sae.card, self.reading
         found = list(card.warnings)
-        theirs, ours = family(card.model or ""), self.model.family
+        theirs, ours = family(str(card.model or "")), self.model.family
         if theirs and theirs != ours.removesuffix("_text"):
             found.append(f"the SAE says that it is of {card.model}, but the model's type is {ours}")
         found += stated.doubts(stated.overrides(self.request.sae), self.folders[1], reading.window)
@@ -118,11 +119,6 @@ def plan(
         texts(request.text, limit=1)  # a mistyped file is told before minutes of loading
     tell = progress or (lambda line: None)
     folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
-    if (Path(folders[0]) / "adapter_config.json").is_file():
-        merge = "merge it into the weights and save both as one model (peft: merge_and_unload)"
-        raise BadInput(
-            f"model {request.model}: an adapter lies beside its weights (adapter_config.json); {merge}"
-        )
     refuse(*folders, dtype=request.dtype, sae_dtype=request.sae_dtype, device=request.device)
     sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device, said=request.said)
     sae = stated.honoured(sae, stated.overrides(request.sae))
@@ -135,22 +131,21 @@ def plan(
         why = f" cannot be loaded ({' '.join(str(error).split())[:200]})"
         if "tokenizer" in str(error).lower() and not any(Path(folders[0]).glob("*token*")):
             why = " has no tokenizer that can be read: put its tokenizer files into the model's folder"
+        elif "Weights only load failed" in str(error):
+            why = ": its .bin holds more than tensors, and to read it would run code; save it as safetensors"
         elif "ignore_mismatched_sizes" in str(error):
             sizes = "hidden_size, vocab_size, intermediate_size, heads"
             why = f": its weights have other shapes than its config.json says ({sizes})"
         raise BadInput(f"model {request.model}{why}") from None
-    reads, writes = match(sae, model, request.site)
+    sae = stated.placed(sae, model)
+    reads, writes = match(sae, model, stated.site_of(request.site, model))
     how = dict(documents=request.documents, positions=request.positions, packed=request.packed)
     reading = read(request.text, model, bos=sae.card.prepend_bos is not False, **how)
-    if (has := len(reading.length)) < (folds := request.folds):
+    if (has := int((reading.scored > 0).sum())) < (folds := request.folds):
         few = f"{has} document(s) with tokens in the window cannot make {folds} folds"
         raise BadInput(f"{few}; give at least {folds} documents (one .txt file is one document)")
-    try:
-        wanted = [*sae.card.earlier, reads, writes]
-        model.read(torch.from_numpy(reading.tokens[:1, :2]).to(request.device), wanted)
-    except KeyError:
-        asked = reads if reads == writes else f"{reads} or {writes}"
-        raise BadInput(f"{model.name} ({model.family}) has no site {asked}; give another --site") from None
+    some = torch.from_numpy(reading.tokens[:1, :2]).to(request.device)
+    check(model, (*sae.card.earlier, reads, writes), some)
     return Plan(request, folders, model, sae, reads, writes, reading)
 
 

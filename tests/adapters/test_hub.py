@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toys
 from loopback import COMMIT, Hub, serving
 from published import gemma_scope
 
 from darkmatter_utils import cli
-from darkmatter_utils.adapters import hub
+from darkmatter_utils.adapters import hub, releases
 from darkmatter_utils.base.errors import BadInput
 
 SAE = "layer_1/width_16k/average_l0_9"
@@ -175,9 +176,9 @@ def test_a_release_that_only_saelens_reads(home):
         BadInput, match=r"in a format that only SAELens reads \(temporal\); save it once with"
     ):
         release = next(
-            name for name, about in hub.releases().items() if about.get("conversion_func") == "temporal"
+            name for name, about in releases.known().items() if about.get("conversion_func") == "temporal"
         )
-        hub.sae_folder(f"{release}/{hub.releases()[release]['saes'][0]['id']}")
+        hub.sae_folder(f"{release}/{releases.known()[release]['saes'][0]['id']}")
 
 
 def test_no_hub_at_all(home, monkeypatch):
@@ -221,6 +222,80 @@ def test_a_dry_run_says_what_would_be_downloaded(there, home, capsys):
     said = capsys.readouterr().out
     assert f"download {REPOSITORY}: 5" in said and "params.npz" in said and "download: 5" in said
     assert not (home / "hf" / "hub").exists() or not list((home / "hf" / "hub").rglob("*.npz"))
+
+
+def filled(home, repository, inside):
+    """The toy SAE in the hub's cache, as if it had been downloaded; its cfg.json."""
+    cached = home / "hf" / "hub" / f"models--{repository.replace('/', '--')}"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(COMMIT)
+    return toys.sae(cached / "snapshots" / COMMIT / inside) / "cfg.json"
+
+
+def measured(home, sae, *more):
+    """The numbers of the toy model, or of arrays, and an SAE by name."""
+    given = more or ("--model", str(home / "model"), "--text", str(home / "text.jsonl"), "--site", toys.SITE)
+    asked = [*given, *(() if more else ("--positions", "4:32")), "--sae", str(sae), "--bootstrap", "100"]
+    assert cli.main(["measure", *asked, "--json", str(home / "a.json")]) == 0
+    return json.loads((home / "a.json").read_text())
+
+
+def test_what_the_list_of_releases_says_is_done_by_every_name_of_an_sae(home, monkeypatch):
+    """Mistral's SAE is run as one whose own file says the normalisation: by the release, the repository, the
+    folder in the cache, and on arrays."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    toys.model(home / "model")
+    toys.text(home / "text.jsonl", documents=20)
+    cfg = filled(home, "JoshEngels/Mistral-7B-Residual-Stream-SAEs", "mistral_7b_layer_8")
+    said = json.loads(cfg.read_text())
+    own = toys.sae(home / "own")
+    plain = measured(home, own)["fvu"]["value"]
+    (own / "cfg.json").write_text(json.dumps(said | {"normalize_activations": "constant_norm_rescale"}))
+    right = measured(home, own)["fvu"]["value"]
+    assert right != pytest.approx(plain, rel=0.01)
+    names = (
+        "mistral-7b-res-wg/blocks.8.hook_resid_pre",
+        "JoshEngels/Mistral-7B-Residual-Stream-SAEs/" + ("mistral_7b_layer_8"),
+    )
+    for name in (*names, cfg.parent):
+        assert measured(home, name)["fvu"]["value"] == pytest.approx(right), name
+    np.save(home / "x.npy", np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32))
+    on_arrays = [measured(home, name, "--x", str(home / "x.npy"))["fvu"] for name in (names[0], own)]
+    assert on_arrays[0] == on_arrays[1]
+
+
+def test_what_a_measurement_does_not_follow_is_said_by_every_name_of_an_sae(home, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    toys.model(home / "model")
+    toys.text(home / "text.jsonl", documents=20)
+    cfg = filled(home, "jbloom/GPT2-Small-SAEs-Reformatted", "blocks.1.hook_resid_pre")
+    cfg.write_text(json.dumps(json.loads(cfg.read_text()) | {"context_size": 8}))
+    names = (
+        "gpt2-small-res-jb/blocks.1.hook_resid_pre",
+        "jbloom/GPT2-Small-SAEs-Reformatted/" + ("blocks.1.hook_resid_pre"),
+    )
+    for name in (*names, cfg.parent):
+        said = " ".join(measured(home, name)["warnings"])
+        assert "centred writing weights" in said and "contexts of 8 tokens" in said, name
+    np.save(home / "x.npy", np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32))
+    said = measured(home, names[0], "--x", str(home / "x.npy"))["warnings"]
+    assert any("centred writing weights" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("blocks.8.hook_resid_pre/gpt2-small-res-jb", "gpt2-small-res-jb/blocks.8.hook_resid_pre"),
+        ("gpt2-small/8-res-jb", "gpt2-small-res-jb/blocks.8.hook_resid_pre"),
+        (
+            "gemma-2-2b/20-gemmascope-res-16k",
+            "gemma-scope-2b-pt-res-canonical/layer_20/width_16k/canonical",
+        ),
+    ],
+)
+def test_parts_exchanged_and_neuronpedias_names_are_known(name, meant):
+    with pytest.raises(BadInput, match=f"has no release '{name.partition('/')[0]}'; nearest: {meant}$"):
+        hub.sae_name(name)
 
 
 def test_a_mistyped_release_names_the_nearest():

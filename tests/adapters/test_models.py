@@ -20,6 +20,7 @@ from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.studies.study import Study
 
 FOLDER = Study.load("nano").data_folder()
+CLOSE = dict(atol=1e-4, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,18 @@ def test_long_contexts_are_read_as_plain_transformers_and_as_the_library_reads_t
         answer = plain(tokens, output_hidden_states=True)
     torch.testing.assert_close(found["blocks.0.hook_resid_post"], answer.hidden_states[1], **same)
     torch.testing.assert_close(logits, answer.logits, **same)
+
+
+@pytest.mark.parametrize("kind", ["gemma3_text", "llama"])
+def test_what_the_mlp_is_given_is_what_transformers_gives_it(kind, tmp_path):
+    """After the norm and its weights, which is not the stream."""
+    shape = dict(intermediate_size=24, num_key_value_heads=1, head_dim=8)
+    folder, plain = toys.family(tmp_path, kind, **shape)
+    tokens = torch.randint(1, 62, (2, 20))
+    found = load_model(folder).activations(tokens, "blocks.1.mlp.hook_in")
+    torch.testing.assert_close(found, toys.seen(plain, "model.layers.1.mlp", tokens, given=True), **CLOSE)
+    norm = "pre_feedforward_layernorm" if kind == "gemma3_text" else "post_attention_layernorm"
+    torch.testing.assert_close(found, toys.seen(plain, f"model.layers.1.{norm}", tokens), **CLOSE)
 
 
 def test_a_site_is_replaced_only_inside_the_with(model, tokens):

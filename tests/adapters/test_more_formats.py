@@ -404,5 +404,5 @@ def test_a_modules_own_output_is_no_site_where_a_norm_follows(tmp_path):
         save_file(w, tmp_path / name / "sae.safetensors")
         (tmp_path / name / "cfg.json").write_text(json.dumps({"k": K}))
     assert match(load_any(tmp_path / "layers.1"), model)[0] == "blocks.1.hook_resid_post"
-    with pytest.raises(BadInput, match="before the norm that follows; blocks.1.hook_mlp_out is after it"):
+    with pytest.raises(BadInput, match="a norm follows it: that is not blocks.1.hook_mlp_out"):
         match(load_any(tmp_path / "layers.1.mlp"), model)

@@ -71,11 +71,16 @@ def test_families_that_share_a_beginning_are_told_apart():
     assert {name: family(name) for name in told} == told
 
 
-@pytest.mark.parametrize("name", ["model.layers.7", "transformer.h.7", "gpt_neox.layers.7"])
-def test_a_block_of_transformers_is_the_stream_after_it(folder, name):
+@pytest.mark.parametrize("size", ["16", 16.0, -16, 0, True, None, [16]])
+def test_a_context_that_is_no_number_of_tokens_is_not_read(folder, size):
     path = folder() / "cfg.json"
-    cfg = json.loads(path.read_text())
-    cfg.setdefault("metadata", {})["hook_name"] = name
-    path.write_text(json.dumps(cfg))
-    card = stated.honoured(load_any(path.parent), {}).card
-    assert (card.site, card.layer) == ("blocks.7.hook_resid_post", 7)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"context_size": size}))
+    assert stated.doubts({}, path.parent, (1, 512)) == []
+
+
+def test_the_contexts_of_a_training_run_are_beside_its_saes(folder):
+    inside = folder() / "layers.1"
+    inside.mkdir()
+    (inside.parent / "config.json").write_text('{"ctx_len": 16}')
+    (said,) = stated.doubts({}, inside, (8, 128))
+    assert "contexts of 16 tokens" in said

@@ -50,6 +50,22 @@ def complaint(capsys, *arguments: str) -> str:
             "chapter 01_probe: scale is True; give a number, as ",
         ),
         (["run", "1", "--study", "world", "-p", "scale", "["], "-p scale: '[' is no value; give a number"),
+        (
+            ["run", "1", "--study", "world", "-p", "scale", "-1"],
+            "-p scale: -1 cannot be; give a number from 0",
+        ),
+        (["run", "1", "--study", "world", "-p", "scale", ".nan"], "-p scale: nan cannot be; give a number"),
+        (
+            ["run", "1", "--study", "nano", "-p", "sae", "w63"],
+            f"-p sae: study nano has no SAE 'w63'; {NEAR}w64",
+        ),
+        (["run", "1", "--study", "nano", "-p", "sae", "[w16]"], "-p sae: study nano has no SAE '['w16']'"),
+        (["run", "1", "--study", "nano", "-p", "pair", "w16"], "-p pair: 'w16' cannot be; give two SAEs"),
+        (["run", "1", "--study", "nano", "-p", "pair", "[w16, w63]"], "-p pair: study nano has no SAE 'w63'"),
+        (
+            ["run", "1", "--study", "nano", "-p", "contexts", "0"],
+            "-p contexts: 0 cannot be; give a number from 1 on",
+        ),
         (["run", "1", "-p", "study", "wrold", "--study", "world"], "unknown study 'wrold'"),
         (
             ["render", "--study", "world"],
@@ -71,6 +87,14 @@ def complaint(capsys, *arguments: str) -> str:
 )
 def test_what_a_user_can_get_wrong_is_one_line(root, capsys, arguments, line):
     assert complaint(capsys, *arguments).startswith(line)
+
+
+def test_a_parameter_that_a_cell_fails_on_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(project(tmp_path / "project", extra="\n# %%\n1 / (scale - 3)\n"))
+    monkeypatch.delenv("DARKMATTER_PROJECT", raising=False)
+    assert cli.main(["run", "1", "--study", "world", "-p", "scale", "3"]) == 2
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("darkmatter: ")]
+    assert line.startswith("darkmatter: chapter 01_probe, with scale = 3, cell ") and "ZeroDivision" in line
 
 
 @pytest.mark.parametrize(

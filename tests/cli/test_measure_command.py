@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from darkmatter_utils import cli, decompose
 from darkmatter_utils.adapters.reading import pack
+from darkmatter_utils.base.errors import BadInput
+from darkmatter_utils.cli.measuring import room_for
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +197,24 @@ def test_a_reader_who_leaves_takes_no_file_along(here):
         check=False,
     )
     assert "fault" not in run.stderr and "value" in json.loads((here / "a.json").read_text())["fvu"]
+
+
+def test_a_file_may_be_named_in_bytes_that_are_no_character(here):
+    named = os.fsdecode(b"text\xff.jsonl")
+    (here / "text.jsonl").rename(named)
+    assert cli.main(measure("--html", "a.html", "--json", "a.json", text=named)) == 0
+    assert "text?.jsonl" in (here / "a.html").read_text()
+    assert json.loads((here / "a.json").read_text())["request"]["text"] == "text?.jsonl"
+
+
+def test_an_answer_may_be_renewed_beside_its_text(here):
+    (here / "texts").mkdir()
+    (here / "text.jsonl").rename(here / "texts" / "text.jsonl")
+    for _ in range(2):
+        assert cli.main(measure("--json", "texts/a.json", "--documents", "20", text="texts")) == 0
+    with pytest.raises(BadInput, match="that file is in an input's folder, texts"):
+        room_for(Namespace(json="texts/text.jsonl", text="texts"), ["texts", None])
+    room_for(Namespace(json="sae/numbers.json", text="texts"), ["texts", "sae"])
 
 
 @pytest.mark.parametrize("what", ["a file", "under a file"])
@@ -486,6 +507,16 @@ MISTAKES = {
         lambda h: None,
         {"extra": ["--json", "a", "--html", "a"]},
         "--html a: that file is --json's",
+    ),
+    "an output that is the SAE's": (
+        lambda h: None,
+        {"extra": ["--json", "sae/cfg.json"]},
+        "--json sae/cfg.json: that file is in an input's folder, sae; give another",
+    ),
+    "an output that is the model's": (
+        lambda h: None,
+        {"extra": ["--html", "model/config.json"]},
+        "--html model/config.json: that file is in an input's folder, model; give another",
     ),
     "an output nowhere": (
         lambda h: None,

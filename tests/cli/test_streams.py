@@ -31,8 +31,11 @@ def test_what_an_encoding_lacks_is_replaced(root, environment):
     assert done.returncode == 0 and b"01_gr" in done.stdout and done.stderr == b""
 
 
-def test_a_reader_may_leave(root):
-    done = subprocess.Popen(COMMAND, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@pytest.mark.parametrize("asked", [COMMAND[3:], ["study", "new", "mine.yaml"]])  # written at once; at the end
+def test_a_reader_may_leave(root, asked):
+    how = dict(cwd=root, env=os.environ | {"PYTHONUNBUFFERED": ""})
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.Popen([*COMMAND[:3], *asked], **how, **pipes)
     done.stdout.close()
     assert (done.stderr.read(), done.wait()) == (b"", 0)
 
@@ -41,6 +44,11 @@ def test_a_reader_may_leave(root):
 def test_streams_may_be_closed(root, closed):
     line = f"{' '.join(COMMAND)} {closed}"
     assert subprocess.run(line, shell=True, cwd=root, check=False).returncode == 0
+
+
+def test_a_complaint_that_cannot_be_written_leaves_the_status(root):
+    line = f"{' '.join(COMMAND[:3])} rnu 2>/dev/full"
+    assert subprocess.run(line, shell=True, cwd=root, check=False).returncode == 2
 
 
 def test_a_source_may_begin_with_a_byte_order_mark(root):

@@ -17,7 +17,7 @@ from published import gemma_scope, llama_scope, saelens
 from safetensors.torch import load_file, save_file
 
 from darkmatter_utils import decompose
-from darkmatter_utils.adapters.models import LanguageModel, load_model
+from darkmatter_utils.adapters.models import load_model
 from darkmatter_utils.adapters.reading import window
 from darkmatter_utils.adapters.texts import texts
 from darkmatter_utils.base.errors import BadInput
@@ -317,15 +317,6 @@ def test_an_adapter_beside_the_weights_is_refused(ask, model, nano_sae, tmp_path
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(BadInput, match="an adapter lies beside its weights .*merge it"):
         plan(ask(nano_sae, model=str(folder)))
-
-
-def test_a_site_that_a_family_lacks_is_told_before_anything_runs(ask, nano_sae, monkeypatch):
-    def lacks(self, tokens, sites):
-        raise KeyError(sites[0])
-
-    monkeypatch.setattr(LanguageModel, "read", lacks)
-    with pytest.raises(BadInput, match=r"toy \(.*\) has no site blocks.0.hook_resid_post; give another"):
-        plan(ask(nano_sae))
 
 
 def test_documents_that_repeat_others_are_told(ask, nano_sae, text, tmp_path):

@@ -1,0 +1,44 @@
+"""SAELens' list of releases, read without importing SAELens."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+from pathlib import Path
+
+import yaml
+
+
+@functools.cache
+def known() -> dict[str, dict]:
+    """Every release by its name: repo_id, model, saes (id, path, l0)."""
+    path = Path(importlib.util.find_spec("sae_lens").origin).parent / "pretrained_saes.yaml"
+    return yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def holding(name: str) -> dict | None:
+    """The release that ``release/id`` or ``owner/repository/folder`` is an SAE of; None for another name."""
+    if about := known().get(name.partition("/")[0]):
+        return about
+    for about in known().values():
+        inside = name.removeprefix(about["repo_id"] + "/")
+        if inside != name and any(inside == (sae.get("path") or sae["id"]) for sae in about["saes"]):
+            return about
+    return None
+
+
+def meant(name: str) -> str:
+    """The release/id that a name is short of by a slip: a mistyped release, its two parts exchanged, or what
+    Neuronpedia calls the SAE; "" for another name."""
+    release, _, id = name.partition("/")
+    first, _, last = name.rpartition("/")
+    near = difflib.get_close_matches(release, known(), n=1, cutoff=0.8)
+    for release, id in [(one, id) for one in near] + [(last, first)]:
+        if release in known() and any(id == sae["id"] for sae in known()[release]["saes"]):
+            return f"{release}/{id}"
+    for release, about in known().items():
+        for sae in about["saes"]:
+            if sae.get("neuronpedia") == name:
+                return f"{release}/{sae['id']}"
+    return ""
