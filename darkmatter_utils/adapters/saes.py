@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -298,3 +298,17 @@ def threshold_for(sae, x: Float[Tensor, "token d_model"], l0: float) -> Float[Te
             below, above = (values.kthvalue(len(values) - wanted + more).values for more in (0, 1))
             return torch.full((sae.cfg.d_sae,), float((below + above) / 2), dtype=torch.float32)
     raise BadInput(f"no threshold gives an L0 of {l0}: only {len(values) / len(x):.3g} a token are positive")
+
+
+def variant(sae: Sae, *, cfg: dict | None = None, state: dict | None = None) -> Sae:
+    """The SAE with other settings or weights, by SAELens' names; of ``state``, a function is given the weight
+    that is there, and None leaves one out. Raises BadInput for what does not fit its architecture."""
+    weights = {name: weight.detach() for name, weight in sae.sae.state_dict().items()}
+    for name, new in (state or {}).items():
+        weights[name] = new(weights[name]) if callable(new) else new
+    weights = {name: weight for name, weight in weights.items() if weight is not None}
+    found = Found(sae.sae.cfg.to_dict() | (cfg or {}), weights, "its settings", "it")
+    how = dict(id=sae.id, dtype=sae.sae.W_dec.dtype, device=str(sae.sae.W_dec.device))
+    made = _built(found, Path(), sae.card.format, **how)
+    card = replace(sae.card, architecture=made.card.architecture)
+    return replace(sae, kind=made.kind, sae=made.sae, card=card)

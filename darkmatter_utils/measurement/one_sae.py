@@ -111,9 +111,14 @@ class Plan:
 
 
 def plan(
-    request: Request, *, progress: Callable[[str], None] | None = None, model: LanguageModel | None = None
+    request: Request,
+    *,
+    progress: Callable[[str], None] | None = None,
+    model: LanguageModel | None = None,
+    sae: Sae | None = None,
 ) -> Plan:
-    """Load model (unless given), SAE and text, and check that they fit; BadInput for each way they do not."""
+    """Load model and SAE (unless given) and text, and check that they fit; BadInput for each way they do
+    not."""
     check_device(request.device)
     if request.text != EMBEDDED and not is_dataset(request.text):
         texts(request.text, limit=1)  # a mistyped file is told before minutes of loading
@@ -124,8 +129,9 @@ def plan(
         raise BadInput(
             f"model {request.model}: an adapter lies beside its weights (adapter_config.json); {merge}"
         )
-    sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
-    sae = stated.honoured(sae, stated.overrides(request.sae))
+    if sae is None:
+        sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device)
+        sae = stated.honoured(sae, stated.overrides(request.sae))
     try:
         name, how = Path(request.model).name, dict(dtype=request.dtype, device=request.device)
         model = model or load_model(folders[0], name=name, **how)

@@ -75,6 +75,7 @@ def test_arrays_are_measured(tmp_path):
     [
         (["measure", "--model", "model", "--sae", "sae"], "models"),
         (["compare", "a", "b", "--model", "m"], "models"),
+        (["doctor", "--model", "m", "--sae", "a"], "models"),
     ],
 )
 def test_what_needs_more_names_the_extra(tmp_path, arguments, extra):
