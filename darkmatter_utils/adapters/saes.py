@@ -92,7 +92,7 @@ class Sae:
             l0 = torch.bincount(row, minlength=len(part)).int()
             parts.append((latent.to(small), latents[row, latent], l0))
         latent, value, l0 = (torch.cat(arrays) for arrays in zip(*parts))
-        return Active(latent, value, l0, x if self.needs_x else None)
+        return Active(latent, value, l0, x if self.sae.needs_x else None)
 
     @property
     def rows(self) -> int:
@@ -135,16 +135,15 @@ class Sae:
         """Write it as SAELens does."""
         self.sae.save(folder)
 
-    @property
-    def needs_x(self) -> bool:
-        """Whether Sae(x) is more than a sum of decoder rows and b_dec, so that decoding must see x again."""
-        return self.sae.needs_x
-
-    def changed(self, *, weights: dict[str, Tensor] | None = None, **settings) -> Sae:
-        """The same SAE with other settings (SAELens' names) or weights, its own untouched."""
-        held = {name: weight.detach() for name, weight in self.sae.named_parameters()} | (weights or {})
+    def changed(self, *, weights: dict | None = None, **settings) -> Sae:
+        """The SAE with other settings or weights, by SAELens' names, its own untouched. Of ``weights``, a
+        function is given what is there, and None leaves one out."""
+        held = {name: weight.detach() for name, weight in self.sae.named_parameters()}
+        for name, new in (weights or {}).items():
+            held[name] = new(held[name]) if callable(new) and not isinstance(new, Tensor) else new
+        held = {name: weight for name, weight in held.items() if weight is not None}
         made = Dictionary(self.sae.cfg | settings, held)
-        return replace(self, kind=made.kind, sae=made)
+        return replace(self, kind=made.kind, sae=made, card=replace(self.card, architecture=made.kind))
 
     @torch.no_grad()
     def set_l0(self, x: Float[Tensor, "token d_model"], l0: float) -> None:
@@ -187,7 +186,7 @@ def load_any(
 
 
 def of_halves(model: LanguageModel) -> str:
-    """Why what a block's MLP and attention give out is not what is added to the stream; "" where it is."""
+    """Why what a block's MLP and attention give out is not added to the stream as it is; "" where it is."""
     if any(part.endswith(AFTER) for part, _ in model.bridge.original_model.named_modules()):
         return "a norm follows it"
     return "it has the stream added to it" if model.family in ADDS else ""

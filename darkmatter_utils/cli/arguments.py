@@ -27,6 +27,8 @@ PROBE = ("model", "site", "text", "documents", "positions", "dtype")
 ARRAYS = ("x", "reconstruction", "document")
 DEFAULTS = {"device": "cpu", "folds": 5, "bootstrap": 1000, "seed": 0, "sae_dtype": "float32"}
 """Of what a study says itself."""
+CASES = 24
+"""Documents that `doctor` reads: some 5,000 tokens."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     calibrate.add_argument("tables", nargs="*", metavar="TABLE", help="only these (all)")
     _measure_arguments(commands)
     _compare_arguments(commands)
+    _doctor_arguments(commands)
     _study_arguments(commands)
     return top
 
@@ -194,14 +197,22 @@ def _of_bare_weights(add) -> None:
 
 
 def _of_one_text(add) -> None:
-    """What a model reads for the SAEs of `measure` and `compare`."""
+    """What a model reads for the SAEs of `measure` and `compare`, and what their intervals are made of."""
+    _of_a_text(add)
+    add("--folds", type=int, help="of documents (5)")
+    add("--bootstrap", type=int, help="resamples of documents for an interval (1000)")
+    add("--seed", type=int, help="of folds, resamples and nulls (0)")
+
+
+def _of_a_text(add, documents: int = 300) -> None:
+    """What a model reads, and how it runs."""
     where = "transformers folder, GGUF file, package:NAME or name on the hub"
     add("--model", help=f"{where} (owner/name@REVISION)")
     add("--site", help="where the SAE reads, e.g. blocks.8.hook_resid_pre (what the SAE says)")
     files = '.jsonl (a line with "text" is a document), .parquet (column text) or .txt (one document) file'
     folder = "a folder of them, a dataset on the hub (owner/name), or embedded (embedded)"
     add("--text", help=f"{files}, {folder}")
-    add("--documents", type=int, help="at most so many (300)")
+    add("--documents", type=int, help=f"at most so many ({documents})")
     count = "positions that count, e.g. 200:1023 (from an eighth, at most 200, of a context of at most 1024)"
     add("--positions", metavar="FIRST:END", help=count)
     packed = "short documents share a context, which folds and intervals take for a document (one each)"
@@ -209,9 +220,19 @@ def _of_one_text(add) -> None:
     add("--dtype", help="of the model: float32 (default), bfloat16, float16, float64")
     add("--sae-dtype", help="of the SAE; its thresholds are never below float32 (float32)")
     add("--device", help="cpu, cuda, cuda:1 ... (cpu)")
-    add("--folds", type=int, help="of documents (5)")
-    add("--bootstrap", type=int, help="resamples of documents for an interval (1000)")
-    add("--seed", type=int, help="of folds, resamples and nulls (0)")
+
+
+def _doctor_arguments(commands) -> None:
+    about = "why an SAE fits a model badly: what people get wrong is tried, and named if FVU falls by a third"
+    doctor = _command(commands, "doctor", "diagnosing:doctor", about)
+    add = doctor.add_argument
+    add("--sae", metavar="SAE", help="SAE folder of any format, or SAELens' release/id")
+    _of_a_text(add, documents=CASES)
+    _of_bare_weights(add)
+    add("--l0", type=float, help="the SAE's L0 as published (what the SAE says)")
+    add("--models", metavar="NAME,...", help="other models that it may be of, each as --model")
+    add("--json", metavar="FILE", help="write the numbers to FILE as well (-: to standard output)")
+    doctor.set_defaults(**DEFAULTS)
 
 
 def _study_arguments(commands) -> None:

@@ -18,6 +18,7 @@ from ..base.values import Estimate, to_json
 from ..book.records import data_hashes, versions
 from ..decomposition.decompose import Decomposition
 from ..measurement.answers import Answer
+from ..measurement.doctor import Diagnosis, number
 from ..measurement.two_saes import METRICS, Comparison
 
 COLUMNS = {
@@ -62,6 +63,10 @@ WORDS = {
 COLOURS = {"Sae(x)": "#3b82c4", "LinearError": "#159a80", "NonlinearError": "#dd4f3c"}
 EVALUATION = "dark_matter"
 """Its name in SAEBench: how an SAE's error splits into a linear part and a rest."""
+
+
+SETTINGS = 20
+"""Rows of a diagnosis that are shown."""
 
 
 def say(line: str) -> None:
@@ -160,6 +165,35 @@ def comparison_json(done: Comparison) -> str:
         "verdict": done.verdict(),
         "table": {name: dict(zip(("a", "b", "difference"), row)) for name, row in done.table.items()},
         "printed": {name: dict(zip(("a", "b"), pair)) for name, pair in done.printed.items()},
+        "tokens": done.tokens,
+        "documents": done.documents,
+        "warnings": list(done.warnings),
+        "versions": cache.versions(),
+    }
+    return _dumped(to_json(found | done.about, digits=None))
+
+
+def diagnosis(done: Diagnosis) -> Table:
+    """A row a setting, by FVU, the SAE as given among them; those of a high FVU are left out."""
+    told = [row for row in done.rows if row.named or not row.beside]
+    title = f"{done.about['sae']['id']} · what was tried" + f" · stated L0 {done.l0:g}" * bool(done.l0)
+    shown = _table("", "setting", "FVU", "L0", "", title=title, left=2)
+    for row in sorted([done.given, *told[:SETTINGS]], key=lambda row: row.fvu):
+        mark, off = "→" if row is done.given else "named" * row.named, "another L0" * (not row.fits)
+        shown.add_row(mark, row.title, number(row.fvu), words.plain(row.l0, 1), off)
+    if len(told) > SETTINGS:
+        shown.add_row("", f"{len(told) - SETTINGS} more of a higher FVU (all are in --json)")
+    return shown
+
+
+def diagnosis_json(done: Diagnosis) -> str:
+    """The same numbers, what is named, warnings, and all that they depend on."""
+    found = {
+        "given": vars(done.given),
+        "named": [row.title for row in done.named],
+        "reading": done.reading(),
+        "settings": [vars(row) for row in done.rows],
+        "l0": done.l0,
         "tokens": done.tokens,
         "documents": done.documents,
         "warnings": list(done.warnings),

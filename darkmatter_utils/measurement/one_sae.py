@@ -111,17 +111,23 @@ class Plan:
 
 
 def plan(
-    request: Request, *, progress: Callable[[str], None] | None = None, model: LanguageModel | None = None
+    request: Request,
+    *,
+    progress: Callable[[str], None] | None = None,
+    model: LanguageModel | None = None,
+    sae: Sae | None = None,
 ) -> Plan:
-    """Load model (unless given), SAE and text, and check that they fit; BadInput for each way they do not."""
+    """Load model and SAE (unless given) and text, and check that they fit; BadInput for each way they do
+    not."""
     check_device(request.device)
     if request.text != EMBEDDED and not is_dataset(request.text):
         texts(request.text, limit=1)  # a mistyped file is told before minutes of loading
     tell = progress or (lambda line: None)
     folders = str(model_folder(request.model, progress=tell)), str(sae_folder(request.sae, progress=tell))
-    refuse(*folders, dtype=request.dtype, sae_dtype=request.sae_dtype, device=request.device)
-    sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device, said=request.said)
-    sae = stated.honoured(sae, stated.overrides(request.sae))
+    if sae is None:
+        refuse(*folders, dtype=request.dtype, sae_dtype=request.sae_dtype, device=request.device)
+        sae = load_any(folders[1], dtype=request.sae_dtype, device=request.device, said=request.said)
+        sae = stated.honoured(sae, stated.overrides(request.sae))
     try:
         name, how = Path(request.model).name, dict(dtype=request.dtype, device=request.device)
         model = model or load_model(folders[0], name=name, **how)

@@ -87,6 +87,7 @@ def test_an_sae_in_a_folder_is_read(tmp_path):
     [
         (["measure", "--model", "model", "--sae", "sae"], "models"),
         (["compare", "a", "b", "--model", "m"], "models"),
+        (["doctor", "--model", "m", "--sae", "a"], "models"),
     ],
 )
 def test_what_needs_more_names_the_extra(tmp_path, arguments, extra):

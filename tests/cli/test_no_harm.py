@@ -106,6 +106,15 @@ def test_comparing_and_measuring_a_study(place):
     assert outside(done, place) == []
 
 
+def test_a_diagnosis(place):
+    how = [*HOW[:-4], "--documents", "6", "--l0", "8", "--models", TINY / "model", "--json", "numbers.json"]
+    sae = TINY / "saes" / "w512-l0-8"
+    asked = ["doctor", "--model", TINY / "model", "--sae", sae, "--text", "text.jsonl", *how]
+    status, err, done = watched(place, *asked)
+    assert status == 0 and (place / "numbers.json").is_file(), err
+    assert outside(done, place, "numbers.json") == []
+
+
 def test_the_watcher_sees_a_process_a_connection_and_a_file(place):
     said = "import subprocess, socket; open('elsewhere', 'w'); subprocess.run(['true']); "
     said += "socket.socket().connect_ex(('127.0.0.1', 9))"
