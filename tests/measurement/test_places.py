@@ -131,6 +131,11 @@ def test_only_another_family_is_told_of(tmp_path):
         assert bool(said) == told, (name, said)
 
 
+def test_a_model_that_is_named_by_a_number_is_no_family(ask, tmp_path):
+    saelens(tmp_path / "sae", "topk", d_in=16, metadata={"model_name": 3})
+    assert not [line for line in ask("llama", tmp_path / "sae").warnings() if "says that it is of" in line]
+
+
 def test_texts_of_special_tokens_alone_are_refused(models, tmp_path):
     sae = toys.sae(tmp_path / "sae")
     (tmp_path / "text.jsonl").write_text("\n".join('"' + "<bos> " * 20 + '"' for _ in range(9)))
