@@ -92,7 +92,7 @@ class Sae:
             l0 = torch.bincount(row, minlength=len(part)).int()
             parts.append((latent.to(small), latents[row, latent], l0))
         latent, value, l0 = (torch.cat(arrays) for arrays in zip(*parts))
-        return Active(latent, value, l0, x if self.sae.needs_x else None)
+        return Active(latent, value, l0, x if self.needs_x else None)
 
     @property
     def rows(self) -> int:
@@ -135,6 +135,11 @@ class Sae:
         """Write it as SAELens does."""
         self.sae.save(folder)
 
+    @property
+    def needs_x(self) -> bool:
+        """Whether Sae(x) is more than a sum of decoder rows and b_dec, so that decoding must see x again."""
+        return self.sae.needs_x
+
     def changed(self, *, weights: dict | None = None, **settings) -> Sae:
         """The SAE with other settings or weights, by SAELens' names, its own untouched. Of ``weights``, a
         function is given what is there, and None leaves one out."""
@@ -174,9 +179,8 @@ def load_any(
     """The SAE in a folder or file of any published format. Thresholds are float32 or wider whatever ``dtype``
     is. ``said``: settings that its files do not hold (k, threshold, b_dec_in), for formats that take them.
 
-    Raises BadInput for damaged, truncated, incomplete, contradictory or mis-shaped files, NaN, infinity,
-    weights too large for ``dtype``, and a setting that is not the format's to take. Cost: reading the files
-    and one pass over the weights.
+    Raises BadInput for damaged, incomplete, contradictory or mis-shaped files, NaN, infinity, weights too
+    large for ``dtype``, and a setting that is not the format's to take. Cost: one pass over the weights.
     """
     try:
         place, format = formats.recognise(path)

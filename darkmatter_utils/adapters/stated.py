@@ -7,6 +7,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from ..base.errors import BadInput
 from .files import Fault, settings
 from .formats import canonical, layer_of
 from .hub import release_of

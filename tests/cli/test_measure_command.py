@@ -471,7 +471,11 @@ MISTAKES = {
         "sae holds an SAE in 2 formats .gemma-scope, saelens.; give the file of one, e.g. sae/params.npz",
     ),
     "two spellings": (two_spellings, {}, "holds weights under two spellings"),
-    "hook of a wrong type": (odd_setting("hook_name", 3), {}, "SAE sae: cfg.json cannot be used"),
+    "hook of a wrong type": (
+        odd_setting("hook_name", 3),
+        {},
+        "SAE sae: cfg.json gives hook_name 3; it must be a site",
+    ),
     "a size that is text": (odd_setting("d_in", "16"), {}, "SAE sae: "),
     "a missing weight": (
         weights_without("mlp.up_proj"),

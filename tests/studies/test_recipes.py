@@ -8,7 +8,7 @@ import yaml
 from published import gemma_scope
 
 from darkmatter_utils import cli, measure
-from darkmatter_utils.adapters import formats, hub, texts
+from darkmatter_utils.adapters import formats, hub, releases, texts
 from darkmatter_utils.adapters import grid as sae_grid
 from darkmatter_utils.adapters.listed import latents
 from darkmatter_utils.adapters.models import family

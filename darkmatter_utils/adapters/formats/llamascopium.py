@@ -7,7 +7,7 @@ from pathlib import Path
 from ..files import Fault, settings, tensors, type_name
 from . import Found, canonical, layer_of
 
-FILES = ("config.json", "sae_weights.safetensors")
+FILES = ("sae_weights.safetensors", "config.json")
 MORE = ()
 RELEASES = ("llama_scope_r1_distill",)
 NAMES = {
@@ -26,14 +26,14 @@ NORM = "dataset_average_activation_norm."
 def read(folder: Path) -> Found:
     """x is scaled by √d_model / its mean norm, which is in the file or in SAELens' list; a latent fires where
     its pre-activation times its decoder row's norm is above the threshold, if config.json says so."""
-    about, stored = settings(folder / FILES[0]), tensors(folder / FILES[1])
+    about, stored = settings(folder / FILES[1]), tensors(folder / FILES[0])
     only = {"sae_type": "sae", "use_glu_encoder": False}
     for name, valid in only.items():
         if about.get(name, valid) != valid:
             raise Fault(f"config.json says {name} {about[name]!r}; only {valid!r} can be read")
     names = {ours: name for ours, both in NAMES.items() for name in both if name in stored}
     if missing := [name for name in ("W_enc", "W_dec", "b_enc") if name not in names]:
-        raise Fault(f"{FILES[1]} lacks {', '.join(missing)}; it holds {', '.join(stored)}")
+        raise Fault(f"{FILES[0]} lacks {', '.join(missing)}; it holds {', '.join(stored)}")
     state = {ours: stored[name] for ours, name in names.items()}
     for name in ("W_enc", "W_dec"):
         state[name] = state[name].T if names[name].endswith(".weight") else state[name]
@@ -65,7 +65,7 @@ def read(folder: Path) -> Found:
         cfg["normalize_activations"] = "constant_norm_rescale"
     elif first != "inference":
         raise Fault(f"config.json says norm_activation {first!r}; valid: dataset-wise, token-wise, inference")
-    return Found(cfg, state, FILES[0], FILES[1], facts)
+    return Found(cfg, state, FILES[1], FILES[0], facts)
 
 
 def _scaled(stored: dict, state: dict, cfg: dict, reads: str, writes: str) -> dict:
