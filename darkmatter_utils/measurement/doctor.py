@@ -27,9 +27,11 @@ from .patient import Patient, shortened
 
 NEAR_L0, LOWER = 1.3, 2 / 3
 """The rule's two numbers."""
+TOLD = 0.9
+"""A setting whose FVU is lower than so many times that as given is told, though it is not named."""
 ROUNDS = 2
 """A second mistake is looked for where a first was named."""
-ALIKE = 1e-6
+ALIKE = 1e-3
 """Settings whose FVU and L0 differ by less, relatively, are one thing by two names."""
 
 
@@ -93,6 +95,8 @@ class Diagnosis:
             there = [row for row in self.rows if row.fits and row.fvu < 1 and not given.fits]
             if there and at_stated(there[0], self.l0) <= LOWER * at_stated(given, self.l0):
                 said.append(f"The L0, though not the FVU, speaks for: {_told(there[0])}.")
+            elif some := [row for row in self.rows if row.fits and row.fvu < TOLD * min(given.fvu, 1)]:
+                said.append(f"The lowest, which is not enough to name it: {_told(some[0])}.")
         if not self.l0:
             said.append("No L0 is stated, so none is held against a setting: give the published one (--l0).")
         return said

@@ -259,6 +259,9 @@ def test_a_lower_fvu_at_another_l0_is_told_but_not_named():
     none, other = done.reading()[1:]
     assert "None of 1 settings" in none and "within 1.3 × the stated 8" in none
     assert "Lower, but at another L0: twice: FVU 0.200, L0 20.0" in other
+    some = Row("site", "site near", 0.5, 8.0, fits=True)
+    told = Diagnosis(given, (some,), 8.0, 100, 5, (), {}).reading()[2]
+    assert told == "The lowest, which is not enough to name it: site near: FVU 0.500, L0 8.0."
     off = replace(given, l0=72.0, fits=False)
     topk = Row("latents", "TopK", 0.55, 8.0, fits=True)
     assert "speaks for: TopK" in Diagnosis(off, (topk,), 8.0, 100, 5, (), {}).reading()[2]
