@@ -1,8 +1,9 @@
 """A diagnosis, what ``darkmatter doctor`` makes: which setting explains an SAE that fits its model badly.
 
-The rule, fixed beforehand: a setting is named where its L0 is within `NEAR_L0` times the stated one and its
-FVU at most `LOWER` times that of the SAE as given, and below 1, that of the mean. Of several the lowest
-comes first, each FVU taken as it would be at the stated L0.
+The rule: a setting is named where its L0 is within `NEAR_L0` times the stated one and its FVU at most `LOWER`
+times that of the SAE as given, and below 1, that of the mean. Where the SAE as given has another L0 than the
+stated, the two are compared as they would be there (`at_stated`): a TopK SAE that is run with all its
+positive latents leaves less than the right one, by ten times as many. Of several the lowest comes first.
 """
 
 from __future__ import annotations
@@ -84,18 +85,20 @@ class Diagnosis:
             first, *more = self.named
             fell = f"FVU {number(first.fvu)} in the place of {number(given.fvu)}"
             said.append(f"Most likely wrong: {first.title}. That gives {fell}, at L0 {plain(first.l0, 1)}.")
+            if not given.fits:
+                least = (
+                    f"at the stated L0 the SAE as given would have about {number(at_stated(given, self.l0))}"
+                )
+                said.append(f"FVU falls about with the root of L0: {least}.")
             if more:
                 said.append(f"A third lower too, but less likely: {'; '.join(map(_told, more[:4]))}.")
         else:
             at = f" at an L0 {within}" if within else ""
             said.append(f"None of {len(self.rows)} settings that were tried lowers the FVU by a third{at}.")
-            if low := [row for row in self.rows if not row.fits and lower(row, given)]:
+            if low := [row for row in self.rows if not row.fits and lower(row, given, self.l0)]:
                 asked = f"is the stated {self.l0:g} this SAE's, and on such a text?"
                 said.append(f"Lower, but at another L0: {_told(low[0])}; {asked}")
-            there = [row for row in self.rows if row.fits and row.fvu < 1 and not given.fits]
-            if there and at_stated(there[0], self.l0) <= LOWER * at_stated(given, self.l0):
-                said.append(f"The L0, though not the FVU, speaks for: {_told(there[0])}.")
-            elif some := [row for row in self.rows if row.fits and row.fvu < TOLD * min(given.fvu, 1)]:
+            if some := [row for row in self.rows if row.fits and row.fvu < TOLD * min(given.fvu, 1)]:
                 said.append(f"The lowest, which is not enough to name it: {_told(some[0])}.")
         if not self.l0:
             said.append("No L0 is stated, so none is held against a setting: give the published one (--l0).")
@@ -111,9 +114,11 @@ def _told(row: Row) -> str:
     return f"{row.title}: FVU {number(row.fvu)}, L0 {plain(row.l0, 1)}"
 
 
-def lower(row: Row, given: Row) -> bool:
-    """Whether a setting's FVU is by a third lower, and below that of the mean."""
-    return row.l0 > 0 and row.fvu < 1 and row.fvu <= LOWER * given.fvu
+def lower(row: Row, given: Row, l0: float | None) -> bool:
+    """Whether a setting's FVU is by a third lower than that of the SAE as given, and below that of the mean;
+    where the latter's L0 is not within `NEAR_L0` times the stated one, both as they would be there."""
+    at = (lambda one: one.fvu) if given.fits else (lambda one: at_stated(one, l0))
+    return row.l0 > 0 and row.fvu < 1 and at(row) <= LOWER * at(given)
 
 
 def at_stated(row: Row, l0: float | None) -> float:
@@ -216,7 +221,7 @@ def _found(patient: Patient, options: Iterable[Tried], than: Row, known: list[Ro
             continue
         seen.append(made)
         row = Row(one.kind, one.name, *made, fits=near(made[1], l0), beside=had)
-        rows.append(row := replace(row, named=row.fits and lower(row, than)))
+        rows.append(row := replace(row, named=row.fits and lower(row, than, l0)))
         if row.named and (best is None or at_stated(row, l0) < at_stated(best[0], l0)):
             best = row, one.setup
     return rows, best
