@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from ..adapters.dictionary import rows_at_once
 from ..adapters.files import Fault, opened
 from ..adapters.models import DTYPES
 from ..base.errors import BadInput
@@ -24,8 +25,8 @@ NULL_WORK = 2e12
 """Multiplications that an untrained dictionary may cost; beyond, fewer documents are taken."""
 ROOM = 1 << 24
 """Its latents made at a time (tokens × width): 64 MB."""
-AT_ONCE, ROWS = 1 << 19, 64
-"""Latents that an SAE makes at a time, but those of so many tokens at least."""
+ROWS = 64
+"""Tokens that it is given at a time, at least."""
 ARRAYS = 3
 """Arrays [token, latent] that are there at once."""
 TOUCHED = 7
@@ -108,7 +109,7 @@ class Work:
     def encoding(self) -> int:
         """Bytes that encoding takes at a time."""
         size = DTYPES[self.sae_dtype].itemsize
-        return ARRAYS * size * max(at_once(width) for width in self.widths)
+        return ARRAYS * size * max(rows_at_once(width) * width for width in self.widths)
 
     @property
     def running(self) -> int:
@@ -127,6 +128,11 @@ class Work:
         return 4 * (width * self.d_model + ARRAYS * max(ROWS * width, ROOM))
 
     @property
+    def reading(self) -> int:
+        """Bytes of the model's file, mapped while its weights are taken out: at most as many again."""
+        return self.model_bytes
+
+    @property
     def checking(self) -> int:
         """Bytes for a moment while an SAE's weights are checked: its larger matrix and a mask of it."""
         return 5 * max(self.widths) * self.d_model
@@ -135,9 +141,9 @@ class Work:
         """Bytes at the most, of one SAE beside its nulls: {"host": ..., the device: ...}."""
         weights = self.model_bytes + self.sae_bytes
         if self.device == "cpu":
-            most = max(self.checking, self.encoding, self.running, self.sums, self.null)
+            most = max(self.reading, self.checking, self.encoding, self.running, self.sums, self.null)
             return {"host": int(LIBRARIES) + weights + most}
-        stored = max(self.model_bytes, self.sae_bytes)
+        stored = max(self.model_bytes + self.reading, self.sae_bytes)
         host = int(LIBRARIES) + max(stored, self.sums, self.null)
         return {"host": host, self.device: weights + max(self.checking, self.encoding, self.running)}
 
@@ -150,12 +156,7 @@ class Work:
         if self.device == "cpu":
             return {"host": int(LIBRARIES) + on}
         widest = replace(self, widths=(max(self.widths),)).sae_bytes  # one comes after the other
-        return {"host": int(LIBRARIES) + max(self.model_bytes, widest), self.device: on}
-
-
-def at_once(width: int) -> int:
-    """Latents that an SAE of this width makes at a time."""
-    return max(ROWS, AT_ONCE // width) * width
+        return {"host": int(LIBRARIES) + max(self.model_bytes + self.reading, widest), self.device: on}
 
 
 def in_words(needs: dict[str, int]) -> str:
@@ -232,7 +233,7 @@ def weights(path: str | Path, dtype: str) -> list[int]:
             with contextlib.suppress(Fault), opened(file) as held:  # a damaged one is told when it is read
                 shapes = [held.get_slice(name).get_shape() for name in held.keys()]
                 found.append(DTYPES[dtype].itemsize * sum(math.prod(shape) for shape in shapes))
-        elif file.suffix in (".npz", ".pt", ".gguf"):
+        elif file.suffix in (".npz", ".pt", ".pth", ".gguf"):
             found.append(file.stat().st_size)
     return sorted(found, reverse=True) or [0]
 
