@@ -90,7 +90,7 @@ def test_what_cannot_fit_is_refused_before_it_is_loaded_and_what_may_not_is_a_wa
     monkeypatch.undo()
     planned = plan(asked(here))
     monkeypatch.setattr(estimate, "has", lambda place: 10**8)
-    assert any("warning: it takes about 6" in line for line in about.cost_lines(planned))
+    assert any("warning: it takes about " in line for line in about.cost_lines(planned))
     monkeypatch.undo()
     assert not any("of memory, but" in line for line in about.cost_lines(planned))
 

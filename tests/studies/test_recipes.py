@@ -1,11 +1,13 @@
 """Studies of one's own: written, checked, prepared, measured; the paper's grid; datasets."""
 
+import dataclasses
 import json
 
 import pytest
 import toys
 import yaml
 from published import gemma_scope
+from throwaway import ROOT
 
 from darkmatter_utils import cli, measure
 from darkmatter_utils.adapters import formats, hub, texts
@@ -14,7 +16,7 @@ from darkmatter_utils.adapters.listed import latents
 from darkmatter_utils.adapters.models import family
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.words import readable
-from darkmatter_utils.measurement import prepare, sources
+from darkmatter_utils.measurement import estimate, prepare, sources
 from darkmatter_utils.studies import recipes
 
 
@@ -273,6 +275,20 @@ def test_what_a_shipped_study_takes_is_said_without_a_network(name, capsys, tmp_
     assert "not known (there is no folder" in said["download"] and "all chapters about" in said["compute"]
     assert f"weights of the model {readable(4 * size['parameters'])}, of the SAEs " in said["memory"]
     assert said["store"].startswith("about ")
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_the_readme_has_what_check_says_of_a_gpu(name, monkeypatch):
+    monkeypatch.setattr(estimate, "here", lambda device: device == "cpu")
+    made = dataclasses.replace(recipes.load(name), device="cuda")
+    said = dict(line.split(": ", 1) for line in prepare.far(made, []))
+    row = next(
+        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{name}`")
+    )
+    *_, chapters, device, host, disk, _ = (cell.strip() for cell in row.split("|"))
+    assert said["compute"].endswith(f"all chapters about {chapters}")
+    assert said["memory"].startswith(f"about {device} on cuda, {host} beside it: ")
+    assert said["store"].startswith(f"about {disk}: ")
 
 
 def test_around_an_l0_each_width_has_an_sae_on_both_sides():
