@@ -76,11 +76,13 @@ def rows(x, width, seed=0):
     """Directions that some activations have [width, d], and their mean."""
     rng, mean = np.random.default_rng(seed), x.mean(axis=0)
     made = (x - mean)[rng.choice(len(x), width, replace=width > len(x))]
+    made += 0.1 * made.std() * rng.standard_normal(made.shape)  # two of one token would tie
     return made / np.linalg.norm(made, axis=1, keepdims=True), mean
 
 
-def dictionary_learning(folder, x, width, k, *, layer, model):
-    """A TopK SAE as that library saves it; a function of x that is its formula."""
+def dictionary_learning(home, x, width, k, *, layer, model):
+    """A TopK SAE as that library saves it: its folder, and a function of x that is its formula."""
+    folder = home / f"resid_post_layer_{layer}" / f"trainer_{width}_{k}"
     directions, mean = rows(x, width)
     state = {
         "encoder.weight": torch.tensor(directions).float(),
@@ -95,19 +97,30 @@ def dictionary_learning(folder, x, width, k, *, layer, model):
     trainer |= dict(activation_dim=D, dict_size=width, submodule_name=f"resid_post_layer_{layer}")
     about = {"trainer": trainer, "buffer": {"ctx_len": 2 * LENGTH}}
     (folder / "config.json").write_text(json.dumps(about))
-
-    def formula(x):
-        pre = np.maximum((x - mean) @ directions.T, 0)
-        kept = np.where(pre >= np.sort(pre, axis=1)[:, -k][:, None], pre, 0)
-        return kept @ directions + mean
-
-    return formula
+    return folder, lambda x: largest((x - mean) @ directions.T, k) @ directions + mean
 
 
-def gemma_scope_2(folder, x, width, l0, *, layer, model):
-    """A JumpReLU SAE as Gemma Scope 2 publishes it; its formula."""
+def largest(pre, k):
+    """The k largest of each row, where they are above 0; the others 0."""
+    return np.where(pre >= np.sort(pre, axis=1)[:, -k][:, None], np.maximum(pre, 0), 0)
+
+
+def qwen_scope(home, x, width, k, *, layer, model):
+    """A TopK SAE as Qwen-Scope publishes it: its file, and its formula."""
+    directions, mean = rows(x, width)
+    state = {"W_enc": directions, "W_dec": directions.T, "b_enc": -directions @ mean, "b_dec": mean}
+    folder = home / f"SAE-Res-{model.rpartition('/')[2]}-W{width // 1024}K-L0_{k}"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"layer{layer}.sae.pt"
+    torch.save({name: torch.tensor(w).float().contiguous() for name, w in state.items()}, file)
+    return file, lambda x: largest((x - mean) @ directions.T, k) @ directions + mean
+
+
+def gemma_scope_2(home, x, width, l0, *, layer, model):
+    """A JumpReLU SAE as Gemma Scope 2 publishes it: its folder, and its formula."""
     from safetensors.numpy import save_file
 
+    folder = home / "resid_post" / f"layer_{layer}_width_{width}_l0_{l0}"
     directions, mean = rows(x, width)
     pre = (x - mean) @ directions.T
     edge = max(float(np.quantile(pre, 1 - l0 / width)), 1e-3)
@@ -123,7 +136,7 @@ def gemma_scope_2(folder, x, width, l0, *, layer, model):
         pre = (x - mean) @ directions.T
         return np.where(pre > edge, pre, 0) @ directions + mean
 
-    return formula
+    return folder, formula
 
 
 def recipe(folder, name, saes, **changes):

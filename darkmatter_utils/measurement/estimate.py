@@ -7,12 +7,13 @@ import functools
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from ..adapters.dictionary import rows_at_once
 from ..adapters.files import Fault, opened
 from ..adapters.models import DTYPES
 from ..base.errors import BadInput
@@ -24,12 +25,13 @@ NULL_WORK = 2e12
 """Multiplications that an untrained dictionary may cost; beyond, fewer documents are taken."""
 ROOM = 1 << 24
 """Its latents made at a time (tokens × width): 64 MB."""
-AT_ONCE, ROWS = 1 << 19, 64
-"""Latents that an SAE makes at a time, but those of so many tokens at least."""
+ROWS = 64
+"""Tokens that it is given at a time, at least."""
 ARRAYS = 3
 """Arrays [token, latent] that are there at once."""
-TOUCHED = 7
-"""Times that encoding goes over each latent beside its product with x: bias, threshold, which are active."""
+TOUCHED, NULL_TOUCHED = 6, 4
+"""Times that encoding goes over each latent beside its product with x (bias, threshold, which are active);
+and that an untrained dictionary does."""
 LIBRARIES, STARTED = 0.55e9, 8.0
 """Bytes and seconds of Python with its libraries."""
 READ = 4e8
@@ -84,7 +86,7 @@ class Work:
                 few = 2 * self.folds * self.counted / self.documents
                 rows = min(self.counted, max(NULL_WORK / (self.d_model * width), few))
                 taken += rows * width * (2 * self.d_model / speed("cpu", "float32"))
-                taken += rows * width * TOUCHED * pace_of("cpu")
+                taken += rows * width * NULL_TOUCHED * pace_of("cpu")
             taken += STARTED + (self.model_bytes + self.sae_bytes) / READ
         return taken
 
@@ -108,7 +110,7 @@ class Work:
     def encoding(self) -> int:
         """Bytes that encoding takes at a time."""
         size = DTYPES[self.sae_dtype].itemsize
-        return ARRAYS * size * max(at_once(width) for width in self.widths)
+        return ARRAYS * size * max(rows_at_once(width) * width for width in self.widths)
 
     @property
     def running(self) -> int:
@@ -127,6 +129,11 @@ class Work:
         return 4 * (width * self.d_model + ARRAYS * max(ROWS * width, ROOM))
 
     @property
+    def reading(self) -> int:
+        """Bytes of the model's file, mapped while its weights are taken out: at most as many again."""
+        return self.model_bytes
+
+    @property
     def checking(self) -> int:
         """Bytes for a moment while an SAE's weights are checked: its larger matrix and a mask of it."""
         return 5 * max(self.widths) * self.d_model
@@ -135,9 +142,9 @@ class Work:
         """Bytes at the most, of one SAE beside its nulls: {"host": ..., the device: ...}."""
         weights = self.model_bytes + self.sae_bytes
         if self.device == "cpu":
-            most = max(self.checking, self.encoding, self.running, self.sums, self.null)
+            most = max(self.reading, self.checking, self.encoding, self.running, self.sums, self.null)
             return {"host": int(LIBRARIES) + weights + most}
-        stored = max(self.model_bytes, self.sae_bytes)
+        stored = max(self.model_bytes + self.reading, self.sae_bytes)
         host = int(LIBRARIES) + max(stored, self.sums, self.null)
         return {"host": host, self.device: weights + max(self.checking, self.encoding, self.running)}
 
@@ -150,12 +157,7 @@ class Work:
         if self.device == "cpu":
             return {"host": int(LIBRARIES) + on}
         widest = replace(self, widths=(max(self.widths),)).sae_bytes  # one comes after the other
-        return {"host": int(LIBRARIES) + max(self.model_bytes, widest), self.device: on}
-
-
-def at_once(width: int) -> int:
-    """Latents that an SAE of this width makes at a time."""
-    return max(ROWS, AT_ONCE // width) * width
+        return {"host": int(LIBRARIES) + max(self.model_bytes + self.reading, widest), self.device: on}
 
 
 def in_words(needs: dict[str, int]) -> str:
@@ -183,11 +185,7 @@ def speed(device: str, dtype: str) -> float:
     if not here(device):
         return GPU[dtype]
     made = torch.ones(512, 512, dtype=DTYPES.get(dtype, torch.float32), device=device)
-    began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < 0.05:
-        float((made @ made)[0, 0])
-        done += 1
-    return done * 2 * 512**3 / (time.perf_counter() - began)
+    return 2 * 512**3 / _best(lambda: float((made @ made)[0, 0]))
 
 
 @functools.cache
@@ -196,11 +194,17 @@ def pace_of(device: str) -> float:
     if not here(device):
         return GPU_PACE
     made = torch.ones(ROWS, 1 << 17, device=device)
-    began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < 0.05:
-        float(made.clamp(min=0)[0, 0])
-        done += 1
-    return (time.perf_counter() - began) / (done * made.numel())
+    return _best(lambda: float(made.clamp(min=0)[0, 0])) / made.numel()
+
+
+def _best(work: Callable[[], float], tries: int = 8) -> float:
+    """Seconds of the shortest of some tries: others' work on the machine only lengthens one."""
+    taken = []
+    for _ in range(tries):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 def has(device: str) -> int:
@@ -232,7 +236,7 @@ def weights(path: str | Path, dtype: str) -> list[int]:
             with contextlib.suppress(Fault), opened(file) as held:  # a damaged one is told when it is read
                 shapes = [held.get_slice(name).get_shape() for name in held.keys()]
                 found.append(DTYPES[dtype].itemsize * sum(math.prod(shape) for shape in shapes))
-        elif file.suffix in (".npz", ".pt", ".gguf"):
+        elif file.suffix in (".npz", ".pt", ".pth", ".gguf"):
             found.append(file.stat().st_size)
     return sorted(found, reverse=True) or [0]
 

