@@ -86,10 +86,8 @@ class Diagnosis:
             fell = f"FVU {number(first.fvu)} in the place of {number(given.fvu)}"
             said.append(f"Most likely wrong: {first.title}. That gives {fell}, at L0 {plain(first.l0, 1)}.")
             if not given.fits:
-                least = (
-                    f"at the stated L0 the SAE as given would have about {number(at_stated(given, self.l0))}"
-                )
-                said.append(f"FVU falls about with the root of L0: {least}.")
+                there = number(at_stated(given, self.l0))
+                said.append(f"FVU falls about with the root of L0: at the stated one that would be {there}.")
             if more:
                 said.append(f"A third lower too, but less likely: {'; '.join(map(_told, more[:4]))}.")
         else:
