@@ -131,7 +131,7 @@ def plan(
     try:
         name, how = Path(request.model).name, dict(dtype=request.dtype, device=request.device)
         model = model or load_model(folders[0], name=name, **how)
-    except BadInput:
+    except (BadInput, ModuleNotFoundError):  # of the latter the command names the extra
         raise
     except Exception as error:  # transformers and transformer_lens raise many kinds for what they cannot load
         why = f" cannot be loaded ({' '.join(str(error).split())[:200]})"
