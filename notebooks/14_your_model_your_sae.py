@@ -139,6 +139,10 @@ Table(frame, dict.fromkeys(names.values(), "{:.3f}".format))
 #     --positions 200:1023
 #     darkmatter measure --model FOLDER --sae mine.pt --k 32 --site blocks.2.hook_resid_post
 #
+# An SAE that fits badly without a word of why is one for `darkmatter doctor --model FOLDER --sae FOLDER`: it tries
+# what people get wrong (another layer or site, `<bos>`, the scale of activations, TopK run as ReLU, another model)
+# and names a setting only where FVU falls by a third at the stated L0.
+#
 # Of a transcoder the answer has a column more, *from its input*: what a linear map of what it read predicts of
 # its error is what a skip could still take over.
 #
@@ -183,7 +187,8 @@ print(recipes.new(Path("mine.yaml")), end="")
 mine = recipes.load("mine.yaml")
 
 # %% [markdown]
-# The studies `gpt2`, `gemma-2-2b`, `gemma-2-9b` and `llama-3.1-8b` come as such files. Some of the SAEs of the
+# The studies `gpt2`, `pythia-70m`, `gemma-3-270m`, `qwen3-1.7b`, `gemma-2-2b`, `gemma-2-9b` and `llama-3.1-8b` come
+# as such files; `darkmatter study check` says the hours and the memory that each takes. Some of the SAEs of the
 # paper's Figs. 4, 5, 8, 9a, 12 and 16, and perhaps of Fig. 1, were withdrawn by their makers; all of Fig. 2b
 # are still listed. Where the one nearest to L0 60 is gone, the next is taken, and both are named. No width is
 # at 60 exactly, so its neighbour on the other side of 60 is taken too: widths are compared at one L0, linear in

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from ..base.config import first_lines
 from ..base.errors import BadInput
 
+COMING = "gpt2 pythia-70m gemma-3-270m qwen3-1.7b gemma-2-2b gemma-2-9b llama-3.1-8b".split()
+"""Recipes in the package."""
 TRAINABLE = ("tiny",)
 """Studies that ``darkmatter train`` makes from seed."""
 MEASURE = """The decomposition of an SAE's error, with 95% intervals and null SAEs beside it.
@@ -249,9 +251,7 @@ def _study_arguments(commands) -> None:
         "prepare": "bring a study's files here and store its tokens and SAEs",
     }.items():
         action = _command(actions, name, f"commands:{name}", about)
-        action.add_argument(
-            "study", help="a .yaml file, or one of: gpt2, gemma-2-2b, gemma-2-9b, llama-3.1-8b"
-        )
+        action.add_argument("study", help="a .yaml file, or one that comes along: " + ", ".join(COMING))
     about = "write a study's results to a folder, to be read on another machine"
     export = _command(actions, "export", "commands:export", about)
     export.add_argument("study", help="name of a study, or the path of its YAML file")

@@ -16,6 +16,7 @@ from darkmatter_utils.adapters.listed import latents
 from darkmatter_utils.adapters.models import family
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.words import readable
+from darkmatter_utils.cli.arguments import COMING
 from darkmatter_utils.measurement import estimate, prepare, sources
 from darkmatter_utils.studies import recipes
 
@@ -334,3 +335,7 @@ def test_documents_of_a_dataset(here):
     assert {text.source for text in found} == {"book 0", "book 1", "book 2"}
     assert texts.is_dataset("monology/pile-uncopyrighted") and not texts.is_dataset("text.jsonl")
     assert not texts.is_dataset("folder/text.jsonl") and not texts.is_dataset("embedded")
+
+
+def test_the_help_names_every_recipe():
+    assert sorted(COMING) == recipes.names()
