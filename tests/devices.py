@@ -135,7 +135,12 @@ def lent():
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
-        with mock.patch.object(torch.cuda, "is_available", lambda: True), Lent():
+        of_it = mock.Mock(total_memory=80 << 30)
+        with (
+            mock.patch.object(torch.cuda, "is_available", lambda: True),
+            mock.patch.object(torch.cuda, "get_device_properties", lambda device: of_it),
+            Lent(),
+        ):
             yield
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(before)

@@ -1,8 +1,8 @@
 """A diagnosis, what ``darkmatter doctor`` makes: which setting explains an SAE that fits its model badly.
 
 The rule: a setting is named where its L0 is within `NEAR_L0` times the stated one and its FVU at most `LOWER`
-times that of the SAE as given, and below 1, that of the mean. Where the SAE as given has another L0 than the
-stated, the two are compared as they would be there (`at_stated`): a TopK SAE that is run with all its
+times that of the SAE as given, and below 1, that of the mean. Where the SAE as given has more latents than
+are stated, the two are compared as they would be there (`at_stated`): a TopK SAE that is run with all its
 positive latents leaves less than the right one, by ten times as many. Of several the lowest comes first.
 """
 
@@ -85,7 +85,7 @@ class Diagnosis:
             first, *more = self.named
             fell = f"FVU {number(first.fvu)} in the place of {number(given.fvu)}"
             said.append(f"Most likely wrong: {first.title}. That gives {fell}, at L0 {plain(first.l0, 1)}.")
-            if not given.fits:
+            if not given.fits and given.l0 > self.l0:
                 there = number(at_stated(given, self.l0))
                 said.append(f"FVU falls about with the root of L0: at the stated one that would be {there}.")
             if more:
@@ -114,8 +114,10 @@ def _told(row: Row) -> str:
 
 def lower(row: Row, given: Row, l0: float | None) -> bool:
     """Whether a setting's FVU is by a third lower than that of the SAE as given, and below that of the mean;
-    where the latter's L0 is not within `NEAR_L0` times the stated one, both as they would be there."""
-    at = (lambda one: one.fvu) if given.fits else (lambda one: at_stated(one, l0))
+    where the latter has more latents than `NEAR_L0` times the stated L0, which flatters it, both as they
+    would be at that L0."""
+    flattered = not given.fits and given.l0 > l0
+    at = (lambda one: at_stated(one, l0)) if flattered else (lambda one: one.fvu)
     return row.l0 > 0 and row.fvu < 1 and at(row) <= LOWER * at(given)
 
 

@@ -208,8 +208,9 @@ def _best(work: Callable[[], float], tries: int = 8) -> float:
 
 
 def has(device: str) -> int:
-    """Bytes of memory that a device of this machine has; of the host with what it may swap to."""
-    if device != "host":
+    """Bytes of memory that a device of this machine has; of the host, and of one that shares its memory, with
+    what it may swap to."""
+    if device.startswith("cuda"):
         return torch.cuda.get_device_properties(device).total_memory
     lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []
     sizes = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines}

@@ -14,7 +14,7 @@ from darkmatter_utils.adapters.reading import read
 from darkmatter_utils.adapters.saes import load_any
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.measurement import doctor
-from darkmatter_utils.measurement.doctor import LOWER, Diagnosis, Row, diagnose
+from darkmatter_utils.measurement.doctor import Diagnosis, Row, diagnose
 from darkmatter_utils.measurement.mistakes import SCALES
 from darkmatter_utils.measurement.one_sae import plan
 from darkmatter_utils.measurement.patient import Patient, shortened
@@ -115,8 +115,8 @@ def named(done, words):
     assert done.named, done.reading()
     assert words in done.named[0].title and not done.named[0].beside, done.reading()
     for row in done.named:
-        than = next(r.fvu for r in done.rows if r.title == row.beside) if row.beside else done.given.fvu
-        assert row.fits and row.fvu <= LOWER * than
+        than = next(r for r in done.rows if r.title == row.beside) if row.beside else done.given
+        assert row.fits and doctor.lower(row, than, done.l0)
     assert f"Most likely wrong: {done.named[0].title}." in done.reading()[1]
 
 
@@ -165,6 +165,17 @@ def test_topk_run_as_relu(edited):
     unstated = diagnosed(relu, l0=None)
     named(unstated, "largest latents of a token (TopK; a power of 2")
     assert "No L0 is stated" in unstated.reading()[-1]
+
+
+@pytest.mark.parametrize("k", [8, 16])
+def test_a_topk_sae_that_leaves_less_with_all_its_latents(tmp_path, edited, k):
+    """With ten times the latents it was trained for, FVU is near the right one, or below."""
+    sae = trained(tmp_path / "topk", lambda x: x / 12, POST(2), k=k)
+    in_weights = lambda w: w | {"W_enc": w["W_enc"] / 12, "W_dec": w["W_dec"] * 12, "b_dec": w["b_dec"] * 12}
+    relu = edited(sae, cfg={"architecture": "standard"}, weights=in_weights)
+    done = diagnosed(relu, POST(2), l0=k)
+    assert done.given.l0 > 3 * k
+    named(done, f"only the {k} largest latents of a token")
 
 
 @pytest.mark.parametrize("sae", ["w512-l0-8", "w1024-l0-4"])
@@ -243,12 +254,12 @@ def test_an_l0_that_is_none(l0):
 
 def test_the_rule_at_its_edges():
     given = Row("", "as given", 0.6, 8.0, fits=True)
-    assert doctor.lower(replace(given, fvu=0.399), given) and not doctor.lower(
-        replace(given, fvu=0.401), given
-    )
-    assert not doctor.lower(replace(given, fvu=0.1, l0=0.0), given)
+    lower = lambda fvu, than=given, l0=8.0: doctor.lower(replace(given, fvu=fvu, l0=l0), than, 8.0)
+    assert lower(0.399) and not lower(0.401) and not lower(0.1, l0=0.0)
     far = replace(given, fvu=float("inf"))
-    assert doctor.lower(replace(given, fvu=0.99), far) and not doctor.lower(replace(given, fvu=1.0), far)
+    assert lower(0.99, far) and not lower(1.0, far)
+    more, fewer = (replace(given, l0=l0, fits=False) for l0 in (72.0, 2.0))  # √9 = 3: at 8 latents it is 1.8
+    assert lower(0.999, more) and not lower(1.0, more) and lower(0.399, fewer) and not lower(0.401, fewer)
     assert doctor.near(8 * 1.3, 8) and doctor.near(8 / 1.3, 8) and doctor.near(1e9, None)
     assert not doctor.near(8 * 1.31, 8) and not doctor.near(8 / 1.31, 8)
 
@@ -263,8 +274,12 @@ def test_a_lower_fvu_at_another_l0_is_told_but_not_named():
     told = Diagnosis(given, (some,), 8.0, 100, 5, (), {}).reading()[2]
     assert told == "The lowest, which is not enough to name it: site near: FVU 0.500, L0 8.0."
     off = replace(given, l0=72.0, fits=False)
-    topk = Row("latents", "TopK", 0.55, 8.0, fits=True)
-    assert "speaks for: TopK" in Diagnosis(off, (topk,), 8.0, 100, 5, (), {}).reading()[2]
+    topk = Row("latents", "TopK", 0.55, 8.0, fits=True, named=True)
+    said = Diagnosis(off, (topk,), 8.0, 100, 5, (), {}).reading()
+    assert said[1:] == [
+        "Most likely wrong: TopK. That gives FVU 0.550 in the place of 0.600, at L0 8.0.",
+        "FVU falls about with the root of L0: at the stated one that would be 1.800.",
+    ]
 
 
 @pytest.mark.parametrize("name", SCALES)
