@@ -135,9 +135,10 @@ Table(frame, dict.fromkeys(names.values(), "{:.3f}".format))
 # `release/id`, is downloaded, checked against the hub's digest, and kept.
 #
 #     darkmatter measure --model gpt2 --sae gpt2-small-res-jb/blocks.8.hook_resid_pre
-#     darkmatter measure --model FOLDER --sae FOLDER --site blocks.2.hook_resid_post --text mine.jsonl
-#     --positions 200:1023
-#     darkmatter measure --model FOLDER --sae mine.pt --k 32 --site blocks.2.hook_resid_post
+#     darkmatter measure --model FOLDER --sae FOLDER --text mine.jsonl
+#     darkmatter measure --model FOLDER --sae FOLDER --positions 200:1023
+#     darkmatter measure --model FOLDER --sae mine.pt --k 32 \
+#         --site blocks.2.hook_resid_post
 #
 # An SAE that fits badly without a word of why is one for `darkmatter doctor --model FOLDER --sae FOLDER`: it tries
 # what people get wrong (another layer or site, `<bos>`, the scale of activations, TopK run as ReLU, another model)
