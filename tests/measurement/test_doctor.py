@@ -162,7 +162,7 @@ def test_b_dec_before_the_encoder(edited, sae):
 def test_topk_run_as_relu(edited):
     relu = edited(SAES / "kind-topk", cfg={"architecture": "standard"})
     named(diagnosed(relu), "only the 8 largest latents of a token (TopK; the stated L0)")
-    unstated = diagnosed(relu, l0=None)
+    unstated = diagnosed(edited(SAES / "kind-topk", cfg={"architecture": "standard", "k": None}), l0=None)
     named(unstated, "largest latents of a token (TopK; a power of 2")
     assert "No L0 is stated" in unstated.reading()[-1]
 
