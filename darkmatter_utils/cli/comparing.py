@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext, redirect_stdout
-from pathlib import Path
-
 from ..base.errors import BadInput
-from ..base.values import write_atomic
 from ..measurement.two_saes import compare as compared
 from . import show
-from .measuring import STDOUT, request, room_for
-from .show import say
+from .measuring import delivered, request, room_for
 
 
 def compare(options) -> None:
@@ -28,13 +22,4 @@ def compare(options) -> None:
         strict=options.strict,
         progress=show.progress,
     )
-    if options.json and options.json != STDOUT:
-        write_atomic(Path(options.json), show.comparison_json(done))
-    with redirect_stdout(sys.stderr) if options.json == STDOUT else nullcontext():
-        show.show(show.comparison(done))
-        for line in [*done.reading(), *(f"warning: {line}" for line in done.warnings)]:
-            say(line)
-        if options.json and options.json != STDOUT:
-            say(f"numbers: {options.json}")
-    if options.json == STDOUT:
-        say(show.comparison_json(done))
+    delivered(options, done, show.comparison, show.comparison_json)

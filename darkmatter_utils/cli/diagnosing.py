@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext, redirect_stdout
-from pathlib import Path
-
 from ..base.errors import BadInput
-from ..base.values import write_atomic
 from ..measurement.doctor import diagnose
 from . import show
 from .arguments import CASES
-from .measuring import STDOUT, request, room_for
-from .show import say
+from .measuring import delivered, request, room_for
 
 
 def doctor(options) -> None:
@@ -24,13 +18,4 @@ def doctor(options) -> None:
     others = [name.strip() for name in (options.models or "").split(",") if name.strip()]
     room_for(options, [options.model, options.text, options.sae, *others])
     done = diagnose(request(options, options.sae), models=others, l0=options.l0, progress=show.progress)
-    if options.json and options.json != STDOUT:
-        write_atomic(Path(options.json), show.diagnosis_json(done))
-    with redirect_stdout(sys.stderr) if options.json == STDOUT else nullcontext():
-        show.show(show.diagnosis(done))
-        for line in [*done.reading(), *(f"warning: {line}" for line in done.warnings)]:
-            say(line)
-        if options.json and options.json != STDOUT:
-            say(f"numbers: {options.json}")
-    if options.json == STDOUT:
-        say(show.diagnosis_json(done))
+    delivered(options, done, show.diagnosis, show.diagnosis_json)

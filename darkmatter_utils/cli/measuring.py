@@ -145,6 +145,20 @@ def _write(options, **makers) -> list[str]:
     return [f"{OUTPUTS[name]}: {path}" for name, path in asked.items()]
 
 
+def delivered(options, done, table, numbers) -> None:
+    """An answer's numbers where they were asked for, then its table, what it says and its warnings."""
+    if options.json and options.json != STDOUT:
+        write_atomic(Path(options.json), numbers(done))
+    with _beside(options):
+        show.show(table(done))
+        for line in [*done.reading(), *(f"warning: {line}" for line in done.warnings)]:
+            say(line)
+        if options.json and options.json != STDOUT:
+            say(f"numbers: {options.json}")
+    if options.json == STDOUT:
+        say(numbers(done))
+
+
 def _beside(options):
     """Where the numbers go to standard output, all else goes beside it."""
     return redirect_stdout(sys.stderr) if options.json == STDOUT else nullcontext()
