@@ -24,8 +24,8 @@ import pandas as pd
 import torch
 
 from darkmatter_utils import LinearMap, Moments, charts, measure, open_chapter
-from darkmatter_utils.base.words import percent, plain, span
-from darkmatter_utils.charts import Table, estimates
+from darkmatter_utils.base.words import counted, course, percent, plain, span
+from darkmatter_utils.charts import Folded, Table, estimates
 from darkmatter_utils.claims import c01_half_linear
 from darkmatter_utils.claims.paper import grids, points
 from darkmatter_utils.experiments.error_vectors import SHARES, error_vectors, half_linear
@@ -68,26 +68,32 @@ def fitted(x, reconstruction, document):
 
 live(measurement, fitted, sae=shown, contexts=contexts)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "first-screen"]
 found = error_vectors(measurement, error=error)
 # try: half_linear(found)._replace(saes={}), no SAE of another L0: the text's wording cannot be told
 chapter.judge(c01_half_linear, half_linear(found))
+means, suite = found["by_width"], found["suite"].query("metric == 'r2_per_dim'")
+free = span(means["gain"] / means["full"], percent)
+chapter.record("free", (means["gain"] / means["full"]).to_list())
+chapter.headed(f"{span(suite['value'], percent)} of the error is linear in x, {free} of it by algebra alone")
 chapter.opening(c01_half_linear)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "first-screen"]
 #| label: fig-vector
-#| caption: $R^2$ of the error vector from x at each width of the suite, per dimension and total (where one
-#|   line is seen, the two coincide); bars are 95% intervals that carry documents and training seeds. The
-#|   shaded band is what the rule counts as about half, at every width. Hollow points are the paper's SAEs,
-#|   filled ones, where there are any, other studies', per dimension, the paper's at the L0 nearest to 60.
-#|   (Paper: Figs. 2, 10 and 11, the contour maps of the vector test.)
-kinds = {"r2_per_dim": "per dimension (the paper's)", "r2_total": "total"}
-suite = found["suite"].assign(kind=found["suite"]["metric"].map(kinds))
+#| caption: Share of the error vector that a linear map of x explains, by SAE width; bars are 95% intervals over
+#|   documents and training seeds. Grey: what one gain earns, which is the FVU by algebra. Shaded: about half.
+#|   Hollow: the paper's SAEs (Figs. 2, 10, 11).
+total, gain = ({"width": means["width"], "value": means[name]} for name in ("full", "gain"))
+kinds = {"per dimension (the paper's)": suite, "total": pd.DataFrame(total)}
+kinds |= {"null: a scalar gain, total (the FVU)": pd.DataFrame(gain)}
+drawn = pd.concat([rows.assign(kind=name) for name, rows in kinds.items()])
 band = {"allowed": c01_half_linear.THRESHOLDS.half, "y_domain": (0, 1)}
 titled = {"y_title": "R² of the error vector"}
-ours = charts.lines(suite, "width", "value", color="kind", **titled, **band)
+ours = charts.lines(drawn, "width", "value", color="kind", height=240, **titled, **band)
 theirs = chapter.beside(grids("vector R2", l0=60), "R2 per dimension")
-charts.layered(ours, charts.paper_points(theirs, "width", connect=True, **titled))
+said = f"R² {course(suite['value'])} as the SAE widens; a gain alone earns {span(gain['value'])}"
+points_of = charts.paper_points(theirs, "width", connect=True, **titled)
+charts.layered(ours, points_of, title=chapter.finding(said))
 
 # %% tags=["hide-input"]
 named = [name + end for name in ("r2_per_dim", "r2_total") for end in ("", "_low", "_high", "_held_out")]
@@ -102,74 +108,78 @@ theirs = grids("vector R2")["value"]
 chapter.glue("paper", span(theirs))
 chapter.glue("paper mean", theirs.mean(), ".2f")
 chapter.glue("paper middle", points("2", panel="b", quantity="vector R2")["value"].mean(), ".2f")
-means = found["by_width"]
 chapter.glue("without gain", span(1 - means["gain"] / means["full"]))
 chapter.glue("least kept", c01_half_linear.THRESHOLDS.kept, "g")
-per_dim, total = (suite.query("metric == @name").drop(columns=["metric", "kind"]) for name in kinds)
+metrics = ("r2_per_dim", "r2_total")
+per_dim, total = (found["suite"].query("metric == @name").drop(columns="metric") for name in metrics)
 chapter.record("R2 per dimension", per_dim.to_dict("list"))
 chapter.record("R2 total", total.to_dict("list"))
 apart = span(per_dim["value"].to_numpy() - total["value"].to_numpy(), lambda value: plain(value, 4))
 chapter.protocol({"weight": f"per dimension minus pooled: {apart} over the suite"})
 
 # %% [markdown]
-# Over the whole study, R² per dimension is {glue:text}`r2_per_dim` and R² total is {glue:text}`r2_total` for
-# {glue:text}`sae` (held out, with the maps' own error, {glue:text}`held out` per dimension; there are
-# {glue:text}`tokens per dimension` tokens per dimension of $x$). The paper has two wordings: "about half"
-# (abstract), and "varies widely, between 15% and 72%", less for wider SAEs and for larger L0 (§4.2). Its SAEs
-# of Figs. 2, 10 and 11 have {glue:text}`paper`, {glue:text}`paper mean` on average; about half is the mean at
-# the model and layer of its Fig. 1, {glue:text}`paper middle`. At each width of the suite:
+# Over the whole study, R² per dimension is {glue:text}`r2_per_dim` for {glue:text}`sae`, and R² total
+# {glue:text}`r2_total`. The paper has two wordings: "about half" (abstract), and "varies widely, between 15%
+# and 72%" (§4.2). Its SAEs have {glue:text}`paper`, {glue:text}`paper mean` on average; about half is the mean
+# at the model and layer of its Fig. 1, {glue:text}`paper middle`.
 
 # %% tags=["hide-input"]
 columns = {"width": per_dim["width"].to_numpy(), "seeds": per_dim["seeds"].to_numpy()}
 named = {"r2_per_dim": "R² per dimension", "r2_total": "R² total"}
 columns |= dict(zip(named.values(), map(estimates, (per_dim, total))))
-Table(pd.DataFrame(columns))
-
-# %% [markdown]
-# These intervals, which the verdict is judged by, are over documents and training seeds: other documents of
-# the same sources. Other sources can differ by more. For {glue:text}`sae`, with a 95% interval over sources
-# (jackknife, weighted by tokens), and without each of them:
+Folded("R² at each width, per dimension and total", Table(pd.DataFrame(columns)))
 
 # %% tags=["hide-input"]
 of_one = {words: lambda m, name=name: m.sae(shown)[name] for name, words in named.items()}
 of_sources = sources.told(measurement, of_one)
 chapter.record("sources", of_sources.to_dict("list") if len(of_sources) else None)
 styles = dict.fromkeys(of_sources.columns, lambda value: plain(value, 3)) if len(of_sources) else {}
-Table(of_sources, styles | {"documents": str, "tokens": percent}, left=["documents"])
+styles |= {"documents": str, "tokens": percent}
+Folded(f"R² of {shown} without each source of text", Table(of_sources, styles, left=["documents"]))
 
 # %% [markdown]
-# ## Over L0
+# :::{dropdown} What these intervals carry
+# They are over documents and training seeds: other documents of the same sources. The verdict is judged by
+# them. Other sources can differ by more; the second table has a 95% interval over sources (jackknife, weighted
+# by tokens). Held out, with the maps' own error, R² per dimension of {glue:text}`sae` is
+# {glue:text}`held out`; there are {glue:text}`tokens per dimension` tokens per dimension of $x$.
+# :::
 #
-# The abstract's wording is asked at one L0, the text's at all. {numref}`fig-vector-l0` varies L0 at fixed
-# widths.
+# ## Over L0
 
 # %% tags=["hide-input"]
 #| label: fig-vector-l0
-#| caption: $R^2$ of the error vector per dimension, against L0, one line a width; bars are 95% intervals over
-#|   documents (one trained SAE a point). The band is that of the paper's text, §4.2. Hollow points are the
-#|   paper's SAEs, of all widths. (Paper: Figs. 2, 10 and 11, the contour maps of the vector test.)
+#| caption: R² of the error vector per dimension against L0, one line a width; bars are 95% intervals over
+#|   documents. Shaded: the range of the paper's text (§4.2). Hollow: the paper's SAEs (Figs. 2, 10, 11).
 names = {"x_title": "L0 (active latents a token)", "y_title": "R² per dimension", "x_scale": "log10"}
 band = {"allowed": c01_half_linear.THRESHOLDS.text, "allowed_label": "the paper, §4.2", "y_domain": (0, 1)}
-ours = charts.lines(found["grid"], "l0", "r2_per_dim", color="latents", **names, **band)
-charts.layered(ours, charts.paper_points(grids("vector R2"), "l0", **names))
+grid = found["grid"]
+ours = charts.lines(grid, "l0", "r2_per_dim", color="latents", **names, **band)
+
+
+def said(grid):
+    by_width = [rows.sort_values("l0")["r2_per_dim"].to_list() for _, rows in grid.groupby("latents")]
+    fall = counted(sum(r2[-1] < r2[0] for r2 in by_width), len(by_width))
+    return f"With more active latents R² falls at {fall}, over {span(grid['r2_per_dim'])}"
+
+
+of_paper = charts.paper_points(grids("vector R2"), "l0", **names)
+charts.layered(ours, of_paper, title=chapter.finding(said, grid))
 
 # %% [markdown]
 # ## What kind of linear map is it?
 #
-# How much of the map is trivial? A *scalar gain* $g$ predicts $g\,x$ plus a constant, the same $g$ for all
-# directions. A map of the first *principal components* of $x$ uses only its directions of largest variance.
-# {numref}`fig-shares` shows how much of the error these explain, beside a map of all of $x$. A constant costs
-# nothing: R² is measured about the mean.
+# A *scalar gain* $g$ predicts $g\,x$ plus a constant, the same $g$ for all directions. A map of the first
+# *principal components* of $x$ uses only its directions of largest variance.
 
 # %% tags=["hide-input"]
 #| label: fig-shares
-#| caption: $R^2$ total of the error from a scalar gain, from the first one and the first ten principal
-#|   components of x, and from all of x, at each width of the suite (mean over seeds).
-#|   (Paper: App. A.1 has two numbers on this, no figure: Sae(x) is about 10% shorter than x, and LinearError has a
-#|   cosine of about 0.5 with x, so that b "is doing more" than undoing shrinkage.)
+#| caption: R² total of the error from a scalar gain, from the first one and ten principal components of x, and
+#|   from all of x, at each width (mean over seeds). (The paper has two numbers on this, App. A.1, no figure.)
 long = means[["width", *SHARES]].melt("width", var_name="share", value_name="r2")
 long["share"] = long["share"].map(SHARES)
-charts.lines(long, "width", "r2", color="share", y_title="R² total of the error")
+said = f"A scalar gain is {free} of what all of x explains"
+charts.lines(long, "width", "r2", color="share", y_title="R² total of the error", title=chapter.finding(said))
 
 # %% [markdown]
 # It is tempting to read the scalar gain as *shrinkage*, an SAE that writes everything down too small. It is
@@ -203,40 +213,43 @@ names = {
 }
 styles = dict.fromkeys(list(names.values())[1:-1], lambda value: plain(value, 3))
 styles[names["mean"]] = lambda value: percent(value, 1)
-Table(means[list(names)].rename(columns=names), styles)
+Folded(
+    "What a gain, a rescaling and a constant earn", Table(means[list(names)].rename(columns=names), styles)
+)
 
 # %% [markdown]
 # How many directions the full map needs, chapter {doc}`13_the_controls` asks.
 #
-# ## What could fool us
+# ## What would change our mind
 
 # %% tags=["hide-input"]
 chapter.rules(c01_half_linear)
 
 # %% [markdown]
 # - **A dead SAE has a perfectly linear error.** If the reconstruction is a constant, the error is $x$ minus a
-#   constant: R² is 1. A high R² is not praise. So is it with an SAE that only shrinks:
-#   $\mathrm{Sae}(x) = s\,x$ leaves $(1-s)\,x$.
-# - **A rule that was mended.** The rule guards against shrinkage. The first form of the guard did so with the
-#   scalar gain of $x$: it asked that more than half of R² be left without it. The first results showed that
-#   this gain is tied to the FVU by {eq}`eq-gain`, so the guard was replaced by the rescaling of
-#   $\mathrm{Sae}(x)$. Without the gain, {glue:text}`without gain` of R² would be left, where the guard asks
-#   for {glue:text}`least kept`.
-# - **What sets the number.** R² is large where the FVU is ({eq}`eq-gain`), so a small L0 or a narrow SAE
-#   moves it as much as anything that an SAE learned does. Chapter {doc}`13_the_controls` has it for what
-#   learned nothing.
-# - **An SAE that introduces no error** can leave a half-linear error, from absent features alone, if features
-#   share directions. Chapter {doc}`07_models_of_activations` builds that null, from a case of the paper's
-#   App. D: "linear" does not mean "absent".
-# - **The protocol.** Chapter {doc}`02_how_to_measure_it` compares this book's with that of the paper's code;
-#   the rule does not ask it again.
-# - **Few tokens for $d^2$ numbers.** On the live arrays the map is poorly determined; the study's numbers use
-#   all documents.
+#   constant: R² is 1. A high R² is not praise.
+# - **R² is large where the FVU is** ({eq}`eq-gain`): a small L0 or a narrow SAE moves it as much as anything
+#   that an SAE learned does.
+# - **"Linear" does not mean "absent".** Chapter {doc}`07_models_of_activations` builds an SAE that introduces
+#   no error and leaves a half-linear one.
 #
-# ## Exercise
+# :::{dropdown} A rule that was mended, and the protocol
+# The rule guards against shrinkage. The first form of the guard did so with the scalar gain of $x$: it asked
+# that more than half of R² be left without it. The first results showed that this gain is tied to the FVU by
+# {eq}`eq-gain`, so the guard was replaced by the rescaling of $\mathrm{Sae}(x)$. Without the gain,
+# {glue:text}`without gain` of R² would be left, where the guard asks for {glue:text}`least kept`. Chapter
+# {doc}`02_how_to_measure_it` compares this book's protocol with that of the paper's code; the rule does not
+# ask it again.
+# :::
 #
-# Run this chapter with fewer `contexts`, down to 8. The map has $d^2$ numbers: what becomes of the R² of the
-# visible cell, and why is it not the same as on the rows that were fitted?
+# ## Try it
+#
+# `darkmatter run 04 -p contexts 8`: the map has $d^2$ numbers. What becomes of the R² of the visible cell?
+#
+# :::{dropdown} Answer
+# It falls, below zero where there are fewer tokens than dimensions: the map fits the noise of the rows it was
+# fitted on, where its R² is near 1. The study's numbers use all documents and do not move.
+# :::
 
 # %% tags=["hide-input"]
 chapter.close()

@@ -45,6 +45,16 @@ def span(values, style: Callable[[float], str] = plain) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def course(values, style: Callable[[float], str] = plain, *, level: float = 0.05) -> str:
+    """How a series goes from its first number to its last: "falls from 0.48 to 0.39", "rises from 0.20 to
+    0.40"; "stays at 0.48 to 0.49" where these two differ by less than a share ``level`` of the larger."""
+    values = list(values)
+    first, last = values[0], values[-1]
+    if abs(last - first) <= level * max(abs(first), abs(last)):
+        return f"stays at {span(values, style)}"
+    return f"{'falls' if last < first else 'rises'} from {style(first)} to {style(last)}"
+
+
 def counted(part: int, whole: int, noun: str = "width") -> str:
     """How many of how many, in words: "all 6 widths", "2 of 6 widths", "none of 6 widths"."""
     if whole == 1:

@@ -23,9 +23,10 @@ from ..base.errors import BadInput
 from ..base.provenance import digest
 from ..base.values import whole, write_atomic
 from ..base.words import time_of
-from ..charts.vegalite import write_fonts, write_script
+from ..charts.vegalite import write_script, write_styles
 from ..studies.study import Study
 from . import results, running
+from .arranging import arranged, listed, named, title_of
 from .chapters import (
     DEFAULT_STUDY,
     RECORD,
@@ -110,9 +111,7 @@ def _built(root: Path, study: str, edition: dict, every: list[dict], log) -> Pat
     context = settings["sphinx"]["config"].setdefault("html_context", {})
     context |= {"edition": edition, "editions": every}
     (source / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    shutil.copyfile(root / "_toc.yml", source / "_toc.yml")
-    for chapter in chapters(root):
-        shutil.copyfile(chapter.found(study)[0], source / "book" / f"{chapter.name}.ipynb")
+    _arranged(root, study, source)
     write_assets(root, source / "book" / "_static", study)
     files = {str(path.relative_to(source)): path for path in sorted(source.rglob("*")) if path.is_file()}
     of = {name: version(name) for name in ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb")}
@@ -132,10 +131,27 @@ def _built(root: Path, study: str, edition: dict, every: list[dict], log) -> Pat
     return pages
 
 
+def _arranged(root: Path, study: str, source: Path) -> None:
+    """Write the sources of an edition's pages: each chapter as its page shows it, the contents."""
+    import nbformat
+
+    found = {chapter.name: chapter.found(study) for chapter in chapters(root)}
+    books = {name: nbformat.read(path, as_version=4) for name, (path, _) in found.items()}
+    titles = {name: title_of(book) for name, book in books.items()}
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    toc = yaml.safe_dump(listed(toc, titles), sort_keys=False, allow_unicode=True)
+    (source / "_toc.yml").write_text(toc, encoding="utf-8")
+    for name, book in books.items():
+        values = (read_json(found[name][1]) or {}).get("values", {})
+        nbformat.write(arranged(book, values, titles), source / "book" / f"{name}.ipynb")
+    for path in (source / "book").glob("*.md"):
+        path.write_text(named(path.read_text(encoding="utf-8"), titles), encoding="utf-8")
+
+
 def write_assets(root: Path, static: Path, study: str) -> None:
     """Write what pages load and git does not keep: chart script, MathJax, what changes from run to run."""
     write_script(static / "vega-book.js")
-    write_fonts(static / "fonts.css")
+    write_styles(static / "charts.css")
     package = find_spec("sphinx-mathjax-offline")
     if package is None:
         raise BadInput("MathJax is missing; install it: pip install -r requirements.lock")

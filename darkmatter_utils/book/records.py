@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,21 +24,19 @@ from ..base.errors import BadInput
 from ..base.ideas import Ideas
 from ..base.values import Absent, to_json, write_atomic
 from ..base.words import said
-from ..charts.tables import Words
+from ..charts.tables import Html
 from ..claims.claim import Claim, Question, Verdict
 from ..claims.claim import unfit as why_unfit
 from ..claims.worth import cannot_answer
 from ..experiments import calibration
 from ..measurement.measure import shipped
 from ..studies.study import Study
-from . import chapters, others
+from . import chapters, opening, others
 from .chapters import DEFAULT_STUDY, data_hashes, hashes, project, published, read_json, read_records, titled
-from .run_record import RunRecord
+from .run_record import RunRecord, versions
 
 RECORDS, CELLS, SHIPPED = "DARKMATTER_RECORDS", "DARKMATTER_CELLS", "DARKMATTER_SHIPPED"
 """Environment variables of a run: folder for records, hash of the cells; if set, only SAEs at hand."""
-PACKAGES = ("altair", *cache.LIBRARIES, "pandas", "scikit-learn", "vl-convert-python")
-"""Whose versions a record names: what the numbers and pictures depend on."""
 
 
 def open_chapter(number: int, study: str | Path | Study, **parameters) -> Chapter:
@@ -61,6 +58,7 @@ class Chapter:
     study: Study
     parameters: dict[str, Any]
     values: dict[str, Any] = field(default_factory=dict)  # every number and sentence the prose quotes, by key
+    findings: dict[str, str] = field(default_factory=dict)  # what the figures show, by their labels
     ideas: Ideas = field(default_factory=Ideas)  # what the visible functions say, by name
     read: dict[str, Any] = field(default_factory=dict)  # the studies asked for, the hash of each record
     part: Study | None = None  # of the study, where not all of its SAEs can be run again
@@ -140,26 +138,37 @@ class Chapter:
             evidence, reason = None, reason or evidence.reason
         return judged(self.values, _asked(asked), evidence, reason)
 
-    def opening(self, *asked: ModuleType) -> Words:
-        """What was judged and its verdict, for the first screen."""
-        said = [self._opening(_asked(one)) for one in asked]
+    def headed(self, sentence: str | Callable[..., str], *found) -> None:
+        """Record what the page found, in a sentence: its title, where it is rendered. As in `finding`."""
+        if said := opening.sentence(sentence, *found):
+            self.record("finding", said)
+
+    def finding(self, sentence: str | Callable[..., str], *found) -> str:
+        """Record what a figure shows, a sentence with its numbers, under the figure's label; returned for the
+        chart's ``title``. It may be a function of ``found``: "" where one of these is absent or empty."""
+        if said := opening.sentence(sentence, *found):
+            name = chapters.options(_cells(last=True)).get("name", f"figure {len(self.findings) + 1}")
+            self.findings[name] = said
+        return said
+
+    def opening(self, *asked: ModuleType, control: Mapping[int, str] | None = None) -> Html:
+        """Each claim with its verdict in a line, for the first screen, and why under a fold; ``control``: by
+        a claim's number, what a control or the null gives."""
+        said = [self._opening(_asked(one), control or {}) for one in asked]
         if self.part is not None:
             ids = [entry.id for entry in self.part.selected()]
             kept = f"{len(ids)} of this study's {len(self.study.selected())} SAEs here are kept with it"
-            these = f"The weights of {kept} ({', '.join(ids)}): what this page runs again is of these alone."
-            said.append(f"> **What is run again.** {these}")
-        return Words("\n>\n".join(said))
+            these = f"What this page runs again is of {', '.join(ids)}: the weights of {kept}."
+            said.append(f'<p class="part"><strong>What is run again.</strong> {these}</p>')
+        return Html("\n".join(said))
 
-    def _opening(self, asked: Question) -> str:
-        words, told = f"**What this chapter checks.** {asked.short}", self.values.get("verdict")
-        more = apart = ""
-        if isinstance(asked, Claim):
-            words = f"**Claim {asked.number} of the paper.** {asked.short} The paper: {asked.paper}."
-            told = self.values["verdicts"][str(asked.number)]
-            more = cannot_answer(calibration.summary(), asked.number) if told["numbers"] else ""
-            apart = self._elsewhere(str(asked.number), told["word"])
-        said = (words, f"{Verdict(**told).markdown(self.study)} {more}".rstrip(), apart)
-        return "\n>\n".join(f"> {one}" for one in said if one)
+    def _opening(self, asked: Question, control: Mapping[int, str]) -> Html:
+        if not isinstance(asked, Claim):
+            return opening.claim(asked, Verdict(**self.values["verdict"]))
+        told = self.values["verdicts"][str(asked.number)]
+        more = cannot_answer(calibration.summary(), asked.number) if told["numbers"] else ""
+        more = more, self._elsewhere(str(asked.number), told["word"])
+        return opening.claim(asked, Verdict(**told), control=control.get(asked.number, ""), more=more)
 
     def _elsewhere(self, claim: str, word: str) -> str:
         """What `others.elsewhere` says, noted among what this chapter reads."""
@@ -169,9 +178,9 @@ class Chapter:
         self.read["points"] |= others.hashes(place, self.study.name, [f"{self.number:02d} verdicts"])
         return others.elsewhere(place, self.study, self.number, claim, word)
 
-    def rules(self, *asked: ModuleType) -> Words:
-        """The rules that judged, in words, and what would falsify each claim."""
-        return Words("\n\n".join(_rule(_asked(one)) for one in asked))
+    def rules(self, *asked: ModuleType) -> Html:
+        """What would falsify each claim and, folded, the rules that judged."""
+        return opening.rules(map(_asked, asked))
 
     def protocol(self, changes: Mapping[str, str]) -> None:
         """Record what choices of protocol change here, by their keys in `claims.paper.CHOICES`."""
@@ -228,7 +237,7 @@ class Chapter:
             "records": self.read,
             "sources": provenance.closure(provenance.script(_cells())),
             "versions": versions(),
-            "values": self.values,
+            "values": self.values | ({"findings": self.findings} if self.findings else {}),
         }
 
     def path(self) -> Path:
@@ -260,25 +269,13 @@ def judged(values: dict[str, Any], asked: Question, evidence, unfit: str) -> Ver
     return verdict
 
 
-def _rule(asked: Question) -> str:
-    if not isinstance(asked, Claim):
-        return f"**The rule of this chapter.** {asked.rule_in_words} {asked.written}"
-    wrong = f"**What would show it wrong:** {asked.falsifier}."
-    return f"**The rule for claim {asked.number}.** {asked.rule_in_words} {asked.written}\n\n{wrong}"
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on, without labels such as +cpu."""
-    found = cache.versions(sorted(PACKAGES)).items()
-    return {"python": platform.python_version()} | {name: said.partition("+")[0] for name, said in found}
-
-
-def _cells() -> str:
-    """The code of the cells that this kernel has run; nothing outside a notebook."""
+def _cells(*, last: bool = False) -> str:
+    """The code of the cells that this kernel has run, or of the last alone; nothing outside a notebook."""
     from IPython import get_ipython
 
     shell = get_ipython()
-    return "\n".join(shell.user_ns.get("In", [])) if shell is not None else ""
+    run = shell.user_ns.get("In", []) if shell is not None else []
+    return "\n".join(run[-1:] if last else run)
 
 
 def _beside_output() -> Path:

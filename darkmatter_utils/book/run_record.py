@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html
+import platform
 from dataclasses import dataclass
 from typing import Any
 
-from ..base import provenance
+from ..base import cache, provenance
+
+PACKAGES = ("altair", *cache.LIBRARIES, "pandas", "scikit-learn", "vl-convert-python")
+"""Whose versions a record names: what the numbers and pictures depend on."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,9 @@ class RunRecord:
     def __repr__(self) -> str:
         found = self.content
         return f"chapter {self.number:02d}, study {found['study']}: {len(found['values'])} recorded values"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on, without labels such as +cpu."""
+    found = cache.versions(sorted(PACKAGES)).items()
+    return {"python": platform.python_version()} | {name: said.partition("+")[0] for name, said in found}

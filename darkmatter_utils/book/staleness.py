@@ -33,7 +33,7 @@ from .chapters import (
     stored,
 )
 from .others import hashes as hashes_of_points
-from .records import versions
+from .run_record import versions
 
 
 def stamp_path(chapter: ChapterFile, study: str) -> Path:

@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 
 from .theme import (
+    CONTROLS,
     MUTED,
     PARTS,
     WIDTH_TITLE,
@@ -75,6 +76,11 @@ def lines(
         scale = alt.Scale(domain=kinds, range=(DASHES * len(kinds))[: len(kinds)])
         shown = alt.Legend(columns=1, symbolType="stroke", symbolStrokeWidth=2, symbolSize=300)
         base = base.encode(strokeDash=alt.StrokeDash("dash:N", title=None, scale=scale, legend=shown))
+    elif color is not None and data["color"].str.startswith(CONTROLS).any():
+        names = list(dict.fromkeys(data["color"]))
+        dashes = [DASHES[name.startswith(CONTROLS)] for name in names]
+        scale = alt.Scale(domain=names, range=dashes)
+        base = base.encode(strokeDash=alt.StrokeDash("color:N", scale=scale, legend=None))
     layers = [] if allowed is None else [_allowed(allowed, allowed_label, x, along)]
     if "low" in data:
         shaded = base.mark_area(opacity=0.18, strokeWidth=0)

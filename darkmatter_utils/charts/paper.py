@@ -68,7 +68,7 @@ def series(names: list[str]) -> dict:
         "fill": [HOLLOW if name.startswith(PAPER) else FILLED for name in names],
         "stroke": [MUTED] * len(names),
     }
-    legend = alt.Legend(orient="bottom", offset=12, columns=1, labelLimit=400, symbolStrokeWidth=1.5)
+    legend = alt.Legend(orient="bottom", offset=8, columns=2, labelLimit=320, symbolStrokeWidth=1.5)
     scale = lambda channel: alt.Scale(domain=names, range=ranges[channel])
     made = {"shape": alt.Shape, "fill": alt.Fill, "stroke": alt.Stroke}
     return {key: of("name:N", title=None, scale=scale(key), legend=legend) for key, of in made.items()}

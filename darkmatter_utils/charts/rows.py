@@ -12,6 +12,7 @@ from .paper import series
 from .theme import (
     INK,
     MUTED,
+    ON_DARK,
     PARTS,
     RAMP,
     builder,
@@ -23,6 +24,7 @@ from .theme import (
     palette,
     tip,
     tips,
+    titled,
     x_axis,
     y_axis,
 )
@@ -47,9 +49,11 @@ def heat(frame, x, y, value, *, x_title=None, y_title=None, value_title=None, fm
         y=alt.Y("y:O", **down, axis=alt.Axis(domain=False)),
         tooltip=[*told, tip("value", value_title or value)],
     )
-    shade = alt.Color("value:Q", legend=None, scale=alt.Scale(range=RAMP, domain=[low, high]))
-    cells = base.mark_rect(stroke="white", strokeWidth=1.5, cornerRadius=3).encode(color=shade)
-    ink = alt.condition("datum.pale", alt.value(INK), alt.value("white"))
+    # In steps of the ramp's own colours, which a dark page exchanges.
+    steps = alt.Scale(type="quantize", range=RAMP, domain=[low, high])
+    shade = alt.Color("value:Q", legend=None, scale=steps)
+    cells = base.mark_rect(stroke=ON_DARK, strokeWidth=1.5, cornerRadius=3).encode(color=shade)
+    ink = alt.condition("datum.pale", alt.value(INK), alt.value(ON_DARK))
     text = base.mark_text(fontSize=12).encode(text=alt.Text("value:Q", format=fmt), color=ink)
     return finish(cells + text, **{"height": max(90, 38 * data["y"].nunique())} | view)
 
@@ -103,7 +107,7 @@ def forest(
 
 
 @builder
-def strips(frame, row, value, *, by, color, label, x_title="", theirs=None, width=215):
+def strips(frame, row, value, *, by, color, label, x_title="", theirs=None, width=215, title=""):
     """Points along one axis: a row a value of ``row``, a panel a value of ``by``, in order of appearance.
 
     label: what a point is, for the tooltip. theirs: the paper's and other studies', with columns value, low,
@@ -135,7 +139,7 @@ def strips(frame, row, value, *, by, color, label, x_title="", theirs=None, widt
             layers.append(dots.encode(x=alt.X("value:Q", **across), **named))
     step = 20 + BELOW * max(0, data["label"][data["paper"]].nunique() - 1) if theirs is not None else 20
     drawn = alt.layer(*layers, data=data).properties(width=width, height=alt.Step(step))
-    return drawn.facet(column=alt.Column("by:N", sort=order["by"], title=None))
+    return titled(drawn.facet(column=alt.Column("by:N", sort=order["by"], title=None)), title)
 
 
 @builder
@@ -189,35 +193,45 @@ def scatter(
 
 
 @builder
-def beside(*charts, columns=2, shared=()):
+def beside(*charts, columns=2, shared=(), title=""):
     """Charts side by side (in a narrow page one under the other), colours, shapes and axes of their own
     unless ``shared`` ("color", "shape" with fill and stroke, "x", "y")."""
     scales = {axis: "shared" if axis in shared else "independent" for axis in ("color", "x", "y")}
     scales |= dict.fromkeys(("shape", "fill", "stroke"), "shared") if "shape" in shared else {}
-    return alt.concat(*charts, columns=columns).resolve_scale(**scales)
+    return titled(alt.concat(*charts, columns=columns).resolve_scale(**scales), title)
 
 
 @builder
 def panels(
-    frame, by, build, *names, over=None, columns=2, shared=("color",), width=300, height=260, **settings
+    frame,
+    by,
+    build,
+    *names,
+    over=None,
+    columns=2,
+    shared=("color",),
+    width=300,
+    height=260,
+    title="",
+    **settings,
 ):
     """A chart for each value of column ``by``, titled by it, by ``build(rows, *names, **settings)``; one
     legend for all. over: what is laid over each panel, a function of its value of ``by`` (None: nothing)."""
     settings |= {"width": width, "height": height}
     made = []
     for name, rows in frame.groupby(by, sort=False):
-        title, layer = {"title": str(name)}, over and over(name)
+        named, layer = {"title": str(name)}, over and over(name)
         if layer is None:
-            made.append(build(rows, *names, **title, **settings))
+            made.append(build(rows, *names, **named, **settings))
         else:
-            made.append(in_the_same_axes(build(rows, *names, **settings), layer).properties(**title))
-    return beside(*made, columns=columns, shared=shared)
+            made.append(in_the_same_axes(build(rows, *names, **settings), layer).properties(**named))
+    return beside(*made, columns=columns, shared=shared, title=title)
 
 
-def layered(*charts):
+def layered(*charts, title=""):
     """One chart over another in the same axes, each with its own colours; what is absent is left out. Of an
     absent first chart, the reason."""
     if isinstance(charts[0], Absent):
         return charts[0]
     there = [one for one in charts if not isinstance(one, Absent)]
-    return in_the_same_axes(*there).resolve_scale(color="independent")
+    return titled(in_the_same_axes(*there).resolve_scale(color="independent"), title)

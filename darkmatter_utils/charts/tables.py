@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape, unescape
@@ -12,7 +15,7 @@ import pandas as pd
 
 from ..base.values import Absent, Estimate, estimates
 from ..base.words import interval, plain
-from .theme import builder
+from .theme import GLYPHS, builder
 
 
 class Words(str):
@@ -29,7 +32,10 @@ class Words(str):
 
 
 class Html(str):
-    """A table cell that is markup already: what a style may return instead of text."""
+    """Markup already: a cell of a table, which a style returns instead of text, or a cell's output."""
+
+    def _repr_html_(self) -> str:
+        return str(self)
 
 
 class Table:
@@ -86,6 +92,13 @@ class Table:
         shown = [f'<{tag} class="text-{side}">{cell}</{tag}>' for side, cell in zip(sides, cells)]
         return f"<tr>{''.join(shown)}</tr>"
 
+    def csv(self) -> str:
+        """Its cells as text, commas between them."""
+        lines = io.StringIO()
+        text = [[unescape(re.sub(r"<[^>]+>", "", str(cell))) for cell in row] for row in self.rows]
+        csv.writer(lines, lineterminator="\n").writerows([self.names, *text])
+        return lines.getvalue()
+
     def __repr__(self) -> str:
         if self.absent is not None:
             return self.absent.reason
@@ -119,26 +132,29 @@ def as_text(value) -> str:
 
 
 class Folded:
-    """A table under a line to click on: for what most readers pass over."""
+    """A table under a line to click on, with its values as a CSV: for what most readers pass over."""
 
     def __init__(self, summary: str, table: Table):
         self.summary, self.table = summary, table
 
     def _repr_html_(self) -> str:
-        return f"<details><summary>{escape(self.summary)}</summary>\n{self.table._repr_html_()}\n</details>"
+        head = f"<details><summary>{escape(self.summary)}</summary>"
+        if self.table.absent is not None:
+            return f"{head}\n{self.table._repr_html_()}\n</details>"
+        name = re.sub(r"\W+", "-", self.summary.lower()).strip("-")
+        data = base64.b64encode(self.table.csv().encode()).decode()
+        link = f'<a class="csv" download="{name}.csv" href="data:text/csv;base64,{data}">CSV</a>'
+        return f"{head}\n{link}\n{self.table._repr_html_()}\n</details>"
 
     def __repr__(self) -> str:
         return f"{self.summary}\n{self.table!r}"
 
 
-VERDICTS = {"holds": "holds", "partly": "partly", "does not hold": "fails", "cannot be told here": "unknown"}
-"""The page's class of a verdict's word."""
-
-
 def badge(word: str) -> Html:
-    """A verdict's word in its colour; another word as it is."""
-    marked = f'<span class="verdict verdict-{VERDICTS[word]}">{word}</span>' if word in VERDICTS else ""
-    return Html(marked or escape(word))
+    """A verdict's word behind its mark; another word as it is."""
+    if word not in GLYPHS:
+        return Html(escape(word))
+    return Html(f'<span class="verdict"><span aria-hidden="true">{GLYPHS[word]}</span> {word}</span>')
 
 
 def link(chapter: str, anchor: str = "", words: str = "") -> Html:
@@ -166,11 +182,15 @@ class Cards:
 
 def _card(heading: str, lines: Mapping[str, str]) -> str:
     row = '<tr><th class="text-left" scope="row">{}</th><td class="text-left">{}</td></tr>'
-    rows = "".join(row.format(escape(name), _emphasis(text)) for name, text in lines.items())
+    rows = "".join(row.format(escape(name), emphasis(text)) for name, text in lines.items())
     head = f'<table class="table dark-table claim-card">\n<caption>{escape(heading)}</caption>'
     return f"{head}\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
-def _emphasis(text: str) -> str:
-    """Text as HTML, its *stressed* words in italics; markup that is markup already stays."""
-    return text if isinstance(text, Html) else re.sub(r"\*([^*]+)\*", r"<em>\1</em>", escape(text))
+def emphasis(text: str) -> str:
+    """Text as HTML, its **strong** words, *stressed* words and `names` marked; markup already stays."""
+    if isinstance(text, Html):
+        return text
+    text = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escape(text, quote=False))
+    text = re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Absent
-from .theme import INK, MONO, PARTS, WIDTH, builder, colour, finish, tip
+from .theme import INK, MONO, ON_DARK, PARTS, WIDTH, builder, colour, finish, tip
 
 LINE, ROW = 46, 72
 """Pixels of one line of text and its bars; its characters."""
@@ -47,7 +47,7 @@ def context_strip(frame, parts, *, about=(), value_title="sum of the parts"):
     tokens["at"] = tokens["x"] + tokens["token"].str.len() - tokens["word"].str.len()
     tokens["middle"] = (tokens["top"] + tokens["foot"]) / 2
     base = alt.Chart(tokens).encode(x=x, tooltip=notes)
-    chips = base.mark_rect(color="#eceff5", stroke="#ffffff", strokeWidth=1, cornerRadius=2)
+    chips = base.mark_rect(color="#eceff5", stroke=ON_DARK, strokeWidth=1, cornerRadius=2)
     top = alt.Y("top:Q", axis=None, scale=down)
     chips = chips.encode(x2="x2", y=top, y2="foot")
     words = base.mark_text(align="left", baseline="middle", dx=1, font=MONO, fontSize=13, color=INK)
@@ -97,10 +97,10 @@ STYLE = """<style>
 .dark-strip{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.82rem;line-height:1.3;\
 margin:.3rem 0 .9rem}
 .dark-strip span{display:inline-block;vertical-align:top;margin:0 1px 6px 0;padding:0 1px;border-radius:2px;\
-white-space:pre;
-background:rgba(139,95,191,calc(var(--e)*.1))}
-.dark-strip i{display:block;font-style:normal;font-size:.5rem;line-height:1;height:1.1rem;color:#8b5fbf;
-transform:scaleY(2.2);transform-origin:0 0}
+white-space:pre;\
+background:rgba(213,94,0,calc(var(--e)*.07))}
+.dark-strip i{display:block;font-style:normal;font-size:.5rem;line-height:1;height:1.1rem;color:inherit;\
+opacity:.75;transform:scaleY(2.2);transform-origin:0 0}
 .dark-gallery summary{cursor:pointer}
 </style>"""
 

@@ -5,43 +5,57 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
+import textwrap
 from collections.abc import Callable, Iterator
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from ..base.values import Absent
 
 PARTS = {
-    "x": "#64748b",
-    "Sae(x)": "#3b82c4",
-    "SaeError": "#8b5fbf",
-    "absent": "#d99a1c",
-    "LinearError": "#159a80",
-    "NonlinearError above the floor": "#f4b8a8",
-    "NonlinearError": "#dd4f3c",
-    "Dense": "#7c6f64",
-    "Introduced": "#b8336a",
+    "x": "#525b66",
+    "Sae(x)": "#0072b2",
+    "SaeError": "#111827",
+    "absent": "#e69f00",
+    "LinearError": "#009e73",
+    "NonlinearError above the floor": "#f7c6a3",
+    "NonlinearError": "#d55e00",
+    "Dense": "#56b4e9",
+    "Introduced": "#cc79a7",
 }
-"""Colour of each part of x, the same in every chart; they differ in lightness too, on white and on dark."""
-SEQUENCE = ["#3b82c4", "#dd4f3c", "#159a80", "#8b5fbf", "#d99a1c", "#64748b", "#b8336a", "#5aa9c9"]
-"""Colours for anything that is not a part of x."""
-GREYS = ["#475569", "#94a3b8", "#8a6d52", "#c9a27e"]
-"""Colours of controls, whose names begin so, beside the parts of x."""
-RAMP = ["#f3f1fa", "#d6d0ee", "#b1a5de", "#8d79cb", "#6d52b1", "#4d3590", "#301d66"]
-"""Low to high, for heat maps."""
-VERDICTS = {
-    "holds": ("#159a80", "holds"),
-    "partly": ("#d99a1c", "partly"),
-    "does not hold": ("#dd4f3c", "fails"),
-    "cannot be told here": ("#94a3b8", "?"),
-    "null": ("#c3cad6", "null"),
-}
-"""A verdict's word: its colour, and a shorter word where there is little room; a null is not judged."""
+"""Colour of each part of x, the same in every chart: those of Okabe and Ito, the whole error in ink."""
+SEQUENCE = ["#332288", "#999933", "#882255", "#44aa99", "#aa4499", "#661100", "#6699cc", "#117733"]
+"""Colours of what is neither a part of x nor ordered: none is a part's (Tol's muted scheme)."""
+GREYS = ["#475569", "#94a3b8", "#6b6f76", "#b4b9c1"]
+"""Colours of controls, whose names begin so, and of nulls."""
+RAMP = ["#edeaf6", "#cfc6e6", "#ab9dd4", "#8775be", "#674fa3", "#492f84", "#2d145e"]
+"""Low to high, of what is ordered: heat maps, lines by width or L0. Where the page is dark it is reversed."""
+DARK = {
+    PARTS["SaeError"]: "#f3f6fa",
+    PARTS["x"]: "#b6bec8",
+    GREYS[0]: "#c3cad6",
+    GREYS[2]: "#8b93a0",
+    "#1f2937": "#e4e8ee",
+    "#6b7280": "#a9b4c2",
+    "#fffffe": "#14181e",
+    "#eceff5": "#262d38",
+} | dict(zip(RAMP, reversed(RAMP), strict=True))
+"""What another colour takes the place of where the page is dark."""
+GLYPHS = {"holds": "●", "partly": "◐", "does not hold": "○", "cannot be told here": "?", "null": "∅"}
+"""A verdict's word as a mark: verdicts have no colours. A null is not judged."""
 WIDTH, HEIGHT = 660, 300
 """Pixels of a view in a wide page; in a narrower one the book's script makes views narrower, text stays."""
 FONT, MONO = "Dark Matter Sans, sans-serif", "Dark Matter Mono, monospace"
 """Families of `static/fonts`. No machine has others of that name: a picture is the same bytes everywhere."""
+CONTROLS = ("control", "null", "the null")
+"""What is called so is drawn in grey, its lines dashed."""
+LETTERS = 86
+"""Characters of a title in one line of a picture so wide."""
+ORDERED = r"(L0 )?[\d,.]*\d( latents?| tokens?| documents?|k|M)?$"
+"""What is called so is ordered: a width, an L0, a number of tokens."""
 WIDTH_TITLE = "SAE width (latents)"
 POWERS_OF_TWO = ("width", "d_sae", "l0", "l0_target")
 """Columns whose axis is logarithmic, base 2, unless said otherwise."""
@@ -49,7 +63,7 @@ _AS_POWER = (
     "datum.value >= 1048576 ? format(datum.value / 1048576, ',~r') + 'M' : "
     "datum.value >= 8192 ? format(datum.value / 1024, ',.0f') + 'k' : format(datum.value, ',')"
 )
-INK, MUTED, GRID = "#1f2937", "#6b7280", "#e5e7eb"
+INK, MUTED, GRID, ON_DARK = "#1f2937", "#6b7280", "#e5e7eb", "#fffffe"
 
 
 def use() -> None:
@@ -106,11 +120,15 @@ def builder(build: Callable) -> Callable:
 
 
 def palette(values) -> tuple[list[str], list[str]]:
-    """A colour scale's domain and range: parts of x have theirs, "control: ..." is grey, others follow."""
+    """A colour scale's domain and range: parts of x have theirs, `CONTROLS` are grey, what is all counts
+    ("4,096 latents", "L0 32") is ordered along the ramp, others follow."""
     present = list(dict.fromkeys(str(value) for value in values))
+    if len(present) > 1 and all(re.match(ORDERED, name) for name in present):
+        present.sort(key=lambda name: float(re.search(r"[\d,.]*\d", name)[0].replace(",", "")))
+        return present, [RAMP[round(place)] for place in np.linspace(2, len(RAMP) - 1, len(present))]
     domain = [part for part in PARTS if part in present] + [name for name in present if name not in PARTS]
     spare, greys = itertools.cycle(SEQUENCE), itertools.cycle(GREYS)
-    other = lambda name: next(greys if name.startswith("control:") else spare)
+    other = lambda name: next(greys if name.startswith(CONTROLS) else spare)
     return domain, [PARTS[name] if name in PARTS else other(name) for name in domain]
 
 
@@ -223,5 +241,12 @@ def tips(data, *, x, y, color=None) -> list[alt.Tooltip]:
 
 def finish(chart, *, title="", width=WIDTH, height=HEIGHT):
     """Title, description (what a screen reader says) and size."""
-    sized = chart.properties(width=width, height=height)
-    return sized.properties(title=title, description=title) if title else sized
+    return titled(chart.properties(width=width, height=height), title)
+
+
+def titled(chart, title: str):
+    """A chart with what it shows above it, in lines of its picture's width, and as its description."""
+    if not title:
+        return chart
+    lines = textwrap.wrap(title, LETTERS)
+    return chart.properties(title=lines[0] if len(lines) == 1 else lines, description=title)

@@ -13,11 +13,13 @@ import json
 import math
 import re
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import ClassVar
 
 from ..base.config import STATIC
 from ..base.values import to_json
+from .theme import DARK
 
 MIME = "application/vnd.vegalite.v6+json"
 """What myst-nb and JupyterLab know as Vega-Lite 6 (altair's own mimetype renderer leaves ``+json`` out)."""
@@ -87,7 +89,11 @@ class VegaLiteRenderer:
 
 
 def html(spec: dict) -> str:
-    """A chart as HTML, complete without a script: SVG, and the specification for ``vega-book.js``."""
+    """A chart as HTML, complete without a script: its title as text, SVG, and the specification for
+    ``vega-book.js``."""
+    spec = dict(spec)
+    # The title of the whole is text of the page, which wraps and can be read: those of panels stay.
+    above = _title(spec.pop("title")) if "title" in spec else ""
     text = json.dumps(spec, sort_keys=True).replace("</", "<\\/")
     svg = converter().vegalite_to_svg(text.replace("<\\/", "</"))
     # Every SVG of vega calls its first clip path clip0: in one page each needs a name of its own.
@@ -95,10 +101,14 @@ def html(spec: dict) -> str:
     svg = re.sub(r'(id="|url\(#)(clip|gradient_)', rf"\g<1>{mark}-\g<2>", svg)
     natural = re.match(r'<svg[^>]*\bwidth="([\d.]+)"', svg)
     width = f' style="max-width:{math.ceil(float(natural[1]))}px"' if natural else ""
-    label = spec.get("description") or "chart"
-    label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    label = escape(spec.get("description") or "chart")
     box = f'<div class="vl-box"{width}>{svg}</div><script type="application/json">{text}</script>'
-    return f'<div class="vl-chart" role="img" aria-label="{label}">{box}</div>'
+    return f'{above}<div class="vl-chart" role="img" aria-label="{label}">{box}</div>'
+
+
+def _title(title) -> str:
+    text = title.get("text", "") if isinstance(title, dict) else title
+    return f'<p class="vl-title">{escape(text if isinstance(text, str) else " ".join(text))}</p>\n'
 
 
 def write_script(path: Path) -> None:
@@ -112,8 +122,9 @@ def write_script(path: Path) -> None:
         path.write_text(text)
 
 
-def write_fonts(path: Path) -> None:
-    """Write ``fonts.css`` with the fonts inside: a page from the disk may load none beside it (0.7 MB)."""
+def write_styles(path: Path) -> None:
+    """Write ``charts.css``: the fonts, inside, for a page from the disk may load none beside it (0.7 MB), and
+    the colours of charts where the page is dark."""
     faces = []
     for font in sorted((STATIC / "fonts").glob("*.ttf")):
         name, _, face = font.stem.partition("-")
@@ -124,4 +135,9 @@ def write_fonts(path: Path) -> None:
             f'@font-face {{ font-family: "{family}"; font-weight: {weight}; font-style: {style}; '
             f'src: url("data:font/ttf;base64,{data}") format("truetype"); }}\n'
         )
+    for light, dark in DARK.items():
+        for what in ("fill", "stroke"):
+            faces.append(
+                f'html[data-theme="dark"] .vl-chart svg [{what}="{light}" i] {{ {what}: {dark}; }}\n'
+            )
     path.write_text("".join(faces))

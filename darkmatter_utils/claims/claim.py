@@ -42,10 +42,6 @@ class Verdict:
         """The number that answers to the paper's, in a few words; "" where nothing was measured."""
         return self.numbers.get("measured", "")
 
-    def markdown(self, study) -> str:
-        """The verdict on a study as a line of Markdown, for the first screen of a chapter."""
-        return f"**Verdict on the study {study.name}: {self.word}.** {self.why}"
-
 
 class Told(NamedTuple):
     """One of the numbers that a rule takes, as the report tells it."""
