@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # The dark matter of sparse autoencoders
 #
@@ -13,45 +5,94 @@
 # directions, $\mathrm{Sae}(x)$. What it leaves behind, $x - \mathrm{Sae}(x)$, is its error.
 # {cite:t}`engels2025` call the errors' share of the variance *dark matter*, find that much of it can be
 # predicted from $x$ by one linear map, and offer as a hypothesis that the rest is mostly error that the SAE
-# introduces (App. B.2). This book is an executable edition of their paper: it does every experiment again,
-# with the controls that reviewers and later work asked for, on two small language models, or on yours.
+# introduces (App. B.2). This book is an executable edition of their paper: every experiment again, with the
+# controls that could explain it away, on two small language models, or on yours.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 
-# %% tags=["hide-input", "reads-records"]
-from darkmatter_utils import charts, measure, open_chapter
-from darkmatter_utils.charts.tables import Table, Words, badge, link
-from darkmatter_utils.claims.paper import points
-from darkmatter_utils.claims.report import ledger, opening, recorded, tally
+# %% tags=["hide-input", "reads-records", "first-screen"]
+import pandas as pd
+
+from darkmatter_utils import measure, open_chapter
+from darkmatter_utils.base.words import course, percent
+from darkmatter_utils.charts import Folded, Table, Words, evidence
+from darkmatter_utils.charts.explorer import explorer
+from darkmatter_utils.claims.front import learned, untold
+from darkmatter_utils.claims.report import opening, recorded, tally
 from darkmatter_utils.claims.worth import NULL, PAPER
-from darkmatter_utils.experiments.scaling import breakdown
 from darkmatter_utils.measurement import about
-from darkmatter_utils.measurement.widths import width_suite
+from darkmatter_utils.measurement.widths import reference_sae, width_suite
 
 chapter = open_chapter(0, study)
 measurement = measure(chapter.study)
 records = chapter.reads()[chapter.study.name]
 found = recorded(records)
 report = records.get(15, {})
-beside = {who: report.get("beside", {}).get(who, {}) for who in (PAPER, NULL)}
-said = [opening(found, chapter.study.name, records), *filter(None, [report.get("distinguishes")])]
-said += [about.in_words(measurement)]
-Words("\n\n".join([*said, about.warning(measurement, most=3)]).rstrip())
+chapter.headed(lambda said: said, report.get("finding", ""))
+model = about.setting(chapter.study)
+dek = f"We ran the paper's thirteen claims again, with the controls that could explain them away: {model}."
+Words(dek if records else opening(found, chapter.study.name, records))
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "first-screen"]
 #| label: fig-index
-#| caption: How the variance of x splits at each SAE width, the question of the paper's Fig. 1, measured on
-#|   this study. Every column adds up to 1. Blue is what Sae(x) reconstructs. The rest is the error: green is
-#|   the part that the best linear map predicts from x, red is what remains. Hollow: FVU and FVU_nonlinear of
-#|   the paper's SAEs; filled, where there are any, of other studies'.
-theirs, y_title = points("1", series="SAE"), "share of the variance of x"
-for name in ("FVU", "FVU_nonlinear"):
-    theirs = chapter.beside(theirs, name, lambda rows, name=name: rows.assign(quantity=name), of=5)
-ours = charts.stacked_breakdown(breakdown(measurement), y_domain=(0, 1))
-charts.layered(ours, charts.paper_points(theirs, "width", by="quantity", y_title=y_title))
+#| caption: The two parts of the error at each SAE width, as shares of the variance of x (the rest is Sae(x)). Choose
+#|   the study, or simulated SAEs that introduce no error; move the L0. (Paper: Fig. 1.)
+names = {"width": "width", "l0": "l0", "fvu_linear": "linear", "fvu_nonlinear": "nonlinear"}
+saes = pd.DataFrame(measurement.saes)
+own = saes[saes["site"].eq(saes["site"].iloc[0]) & saes["seed"].eq(saes["seed"].iloc[0])]
+own = own[list(names)].rename(columns=names)
+chapter.record("parts", own.to_dict("list"))
+theirs = chapter.beside(pd.DataFrame(), "parts")
+fvu, nonlinear = (width_suite(measurement, metric) for metric in ("fvu", "fvu_nonlinear"))
+linear = [total - rest for total, rest in zip(fvu.values, nonlinear.values)]
+chapter.record("linear part", linear)
+chapter.record("nonlinear part", list(nonlinear.values))
+chapter.record("widths", [int(width) for width in fvu.widths])
+shown = lambda value: percent(value, 1)
+said = f"From {fvu.widths[0]:,} to {fvu.widths[-1]:,} latents the linear part {course(linear, shown)}"
+said += f"; the nonlinear {course(nonlinear.values, shown)}"
+drawn = pd.concat([own.assign(study=chapter.study.name), theirs])
+l0 = float(measurement.sae(reference_sae(measurement))["l0"])
+explorer(drawn, l0=l0, height=170, title=chapter.finding(said))
+
+# %% tags=["hide-input", "first-screen"]
+beside = {who: report.get("beside", {}).get(who, {}) for who in (PAPER, NULL)}
+evidence.strip(report.get("strip", []), others=report.get("studies", {}))
 
 # %% [markdown]
+# A dot right of the dashed line, in the shade, is as the claim says. ● holds, ◐ partly, ○ does not hold, ?
+# cannot be told: the claim, each of its statements; then the paper's own points, the null, the other studies.
+# {doc}`15_the_report` unfolds every row.
+#
+# ## What was found, page by page
+
+# %% tags=["hide-input"]
+Words(learned(records, chapter.pages()))
+
+# %% [markdown]
+# ## What could not be checked
+
+# %% tags=["hide-input"]
+chapter.record("tally", tally(found))
+Words("\n".join([untold(found), about.warning(measurement, most=3)]).rstrip())
+
+# %% [markdown]
+# ## Three ways in
+#
+# ```{raw} html
+# <div class="doors">
+# <div><h3>Read</h3><p>Five pages tell the story: <a href="01_what_saes_leave_behind.html">what is left</a>,
+# <a href="04_half_linear.html">the linear half</a>, <a href="07_models_of_activations.html">the null</a>,
+# <a href="05_scaling.html">what stays level</a>, <a href="15_the_report.html">the report</a>.</p></div>
+# <div><h3>Run</h3><p>On your model and SAE, one command:</p>
+# <p><code>darkmatter measure --model gpt2 --sae RELEASE/SAE --text my.txt</code></p>
+# <p>This book: <code>make book</code>. <a href="14_your_model_your_sae.html">More</a></p></div>
+# <div><h3>Edit</h3><p>A page is one script, <code>notebooks/04_half_linear.py</code>; its idea is the cell shown.</p>
+# <p><code>darkmatter where fig-vector</code> <code>darkmatter run 04 -p contexts 8</code></p></div>
+# </div>
+# ```
+#
 # ## The one idea
 #
 # Let $x$ be a vector of $d$ numbers, the activation at one token. Fit $b\,x + c$, a matrix $b$ and a vector
@@ -63,25 +104,27 @@ charts.layered(ours, charts.paper_points(theirs, "width", by="quantity", y_title
 # \underbrace{x - \mathrm{Sae}(x) - b\,x - c}_{\mathrm{NonlinearError}(x)}
 # ```
 #
-# The sum is exact for every token. The names say how the parts were made, no more: *LinearError* is the
-# linearly predictable part of the error, *NonlinearError* the rest. What the parts are made of is a question
-# for later chapters.
-#
-# The share of the variance that a part leaves unexplained is called FVU, the fraction of variance
-# unexplained:
+# The sum is exact for every token. The names say how the parts were made, no more: what they are made of is a
+# question for later chapters. What a part leaves unexplained is its FVU, the fraction of variance unexplained:
 #
 # ```{math}
 # :label: eq-fvu
 # \mathrm{FVU}(\hat x) \;=\; \frac{\sum \lVert x - \hat x \rVert^2}{\sum \lVert x - \bar x \rVert^2}
 # ```
 #
-# Both sums run over all scored tokens; $\bar x$ is the mean of $x$ over them. FVU without an argument means
-# $\mathrm{FVU}(\mathrm{Sae}(x))$. It has two parts: $\mathrm{FVU_{nonlinear}}$ is what is left when
-# LinearError is added to the reconstruction, and $\mathrm{FVU_{linear}}$ is the difference. The *width* of an
-# SAE is the number of its latents, and its *L0* is how many of them are active on a token, on average.
+# Both sums run over all scored tokens; $\bar x$ is the mean of $x$. FVU alone means
+# $\mathrm{FVU}(\mathrm{Sae}(x))$. $\mathrm{FVU_{nonlinear}}$ is what is left when LinearError is added to the
+# reconstruction, $\mathrm{FVU_{linear}}$ the difference. The *width* of an SAE is the number of its latents, its
+# *L0* how many of them are active on a token, on average.
+#
+# :::{dropdown} Why a level nonlinear part does not show that error is introduced
+# The authors saw it: with random directions as features, some of them masked, and no noise, the variance that
+# is explained "formed a parabola", so that the nonlinear part rises, is level, and falls (App. D). They set the
+# case aside, since they judged random vectors to be a bad test. Chapters {doc}`05_scaling` and
+# {doc}`07_models_of_activations` take it up as a null.
+# :::
 
 # %% tags=["hide-input"]
-fvu, nonlinear = (width_suite(measurement, metric) for metric in ("fvu", "fvu_nonlinear"))
 chapter.glue("narrowest", f"{fvu.widths[0]:,} latents")
 chapter.glue("widest", f"{fvu.widths[-1]:,} latents")
 chapter.estimate("fvu narrowest", fvu.estimate(fvu.widths[0]), ".3f")
@@ -98,53 +141,39 @@ for number, one in found.items():
     chapter.headline(f"Claim {number}: {one.short}", said, one.paper, chapter=one.chapter, **earned)
 
 # %% [markdown]
-# In the figure, the narrowest SAE has {glue:text}`narrowest`: its FVU is {glue:text}`fvu narrowest`, of which
-# {glue:text}`nonlinear narrowest` is nonlinear. The widest has {glue:text}`widest`: its FVU is
-# {glue:text}`fvu widest`, of which {glue:text}`nonlinear widest` is nonlinear. A number in brackets is a 95%
-# interval. It carries the choice of documents and, because SAEs of different widths are different trained
-# networks, the seed of their training.
-#
-# A level nonlinear part does not show by itself that an SAE introduces error. The authors saw this: with
-# random directions as features, some of them masked, and no noise, the variance that is explained "formed a
-# parabola", so that the nonlinear part rises, is level, and falls (App. D). They set the case aside, since
-# they judged random vectors to be a bad test. Chapters {doc}`05_scaling` and {doc}`07_models_of_activations`
-# take it up as a null.
-
-# %% [markdown]
-# ## The paper's claims, and what is found here
-#
-# Each claim is judged by a rule that compares an interval with stated margins. Most rules were written anew
-# after the study `tiny` had been seen and before `smollm2` was measured; the report says of each when. The
-# verdict is one of *holds*, *partly*, *does not hold* and *cannot be told here*, and it speaks of this study
-# only: one small model and its text.
-# Beside it stands what the same rule says of the paper's own points (values alone, they have no intervals; at
-# claim 5 they do not fix the floor) and of a null, whose SAEs introduce no error. The table is read from the
-# records of the chapters; {doc}`15_the_report` has the controls, the rules, the protocol and every study side
-# by side.
-
-# %% tags=["hide-input"]
-chapter.record("tally", tally(found))
-styles = dict.fromkeys(["verdict", *beside], badge) | {"chapter": link}
-Table(ledger(found, beside), styles, left=list(styles))
-
-# %% [markdown]
 # ## What is studied
 #
-# Model, text and SAEs of the study `tiny` are part of this book's package, with the commands that made them;
-# what was measured of `smollm2`, a public model, is stored beside it. Chapter {doc}`01_what_saes_leave_behind`
-# shows what this study's SAEs are like, one context at a time.
+# The narrowest SAE has {glue:text}`narrowest`: its FVU is {glue:text}`fvu narrowest`, of which
+# {glue:text}`nonlinear narrowest` is nonlinear; the widest has {glue:text}`widest`: {glue:text}`fvu widest`, of
+# which {glue:text}`nonlinear widest`. A number in brackets is a 95% interval over documents and, where SAEs of
+# different widths are compared, over training seeds. Model, text and SAEs of `tiny` are part of this book's
+# package, with the commands that made them; what was measured of `smollm2`, a public model, is stored beside it.
 
 # %% tags=["hide-input"]
-Table(about.facts(measurement))
+Folded("Model, text and SAEs of this study", Table(about.facts(measurement)))
 
 # %% [markdown]
-# ## How to use this book
+# ## Cite
 #
-# Read it: each chapter opens with a claim, a verdict and one figure, and ends with what could fool us. Run
-# it: every chapter takes a parameter `study`, the name of what is studied. Change it: a chapter is one short
-# script in `notebooks/`, and the cell that is its idea is the only one shown. Words and symbols are collected
-# on the page {doc}`notation`; whoever comes from the paper finds its figures
-# {ref}`by their numbers <figures-by-number>`.
+# Words and symbols are on the page {doc}`notation`; whoever comes from the paper finds its figures
+# {ref}`by their numbers <figures-by-number>`. `CITATION.cff` names this edition, each page's run record its
+# versions.
+#
+# :::{dropdown} BibTeX
+# ```bibtex
+# @article{engels2025,
+#   title   = {Decomposing the Dark Matter of Sparse Autoencoders},
+#   author  = {Engels, Joshua and Riggs Smith, Logan and Tegmark, Max},
+#   journal = {Transactions on Machine Learning Research},
+#   year    = {2025}
+# }
+# @software{darkmatter,
+#   title   = {Dark Matter: an executable edition of Decomposing the Dark Matter of Sparse Autoencoders},
+#   author  = {the Dark Matter contributors},
+#   version = {0.1.0}
+# }
+# ```
+# :::
 
 # %% tags=["hide-input"]
 chapter.close()

@@ -1,37 +1,27 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # What holds, and what does not?
 #
 # {cite:t}`engels2025` make thirteen claims that a run of their experiments can test. This chapter measures
-# nothing: it reads the records of the chapters before it, judges each claim again by its rule, and sets the
-# paper's number, this book's and the controls side by side.
+# nothing: it reads the records of the other chapters and judges each claim again by its rule. A row unfolds
+# to its reasons, its controls, and to how far each threshold could be moved before a word changes.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 
 # %% tags=["hide-input"]
-import altair as alt
 import pandas as pd
 
 from darkmatter_utils import charts, open_chapter
 from darkmatter_utils.base.values import Absent
 from darkmatter_utils.base.words import percent, plain, span
-from darkmatter_utils.charts import estimates
-from darkmatter_utils.charts.tables import Cards, Html, Table, Words, badge, escape, link
-from darkmatter_utils.charts.theme import VERDICTS, WIDTH, finish
-from darkmatter_utils.claims import c12_everywhere, fixed, report, worth
+from darkmatter_utils.charts import Folded, Table, Words, estimates, evidence
+from darkmatter_utils.charts.tables import Html, badge, escape, link
+from darkmatter_utils.claims import c12_everywhere, fixed, report, strips, worth
 from darkmatter_utils.claims.paper import ERRATA, PAPER_FIGURES, changes
 from darkmatter_utils.experiments import calibration, paper_points
 from darkmatter_utils.experiments.paper_evidence import EVIDENCE
 
-# %% tags=["hide-input", "reads-records"]
+# %% tags=["hide-input", "reads-records", "first-screen"]
 chapter = open_chapter(15, study)
 every = chapter.reads("*")
 records = every[chapter.study.name]
@@ -41,43 +31,38 @@ found = report.findings(every[chapter.study.name])
 chapter.record("tally", report.tally(found))
 others = worth.others(every[chapter.study.name], EVIDENCE)
 chapter.record("beside", {who: worth.words(others, who) for who in worth.WHO})
-chapter.record("distinguishes", worth.sentence(found, others))
-said = [report.opening(found, chapter.study.name, records), f"> {worth.sentence(found, others)}"]
-Words("\n>\n".join(said if records else said[:1]))
+chapter.sentence("distinguishes", worth.sentence(found, others))
+chapter.headed(report.headline(found, chapter.study.name))
+Words(report.opening(found, chapter.study.name, records)) if not records else None
 
-# %% tags=["hide-input"]
-grid = report.by_study(every)
-claim = {name.partition(".")[0]: name for name in grid["claim"]}
-theirs = [("paper", claim[n], word) for n, word in worth.words(others, worth.PAPER).items() if n in claim]
-grid = pd.concat([pd.DataFrame(theirs, columns=["study", "claim", "verdict"]), grid]).fillna("")
-grid["mark"] = grid["verdict"].map({word: mark for word, (_, mark) in VERDICTS.items()})
 
-# %% tags=["hide-input"]
-#| label: fig-verdicts
-#| caption: Every claim, on every study that has records: one column a study. Green: it holds; yellow: partly;
-#|   red, *fails*: it does not hold; grey, *?*: it cannot be told there. A simulated study is a *null*, and is
-#|   not judged. First, what the rule says of the paper's own points. (Paper: the claims of its abstract and
-#|   sections; it has no such figure.)
-axis = alt.Axis(labelAngle=0, orient="top", domain=False, ticks=False)
-claims = list(claim.values())
-base = alt.Chart(grid).encode(
-    x=alt.X("study:N", title=None, sort=["paper", *every], axis=axis),
-    y=alt.Y("claim:N", title=None, sort=claims, axis=alt.Axis(labelLimit=300, grid=False)),
-    tooltip=["claim:N", "study:N", "verdict:N", "here:N"],
-)
-scale = alt.Scale(domain=list(VERDICTS), range=[colour for colour, _ in VERDICTS.values()])
-cells = base.mark_rect(stroke="white", strokeWidth=2, cornerRadius=3)
-cells = cells.encode(color=alt.Color("verdict:N", scale=scale, legend=None))
-marks = base.mark_text(fontSize=11, color="white", fontWeight=600).encode(text="mark:N")
-finish(cells + marks, width=min(WIDTH - 260, 110 * (1 + len(every))), height=26 * len(claims))
+# %% tags=["hide-input", "first-screen"]
+def unfolded(row):
+    """What a row of the strip unfolds to."""
+    one, number = found[row["claim"]], row["claim"]
+    wrong = f"{worth.calibrated(rates, number)} {worth.cannot_answer(rates, number)}".rstrip()
+    said = evidence.told(report.card(one) | {"its rule on simulated studies": wrong})
+    page = link(one.chapter, words="its chapter, with the rule in full")
+    return f"{said}\n{evidence.thresholds(strips.flips(one))}\n<p>{page}</p>"
+
+
+rates = calibration.summary()
+rows = strips.rows(found, every[chapter.study.name], EVIDENCE)
+chapter.record("strip", rows)
+studies = {"paper": worth.words(others, worth.PAPER), "null": worth.words(others, worth.NULL)}
+studies |= report.words_by_study(every, chapter.study.name)
+chapter.record("studies", studies)
+evidence.strip(rows, others=studies, more=unfolded)
 
 # %% [markdown]
+# Each row has the first statement of a claim: a dot for every SAE, pair or place that it is asked of, on the
+# scale of its rule. ● holds, ◐ partly, ○ does not hold, ? cannot be told here: first the claim, then each of
+# its statements, then the paper's own points (values alone), the null and the other studies.
+#
 # ## The idea: a verdict follows from a record
 #
-# A chapter writes the numbers that a claim's rule takes into its record, and the rule is a function of these
-# numbers alone. So anyone can judge again, or ask what another number would have meant, without a model. The
-# cell below takes claim {glue:text}`shown` from the record, shrinks its number to a hundredth, and asks the
-# rule once more.
+# A rule is a function of recorded numbers alone, so anyone can judge again without a model. The cell takes
+# claim {glue:text}`shown` from the record, shrinks its number to a hundredth, and asks the rule once more.
 
 # %% tags=["hide-input"]
 measured = [number for number, one in found.items() if one.verdict.numbers and number != 12]
@@ -91,53 +76,41 @@ less = numbers and report.scaled(claim, numbers, 0.01)
 print("a hundredth: ", claim.judge(less).word)
 
 # %% [markdown]
-# ## Claim by claim
-#
-# *The paper* is its number and the place where it stands; where abstract and text differ, it is both. *Here*
-# is this study's number with its 95% interval. The controls are what else gives such a number.
-
-
-# %% tags=["hide-input"]
-def told(one):
-    """A claim's card, its verdict as a badge, how often its rule is wrong, its chapter as a link."""
-    word = Html(f"{badge(one.verdict.word)}. {escape(one.verdict.why)}")
-    number, chapter = one.claim.number, link(one.chapter, words=one.chapter)
-    wrong = f"{worth.calibrated(rates, number)} {worth.cannot_answer(rates, number)}".rstrip()
-    return report.card(one) | {"verdict": word, "its rule on simulated studies": wrong, "chapter": chapter}
-
-
-rates = calibration.summary()
-Cards({f"Claim {number}. {one.short}": told(one) for number, one in found.items()})
-
-# %% [markdown]
 # (worth)=
 # ## What a verdict is worth
 #
-# A word says something about SAEs only if not everything earns it. So each rule also judges what is no SAE of
-# this study: *the paper's points*, by their values alone, since they have no intervals (at claim 5 that is the
-# word of the best fit, and these points do not fix the floor: {ref}`paper-points`); *the null*, worlds whose
-# SAEs lack features and introduce no error, matched to this study's SAEs (chapters
-# {doc}`07_models_of_activations` and {doc}`08_nonlinear_error`); and, where one SAE suffices, an SAE of a
-# *random-weights model* and a *dead SAE*, which answers with the mean (chapter {doc}`13_the_controls`).
-# *Sources*: in how many of the sources of text, each alone, the values of the first statement lie in its range.
+# A word says something about SAEs only if not everything earns it. {glue:md}`distinguishes`
+#
+# :::{dropdown} Who else is judged
+# *The paper's points*, by their values alone, since they have no intervals (at claim 5 that is the word of the
+# best fit, and these points do not fix the floor: {ref}`paper-points`); *the null*, worlds whose SAEs lack
+# features and introduce no error, matched to this study's SAEs (chapters {doc}`07_models_of_activations` and
+# {doc}`08_nonlinear_error`); and, where one SAE suffices, an SAE of a *random-weights model* and a *dead SAE*,
+# which answers with the mean (chapter {doc}`13_the_controls`). *Sources*: in how many of the sources of text,
+# each alone, the values of the first statement lie in its range.
+# :::
 
 # %% tags=["hide-input"]
 words = [chapter.study.name, *worth.WHO]
-Table(worth.table(found, others, chapter.study.name), dict.fromkeys(words, badge), left=words)
+table = Table(worth.table(found, others, chapter.study.name), dict.fromkeys(words, badge), left=words)
+Folded("Every claim: the word of the study, of the paper's points, the null and the controls", table)
 
 # %% tags=["hide-input"]
 denied = worth.denials(others, EVIDENCE)
-lines = [f"- **Claim {n}**, *{others[n][worth.PAPER].word}*: {why}" for n, why in denied.items()]
-said = "Where the paper's own points deny its claim, in whole or in part, it is for this:"
-Words("\n".join([f"{said}\n", *lines]) if denied else "The paper's own points deny none of its claims.")
+rows = [(str(n), others[n][worth.PAPER].word, why) for n, why in denied.items()]
+none = Absent("The paper's own points deny none of its claims.")
+table = Table(pd.DataFrame(rows, columns=["claim", "word", "why"]) if denied else none, {"word": badge})
+Folded("Where the paper's own points deny its claim, in whole or in part, and why", table)
 
 # %% [markdown]
 # (fixed-rules)=
 # ## Whether the rules are fixed
 #
 # A rule that is changed after its number was seen says little. So the rules have a digest, of thresholds and
-# of what is compared, not of words. Once they are fixed, a test fails where one differs and no entry says why;
-# while they are called *draft*, they are not fixed.
+# of what is compared, not of words; a test fails where one differs and no entry says why. These are called
+# {glue:text}`rules name`, their digest is {glue:text}`rules digest`. Most were written anew after `tiny` had
+# been seen and before `smollm2` was measured; the rule in each chapter says when. What `smollm2` measures was
+# fixed before, in `claims/preregistered.yaml`.
 
 # %% tags=["hide-input"]
 held, now = fixed.fixed(), fixed.rules()
@@ -145,25 +118,20 @@ chapter.record("rules", {"name": held["name"], "digest": fixed.overall(now), "ch
 chapter.glue("rules name", held["name"])
 chapter.glue("rules digest", fixed.overall(now))
 none = Absent("No change is listed.")
-Table(pd.DataFrame(held["changes"]).map(str) if held["changes"] else none)
-
-# %% [markdown]
-# These rules are called {glue:text}`rules name`; their digest is {glue:text}`rules digest`. What the study
-# `smollm2` measures was fixed before it was measured, in `claims/preregistered.yaml`. Where a study departs
-# from that, it is said here.
+changed = Table(pd.DataFrame(held["changes"]).map(str) if held["changes"] else none)
+Folded("Changes of a rule after it was fixed", changed)
 
 # %% tags=["hide-input"]
 departed = fixed.departures(chapter.study.name)
 chapter.record("departures", departed)
-Table(
-    pd.DataFrame(departed) if departed else Absent("This study departs from nothing that was fixed before.")
-)
+none = Absent("This study departs from nothing that was fixed before.")
+Folded("Where this study departs from it", Table(pd.DataFrame(departed) if departed else none))
 
 # %% [markdown]
 # ## What the protocol changes
 #
-# The released code and this book choose differently in many places. Each line says what one choice changes on
-# this study, where a chapter measured it. An arrow leads from this book's choice to the other one.
+# The released code and this book choose differently in many places. The table says what each choice changes
+# on this study, where a chapter measured it; an arrow leads from this book's choice to the other one.
 
 # %% tags=["hide-input"]
 rows = [
@@ -171,30 +139,28 @@ rows = [
     for choice, text in changes(every[chapter.study.name])
 ]
 names = ["choice", "the released code", "this book", "what it changes here", "chapter"]
-Table(pd.DataFrame(rows, columns=names))
-
-# %% [markdown]
-# ## All studies
-#
-# One column for every study that has records in this book; claim 12 is about all of them together. `world` is
-# simulated, and the SAEs of its width suite introduce no error: it stands there as a null with its numbers,
-# and is not judged.
+chapter.glue("choices", str(len(rows)))
+Folded(f"{len(rows)} choices, one by one", Table(pd.DataFrame(rows, columns=names)))
 
 # %% tags=["hide-input"]
 rows = report.by_study(every)
 numbers = [f": {escape(said, quote=False)}" if said else "" for said in rows["measured"]]
 rows["cell"] = [f"{badge(word)}{number}" for word, number in zip(rows["verdict"], numbers)]
-wide = rows.pivot(index="claim", columns="study", values="cell").loc[claims, list(every)].reset_index()
-Table(wide, dict.fromkeys(every, Html), left=tuple(every))
+wide = rows.pivot(index="claim", columns="study", values="cell")
+wide = wide.loc[list(dict.fromkeys(rows["claim"])), list(every)].reset_index()
+table = Table(wide, dict.fromkeys(every, Html), left=tuple(every))
+Folded("Every claim on every study (a simulated one is a null, and is not judged)", table)
 
 # %% [markdown]
 # ## Is it special to one model?
 #
 # {glue:md}`everywhere`
 #
-# Only effects that could come out the other way are counted, {glue:text}`counted effects`. That an R² is
-# positive, or that the FVU falls as the SAE gets wider, tells nothing of a model. At claims 4, 8 and 10 the
-# effect is against a control of this book, which the paper does not have.
+# :::{dropdown} Which effects are counted
+# Only those that could come out the other way: {glue:text}`counted effects`. That an R² is positive, or that
+# the FVU falls as the SAE gets wider, tells nothing of a model. At claims 4, 8 and 10 the effect is against a
+# control of this book, which the paper does not have.
+# :::
 
 # %% tags=["hide-input"]
 word = verdict.word.capitalize()
@@ -207,15 +173,14 @@ chapter.rules(c12_everywhere)
 # (paper-points)=
 # ## What the paper's own points say
 #
-# Most of the paper's figures are vector drawings, so that their values can be read off to four digits or so.
-# This section computes from these values alone: no model is run, and nothing of it is from this book's
-# studies. The paper gives no intervals for them; those here are of a line or a curve through the points.
+# Most of the paper's figures are vector drawings: their values can be read off to four digits or so. This
+# section computes from these alone; intervals are of a line or a curve through the points.
 #
 # ### The floor (Figs. 1 and 9a)
 #
-# §4.3 fits $c + a W^{-m}$ to seven widths and reads from $c$, which lies above the mean of FVU_nonlinear,
-# that there is linear error "even at very large SAE width". Here $c$ is held at each value in turn, the rest
-# fitted anew, and the two fits compared by an F test at 5%.
+# §4.3 fits $c + a W^{-m}$ to seven widths and reads from $c$, above the mean of FVU_nonlinear, that there is
+# linear error "even at very large SAE width". Here $c$ is held at each value in turn, the rest fitted anew, and
+# the two fits compared by an F test at 5%.
 
 # %% tags=["hide-input"]
 floors = paper_points.floors()
@@ -224,7 +189,8 @@ allowed = [span(ends, three) for ends in zip(floors["low"], floors["high"])]
 shown = floors[["curve", "c", "a", "m"]].assign(**{"c allowed": allowed})
 names = {"p": "p of c = 0", "predicted": "1m, by the others", "observed": "1m, drawn", "misfit_p": "p of 1m"}
 shown = shown.join(floors[list(names)].rename(columns=names))
-Table(shown, dict.fromkeys(shown.columns[1:], three) | {"c allowed": str})
+table = Table(shown, dict.fromkeys(shown.columns[1:], three) | {"c allowed": str})
+Folded("Fits of the floor to the paper's points, with and without it", table)
 
 # %% tags=["hide-input"]
 told = {
@@ -238,12 +204,11 @@ for column, key in told.items():
 chapter.glue("p of no floor", float(floors["p"].iloc[0]), ".2f")
 
 # %% [markdown]
-# The fit is nearly the printed one (Fig. 1: 0.186, 2.708, 0.317), and its $c$ is the best guess. But the seven
-# points allow any floor from 0 up to {glue:text}`highest floor`, all but the lowest point; for no floor at all
-# p is {glue:text}`p of no floor`. Fitted to the six narrower SAEs the curve predicts
-# {glue:text}`predicted at 1m` at a million latents, where {glue:text}`drawn at 1m` is drawn (p
-# {glue:text}`p of 1m`): its form is strained at its end. So these points neither show nor exclude linear error
-# at very large widths. That there is much of it at the widths drawn needs no curve.
+# The seven points allow any floor from 0 up to {glue:text}`highest floor`; for no floor at all p is
+# {glue:text}`p of no floor`. Fitted to the six narrower SAEs the curve predicts {glue:text}`predicted at 1m` at
+# a million latents, where {glue:text}`drawn at 1m` is drawn (p {glue:text}`p of 1m`). So these points neither
+# show nor exclude linear error at very large widths; that there is much of it at the widths drawn needs no
+# curve.
 #
 # ### How constant FVU_nonlinear is (Figs. 2, 10 and 11)
 #
@@ -252,19 +217,24 @@ chapter.glue("p of no floor", float(floors["p"].iloc[0]), ".2f")
 
 # %% tags=["hide-input"]
 #| label: fig-paper-constancy
-#| caption: Change of FVU_nonlinear a doubling of the width at L0 60, in percent, at the paper's six grids,
-#|   with 95% intervals of the fitted line; dotted: no change. (Paper: Figs. 2, 10 and 11.)
+#| caption: Change of FVU_nonlinear a doubling of the width at L0 60, in percent, at the paper's six grids, with
+#|   95% intervals of the fitted line; dotted: no change. (Paper: Figs. 2, 10 and 11.)
 constant = paper_points.constancy()
 drawn = constant.assign(label=constant["grid"] + " (Fig. " + constant["figure"] + ")")
 drawn[["value", "low", "high"]] = 100 * drawn[["change", "low", "high"]].to_numpy()
-charts.forest(drawn, rules=[0], x_title="change a doubling of the width (%)")
+level = int(((drawn["low"] < 0) & (drawn["high"] > 0)).sum())
+chapter.record("level grids", [level, len(drawn)])
+said = f"The paper's FVU_nonlinear is level at {level} of its {len(drawn)} grids"
+titled = {"x_title": "change a doubling of the width (%)", "title": chapter.finding(said)}
+charts.forest(drawn, rules=[0], **titled)
 
 # %% tags=["hide-input"]
 constant["a doubling of W"] = estimates(constant, "change")
 shown = constant[["grid", "n", "a doubling of W", "whole", "by_l0"]]
 names = {"n": "SAEs", "whole": "16k to 1m", "by_l0": "slope, a doubling of L0"}
 one = lambda share: percent(share, 1)
-Table(shown.rename(columns=names), dict.fromkeys(["a doubling of W", *list(names.values())[1:]], one))
+table = Table(shown.rename(columns=names), dict.fromkeys(["a doubling of W", *list(names.values())[1:]], one))
+Folded("Slopes of FVU_nonlinear over width and over L0, grid by grid", table)
 
 # %% [markdown]
 # FVU_nonlinear is level at one place, layer 20 of Gemma 2 9B near L0 60, which is what Fig. 1 draws. At layer
@@ -278,7 +248,8 @@ Table(shown.rename(columns=names), dict.fromkeys(["a doubling of W", *list(names
 pursued = paper_points.pursuit()
 chapter.glue("pursuit most", one(-pursued["FVU_nonlinear, same tokens"].min()))
 dash = lambda share: "–" if pd.isna(share) else one(share)
-Table(pursued.astype({"width": int}), dict.fromkeys(pursued.columns[1:], dash))
+table = Table(pursued.astype({"width": int}), dict.fromkeys(pursued.columns[1:], dash))
+Folded("What the pursuit changes, width by width", table)
 
 # %% [markdown]
 # §6 says that the pursuit lowers FVU by "3-5%" and leaves FVU_nonlinear "almost unchanged". By the released
@@ -297,7 +268,8 @@ shares = paper_points.loss_shares()
 over = lambda end: [span(pair) for pair in zip(shares["least" + end], shares["most" + end])]
 rows = shares[["part", "sweep"]].assign(**{"loss / R²": over(""), "loss / norm": over("_by_norm")})
 rows = rows.assign(**{"slope through 0": shares["slope"], "correlation": shares["correlation"]})
-Table(rows, {"loss / R²": str, "loss / norm": str, "slope through 0": plain, "correlation": plain})
+styles = {"loss / R²": str, "loss / norm": str, "slope through 0": plain, "correlation": plain}
+Folded("Shares of the loss over shares of R² and of the norm", Table(rows, styles))
 
 # %% [markdown]
 # LinearError is proportional: in both sweeps its share of the loss is a near-constant multiple of its share
@@ -311,25 +283,25 @@ Table(rows, {"loss / R²": str, "loss / norm": str, "slope through 0": plain, "c
 landed = paper_points.landing().groupby("noise")["share"]
 chapter.glue("of dense", span(landed.get_group("x' noise"), percent))
 chapter.glue("of introduced", span(landed.get_group("Sae(x') noise"), percent))
-Table(paper_points.synthetic(), {"Table 1": plain, "Fig. 15": plain})
+table = Table(paper_points.synthetic(), {"Table 1": plain, "Fig. 15": plain})
+Folded("The correlations of Table 1, and those of Fig. 15's maps", table)
 
 # %% [markdown]
-# Table 1 correlates the noise that was put in with the part that was estimated, "across these noise levels" of
-# Fig. 15. The same correlations of Fig. 15's own maps agree with its two large ones, each noise with its own
-# part, and not with the two small ones (chapter {doc}`07_models_of_activations`). A correlation does not say how
-# much lands where. By the maps, {glue:text}`of dense` of the noise on $x'$ lands in the nonlinear part (App. B.2
-# says itself that some of the nonlinear error may be Dense), and {glue:text}`of introduced` of the noise on
-# $\mathrm{Sae}(x')$ in the linear one: what least squares absorb on the rows that they were fitted on (3,584
-# dimensions, 50,000 rows).
+# Table 1 correlates the noise that was put in with the part that was estimated. The same correlations of Fig.
+# 15's own maps agree with its two large ones and not with the two small ones (chapter
+# {doc}`07_models_of_activations`). By the maps, {glue:text}`of dense` of the noise on $x'$ lands in the
+# nonlinear part, and {glue:text}`of introduced` of the noise on $\mathrm{Sae}(x')$ in the linear one: what
+# least squares absorb on the rows that they were fitted on (3,584 dimensions, 50,000 rows).
 
 # %% [markdown]
 # ### Slips in print
 #
-# These were found while reading the paper beside its code and its figures. Each stands with what is right and
-# with what that changes: mostly nothing; some of it favours the authors.
+# Found while reading the paper beside its code and its figures. What they change is mostly nothing; some of it
+# favours the authors.
 
 # %% tags=["hide-input"]
-Table(pd.DataFrame(ERRATA).set_axis(["where", "printed", "right", "what it changes"], axis=1))
+slips = pd.DataFrame(ERRATA).set_axis(["where", "printed", "right", "what it changes"], axis=1)
+Folded(f"{len(slips)} slips, each with what is right", Table(slips))
 
 # %% [markdown]
 # (figures-by-number)=
@@ -348,28 +320,36 @@ def places(figure):
 
 rows = [(f.name, f.experiment, f.shows, places(f)) for f in PAPER_FIGURES]
 names = ["the paper's", "experiment", "what it shows", "here"]
-Table(pd.DataFrame(rows, columns=names), {"here": Html}, left=("here",))
+table = Table(pd.DataFrame(rows, columns=names), {"here": Html}, left=("here",))
+Folded(f"The paper's {len(rows)} figures and tables, and where they are here", table)
 
 # %% [markdown]
 # ## What could fool us
 #
-# - **A word is not a number.** A verdict hides how near the edge it was. The interval beside it does not.
-# - **Choices are in no interval.** Intervals carry documents and training seeds. Which widths, L0s, nulls and
-#   margins were chosen they do not carry; and of thirteen rules some may be wrong by chance alone.
+# - **A word is not a number.** A verdict hides how near the edge it was; each row unfolds to the thresholds at
+#   which it changes.
+# - **Choices are in no interval.** Intervals carry documents and training seeds, not which widths, L0s, nulls
+#   and margins were chosen; and of thirteen rules some may be wrong by chance alone.
 # - **The thresholds are ours.** The paper says "about half" (abstract) and "almost unchanged" (§6); a rule must
 #   say where that ends.
-#   Their present form was fixed after *tiny* had been seen and before the next model was measured; each card
-#   says what is new in it.
-# - **Small models.** Claim 12 is the paper's to make: it studied three models of two families (§4). A claim
-#   that fails here may hold there.
-# - **Values read off figures.** The paper prints few of its values. The others were read off its vector
-#   figures (`data/paper/README.md` says how nearly); they know nothing of the spread over tokens or training.
+# - **Small models.** A claim that fails here may hold on the three models of two families that the paper
+#   studied (§4).
+# - **Values read off figures** know nothing of the spread over tokens or training (`data/paper/README.md`).
 #
-# ## Exercise
+# ## Try it
 #
-# Open `build/tiny/records/04.json`, change a number under `evidence`, and run this chapter with
-# `darkmatter run 15`. Which number can you move farthest without moving the verdict? (`darkmatter build`
-# notices the edit and puts the record right.)
+# Open `build/tiny/records/04.json`, change a number under `evidence`, and run `darkmatter run 15`. Which
+# number can you move farthest without moving the verdict?
+#
+# :::{dropdown} Answer
+# The slider of each threshold above says it the other way round: how far the threshold can go. (`darkmatter
+# build` notices the edit and puts the record right.)
+# :::
+#
+# ## Cite
+#
+# The paper: {cite:t}`engels2025`. This edition: `CITATION.cff` in the repository, with the commit that each
+# run record names.
 
 # %% tags=["hide-input"]
 chapter.close()

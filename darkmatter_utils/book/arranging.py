@@ -60,6 +60,7 @@ def named(text: str, titles: Mapping[str, str]) -> str:
 def listed(toc: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
     """A table of contents whose sidebar has each chapter's own title."""
     toc = copy.deepcopy(dict(toc))
+    toc |= {"title": titles[name] for name in [str(toc.get("root", "")).rpartition("/")[2]] if name in titles}
     for part in toc.get("parts", []):
         for entry in part.get("chapters", []):
             if title := titles.get(entry["file"].rpartition("/")[2]):

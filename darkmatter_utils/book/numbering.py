@@ -1,6 +1,6 @@
 """A Sphinx extension: a chapter has the number of its file, wherever the table of contents has it.
 
-The contents tell a story; files, records and figures keep their numbers. Pages that are no chapters have none.
+The contents tell a story; files, records, figures keep their numbers. Pages that are no chapters have none.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from ..base import config
 from ..base.errors import BadInput
 from ..base.provenance import digest
 from ..base.values import whole, write_atomic
@@ -152,6 +153,7 @@ def write_assets(root: Path, static: Path, study: str) -> None:
     """Write what pages load and git does not keep: chart script, MathJax, what changes from run to run."""
     write_script(static / "vega-book.js")
     write_styles(static / "charts.css")
+    shutil.copyfile(config.STATIC / "bench.js", static / "bench.js")
     package = find_spec("sphinx-mathjax-offline")
     if package is None:
         raise BadInput("MathJax is missing; install it: pip install -r requirements.lock")

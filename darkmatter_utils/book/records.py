@@ -205,6 +205,11 @@ class Chapter:
         self.read |= {"asked": sorted({own, *others}), "found": hashes(found)}
         return found
 
+    def pages(self) -> dict[int, str]:
+        """The names of this project's pages by their numbers; none outside a project."""
+        place = project()
+        return {one.number: one.name for one in chapters.chapters(place)} if place else {}
+
     def beside(self, theirs, key: str, draw: Callable = lambda rows: rows, *, of: int | None = None):
         """The paper's points and, below, what other editions and nulls recorded under ``key`` in this chapter
         (or ``of``), as ``draw`` makes it: a frame with a column ``study`` where there are any (`others`)."""

@@ -163,30 +163,6 @@ def link(chapter: str, anchor: str = "", words: str = "") -> Html:
     return Html(f'<a href="{target}">{escape(words or chapter[:2])}</a>')
 
 
-class Cards:
-    """One small table under another, each with a heading: what is told of every claim."""
-
-    def __init__(self, cards: Mapping[str, Mapping[str, str]]):
-        self.cards = cards
-
-    def _repr_html_(self) -> str:
-        return "\n".join(_card(heading, lines) for heading, lines in self.cards.items())
-
-    def __repr__(self) -> str:
-        plain = lambda text: unescape(re.sub("<[^>]+>", "", text))
-        told = {
-            name: [f"{key}: {plain(text)}" for key, text in card.items()] for name, card in self.cards.items()
-        }
-        return "\n\n".join("\n".join([heading, *lines]) for heading, lines in told.items())
-
-
-def _card(heading: str, lines: Mapping[str, str]) -> str:
-    row = '<tr><th class="text-left" scope="row">{}</th><td class="text-left">{}</td></tr>'
-    rows = "".join(row.format(escape(name), emphasis(text)) for name, text in lines.items())
-    head = f'<table class="table dark-table claim-card">\n<caption>{escape(heading)}</caption>'
-    return f"{head}\n<tbody>\n{rows}\n</tbody>\n</table>"
-
-
 def emphasis(text: str) -> str:
     """Text as HTML, its **strong** words, *stressed* words and `names` marked; markup already stays."""
     if isinstance(text, Html):

@@ -116,6 +116,14 @@ def summary(found: Mapping[int, Finding], study: str) -> str:
     return f"Of the paper's {spelled(total)} claims, on the study {study}, {joined}."
 
 
+def headline(found: Mapping[int, Finding], study: str) -> str:
+    """What became of the claims, as a title: "On tiny one claim holds, eight hold partly and four ..."."""
+    told = [(len(numbers), word) for word, numbers in counts(found).items() if numbers]
+    parts = [f"{spelled(count)} {VERBS[word][count > 1]}" for count, word in told]
+    parts[0] = parts[0].replace(" ", f" claim{'s' * (told[0][0] > 1)} ", 1)
+    return f"On {study} {' and '.join(filter(None, [', '.join(parts[:-1]), parts[-1]]))}"
+
+
 def tally(found: Mapping[int, Finding]) -> str:
     """How many claims have each verdict, in the order of the words."""
     return ", ".join(f"{len(numbers)} {word}" for word, numbers in counts(found).items())
@@ -129,20 +137,6 @@ def opening(found: Mapping[int, Finding], study: str, records: Records) -> str:
         f"> No chapter has a record of the study {study} here. Run its chapters first: `darkmatter run --all "
         f"--study {study}`. Until then no claim can be told."
     )
-
-
-def ledger(found: Mapping[int, Finding], beside: Mapping[str, Mapping[str, str]] | None = None):
-    """A row a claim: claim, in words, the paper, here (with its interval), verdict (its word), the words that
-    others earn (``beside``: by who they are, by claim), chapter."""
-    others = list(beside or {})
-    rows = [
-        (str(n), one.short, one.paper, one.here, one.verdict.word)
-        + tuple(beside[who].get(str(n), "–") for who in others)
-        + (one.chapter,)
-        for n, one in found.items()
-    ]
-    columns = ["claim", "in words", "the paper", "here", "verdict", *others, "chapter"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def by_study(every: Mapping[str, Records]) -> pd.DataFrame:
@@ -159,6 +153,14 @@ def by_study(every: Mapping[str, Records]) -> pd.DataFrame:
             word = NULL if null else one.verdict.word
             rows.append((study, f"{n}. {one.claim.topic}", word, one.here, one.verdict.measured))
     return pd.DataFrame(rows, columns=["study", "claim", "verdict", "here", "measured"])
+
+
+def words_by_study(every: Mapping[str, Records], own: str) -> dict[str, dict[str, str]]:
+    """The word of each claim on every other study that is judged, by study and claim."""
+    there = {
+        name: findings(records) for name, records in every.items() if name != own and not simulated(name)
+    }
+    return {name: {str(n): one.verdict.word for n, one in found.items()} for name, found in there.items()}
 
 
 def simulated(name: str) -> bool:
@@ -245,28 +247,17 @@ def sign(value) -> int:
 
 
 def card(one: Finding) -> dict[str, str]:
-    """What is known of a claim: the paper's words and points, ours, controls, verdict, rule, falsifier."""
+    """What is known of a claim: its words, the paper's, ours, the controls, why; "" of what is not."""
     claim = one.claim
     name = f" ({claim.here.name})" if claim.here and one.here != "–" else ""
     return {
-        "the paper": f"{claim.paper}. In it: {claim.paper_place}.",
-        "what its own points say": f"{claim.paper_points}.",
+        "the claim": claim.short,
+        "the paper": f"{claim.paper}. In it: {claim.paper_place}. Its own points: {claim.paper_points}.",
         "here": f"{one.here}{name}",
-        "the controls beside it": "; ".join(f"{what}: {text}" for what, text in one.beside().items()) or "–",
-        "verdict": f"{one.verdict.word}. {one.verdict.why}",
-        "statement by statement": statement_by_statement(one.verdict),
-        "what more data would do": f"{one.verdict.numbers.get('more data') or '–'}",
-        "the rule": f"{claim.rule_in_words} {claim.written}",
-        "what would show it wrong": f"{claim.falsifier}.",
-        "chapter": claim.chapter,
+        "the controls beside it": "; ".join(f"{what}: {text}" for what, text in one.beside().items()),
+        "why": one.verdict.why,
+        "what more data would do": f"{one.verdict.numbers.get('more data', '')}",
     }
-
-
-def statement_by_statement(verdict: Verdict) -> str:
-    """The word of every statement, with at how many places it holds: "*half*: partly (4 of 6)"."""
-    told = {name: n for name, n in verdict.numbers.items() if isinstance(n, Mapping) and "word" in n}
-    places = lambda n: f" (holds at {n['holds']} of {n['places']})" if n["places"] > 1 else ""
-    return "; ".join(f"*{name}*: {n['word']}{places(n)}" for name, n in told.items()) or "–"
 
 
 def scaled(claim: Claim, evidence, factor: float):

@@ -1,0 +1,36 @@
+"""What the index says of all pages: what each found, and what could not be told or checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .claim import UNKNOWN
+from .report import Finding, Records
+
+STORY = (1, 4, 3, 7, 5, 6, 8, 9, 12, 11, 13, 10)
+"""Chapters in the order of the story."""
+LIMITS = (
+    "- **Large models.** The paper's have 2 to 9 billion parameters; none was run here.",
+    "- **What a feature means.** Latents are judged by a test of detection, not by a model that explains.",
+)
+"""What no study of this book can check."""
+
+
+def learned(records: Records, names: Mapping[int, str]) -> str:
+    """What each page found, one a line with its link, as their records say it; ``names``: the pages'."""
+    told = {number: values["finding"] for number, values in records.items() if "finding" in values}
+    order = [number for number in STORY if number in told and number in names]
+    return (
+        "\n".join(f"- [{told[number]}]({names[number]}.ipynb)" for number in order) or "No page has a record."
+    )
+
+
+def untold(found: Mapping[int, Finding]) -> str:
+    """The claims that cannot be told, each with what more data would do, and what no study here can check."""
+    lines = [
+        f"- **Claim {n}** ({one.short.rstrip('.').lower()}) cannot be told here: "
+        f"{one.verdict.numbers.get('more data') or one.verdict.why}"
+        for n, one in found.items()
+        if one.verdict.word == UNKNOWN
+    ]
+    return "\n".join([*lines, *LIMITS])
