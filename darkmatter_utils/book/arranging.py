@@ -66,3 +66,22 @@ def listed(toc: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
             if title := titles.get(entry["file"].rpartition("/")[2]):
                 entry["title"] = title
     return toc
+
+
+def glossary(page: str) -> dict[str, str]:
+    """The words that a page of tables explains, each with its meaning as plain text; symbols are left out."""
+    found = {}
+    for row in re.finditer(r"^\| (?P<words>[^|]+) \| (?P<meaning>.+) \|$", page, re.M):
+        meaning = row["meaning"].replace("\\|", "|")
+        meaning = re.sub(r" ?\{(cite:[pt]|eq)\}`[^`]*`", "", meaning)
+        meaning = re.sub(r"\\(mathrm|lVert|rVert|bar|times|top|sum_i|lambda_i)\b", _symbol, meaning)
+        meaning = re.sub(r"[*`${}]|\\,", "", meaning).replace(",:", ":").strip(" ,")
+        for word in re.split(r", ", re.sub(r"\*", "", row["words"])):
+            if re.fullmatch(r"[A-Za-zÀ-ÿ][\w ²-]{2,}", word):
+                found[word] = meaning
+    return found
+
+
+def _symbol(found) -> str:
+    names = {"lVert": "‖", "rVert": "‖", "mathrm": "", "bar": "mean ", "times": "×", "top": "ᵀ", "sum_i": "Σ"}
+    return names.get(found[1], "λ")

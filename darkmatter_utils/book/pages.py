@@ -27,7 +27,7 @@ from ..base.words import time_of
 from ..charts.vegalite import write_script, write_styles
 from ..studies.study import Study
 from . import results, running
-from .arranging import arranged, listed, named, title_of
+from .arranging import arranged, glossary, listed, named, title_of
 from .chapters import (
     DEFAULT_STUDY,
     RECORD,
@@ -154,6 +154,10 @@ def write_assets(root: Path, static: Path, study: str) -> None:
     write_script(static / "vega-book.js")
     write_styles(static / "charts.css")
     shutil.copyfile(config.STATIC / "bench.js", static / "bench.js")
+    words = glossary((root / "book" / "notation.md").read_text(encoding="utf-8"))
+    script = f"const glossary = {json.dumps(words, ensure_ascii=False)};\n"
+    script += (config.STATIC / "glossary.js").read_text(encoding="utf-8")
+    (static / "glossary.js").write_text(script, encoding="utf-8")
     package = find_spec("sphinx-mathjax-offline")
     if package is None:
         raise BadInput("MathJax is missing; install it: pip install -r requirements.lock")

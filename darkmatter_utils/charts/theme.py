@@ -35,7 +35,7 @@ RAMP = ["#edeaf6", "#cfc6e6", "#ab9dd4", "#8775be", "#674fa3", "#492f84", "#2d14
 """Low to high, of what is ordered: heat maps, lines by width or L0. Where the page is dark it is reversed."""
 DARK = {
     PARTS["SaeError"]: "#f3f6fa",
-    PARTS["x"]: "#b6bec8",
+    PARTS["x"]: "#bcc4ce",
     GREYS[0]: "#c3cad6",
     GREYS[2]: "#8b93a0",
     "#1f2937": "#e4e8ee",
@@ -124,12 +124,17 @@ def palette(values) -> tuple[list[str], list[str]]:
     ("4,096 latents", "L0 32") is ordered along the ramp, others follow."""
     present = list(dict.fromkeys(str(value) for value in values))
     if len(present) > 1 and all(re.match(ORDERED, name) for name in present):
-        present.sort(key=lambda name: float(re.search(r"[\d,.]*\d", name)[0].replace(",", "")))
+        present.sort(key=_amount)
         return present, [RAMP[round(place)] for place in np.linspace(2, len(RAMP) - 1, len(present))]
     domain = [part for part in PARTS if part in present] + [name for name in present if name not in PARTS]
     spare, greys = itertools.cycle(SEQUENCE), itertools.cycle(GREYS)
     other = lambda name: next(greys if name.startswith(CONTROLS) else spare)
     return domain, [PARTS[name] if name in PARTS else other(name) for name in domain]
+
+
+def _amount(name: str) -> float:
+    found = re.search(r"([\d,.]*\d)([kM]?)", name)
+    return float(found[1].replace(",", "")) * {"k": 1e3, "M": 1e6}.get(found[2], 1.0)
 
 
 def columns(frame, *, of=None, **names) -> pd.DataFrame:
