@@ -100,8 +100,10 @@ Words("\n".join([untold(found), about.warning(measurement, most=3)]).rstrip())
 #
 # ```{math}
 # :label: eq-split
-# x \;=\; \mathrm{Sae}(x) \;+\; \underbrace{b\,x + c}_{\mathrm{LinearError}(x)} \;+\;
-# \underbrace{x - \mathrm{Sae}(x) - b\,x - c}_{\mathrm{NonlinearError}(x)}
+# \begin{aligned}
+# x \;=\; \mathrm{Sae}(x) &\;+\; \underbrace{b\,x + c}_{\mathrm{LinearError}(x)} \\
+# &\;+\; \underbrace{x - \mathrm{Sae}(x) - b\,x - c}_{\mathrm{NonlinearError}(x)}
+# \end{aligned}
 # ```
 #
 # The sum is exact for every token. The names say how the parts were made, no more: what they are made of is a

@@ -51,7 +51,7 @@ answer = live(measurement, told, **few)
 rows = pd.DataFrame(answer["r2"]).astype(dict.fromkeys(["value", "low", "high"], float))
 fvu, r2 = answer["this SAE"]["fvu"].value, rows["value"].iloc[0]
 chapter.record("live", {"fvu": fvu, "r2": rows["value"].to_list()})
-chapter.headed(f"One command, your SAE: this one leaves {percent(fvu)}, {percent(r2)} of it linear in x")
+chapter.headed(f"One command, your SAE: here {percent(fvu)} is left, {percent(r2)} of it linear in x")
 chapter.glue("sae", shown)
 chapter.glue("tokens", f"{answer['tokens']:,}")
 Words("    darkmatter measure --model FOLDER --sae FOLDER --text mine.jsonl")

@@ -71,7 +71,7 @@ def listed(toc: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
 def glossary(page: str) -> dict[str, str]:
     """The words that a page of tables explains, each with its meaning as plain text; symbols are left out."""
     found = {}
-    for row in re.finditer(r"^\| (?P<words>[^|]+) \| (?P<meaning>.+) \|$", page, re.M):
+    for row in re.finditer(r"^\| (?P<words>[^|*]+) \| (?P<meaning>.+) \|$", page, re.M):
         meaning = row["meaning"].replace("\\|", "|")
         meaning = re.sub(r" ?\{(cite:[pt]|eq)\}`[^`]*`", "", meaning)
         meaning = re.sub(r"\\(mathrm|lVert|rVert|bar|times|top|sum_i|lambda_i)\b", _symbol, meaning)

@@ -153,7 +153,8 @@ def write_assets(root: Path, static: Path, study: str) -> None:
     """Write what pages load and git does not keep: chart script, MathJax, what changes from run to run."""
     write_script(static / "vega-book.js")
     write_styles(static / "charts.css")
-    shutil.copyfile(config.STATIC / "bench.js", static / "bench.js")
+    for name in ("bench.js", "tokens.js"):
+        shutil.copyfile(config.STATIC / name, static / name)
     words = glossary((root / "book" / "notation.md").read_text(encoding="utf-8"))
     script = f"const glossary = {json.dumps(words, ensure_ascii=False)};\n"
     script += (config.STATIC / "glossary.js").read_text(encoding="utf-8")

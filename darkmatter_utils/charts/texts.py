@@ -98,7 +98,7 @@ STYLE = """<style>
 margin:.3rem 0 .9rem}
 .dark-strip span{display:inline-block;vertical-align:top;margin:0 1px 6px 0;padding:0 1px;border-radius:2px;\
 white-space:pre;\
-background:rgba(213,94,0,calc(var(--e)*.07))}
+background:rgba(100,116,139,calc(var(--e)*.07))}
 .dark-strip i{display:block;font-style:normal;font-size:.5rem;line-height:1;height:1.1rem;color:inherit;\
 opacity:.75;transform:scaleY(2.2);transform-origin:0 0}
 .dark-gallery summary{cursor:pointer}

@@ -73,6 +73,33 @@ function fitted(original, factor, available) {
   return spec;
 }
 
+// A width that is pointed at in one chart is shown in all of the page whose axis is the width: others fade.
+const WIDTHS = "SAE width (latents)";
+
+function eachPoint(node, then) {
+  if (node.marktype === "symbol" || node.marktype === "rect") {
+    for (const item of node.items) if (item._svg && item.datum) then(item);
+  }
+  for (const item of node.items || []) if (item.items) eachPoint(item, then);
+}
+
+function linkWidths(element, view) {
+  if (!element.querySelector("script").textContent.includes(WIDTHS)) return;
+  element.view = view;
+  const widthOf = (datum) => (datum.width !== undefined ? datum.width : datum.x);
+  const show = (width) => {
+    for (const other of document.querySelectorAll("div.vl-chart")) {
+      if (!other.view) continue;
+      eachPoint(other.view.scenegraph().root, (item) => {
+        const own = widthOf(item.datum);
+        item._svg.classList.toggle("faded", width !== undefined && own !== undefined && own !== width);
+      });
+    }
+  };
+  view.addEventListener("mouseover", (event, item) => item && item.datum && show(widthOf(item.datum)));
+  view.addEventListener("mouseout", () => show(undefined));
+}
+
 async function draw(element) {
   const script = element.querySelector("script");
   const original = JSON.parse(script.textContent);
@@ -90,6 +117,7 @@ async function draw(element) {
       if (box.finish) box.finish();
       const result = await vegaEmbed(box, fitted(original, factor, available), { actions: false, renderer: "svg" });
       box.finish = () => result.finalize();
+      box.view = result.view;
       const svg = box.querySelector("svg");
       const drawn = Number(svg.getAttribute("width"));
       const strip = (original.usermeta || {}).scaleText;
@@ -101,6 +129,7 @@ async function draw(element) {
     }
     for (const old of element.querySelectorAll(".vl-box")) if (old !== box) old.remove();
     box.classList.remove("vl-drawing");
+    linkWidths(element, box.view);
     element.dataset.drawn = "yes";
   } catch (error) {
     // The static picture stays; the page says in its console why it is not interactive.

@@ -1,5 +1,5 @@
 // Marks the first place on a page where a word of the glossary stands; what it means is told on hover and focus.
-const NOT_IN = "a, abbr, code, pre, h1, h2, h3, table, figure, summary, .claim, .strip, mjx-container, .math";
+const NOT_IN = "a, abbr, code, pre, h1, h2, h3, table, figure, summary, .claim, .kicker, .strip, .tokens, mjx-container, .math";
 
 function firstPlace(root, word) {
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
