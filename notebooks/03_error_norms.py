@@ -88,9 +88,7 @@ headed = f"{best[0].upper()}{best[1:]} alone predicts the error's size"
 headed += f" as well as x: {alone}" if within < 0.05 else f" better than x: {alone}, x {from_x}"
 ahead = f"x explains {from_x} of the error's size, {best} alone {alone}"
 chapter.headed(ahead if lead.max() > 0.05 else headed)
-chapter.opening(
-    c02_norm_linear, c13_beyond_simple, control={2: f"all simple predictors: {span(simple['value'])}"}
-)
+chapter.opening(c02_norm_linear, c13_beyond_simple)
 
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-norms
@@ -107,7 +105,7 @@ paper |= {"allowed": c02_norm_linear.THRESHOLDS.text, "allowed_label": "the pape
 gap = f"{span(lead)} above" if min(lead) > 0 else f"{span(-lead)} below"
 gap = f"within {plain(within)} of" if within < 0.05 else gap
 said = f"R² from x {course(suite['value'])} with width, {gap} that of {best} alone"
-ours = charts.lines(rows, "width", "value", color="of", y_title=R2, y_domain=domain, height=215, **paper)
+ours = charts.lines(rows, "width", "value", color="of", y_title=R2, y_domain=domain, height=185, **paper)
 charts.layered(ours, title=chapter.finding(said))
 
 # %% tags=["hide-input"]
