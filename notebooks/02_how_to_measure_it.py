@@ -9,10 +9,9 @@
 # %% [markdown]
 # # How to measure it
 #
-# Every result of this book is a share of variance: how much of the activation $x$ an SAE leaves unexplained,
-# and how much of that a linear map predicts. There are several ways to compute such shares, and they do not
-# agree. This chapter fixes ours, checks it where the answer is known, and puts the released code's protocol
-# of {cite:t}`engels2025` beside it.
+# Every result of this book is a share of variance: how much of $x$ an SAE leaves unexplained, how much of that
+# a linear map predicts. Ways to compute such shares do not agree. This appendix fixes ours, checks it where
+# the answer is known, and puts the released code's protocol of {cite:t}`engels2025` beside it.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -25,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from darkmatter_utils import LinearMap, Moments, charts, decompose, measure, open_chapter
-from darkmatter_utils.base.words import percent, plain, share, span
+from darkmatter_utils.base.words import counted, percent, plain, share, span
 from darkmatter_utils.charts import Folded, Table, Words, estimates
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
@@ -43,36 +42,52 @@ measurement = measure(chapter.study)
 again = measure(chapter.again())  # token by token
 shown = sae or reference_sae(again)
 chapter.glue("sae", shown)
+
+
+def definitions(x, reconstruction, document):
+    squares, total = ((x - reconstruction) ** 2).sum(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)
+    batches = [fvu(x[r], reconstruction[r]) for r in np.array_split(np.arange(len(x)), len(x) // 64)]
+    return {
+        "pooled over dimensions, divided once (this book)": squares.sum() / total.sum(),
+        "mean over dimensions of each one's ratio": (squares / total).mean(),
+        "mean over batches of 64 tokens of each one's ratio": np.mean(batches),
+        "centred by one scalar mean for all dimensions": squares.sum() / ((x - x.mean()) ** 2).sum(),
+        "not centred at all": squares.sum() / (x**2).sum(),
+    }
+
+
+# %% tags=["hide-input", "first-screen"]
 found = sample_size.sweep(again, sae=shown, draws=draws)
 chapter.judge(q02_protocols, sample_size.evidence(again, found, shown), unfit="")
+defined = live(again, definitions, sae=shown)
+chapter.record("definitions", defined)
+chapter.headed(lambda defined: f"One SAE, five definitions of FVU: {span(defined.values())}", defined)
 chapter.opening(q02_protocols)
 
-# %% tags=["hide-input"]
-#| label: fig-sample-size
-#| caption: $R^2$ of the error vector per dimension, by how many tokens a dimension it is computed from: mean of
-#|   many draws of whole documents, and the bars that 95% of the draws lie in; rightmost, all documents. The
-#|   dashed line is the corrected centre of all documents; upright lines mark how many tokens a dimension the
-#|   paper has and this study. (Paper: §4 gives its numbers of contexts and tokens; it has no such figure.)
-d = measurement.card["d_model"]
-sizes, ours = sample_size.summary(found, d), measurement.card["tokens"] / d
-whole = sizes[sizes["contexts"] == sizes["contexts"].max()]
-titles = {"x_title": "scored tokens / d_model", "y_title": "R² per dimension", "x_scale": "log10"}
-line = {"color": "protocol", "reference": sample_size.target(found)}
-marks = pd.DataFrame({"x": [sample_size.TOKENS, ours], "what": ["the paper", chapter.study.name]})
-upright = alt.Chart(marks).encode(x=alt.X("x:Q", title=titles["x_title"]))
-charts.layered(
-    charts.lines(whole, "tokens_per_dim", "r2_per_dim", **line, **titles),
-    upright.mark_rule(color="#94a3b8"),
-    upright.mark_text(align="left", dx=4, color="#64748b").encode(text="what", y=alt.value(8)),
-)
+# %% tags=["hide-input", "first-screen"]
+#| label: fig-definitions
+#| caption: FVU of one SAE by five definitions that are all in use, on the same tokens of a few contexts. Dotted:
+#|   this book's, summed over tokens and dimensions and divided once. (The paper has no such figure.)
+pooled, by_dimension, _, by_scalar, _ = defined.values()
+chapter.protocol({"centre": f"FVU {plain(pooled, 3)} → {plain(by_scalar, 3)}, on live arrays"})
+said = f"Pooled, FVU is {plain(pooled)}; a mean over dimensions {plain(by_dimension)}; centred by one scalar {plain(by_scalar)}"
+short = [
+    "pooled (this book)",
+    "mean over dimensions",
+    "mean over batches",
+    "centred by one scalar",
+    "not centred",
+]
+dots = pd.DataFrame({"label": short, "value": list(defined.values()), "low": np.nan, "high": np.nan})
+settings = {"x_title": "FVU", "x_domain": (0, 1.1 * dots["value"].max()), "rules": (pooled,), "height": 150}
+charts.forest(dots.sort_values("value"), title=chapter.finding(said), **settings)
 
 # %% [markdown]
-# ## FVU, and its two poles
+# ## The idea: FVU, and its two poles
 #
 # The fraction of variance unexplained, {eq}`eq-fvu`, sums the squared error over all tokens and dimensions
-# and divides once by the summed squared distance from the mean. A perfect reconstruction scores 0. The mean
-# activation, put in place of every reconstruction, scores 1; something worse than the mean scores above 1.
-# The cell is the definition; `x` holds activations of a few contexts of the study, one row a token, and
+# and divides once by the summed squared distance from the mean. A perfect reconstruction scores 0, the mean
+# activation in place of every reconstruction 1. `x` holds activations of a few contexts, one row a token,
 # `reconstruction` what the SAE {glue:text}`sae` makes of them.
 
 
@@ -91,14 +106,16 @@ def at_both_poles(x, reconstruction, document):
 live(again, at_both_poles, sae=shown)
 
 # %% [markdown]
-# The three numbers are those of a perfect reconstruction, of the SAE, and of the mean.
+# The three numbers are those of a perfect reconstruction, of the SAE, and of the mean. The other definitions
+# of {numref}`fig-definitions`: a mean over dimensions gives a quiet dimension as much weight as a loud one. A
+# mean over batches divides by each batch's own spread. One scalar mean counts the constant differences between
+# dimensions as variance that the SAE explains.
 #
 # ## R², twice
 #
-# R² says how much of a target a prediction explains: 1 for a perfect one, 0 for the target's mean, below 0
-# for worse. The target here is the error $e = \mathrm{SaeError}(x)$, with $d$ dimensions, and $\hat e$ its
-# prediction from $x$. There are two ways to make one number of $d$ dimensions, and this book always gives
-# both:
+# R² says how much of a target a prediction explains: 1 for a perfect one, 0 for the target's mean. The target
+# here is the error $e = \mathrm{SaeError}(x)$ with $d$ dimensions, and $\hat e$ its prediction from $x$. There
+# are two ways to make one number of $d$ dimensions; chapter {doc}`04_half_linear` gives both:
 #
 # ```{math}
 # :label: eq-r2
@@ -128,44 +145,20 @@ def predicted(x, reconstruction, document):
 found_live = live(again, predicted, sae=shown)
 poles = pd.DataFrame(found_live["r2"], columns=["prediction of SaeError", "R² total", "R² per dimension"])
 chapter.record("poles", {"fvu": found_live["fvu"], "r2": poles.iloc[:, 1:].round(9).to_numpy() + 0.0})
-Table(poles, dict.fromkeys(poles.columns[1:], lambda value: plain(value, 4)))
-
-# %% [markdown]
-# ## Definitions that disagree
-#
-# The same arrays, by definitions of FVU that are all in use. Averaging over dimensions gives a quiet
-# dimension as much weight as a loud one. Averaging the ratios of batches divides by each batch's own spread.
-# Centring all dimensions by one scalar mean counts the constant differences between dimensions as variance
-# that the SAE explains.
-
-
-# %% tags=["hide-input"]
-def definitions(x, reconstruction, document):
-    squares, total = ((x - reconstruction) ** 2).sum(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)
-    batches = [fvu(x[r], reconstruction[r]) for r in np.array_split(np.arange(len(x)), len(x) // 64)]
-    return {
-        "pooled over dimensions, divided once (this book)": squares.sum() / total.sum(),
-        "mean over dimensions of each one's ratio": (squares / total).mean(),
-        "mean over batches of 64 tokens of each one's ratio": np.mean(batches),
-        "centred by one scalar mean for all dimensions": squares.sum() / ((x - x.mean()) ** 2).sum(),
-        "not centred at all": squares.sum() / (x**2).sum(),
-    }
-
-
-found = live(again, definitions, sae=shown)
-chapter.record("definitions", found)
-pooled, *_, by_scalar, _ = found.values()
-chapter.protocol({"centre": f"FVU {plain(pooled, 3)} → {plain(by_scalar, 3)}, on live arrays"})
-Table(pd.DataFrame({"definition": list(found), "FVU": list(found.values())}), {"FVU": "{:.4f}".format})
+Folded(
+    "R² of a perfect prediction, of a linear map, and of the mean",
+    Table(poles, dict.fromkeys(poles.columns[1:], lambda value: plain(value, 4))),
+)
 
 # %% [markdown]
 # ## Loud tokens
 #
+# :::{dropdown} Why a study's window begins behind the first tokens
 # Language models give a few tokens a norm far beyond all others, above all the first of a context, an *attention
-# sink*. A share of the variance is then about these few, and so are FVU and R². That is why a study's window
-# begins behind them. The table decomposes the same contexts from several positions on: from 0, which is
-# `<bos>`, from 1, and from the first position of the study's window. $\gamma$ is
-# $\lVert \bar x \rVert$ over the spread, the root of the mean $\lVert x - \bar x \rVert^2$.
+# sink*. A share of the variance is then about these few. That is why a study's window begins behind them. The
+# table decomposes the same contexts from position 0, which is `<bos>`, from 1, and from the first position of
+# the window. $\gamma$ is $\lVert \bar x \rVert$ over the root of the mean $\lVert x - \bar x \rVert^2$.
+# :::
 
 # %% tags=["hide-input"]
 loud = first_positions.windows(again, sae=shown)["windows"]
@@ -178,19 +171,20 @@ titles |= {"loudest": f"variance in the loudest {share(first_positions.LOUDEST)}
 table = loud.assign(**{name: estimates(loud, name) for name in ("fvu", "r2_total", "r2_per_dim")})
 titles |= {"fvu": "FVU", "r2_total": "R² total", "r2_per_dim": "R² per dimension"}
 styles = dict.fromkeys(["γ", "FVU", "R² total", "R² per dimension"], lambda value: plain(value, 3))
-Table(table[list(titles)].rename(columns=titles), styles | {titles["loudest"]: share})
+table = Table(table[list(titles)].rename(columns=titles), styles | {titles["loudest"]: share})
+Folded("The same contexts, from several positions on", table)
 
 # %% [markdown]
+# :::{dropdown} Sums are enough; loud tokens elsewhere
 # `darkmatter measure` names loud tokens wherever they count, with FVU without them. A study that sets `loud: 10`
 # neither fits nor scores a token of more than ten times the median norm, which is taken of other documents where
 # there are some.
-#
-# ## Sums are enough
 #
 # A least-squares map needs the data only through a few sums: the number of tokens, the means, and the
 # products of $x$ with itself and with the error. `Moments` keeps them about their means and takes batches of
 # any size, so a study of any length fits in the same memory. Here it reads the arrays in pieces, and its map
 # is compared with a solver that saw all rows at once.
+# :::
 
 
 # %% tags=["hide-input"]
@@ -210,16 +204,14 @@ gap = live(again, largest_gap, sae=shown)
 chapter.glue("largest gap", "less than a billionth" if gap < 1e-9 else f"{gap:.0e}")
 
 # %% [markdown]
-# The two predictions differ by {glue:text}`largest gap` of the largest error.
+# The map from these sums and one from all rows differ by {glue:text}`largest gap` of the largest error.
 #
 # ## Out of sample, by document
 #
-# A map with $d^2$ numbers explains some of any noise in the rows that it was fitted on. So a token must be
-# scored by a map that has not seen it, nor the rest of its document, whose tokens resemble it. The *strict*
-# protocol splits the documents into folds and scores each fold by a map fitted on the others. The paper draws
-# a random set of tokens to fit on (§4). It says that bias terms are included and only omitted from its
-# equations (§4); the released code has no intercept $c$ in its maps from $x$ to the error. The table takes
-# one step at a time from the one to the other, on the live arrays.
+# A map with $d^2$ numbers explains some of any noise in the rows it was fitted on. So a token must be scored by
+# a map that has seen neither it nor the rest of its document. The *strict* protocol scores each fold of
+# documents by a map fitted on the others. The paper draws a random set of tokens to fit on (§4), and its
+# released code has no intercept. The table goes from the one to the other, a step at a time, on live arrays.
 
 
 # %% tags=["hide-input"]
@@ -260,17 +252,19 @@ for key, first, column in (("split", 0, 1), ("intercept", 1, 1), ("rows", 2, 3))
     said = f"{steps.columns[column]} {before} → {then}, on live arrays of {count:,} tokens"
     chapter.protocol({key: said})
 chapter.glue("all tokens", f"{measurement.card['tokens']:,} tokens")
-Table(steps, {name: "{:.4f}".format for name in steps.columns[1:]})
+Folded(
+    "From the strict protocol to the paper's, step by step",
+    Table(steps, {name: "{:.4f}".format for name in steps.columns[1:]}),
+)
 
 # %% [markdown]
-# These arrays have {glue:text}`live tokens` of the study's {glue:text}`all tokens`. How far the protocols lie
-# apart depends on that, so a comparison on one text says nothing of another's size.
+# These arrays have {glue:text}`live tokens` of the study's {glue:text}`all tokens`: how far the protocols lie apart
+# depends on that, and shrinks with more ({numref}`fig-sample-size`).
 #
 # ## Three estimators, and how much text they need
 #
-# A map fitted on few tokens misses the best one. Scored on documents that it has not seen, it predicts worse
-# than the best map; scored on its own tokens, better. To first order the two misses are of one size, so with
-# $K$ folds
+# A map fitted on few tokens misses the best one: scored on other documents it predicts worse than the best
+# map, on its own tokens better. To first order the two misses are of one size, so with $K$ folds
 #
 # ```{math}
 # :label: eq-centre
@@ -283,6 +277,34 @@ Table(steps, {name: "{:.4f}".format for name in steps.columns[1:]})
 # ({glue:text}`paper documents`) on, and decomposes each draw in all three ways. The paper has
 # {glue:text}`paper tokens` a dimension; this study {glue:text}`our tokens` of {glue:text}`our documents` a
 # dimension.
+
+# %% tags=["hide-input"]
+#| label: fig-sample-size
+#| caption: R² of the error vector per dimension minus the corrected centre of all documents, by tokens a dimension:
+#|   mean of many draws of whole documents; bars hold 95% of the draws. Upright: the paper's size, this study's.
+#|   Shaded: what the rule allows.
+d = measurement.card["d_model"]
+sizes, ours = sample_size.summary(found, d), measurement.card["tokens"] / d
+whole = sizes[sizes["contexts"] == sizes["contexts"].max()]
+off = {name: whole[name] - sample_size.target(found) for name in ("r2_per_dim", "low", "high")}
+there = chapter.values["question"]["numbers"]["differences"].items()
+said = "R² by the paper's protocol minus ours: "
+said += (
+    "; ".join(f"{plain(one['value'], 3)} at {place}" for place, one in there)
+    .replace("at all of its", "on all")
+    .replace("at the paper's place", "at the paper's size of text")
+)
+titles = {
+    "x_title": "scored tokens / d_model",
+    "y_title": "R² minus that of all documents",
+    "x_scale": "log10",
+}
+marks = pd.DataFrame({"x": [sample_size.TOKENS, ours], "what": ["the paper", chapter.study.name]})
+upright = alt.Chart(marks).encode(x=alt.X("x:Q", title=titles["x_title"]))
+text = upright.mark_text(align="left", dx=4, color="#64748b").encode(text="what", y=alt.value(8))
+band = {"allowed": (-0.05, 0.05), "allowed_label": "the rule", "height": 240}
+drawn = charts.lines(whole.assign(**off), "tokens_per_dim", "r2_per_dim", color="protocol", **titles, **band)
+charts.layered(drawn, upright.mark_rule(color="#94a3b8"), text, title=chapter.finding(said))
 
 # %% tags=["hide-input"]
 chapter.glue("paper share", TRAIN_SHARE, ".0%")
@@ -307,9 +329,8 @@ Folded("Every size that was drawn", Table(table, styles))
 
 # %% [markdown]
 # The paper's protocol has two faults that pull in opposite directions. Its map has few tokens to be fitted
-# on, which lowers R²; the tokens it is scored on are neighbours of those that were fitted, which raises it,
-# the more so the fewer documents there are. Held-out numbers have the first fault alone. The differences
-# between the paper's protocol and the value of this book for every SAE of the study, on all of its text:
+# on, which lowers R²; the tokens it is scored on are neighbours of those that were fitted, which raises it.
+# Held-out numbers have the first fault alone.
 
 # %% tags=["hide-input"]
 differences = measured.protocol_differences(measurement)
@@ -319,15 +340,30 @@ Folded("Ours minus paper, for all SAEs of the study", Table(differences.rename(c
 # %% [markdown]
 # ## Does the interval cover?
 #
-# A 95% interval must contain the true value in 95% of data sets. The table counts that in worlds where the
-# truth is known: the error is a linear map of $x$ plus noise, and documents differ in loudness, in the size
-# of the noise, in length. Each row is {glue:text}`coverage draws` simulated texts (`darkmatter calibrate`
-# makes them anew). Brackets are binomial 95% intervals; a star marks a coverage whose whole bracket lies below
-# 95%, a dash that no interval is given: of fewer than {glue:text}`fewest` documents, and below
-# {glue:text}`least` tokens a dimension.
+# A 95% interval must contain the true value in 95% of data sets. {numref}`fig-coverage` counts that in worlds
+# where the truth is known: the error is a linear map of $x$ plus noise, and documents differ in loudness, in
+# the size of the noise, in length. Each setting is {glue:text}`coverage draws` simulated texts (`darkmatter
+# calibrate` makes them anew). In the table a star marks a coverage whose whole binomial interval lies below
+# 95%, a dash that none is given: of fewer than {glue:text}`fewest` documents, or below {glue:text}`least`
+# tokens a dimension.
 
 # %% tags=["hide-input"]
+#| label: fig-coverage
+#| caption: How often the 95% interval holds the true value in simulated texts, by setting, for the quantity that
+#|   fares worst; bars are binomial 95% intervals. Dotted: 95%.
 rows = coverage.shipped()
+worst = rows.dropna(subset="value").sort_values("value").drop_duplicates("setting").sort_values("value")
+chapter.record("worst coverage", worst["value"].to_list())
+lowest = worst.iloc[0]
+under = counted(int(worst["short"].sum()), len(worst), "setting")
+chapter.record("short coverage", [int(worst["short"].sum()), len(worst)])
+said = f"The interval is too short at {under}; worst, {lowest['setting']}: {percent(lowest['value'])} where 95% is due"
+chapter.record("nominal", 0.95)
+settings = {"label": "setting", "x_title": "coverage", "rules": (0.95,), "height": 24 * len(worst)}
+settings |= {"x_domain": (0.05 * int(20 * worst["low"].min()), 1)}
+charts.forest(worst, title=chapter.finding(said), **settings)
+
+# %% tags=["hide-input"]
 chapter.record("coverage", rows[["setting", "quantity", "given", "hits"]].to_dict("records"))
 chapter.glue("coverage draws", int(rows["draws"].min()))
 chapter.glue("fewest", FEWEST)
@@ -340,25 +376,29 @@ rows["said"] = [
 ]
 shape = dict(index=["setting", "documents", "tokens_per_dim"], columns="quantity", values="said", sort=False)
 table = rows.pivot_table(**shape, aggfunc="first").reset_index().rename(columns=coverage.QUANTITIES)
-Table(table.rename(columns={"tokens_per_dim": "tokens / d_model"}), {"tokens / d_model": "{:g}".format})
+table = Table(
+    table.rename(columns={"tokens_per_dim": "tokens / d_model"}), {"tokens / d_model": "{:g}".format}
+)
+Folded("Coverage of each quantity in each setting", table)
 
 # %% tags=["hide-input"]
-short = rows[rows["short"]].groupby("setting", sort=False)["value"].min().sort_values()
-said = "; ".join(f"{name} ({plain(100 * value, 0)}%)" for name, value in short.items())
 wide = rows[rows["low"] > coverage.NOMINAL]
 chapter.glue("too wide", f"{len(wide)} of {rows['value'].notna().sum()}")
-Words(f"Below 95%, worst first, by the quantity that fares worst: {said}." if len(short) else "")
 
 # %% [markdown]
+# :::{dropdown} Where it fails, and the price
 # Two things fail. Where few documents carry the sum, or the loud ones are reconstructed worse, resampling them
-# shows too little of what other documents would do; only more documents mend that, and a study whose documents
-# are alike is spared. Where there are few tokens a dimension, the fitted map's own error, which resampling
-# holds fixed, is no longer small. The price: intervals are wider than they need be where nothing is hard. In
-# {glue:text}`too wide` cells of the table the whole bracket lies above 95%.
+# shows too little of what other documents would do; only more documents mend that. Where there are few tokens
+# a dimension, the map's own error, which resampling holds fixed, is no longer small. The price: in
+# {glue:text}`too wide` cells of the table the whole interval lies above 95%.
+# :::
 #
 # ## How often are the rules wrong?
 #
-# A rule that judges a claim has an error rate, like any test. Each of its statements is judged on
+# A rule that judges a claim has an error rate, like any test.
+#
+# :::{dropdown} How it is counted: false, power, nothing introduced
+# Each of its statements is judged on
 # {glue:text}`rule studies` simulated studies whose truth is set: at the statement's margin, and off it by as
 # much as the margin is off the middle of the range (or off 0), on both sides. *False* is the largest share of
 # studies that say "holds" of what is false or "does not hold" of what is true, in brackets the upper end of
@@ -367,6 +407,7 @@ Words(f"Below 95%, worst first, by the quantity that fares worst: {said}." if le
 # cannot answer, and the card of the claim says so, as where a rule is wrong more often than that. *Nothing
 # introduced* is the share of {glue:text}`nothing studies` simulated studies without any introduced error that
 # are said to have some, of the rules that can say so. A claim without a row has no known rate.
+# :::
 
 # %% tags=["hide-input"]
 rules = calibration.summary()
@@ -388,7 +429,7 @@ table = [
     }
     for row in rules.itertuples()
 ]
-Table(pd.DataFrame(table))
+Folded("The error rates of each rule", Table(pd.DataFrame(table)))
 
 # %% tags=["hide-input"]
 named = lambda rows: "; ".join(f"claim {row.rule}, *{row.statement}*" for row in rows.itertuples())
@@ -398,6 +439,7 @@ words += [f"Without the power to answer: {named(idle)}."] if len(idle) else []
 Words(" ".join(words))
 
 # %% [markdown]
+# :::{dropdown} Rules about widths: simulated suites, checked by trained ones
 # Rules about SAEs of several widths are judged on simulated suites: curves, with noise of documents and of
 # training seeds. As a check, {glue:text}`trained suites` suites were trained on one simulated world of
 # {glue:text}`trained dimensions` dimensions, each on documents of its own, and scored on others. If the
@@ -407,6 +449,7 @@ Words(" ".join(words))
 # intervals imply: below 1 they are too wide, as where few SAEs of one width say how much training seeds differ.
 # Between seeds $\mathrm{FVU}_\mathrm{nonlinear}$ varies by {glue:text}`trained seeds` there, by
 # {glue:text}`simulated seeds` in the simulated suites, which have it from tiny.
+# :::
 
 # %% tags=["hide-input"]
 trained = coverage.trained_suites()
@@ -420,23 +463,29 @@ chapter.glue("trained seeds", suites["seed_sd"], ".2%")
 chapter.glue("simulated seeds", SEED_SD["fvu_nonlinear"], ".2%")
 
 # %% [markdown]
-# ## What could fool us
-#
-# - **Few, unequal documents.** With a handful of documents, or heavy tails, the interval is too short: see
-#   the table.
+# ## What would change our mind
+
+# %% tags=["hide-input"]
+chapter.rules(q02_protocols)
+
+# %% [markdown]
 # - **Loud dimensions.** A residual stream has a few dimensions of very large mean and variance. They dominate
-#   every pooled share, and count as one dimension among $d$ in $R^2_{\mathrm{per\,dim}}$. That is why both
-#   are given.
+#   every pooled share, and count as one among $d$ in $R^2_{\mathrm{per\,dim}}$.
 # - **A large mean.** Without an intercept, large constant dimensions of $x$ act as one. Where there are none,
 #   the missing intercept costs more.
-# - **Tokens are not independent.** In-sample, pure noise is explained by $d$ over the number of *independent*
-#   tokens. Those of a document resemble each other, so a map loses more on new documents than that ratio
-#   says.
+# - **Tokens are not independent.** Those of a document resemble each other, so a map loses more on new documents
+#   than $d$ over the number of tokens says.
 #
-# ## Exercise
+# ## Try it
 #
-# `coverage.Setting` describes a simulated text, `coverage.SETTINGS` those of the table. Add one and run
-# `coverage.row` on it: how many documents bring the coverage of the loudest setting back?
+# `darkmatter run 02 --study tiny -p draws 20` (some minutes): fewer draws of few documents. Which bars of
+# {numref}`fig-sample-size` move?
+#
+# :::{dropdown} Answer
+# Those at few tokens a dimension, a little: the bars say how much texts of that size differ, not how well their
+# mean is known. At all documents nothing moves. `coverage.Setting` describes a simulated text: add one to
+# `coverage.SETTINGS` and run `coverage.row` on it for its coverage.
+# :::
 
 # %% tags=["hide-input"]
 chapter.close()

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.values import Absent
-from .theme import INK, MONO, ON_DARK, PARTS, WIDTH, builder, colour, finish, tip
+from .theme import INK, MONO, MUTED, ON_DARK, PARTS, WIDTH, builder, colour, finish, tip
 
 LINE, ROW = 46, 72
 """Pixels of one line of text and its bars; its characters."""
@@ -19,7 +19,9 @@ TOKEN_TOP, TOKEN_FOOT, BAR_TOP, BAR_FOOT = 0.05, 0.46, 0.50, 0.92
 
 
 @builder
-def context_strip(frame, parts, *, about=(), value_title="sum of the parts"):
+def context_strip(
+    frame, parts, *, about=(), value_title="sum of the parts", lines=None, level=None, title=""
+):
     """The tokens of one context as lines of text, the parts of each token's error as stacked bars under it.
 
     frame: one row a token (column text), in order. parts: {"LinearError": column, "NonlinearError": column,
@@ -30,13 +32,16 @@ def context_strip(frame, parts, *, about=(), value_title="sum of the parts"):
     frame = pd.DataFrame(frame).reset_index(drop=True)
     tokens = _layout([str(token) for token in frame["text"]])
     values = pd.DataFrame({part: np.asarray(frame[column], dtype=float) for part, column in parts.items()})
-    tokens["sum"] = values.sum(axis=1)
     notes = [alt.Tooltip("token:N"), tip("sum", value_title)]
     for n, column in enumerate(about):
         tokens[f"about{n}"] = list(frame[column])
         numeric = pd.api.types.is_numeric_dtype(frame[column])
         notes.append(tip(f"about{n}", column) if numeric else alt.Tooltip(f"about{n}:N", title=str(column)))
+    if lines is not None:
+        tokens, values = (some[tokens["line"] < lines] for some in (tokens, values))
+        frame = frame.loc[tokens.index]
     lines = int(tokens["line"].max()) + 1
+    tokens = tokens.assign(sum=values.sum(axis=1))
     longest = max(int(tokens["x2"].max()), 40)
     across = alt.Scale(domain=[0, longest], nice=False, zero=False)
     down = alt.Scale(domain=[lines, 0], nice=False, zero=False)
@@ -56,8 +61,14 @@ def context_strip(frame, parts, *, about=(), value_title="sum of the parts"):
     told = [alt.Tooltip("token:N"), alt.Tooltip("color:N", title="part"), tip("value", "value")]
     bars = alt.Chart(_bars(tokens, values)).mark_rect()
     bars = bars.encode(x=x, x2="x2", y=top, y2="foot", color=colour(list(parts), offset=8), tooltip=told)
-    size = {"width": WIDTH * longest / ROW, "height": LINE * lines}
-    return finish(alt.layer(chips, words, bars), **size).properties(usermeta={"scaleText": True})
+    layers = [chips, words, bars]
+    if level is not None:
+        scale = (BAR_FOOT - BAR_TOP) / (float(tokens["sum"].max()) or 1.0)
+        at = [{"x": 0, "x2": longest, "top": line + BAR_FOOT - level * scale} for line in range(lines)]
+        rule = alt.Chart(pd.DataFrame(at)).mark_rule(color=MUTED, strokeDash=[2, 3])
+        layers.append(rule.encode(x=x, x2="x2", y=top))
+    size = {"width": WIDTH * longest / ROW, "height": LINE * lines, "title": title}
+    return finish(alt.layer(*layers), **size).properties(usermeta={"scaleText": True})
 
 
 def _layout(shown: list[str]) -> pd.DataFrame:
