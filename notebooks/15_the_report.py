@@ -33,6 +33,7 @@ others = worth.others(every[chapter.study.name], EVIDENCE)
 chapter.record("beside", {who: worth.words(others, who) for who in worth.WHO})
 chapter.sentence("distinguishes", worth.sentence(found, others))
 chapter.headed(report.headline(found, chapter.study.name))
+chapter.sentence("counted", report.summary(found, chapter.study.name))
 Words(report.opening(found, chapter.study.name, records)) if not records else None
 
 
@@ -79,7 +80,8 @@ print("a hundredth: ", claim.judge(less).word)
 # (worth)=
 # ## What a verdict is worth
 #
-# A word says something about SAEs only if not everything earns it. {glue:md}`distinguishes`
+# {glue:md}`counted` A word says something about SAEs only if not everything earns it.
+# {glue:md}`distinguishes`
 #
 # :::{dropdown} Who else is judged
 # *The paper's points*, by their values alone, since they have no intervals (at claim 5 that is the word of the

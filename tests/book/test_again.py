@@ -53,8 +53,8 @@ def test_a_chapters_first_screen_says_what_is_run_again(study):
     assert [entry.id for entry in chapter.again().saes] == list(KEPT)
     said = str(chapter.opening(c03_same_tokens))
     count = len(study.selected())
-    assert f"The weights of 2 of this study's {count} SAEs here are kept with it (w16, w64)" in said
-    assert said.count("\n>\n> **What is run again.**") == 1
+    assert f"is of w16, w64: the weights of 2 of this study's {count} SAEs here are kept with it" in said
+    assert said.count("<strong>What is run again.</strong>") == 1
 
 
 def test_what_smollm2_ships_is_what_lies_there():

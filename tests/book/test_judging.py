@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from html import unescape
 from types import SimpleNamespace
 
 import pytest
@@ -84,11 +86,15 @@ def test_the_first_screen_and_the_rule_are_the_claims_own_words(chapter):
     chapter.judge(c03_same_tokens, HALF)
     opening, rule = chapter.opening(c03_same_tokens), chapter.rules(c03_same_tokens)
     claim = c03_same_tokens.CLAIM
-    assert opening.startswith(f"> **Claim 3 of the paper.** {claim.short} The paper: {claim.paper}.")
-    verdict = f"**Verdict on the study tiny: holds.** {chapter.values['verdicts']['3']['why']}"
-    unanswered = cannot_answer(calibration.summary(), 3)
-    assert opening.endswith(f"{verdict} {unanswered}".rstrip())
-    assert claim.rule_in_words in rule and claim.written in rule and rule.endswith(f"{claim.falsifier}.")
+    shown = unescape(re.sub(r"<[^>]+>", "", opening))
+    assert shown.startswith(f"Claim 3 of the paper. {claim.short}\n● holds here: ")
+    assert f"the paper: {claim.paper} " in shown
+    assert shown.index(f"the paper: {claim.paper}") < shown.index(chapter.values["verdicts"]["3"]["why"])
+    assert cannot_answer(calibration.summary(), 3) in shown
+    rule = unescape(re.sub(r"<[^>]+>", "", rule))
+    said = [text.replace("*", "") for text in (claim.falsifier, claim.rule_in_words, claim.written)]
+    assert [rule.index(text) for text in said] == sorted(rule.index(text) for text in said)
+    assert "the null: 0.5" in chapter.opening(c03_same_tokens, control={3: "the null: 0.5"})
     told = chapter.values["claims"]["3"]
     assert told["short"] == claim.short and told["here"] == "128 and 256 0.70 [0.60, 0.80]"
 
@@ -98,8 +104,8 @@ def test_a_question_is_kept_beside_the_claims(chapter):
     chapter.judge(q02_protocols, q02_protocols.Evidence({"all": near, "some": far}))
     assert chapter.values["verdict"]["word"] == "partly" and "evidence" not in chapter.values
     assert set(chapter.values["question"]["numbers"]["differences"]) == {"all", "some"}
-    assert "**What this chapter checks.** The paper's protocol" in chapter.opening(q02_protocols)
-    assert chapter.rules(q02_protocols).startswith("**The rule of this chapter.**")
+    assert "<strong>What this chapter checks.</strong> The paper's protocol" in chapter.opening(q02_protocols)
+    assert "<summary>The rule of this chapter</summary>" in chapter.rules(q02_protocols)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +130,11 @@ def test_where_another_edition_has_another_verdict_the_page_says_what_differs(tm
     chapter = Chapter(6, Study.load("nano"), {})
     chapter.judge(c03_same_tokens, HALF, unfit="")
     said = str(chapter.opening(c03_same_tokens))
-    assert "Here: A two-layer model" in said and "16 to 128 latents, L0 4; on `tiny` (a 1.4 M" in said
-    assert said.count("it is **partly**") == 1 and "`mine`" not in said and "`world`" not in said
+    assert (
+        "Here: A two-layer model" in said and "16 to 128 latents, L0 4; on <code>tiny</code> (a 1.4 M" in said
+    )
+    assert said.count("it is <strong>partly</strong>") == 1
+    assert not re.search("<code>(mine|world)</code>", said)
     before = chapter.read["points"]["06 verdicts"]
     assert set(before) >= {"tiny", "mine"}
     (tmp_path / "book" / "records" / "tiny" / "06.json").write_text('{"values": {}}')
