@@ -80,7 +80,7 @@ def lines(
         names = list(dict.fromkeys(data["color"]))
         dashes = [DASHES[name.startswith(CONTROLS)] for name in names]
         scale = alt.Scale(domain=names, range=dashes)
-        base = base.encode(strokeDash=alt.StrokeDash("color:N", scale=scale, legend=None))
+        base = base.encode(strokeDash=alt.StrokeDash("color:N", title=None, scale=scale))
     layers = [] if allowed is None else [_allowed(allowed, allowed_label, x, along)]
     if "low" in data:
         shaded = base.mark_area(opacity=0.18, strokeWidth=0)
