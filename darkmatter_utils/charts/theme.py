@@ -203,7 +203,7 @@ def _axes_across(chart) -> Iterator[alt.Axis]:
 
 def y_axis(title, domain=None, field="y", *, log=False) -> alt.Y:
     """The vertical axis: from zero unless a domain is given, which must hold the data; powers of ten."""
-    scale = {"domain": list(domain)} if domain else {}
+    scale = {"domain": list(domain), "zero": False} if domain else {}  # nor from zero for a layer without one
     scale |= {"type": "log", "base": 10} if log else {}
     return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(**scale))
 
