@@ -134,13 +134,13 @@ chapter.opening(c05_floor)
 # %% tags=["hide-input"]
 #| label: fig-scaling
 #| caption: FVU by SAE width with the fitted curve, dashed beyond the measured widths, and its floor c (dotted, 95%
-#|   band over documents, seeds and the curve's misfit); below, in vermilion, FVU_nonlinear. Hollow: the paper's
-#|   Fig. 1.
+#|   band over documents, seeds and the curve's misfit); below, in vermilion, FVU_nonlinear. Hollow: the same of
+#|   the paper.
 curve = fit.curve(np.geomspace(total.widths[0], beyond * total.widths[-1], 60))
 law = charts.power_law(total.frame(), curve, floor=fit.c, **titled, height=300)
 rest = charts.lines(nonlinear.frame().assign(part="NonlinearError"), "width", "value", color="part", **titled)
 theirs = points("1", series="SAE")
-theirs = charts.paper_points(theirs, "width", by="quantity", curve=drawn, **titled)
+theirs = charts.paper_points(theirs, "width", curve=drawn, **titled)
 
 
 def said(fit):
