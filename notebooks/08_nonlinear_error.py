@@ -86,10 +86,10 @@ chapter.opening(c06_norm_lowest, control={6: fall} if fall else {})
 #| caption: R² of another part's squared norm, from x, less that of NonlinearError; 95% intervals over documents
 #|   and seeds, of the null over worlds. Shaded: what the rule asks of SaeError. (Paper, medians: SaeError 0.03,
 #|   LinearError 0.08.)
-named = {"SaeError": "SaeError − NonlinearError", "LinearError": "LinearError − NonlinearError"}
+named = {"SaeError": "SaeError's", "LinearError": "LinearError's"}
 drops = [gaps[gaps["gap"].isin(list(named))].assign(line=gaps["gap"].map(named))]
 if len(nothing):
-    drops.append(nothing[nothing["part"] == FALL].assign(line="null: SaeError − NonlinearError"))
+    drops.append(nothing[nothing["part"] == FALL].assign(line="null: SaeError's"))
 drops = pd.concat(drops)[["line", "width", "value", "low", "high"]]
 chapter.record("drops", drops.to_dict("list"))
 of_error = [estimate.value for estimate in e.over_error.values()]
@@ -105,7 +105,7 @@ said = f"From SaeError to NonlinearError R² {moved(of_error)}" if of_error else
 said += f"; where nothing is introduced it {moved(introduced)}" if introduced else ""
 chapter.record("moves", [[sign * gap for gap in of_error + introduced] for sign in (1, -1)])
 shade = {"allowed": (c06_norm_lowest.THRESHOLDS.error, float(max(0.1, drops["high"].max())))}
-look = {"y_title": "difference of R²", "height": 220, "reference": 0}
+look = {"y_title": "R², less that of NonlinearError", "height": 220, "reference": 0}
 ours = charts.lines(drops, "width", "value", color="line", **look, **shade)
 charts.layered(ours, title=chapter.finding(said))
 

@@ -146,7 +146,7 @@ chapter.sentence("made", absent or made())
 # %% tags=["hide-input"]
 #| label: fig-deciles
 #| caption: How well an explanation finds a latent's windows of text again, by decile of its activation; dotted:
-#|   chance; 95% intervals over latents, documents and seeds. Grey: SAEs trained on a part's noise read the part.
+#|   chance; 95% intervals over latents, documents and seeds. Grey: SAEs trained on a part's noise, on the part.
 #|   Hollow: the paper's, by a language model (Fig. 7).
 SHOWN = ("x", "LinearError", "NonlinearError")
 KINDS = {OWN: "its own SAE", MATCHED: "an SAE trained on its noise", SHUFFLED: "its own, text shuffled"}
@@ -154,7 +154,7 @@ KINDS = {OWN: "its own SAE", MATCHED: "an SAE trained on its noise", SHUFFLED: "
 
 def drawn(rows):
     rows = rows[rows["by"].isin([OWN, MATCHED]) & rows["reads"].isin(SHOWN)]
-    null = "null: " + rows["reads"] + ", SAE of its noise"
+    null = "null: on " + rows["reads"]
     return rows.assign(series=rows["reads"].where(rows["by"] == OWN, null))
 
 
@@ -168,7 +168,8 @@ curves = found["numbers"].query("quantity.str.startswith('accuracy ')")
 curves = found and drawn(curves.assign(decile=curves["quantity"].str.removeprefix("accuracy ").astype(int)))
 axes = {"x_title": "decile of activation", "y_title": "detection accuracy"}
 look = {"color": "series", "y_domain": (0.45, 0.9), "reference": 0.5, "height": 260}
-theirs = charts.paper_points(paper_points.detection(), "decile", by="reads", **axes)
+theirs = paper_points.detection().assign(study="the paper")
+theirs = charts.paper_points(theirs, "decile", by="reads", **axes)
 ours = charts.lines(curves, "decile", "value", **axes, **look)
 ours and charts.layered(ours, theirs, title=chapter.finding(said, found["numbers"]))
 
@@ -244,10 +245,15 @@ charts.layered(spread_of, title=chapter.finding(said, at))
 #
 # The more directions the variance of a target is spread over (its *effective rank*), the harder it is for any code
 # of a few numbers, features or not. The gap that the matched noise shows as well is that of the spectra; the
-# *excess* over it is what the rule judges beside the gap.
+# *excess* over it is what the rule judges beside the gap. In FVU the gap is {glue:text}`gap in FVU`, the excess
+# {glue:text}`excess in FVU`; in accuracy {glue:text}`gap in accuracy` and {glue:text}`excess in accuracy`.
 
 # %% tags=["hide-input"]
 chapter.glue("paper", c07_fewer_features.CLAIM.paper)
+judged = dict(zip(gaps.index, estimates(gaps))) if found else {}
+for name in ("FVU", "accuracy"):
+    for key, gap in {f"gap in {name}": name, f"excess in {name}": f"{name} excess"}.items():
+        chapter.glue(key, judged.get(gap, "–"), ".3f")
 three = lambda value: "–" if pd.isna(value) else plain(value, 3)
 told = paper_points.detection().pivot(index="decile", columns="reads", values="found")
 told = 100 * (told["LinearError"] - told["NonlinearError"])
