@@ -75,9 +75,10 @@ def of(table, quantity, by):
 
 
 def said(found, fvu):
-    gap = evidence.accuracy_gap
-    latents = "; latents are found alike" if gap.low <= 0 <= gap.high else ", whose latents are found better"
-    latents = latents if gap.high >= 0 else ", whose latents are found worse"
+    latents, gap = "", evidence.accuracy_gap  # None where no latent could be scored
+    if gap is not None:
+        latents = "; latents are found alike" if gap.low <= 0 else ", whose latents are found better"
+        latents = latents if gap.high >= 0 else ", whose latents are found worse"
     told = [f"{percent(fvu[part])} of {part}" for part in ("NonlinearError", "LinearError")]
     return f"SAEs leave {' and '.join(told)}{latents}"
 
@@ -160,7 +161,7 @@ def drawn(rows):
 
 def said(numbers):
     mean = {by: of(numbers, "accuracy", by)["value"] for by in (OWN, MATCHED)}
-    both = lambda by: " and ".join(plain(mean[by][part]) for part in SHOWN[1:])
+    both = lambda by: " and ".join(plain(mean[by].get(part, float("nan"))) for part in SHOWN[1:])
     return f"Mean accuracy is {both(OWN)} for LinearError and NonlinearError, {both(MATCHED)} by SAEs of their noise"
 
 
@@ -231,14 +232,12 @@ reach = found and drawn(found["reach"])
 at = found and reach[(reach["accuracy"] - AT).abs() < 1e-6].set_index("series")["share"]
 chapter.record("reach", found and at.to_dict())
 chapter.record("reached", AT)
-said = lambda at: (
-    f"{percent(at['LinearError'])} of LinearError's latents and {percent(at['NonlinearError'])} of NonlinearError's "
-    f"reach an accuracy of {AT:g}"
-)
+both = [f"{percent(at[part])} of {part}'s" for part in SHOWN[1:] if found and part in at]
+said = lambda both: f"{' and '.join(both)} latents reach an accuracy of {AT:g}"
 names = {"x_title": "mean accuracy over the deciles, at least", "y_title": "share of latents"}
 drawn_as = {"color": "series", "height": 240, **names}
 spread_of = charts.lines(reach, "accuracy", "share", **drawn_as)
-charts.layered(spread_of, title=chapter.finding(said, at))
+charts.layered(spread_of, title=chapter.finding(said, both))
 
 # %% [markdown]
 # ## What the spectrum is worth
