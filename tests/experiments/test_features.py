@@ -444,7 +444,7 @@ def test_the_chapter_asks_a_language_model_behind_an_endpoint(made, tmp_path, mo
                 contexts=4,
             )
             asked.append(sum(server.asked.values()))
-        said = " ".join(str(one) for one in shown)
+        said = " ".join(str(one) for one in [*shown, *values.values()])
         assert "the language model `m`" in said and "0 could not be read and 0 never came" in said
         assert asked[0] > 20 and asked[1] == asked[0], "the second run asks nothing"
         explanations = names["found"]["latents"]["explanation"]
