@@ -77,10 +77,9 @@ def lines(
         shown = alt.Legend(columns=1, symbolType="stroke", symbolStrokeWidth=2, symbolSize=300)
         base = base.encode(strokeDash=alt.StrokeDash("dash:N", title=None, scale=scale, legend=shown))
     elif color is not None and data["color"].str.startswith(CONTROLS).any():
-        names = list(dict.fromkeys(data["color"]))
-        dashes = [DASHES[name.startswith(CONTROLS)] for name in names]
-        scale = alt.Scale(domain=names, range=dashes)
-        base = base.encode(strokeDash=alt.StrokeDash("color:N", scale=scale, legend=None))
+        # No scale: its legend, or the lack of one, would be that of the colours.
+        control = f"test(/^({'|'.join(CONTROLS)})/, datum.color)"
+        base = base.encode(strokeDash=alt.condition(control, alt.value(DASHES[1]), alt.value(DASHES[0])))
     layers = [] if allowed is None else [_allowed(allowed, allowed_label, x, along)]
     if "low" in data:
         shaded = base.mark_area(opacity=0.18, strokeWidth=0)
