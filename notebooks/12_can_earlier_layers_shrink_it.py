@@ -86,13 +86,12 @@ chapter.opening(c10_earlier, control={10: control(rest)} if there else {})
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-earlier
 #| caption: R² per dimension of NonlinearError from each earlier site alone, and from x with all of them; bars are
-#|   95% intervals over documents. Control: inputs of another document. Hollow: the paper (Fig. 9b); filled: other
-#|   studies.
+#|   95% intervals over documents. Control: inputs of another document. Hollow: the paper (Fig. 9b).
 short = lambda site: site.removeprefix("blocks.").replace("hook_", "")  # blocks.1.hook_mlp_out: 1.mlp_out
 kinds = {"SAE output": "SAE output", "raw": "raw activation"}
 series = {(kind, "own"): kinds.get(kind, kind) for kind in found["kinds"]["kind"]} if found else {}
 series |= {(all_of(kind), tokens): name for (kind, tokens), name in series.items()}
-series[("SAE output", "other document")] = "control: shuffled tokens"
+series[("SAE output", "other document")] = "control: shuffled"
 # try: "LinearError", which is linear in x: at every site the raw activation
 #   leads
 rows = whole[whole["part"] == "NonlinearError"]
