@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Your model, your SAE
 #
-# Every number of this book can be had for another model and another SAE: from arrays on disk, from an SAE in
-# the format it was published in, or from a study of ten lines that runs every chapter. This page does the
-# three live. Nothing here is a claim of {cite:t}`engels2025`.
+# Every number of this book can be had for another model and SAE: from arrays on disk, from an SAE as it was
+# published, or from a study of ten lines that runs every chapter. This page does the three live, on the study
+# that it is run on. Nothing here is a claim of {cite:t}`engels2025`.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 
 from darkmatter_utils import charts, decompose, measure, open_chapter
-from darkmatter_utils.base.words import percent, span
-from darkmatter_utils.charts.tables import Folded, Table, Words
+from darkmatter_utils.base.words import percent, plain, span
+from darkmatter_utils.charts.tables import Folded, Html, Table, Words
 from darkmatter_utils.experiments.live import folder_too, live
 from darkmatter_utils.measurement import arrays
 from darkmatter_utils.measurement.widths import reference_sae
@@ -38,7 +38,7 @@ shown = sae or reference_sae(measurement)
 few = {"sae": shown, "contexts": contexts}
 
 
-# %% tags=["hide-input", "first-screen"]
+# %% tags=["hide-input"]
 def told(x, reconstruction, document):
     answer = arrays.measure(x, reconstruction, document=document, bootstrap=300)
     found = {"this SAE": answer.result, "the same, as the paper's code": answer.paper}
@@ -48,29 +48,37 @@ def told(x, reconstruction, document):
 
 
 answer = live(measurement, told, **few)
-rows = pd.DataFrame(answer["r2"]).astype(dict.fromkeys(["value", "low", "high"], float))
-fvu, r2 = answer["this SAE"]["fvu"].value, rows["value"].iloc[0]
-chapter.record("live", {"fvu": fvu, "r2": rows["value"].to_list()})
-chapter.headed(f"One command, your SAE: here {percent(fvu)} is left, {percent(r2)} of it linear in x")
 chapter.glue("sae", shown)
 chapter.glue("tokens", f"{answer['tokens']:,}")
-Words("    darkmatter measure --model FOLDER --sae FOLDER --text mine.jsonl")
+
+# %% tags=["hide-input", "first-screen"]
+rows = pd.DataFrame(answer["r2"]).astype(dict.fromkeys(["value", "low", "high"], float))
+linear = rows.set_index("label")["value"]
+chapter.record("r2", linear.to_dict())
+nothing = linear[[name for name in linear.index if name.startswith("null")]]
+share = linear["this SAE"]
+chapter.headed(f"{percent(share)} of this SAE's error is linear in x, here on live arrays")
+Html(
+    '<div class="claim"><p class="claim-words"><strong>The one command, on your own.</strong></p>\n'
+    "<p><code>darkmatter measure --model FOLDER --sae FOLDER --text mine.jsonl</code></p></div>"
+)
 
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-yours
-#| caption: Share of the error vector that a linear map of x predicts, live: the SAE of this page, and two nulls
-#|   that know nothing, the mean in place of every activation (dead) and the activation drawn to its mean (shrunk).
-nulls = rows["value"][rows["label"].str.startswith("null")]
-said = f"{percent(r2)} of this SAE's error is linear in x; of two nulls that know nothing, {span(nulls, percent)}"
+#| caption: Share of the error vector that a linear map of x predicts, on the live arrays; bars are 95% intervals
+#|   over documents. Nulls: the mean (dead), and x drawn to it until it misses as much (shrunk). Not in the paper.
+said = f"This SAE's R² is {plain(share)}, that of nulls that know nothing {span(nothing)}: high is no praise"
 titled = {"x_title": "R² of the error vector, total", "title": chapter.finding(said)}
-charts.forest(rows, x_domain=[0, 1.02], **titled)
+kinds = rows["label"].str.startswith("null").map({True: "null", False: "here"})
+charts.forest(rows.assign(kind=kinds), color="kind", x_domain=[0, 1.02], height=150, **titled)
 
 # %% [markdown]
 # ## The idea: arrays are enough
 #
 # `x` holds activations, one row a token; `reconstruction` what an SAE, or anything else, makes of them;
-# `document` says which text a row is from: folds and intervals are over documents. No model and no SAE library
-# is needed. Here these are {glue:text}`tokens` tokens of this study and the SAE {glue:text}`sae`.
+# `document` the text a row is from: folds and intervals are over documents. No model and no SAE library is
+# needed. Here they are {glue:text}`tokens` tokens of this study and the SAE {glue:text}`sae`: a part of the study,
+# so the numbers differ a little from those of chapter {doc}`04_half_linear`.
 
 
 # %%
@@ -97,8 +105,8 @@ chapter.sentence("reading", " ".join(answer["said"]))
 #
 # ## Any reconstruction
 #
-# A function of rows will do. Keeping the top principal components of $x$ has learned nothing of features; its
-# error is linear in $x$ by construction.
+# A function of rows will do. Keeping the top principal components of $x$ learns nothing of features; its error is
+# linear in $x$ by construction.
 
 
 # %%
@@ -127,35 +135,38 @@ names = {
 table = [[name, *(found[key].value for key in names)] for name, found in rows.items()]
 frame = pd.DataFrame(table, columns=["reconstruction", *names.values()])
 Folded(
-    "This SAE beside eight principal components", Table(frame, dict.fromkeys(names.values(), "{:.3f}".format))
+    "Eight principal components beside the SAE", Table(frame, dict.fromkeys(names.values(), "{:.3f}".format))
 )
 
 # %% [markdown]
 # ## Your SAE
 #
+# An SAE's format is recognised by its files. A name of SAELens' list, `release/id`, is downloaded, checked against
+# the hub's digest, and kept. `--dry-run` says first what would be downloaded, computed and stored.
+#
 #     darkmatter measure --model gpt2 --sae gpt2-small-res-jb/blocks.8.hook_resid_pre
+#     darkmatter measure --model FOLDER --sae FOLDER --text mine.jsonl
 #     darkmatter measure --model FOLDER --sae FOLDER --positions 200:1023
 #     darkmatter measure --model FOLDER --sae mine.pt --k 32 \
 #         --site blocks.2.hook_resid_post
 #
-# `--dry-run` says first what would be downloaded, computed and stored. An SAE at the wrong site, of another
-# width, with NaN, or with weights that overflowed stops with one line; one that fits but does badly (worse than
-# the mean, far from its published L0, scaled wrongly) is measured with a warning, which `--strict` makes an
-# error. Of a transcoder the answer has a column more, *from its input*: what a skip could still take over.
+# An SAE that fits badly without a word of why is one for `darkmatter doctor --model FOLDER --sae FOLDER`: it tries
+# what people get wrong (another layer or site, `<bos>`, the scale of activations, TopK run as ReLU, another model)
+# and names a setting only where FVU falls by a third at the stated L0.
 #
-# :::{dropdown} The formats that are recognised
+# :::{dropdown} Formats, transcoders and warnings
 # SAELens (`cfg.json`), Gemma Scope (`params.npz`) and Gemma Scope 2 (`params.safetensors`), Llama Scope
 # (`hyperparams.json`) and what llamascopium trains since, dictionary learning (`ae.pt`), sparsify
-# (`sae.safetensors`), Qwen-Scope (`layer5.sae.pt`), a layer of a circuit-tracer set (`layer_5.safetensors`) or of
-# a cross-layer transcoder (`W_enc_5.safetensors`), OpenAI's, Goodfire's, and any two matrices, of which `--k`,
-# `--threshold` and `--b-dec-in` say how they are run. A name of SAELens' list, `release/id`, is downloaded,
-# checked against the hub's digest, and kept.
-# :::
+# (`sae.safetensors`), Qwen-Scope (`layer5.sae.pt`), a layer of a circuit-tracer set (`layer_5.safetensors`) or of a
+# cross-layer transcoder (`W_enc_5.safetensors`), OpenAI's, Goodfire's, and any two matrices, of which `--k`,
+# `--threshold` and `--b-dec-in` say how they are run.
 #
-# :::{dropdown} Where an SAE fits badly and nothing says why
-# `darkmatter doctor --model FOLDER --sae FOLDER` tries what people get wrong (another layer or site, `<bos>`, the
-# scale of activations, TopK run as ReLU, another model) and names a setting only where FVU falls by a third at
-# the stated L0.
+# Of a transcoder the answer has a column more, *from its input*: what a linear map of what it read predicts of
+# its error is what a skip could still take over.
+#
+# An SAE at the wrong site, of another width, with NaN, or with weights that overflowed stops with one line; one
+# that fits but does badly (worse than the mean, far from its published L0, scaled wrongly) is measured with a
+# warning, which `--strict` makes an error.
 # :::
 
 
@@ -197,11 +208,11 @@ mine = recipes.load("mine.yaml")
 # The studies `gpt2`, `pythia-70m`, `gemma-3-270m`, `qwen3-1.7b`, `gemma-2-2b`, `gemma-2-9b` and `llama-3.1-8b` come
 # as such files; `darkmatter study check` says the hours and the memory that each takes.
 #
-# :::{dropdown} SAEs of the paper that were withdrawn since
+# :::{dropdown} Where the paper's SAEs were withdrawn
 # Some of the SAEs of the paper's Figs. 4, 5, 8, 9a, 12 and 16, and perhaps of Fig. 1, were withdrawn by their
-# makers; all of Fig. 2b are still listed. Where the one nearest to L0 60 is gone, the next is taken, and both
-# are named. No width is at 60 exactly, so its neighbour on the other side of 60 is taken too: widths are
-# compared at one L0, linear in log L0 between the two (chapter {doc}`05_scaling`).
+# makers; all of Fig. 2b are still listed. Where the one nearest to L0 60 is gone, the next is taken, and both are
+# named. No width is at 60 exactly, so its neighbour on the other side of 60 is taken too: widths are compared at
+# one L0, linear in log L0 between the two (chapter {doc}`05_scaling`).
 # :::
 
 # %% tags=["hide-input"]
@@ -214,11 +225,10 @@ rows = {
     "L0 of the paper's": [choice.paper.l0 for choice in taken],
     "": ["" if choice.taken == choice.paper else "withdrawn since" for choice in taken],
 }
-Folded("The SAEs of gemma-2-9b beside those of the paper", Table(pd.DataFrame(rows)))
+Folded("The SAEs of gemma-2-9b that are taken", Table(pd.DataFrame(rows)))
 
 # %% [markdown]
 # :::{dropdown} What else a study can hold
-#
 #     suites:
 #       depth: [FOLDER, FOLDER]     SAEs of the same widths at other layers, for chapter 03
 #       sites: [FOLDER]             SAEs at earlier sites (attention, MLP, residual), for chapter 12
@@ -226,32 +236,32 @@ Folded("The SAEs of gemma-2-9b beside those of the paper", Table(pd.DataFrame(ro
 #     model_dtype: bfloat16         the model's precision; the SAEs and all that is reckoned stay at dtype
 #
 # A `source` beside the `text` of a line (or a column, or the top folder of a file) says where a document is
-# from; chapters 01, 04 and 05 then show the numbers without each source.
+# from; chapters 01, 04 and 05 then show the numbers without each source. What was prepared and measured on one
+# machine is read on another: `darkmatter study export mine.yaml FOLDER` there, `darkmatter study import FOLDER`
+# here.
 # :::
 #
-# What was prepared and measured on one machine is read on another:
-# `darkmatter study export mine.yaml FOLDER` there, `darkmatter study import FOLDER` here.
-#
-# ## What could fool us
+# ## What would change our mind
 #
 # - **A number without its null.** The mean leaves an error that is linear without a rest. So does any
 #   reconstruction that only shrinks. Compare FVU and the share together.
-# - **Too few tokens.** The map has $d^2$ numbers. Their estimation error is taken out of each value (*held out*
-#   it is left in), but only to first order: below 20 tokens per dimension the commands warn, below 5, and of
-#   fewer than 20 documents, they give no interval.
-# - **Another text, another scale.** An SAE sees what it was trained on: `<bos>` or none, norms folded or not.
-#   A best factor on Sae(x) far from 1, or an L0 far from the published one, is the sign.
-# - **Documents that are none.** Rows that come in one block of text, given as many documents, make intervals
-#   too narrow.
+# - **Too few tokens.** The map has $d^2$ numbers. Their estimation error is taken out of each value, but only to
+#   first order: below 20 tokens per dimension the commands warn; below 5, or 20 documents, they give no interval.
+# - **Another text, another scale.** An SAE sees what it was trained on: `<bos>` or none, norms folded or not. A
+#   best factor on Sae(x) far from 1, or an L0 far from the published one, is the sign.
+#
+# :::{dropdown} Documents that are none
+# Rows that come in one block of text, given as many documents, make intervals too narrow.
+# :::
 #
 # ## Try it
 #
-# Write a function that rounds $x$ to a grid and give it to `arrays.measure`. How much of its error is linear,
-# and why does the answer change with the width of the grid?
+# In the function above, let `components` return `np.round(rows / grid) * grid`, then `darkmatter run 14`. How much
+# of its error is linear, and why does the answer change with the width of the grid?
 #
 # :::{dropdown} Answer
-# On a fine grid next to nothing: the rounding error is nearly uniform, whatever $x$ is. On a grid so wide that
-# most entries round to 0, the error is $x$ itself, and R² goes to 1.
+# On a fine grid next to nothing: the error is like noise that $x$ does not know. On one wider than $x$ all of it:
+# everything rounds to the same point, and the reconstruction is dead.
 # :::
 
 # %% tags=["hide-input"]
