@@ -121,8 +121,10 @@ charts.layered(ours, layer, title=chapter.finding(said, ratio))
 #
 # ```{math}
 # :label: eq-won-back
-# \text{first: } \frac{L(\mathrm{Sae}(x)) - L(\mathrm{Sae}(x) + z)}{L(\mathrm{Sae}(x)) - L(x)} \qquad
-# \text{last: } \frac{L(\mathrm{Sae}(x) + o) - L(x)}{L(\mathrm{Sae}(x)) - L(x)}
+# \begin{aligned}
+# \text{first: } & \frac{L(\mathrm{Sae}(x)) - L(\mathrm{Sae}(x) + z)}{L(\mathrm{Sae}(x)) - L(x)} \\
+# \text{last: } & \frac{L(\mathrm{Sae}(x) + o) - L(x)}{L(\mathrm{Sae}(x)) - L(x)}
+# \end{aligned}
 # ```
 #
 # The paper has the first. The rule takes the mean, which adds up to 1 over the two parts (Shapley's value) and

@@ -89,8 +89,7 @@ chapter.opening(q13_controls)
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-controls
 #| caption: By how much the trained SAE (diamonds) supports each claim better than controls that learned nothing
-#|   (grey); bars are 95% intervals over documents. Left of the dotted line, at claim 8 of 0.1, a control is as
-#|   good. Not in the paper.
+#|   (grey); bars are 95% intervals over documents. Left of the dotted line (claim 8: of 0.1) they are as good.
 SHORT = {1: "error vector", 2: "error's norm", 3: "same tokens", 6: "Nonlinear's norm", 8: "loss"}
 apart = zip(nulls["claim"], estimates(nulls, "difference"))
 ahead = [q13_controls.advantage(claim, difference).to_dict() for claim, difference in apart]
