@@ -16,7 +16,7 @@
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
 pair = None  # the two SAEs of the live cell; None: the narrowest and the widest of the width suite
-contexts = 12  # how many contexts the gallery shows
+contexts = 8  # how many contexts can be read
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -25,8 +25,7 @@ import pandas as pd
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.values import Absent
 from darkmatter_utils.base.words import course, interval, percent, plain, span
-from darkmatter_utils.charts import Folded, Gallery, Table, Words, estimates
-from darkmatter_utils.charts.tables import Html
+from darkmatter_utils.charts import Folded, Table, TokenBrowser, Words, estimates
 from darkmatter_utils.claims import c03_same_tokens
 from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments import same_tokens as shared
@@ -269,26 +268,27 @@ chapter.glue("added here", said or "This study has too few SAEs for it.")
 # ## Contexts to read
 #
 # {glue:text}`shown contexts` contexts, not picked by hand: all of full length are ordered by their mean error, and
-# these are taken at equal steps. Each shows its first 100 scored tokens. Under a token there is one bar a width,
-# narrowest first: its error norm over that SAE's own mean, full at {glue:text}`full bar` times the mean.
+# these are taken at equal steps. Each shows its first 100 scored tokens: the darker a token, the larger its error.
+# Choose two SAEs; the contexts are sorted by how far these are apart.
 
 # %% tags=["hide-input"]
-FULL = 2.0
 strips = shared.gallery(measurement, count=max(40, contexts))["strips"]
 every = strips["context"].unique()
 chosen = every[np.linspace(0, len(every) - 1, min(contexts, len(every))).round().astype(int)].tolist()
-strips = strips[strips["context"].isin(chosen)].reset_index(drop=True)
+strips = strips.loc[strips["context"].isin(chosen), ["context", "document", "level", "position", "text"]]
 chapter.glue("shown contexts", len(chosen))
-chapter.glue("full bar", f"{FULL:g}")
 chapter.record("contexts", chosen)
-words = "context {context}, document {document}: {level:.2f} times the mean error"
-strips["summary"] = [words.format(**row) for row in strips.to_dict("records")]
-widths = [name for name in strips.columns if name.replace(",", "").isdigit()]
-strips["shade"] = strips[widths].mean(axis=1) / 3
-gallery = Gallery(strips, "summary", shade="shade", bars=widths, scale=FULL, note="position")
-Html(
-    f"<details><summary>The contexts, from the smallest error to the largest</summary>{gallery._repr_html_()}</details>"
-)
+again = measure(chapter.again())  # token by token
+saes = shared.first_seeds(again).sort_values("width")
+saes = saes.iloc[np.unique(np.linspace(0, len(saes) - 1, 4).round().astype(int))]
+scored = again.tokens[again.tokens["scored"]]
+columns = {id: [f"{id}:{part}" for part in ("error", "linear", "nonlinear")] for id in saes["id"]}
+norms = pd.concat([np.sqrt(scored[of]) / np.sqrt(scored[of[0]]).mean() for of in columns.values()], axis=1)
+strips = strips.merge(scored[["context", "position"]].join(norms), on=["context", "position"])
+words = "document {document}, {level:.2f} times the mean error"
+strips["context"] = [words.format(**row) for row in strips.to_dict("records")]
+read = {f"{width:,.0f} latents": columns[id] for id, width in zip(saes["id"], saes["width"])}
+TokenBrowser(strips, read, name="Tokens and their errors by two SAEs")
 
 # %% [markdown]
 # ## What would change our mind

@@ -17,4 +17,5 @@ from .rows import beside, forest, heat, layered, panels, scatter, strips
 from .tables import Folded, Table, Words, wide
 from .texts import Gallery, context_strip
 from .theme import PARTS, SEQUENCE, palette, use
+from .tokens import TokenBrowser
 from .vegalite import MIME, VegaLiteRenderer, html, render, write_script
