@@ -275,19 +275,12 @@ chapter.glue("added here", said or "This study has too few SAEs for it.")
 strips = shared.gallery(measurement, count=max(40, contexts))["strips"]
 every = strips["context"].unique()
 chosen = every[np.linspace(0, len(every) - 1, min(contexts, len(every))).round().astype(int)].tolist()
-strips = strips.loc[strips["context"].isin(chosen), ["context", "document", "level", "position", "text"]]
+strips = strips[strips["context"].isin(chosen)].reset_index(drop=True)
 chapter.glue("shown contexts", len(chosen))
 chapter.record("contexts", chosen)
-again = measure(chapter.again())  # token by token
-saes = shared.first_seeds(again).sort_values("width")
-saes = saes.iloc[np.unique(np.linspace(0, len(saes) - 1, 4).round().astype(int))]
-scored = again.tokens[again.tokens["scored"]]
-columns = {id: [f"{id}:{part}" for part in ("error", "linear", "nonlinear")] for id in saes["id"]}
-norms = pd.concat([np.sqrt(scored[of]) / np.sqrt(scored[of[0]]).mean() for of in columns.values()], axis=1)
-strips = strips.merge(scored[["context", "position"]].join(norms), on=["context", "position"])
 words = "document {document}, {level:.2f} times the mean error"
 strips["context"] = [words.format(**row) for row in strips.to_dict("records")]
-read = {f"{width:,.0f} latents": columns[id] for id, width in zip(saes["id"], saes["width"])}
+read = {f"{name} latents": [name] for name in strips.columns if name.replace(",", "").isdigit()}
 TokenBrowser(strips, read, name="Tokens and their errors by two SAEs")
 
 # %% [markdown]

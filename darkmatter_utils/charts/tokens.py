@@ -18,9 +18,9 @@ FULL = 2.5
 class TokenBrowser:
     """Contexts to read, by two SAEs that the reader chooses; contexts are sorted by how much these disagree.
 
-    frame: a row a token, in order: columns context, text and, of each SAE, linear and nonlinear: the norms of
-    its two parts as multiples of the mean norm of its error. saes: by name, (its error's column, linear's,
-    nonlinear's). Without a script the first context is shown by the first SAE. Cost: some 12 bytes a token
+    frame: a row a token, in order: columns context, text and those of ``saes``: by an SAE, the column of
+    its error's norm as a multiple of its mean and, if there, those of the error's two parts, linear and
+    nonlinear. Without a script the first context is shown by the first SAE. Cost: some 12 bytes a token
     and SAE.
     """
 

@@ -21,11 +21,12 @@ function tokens(element) {
     return a.reduce((sum, value, at) => sum + Math.abs(value[0] - b[at][0]), 0) / a.length;
   };
   const resting = () =>
-    `${data.saes[state.shown === "a" ? state.a : state.b]}: the darker a token, the larger its error (hover: its parts)`;
+    `${data.saes[state.shown === "a" ? state.a : state.b]}: the darker a token, the larger its error (hover: the numbers)`;
   const said = (at) => {
     const of = (sae) => {
       const [error, linear, rest] = data.contexts[state.context].values[sae][at].map((value) => (value / 100).toFixed(2));
-      return `${data.saes[sae]}: error ${error}, linear ${linear}, nonlinear ${rest}`;
+      const parts = linear === undefined ? "" : `, linear ${linear}, nonlinear ${rest}`;
+      return `${data.saes[sae]}: error ${error}${parts}`;
     };
     return `${of(state.a)} · ${of(state.b)} (1 is that SAE's mean error)`;
   };
