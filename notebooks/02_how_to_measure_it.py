@@ -25,7 +25,7 @@ import pandas as pd
 
 from darkmatter_utils import LinearMap, Moments, charts, decompose, measure, open_chapter
 from darkmatter_utils.base.words import counted, percent, plain, share, span
-from darkmatter_utils.charts import Folded, Table, Words, estimates
+from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
 from darkmatter_utils.experiments import calibration, coverage, first_positions, measured, sample_size
@@ -325,7 +325,7 @@ table = table.assign(off=sizes["off"]).rename(columns={"off": "standard errors f
 styles = {name: "{:.3f}".format for name in table.columns if name.endswith(("mean", "sd"))}
 styles |= {"documents / d_model": "{:.3f}".format, "tokens / d_model": "{:.0f}".format}
 styles["standard errors from the last centre"] = lambda value: "–" if pd.isna(value) else plain(value, 1)
-Folded("Every size that was drawn", Table(table, styles))
+Csv("Every size that was drawn", Table(table, styles))
 
 # %% [markdown]
 # The paper's protocol has two faults that pull in opposite directions. Its map has few tokens to be fitted
@@ -379,7 +379,7 @@ table = rows.pivot_table(**shape, aggfunc="first").reset_index().rename(columns=
 table = Table(
     table.rename(columns={"tokens_per_dim": "tokens / d_model"}), {"tokens / d_model": "{:g}".format}
 )
-Folded("Coverage of each quantity in each setting", table)
+Csv("Coverage of each quantity in each setting", table)
 
 # %% tags=["hide-input"]
 wide = rows[rows["low"] > coverage.NOMINAL]
@@ -429,7 +429,7 @@ table = [
     }
     for row in rules.itertuples()
 ]
-Folded("The error rates of each rule", Table(pd.DataFrame(table)))
+Csv("The error rates of each rule", Table(pd.DataFrame(table)))
 
 # %% tags=["hide-input"]
 named = lambda rows: "; ".join(f"claim {row.rule}, *{row.statement}*" for row in rows.itertuples())

@@ -27,7 +27,7 @@ import torch
 
 from darkmatter_utils import LinearMap, Moments, charts, measure, open_chapter
 from darkmatter_utils.base.words import counted, course, interval, percent, plain, span
-from darkmatter_utils.charts import Folded, Table, Words, estimates
+from darkmatter_utils.charts import Csv, Table, Words, estimates
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
 from darkmatter_utils.claims.paper import grids, points
 from darkmatter_utils.experiments import error_norms as norms
@@ -196,7 +196,7 @@ numbers = {name: list(places(found, model).values()) for name, model in wanted.i
 best_of = {"best single predictor": beyond.best.values()}
 best_of["from it"] = [places(found, step + ALONE)[place] for place, step in beyond.best.items()]
 table = pd.DataFrame({"": list(beyond.best)} | best_of | numbers)
-Folded("R² at every width and layer that was tried", Table(table, {norms.ADDS: three}))
+Csv("R² at every width and layer that was tried", Table(table, {norms.ADDS: three}))
 
 # %% [markdown]
 # :::{dropdown} How the table is made, and how claim 13 chooses the best predictor

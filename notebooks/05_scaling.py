@@ -24,7 +24,7 @@ import pandas as pd
 
 from darkmatter_utils import PowerLaw, charts, measure, open_chapter
 from darkmatter_utils.base.words import interval, percent, plain, span, spelled
-from darkmatter_utils.charts import Folded, Table, Words, estimates
+from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates
 from darkmatter_utils.claims import c04_flat, c05_floor
 from darkmatter_utils.claims.claim import PAPER
 from darkmatter_utils.claims.paper import points
@@ -230,7 +230,7 @@ charts.lines(drawn, "width", "miss", color="fit", title=chapter.finding(said, mi
 names = {"fvu": "FVU", "predicted": "predicted, with a floor", "miss": "missed by (SE)"}
 names |= {"predicted_c0": "predicted, c = 0", "miss_c0": "c = 0 missed by (SE)"}
 styles = {name: misses if "missed" in name else three for name in names.values()}
-Folded("Every width left out, with a floor and without", Table(missed.rename(columns=names), styles))
+Csv("Every width left out, with a floor and without", Table(missed.rename(columns=names), styles))
 
 # %% [markdown]
 # On the paper's own points the curve through the six narrower widths predicts {glue:text}`paper predicted` for
@@ -248,7 +248,7 @@ both = {"FVU": total, "FVU_nonlinear": nonlinear}
 chapter.record("change per doubling", {name: scaling.per_doubling(suite) for name, suite in both.items()})
 changes = pd.DataFrame({name: pd.Series(scaling.changes(suite)) for name, suite in both.items()})
 changes = changes.rename_axis("change per doubling, over all widths").reset_index()
-Folded("Every single doubling", Table(changes, dict.fromkeys(both, tenths)))
+Csv("Every single doubling", Table(changes, dict.fromkeys(both, tenths)))
 
 # %% tags=["hide-input"]
 table = scaling.each_l0(measurement)

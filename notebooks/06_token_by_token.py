@@ -25,7 +25,7 @@ import pandas as pd
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.values import Absent
 from darkmatter_utils.base.words import course, interval, percent, plain, span
-from darkmatter_utils.charts import Folded, Table, TokenBrowser, Words, estimates
+from darkmatter_utils.charts import Csv, Table, TokenBrowser, Words, estimates
 from darkmatter_utils.claims import c03_same_tokens
 from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments import same_tokens as shared
@@ -150,7 +150,7 @@ def by_ratio(*kinds):
     return found and pd.DataFrame(about | columns)
 
 
-Folded(
+Csv(
     "R² by ratio: as they are, taken out, by rank, of documents",
     Table(by_ratio("raw", "partial", "rank", "partial rank", "document")),
 )
@@ -200,7 +200,7 @@ again and Words(
 # %% tags=["hide-input"]
 steps = shared.ladder(measurement)["steps"] if found else found
 chapter.record("ladder", steps.to_dict("list"))
-Folded(
+Csv(
     "Taken out step by step: nothing, ‖x‖ and its square, position, token, all of x",
     Table(charts.wide(steps, "pair", "taken_out")),
 )

@@ -23,7 +23,7 @@ import pandas as pd
 
 from darkmatter_utils import Study, charts, measure, open_chapter
 from darkmatter_utils.base.words import course, percent, plain, span
-from darkmatter_utils.charts import Folded, Table, Words, estimates
+from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates
 from darkmatter_utils.claims import c04_flat, c11_parts_land
 from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments import matching, paper_points, worth
@@ -233,7 +233,7 @@ names = {"superposition": "n/d", "law": "exponent", "slope_start": "flat from", 
 names |= {"slope_factor": "times", "steps_factor": "times, every doubling"}
 names |= {"r2_start": "R² at its start", "r2_stop": "at its end"}
 table = Table(ranges["fixed"][list(names)].rename(columns=names), {"flat from": str, "to": str})
-Folded("How far FVU_nonlinear is level, in every world, at a fixed L0", table)
+Csv("How far FVU_nonlinear is level, in every world, at a fixed L0", table)
 
 # %% [markdown]
 # :::{dropdown} The case is the paper's own (App. D)
@@ -312,7 +312,7 @@ columns = {
     "of NonlinearError": estimates(goes, "of_nonlinear"),
 }
 table = Table(pd.DataFrame(columns), dict.fromkeys(list(columns)[2:], tenth))
-Folded("Every part of three SAEs, in both directions", table)
+Csv("Every part of three SAEs, in both directions", table)
 
 # %% [markdown]
 # :::{dropdown} The world, the three SAEs and the learned part
@@ -365,7 +365,7 @@ FOUR = {
 rows = {part: swept[swept["part"] == part].reset_index() for part in ("absent", "introduced")}
 table = rows["absent"][["superposition", "held"]].rename(columns={"superposition": "n / d"})
 table = table.assign(**{name: rows[part][share] for name, (part, share) in FOUR.items()})
-Folded("All four shares of claim 11 in these worlds", Table(table, dict.fromkeys(FOUR, percent)))
+Csv("All four shares of claim 11 in these worlds", Table(table, dict.fromkeys(FOUR, percent)))
 
 # %% [markdown]
 # ## On the study's own dictionary

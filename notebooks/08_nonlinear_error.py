@@ -24,7 +24,7 @@ import torch
 
 from darkmatter_utils import LinearMap, Moments, Study, charts, measure, open_chapter
 from darkmatter_utils.base.words import counted, course, plain, span
-from darkmatter_utils.charts import Folded, Table, estimates
+from darkmatter_utils.charts import Csv, Folded, Table, estimates
 from darkmatter_utils.claims import c06_norm_lowest
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.norm_argument import probes, sparse_sum, theory
@@ -282,7 +282,7 @@ ranges = lambda t: t.groupby(["part", "source"], sort=False)["value"].agg(span)
 columns = {"the study's SAEs": ranges(own), "introduces nothing": len(nothing) and ranges(nothing)}
 rows = pd.DataFrame(columns).dropna() if len(nothing) else nothing
 rows = rows.reset_index().rename(columns={"source": "predicted"})
-Folded("R² of every part, here and where nothing is introduced", Table(rows, dict.fromkeys(columns, str)))
+Csv("R² of every part, here and where nothing is introduced", Table(rows, dict.fromkeys(columns, str)))
 
 # %% [markdown]
 # From $x$, the paper's way, {numref}`fig-norm-drop` has the same null.

@@ -346,8 +346,8 @@ Folded("Detection accuracy of every target", table)
 
 # %% tags=["hide-input"]
 shown = found["gallery"]
-shown = found and shown[shown["reads"].isin(SHOWN[1:])]
-whose = [r.reads if r.by == OWN else f"{r.reads}, read by {r.by}" for r in shown.itertuples()]
+shown = found and shown[shown["reads"].isin(SHOWN[1:]) & (shown["by"] == OWN)]
+whose = [r.reads for r in shown.itertuples()]
 words = "Latent {latent}, {place}: accuracy {accuracy:.2f}. Explanation: {explanation}"
 head = [words.format(**row) for row in shown.to_dict("records")]
 top = shown.groupby(["by", "reads", "latent", "window"])["strength"].transform("max")

@@ -21,7 +21,7 @@ sae = None  # the SAE of the live cell and of the long table; None: the one near
 # %% tags=["hide-input"]
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import percent, plain, span
-from darkmatter_utils.charts import Folded, Table, Words
+from darkmatter_utils.charts import Csv, Folded, Table, Words
 from darkmatter_utils.claims import c09_inference
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.inference import lengthened, warm_start
@@ -192,7 +192,7 @@ styles |= {names["short"]: lambda share: percent(share, 2), names["shared"]: per
 rows, one = (found[name][found[name]["id"] == shown] for name in ("scores", "by_sae"))
 one = charts.wide(one, "inference", "metric").rename(columns=titles)[["inference", *titles.values()]]
 table = Table(rows.rename(columns=names)[["inference", *names.values()]].merge(one), styles)
-Folded(f"Every search on {shown}", table)
+Csv(f"Every search on {shown}", table)
 
 # %% [markdown]
 # :::{dropdown} How the L0s are made equal, and the estimator

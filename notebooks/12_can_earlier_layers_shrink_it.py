@@ -23,7 +23,7 @@ import pandas as pd
 
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import counted, percent, plain, span
-from darkmatter_utils.charts import Folded, Table, Words
+from darkmatter_utils.charts import Csv, Table, Words
 from darkmatter_utils.claims import c10_earlier
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.earlier_scores import all_of, earlier, evidence, few, targets_of, tried
@@ -156,13 +156,13 @@ chapter.glue("context", Words.of(whole, say=in_context))
 rows = found["numbers"].assign(site=found["numbers"]["site"].map(short))
 rows = charts.wide(rows, ["sae", "site", "rank"], "what")
 names = {"sae": "SAE", "site": "from", "rank": "directions"}
-Folded("R² from each site, for two SAEs", Table(rows.rename(columns=names), three))
+Csv("R² from each site, for two SAEs", Table(rows.rename(columns=names), three))
 
 # %% tags=["hide-input"]
 # try: == "LinearError": every gain is 0, for x gives all of it
 gains = found["gains"][(found["gains"]["sae"] == first) & (found["gains"]["part"] != "LinearError")]
 rows = charts.wide(gains.assign(site=gains["site"].map(short)), ["part", "site"], "what")
-Folded("What each site adds to x", Table(rows.rename(columns={"site": "joined to x"}), three))
+Csv("What each site adds to x", Table(rows.rename(columns={"site": "joined to x"}), three))
 
 # %% [markdown]
 # :::{dropdown} How this is fitted and compared

@@ -24,7 +24,7 @@ import pandas as pd
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.base.words import interval, percent, plain, span
-from darkmatter_utils.charts import Folded, Table, estimates
+from darkmatter_utils.charts import Csv, Folded, Table, estimates
 from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import controls, error_vectors, readers, worth
 from darkmatter_utils.experiments.live import live
@@ -247,7 +247,7 @@ told = {words: estimates(shape, name) for name, words in names.items()}
 styles = {"FVU": three, names["gain"]: three, names["trace"]: three}
 styles |= {names["rank"]: lambda v: plain(v, 1), names["top"]: percent}
 table = Table(pd.DataFrame({"width": shape["width"], "FVU": shape["fvu"]} | told), styles)
-Folded("Gain, trace and effective rank of b, by width", table)
+Csv("Gain, trace and effective rank of b, by width", table)
 
 
 # %% tags=["hide-input"]

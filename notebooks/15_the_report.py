@@ -14,10 +14,10 @@ import pandas as pd
 from darkmatter_utils import charts, open_chapter
 from darkmatter_utils.base.values import Absent
 from darkmatter_utils.base.words import percent, plain, span
-from darkmatter_utils.charts import Folded, Table, Words, estimates, evidence
+from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates, evidence
 from darkmatter_utils.charts.tables import Html, badge, escape, link
 from darkmatter_utils.claims import c12_everywhere, fixed, report, strips, worth
-from darkmatter_utils.claims.paper import ERRATA, PAPER_FIGURES, changes
+from darkmatter_utils.claims.paper import changes
 from darkmatter_utils.experiments import calibration, paper_points
 from darkmatter_utils.experiments.paper_evidence import EVIDENCE
 
@@ -40,10 +40,10 @@ Words(report.opening(found, chapter.study.name, records)) if not records else No
 # %% tags=["hide-input", "first-screen"]
 def unfolded(row):
     """What a row of the strip unfolds to."""
-    one, number = found[row["claim"]], row["claim"]
-    wrong = f"{worth.calibrated(rates, number)} {worth.cannot_answer(rates, number)}".rstrip()
-    said = evidence.told(report.card(one) | {"its rule on simulated studies": wrong})
-    page = link(one.chapter, words="its chapter, with the rule in full")
+    one = found[row["claim"]]
+    idle = worth.cannot_answer(rates, row["claim"])
+    said = evidence.told(report.card(one) | {"its rule on simulated studies": idle})
+    page = link(one.chapter, words="its chapter, with the reasons and the rule in full")
     return f"{said}\n{evidence.thresholds(strips.flips(one))}\n<p>{page}</p>"
 
 
@@ -98,11 +98,19 @@ table = Table(worth.table(found, others, chapter.study.name), dict.fromkeys(word
 Folded("Every claim: the word of the study, of the paper's points, the null and the controls", table)
 
 # %% tags=["hide-input"]
+columns = {"false": "wrong, in simulated studies", "upper": "at most", "power": "power"}
+shown = rates[["rule", "statement", *columns]].rename(columns=columns)
+Csv(
+    "How often each statement of a rule is wrong, and its power",
+    Table(shown, dict.fromkeys(columns.values(), percent)),
+)
+
+# %% tags=["hide-input"]
 denied = worth.denials(others, EVIDENCE)
 rows = [(str(n), others[n][worth.PAPER].word, why) for n, why in denied.items()]
 none = Absent("The paper's own points deny none of its claims.")
 table = Table(pd.DataFrame(rows, columns=["claim", "word", "why"]) if denied else none, {"word": badge})
-Folded("Where the paper's own points deny its claim, in whole or in part, and why", table)
+Csv("Where the paper's own points deny its claim, in whole or in part, and why", table)
 
 # %% [markdown]
 # (fixed-rules)=
@@ -151,7 +159,7 @@ rows["cell"] = [f"{badge(word)}{number}" for word, number in zip(rows["verdict"]
 wide = rows.pivot(index="claim", columns="study", values="cell")
 wide = wide.loc[list(dict.fromkeys(rows["claim"])), list(every)].reset_index()
 table = Table(wide, dict.fromkeys(every, Html), left=tuple(every))
-Folded("Every claim on every study (a simulated one is a null, and is not judged)", table)
+Csv("Every claim on every study (a simulated one is a null, and is not judged)", table)
 
 # %% [markdown]
 # ## Is it special to one model?
@@ -296,34 +304,8 @@ Folded("The correlations of Table 1, and those of Fig. 15's maps", table)
 # least squares absorb on the rows that they were fitted on (3,584 dimensions, 50,000 rows).
 
 # %% [markdown]
-# ### Slips in print
-#
-# Found while reading the paper beside its code and its figures. What they change is mostly nothing; some of it
-# favours the authors.
-
-# %% tags=["hide-input"]
-slips = pd.DataFrame(ERRATA).set_axis(["where", "printed", "right", "what it changes"], axis=1)
-Folded(f"{len(slips)} slips, each with what is right", Table(slips))
-
-# %% [markdown]
-# (figures-by-number)=
-# ## The paper's figures, by number
-#
-# Numbers are those of the paper as published (arXiv v2). The README of the released code counts otherwise:
-# its Figs. 7 to 10 are 6 to 9 here.
-
-
-# %% tags=["hide-input"]
-def places(figure):
-    """Links to the figures here that answer to one of the paper's."""
-    words = lambda chapter, label: f"{chapter[:2]} {label.removeprefix('fig-').replace('-', ' ')}"
-    return ", ".join(link(*place, words(*place)) for place in figure.counterparts)
-
-
-rows = [(f.name, f.experiment, f.shows, places(f)) for f in PAPER_FIGURES]
-names = ["the paper's", "experiment", "what it shows", "here"]
-table = Table(pd.DataFrame(rows, columns=names), {"here": Html}, left=("here",))
-Folded(f"The paper's {len(rows)} figures and tables, and where they are here", table)
+# The paper's figures {ref}`by their numbers <figures-by-number>`, and its slips in print, are on the page
+# {doc}`paper`.
 
 # %% [markdown]
 # ## What could fool us

@@ -26,7 +26,7 @@ from ..base.values import whole, write_atomic
 from ..base.words import time_of
 from ..charts.vegalite import write_script, write_styles
 from ..studies.study import Study
-from . import results, running
+from . import lookup, results, running
 from .arranging import arranged, glossary, listed, named, title_of
 from .chapters import (
     DEFAULT_STUDY,
@@ -145,6 +145,7 @@ def _arranged(root: Path, study: str, source: Path) -> None:
     for name, book in books.items():
         values = (read_json(found[name][1]) or {}).get("values", {})
         nbformat.write(arranged(book, values, titles), source / "book" / f"{name}.ipynb")
+    (source / "book" / "paper.md").write_text(lookup.page(), encoding="utf-8")
     for path in (source / "book").glob("*.md"):
         path.write_text(named(path.read_text(encoding="utf-8"), titles), encoding="utf-8")
 

@@ -14,7 +14,7 @@ from ..base.values import estimates
 from .curves import by_position, lines, power_law, stacked_breakdown
 from .paper import paper_points
 from .rows import beside, forest, heat, layered, panels, scatter, strips
-from .tables import Folded, Table, Words, wide
+from .tables import Csv, Folded, Table, Words, wide
 from .texts import Gallery, context_strip
 from .theme import PARTS, SEQUENCE, palette, use
 from .tokens import TokenBrowser

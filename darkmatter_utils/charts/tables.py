@@ -138,16 +138,28 @@ class Folded:
         self.summary, self.table = summary, table
 
     def _repr_html_(self) -> str:
-        head = f"<details><summary>{escape(self.summary)}</summary>"
-        if self.table.absent is not None:
-            return f"{head}\n{self.table._repr_html_()}\n</details>"
-        name = re.sub(r"\W+", "-", self.summary.lower()).strip("-")
-        data = base64.b64encode(self.table.csv().encode()).decode()
-        link = f'<a class="csv" download="{name}.csv" href="data:text/csv;base64,{data}">CSV</a>'
-        return f"{head}\n{link}\n{self.table._repr_html_()}\n</details>"
+        link = "" if self.table.absent is not None else f"{_download(self.summary, self.table, 'CSV')}\n"
+        body = f"{link}{self.table._repr_html_()}"
+        return f"<details><summary>{escape(self.summary)}</summary>\n{body}\n</details>"
 
     def __repr__(self) -> str:
         return f"{self.summary}\n{self.table!r}"
+
+
+class Csv(Folded):
+    """A table as a file to take along, where a figure of the page shows the same."""
+
+    def _repr_html_(self) -> str:
+        if self.table.absent is not None:
+            return self.table._repr_html_()
+        words = f"{self.summary}: {len(self.table.rows)} rows as CSV"
+        return f'<p class="numbers">{_download(self.summary, self.table, words)}</p>'
+
+
+def _download(name: str, table: Table, words: str) -> str:
+    file = re.sub(r"\W+", "-", name.lower()).strip("-")
+    data = base64.b64encode(table.csv().encode()).decode()
+    return f'<a class="csv" download="{file}.csv" href="data:text/csv;base64,{data}">{escape(words)}</a>'
 
 
 def badge(word: str) -> Html:
