@@ -16,7 +16,7 @@ import pandas as pd
 
 from darkmatter_utils import measure, open_chapter
 from darkmatter_utils.base.words import course, percent
-from darkmatter_utils.charts import Folded, Table, Words, evidence
+from darkmatter_utils.charts import Words, evidence
 from darkmatter_utils.charts.explorer import explorer
 from darkmatter_utils.claims.front import learned, untold
 from darkmatter_utils.claims.report import opening, recorded, tally
@@ -149,10 +149,9 @@ for number, one in found.items():
 # {glue:text}`nonlinear narrowest` is nonlinear; the widest has {glue:text}`widest`: {glue:text}`fvu widest`, of
 # which {glue:text}`nonlinear widest`. A number in brackets is a 95% interval over documents and, where SAEs of
 # different widths are compared, over training seeds. Model, text and SAEs of `tiny` are part of this book's
-# package, with the commands that made them; what was measured of `smollm2`, a public model, is stored beside it.
+# package, with the commands that made them; what was measured of `smollm2`, a public model, is stored beside it
+# ({doc}`01_what_saes_leave_behind` has the card).
 
-# %% tags=["hide-input"]
-Folded("Model, text and SAEs of this study", Table(about.facts(measurement)))
 
 # %% [markdown]
 # ## Cite

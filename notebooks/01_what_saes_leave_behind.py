@@ -24,7 +24,7 @@ import pandas as pd
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.values import Estimate, estimates
 from darkmatter_utils.base.words import percent, plain, span
-from darkmatter_utils.charts.tables import Folded, Table, Words
+from darkmatter_utils.charts.tables import Csv, Folded, Table, Words
 from darkmatter_utils.claims import q01_setting
 from darkmatter_utils.claims.claim import PAPER
 from darkmatter_utils.experiments import measured
@@ -155,15 +155,14 @@ for name, title in (("l0", "L0 on the scored tokens"), ("fvu", "FVU")):
     every[title] = estimates(measurement.saes, name)
 every["in the width suite"] = measurement.saes["main"].astype(bool)
 share = lambda value: "–" if pd.isna(value) else percent(value, 1)
-Folded("All SAEs of the study", Table(every, {"dead latents": share, "FVU": "{:.3f}".format}))
+Csv("All SAEs of the study", Table(every, {"dead latents": share, "FVU": "{:.3f}".format}))
 
 # %% [markdown]
 # :::{dropdown} What these tables say: suites, dead latents, L0, intervals
-# *Dead latents* fire on none of the held-out text. The SAEs of the *width suite* are at one target L0, or as
-# near to one as there are SAEs, and differ in width and in the seed of their training; the others vary L0 as
-# well. An SAE that was trained for this book has its threshold set on other held-out documents than those
-# that are scored, where it meets its target. So its L0 on the scored tokens is a measurement like any other:
-# it has an interval over documents, and may miss the target.
+# *Dead latents* fire on none of the held-out text. The SAEs of the *width suite* differ in width and in the seed
+# of their training, at one target L0 or as near to one as there are SAEs; the others vary L0 as well. An SAE that
+# was trained for this book has its threshold set on other held-out documents, so its L0 on the scored tokens is a
+# measurement, with an interval, and may miss the target.
 #
 # The interval that a verdict is judged by is over documents (and training seeds): it says what other
 # documents *of the same sources* would give. Other sources may differ by more; chapters

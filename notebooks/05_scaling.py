@@ -357,13 +357,9 @@ charts.lines(curves, "tokens", "fvu", color="latents", x_scale="linear", **names
 
 # %% [markdown]
 # :::{dropdown} More that could fool us
-# - **The null is in the paper.** With random directions as features, some of them masked, and no noise, the
-#   variance explained "formed a parabola", least in the middle, "as opposed to a straight line" (App. D). The
-#   authors set random vectors aside as a bad test case.
-# - **A slope is a summary.** It takes the trend as a straight line of logarithms. A part that first rises and
-#   then falls can have a small slope: single doublings show what it hides, χ² how far the line is from the
-#   points. Small changes add up, so the rule asks for the change in all, too; and the narrowest widths, which
-#   the rule leaves out, can hide what the wide ones do.
+# - **A slope is a summary.** A part that first rises and then falls can have a small slope: single doublings show
+#   what it hides, χ² how far the line is from the points. Small changes add up, so the rule asks for the change
+#   in all, too.
 # - **A curve is a summary, too.** Documents and seeds say little of how sure $c$ is: a curve that is not quite
 #   true has a sharp floor, and another one once a width is left out. The interval is widened for that, by a
 #   convention.

@@ -26,7 +26,7 @@ import pandas as pd
 
 from darkmatter_utils import charts, manifest, measure, open_chapter
 from darkmatter_utils.base.words import interval, percent, plain, span
-from darkmatter_utils.charts import Folded, Gallery, Table, estimates
+from darkmatter_utils.charts import Csv, Folded, Gallery, Table, estimates
 from darkmatter_utils.claims import c07_fewer_features
 from darkmatter_utils.experiments import components, interp, paper_evidence, paper_points
 from darkmatter_utils.experiments.components import MATCHED, NOISE, OWN, PARTS, SHUFFLED
@@ -323,7 +323,7 @@ for by in KINDS:
 styles = dict.fromkeys(["mean accuracy", "top decile"], three)
 styles = dict.fromkeys(["mean accuracy", "top decile"], three)
 table = Table(found and pd.concat(parts), styles | {"scored": str, "seeds": str})
-Folded("Detection accuracy of every target", table)
+Csv("Detection accuracy of every target", table)
 
 # %% [markdown]
 # :::{dropdown} The columns, and what the paper's pair of parts was
@@ -340,13 +340,13 @@ Folded("Detection accuracy of every target", table)
 #
 # ## Latents to look at
 #
-# Of the scored latents of the first seed, in the order of their accuracy: the first, and those at a quarter, a
-# half and three quarters of the way down, with the windows of their largest activations. The darker a token's
-# ground, the more active the latent.
+# Of the scored latents of the first seed, in the order of their accuracy: the first, and the one half way down,
+# with the windows of their largest activations. The darker a token's ground, the more active the latent.
 
 # %% tags=["hide-input"]
 shown = found["gallery"]
 shown = found and shown[shown["reads"].isin(SHOWN[1:]) & (shown["by"] == OWN)]
+shown = found and shown[shown["place"].isin(shown["place"].unique()[::2])]
 whose = [r.reads for r in shown.itertuples()]
 words = "Latent {latent}, {place}: accuracy {accuracy:.2f}. Explanation: {explanation}"
 head = [words.format(**row) for row in shown.to_dict("records")]

@@ -134,7 +134,7 @@ bold = scores.pivot_table("good", "name", "column", "first", fill_value=False, s
 styles = {"L0": lambda v: plain(v, 1), "FVU": three}
 styles["claim 2, simple predictors"] = lambda v: plain(v) if v == v else "–"
 table = Table(table.rename(columns={"name": "reconstruction", "l0": "L0", "fvu": "FVU"}), styles, bold=bold)
-Folded("Every control, every claim (bold: as good)", table)
+Csv("Every control, every claim", table)
 
 # %% tags=["hide-input"]
 chapter.record("worth", worth.controls(measurement, id=shown))

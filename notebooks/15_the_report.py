@@ -95,7 +95,7 @@ print("a hundredth: ", claim.judge(less).word)
 # %% tags=["hide-input"]
 words = [chapter.study.name, *worth.WHO]
 table = Table(worth.table(found, others, chapter.study.name), dict.fromkeys(words, badge), left=words)
-Folded("Every claim: the word of the study, of the paper's points, the null and the controls", table)
+Csv("Every claim: the word of the study, of the paper's points, the null and the controls", table)
 
 # %% tags=["hide-input"]
 columns = {"false": "wrong, in simulated studies", "upper": "at most", "power": "power"}
@@ -140,17 +140,19 @@ Folded("Where this study departs from it", Table(pd.DataFrame(departed) if depar
 # %% [markdown]
 # ## What the protocol changes
 #
-# The released code and this book choose differently in many places. The table says what each choice changes
-# on this study, where a chapter measured it; an arrow leads from this book's choice to the other one.
+# The released code and this book choose differently in many places, which the page {doc}`paper` lists. The table
+# says what a choice changes on this study; an arrow leads from this book's choice to the other one.
 
 # %% tags=["hide-input"]
-rows = [
-    (choice.name, choice.released, choice.here, text, f"{choice.chapter:02d}" if choice.chapter else "–")
-    for choice, text in changes(every[chapter.study.name])
-]
-names = ["choice", "the released code", "this book", "what it changes here", "chapter"]
+made = changes(every[chapter.study.name])
+told = [(choice, text) for choice, text in made if not text.startswith("not measured")]
+rows = [(choice.name, text, f"{choice.chapter:02d}") for choice, text in told]
+names = ["choice", "what it changes here", "chapter"]
 chapter.glue("choices", str(len(rows)))
-Folded(f"{len(rows)} choices, one by one", Table(pd.DataFrame(rows, columns=names)))
+Folded(
+    f"{len(rows)} of {len(made)} choices whose effect is measured here",
+    Table(pd.DataFrame(rows, columns=names)),
+)
 
 # %% tags=["hide-input"]
 rows = report.by_study(every)

@@ -1,11 +1,11 @@
-"""The page to look things up in: the paper's figures by their numbers, and its slips in print."""
+"""The page to look things up in: the paper's figures by their numbers, its choices, its slips in print."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ..charts.tables import link
-from ..claims.paper import ERRATA, PAPER_FIGURES
+from ..claims.paper import CHOICES, ERRATA, PAPER_FIGURES
 
 HEAD = """# The paper, figure by figure
 
@@ -14,6 +14,13 @@ HEAD = """# The paper, figure by figure
 
 Numbers are those of the paper as published (arXiv v2). The README of the released code counts otherwise: its
 Figs. 7 to 10 are 6 to 9 here.
+
+"""
+CHOSEN = """
+
+## What its released code does otherwise
+
+What a choice changes on a study, where it was measured, is in {doc}`15_the_report`.
 
 """
 SLIPS = """
@@ -30,8 +37,10 @@ def page() -> str:
     """The page as MyST Markdown."""
     figures = [(f.name, f.experiment, f.shows, _places(f)) for f in PAPER_FIGURES]
     made = _table(("the paper's", "experiment", "what it shows", "here"), figures)
+    chosen = [(c.name, c.released, c.here, f"{c.chapter:02d}" if c.chapter else "–") for c in CHOICES]
+    choices = _table(("choice", "the released code", "this book", "chapter"), chosen)
     slips = _table(("where", "printed", "right", "what it changes"), ERRATA)
-    return f"{HEAD}{made}{SLIPS}{slips}\n"
+    return f"{HEAD}{made}{CHOSEN}{choices}{SLIPS}{slips}\n"
 
 
 def _places(figure) -> str:

@@ -247,15 +247,13 @@ def sign(value) -> int:
 
 
 def card(one: Finding) -> dict[str, str]:
-    """What is known of a claim: its words, the paper's, ours, the controls, why; "" of what is not."""
+    """What is known of a claim: the paper's words, our numbers, the controls; "" of what is not."""
     claim = one.claim
     name = f" ({claim.here.name})" if claim.here and one.here != "–" else ""
     return {
-        "the claim": claim.short,
         "the paper": f"{claim.paper}. In it: {claim.paper_place}. Its own points: {claim.paper_points}.",
-        "here": f"{one.here}{name}",
+        "here": f"{one.here}{name}" if one.verdict.numbers else one.verdict.why,
         "the controls beside it": "; ".join(f"{what}: {text}" for what, text in one.beside().items()),
-        "why": one.verdict.why,
         "what more data would do": f"{one.verdict.numbers.get('more data', '')}",
     }
 
