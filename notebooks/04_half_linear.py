@@ -25,7 +25,7 @@ import torch
 
 from darkmatter_utils import LinearMap, Moments, charts, measure, open_chapter
 from darkmatter_utils.base.words import counted, course, percent, plain, span
-from darkmatter_utils.charts import Folded, Table, estimates
+from darkmatter_utils.charts import Csv, Folded, Table, estimates
 from darkmatter_utils.claims import c01_half_linear
 from darkmatter_utils.claims.paper import grids, points
 from darkmatter_utils.experiments.error_vectors import SHARES, error_vectors, half_linear
@@ -127,7 +127,7 @@ chapter.protocol({"weight": f"per dimension minus pooled: {apart} over the suite
 columns = {"width": per_dim["width"].to_numpy(), "seeds": per_dim["seeds"].to_numpy()}
 named = {"r2_per_dim": "R² per dimension", "r2_total": "R² total"}
 columns |= dict(zip(named.values(), map(estimates, (per_dim, total))))
-Folded("R² at each width, per dimension and total", Table(pd.DataFrame(columns)))
+Csv("R² at each width, per dimension and total", Table(pd.DataFrame(columns)))
 
 # %% tags=["hide-input"]
 of_one = {words: lambda m, name=name: m.sae(shown)[name] for name, words in named.items()}

@@ -182,7 +182,7 @@ names = {
     "r2_wide": "R², widest",
 }
 styles = {"change per doubling": tenth, "FVU missed by at most": tenth, "features": "{:,.0f}".format}
-Folded("The matched worlds", Table(found["worlds"][list(names)].rename(columns=names), styles))
+Csv("The matched worlds", Table(found["worlds"][list(names)].rename(columns=names), styles))
 
 # %% tags=["hide-input"]
 chapter.record("worth", worth.null(measurement))
@@ -544,7 +544,7 @@ mean = (
 inside = [f"{i} of {n}" for i, n in zip(metric["inside"].sum(), metric.size())]
 summary = mean.assign(**{"truth inside the interval": inside}).loc[list(names)].rename(index=names)
 table = Table(summary.rename_axis("estimator").reset_index(), dict.fromkeys(mean, three), left=())
-Folded("The estimators against the population values of these worlds", table)
+Csv("The estimators against the population values of these worlds", table)
 
 # %% tags=["hide-input"]
 wrong = readings(made)

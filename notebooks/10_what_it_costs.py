@@ -26,7 +26,7 @@ import torch
 
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import course, percent, plain, span
-from darkmatter_utils.charts import Folded, Table, Words, estimates
+from darkmatter_utils.charts import Csv, Table, Words, estimates
 from darkmatter_utils.claims import c08_proportional
 from darkmatter_utils.claims.statement import word_at
 from darkmatter_utils.experiments import paper_points
@@ -152,7 +152,7 @@ chapter.record("losses", found["about"][["clean", "mean", "mean_kl"]].iloc[0].to
 chapter.sentence("what was run", str(Words.of(found["about"], say=what_was_run)))
 lost = found and found["lost"][~found["lost"]["what"].str.endswith("KL")]
 lost = charts.wide(lost, ["width", "seeds"], "what")
-Folded("Nats per token above the clean model", Table(lost, lambda nats: plain(nats, 3)))
+Csv("Nats per token above the clean model", Table(lost, lambda nats: plain(nats, 3)))
 
 # %% [markdown]
 # ## Added first, as the paper does it

@@ -24,7 +24,7 @@ import pandas as pd
 from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.values import Estimate
 from darkmatter_utils.base.words import interval, percent, plain, span
-from darkmatter_utils.charts import Csv, Folded, Table, estimates
+from darkmatter_utils.charts import Csv, Table, estimates
 from darkmatter_utils.claims import q13_controls
 from darkmatter_utils.experiments import controls, error_vectors, readers, worth
 from darkmatter_utils.experiments.live import live
@@ -189,7 +189,7 @@ told = {
     "R² per dimension": ladder["per_dim"],
     "gain over linear": estimates(ladder, "gain"),
 }
-Folded("Each reader, with what was chosen", Table(pd.DataFrame(told), dict.fromkeys(list(told)[2:], three)))
+Csv("Each reader, with what was chosen", Table(pd.DataFrame(told), dict.fromkeys(list(told)[2:], three)))
 
 # %% [markdown]
 # The best reader is {glue:text}`best reader`, {glue:text}`best gain` of the error's variance ahead of the linear
