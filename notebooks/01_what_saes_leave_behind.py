@@ -49,9 +49,8 @@ chapter.opening(q01_setting)
 
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-context
-#| caption: Tokens of one context and an SAE of middle width. The bar under a token is its squared error in
-#|   units of the variance of x; dotted: the mean over the text. The context has the median mean error.
-#|   (Paper: Figs. 5 and 12.)
+#| caption: Tokens of the context of median mean error, and an SAE of middle width. The bar under a token is its
+#|   squared error over the variance of x; dotted: the mean over the text. (Paper: Figs. 5 and 12.)
 tokens = looked["tokens"].rename(columns={"loss": "loss of the next token (nats)"})
 notes = [name for name in tokens.columns if name not in ("text", "error")]
 chapter.record("context", {"squared error": tokens["error"].to_list()})
@@ -105,9 +104,9 @@ chapter.glue("worst tenth", looked["about"]["worst tenth"], ".0%")
 
 # %% tags=["hide-input"]
 #| label: fig-position
-#| caption: Mean squared error by position in the context, for the narrowest and the widest SAE that are run
-#|   again; bands are 95% intervals over documents. Shaded: scored. Positions above twice the largest of these
-#|   are not drawn. (Paper: no such figure.)
+#| caption: Mean squared error by position in the context, for the narrowest and the widest SAE that are run again;
+#|   bands are 95% intervals over documents. Shaded: scored. Positions above twice the largest of these are
+#|   not drawn. (New.)
 chapter.glue("late over early", ratio := looked["about"]["late over early"], ".3f")
 chapter.glue("window", window := looked["about"]["window"])
 late = f"late over early error inside the window: {plain(ratio, 3)}"

@@ -281,8 +281,8 @@ Folded(
 # %% tags=["hide-input"]
 #| label: fig-sample-size
 #| caption: R² of the error vector per dimension minus the corrected centre of all documents, by tokens a dimension:
-#|   mean of many draws of whole documents; bars hold 95% of the draws. Upright: the paper's size, this study's.
-#|   Shaded: what the rule allows.
+#|   mean of many draws; bars hold 95% of them. Upright: the sizes of paper and study. Shaded: what the rule
+#|   allows.
 d = measurement.card["d_model"]
 sizes, ours = sample_size.summary(found, d), measurement.card["tokens"] / d
 whole = sizes[sizes["contexts"] == sizes["contexts"].max()]

@@ -105,7 +105,7 @@ paper |= {"allowed": c02_norm_linear.THRESHOLDS.text, "allowed_label": "the pape
 gap = f"{span(lead)} above" if min(lead) > 0 else f"{span(-lead)} below"
 gap = f"within {plain(within)} of" if within < 0.05 else gap
 said = f"R² from x {course(suite['value'])} with width, {gap} that of {best} alone"
-ours = charts.lines(rows, "width", "value", color="of", y_title=R2, y_domain=domain, height=185, **paper)
+ours = charts.lines(rows, "width", "value", color="of", y_title=R2, y_domain=domain, height=155, **paper)
 charts.layered(ours, title=chapter.finding(said))
 
 # %% tags=["hide-input"]

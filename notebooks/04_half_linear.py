@@ -80,9 +80,8 @@ chapter.opening(c01_half_linear)
 
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-vector
-#| caption: Share of the error vector that a linear map of x explains, by SAE width; bars are 95% intervals over
-#|   documents and training seeds. Grey: what one gain earns, which is the FVU by algebra. Shaded: about half.
-#|   Hollow: the paper's SAEs (Figs. 2, 10, 11).
+#| caption: R² of the error vector from a linear map of x, by SAE width; bars are 95% intervals over documents and
+#|   seeds. Grey: one gain, the FVU by algebra. Shaded: about half. Hollow: the paper (Figs. 2, 10, 11).
 total, gain = ({"width": means["width"], "value": means[name]} for name in ("full", "gain"))
 kinds = {"per dimension (the paper's)": suite, "total": pd.DataFrame(total)}
 kinds |= {"null: a scalar gain, total (the FVU)": pd.DataFrame(gain)}
@@ -174,8 +173,8 @@ charts.layered(ours, of_paper, title=chapter.finding(said, grid))
 
 # %% tags=["hide-input"]
 #| label: fig-shares
-#| caption: R² total of the error from a scalar gain, from the first one and ten principal components of x, and
-#|   from all of x, at each width (mean over seeds). (The paper has two numbers on this, App. A.1, no figure.)
+#| caption: R² total of the error from a scalar gain, from the first one and ten principal components of x, and from
+#|   all of x, at each width (mean over seeds). (The paper: two numbers, App. A.1.)
 long = means[["width", *SHARES]].melt("width", var_name="share", value_name="r2")
 long["share"] = long["share"].map(SHARES)
 said = f"A scalar gain is {free} of what all of x explains"

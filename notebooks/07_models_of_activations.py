@@ -376,9 +376,9 @@ Csv("All four shares of claim 11 in these worlds", Table(table, dict.fromkeys(FO
 
 # %% tags=["hide-input"]
 #| label: fig-ablation
-#| caption: The share of each estimated part's variance that is what claim 11 reads it as, by the share of the
-#|   widest SAE's latents ablated; 95% intervals over documents. Dashed: noise with the covariance of x'.
-#|   Dotted: half. (Paper: Fig. 15, top.)
+#| caption: The share of each estimated part's variance that is what claim 11 reads it as, by the share of the widest
+#|   SAE's latents ablated; 95% intervals over documents. Dashed: noise with the covariance of x'. Dotted:
+#|   half. (Paper: Fig. 15.)
 own = check["shares"]
 read = {
     "absent share of LinearError": ("absent", "of_linear"),

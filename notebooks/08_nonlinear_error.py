@@ -145,9 +145,8 @@ chapter.protocol({"low R² over parts": f"{low}: that figure would lose them", "
 
 # %% tags=["hide-input"]
 #| label: fig-norm-parts
-#| caption: R² of the squared norm of each part; one point is one SAE, none is left out, no axis is cut. Grey row:
-#|   SAEs that introduce nothing, matched, a width each. Hollow, filled: of the paper's 329 SAEs (Fig. 6), and of
-#|   other studies', median and middle nine tenths.
+#| caption: R² of the squared norm of each part, a point an SAE. Grey row: matched SAEs that introduce nothing.
+#|   Hollow, filled: the paper's 329 SAEs (Fig. 6) and other studies', median and middle nine tenths.
 points = [own.assign(row=own["part"])]
 if len(nothing):
     rows = nothing.query("part == 'NonlinearError'").assign(row="null: NonlinearError", part="null")

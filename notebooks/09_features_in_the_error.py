@@ -146,9 +146,9 @@ chapter.sentence("made", absent or made())
 
 # %% tags=["hide-input"]
 #| label: fig-deciles
-#| caption: How well an explanation finds a latent's windows of text again, by decile of its activation; dotted:
-#|   chance; 95% intervals over latents, documents and seeds. Grey: SAEs trained on a part's noise, on the part.
-#|   Hollow: the paper's, by a language model (Fig. 7).
+#| caption: How well an explanation finds a latent's windows again, by decile of its activation; dotted: chance; 95%
+#|   intervals over latents, documents, seeds. Grey: SAEs trained on a part's noise. Hollow: the paper's, by a
+#|   language model (Fig. 7).
 SHOWN = ("x", "LinearError", "NonlinearError")
 KINDS = {OWN: "its own SAE", MATCHED: "an SAE trained on its noise", SHUFFLED: "its own, text shuffled"}
 

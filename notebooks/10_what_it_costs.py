@@ -91,9 +91,9 @@ chapter.opening(c08_proportional, control=null)
 
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-cost
-#| caption: Share of the loss that a part makes good over its share of FVU, mean of both orders; 95% intervals
-#|   over documents and seeds. Grey: mean of four kinds of vectors. Shaded: "proportional". Hollow, NonlinearError:
-#|   the paper's (Fig. 8, added first).
+#| caption: Share of the loss that a part makes good over its share of FVU, mean of both orders; 95% intervals over
+#|   documents and seeds. Grey: four kinds of vectors, mean. Shaded: "proportional". Hollow: the paper's
+#|   NonlinearError (Fig. 8, added first).
 at = lambda rows, kind: rows[(rows["order"] == AVERAGE) & (rows["part"] == kind)]
 theirs = paper_points.shares("width").query("part == 'NonlinearError'")
 theirs = theirs.assign(value=theirs["ce"] / theirs["variance"])
@@ -276,9 +276,8 @@ charts.panels(found["ratios"], "sweep", charts.lines, "at", "value", **look, **a
 
 # %% tags=["hide-input"]
 #| label: fig-cost-controls
-#| caption: What each part of the error costs in loss, over what a vector of its norm costs, by kind of vector
-#|   and width; 95% intervals over documents and seeds. Dotted, at 1: as bad as any. (The paper has no such
-#|   control.)
+#| caption: What each part of the error costs in loss, over what a vector of its norm costs, by kind of vector and
+#|   width; 95% intervals over documents and seeds. Dotted: as bad as any. (The paper has no such control.)
 against = found["against"]
 chapter.record("over other vectors", against.to_dict("list"))
 times = {part: span(rows["value"]) for part, rows in against.groupby("part")} if found else {}

@@ -65,8 +65,8 @@ Html(
 
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-yours
-#| caption: Share of the error vector that a linear map of x predicts, on the live arrays; bars are 95% intervals
-#|   over documents. Nulls: the mean (dead), and x drawn to it until it misses as much (shrunk). Not in the paper.
+#| caption: Share of the error vector that a linear map of x predicts, live; bars are 95% intervals over documents.
+#|   Nulls: the mean (dead), and x drawn to it until it misses as much (shrunk). Not in the paper.
 said = f"This SAE's R² is {plain(share)}, that of nulls that know nothing {span(nothing)}: high is no praise"
 titled = {"x_title": "R² of the error vector, total", "title": chapter.finding(said)}
 kinds = rows["label"].str.startswith("null").map({True: "null", False: "here"})

@@ -81,7 +81,7 @@ def numbers_in(found) -> list[float]:
 
 def told(text: str) -> list[str]:
     """The numbers that a sentence says, without those of names such as L0 or w1024-l0-8."""
-    return re.findall(r"(?<![\w.,²-])[−-]?\d+(?:,\d{3})*(?:\.\d+)?%?(?![\w]|[.,-]\d|-\w)", text)
+    return re.findall(r"(?<![\w.,²§-])[−-]?\d+(?:,\d{3})*(?:\.\d+)?%?(?![\w]|[.,-]\d|-\w)", text)
 
 
 def value_of(said: str) -> tuple[float, int, bool]:
@@ -189,8 +189,8 @@ def test_the_main_figure_of_every_page_is_on_the_first_screen(site):
             edition, page = name.split("/")
             browser.open(site / edition / "book" / f"{page}.html", width=SCREEN[0], height=SCREEN[1])
             browser.until("[...document.querySelectorAll('div.vl-chart')].every(one => one.dataset.drawn)")
-            caption = "document.querySelector('.bd-article figcaption')"
-            foot = browser.evaluate(f"(e => e ? e.getBoundingClientRect().bottom : 0)({caption})")
+            first = "document.querySelector('.bd-article figcaption, .bd-article .strip')"
+            foot = browser.evaluate(f"{first}.getBoundingClientRect().bottom")
             low += [(name, foot)] if foot > SCREEN[1] else []
     assert low == []
 
