@@ -31,6 +31,7 @@ found = recorded(records)
 report = records.get(15, {})
 chapter.headed(lambda said: said, report.get("finding", ""))
 model = about.setting(chapter.study)
+model = model[:1].lower() + model[1:] if model[1:2] == " " else model
 dek = f"We ran the paper's thirteen claims again, with the controls that could explain them away: {model}."
 Words(dek if records else opening(found, chapter.study.name, records))
 
@@ -50,8 +51,8 @@ chapter.record("linear part", linear)
 chapter.record("nonlinear part", list(nonlinear.values))
 chapter.record("widths", [int(width) for width in fvu.widths])
 shown = lambda value: percent(value, 1)
-said = f"From {fvu.widths[0]:,} to {fvu.widths[-1]:,} latents the linear part {course(linear, shown)}"
-said += f"; the nonlinear {course(nonlinear.values, shown)}"
+said = f"From {fvu.widths[0]:,} to {fvu.widths[-1]:,} latents the linear part {course(linear, shown)} of the "
+said += f"variance of x; the nonlinear {course(nonlinear.values, shown)}"
 drawn = pd.concat([own.assign(study=chapter.study.name), theirs])
 l0 = float(measurement.sae(reference_sae(measurement))["l0"])
 explorer(drawn, l0=l0, height=170, title=chapter.finding(said))

@@ -43,7 +43,7 @@ chapter.judge(q01_setting, measured.setting(measurement))
 left, tenth = measurement.saes.set_index("id").loc[shown, "fvu"], looked["about"]["worst tenth"]
 chapter.record("left", float(left))
 chapter.headed(
-    f"An SAE leaves {percent(left)} of x; the worst tenth of tokens holds {percent(tenth)} of that"
+    f"An SAE leaves {percent(left)} of the variance of x, the worst tenth of tokens {percent(tenth)} of that"
 )
 chapter.opening(q01_setting)
 

@@ -84,9 +84,9 @@ chapter.record("single", single["value"].to_list())
 within = float(abs(lead).max())
 chapter.record("lead", {"by width": lead.to_list(), "within": within})
 from_x, alone = (span(rows["value"], percent) for rows in (suite, single))
-headed = f"{best[0].upper()}{best[1:]} alone predicts the error's size"
-headed += f" as well as x: {alone}" if within < 0.05 else f" better than x: {alone}, x {from_x}"
-ahead = f"x explains {from_x} of the error's size, {best} alone {alone}"
+headed = f"{best[0].upper()}{best[1:]} alone tells the error's squared norm"
+headed += f" as well as x: R² {alone}" if within < 0.05 else f" better than x: R² {alone}, x {from_x}"
+ahead = f"x explains {from_x} of the variance of the error's squared norm, {best} alone {alone}"
 chapter.headed(ahead if lead.max() > 0.05 else headed)
 chapter.opening(c02_norm_linear, c13_beyond_simple)
 
@@ -227,7 +227,8 @@ def said(grid):
     by_width = [rows.sort_values("l0")["value"].to_list() for _, rows in grid.groupby("latents")]
     fall = [r2[0] - r2[-1] for r2 in by_width]
     chapter.record("L0 fall", fall)
-    at = f"falls at {counted(sum(f > 0 for f in fall), len(fall))}, by {span(fall)}"
+    down = [f for f in fall if f > 0]
+    at = f"falls at {counted(len(down), len(fall))}" + (f", by {span(down)}" if down else "")
     return f"With L0 R² {course(by_width[0]) if len(fall) == 1 else at}; in the paper it rises (§4.2)"
 
 

@@ -75,7 +75,9 @@ chapter.judge(c01_half_linear, half_linear(found))
 means, suite = found["by_width"], found["suite"].query("metric == 'r2_per_dim'")
 free = span(means["gain"] / means["full"], percent)
 chapter.record("free", (means["gain"] / means["full"]).to_list())
-chapter.headed(f"{span(suite['value'], percent)} of the error is linear in x, {free} of it by algebra alone")
+chapter.record("total", means["full"].to_list())
+linear = span(means["full"], percent)
+chapter.headed(f"{linear} of the error's variance is linear in x, {free} of that by a scalar gain")
 chapter.opening(c01_half_linear)
 
 # %% tags=["hide-input", "first-screen"]
@@ -90,7 +92,8 @@ band = {"allowed": c01_half_linear.THRESHOLDS.half, "y_domain": (0, 1)}
 titled = {"y_title": "R² of the error vector"}
 ours = charts.lines(drawn, "width", "value", color="kind", height=240, **titled, **band)
 theirs = chapter.beside(grids("vector R2", l0=60), "R2 per dimension")
-said = f"R² {course(suite['value'])} as the SAE widens; a gain alone earns {span(gain['value'])}"
+said = f"R² per dimension {course(suite['value'])} as the SAE widens; of R² total, {span(total['value'])}, "
+said += f"a gain alone earns {span(gain['value'])}"
 points_of = charts.paper_points(theirs, "width", connect=True, **titled)
 charts.layered(ours, points_of, title=chapter.finding(said))
 

@@ -53,9 +53,12 @@ change = {name: scaling.per_doubling(suite) for name, suite in judged.items()}
 change["the null"] = null_change(measurement) if matched(measurement) else None
 chapter.record("judged change per doubling", {name: one for name, one in change.items() if one})
 by = {name: tenths(one.value) for name, one in change.items() if one}
+first, all_of_it = int(judged["FVU"].widths[0]), len(judged["FVU"].widths) == len(total.widths)
+chapter.record("headed from", first)
+start = "Each" if all_of_it else f"From {first:,} latents on each"
 if "FVU" in by:
     chapter.headed(
-        f"Each doubling of the width changes FVU by {by['FVU']}, its nonlinear part by {by['FVU_nonlinear']}"
+        f"{start} doubling of the width changes FVU by {by['FVU']}, its nonlinear part by {by['FVU_nonlinear']}"
     )
 control = {4: f"null that introduces nothing: {by['the null']} a doubling"} if "the null" in by else {}
 chapter.opening(c04_flat, control=control)
@@ -74,8 +77,8 @@ look = {"allowed": flat, "y_domain": (np.floor(50 * ends[0]) / 50, np.ceil(50 * 
 
 def said(changes):
     first = judged["FVU_nonlinear"].widths[0]
-    told = f"From {first:,} latents on FVU_nonlinear changes by {changes['FVU_nonlinear']} a doubling"
-    return told + (f", where nothing is introduced by {changes['the null']}" if "the null" in changes else "")
+    told = f"FVU_nonlinear changes by {changes['FVU_nonlinear']} a doubling from {first:,} latents on"
+    return told + (f"; in the null, by {changes['the null']}" if "the null" in changes else "")
 
 
 chapter.record("judged from", int(judged["FVU_nonlinear"].widths[0]))
@@ -98,7 +101,8 @@ charts.lines(over, "width", "value", color="part", **look, **titled, title=chapt
 # %%
 errors = total.replicates.std(axis=0)
 kinds = (True, False) if len(total.widths) > 2 else ()
-laws = [PowerLaw.fit(total.widths, total.values, sigma=errors, floor=kind) for kind in kinds]
+points_of = total.widths, total.values
+laws = [PowerLaw.fit(*points_of, sigma=errors, floor=kind) for kind in kinds]
 for law in laws:
     print(f"c = {law.c:.3f}   a = {law.a:.3f}   m = {law.m:.3f}")
 

@@ -217,8 +217,11 @@ curves = curves.assign(
     n=curves["superposition"].map("n/d = {:g}".format), flat=between & (curves["slope_factor"] > 1)
 )
 top = ranges["fixed"].query("law == 1").sort_values("slope_factor", kind="stable").iloc[-1]
-said = f"With nothing introduced, FVU_nonlinear is level over {top['slope_factor']:g} times the width, "
-said += f"while the linear share of the error goes from {top['r2_start']:.2f} to {top['r2_stop']:.2f}"
+said = f"With nothing introduced, at n/d = {top['superposition']:g} the slope of FVU_nonlinear is flat over "
+said += (
+    f"{top['slope_factor']:g} times the width (each doubling over {top['steps_factor']:g}); the linear share "
+)
+said += f"of the error goes from {top['r2_start']:.2f} to {top['r2_stop']:.2f}"
 draw = lambda y, name, **more: charts.lines(
     curves, "width", y, color="n", broad="flat", y_title=name, width=290, height=220, **more
 )
@@ -291,8 +294,10 @@ look = {"color": "colour", "width": 240, "height": 200, "x_domain": (0, 1)}
 left = {"title": "where true parts land", "x_title": "share that lands in LinearError"}
 right = {"title": "what the estimated parts are made of", "x_title": "share of the estimated part"}
 of = own.set_index("part")
-said = f"{percent(of['nonlinear']['introduced'])} of introduced error lands in NonlinearError; yet of that "
-said += f"{percent(of['of_nonlinear']['introduced'])} is introduced, {percent(of['of_nonlinear']['absent'])} absent"
+shrunk = goes.query("introduced == 'shrunk' and part == 'introduced'")["nonlinear"].iloc[0]
+said = f"{percent(of['nonlinear']['introduced'])} of errors of its own, {percent(shrunk)} of shrinkage, lands in "
+said += f"NonlinearError; yet that is {percent(of['of_nonlinear']['introduced'])} introduced, "
+said += f"{percent(of['of_nonlinear']['absent'])} absent"
 charts.beside(
     charts.forest(lands, value="linear", rules=(1 - margins.lands, margins.lands), **look, **left),
     charts.forest(makes, rules=(margins.made,), **look, **right),

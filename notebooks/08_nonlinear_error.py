@@ -306,7 +306,8 @@ read = probes(measurement, size=size, contexts=contexts)
 agreed = read["agreement"]
 chapter.record("probe agreement", agreed.to_dict("list"))
 widths = sorted(read["curve"]["width"].unique())
-shown = read["curve"].query("width in @widths[0::2]") if len(widths) > 4 else read["curve"]
+ends = [widths[0], widths[len(widths) // 2], widths[-1]] if widths else []
+shown = read["curve"].query("width in @ends") if len(widths) > 4 else read["curve"]
 shown = shown.assign(latents=shown["width"].map("{:,} latents".format))
 axes = {"x_scale": "log10", "x_title": "mean activation when on", "y_title": "weight a*·d"}
 

@@ -109,7 +109,8 @@ chapter.record("over control", drawn.query("part.str.startswith('null')").to_dic
 axes = {"y_title": "share of the loss / share of FVU"}
 part = lambda name: span(at(ratio, name)["value"])
 said = lambda ratio: (
-    f"NonlinearError has {part('NonlinearError')} of its due, LinearError {part('LinearError')} times its own"
+    f"For its share of FVU NonlinearError costs {part('NonlinearError')} times as much of the loss, "
+    f"LinearError {part('LinearError')} times"
 )
 layer = charts.paper_points(theirs, "width", connect=True, **axes)
 ours = charts.lines(drawn, "width", "value", color="part", height=200, allowed=near, **axes)
@@ -314,7 +315,12 @@ def said(adapted):
         index="label", columns="measure", values="said"
     )
     trained, linear = (won[won.index.str.contains(name)].iloc[0] for name in ("trained", "LinearError"))
-    told = f"The trained adapter wins back {trained['ce']} of the loss and {trained['kl']} of the divergence"
+    kl, share = (
+        adapted.query("measure == 'kl' and label.str.contains('trained')")["value"].iloc[0],
+        trained["kl"],
+    )
+    also = f"and {share} of the divergence" if kl >= 0 else f"but adds {percent(-kl)} to the divergence"
+    told = f"The trained adapter wins back {trained['ce']} of the loss {also}"
     return f"{told}, LinearError {linear['ce']} and {linear['kl']}"
 
 

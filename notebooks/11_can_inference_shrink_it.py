@@ -221,7 +221,7 @@ def said(compared):
     saved = 1 - fvu["best"] / fvu["encoder"]
     first, last = (f"{percent(saved.iloc[n])} at {saved.index[n]:,}" for n in (0, -1))
     ends = f"{first} latents" if len(saved) == 1 else f"{first} latents, {last}"
-    return f"Of the FVU a search saves {ends}; the rest is the dictionary's"
+    return f"Of the FVU a search saves {ends}; the rest is at most the dictionary's"
 
 
 chapter.record("widths", found["best"]["width"].to_list())

@@ -47,11 +47,17 @@ def span(values, style: Callable[[float], str] = plain) -> str:
 
 def course(values, style: Callable[[float], str] = plain, *, level: float = 0.05) -> str:
     """How a series goes from its first number to its last: "falls from 0.48 to 0.39", "rises from 0.20 to
-    0.40"; "stays at 0.48 to 0.49" where these two differ by less than a share ``level`` of the larger."""
+    0.40"; "stays at 0.48 to 0.49" where these two differ by less than a share ``level`` of the larger; "goes
+    from 0.48 to 0.39, between 0.39 and 0.55" where it turns on its way by more than that."""
     values = list(values)
     first, last = values[0], values[-1]
     if abs(last - first) <= level * max(abs(first), abs(last)):
         return f"stays at {span(values, style)}"
+    least = level * max(map(abs, values))
+    back = [(b - a) * (1 if last < first else -1) for a, b in zip(values, values[1:])]
+    if max(back) > least or max(values) > max(first, last) + least or min(values) < min(first, last) - least:
+        between = f"between {style(min(values))} and {style(max(values))}"
+        return f"goes from {style(first)} to {style(last)}, {between}"
     return f"{'falls' if last < first else 'rises'} from {style(first)} to {style(last)}"
 
 

@@ -22,7 +22,8 @@ LEGEND = (
     '<p class="strip-legend"><span class="strip-key">{ours} this study, with its 95% interval</span> '
     '<span class="strip-key">{points} the paper\'s points</span> '
     '<span class="strip-key">{control} the null and controls</span> '
-    '<span class="strip-key">shaded: as the claim says</span></p>'
+    '<span class="strip-key">shaded: as the claim says</span> '
+    '<span class="strip-key">● holds ◐ partly ○ does not hold ? cannot be told</span></p>'
 )
 
 

@@ -61,7 +61,8 @@ POWERS_OF_TWO = ("width", "d_sae", "l0", "l0_target")
 """Columns whose axis is logarithmic, base 2, unless said otherwise."""
 _AS_POWER = (
     "datum.value >= 1048576 ? format(datum.value / 1048576, ',~r') + 'M' : "
-    "datum.value >= 8192 ? format(datum.value / 1024, ',.0f') + 'k' : format(datum.value, ',')"
+    "datum.value >= 8192 || (datum.value >= 1024 && datum.value % 1024 === 0) ? "
+    "format(datum.value / 1024, ',.0f') + 'k' : format(datum.value, ',')"
 )
 INK, MUTED, GRID, ON_DARK = "#1f2937", "#6b7280", "#e5e7eb", "#fffffe"
 

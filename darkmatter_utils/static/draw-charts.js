@@ -39,6 +39,7 @@ function scaleMarkText(node, factor) {
 function narrowLegends(node) {
   if (!node || typeof node !== "object") return;
   if (node.legend && node.legend.columns > 2) node.legend.columns = 2;
+  if (node.legend && node.legend.orient === "bottom") node.legend.columns = 1;
   for (const item of Object.values(node)) narrowLegends(item);
 }
 
