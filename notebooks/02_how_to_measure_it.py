@@ -279,10 +279,6 @@ Folded(
 # dimension.
 
 # %% tags=["hide-input"]
-#| label: fig-sample-size
-#| caption: R² of the error vector per dimension minus the corrected centre of all documents, by tokens a dimension:
-#|   mean of many draws; bars hold 95% of them. Upright: the sizes of paper and study. Shaded: what the rule
-#|   allows.
 d = measurement.card["d_model"]
 sizes, ours = sample_size.summary(found, d), measurement.card["tokens"] / d
 whole = sizes[sizes["contexts"] == sizes["contexts"].max()]
@@ -294,6 +290,12 @@ said += (
     .replace("at all of its", "on all")
     .replace("at the paper's place", "at the paper's size of text")
 )
+
+# %% tags=["hide-input"]
+#| label: fig-sample-size
+#| caption: R² of the error vector per dimension minus the corrected centre of all documents, by tokens a dimension:
+#|   mean of many draws; bars hold 95% of them. Upright: the sizes of paper and study. Shaded: what the rule
+#|   allows.
 titles = {
     "x_title": "scored tokens / d_model",
     "y_title": "R² minus that of all documents",

@@ -20,8 +20,8 @@ sae = None  # the SAE of the live cell; None: the one of the width suite nearest
 power = 2  # which power of the norm is predicted
 
 # %% tags=["hide-input"]
-import math
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -41,7 +41,7 @@ chapter = open_chapter(3, study, sae=sae, power=power)
 measurement = measure(chapter.study)
 shown = sae or reference_sae(measurement)
 three = lambda value: plain(value, 3)
-down = lambda value: math.floor(10 * value) / 10 if value > 0 else value
+down = lambda value: np.floor(10 * value) / 10 if value > 0 else value
 
 # %% [markdown]
 # ## The idea: regress a norm on the activation
@@ -184,7 +184,7 @@ drawn = nested.query("model in @kept").assign(step=nested["model"].map(names))
 adds = of(norms.ADDS)["value"]
 chapter.record("x adds", adds.to_list())
 said = f"To all simple predictors and ten of its components x adds {span(adds)}"
-ends = down(drawn["low"].min()), math.ceil(10 * drawn["high"].max()) / 10
+ends = down(drawn["low"].min()), np.ceil(10 * drawn["high"].max()) / 10
 view = {"y_title": R2, "y_domain": ends, "height": 260}
 charts.lines(drawn, "width", "value", color="step", **view, title=chapter.finding(said))
 

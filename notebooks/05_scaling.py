@@ -37,7 +37,7 @@ three = lambda value: plain(value, 3)
 misses = lambda value: f"{value:+.1f}".replace("-", "−")
 titled = {"y_title": "share of the variance of x"}
 
-# %% tags=["hide-input", "first-screen"]
+# %% tags=["hide-input"]
 chapter = open_chapter(5, study, beyond=beyond, skip=skip)
 measurement = measure(chapter.study)
 chapter.judge(c04_flat, scaling.flat(measurement, null_change(measurement)))
@@ -49,6 +49,8 @@ for width in total.widths[:skip]:
 fit, null = floors.fit_floor(total), null_suite(measurement, "fvu_nonlinear")
 judged = {"FVU": widths.wide(measurement, total), "FVU_nonlinear": widths.wide(measurement, nonlinear)}
 judged = judged if len(judged["FVU"].widths) > 1 else {"FVU": total, "FVU_nonlinear": nonlinear}
+
+# %% tags=["hide-input", "first-screen"]
 change = {name: scaling.per_doubling(suite) for name, suite in judged.items()}
 change["the null"] = null_change(measurement) if matched(measurement) else None
 chapter.record("judged change per doubling", {name: one for name, one in change.items() if one})

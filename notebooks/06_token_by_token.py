@@ -68,7 +68,7 @@ def alike(tokens, shown=shown):
 
 live(measurement, alike, of=tokens)
 
-# %% tags=["hide-input", "first-screen"]
+# %% tags=["hide-input"]
 found = shared.same_tokens(measurement, rest=rest)
 simulated = chapter.study.world or chapter.study.name == "nano"
 unlike = Absent("This study's own SAEs are simulated, or are too few, to be set beside simulated ones.")
@@ -77,6 +77,8 @@ chapter.judge(c03_same_tokens, shared.evidence(found))
 for kind in ("raw", "partial", "shuffled", "rank", "added"):
     rows = found["pairs"].query("kind == @kind").drop(columns="kind")
     chapter.record(f"pairs {kind}", rows.to_dict("list"))
+
+# %% tags=["hide-input", "first-screen"]
 of = lambda table: table["pairs"].query("kind == 'partial' and narrow != wide")["value"]
 ratio = lambda table: table["pairs"]["wide"].div(table["pairs"]["narrow"])
 apart, null = of(found), oracles

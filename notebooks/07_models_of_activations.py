@@ -269,6 +269,8 @@ kept = {
     for number, one in cases(made, check).items()
 }
 chapter.glue("without shrinkage", c11_parts_land.CLAIM.judge(c11_parts_land.Evidence(**kept)).word)
+
+# %% tags=["hide-input"]
 rows = goes[goes["part"].isin(["absent", "dense", "introduced"])]
 rows = rows.assign(colour=rows["part"].replace({"dense": "Dense", "introduced": "Introduced"}))
 own, others = rows[rows["introduced"] == "apart"], rows[rows["introduced"] != "apart"]

@@ -63,7 +63,7 @@ def left(z, readers):
 
 live(measurement, left, of=part_and_readers, contexts=contexts, trained=trained(measurement))
 
-# %% tags=["hide-input", "first-screen"]
+# %% tags=["hide-input"]
 base_id = components.base_sae(chapter.study, measurement.card["d_model"])
 asked = named(explainer, decode=measurement.decode, endpoint=endpoint)
 found = features(measurement, latents=latents, explainer=asked)
@@ -74,6 +74,7 @@ def of(table, quantity, by):
     return table.query("quantity == @quantity and by == @by").set_index("reads")
 
 
+# %% tags=["hide-input", "first-screen"]
 def said(found, fvu):
     latents, gap = "", evidence.accuracy_gap  # None where no latent could be scored
     if gap is not None:
@@ -136,6 +137,7 @@ def made():
     )
 
 
+# %% tags=["hide-input"]
 absent = None if found else found.reason
 chapter.sentence("made", absent or made())
 
@@ -207,6 +209,7 @@ lexical = (
 )
 
 
+# %% tags=["hide-input"]
 def model():
     lost = percent(found["latents"]["coins"].mean(), 1)
     return (
@@ -265,6 +268,8 @@ chapter.glue("points apart", span(told, lambda gap: plain(gap, 1)))
 chapter.glue("mean apart", float(told.mean()), ".1f")
 by_seed = found["seeds"].groupby(["quantity", "by", "reads"], sort=False)["value"]
 spread = by_seed.agg(lambda s: f"{s.min():.4f} to {s.max():.4f}").reset_index()
+
+# %% tags=["hide-input"]
 about, gaps = found["targets"].set_index("reads").reindex(own.index), found["gaps"].set_index("gap")
 below = gaps.rename(index=lambda gap: gap.removeprefix("FVU below noise, ")).reindex(own.index)
 columns = {"target": own.index, "effective rank": about["rank"], "L0": about["l0"], "FVU": estimates(own)}

@@ -89,11 +89,7 @@ slopes = found and [control.value for control in e.controls.values()]
 null = {8: f"the null: {span(slopes)}"} if slopes else {}
 chapter.opening(c08_proportional, control=null)
 
-# %% tags=["hide-input", "first-screen"]
-#| label: fig-cost
-#| caption: Share of the loss that a part makes good over its share of FVU, mean of both orders; 95% intervals over
-#|   documents and seeds. Grey: four kinds of vectors, mean. Shaded: "proportional". Hollow: the paper's
-#|   NonlinearError (Fig. 8, added first).
+# %% tags=["hide-input"]
 at = lambda rows, kind: rows[(rows["order"] == AVERAGE) & (rows["part"] == kind)]
 theirs = paper_points.shares("width").query("part == 'NonlinearError'")
 theirs = theirs.assign(value=theirs["ce"] / theirs["variance"])
@@ -106,6 +102,12 @@ drawn = found["against_variance"].query(
 drawn = drawn.assign(value=drawn["value"] / drawn["variance"], part="null: vectors of its norm")
 drawn = found and pd.concat([ratio, drawn.groupby(["part", "width"], as_index=False)["value"].mean()])
 chapter.record("over control", drawn.query("part.str.startswith('null')").to_dict("list"))
+
+# %% tags=["hide-input", "first-screen"]
+#| label: fig-cost
+#| caption: Share of the loss that a part makes good over its share of FVU, mean of both orders; 95% intervals over
+#|   documents and seeds. Grey: four kinds of vectors, mean. Shaded: "proportional". Hollow: the paper's
+#|   NonlinearError (Fig. 8, added first).
 axes = {"y_title": "share of the loss / share of FVU"}
 part = lambda name: span(at(ratio, name)["value"])
 said = lambda ratio: (

@@ -67,7 +67,7 @@ def codes(x, dictionary, own):
 
 Table(live(measurement, lambda *sample: tried(sample, codes), of=few, sae=shown))
 
-# %% tags=["hide-input", "first-screen"]
+# %% tags=["hide-input"]
 # try: precision="float64" for `found`: no score changes in its first three
 #   digits
 found = inference(measurement, codes=codes, contexts=contexts)
@@ -88,6 +88,7 @@ def fall(rows, metric, inference=None):
     return (-rows["value"]).to_list()
 
 
+# %% tags=["hide-input", "first-screen"]
 lower = {}
 if found and null:
     lower = {metric: fall(found["compared"], metric) for metric in ("fvu", "fvu_nonlinear")}
@@ -139,6 +140,7 @@ def equal_l0(scores):
     )
 
 
+# %% tags=["hide-input"]
 def shared(scores):
     mine = scores[scores["inference"] == settled]["shared"]
     return (

@@ -83,10 +83,7 @@ of_outputs = rest if there else found and rest[:0]
 chapter.headed(joined, of_outputs)
 chapter.opening(c10_earlier, control={10: control(rest)} if there else {})
 
-# %% tags=["hide-input", "first-screen"]
-#| label: fig-earlier
-#| caption: R² per dimension of NonlinearError from each earlier site alone, and from x with all of them; bars are
-#|   95% intervals over documents. Control: inputs of another document. Hollow: the paper (Fig. 9b).
+# %% tags=["hide-input"]
 short = lambda site: site.removeprefix("blocks.").replace("hook_", "")  # blocks.1.hook_mlp_out: 1.mlp_out
 kinds = {"SAE output": "SAE output", "raw": "raw activation"}
 series = {(kind, "own"): kinds.get(kind, kind) for kind in found["kinds"]["kind"]} if found else {}
@@ -100,6 +97,11 @@ rows = rows.assign(
     place=rows["site"].map(short).replace("", "x and all of them"),
 )
 rows = rows.dropna(subset="inputs").sort_values("site", key=lambda sites: sites == "", kind="stable")
+
+# %% tags=["hide-input", "first-screen"]
+#| label: fig-earlier
+#| caption: R² per dimension of NonlinearError from each earlier site alone, and from x with all of them; bars are
+#|   95% intervals over documents. Control: inputs of another document. Hollow: the paper (Fig. 9b).
 here = paper_points.answering(found["sites"]["site"])
 theirs = pd.DataFrame(paper_points.earlier(here.values()).items(), columns=["site", "value"])
 

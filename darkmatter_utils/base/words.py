@@ -55,6 +55,9 @@ def course(values, style: Callable[[float], str] = plain, *, level: float = 0.05
         return f"stays at {span(values, style)}"
     least = level * max(map(abs, values))
     back = [(b - a) * (1 if last < first else -1) for a, b in zip(values, values[1:])]
+    ends = min(first, last), max(first, last)
+    if max(back) > least and ends == (min(values), max(values)):
+        return f"goes unevenly from {style(first)} to {style(last)}"
     if max(back) > least or max(values) > max(first, last) + least or min(values) < min(first, last) - least:
         between = f"between {style(min(values))} and {style(max(values))}"
         return f"goes from {style(first)} to {style(last)}, {between}"

@@ -156,7 +156,8 @@ def write_assets(root: Path, static: Path, study: str) -> None:
     write_styles(static / "charts.css")
     for name in ("bench.js", "tokens.js"):
         shutil.copyfile(config.STATIC / name, static / name)
-    words = glossary((root / "book" / "notation.md").read_text(encoding="utf-8"))
+    notation = root / "book" / "notation.md"
+    words = glossary(notation.read_text(encoding="utf-8")) if notation.exists() else {}
     script = f"const glossary = {json.dumps(words, ensure_ascii=False)};\n"
     script += (config.STATIC / "glossary.js").read_text(encoding="utf-8")
     (static / "glossary.js").write_text(script, encoding="utf-8")

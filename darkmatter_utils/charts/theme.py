@@ -21,7 +21,6 @@ PARTS = {
     "SaeError": "#111827",
     "absent": "#e69f00",
     "LinearError": "#009e73",
-    "NonlinearError above the floor": "#f7c6a3",
     "NonlinearError": "#d55e00",
     "Dense": "#56b4e9",
     "Introduced": "#cc79a7",

@@ -21,7 +21,7 @@ def learned(records: Records, names: Mapping[int, str]) -> str:
     told = {number: values["finding"] for number, values in records.items() if "finding" in values}
     order = [number for number in STORY if number in told and number in names]
     return (
-        "\n".join(f"- [{told[number]}]({names[number]}.ipynb)" for number in order) or "No page has a record."
+        "\n".join(f"- [{told[number]}]({names[number]}.html)" for number in order) or "No page has a record."
     )
 
 

@@ -15,14 +15,12 @@ from ..measurement.measure import Measurement
 from ..measurement.widths import WIDTHS, Suite, one_l0, suite_l0, width_suite
 from ..stats.intervals import ends, percentile
 from ..stats.power_law import PowerLaw, curves
-from .scaling import by_part, per_doubling
+from .scaling import per_doubling
 
 ZERO = 1e-4
 """A fitted floor below this FVU is on its bound: it counts as 0."""
 LEFT_OUT = 2
 """Up to so many of the narrowest widths are left out, one by one, to see what the floor owes to them."""
-OVER = "NonlinearError above the floor"
-"""What the nonlinear part has above the fitted floor: the paper's linear error, less than nothing."""
 TOO_FEW = Absent("This study has too few widths at one L0.")
 
 
@@ -45,21 +43,6 @@ class FloorFit:
         value, times = self.law(widths), max(1.0, self.misfit)
         low, high = (value + times * (end - value) for end in ends(c + a * np.asarray(widths, float) ** -m))
         return pd.DataFrame({"width": widths, "value": value, "low": low, "high": high})
-
-
-def above_floor(total: Suite, nonlinear: Suite, fit: FloorFit | Absent) -> pd.DataFrame:
-    """The error's parts at each width as in the paper's Fig. 1: width, part, share; they add up to the FVU.
-
-    Absent is what lies above the floor c, LinearError what c holds above the nonlinear part. Where c lies
-    below the nonlinear part that is less than nothing: what is too much is `OVER`, part of NonlinearError.
-    Without a fit, LinearError is all that is not nonlinear.
-    """
-    rest = nonlinear.values
-    c = np.minimum(fit.c.value, total.values) if fit else total.values
-    shares = {"NonlinearError": np.minimum(rest, c), "LinearError": np.maximum(c - rest, 0)}
-    if (c < rest).any():
-        shares[OVER] = np.maximum(rest - c, 0)
-    return by_part(total, shares | ({"absent": total.values - np.maximum(c, rest)} if fit else {}))
 
 
 def cuts(suite: Suite) -> Iterator[Suite]:

@@ -1,6 +1,5 @@
 """What chapters show, held against the measurement it is made from: the study nano, measured once."""
 
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,11 @@ from darkmatter_utils.claims import c01_half_linear, c04_flat, c05_floor, q01_se
 from darkmatter_utils.claims.claim import UNKNOWN, WORDS, unfit
 from darkmatter_utils.experiments import measured, sample_size
 from darkmatter_utils.experiments.error_vectors import error_vectors, half_linear
-from darkmatter_utils.experiments.floors import OVER, TOO_FEW, above_floor, fit_floor, floor
+from darkmatter_utils.experiments.floors import floor
 from darkmatter_utils.experiments.measured import training_curves
 from darkmatter_utils.experiments.scaling import breakdown, each_l0, flat
 from darkmatter_utils.measurement import about
-from darkmatter_utils.measurement.widths import WIDTHS, over_l0, reference_sae, suite_l0, width_suite
+from darkmatter_utils.measurement.widths import WIDTHS, over_l0, reference_sae, suite_l0
 from darkmatter_utils.stats.metrics import fvu
 from darkmatter_utils.studies.saes import sample
 
@@ -55,24 +54,6 @@ def test_the_breakdown_adds_up_and_is_the_measured_one(nano):
     means = np.exp(main.groupby("width").mean())
     assert np.allclose(1 - shares["Sae(x)"], means["fvu"])
     assert np.allclose(shares["NonlinearError"], means["fvu_nonlinear"])
-    suites = [width_suite(nano, metric) for metric in ("fvu", "fvu_nonlinear")]
-    parts = above_floor(*suites, TOO_FEW).groupby("width")["share"].sum()
-    assert np.allclose(parts, means["fvu"])
-
-
-def test_a_floor_below_the_nonlinear_part_is_drawn_as_less_than_nothing(nano):
-    suites = [width_suite(nano, metric) for metric in ("fvu", "fvu_nonlinear")]
-    total, rest = (suite.values for suite in suites)
-    fit = fit_floor(suites[0])
-    parts = lambda c: above_floor(*suites, replace(fit, c=Estimate(c))).pivot(
-        index="width", columns="part", values="share"
-    )
-    for c in (0.0, float(rest.mean()), float(total.min())):
-        drawn = parts(c)
-        over = drawn.get(OVER, 0 * rest)
-        assert np.allclose(drawn.sum(axis=1), total) and np.allclose(drawn["NonlinearError"] + over, rest)
-        assert np.allclose(drawn["LinearError"] - over, c - rest) and (drawn >= 0).all(axis=None)
-        assert (OVER in drawn) == (c < rest).any()
 
 
 def test_every_l0_is_told_and_those_with_enough_wide_widths_are_judged(nano):
