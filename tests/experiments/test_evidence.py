@@ -1,6 +1,5 @@
 """What chapters show, held against the measurement it is made from: the study nano, measured once."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
