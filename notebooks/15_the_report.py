@@ -149,7 +149,7 @@ told = [(choice, text) for choice, text in made if not text.startswith("not meas
 rows = [(choice.name, text, f"{choice.chapter:02d}") for choice, text in told]
 names = ["choice", "what it changes here", "chapter"]
 chapter.glue("choices", str(len(rows)))
-Folded(
+Csv(
     f"{len(rows)} of {len(made)} choices whose effect is measured here",
     Table(pd.DataFrame(rows, columns=names)),
 )
