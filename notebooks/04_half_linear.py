@@ -90,7 +90,7 @@ kinds |= {"null: a scalar gain, total (the FVU)": pd.DataFrame(gain)}
 drawn = pd.concat([rows.assign(kind=name) for name, rows in kinds.items()])
 band = {"allowed": c01_half_linear.THRESHOLDS.half, "y_domain": (0, 1)}
 titled = {"y_title": "R² of the error vector"}
-ours = charts.lines(drawn, "width", "value", color="kind", height=240, **titled, **band)
+ours = charts.lines(drawn, "width", "value", color="kind", height=205, **titled, **band)
 theirs = chapter.beside(grids("vector R2", l0=60), "R2 per dimension")
 said = f"R² per dimension {course(suite['value'])} as the SAE widens; of R² total, {span(total['value'])}, "
 said += f"a gain alone earns {span(gain['value'])}"

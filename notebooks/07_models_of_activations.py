@@ -24,6 +24,7 @@ import pandas as pd
 from darkmatter_utils import Study, charts, measure, open_chapter
 from darkmatter_utils.base.words import course, percent, plain, span
 from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates
+from darkmatter_utils.charts.explorer import sandbox
 from darkmatter_utils.claims import c04_flat, c11_parts_land
 from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments import matching, paper_points, worth
@@ -361,6 +362,22 @@ middle = lambda part, share: course(quarter[quarter["part"] == part][share], per
 said = f"As features crowd, the share of absent ones that lands in LinearError {middle('absent', 'linear')}, "
 said += f"the introduced share of NonlinearError {middle('introduced', 'of_nonlinear')} (a quarter held)"
 charts.beside(*panels, shared=("color",), title=chapter.finding(said))
+
+# %% tags=["hide-input"]
+#| label: fig-sandbox
+#| caption: Simulated worlds to try. Left, where each true part lands; right, FVU_nonlinear of SAEs that introduce
+#|   nothing. Move the features a dimension; choose the share held (left) and the exponent of the frequencies
+#|   (right).
+landed = made["swept"].query("superposition == 16 and held == 0.25 and part == 'absent'")["linear"]
+chapter.record("sandbox", [16, landed.to_list()])
+said = lambda landed: (
+    f"With 16 features a dimension, a quarter held, {percent(landed.iloc[0])} of the absent lands in LinearError"
+)
+sandbox(
+    made["swept"][["superposition", "held", "part", "linear", "nonlinear"]],
+    made["fixed"][["superposition", "law", "width", "fvu_nonlinear"]],
+    title=chapter.finding(said, landed),
+)
 
 # %% tags=["hide-input"]
 FOUR = {

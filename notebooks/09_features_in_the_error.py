@@ -80,8 +80,8 @@ def said(found, fvu):
     if gap is not None:
         latents = "; latents are found alike" if gap.low <= 0 else ", whose latents are found better"
         latents = latents if gap.high >= 0 else ", whose latents are found worse"
-    noise = found["gaps"].set_index("gap").loc[["accuracy excess"]].iloc[0]
-    if latents.startswith(",") and noise["low"] <= 0 <= noise["high"]:
+    noise = found["gaps"].query("gap == 'accuracy excess'")
+    if latents.startswith(",") and ((noise["low"] <= 0) & (noise["high"] >= 0)).any():
         latents += ", as in matched noise too"
     told = [f"{percent(fvu[part])} of {part}" for part in ("NonlinearError", "LinearError")]
     return f"SAEs leave {' and '.join(told)}{latents}"

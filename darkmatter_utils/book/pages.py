@@ -154,7 +154,7 @@ def write_assets(root: Path, static: Path, study: str) -> None:
     """Write what pages load and git does not keep: chart script, MathJax, what changes from run to run."""
     write_script(static / "vega-book.js")
     write_styles(static / "charts.css")
-    for name in ("bench.js", "tokens.js"):
+    for name in ("bench.js", "tokens.js", "favicon.svg"):
         shutil.copyfile(config.STATIC / name, static / name)
     notation = root / "book" / "notation.md"
     words = glossary(notation.read_text(encoding="utf-8")) if notation.exists() else {}

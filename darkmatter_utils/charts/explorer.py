@@ -1,4 +1,7 @@
-"""The breakdown explorer: the two parts of the error at each width, of one study and at one L0 at a time."""
+"""Charts that a reader moves: the breakdown explorer over studies and L0, the sandbox of simulated worlds.
+
+Everything is computed beforehand; a slider chooses among it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import math
 import altair as alt
 import pandas as pd
 
-from .theme import builder, colour, columns, finish, tip
+from .theme import PARTS as ALL
+from .theme import builder, colour, columns, finish, tip, titled
 
 PARTS = ("LinearError", "NonlinearError")
 
@@ -48,3 +52,49 @@ def explorer(frame: pd.DataFrame, *, l0: float, **view):
         tooltip=told,
     )
     return finish(bars, **view).add_params(which, at)
+
+
+@builder
+def sandbox(landing: pd.DataFrame, curve: pd.DataFrame, *, title: str = ""):
+    """Where true parts land, and FVU_nonlinear over the width, in worlds of features that share directions.
+
+    landing: superposition, held, part, linear and nonlinear (shares of a part that land there). curve:
+    superposition, law, width, fvu_nonlinear. The reader moves the features a dimension, and chooses the share
+    of features held and the exponent of their frequencies; shown are the worlds nearest to that.
+    """
+    dense = alt.binding_range(min=0, max=6, step=1, name="features a dimension, log₂: ")
+    nd = alt.param("nd", value=4, bind=dense)
+    shares, laws = sorted(set(landing["held"])), sorted(set(curve["law"]))
+    held = alt.param(
+        "held", value=shares[len(shares) // 2], bind=alt.binding_radio(options=shares, name="held: ")
+    )
+    law = alt.param(
+        "law", value=laws[len(laws) // 2], bind=alt.binding_radio(options=laws, name="exponent: ")
+    )
+    near = {"far": "abs(log(datum.superposition) / LN2 - nd)"}
+    nearest = lambda chart: (
+        chart.transform_calculate(**near)
+        .transform_joinaggregate(least="min(far)")
+        .transform_filter("datum.far < datum.least + 0.01")
+    )
+    rows = landing.rename(columns={"linear": "LinearError", "nonlinear": "NonlinearError"})
+    rows = rows.melt(["superposition", "held", "part"], list(PARTS), var_name="color", value_name="value")
+    bars = nearest(alt.Chart(rows).transform_filter("datum.held === held")).mark_bar()
+    told = [tip("part", "true part"), tip("color", "lands in"), tip("value", "share")]
+    bars = bars.encode(
+        x=alt.X("value:Q", title="share that lands in each", stack="zero", scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("part:N", title=None),
+        color=colour(PARTS),
+        tooltip=told,
+    )
+    lines = nearest(alt.Chart(curve).transform_filter("datum.law === law")).mark_line(point=True)
+    width = alt.X("width:Q", title="SAE width (latents)", scale=alt.Scale(type="log", base=2))
+    lines = lines.encode(
+        x=width,
+        y=alt.Y("fvu_nonlinear:Q", title="FVU_nonlinear"),
+        color=alt.value(ALL["NonlinearError"]),
+        tooltip=[alt.Tooltip("width:Q"), alt.Tooltip("fvu_nonlinear:Q", format=".3f")],
+    )
+    size = {"width": 270, "height": 150}
+    made = alt.concat(bars.properties(**size), lines.properties(**size), columns=2)
+    return titled(made.resolve_scale(color="independent").add_params(nd, held, law), title)
