@@ -366,8 +366,8 @@ charts.beside(*panels, shared=("color",), title=chapter.finding(said))
 # %% tags=["hide-input"]
 #| label: fig-sandbox
 #| caption: Simulated worlds to try. Left, where each true part lands; right, FVU_nonlinear of SAEs that introduce
-#|   nothing. Move the features a dimension; choose the share held (left) and the exponent of the frequencies
-#|   (right).
+#|   nothing, at the nearest of 2, 8, 32, 64 features a dimension. The share held is of the left, the exponent of
+#|   the right.
 landed = made["swept"].query("superposition == 16 and held == 0.25 and part == 'absent'")["linear"]
 chapter.record("sandbox", [16, landed.to_list()])
 said = lambda landed: (

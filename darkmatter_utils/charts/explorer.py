@@ -71,11 +71,12 @@ def sandbox(landing: pd.DataFrame, curve: pd.DataFrame, *, title: str = ""):
     law = alt.param(
         "law", value=laws[len(laws) // 2], bind=alt.binding_radio(options=laws, name="exponent: ")
     )
-    near = {"far": "abs(log(datum.superposition) / LN2 - nd)"}
+    # Of two worlds that are equally near, the one of fewer features: never two in one line.
+    near = {"far": "abs(log(datum.superposition) / LN2 - nd) + 1e-6 * datum.superposition"}
     nearest = lambda chart: (
         chart.transform_calculate(**near)
         .transform_joinaggregate(least="min(far)")
-        .transform_filter("datum.far < datum.least + 0.01")
+        .transform_filter("datum.far < datum.least + 1e-7")
     )
     rows = landing.rename(columns={"linear": "LinearError", "nonlinear": "NonlinearError"})
     rows = rows.melt(["superposition", "held", "part"], list(PARTS), var_name="color", value_name="value")
@@ -93,7 +94,11 @@ def sandbox(landing: pd.DataFrame, curve: pd.DataFrame, *, title: str = ""):
         x=width,
         y=alt.Y("fvu_nonlinear:Q", title="FVU_nonlinear"),
         color=alt.value(ALL["NonlinearError"]),
-        tooltip=[alt.Tooltip("width:Q"), alt.Tooltip("fvu_nonlinear:Q", format=".3f")],
+        tooltip=[
+            alt.Tooltip("superposition:Q", title="n / d"),
+            "width:Q",
+            alt.Tooltip("fvu_nonlinear:Q", format=".3f"),
+        ],
     )
     size = {"width": 270, "height": 150}
     made = alt.concat(bars.properties(**size), lines.properties(**size), columns=2)
