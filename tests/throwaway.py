@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from darkmatter_utils.book import pages
+
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = """# ---
 # jupyter:
@@ -97,3 +99,12 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def rendered(root: Path) -> Path:
+    """The folder of the built pages of what the repository publishes, built in ``root``."""
+    shutil.copytree(ROOT / "book", root / "book")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copyfile(ROOT / name, root / name)
+    return pages.render(root, log=str).parents[1]

@@ -7,7 +7,6 @@ What is rendered are the executed chapters that the repository holds; running th
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -17,10 +16,10 @@ from urllib.parse import unquote, urlsplit
 import pandas as pd
 import pytest
 from browser import Browser
-from throwaway import ROOT
+from throwaway import ROOT, rendered
 
 from darkmatter_utils import charts
-from darkmatter_utils.book import chapters, pages
+from darkmatter_utils.book import chapters
 from darkmatter_utils.charts.vegalite import MIME
 
 WIDTHS = (380, 800, 1400)
@@ -36,12 +35,7 @@ NAMES = [f"{edition}/{page}" for edition in EDITIONS for page in PAGES]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     """The folder of the built pages."""
-    root = tmp_path_factory.mktemp("site")
-    shutil.copytree(ROOT / "book", root / "book")
-    shutil.copytree(ROOT / "notebooks", root / "notebooks")
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copyfile(ROOT / name, root / name)
-    return pages.render(root, log=str).parents[1]
+    return rendered(tmp_path_factory.mktemp("site"))
 
 
 def page_of(site: Path, name: str) -> Path:

@@ -2,15 +2,14 @@
 
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from browser import Browser
-from throwaway import ROOT
+from throwaway import ROOT, rendered
 
-from darkmatter_utils.book import arranging, chapters, pages
+from darkmatter_utils.book import arranging, chapters
 from darkmatter_utils.charts.vegalite import MIME
 
 EDITIONS = chapters.editions(ROOT)
@@ -160,12 +159,7 @@ class Text(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     """The folder of the built pages."""
-    root = tmp_path_factory.mktemp("site")
-    shutil.copytree(ROOT / "book", root / "book")
-    shutil.copytree(ROOT / "notebooks", root / "notebooks")
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copyfile(ROOT / name, root / name)
-    return pages.render(root, log=str).parents[1]
+    return rendered(tmp_path_factory.mktemp("site"))
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
