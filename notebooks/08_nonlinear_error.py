@@ -265,16 +265,16 @@ charts.layered(ours, title=title)
 ours, theirs = found["tests"], nothing
 of_x = [t.query("part == 'x' and source == 'from x'")["value"].mean() for t in (ours, theirs) if len(t)]
 unequal = {"the study": found["tokens"]["cv2"].iloc[0]}
+matched = "This study has no null that was matched to it."
 if "cv2" in nothing:
     unequal["the null"] = nothing["cv2"].iloc[0]
+    matched = (
+        f"The squared norm of x has an R² from x of {of_x[0]:.2f} in the study and {of_x[1]:.2f} in the null, "
+        "which was matched in it. It was not matched in how unequal the tokens are: the squared size of x − x̄ has "
+        f"a variance, over its squared mean, of {' and '.join(f'{v:.2f} in {who}' for who, v in unequal.items())}."
+    )
 chapter.record("norm of x", of_x)
 chapter.record("unequal tokens", unequal)
-matched = (
-    f"The squared norm of x has an R² from x of {of_x[0]:.2f} in the study and {of_x[1]:.2f} in the null, which "
-    "was matched in it. It was not matched in how unequal the tokens are: the squared size of x − x̄ has a "
-    f"variance, over its squared mean, of {' and '.join(f'{v:.2f} in {who}' for who, v in unequal.items())}."
-)
-matched = matched if len(unequal) > 1 else "This study has no null that was matched to it."
 chapter.sentence("matched", matched)
 chapter.record("null", nothing.to_dict("list"))
 ranges = lambda t: t.groupby(["part", "source"], sort=False)["value"].agg(span)

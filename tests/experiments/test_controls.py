@@ -238,7 +238,7 @@ def test_same_tokens_is_one_for_itself_and_near_zero_for_noise():
 
 def test_the_chapter_on_nano_records_what_it_shows(tmp_path, monkeypatch, nano):
     monkeypatch.setenv("DARKMATTER_RECORDS", str(tmp_path))
-    names = play(13, study=toys.bare_file(tmp_path / "nano.yaml"), sae="w32")
+    play(13, study=toys.bare_file(tmp_path / "nano.yaml"), sae="w32")
     values = json.loads((tmp_path / "nano" / "13.json").read_text())["values"]
     scores = pd.DataFrame(values["scores"])
     assert values["verdict"]["word"] == "cannot be told here"  # nano speaks of no claim
@@ -246,8 +246,9 @@ def test_the_chapter_on_nano_records_what_it_shows(tmp_path, monkeypatch, nano):
     assert scores["value"].iloc[0] == pytest.approx(nano["scores"]["value"].iloc[0], rel=1e-4)
     ladder = pd.DataFrame(values["ladder"]).set_index("reader")
     assert ladder.loc["MLP", "r2"] > ladder.loc["linear (OLS)", "r2"]
-    page = f"{names['plainly'](names['scores'])} {names['missing'](names['scores'])}"
-    assert "for it cannot be run here: TopK SAE" in page and "Claim 3" in page
-    assert "&lt;" not in names["table"]._repr_html_() and "<strong>" in names["table"]._repr_html_()
+    assert "for it cannot be run here: TopK SAE" in values["lacking"]
+    said = " ".join(values["findings"].values())
+    assert all(f"claim {claim}" in said for claim in values["as good"])
+    assert ("No control" in values["finding"]) == (not values["as good"])
     shape = pd.DataFrame(values["shape"])
     assert ((shape["rank"] >= 1) & (shape["rank"] <= 16)).all() and (shape["trace"] > 0).all()
