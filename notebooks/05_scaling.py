@@ -69,11 +69,13 @@ chapter.opening(c04_flat, control=control)
 #| label: fig-flat
 #| caption: FVU_nonlinear by SAE width; 95% intervals over documents and training seeds. Grey: matched SAEs that
 #|   introduce nothing (chapter 07). Shaded: changes of less than 5% a doubling, over the widths that the rule
-#|   judges. (Paper: Fig. 1, drawn flat.)
+#|   judges. Hollow, filled: the paper, other studies.
 suites = {"NonlinearError": nonlinear} | ({"null: introduces nothing": null} if matched(measurement) else {})
 over = pd.concat([suite.frame().assign(part=part) for part, suite in suites.items()])
 flat = scaling.wedge(judged["FVU_nonlinear"], c04_flat.THRESHOLDS.flat)
-ends = [min(over["low"].min(), flat["low"].min()), max(over["high"].max(), flat["high"].max())]
+theirs = chapter.beside(points("1", quantity="FVU_nonlinear", series="SAE"), "FVU_nonlinear", nulls=False)
+seen = pd.concat([theirs["value"], *(drawn[end] for drawn in (over, flat) for end in ("low", "high"))])
+ends = [seen.min(), seen.max()]
 look = {"allowed": flat, "y_domain": (np.floor(50 * ends[0]) / 50, np.ceil(50 * ends[1]) / 50), "height": 200}
 
 
@@ -84,7 +86,9 @@ def said(changes):
 
 
 chapter.record("judged from", int(judged["FVU_nonlinear"].widths[0]))
-charts.lines(over, "width", "value", color="part", **look, **titled, title=chapter.finding(said, by))
+ours = charts.lines(over, "width", "value", color="part", **look, **titled)
+theirs = charts.paper_points(theirs, "width", connect=True, **titled)
+charts.layered(ours, theirs, title=chapter.finding(said, by))
 
 # %% [markdown]
 # ## The idea: a power law with a floor
@@ -140,12 +144,12 @@ chapter.opening(c05_floor)
 # %% tags=["hide-input"]
 #| label: fig-scaling
 #| caption: FVU by SAE width with the fitted curve, dashed beyond the measured widths, and its floor c (dotted, 95%
-#|   band over documents, seeds and the curve's misfit); below, in vermilion, FVU_nonlinear. Hollow: the same of
-#|   the paper.
+#|   band over documents, seeds and the curve's misfit); below, in vermilion, FVU_nonlinear. Hollow: both of the
+#|   paper; filled: FVU of other studies.
 curve = fit.curve(np.geomspace(total.widths[0], beyond * total.widths[-1], 60))
 law = charts.power_law(total.frame(), curve, floor=fit.c, **titled, height=300)
 rest = charts.lines(nonlinear.frame().assign(part="NonlinearError"), "width", "value", color="part", **titled)
-theirs = points("1", series="SAE")
+theirs = chapter.beside(points("1", series="SAE"), "FVU", nulls=False)
 theirs = charts.paper_points(theirs, "width", curve=drawn, **titled)
 
 

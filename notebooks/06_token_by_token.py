@@ -100,7 +100,8 @@ chapter.opening(c03_same_tokens, control=control)
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-ratio
 #| caption: R² between two SAEs' error norms at the same tokens, over the ratio of their widths (1: another seed);
-#|   means over pairs, 95% intervals over documents and seeds. Taken out: norm of x, position, token. Hollow: Fig. 4.
+#|   means over pairs, 95% intervals over documents and seeds. Taken out: norm of x, position, token.
+#|   Hollow, filled: Fig. 4, other studies, as they are.
 # try: add "linear", of LinearError alone: the highest line of all
 kinds = {"raw": "as they are", "partial": "taken out of both", "shuffled": "control: tokens shuffled"}
 ratios = found["ratios"].query("kind in @kinds").assign(what=lambda t: t["kind"].map(kinds))
@@ -110,6 +111,7 @@ if oracles and found:
 names = {"x_scale": "log2", "y_title": "R² between error norms", "x_title": "times wider the second SAE is"}
 ours = charts.lines(ratios, "ratio", "value", color="what", y_domain=(0, 1), near=0.05, height=220, **names)
 theirs = points("4").assign(ratio=lambda at: at["x"].astype(float) / at["width"])
+theirs = chapter.beside(theirs, "ratios", lambda rows: rows[rows["kind"] == "raw"], nulls=False)
 
 
 def said(rows):

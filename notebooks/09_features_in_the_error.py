@@ -77,7 +77,7 @@ def of(table, quantity, by):
 # %% tags=["hide-input", "first-screen"]
 def said(found, fvu):
     latents, gap = "", evidence.accuracy_gap  # None where no latent could be scored
-    if gap is not None:
+    if gap is not None and gap.low <= gap.high:  # few latents have no interval
         latents = "; latents are found alike" if gap.low <= 0 else ", whose latents are found better"
         latents = latents if gap.high >= 0 else ", whose latents are found worse"
     noise = found["gaps"].query("gap == 'accuracy excess'")
@@ -396,8 +396,8 @@ chapter.rules(c07_fewer_features)
 # {numref}`fig-deciles`, and of the verdict? Or give `explainer` and `endpoint` a language model of your own.
 #
 # :::{dropdown} Answer
-# Intervals lengthen, to about the square root of 8 times where latents make most of them. A gap in accuracy that was
-# near its margin cannot be told any more; the gaps in FVU do not move, for no latent is scored for them.
+# Gaps in accuracy lose their intervals, for a decile has too few latents to resample: what rests on them cannot be
+# told. The gaps in FVU do not move, for no latent is scored for them.
 # :::
 
 # %% tags=["hide-input"]

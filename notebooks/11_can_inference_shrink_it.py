@@ -105,7 +105,7 @@ chapter.opening(c09_inference, control=control)
 #| label: fig-change
 #| caption: Change of FVU_nonlinear from the encoder's, by search; bars are 95% intervals, paired, over documents
 #|   and training seeds. Null: the pursuit on simulated SAEs that introduce nothing. Shaded: almost unchanged.
-#|   Hollow: the paper (Fig. 9a against 2b).
+#|   Hollow, filled: the paper (Fig. 9a against 2b), other studies.
 searches = [settled, "warm start", "OMP, any sign", f"true codes: {settled}"]
 lines = changes(found, null if world else None, settled)
 lines = lines[lines["inference"].isin(searches)].sort_values(
@@ -115,7 +115,9 @@ lines = lines.assign(inference=lines["inference"].replace(searches[-1], "null: t
 most = 100 * c09_inference.THRESHOLDS.unchanged
 limit = {"allowed": (-most, most), "allowed_label": "almost unchanged", "height": 190}
 title = "change of FVU_nonlinear (%)"
+chapter.record("changes", lines.drop(columns="of", errors="ignore").to_dict("list") if found else None)
 theirs = paper_points.pursued().query("tokens == 'same tokens'")
+theirs = chapter.beside(theirs, "changes", lambda rows: rows[rows["inference"] == settled])
 theirs = charts.paper_points(theirs, "width", y_title=title, connect=True)
 ours = charts.lines(lines, "width", "value", color="inference", y_title=title, **limit)
 change = "The pursuit lowers FVU_nonlinear by {pursuit}, and by {true codes} on true codes"

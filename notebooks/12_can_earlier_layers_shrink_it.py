@@ -101,7 +101,8 @@ rows = rows.dropna(subset="inputs").sort_values("site", key=lambda sites: sites 
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-earlier
 #| caption: R² per dimension of NonlinearError from each earlier site alone, and from x with all of them; bars are
-#|   95% intervals over documents. Control: inputs of another document. Hollow: the paper (Fig. 9b).
+#|   95% intervals over documents. Control: inputs of another document. Hollow, filled: the paper
+#|   (Fig. 9b), other studies.
 here = paper_points.answering(found["sites"]["site"])
 theirs = pd.DataFrame(paper_points.earlier(here.values()).items(), columns=["site", "value"])
 
@@ -113,6 +114,10 @@ def alone(rest):
 
 
 theirs = theirs.assign(study="the paper: Fig. 9b", place=theirs["site"].map(short))
+chapter.record("drawn", rows[["site", "inputs", "place", "value"]].to_dict("list") if found else None)
+theirs = chapter.beside(
+    theirs, "drawn", lambda rows: rows[rows["inputs"].eq("SAE output") & rows["site"].eq("")]
+)
 titled = {"x_title": "R² per dimension of NonlinearError", "title": chapter.finding(alone, of_outputs)}
 charts.forest(rows, label="place", color="inputs", theirs=theirs, height=200, **titled)
 

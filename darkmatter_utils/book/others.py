@@ -61,8 +61,12 @@ def _setting(root: Path, study: str) -> str:
         return (read_json(published(root, study) / "01.json") or {}).get("title", study)
 
 
-def beside(root: Path, own: str, theirs: pd.DataFrame, key: str, draw: Callable) -> pd.DataFrame:
-    """The paper's points, and below them a frame of every other study's, by ``draw``, named in ``study``."""
-    named, found = others(root, own), recorded(root, own, key)
+def beside(
+    root: Path, own: str, theirs: pd.DataFrame, key: str, draw: Callable, *, nulls: bool = True
+) -> pd.DataFrame:
+    """The paper's points, and below them a frame of every other study's, by ``draw``, named in ``study``;
+    ``nulls``: the simulated ones, too."""
+    named, found, listed = others(root, own), recorded(root, own, key), editions(root)
+    found = {name: value for name, value in found.items() if nulls or name in listed}
     rows = [draw(pd.DataFrame(value)).assign(study=named[name]) for name, value in found.items()]
     return pd.concat([theirs, *rows], ignore_index=True) if rows else theirs

@@ -210,13 +210,13 @@ class Chapter:
         place = project()
         return {one.number: one.name for one in chapters.chapters(place)} if place else {}
 
-    def beside(self, theirs, key: str, draw: Callable = lambda rows: rows, *, of: int | None = None):
-        """The paper's points and, below, what other editions and nulls recorded under ``key`` in this chapter
-        (or ``of``), as ``draw`` makes it: a frame with a column ``study`` where there are any (`others`)."""
+    def beside(self, theirs, key: str, draw: Callable = lambda rows: rows, *, of=None, nulls=True):
+        """The paper's points and, below, what other editions (and ``nulls``) recorded under ``key`` in this
+        chapter (or ``of``), as ``draw`` makes it: with a column ``study`` where there are any (`others`)."""
         place, own, key = project(), self.study.name, f"{of or self.number:02d} {key}"
         self.read = {"asked": [], "found": {}, "points": {}} | self.read
         self.read["points"] |= others.hashes(place, own, [key]) if place else {}
-        return others.beside(place, own, theirs, key, draw) if place else theirs
+        return others.beside(place, own, theirs, key, draw, nulls=nulls) if place else theirs
 
     def close(self):
         """Write the record and return the folded run record to show. The last cell of the chapter."""
