@@ -31,6 +31,7 @@ from darkmatter_utils.claims.paper import points
 from darkmatter_utils.experiments import same_tokens as shared
 from darkmatter_utils.experiments.baselines import out_of_fold
 from darkmatter_utils.experiments.live import live, tokens
+from darkmatter_utils.experiments.token_splits import columns_of, token_splits
 from darkmatter_utils.measurement.widths import ends
 
 chapter = open_chapter(6, study, pair=pair, contexts=contexts)
@@ -277,9 +278,9 @@ chapter.glue("added here", said or "This study has too few SAEs for it.")
 # %% [markdown]
 # ## Contexts to read
 #
-# {glue:text}`shown contexts` contexts, not picked by hand: all of full length are ordered by their mean error, and
-# these are taken at equal steps. Each shows its first 100 scored tokens: the darker a token, the larger its error.
-# Choose two SAEs; the contexts are sorted by how far these are apart.
+# {glue:text}`shown contexts` contexts, not picked by hand: those of full length, ordered by mean error, at equal
+# steps; sorted by how far two SAEs are apart. Of the first 100 scored tokens, the darker have larger errors. Point at
+# one, or use arrow keys: its split, by maps of other documents.
 
 # %% tags=["hide-input"]
 strips = shared.gallery(measurement, count=max(40, contexts))["strips"]
@@ -288,10 +289,12 @@ chosen = every[np.linspace(0, len(every) - 1, min(contexts, len(every))).round()
 strips = strips[strips["context"].isin(chosen)].reset_index(drop=True)
 chapter.glue("shown contexts", len(chosen))
 chapter.record("contexts", chosen)
+splits = token_splits(measure(chapter.again()), contexts=every.tolist())["splits"]
+strips, read = columns_of(strips, splits)
 words = "document {document}, {level:.2f} times the mean error"
 strips["context"] = [words.format(**row) for row in strips.to_dict("records")]
-read = {f"{name} latents": [name] for name in strips.columns if name.replace(",", "").isdigit()}
-TokenBrowser(strips, read, name="Tokens and their errors by two SAEs")
+told = {"name": "Tokens and their errors by two SAEs", "unsplit": "no split: its weights are not kept"}
+TokenBrowser(strips, read, **told)
 
 # %% [markdown]
 # ## What would change our mind
