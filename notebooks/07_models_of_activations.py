@@ -158,7 +158,10 @@ def how_near(found):
     )
 
 
-Words.of(found, say=how_near)
+told = Words.of(found, say=how_near)
+chapter.record("searched", found and len(found["visited"]))
+chapter.record("how near", told)
+told
 
 # %% tags=["hide-input"]
 table = pd.DataFrame(changes).T.rename_axis("FVU_nonlinear per doubling").reset_index()
@@ -269,6 +272,8 @@ kept = {
     number: {case: value for case, value in one.items() if "shrunk" not in case}
     for number, one in cases(made, check).items()
 }
+of_own = sum("own dictionary" in case for case in cases(made, check)["linear"])
+chapter.glue("cases", f"{of_own} of the cases are ablations, the others worlds")
 chapter.glue("without shrinkage", c11_parts_land.CLAIM.judge(c11_parts_land.Evidence(**kept)).word)
 
 # %% tags=["hide-input"]
@@ -549,7 +554,7 @@ chapter.rules(c11_parts_land)
 #   dictionary has real ones, but takes latents for features.
 # - **Oracles are too good.** A trained SAE learns other features, and frequent combinations of them.
 # - **Half is a round number.** What an estimated part is made of depends on how much of each there is: a small
-#   ablation leaves next to nothing to be absent. Where a part lands depends on that much less.
+#   ablation leaves next to nothing to be absent ({glue:text}`cases`). Where a part lands depends on that much less.
 
 # %% tags=["hide-input"]
 tests = made["estimators"].copy()
