@@ -184,8 +184,7 @@ Folded("The same contexts, from several positions on", table)
 #
 # A least-squares map needs the data only through a few sums: the number of tokens, the means, and the
 # products of $x$ with itself and with the error. `Moments` keeps them about their means and takes batches of
-# any size, so a study of any length fits in the same memory. Here it reads the arrays in pieces, and its map
-# is compared with a solver that saw all rows at once.
+# any size, so a study of any length fits in the same memory. Here it reads the arrays in pieces.
 # :::
 
 

@@ -82,7 +82,9 @@ lines = found and pd.concat([suite.frame().assign(line=line) for line, suite in 
 def said(found):
     of, row = span(ours.values / theirs.values, percent), changes["all widths"]
     each = [tenth(row[which].value) for which in ("this study", "introduces nothing")]
-    return f"Our nonlinear error is {of} of the null's; {each[0]} a doubling, the null {each[1]}"
+    return (
+        f"Our nonlinear error is {of} of the null's; over all widths {each[0]} a doubling, the null {each[1]}"
+    )
 
 
 title = {"y_title": "share of the variance of x", "title": chapter.finding(said, found)}
@@ -193,7 +195,7 @@ chapter.record("worth", worth.null(measurement))
 
 # %% [markdown]
 # :::{dropdown} How the match is made
-# The rule was written before its own first slope. Its dials: how fast the features' frequency falls, how many
+# The dials: how fast the features' frequency falls, how many
 # fire on a token, how much a coefficient varies, how much their directions have in common. It starts from three
 # numbers of features. Worlds that miss nothing by more than {glue:text}`most missed` are matches; the null is
 # several, as unlike as they come, drawn anew, and its intervals are those of one more draw of one more match.

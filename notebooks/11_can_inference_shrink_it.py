@@ -281,7 +281,7 @@ chapter.rules(c09_inference)
 # :::{dropdown} L0 and precision
 # With more latents on, every FVU falls; a search that ends with fewer is at a disadvantage, never at an
 # advantage. Codes are searched in single precision: where two latents fit almost equally well, the pick may
-# differ from that of double precision. The decomposition is made in double precision.
+# differ from that of double precision.
 # :::
 #
 # ## Try it

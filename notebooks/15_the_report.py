@@ -141,8 +141,8 @@ Folded("Where this study departs from it", Table(pd.DataFrame(departed) if depar
 # ## What the protocol changes
 #
 # The released code and this book choose differently in many places, which the page {doc}`paper` lists. The table
-# says what a choice changes on this study; an arrow leads from this book's choice to the other, a step after the
-# other, as in chapter 02.
+# says what a choice changes on this study; an arrow leads from this book's choice to the other, in the steps
+# of chapter 02.
 
 # %% tags=["hide-input"]
 made = changes(every[chapter.study.name])
