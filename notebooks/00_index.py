@@ -146,8 +146,8 @@ for number, one in found.items():
 # %% [markdown]
 # ## What is studied
 #
-# The narrowest SAE has {glue:text}`narrowest`: its FVU is {glue:text}`fvu narrowest`, of which
-# {glue:text}`nonlinear narrowest` is nonlinear; the widest has {glue:text}`widest`: {glue:text}`fvu widest`, of
+# The narrowest SAEs have {glue:text}`narrowest`: their mean FVU is {glue:text}`fvu narrowest`, of which
+# {glue:text}`nonlinear narrowest` is nonlinear; the widest have {glue:text}`widest`: {glue:text}`fvu widest`, of
 # which {glue:text}`nonlinear widest`. A number in brackets is a 95% interval over documents and, where SAEs of
 # different widths are compared, over training seeds. Model, text and SAEs of `tiny` are part of this book's
 # package, with the commands that made them; what was measured of `smollm2`, a public model, is stored beside it

@@ -163,7 +163,9 @@ Folded(
 # %% tags=["hide-input"]
 loud = first_positions.windows(again, sae=shown)["windows"]
 chapter.record("windows", loud.to_dict("records") if len(loud) else None)
-Words.of(loud, say=first_positions.in_words)
+said = Words.of(loud, say=first_positions.in_words)
+chapter.record("loud tokens in words", said)
+said
 
 # %% tags=["hide-input"]
 titles = {"first": "from position", "tokens": "tokens", "loud": f"louder than {CUT:g} × the median norm"}
@@ -182,8 +184,7 @@ Folded("The same contexts, from several positions on", table)
 #
 # A least-squares map needs the data only through a few sums: the number of tokens, the means, and the
 # products of $x$ with itself and with the error. `Moments` keeps them about their means and takes batches of
-# any size, so a study of any length fits in the same memory. Here it reads the arrays in pieces, and its map
-# is compared with a solver that saw all rows at once.
+# any size, so a study of any length fits in the same memory. Here it reads the arrays in pieces.
 # :::
 
 
@@ -315,7 +316,9 @@ chapter.glue("paper tokens", f"{sample_size.TOKENS:.0f} tokens")
 chapter.glue("our tokens", f"{ours:,.0f} tokens")
 chapter.glue("our documents", f"{measurement.card['documents'] / d:.2f} documents")
 chapter.record("sample size", sizes.to_dict("records") if len(sizes) else None)
-Words.of(sizes, say=sample_size.in_words)
+said = Words.of(sizes, say=sample_size.in_words)
+chapter.record("sizes in words", said)
+said
 
 # %% tags=["hide-input"]
 names = {"protocol": "protocol", "documents": "documents", "contexts": "contexts of each, at most"}

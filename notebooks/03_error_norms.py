@@ -270,7 +270,10 @@ left_out = (
     "The intervals of these two figures leave out training: between seeds of one width R² has a standard"
 )
 say = lambda seeds: f"{left_out} deviation of {plain(seeds['sd'][0], 3)}."
-Words.of(found["seeds"], say=say) if len(depth) else None
+told = Words.of(found["seeds"], say=say) if len(depth) else None
+chapter.record("between seeds", list(getattr(found["seeds"], "sd", [])))
+chapter.record("between seeds in words", told)
+told
 
 # %% tags=["hide-input"]
 theirs = points("13").pivot(index="layer", columns="series", values="value")

@@ -178,7 +178,10 @@ def how_sure(alone, found):
     )
 
 
-Words.of(linear.c, against, say=how_sure)
+told = Words.of(linear.c, against, say=how_sure)
+chapter.record("FVU_linear", [float(one) for one in total.values - nonlinear.values])
+chapter.record("how sure", told)
+told
 
 # %% tags=["hide-input"]
 numbers = {"floor c": fit.c, "scale a": fit.a, "exponent m": fit.m, "misfit": fit.misfit}

@@ -82,7 +82,7 @@ lines = found and pd.concat([suite.frame().assign(line=line) for line, suite in 
 def said(found):
     of, row = span(ours.values / theirs.values, percent), changes["all widths"]
     each = [tenth(row[which].value) for which in ("this study", "introduces nothing")]
-    return f"Our nonlinear error is {of} of the null's; {each[0]} a doubling, the null {each[1]}"
+    return f"NonlinearError is {of} of the null's; at all widths {each[0]} a doubling, its {each[1]}"
 
 
 title = {"y_title": "share of the variance of x", "title": chapter.finding(said, found)}
@@ -158,7 +158,10 @@ def how_near(found):
     )
 
 
-Words.of(found, say=how_near)
+told = Words.of(found, say=how_near)
+chapter.record("searched", found and len(found["visited"]))
+chapter.record("how near", told)
+told
 
 # %% tags=["hide-input"]
 table = pd.DataFrame(changes).T.rename_axis("FVU_nonlinear per doubling").reset_index()
@@ -190,7 +193,7 @@ chapter.record("worth", worth.null(measurement))
 
 # %% [markdown]
 # :::{dropdown} How the match is made
-# The rule was written before its own first slope. Its dials: how fast the features' frequency falls, how many
+# The dials: how fast the features' frequency falls, how many
 # fire on a token, how much a coefficient varies, how much their directions have in common. It starts from three
 # numbers of features. Worlds that miss nothing by more than {glue:text}`most missed` are matches; the null is
 # several, as unlike as they come, drawn anew, and its intervals are those of one more draw of one more match.
@@ -269,6 +272,8 @@ kept = {
     number: {case: value for case, value in one.items() if "shrunk" not in case}
     for number, one in cases(made, check).items()
 }
+of_own = sum("own dictionary" in case for case in cases(made, check)["linear"])
+chapter.glue("cases", f"{of_own} of the cases are ablations, the others worlds")
 chapter.glue("without shrinkage", c11_parts_land.CLAIM.judge(c11_parts_land.Evidence(**kept)).word)
 
 # %% tags=["hide-input"]
@@ -549,7 +554,7 @@ chapter.rules(c11_parts_land)
 #   dictionary has real ones, but takes latents for features.
 # - **Oracles are too good.** A trained SAE learns other features, and frequent combinations of them.
 # - **Half is a round number.** What an estimated part is made of depends on how much of each there is: a small
-#   ablation leaves next to nothing to be absent. Where a part lands depends on that much less.
+#   ablation leaves next to nothing to be absent ({glue:text}`cases`). Where a part lands depends on that much less.
 
 # %% tags=["hide-input"]
 tests = made["estimators"].copy()

@@ -91,6 +91,7 @@ own, scored = of(found["numbers"], "FVU", OWN), of(found["numbers"], "accuracy",
 gaps = found["gaps"].set_index("gap")
 chapter.headed(said, found, own["value"])
 of_noise = plain(gaps["value"]["FVU"] - gaps["value"]["FVU excess"], 3) if found else ""
+chapter.record("gap of noise", of_noise)
 chapter.opening(c07_fewer_features, control={7: f"the null: matched noise, gap {of_noise}"} if found else {})
 
 # %% tags=["hide-input", "first-screen"]

@@ -46,8 +46,8 @@ measurement = measure(chapter.again())
 # $\mathrm{Sae}(x)$, or that with one part of the error given back, and the model computes the rest from it:
 # `logits`, what it then says of each next token. The *loss* is the cross-entropy (CE), in nats. Beside it stands
 # the *divergence* (KL), how far the prediction of all tokens moved, $\sum_t p_t \log (p_t / q_t)$ with $p$ the
-# clean prediction and $q$ the new one. Loss can fall by luck; divergence cannot. Below, four contexts only, so
-# the losses are not those of the sample.
+# clean prediction and $q$ the new one. Loss can fall by luck; divergence cannot. Below, four contexts only: the
+# losses are not those of the sample, nor of all positions (the card of chapter 01).
 
 
 # %%

@@ -204,9 +204,9 @@ Csv(f"Every search on {shown}", table)
 # the encoder has latents may end with fewer; *to equal L0* steps on until the numbers are the same. *Pursuit,
 # then refit* takes that support and refits its coefficients; a refit may set one to zero. {glue:md}`l0`
 #
-# The linear maps are fitted and scored on these tokens, by documents. A held-out residual is too large by the
-# maps' own estimation error and an in-sample one too small; as everywhere in this book, every number is from the
-# mean of the two. The encoder's numbers differ from those of chapters 04 and 05 because these are fewer tokens.
+# The linear maps are fitted and scored on these tokens, by documents; as everywhere in this book, every number is
+# from the corrected centre (chapter 02). The encoder's numbers differ from those of chapters 04 and 05 because these
+# are fewer tokens.
 # :::
 #
 # ## Encoder or dictionary?
@@ -283,7 +283,7 @@ chapter.rules(c09_inference)
 # :::{dropdown} L0 and precision
 # With more latents on, every FVU falls; a search that ends with fewer is at a disadvantage, never at an
 # advantage. Codes are searched in single precision: where two latents fit almost equally well, the pick may
-# differ from that of double precision. The decomposition is made in double precision.
+# differ from that of double precision.
 # :::
 #
 # ## Try it

@@ -280,7 +280,7 @@ chapter.glue("second pass", moved(compared["again"]))
 # ```
 #
 # The last column is the share of LinearError's variance that the first ten principal components of $x$ predict.
-# Intervals are jackknife intervals over folds of documents.
+# Intervals: jackknife over folds of documents. A row is a width's first seed; chapter 04 has means over seeds.
 # :::
 #
 # :::{dropdown} Is an SAE at rest on what it writes?

@@ -190,6 +190,7 @@ if chapter.study.sae(shown).path:
     chapter.record("folder", {"fvu": left.to_dict(), "l0": l0, "random": random.to_dict()})
 else:
     said = "The SAEs of this study are made by a formula, not read from a folder: there is none to show here."
+chapter.record("folder in words", said)
 Words(said)
 
 # %% [markdown]

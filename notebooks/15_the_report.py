@@ -141,7 +141,8 @@ Folded("Where this study departs from it", Table(pd.DataFrame(departed) if depar
 # ## What the protocol changes
 #
 # The released code and this book choose differently in many places, which the page {doc}`paper` lists. The table
-# says what a choice changes on this study; an arrow leads from this book's choice to the other one.
+# says what a choice changes on this study; an arrow leads from this book's choice to the other, in the steps
+# of chapter 02.
 
 # %% tags=["hide-input"]
 made = changes(every[chapter.study.name])

@@ -36,7 +36,7 @@ def rules(asked: Iterable[Question]) -> Html:
 def _rule(asked: Question) -> str:
     if not isinstance(asked, Claim):
         return _fold("The rule of this chapter", f"{asked.rule_in_words} {asked.written}")
-    wrong = f"<strong>What would show claim {asked.number} wrong:</strong> {emphasis(asked.falsifier)}."
+    wrong = f"<strong>Against claim {asked.number}</strong> (in places: partly): {emphasis(asked.falsifier)}."
     rule = _fold(f"The rule for claim {asked.number}", f"{asked.rule_in_words} {asked.written}")
     return f"<p>{wrong}</p>\n{rule}"
 

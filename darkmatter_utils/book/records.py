@@ -155,6 +155,8 @@ class Chapter:
         """Each claim with its verdict in a line, for the first screen, and why under a fold; ``control``: by
         a claim's number, what a control or the null gives."""
         said = [self._opening(_asked(one), control or {}) for one in asked]
+        if control:
+            self.values.setdefault("controls", {}).update({str(n): text for n, text in control.items()})
         if self.part is not None:
             ids = [entry.id for entry in self.part.selected()]
             kept = f"{len(ids)} of this study's {len(self.study.selected())} SAEs here are kept with it"

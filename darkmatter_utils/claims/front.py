@@ -28,9 +28,15 @@ def learned(records: Records, names: Mapping[int, str]) -> str:
 def untold(found: Mapping[int, Finding]) -> str:
     """The claims that cannot be told, each with what more data would do, and what no study here can check."""
     lines = [
-        f"- **Claim {n}** ({one.short.rstrip('.').lower()}) cannot be told here: "
+        f"- **Claim {n}** ({_amid(one.short)}) cannot be told here: "
         f"{one.verdict.numbers.get('more data') or one.verdict.why}"
         for n, one in found.items()
         if one.verdict.word == UNKNOWN
     ]
     return "\n".join([*lines, *LIMITS])
+
+
+def _amid(sentence: str) -> str:
+    """A sentence as part of another: its first letter small, but of a name such as SAE."""
+    sentence = sentence.rstrip(".")
+    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]

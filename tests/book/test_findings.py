@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
+from prose import is_recorded, numbers_in, told
 from throwaway import ROOT, rendered
 
 from darkmatter_utils.book import arranging, chapters
@@ -59,45 +60,6 @@ def test_a_caption_is_short_and_says_what_is_drawn(name):
         caption = re.sub(r"\{glue:text\}", "", figure["caption"])
         assert len(caption.split()) <= CAPTION, label
         assert not re.search(r"\bsee (whether|how|which)\b", caption, re.I), label
-
-
-def numbers_in(found) -> list[float]:
-    """Every number of a record, those in its texts too."""
-    if isinstance(found, bool) or found is None:
-        return []
-    if isinstance(found, int | float):
-        return [float(found)]
-    if isinstance(found, str):
-        return [value_of(said)[0] for said in told(found)]
-    parts = found.values() if isinstance(found, dict) else found
-    counts = [float(len(found))]
-    return (
-        counts
-        + [number for part in parts for number in numbers_in(part)]
-        + [number for key in (found if isinstance(found, dict) else ()) for number in numbers_in(key)]
-    )
-
-
-def told(text: str) -> list[str]:
-    """The numbers that a sentence says, without those of names such as L0 or w1024-l0-8."""
-    return re.findall(r"(?<![\w.,²§-])[−-]?\d+(?:,\d{3})*(?:\.\d+)?%?(?![\w]|[.,-]\d|-\w)", text)
-
-
-def value_of(said: str) -> tuple[float, int, bool]:
-    """A number as said: its value, its digits after the point, whether it is a percentage."""
-    plain = said.rstrip("%").replace(",", "").replace("−", "-")
-    return float(plain), len(plain.partition(".")[2]), said.endswith("%")
-
-
-def is_recorded(said: str, numbers: list[float]) -> bool:
-    """Whether a number of a sentence is one of the record, rounded as said, or its share, or its size."""
-    value, digits, share = value_of(said)
-    half = 0.5 * 10**-digits + 1e-9
-    scale = 100 if share else 1
-    return any(
-        abs(abs(scale * number) - abs(value)) <= half or (share and abs(abs(number) - abs(value)) <= half)
-        for number in numbers
-    )
 
 
 @pytest.mark.parametrize("name", NAMES)
