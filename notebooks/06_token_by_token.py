@@ -199,14 +199,12 @@ charts.beside(ours, heat(theirs, "the paper, as they are"), title=chapter.findin
 again, sd = shared.mean(found, "partial", same=True), found["seeds"].set_index("kind")["sd"]["partial"]
 chapter.record("again", again)
 chapter.record("between seeds", float(sd))
-told = (
-    f"Two trainings of one width set the ceiling: they share {interval(again)}. Another seed moves "
-    if again
-    else ""
+told = again and (
+    f"Two trainings of one width set the ceiling: they share {interval(again)}. Another seed moves an SAE's R² by a "
+    f"standard deviation of {plain(sd, 3)}."
 )
-told += f"an SAE's R² by a standard deviation of {plain(sd, 3)}." if again else ""
-chapter.record("ceiling", told)
-Words(told) if told else None
+chapter.record("ceiling", told or "")
+told and Words(told)
 
 # %% [markdown]
 # How much two norms share depends on what is taken out first, and no set is the right one.

@@ -193,10 +193,10 @@ chapter.record("worth", worth.null(measurement))
 
 # %% [markdown]
 # :::{dropdown} How the match is made
-# The dials: how fast the features' frequency falls, how many
-# fire on a token, how much a coefficient varies, how much their directions have in common. It starts from three
-# numbers of features. Worlds that miss nothing by more than {glue:text}`most missed` are matches; the null is
-# several, as unlike as they come, drawn anew, and its intervals are those of one more draw of one more match.
+# The rule was written before its first slope. Its dials: how fast the features' frequency falls, how many fire on
+# a token, how much a coefficient varies, how much their directions have in common. It starts from three numbers of
+# features. Worlds that miss nothing by more than {glue:text}`most missed` are matches; the null is several, as
+# unlike as they come, drawn anew, and its intervals are those of one more draw of one more match.
 # The table's last row is the first without its common part; the null leaves it out. Chapter
 # {doc}`15_the_report` has what this null would earn by the rules of claims 1 to 6 and 13.
 # :::
