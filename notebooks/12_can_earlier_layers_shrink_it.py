@@ -25,6 +25,7 @@ from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import counted, percent, plain, span
 from darkmatter_utils.charts import Csv, Table, Words
 from darkmatter_utils.claims import c10_earlier
+from darkmatter_utils.claims.protocol import fewer, of_controls
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.earlier_scores import all_of, earlier, evidence, few, targets_of, tried
 from darkmatter_utils.experiments.live import live
@@ -56,7 +57,9 @@ Table(live(measurement, lambda sample: tried(sample, predictors), of=few))
 
 # %% tags=["hide-input", "first-screen"]
 found = earlier(measurement, predictors=predictors, contexts=contexts)
-chapter.judge(c10_earlier, evidence(found))
+chapter.judge(c10_earlier, e := evidence(found))
+sampled = fewer(found["about"]["tokens"].max(), measurement.card["tokens"])
+chapter.protocol({}, of_controls(e, tokens=sampled))
 chapter.record("r2", found["r2"].to_dict("list"))
 chapter.record("leads", found["leads"].to_dict("list"))
 chapter.glue("sae", first)

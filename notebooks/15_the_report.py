@@ -16,7 +16,7 @@ from darkmatter_utils.base.values import Absent
 from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates, evidence
 from darkmatter_utils.charts.tables import Html, badge, escape, link
-from darkmatter_utils.claims import c12_everywhere, fixed, report, strips, worth
+from darkmatter_utils.claims import c12_everywhere, fixed, protocol, report, strips, worth
 from darkmatter_utils.claims.paper import changes
 from darkmatter_utils.experiments import calibration, paper_points
 from darkmatter_utils.experiments.paper_evidence import EVIDENCE
@@ -140,18 +140,37 @@ Folded("Where this study departs from it", Table(pd.DataFrame(departed) if depar
 # %% [markdown]
 # ## What the protocol changes
 #
-# The released code and this book choose differently in many places, which the page {doc}`paper` lists. The table
-# says what a choice changes on this study; an arrow leads from this book's choice to the other one.
+# The released code and this book choose differently in many places, which the page {doc}`paper` lists.
 
 # %% tags=["hide-input"]
 made = changes(every[chapter.study.name])
-told = [(choice, text) for choice, text in made if not text.startswith("not measured")]
-rows = [(choice.name, text, f"{choice.chapter:02d}") for choice, text in told]
-names = ["choice", "what it changes here", "chapter"]
-chapter.glue("choices", str(len(rows)))
+numbers = protocol.table(every[chapter.study.name])
+told = [choice for choice, text in made if not text.startswith("not measured")]
+chapter.glue("choices", str(len(told)))
+alone = [choice.name for choice in told if choice.key not in set(numbers["key"])]
+chapter.glue("not drawn", ", ".join(alone) or "none")
+drawn = protocol.largest(numbers, world=bool(chapter.study.world))
+chapter.record("effects", drawn.drop(columns="label").to_dict("list"))
+
+# %% tags=["hide-input"]
+#| label: fig-protocol
+#| caption: The other choice less this book's, where largest over widths and sites, of norms the median of SAEs;
+#|   in brackets the tokens, if not all. 95% intervals, where known, may be narrower than a dot. Without a
+#|   number: {glue:text}`not drawn`.
+of = {protocol.R2: ("difference of R²", 1), protocol.SHARE: ("change of others (%)", 100)}
+panel, times = (drawn["unit"].map({unit: one[k] for unit, one in of.items()}) for k in (0, 1))
+rows = drawn.assign(panel=panel, **{name: drawn[name] * times for name in ("value", "low", "high")})
+view = {"rules": [0], "width": 170, "height": None, "title": chapter.finding(protocol.sentence, drawn)}
+charts.panels(rows, "panel", charts.forest, **view)
+
+# %% tags=["hide-input"]
+names = {"quantity": "number", "place": "of", "here": "this book", "other": "the other", "value": "change"}
+rows = [(c.key, c.name, text, f"{c.chapter:02d}" if c.chapter else "–") for c, text in made]
+rows = pd.DataFrame(rows, columns=["key", "choice", "what it changes here", "chapter"])
+rows = rows.merge(numbers.drop(columns=["choice", "chapter"]), on="key", how="left")
 Csv(
-    f"{len(rows)} of {len(made)} choices whose effect is measured here",
-    Table(pd.DataFrame(rows, columns=names)),
+    f"{len(told)} of {len(made)} choices whose effect is measured here",
+    Table(rows.drop(columns=["key", "unit"]).rename(columns=names)),
 )
 
 # %% tags=["hide-input"]
