@@ -1,9 +1,9 @@
 # %% [markdown]
 # # What holds, and what does not?
 #
-# {cite:t}`engels2025` make thirteen claims that a run of their experiments can test. This chapter measures
-# nothing: it reads the records of the other chapters and judges each claim again by its rule. A row unfolds
-# to its reasons, its controls, and to how far each threshold could be moved before a word changes.
+# {cite:t}`engels2025` make thirteen claims that a run of their experiments can test. This chapter
+# reads the records of the others and judges each claim again by its rule. A row unfolds to its reasons, its
+# controls, and to how far each threshold could be moved before a word changes.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -57,8 +57,8 @@ evidence.strip(rows, others=studies, more=unfolded)
 
 # %% [markdown]
 # Each row has the first statement of a claim: a dot for every SAE, pair or place that it is asked of, on the
-# scale of its rule. ● holds, ◐ partly, ○ does not hold, ? cannot be told here: first the claim, then each of
-# its statements, then the paper's own points (values alone), the null and the other studies.
+# scale of its rule. Words as marks: the claim, each of its statements, the paper's own points (values alone),
+# the null and the other studies.
 #
 # ## The idea: a verdict follows from a record
 #
@@ -119,8 +119,8 @@ Csv("Where the paper's own points deny its claim, in whole or in part, and why",
 # A rule that is changed after its number was seen says little. So the rules have a digest, of thresholds and
 # of what is compared, not of words; a test fails where one differs and no entry says why. These are called
 # {glue:text}`rules name`, their digest is {glue:text}`rules digest`. Most were written anew after `tiny` had
-# been seen and before `smollm2` was measured; the rule in each chapter says when. What `smollm2` measures was
-# fixed before, in `claims/preregistered.yaml`.
+# been seen and before `smollm2` was measured. What `smollm2` measures was fixed before, in
+# `claims/preregistered.yaml`.
 
 # %% tags=["hide-input"]
 held, now = fixed.fixed(), fixed.rules()
@@ -140,7 +140,7 @@ Folded("Where this study departs from it", Table(pd.DataFrame(departed) if depar
 # %% [markdown]
 # ## What the protocol changes
 #
-# The released code and this book choose differently in many places, which the page {doc}`paper` lists.
+# {doc}`paper` lists every choice.
 
 # %% tags=["hide-input"]
 made = changes(every[chapter.study.name])
@@ -273,7 +273,7 @@ Folded("Slopes of FVU_nonlinear over width and over L0, grid by grid", table)
 # FVU_nonlinear does not change at one place, layer 20 of Gemma 2 9B near L0 60, which is what Fig. 1 draws. At
 # layer 12 of Gemma 2 2B it falls, by a tenth from 16k to 1m, and by more at the other four. Everywhere the slope
 # falls as L0 rises (the last column), and where Fig. 1 is drawn it passes through zero. So the level line is
-# not general; that FVU_nonlinear hardly moves where Fig. 1 is drawn stands.
+# not general.
 #
 # ### Pursuit on the same tokens (Figs. 1, 2b and 9a)
 
@@ -333,14 +333,12 @@ Folded("The correlations of Table 1, and those of Fig. 15's maps", table)
 # %% [markdown]
 # ## What could fool us
 #
-# - **A word is not a number.** A verdict hides how near the edge it was; each row unfolds to the thresholds at
-#   which it changes.
+# - **A word is not a number.** A verdict hides how near the edge it was.
 # - **Choices are in no interval.** Intervals carry documents and training seeds, not which widths, L0s, nulls
 #   and margins were chosen; and of thirteen rules some may be wrong by chance alone.
 # - **The thresholds are ours.** The paper says "about half" (abstract) and "almost unchanged" (§6); a rule must
 #   say where that ends.
-# - **Small models.** A claim that fails here may hold on the three models of two families that the paper
-#   studied (§4).
+# - **Small models.** A claim that fails here may hold on the paper's three (§4).
 # - **Values read off figures** know nothing of the spread over tokens or training (`data/paper/README.md`).
 #
 # ## Try it
@@ -350,7 +348,7 @@ Folded("The correlations of Table 1, and those of Fig. 15's maps", table)
 #
 # :::{dropdown} Answer
 # The slider of each threshold above says it the other way round: how far the threshold can go. (`darkmatter
-# build` notices the edit and puts the record right.)
+# build` puts the record right.)
 # :::
 #
 # ## Cite

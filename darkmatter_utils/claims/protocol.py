@@ -162,5 +162,5 @@ def sentence(drawn: pd.DataFrame) -> str:
     said = f"R² moves by {signed(first.value, R2)} with {first.choice}"
     if len(three) and first.key != "together":
         moved = signed(three.iloc[0].value, R2)
-        said += f", by {moved} with the released code's intercept, split and scored rows together"
+        said += f", by {moved} with intercept, split and scored rows together"
     return said
