@@ -129,10 +129,12 @@ chapter.glue("tokens", f"{int(found['tokens']['tokens'].iloc[0]):,}")
 columns = ["id", "part", "source", "value", "low", "high"]
 chapter.record("tests", found["tests"][columns].to_dict("list"))
 mine = found["tests"].query("part == 'NonlinearError' and source == 'from x'")["value"]
+chapter.glue("level", span(mine))
+
+# %% tags=["hide-input"]
 low = f"{(mine <= 0.5).sum()} of {len(mine)} SAEs have a NonlinearError at 0.5 or below"
 of_x, itself = (f"{low} of {saes}" for low, saes in counts.values())
 lowest_at = f"NonlinearError is the lowest part at {of_x} SAEs from x, at {itself} from the part itself"
-chapter.glue("level", span(mine))
 effects = without_low("low R² over parts", "median R² of NonlinearError's norm", mine, 0.5)
 itself, of_x = (medians.get("NonlinearError", {}).get(source) for source in ("from itself", "from x"))
 if itself is not None and of_x is not None:

@@ -57,9 +57,7 @@ Table(live(measurement, lambda sample: tried(sample, predictors), of=few))
 
 # %% tags=["hide-input", "first-screen"]
 found = earlier(measurement, predictors=predictors, contexts=contexts)
-chapter.judge(c10_earlier, e := evidence(found))
-sampled = fewer(found["about"]["tokens"].max(), measurement.card["tokens"])
-chapter.protocol({}, of_controls(e, tokens=sampled))
+chapter.judge(c10_earlier, evidence(found))
 chapter.record("r2", found["r2"].to_dict("list"))
 chapter.record("leads", found["leads"].to_dict("list"))
 chapter.glue("sae", first)
@@ -85,6 +83,10 @@ there = rest["kind"].isin(["SAE output"]).any()  # not where only raw activation
 of_outputs = rest if there else found and rest[:0]
 chapter.headed(joined, of_outputs)
 chapter.opening(c10_earlier, control={10: control(rest)} if there else {})
+
+# %% tags=["hide-input"]
+sampled = fewer(found["about"]["tokens"].max(), measurement.card["tokens"])
+chapter.protocol({}, of_controls(evidence(found), tokens=sampled))
 
 # %% tags=["hide-input"]
 short = lambda site: site.removeprefix("blocks.").replace("hook_", "")  # blocks.1.hook_mlp_out: 1.mlp_out
