@@ -27,6 +27,7 @@ from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts.tables import Csv, Folded, Table, Words
 from darkmatter_utils.claims import q01_setting
 from darkmatter_utils.claims.claim import PAPER
+from darkmatter_utils.claims.protocol import relative
 from darkmatter_utils.experiments import measured
 from darkmatter_utils.experiments.live import live
 from darkmatter_utils.measurement import about, sources
@@ -110,7 +111,8 @@ chapter.glue("worst tenth", looked["about"]["worst tenth"], ".0%")
 chapter.glue("late over early", ratio := looked["about"]["late over early"], ".3f")
 chapter.glue("window", window := looked["about"]["window"])
 late = f"late over early error inside the window: {plain(ratio, 3)}"
-chapter.protocol({"positions": f"{late} ({window} is scored)"})
+effects = {"positions": [relative("error, late over early", 1.0, ratio)]}
+chapter.protocol({"positions": f"{late} ({window} is scored)"}, effects)
 places, (start, stop) = looked["positions"], chapter.study.window
 inside = places["position"].between(start, stop - 1)
 drawn = places[places["error"] <= 2 * places.loc[inside, "error"].max()]

@@ -27,6 +27,7 @@ from darkmatter_utils import LinearMap, Moments, charts, decompose, measure, ope
 from darkmatter_utils.base.words import counted, percent, plain, share, span
 from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates
 from darkmatter_utils.claims import q02_protocols
+from darkmatter_utils.claims.protocol import difference, fewer, relative
 from darkmatter_utils.decomposition.paper import TRAIN_SHARE
 from darkmatter_utils.experiments import calibration, coverage, first_positions, measured, sample_size
 from darkmatter_utils.experiments.live import live
@@ -69,7 +70,6 @@ chapter.opening(q02_protocols)
 #| caption: FVU of one SAE by five definitions that are all in use, on the same tokens of a few contexts. Dotted:
 #|   this book's, summed over tokens and dimensions and divided once. (The paper has no such figure.)
 pooled, by_dimension, _, by_scalar, _ = defined.values()
-chapter.protocol({"centre": f"FVU {plain(pooled, 3)} → {plain(by_scalar, 3)}, on live arrays"})
 said = f"Pooled, FVU is {plain(pooled)}; a mean over dimensions {plain(by_dimension)}; centred by one scalar {plain(by_scalar)}"
 short = [
     "pooled (this book)",
@@ -248,10 +248,14 @@ rows, count = live(again, step_by_step, sae=shown).values()
 steps = pd.DataFrame(rows, columns=["protocol", "R² per dimension", "R² total", "FVU_nonlinear"])
 chapter.record("steps", steps.set_index("protocol").to_dict("index"))
 chapter.glue("live tokens", f"{count:,} tokens")
+sampled = fewer(count, measurement.card["tokens"])
 for key, first, column in (("split", 0, 1), ("intercept", 1, 1), ("rows", 2, 3)):
-    before, then = (plain(row[column], 3) for row in rows[first : first + 2])
-    said = f"{steps.columns[column]} {before} → {then}, on live arrays of {count:,} tokens"
-    chapter.protocol({key: said})
+    here, other = (row[column] for row in rows[first : first + 2])
+    said = f"{steps.columns[column]} {plain(here, 3)} → {plain(other, 3)}, on live arrays of {count:,} tokens"
+    made, name = (relative, steps.columns[column]) if column == 3 else (difference, "R² of SaeError")
+    chapter.protocol({key: said}, {key: [made(name, here, other, tokens=sampled)]})
+said = f"FVU {plain(pooled, 3)} → {plain(by_scalar, 3)}, on live arrays"
+chapter.protocol({"centre": said}, {"centre": [relative("FVU", pooled, by_scalar, tokens=sampled)]})
 chapter.glue("all tokens", f"{measurement.card['tokens']:,} tokens")
 Folded(
     "From the strict protocol to the paper's, step by step",

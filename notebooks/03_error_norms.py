@@ -30,6 +30,7 @@ from darkmatter_utils.base.words import counted, course, interval, percent, plai
 from darkmatter_utils.charts import Csv, Table, Words, estimates
 from darkmatter_utils.claims import c02_norm_linear, c13_beyond_simple
 from darkmatter_utils.claims.paper import grids, points
+from darkmatter_utils.claims.protocol import of_depth
 from darkmatter_utils.experiments import error_norms as norms
 from darkmatter_utils.experiments.error_norms import beyond_simple, error_norms, norm_linear, places
 from darkmatter_utils.experiments.live import live
@@ -73,7 +74,8 @@ live(measurement, fitted, sae=shown)
 
 # %% tags=["hide-input", "first-screen"]
 found = error_norms(measurement, target=target)
-chapter.judge(c02_norm_linear, norm_linear(found))
+chapter.judge(c02_norm_linear, e := norm_linear(found))
+chapter.protocol({}, of_depth(e))
 beyond = beyond_simple(found, measurement)
 chapter.judge(c13_beyond_simple, beyond)
 suite, of = found["suite"], lambda model: found["widths"].query("model == @model")

@@ -28,6 +28,7 @@ from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates
 from darkmatter_utils.claims import c04_flat, c05_floor
 from darkmatter_utils.claims.claim import PAPER
 from darkmatter_utils.claims.paper import points
+from darkmatter_utils.claims.protocol import of_slope
 from darkmatter_utils.experiments import floors, measured, paper_points, scaling
 from darkmatter_utils.experiments.matching import matched, null_change, null_suite
 from darkmatter_utils.measurement import sources, widths
@@ -40,7 +41,8 @@ titled = {"y_title": "share of the variance of x"}
 # %% tags=["hide-input"]
 chapter = open_chapter(5, study, beyond=beyond, skip=skip)
 measurement = measure(chapter.study)
-chapter.judge(c04_flat, scaling.flat(measurement, null_change(measurement)))
+chapter.judge(c04_flat, level := scaling.flat(measurement, null_change(measurement)))
+chapter.protocol({}, of_slope(level))
 chapter.judge(c05_floor, floors.floor(measurement))
 l0 = widths.one_l0(measurement)
 total, nonlinear = (widths.width_suite(measurement, name, l0=l0) for name in ("fvu", "fvu_nonlinear"))

@@ -26,6 +26,7 @@ from darkmatter_utils import LinearMap, Moments, Study, charts, measure, open_ch
 from darkmatter_utils.base.words import counted, course, plain, span
 from darkmatter_utils.charts import Csv, Folded, Table, estimates
 from darkmatter_utils.claims import c06_norm_lowest
+from darkmatter_utils.claims.protocol import difference, fewer, without_low
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.norm_argument import probes, sparse_sum, theory
 from darkmatter_utils.experiments.norm_test import (
@@ -128,11 +129,19 @@ chapter.glue("tokens", f"{int(found['tokens']['tokens'].iloc[0]):,}")
 columns = ["id", "part", "source", "value", "low", "high"]
 chapter.record("tests", found["tests"][columns].to_dict("list"))
 mine = found["tests"].query("part == 'NonlinearError' and source == 'from x'")["value"]
+chapter.glue("level", span(mine))
+
+# %% tags=["hide-input"]
 low = f"{(mine <= 0.5).sum()} of {len(mine)} SAEs have a NonlinearError at 0.5 or below"
 of_x, itself = (f"{low} of {saes}" for low, saes in counts.values())
 lowest_at = f"NonlinearError is the lowest part at {of_x} SAEs from x, at {itself} from the part itself"
-chapter.glue("level", span(mine))
-chapter.protocol({"low R² over parts": f"{low}: that figure would lose them", "from itself": lowest_at})
+effects = without_low("low R² over parts", "median R² of NonlinearError's norm", mine, 0.5)
+itself, of_x = (medians.get("NonlinearError", {}).get(source) for source in ("from itself", "from x"))
+if itself is not None and of_x is not None:
+    sampled = {"tokens": fewer(found["tokens"]["tokens"].iloc[0], measurement.card["tokens"])}
+    effects["from itself"] = [difference("median R² of NonlinearError's norm", itself, of_x, **sampled)]
+low = f"{low}: that figure would lose them"
+chapter.protocol({"low R² over parts": low, "from itself": lowest_at}, effects)
 
 # %% [markdown]
 # ## Every part, every SAE

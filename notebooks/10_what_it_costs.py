@@ -28,6 +28,7 @@ from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import course, percent, plain, span
 from darkmatter_utils.charts import Csv, Table, Words, estimates
 from darkmatter_utils.claims import c08_proportional
+from darkmatter_utils.claims.protocol import fewer, of_orders
 from darkmatter_utils.claims.statement import word_at
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.cost_shares import AVERAGE, FIRST, LAST, ORDERS
@@ -71,6 +72,8 @@ live(measurement, losses, of=few_logits, id=sae or reference_sae(measurement))
 found = costs(measurement, loss=loss, sae=sae, contexts=contexts, training=training, steps=steps)
 e, near = evidence(found), c08_proportional.THRESHOLDS.near
 chapter.judge(c08_proportional, e)
+sampled = fewer(found["about"]["tokens"].max(), measurement.card["tokens"])
+chapter.protocol({}, of_orders(e, tokens=sampled))
 own = found["shares"].query("kind == ''")
 mean = own[own["order"] == AVERAGE]
 chapter.record("shares", found["shares"].to_dict("list"))

@@ -25,6 +25,7 @@ from darkmatter_utils import charts, measure, open_chapter
 from darkmatter_utils.base.words import counted, percent, plain, span
 from darkmatter_utils.charts import Csv, Table, Words
 from darkmatter_utils.claims import c10_earlier
+from darkmatter_utils.claims.protocol import fewer, of_controls
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.earlier_scores import all_of, earlier, evidence, few, targets_of, tried
 from darkmatter_utils.experiments.live import live
@@ -82,6 +83,10 @@ there = rest["kind"].isin(["SAE output"]).any()  # not where only raw activation
 of_outputs = rest if there else found and rest[:0]
 chapter.headed(joined, of_outputs)
 chapter.opening(c10_earlier, control={10: control(rest)} if there else {})
+
+# %% tags=["hide-input"]
+sampled = fewer(found["about"]["tokens"].max(), measurement.card["tokens"])
+chapter.protocol({}, of_controls(evidence(found), tokens=sampled))
 
 # %% tags=["hide-input"]
 short = lambda site: site.removeprefix("blocks.").replace("hook_", "")  # blocks.1.hook_mlp_out: 1.mlp_out

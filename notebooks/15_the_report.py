@@ -1,9 +1,9 @@
 # %% [markdown]
 # # What holds, and what does not?
 #
-# {cite:t}`engels2025` make thirteen claims that a run of their experiments can test. This chapter measures
-# nothing: it reads the records of the other chapters and judges each claim again by its rule. A row unfolds
-# to its reasons, its controls, and to how far each threshold could be moved before a word changes.
+# {cite:t}`engels2025` make thirteen claims that a run of their experiments can test. This chapter
+# reads the records of the others and judges each claim again by its rule. A row unfolds to its reasons, its
+# controls, and to how far each threshold could be moved before a word changes.
 
 # %% tags=["parameters", "remove-input"]
 study = "tiny"
@@ -16,7 +16,7 @@ from darkmatter_utils.base.values import Absent
 from darkmatter_utils.base.words import percent, plain, span
 from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates, evidence
 from darkmatter_utils.charts.tables import Html, badge, escape, link
-from darkmatter_utils.claims import c12_everywhere, fixed, report, strips, worth
+from darkmatter_utils.claims import c12_everywhere, fixed, protocol, report, strips, worth
 from darkmatter_utils.claims.paper import changes
 from darkmatter_utils.experiments import calibration, paper_points
 from darkmatter_utils.experiments.paper_evidence import EVIDENCE
@@ -57,8 +57,8 @@ evidence.strip(rows, others=studies, more=unfolded)
 
 # %% [markdown]
 # Each row has the first statement of a claim: a dot for every SAE, pair or place that it is asked of, on the
-# scale of its rule. ● holds, ◐ partly, ○ does not hold, ? cannot be told here: first the claim, then each of
-# its statements, then the paper's own points (values alone), the null and the other studies.
+# scale of its rule. Words as marks: the claim, each of its statements, the paper's own points (values alone),
+# the null and the other studies.
 #
 # ## The idea: a verdict follows from a record
 #
@@ -119,8 +119,8 @@ Csv("Where the paper's own points deny its claim, in whole or in part, and why",
 # A rule that is changed after its number was seen says little. So the rules have a digest, of thresholds and
 # of what is compared, not of words; a test fails where one differs and no entry says why. These are called
 # {glue:text}`rules name`, their digest is {glue:text}`rules digest`. Most were written anew after `tiny` had
-# been seen and before `smollm2` was measured; the rule in each chapter says when. What `smollm2` measures was
-# fixed before, in `claims/preregistered.yaml`.
+# been seen and before `smollm2` was measured. What `smollm2` measures was fixed before, in
+# `claims/preregistered.yaml`.
 
 # %% tags=["hide-input"]
 held, now = fixed.fixed(), fixed.rules()
@@ -140,19 +140,38 @@ Folded("Where this study departs from it", Table(pd.DataFrame(departed) if depar
 # %% [markdown]
 # ## What the protocol changes
 #
-# The released code and this book choose differently in many places, which the page {doc}`paper` lists. The table
-# says what a choice changes on this study; an arrow leads from this book's choice to the other, in the steps
-# of chapter 02.
+# {doc}`paper` lists every choice. In the table an arrow leads from this book's to the other, in the steps of
+# chapter 02.
 
 # %% tags=["hide-input"]
 made = changes(every[chapter.study.name])
-told = [(choice, text) for choice, text in made if not text.startswith("not measured")]
-rows = [(choice.name, text, f"{choice.chapter:02d}") for choice, text in told]
-names = ["choice", "what it changes here", "chapter"]
-chapter.glue("choices", str(len(rows)))
+numbers = protocol.table(every[chapter.study.name])
+told = [choice for choice, text in made if not text.startswith("not measured")]
+chapter.glue("choices", str(len(told)))
+alone = [choice.name for choice in told if choice.key not in set(numbers["key"])]
+chapter.glue("not drawn", ", ".join(alone) or "none")
+drawn = protocol.largest(numbers, world=bool(chapter.study.world))
+chapter.record("effects", drawn.drop(columns="label").to_dict("list"))
+
+# %% tags=["hide-input"]
+#| label: fig-protocol
+#| caption: The other choice less this book's, where largest over widths and sites, of norms the median of SAEs;
+#|   in brackets the tokens, if not all. 95% intervals, where known, may be narrower than a dot. Without a
+#|   number: {glue:text}`not drawn`.
+of = {protocol.R2: ("difference of R²", 1), protocol.SHARE: ("change of others (%)", 100)}
+panel, times = (drawn["unit"].map({unit: one[k] for unit, one in of.items()}) for k in (0, 1))
+rows = drawn.assign(panel=panel, **{name: drawn[name] * times for name in ("value", "low", "high")})
+view = {"rules": [0], "width": 170, "height": None, "title": chapter.finding(protocol.sentence, drawn)}
+charts.panels(rows, "panel", charts.forest, **view)
+
+# %% tags=["hide-input"]
+names = {"quantity": "number", "place": "of", "here": "this book", "other": "the other", "value": "change"}
+rows = [(c.key, c.name, text, f"{c.chapter:02d}" if c.chapter else "–") for c, text in made]
+rows = pd.DataFrame(rows, columns=["key", "choice", "what it changes here", "chapter"])
+rows = rows.merge(numbers.drop(columns=["choice", "chapter"]), on="key", how="left")
 Csv(
-    f"{len(rows)} of {len(made)} choices whose effect is measured here",
-    Table(pd.DataFrame(rows, columns=names)),
+    f"{len(told)} of {len(made)} choices whose effect is measured here",
+    Table(rows.drop(columns=["key", "unit"]).rename(columns=names)),
 )
 
 # %% tags=["hide-input"]
@@ -255,7 +274,7 @@ Folded("Slopes of FVU_nonlinear over width and over L0, grid by grid", table)
 # FVU_nonlinear does not change at one place, layer 20 of Gemma 2 9B near L0 60, which is what Fig. 1 draws. At
 # layer 12 of Gemma 2 2B it falls, by a tenth from 16k to 1m, and by more at the other four. Everywhere the slope
 # falls as L0 rises (the last column), and where Fig. 1 is drawn it passes through zero. So the level line is
-# not general; that FVU_nonlinear hardly moves where Fig. 1 is drawn stands.
+# not general.
 #
 # ### Pursuit on the same tokens (Figs. 1, 2b and 9a)
 
@@ -315,14 +334,12 @@ Folded("The correlations of Table 1, and those of Fig. 15's maps", table)
 # %% [markdown]
 # ## What could fool us
 #
-# - **A word is not a number.** A verdict hides how near the edge it was; each row unfolds to the thresholds at
-#   which it changes.
+# - **A word is not a number.** A verdict hides how near the edge it was.
 # - **Choices are in no interval.** Intervals carry documents and training seeds, not which widths, L0s, nulls
 #   and margins were chosen; and of thirteen rules some may be wrong by chance alone.
 # - **The thresholds are ours.** The paper says "about half" (abstract) and "almost unchanged" (§6); a rule must
 #   say where that ends.
-# - **Small models.** A claim that fails here may hold on the three models of two families that the paper
-#   studied (§4).
+# - **Small models.** A claim that fails here may hold on the paper's three (§4).
 # - **Values read off figures** know nothing of the spread over tokens or training (`data/paper/README.md`).
 #
 # ## Try it
@@ -332,7 +349,7 @@ Folded("The correlations of Table 1, and those of Fig. 15's maps", table)
 #
 # :::{dropdown} Answer
 # The slider of each threshold above says it the other way round: how far the threshold can go. (`darkmatter
-# build` notices the edit and puts the record right.)
+# build` puts the record right.)
 # :::
 #
 # ## Cite

@@ -27,6 +27,7 @@ from ..base.words import said
 from ..charts.tables import Html
 from ..claims.claim import Claim, Question, Verdict
 from ..claims.claim import unfit as why_unfit
+from ..claims.protocol import Changes, as_recorded
 from ..claims.worth import cannot_answer
 from ..experiments import calibration
 from ..measurement.measure import shipped
@@ -93,10 +94,7 @@ class Chapter:
         return []
 
     def record(self, key: str, value) -> None:
-        """Keep a number, text, list, dict or estimate (value, low, high); of what is absent nothing is kept.
-
-        Raises BadInput if ``key`` is taken.
-        """
+        """Keep a number, text, list, dict or estimate; of what is absent nothing. BadInput for a taken key."""
         if isinstance(value, Absent):
             return
         if key in self.values:
@@ -184,9 +182,11 @@ class Chapter:
         """What would falsify each claim and, folded, the rules that judged."""
         return opening.rules(map(_asked, asked))
 
-    def protocol(self, changes: Mapping[str, str]) -> None:
-        """Record what choices of protocol change here, by their keys in `claims.paper.CHOICES`."""
+    def protocol(self, changes: Mapping[str, str], effects: Changes | None = None) -> None:
+        """Record what choices of protocol change here, in words and numbers, by their keys in `CHOICES`."""
         self.values.setdefault("protocol", {}).update(changes)
+        if effects:
+            self.values.setdefault("effects", {}).update(to_json(as_recorded(effects)))
 
     def headline(self, what: str, here, paper: str = "", fmt: str = ".3f", **more: str) -> None:
         """A row of the README's table: what is measured, our number (text, number or estimate), the paper's.

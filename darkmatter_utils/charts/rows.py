@@ -76,13 +76,17 @@ def forest(
     """One row per label: our value with its interval, and what to compare it with (``reference``), a diamond.
 
     A row without an interval (NaN) shows its point alone, a row without a reference no diamond. Rows keep
-    their order. rules: values of x that a dotted line marks. theirs: points of the paper and of other studies
-    at these labels, named by a column ``study``.
+    their order; a label may have several lines. rules: values of x that a dotted line marks. theirs: points
+    of the paper and of other studies at these labels, named by a column ``study``.
     """
     there = if_there(frame, reference)
     data = columns(frame, label=label, value=value, color=color, reference=there, of=value)
-    axis = alt.Axis(labelLimit=260, labelFontSize=12, labelColor=INK)
-    base = alt.Chart(data).encode(y=alt.Y("label:N", sort=None, title=None, axis=axis))
+    most = max((str(name).count("\n") + 1 for name in data["label"]), default=1)
+    lines = {"labelExpr": "split(datum.label, '\\n')"} if most > 1 else {}
+    axis = alt.Axis(labelLimit=260, labelFontSize=12, labelColor=INK, **lines)
+    # Said: a layer leaves out rows without an interval, and rows would come in the order of the first layer.
+    order = list(dict.fromkeys(data["label"]))
+    base = alt.Chart(data).encode(y=alt.Y("label:N", sort=order, title=None, axis=axis))
     shade = colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"])
     scale, grid = alt.Scale(domain=list(x_domain)) if x_domain else alt.Scale(), alt.Axis(grid=True)
     x, left = (alt.X(f"{name}:Q", title=x_title, scale=scale, axis=grid) for name in ("value", "low"))
@@ -101,9 +105,10 @@ def forest(
         named = series(list(dict.fromkeys(there["name"])))
         dots = alt.Chart(there).mark_point(size=60, color=MUTED, filled=False, strokeWidth=1.4)
         told = [tip("label", "row"), tip("name", "series"), tip("value", x_title)]
-        layers.append(dots.encode(y=alt.Y("label:N", sort=None), x=x, tooltip=told, **named))
+        layers.append(dots.encode(y=alt.Y("label:N", sort=order), x=x, tooltip=told, **named))
     size = {"width": 430} | view
-    return finish(alt.layer(*layers), **size | {"height": size.get("height") or 24 + 32 * len(data)})
+    tall = max(32, 8 + 14 * most)
+    return finish(alt.layer(*layers), **size | {"height": size.get("height") or 24 + tall * len(data)})
 
 
 @builder
