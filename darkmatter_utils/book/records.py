@@ -94,7 +94,7 @@ class Chapter:
         return []
 
     def record(self, key: str, value) -> None:
-        """Keep a number, text, list, dict or estimate; of what is absent nothing. BadInput for a taken key."""
+        """Keep a number, text, list, dict or estimate; of what is absent nothing. BadInput: key taken."""
         if isinstance(value, Absent):
             return
         if key in self.values:
