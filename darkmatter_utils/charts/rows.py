@@ -31,6 +31,9 @@ from .theme import (
 
 BELOW = 7
 """Pixels between the strips of others."""
+NARROW = 360
+"""Pixels of a forest below which the names of its rows stand above them: beside it they take half of it."""
+ABOVE = {"labelAlign": "left", "labelBaseline": "bottom", "labelOffset": -6, "labelPadding": 0}
 
 
 @builder
@@ -49,8 +52,8 @@ def heat(frame, x, y, value, *, x_title=None, y_title=None, value_title=None, fm
         y=alt.Y("y:O", **down, axis=alt.Axis(domain=False)),
         tooltip=[*told, tip("value", value_title or value)],
     )
-    # In steps of the ramp's own colours, which a dark page exchanges.
-    steps = alt.Scale(type="quantize", range=RAMP, domain=[low, high])
+    # In steps of the ramp's own colours, which a dark page exchanges; its middle bears neither ink nor white.
+    steps = alt.Scale(type="quantize", range=[*RAMP[:3], *RAMP[4:]], domain=[low, high])
     shade = alt.Color("value:Q", legend=None, scale=steps)
     cells = base.mark_rect(stroke=ON_DARK, strokeWidth=1.5, cornerRadius=3).encode(color=shade)
     ink = alt.condition("datum.pale", alt.value(INK), alt.value(ON_DARK))
@@ -81,7 +84,9 @@ def forest(
     """
     there = if_there(frame, reference)
     data = columns(frame, label=label, value=value, color=color, reference=there, of=value)
-    axis = alt.Axis(labelLimit=260, labelFontSize=12, labelColor=INK)
+    size = {"width": 430} | view
+    beside = {} if size["width"] >= NARROW else ABOVE
+    axis = alt.Axis(labelLimit=260, labelFontSize=12, labelColor=INK, **beside)
     base = alt.Chart(data).encode(y=alt.Y("label:N", sort=None, title=None, axis=axis))
     shade = colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"])
     scale, grid = alt.Scale(domain=list(x_domain)) if x_domain else alt.Scale(), alt.Axis(grid=True)
@@ -102,7 +107,6 @@ def forest(
         dots = alt.Chart(there).mark_point(size=60, color=MUTED, filled=False, strokeWidth=1.4)
         told = [tip("label", "row"), tip("name", "series"), tip("value", x_title)]
         layers.append(dots.encode(y=alt.Y("label:N", sort=None), x=x, tooltip=told, **named))
-    size = {"width": 430} | view
     return finish(alt.layer(*layers), **size | {"height": size.get("height") or 24 + 32 * len(data)})
 
 
