@@ -121,8 +121,8 @@ live(again, at_both_poles, sae=shown)
 # :label: eq-r2
 # \begin{aligned}
 # R^2_{\mathrm{total}} &= 1 - \frac{\sum_j \sum (e_j - \hat e_j)^2}{\sum_j \sum (e_j - \bar e_j)^2} \\
-# R^2_{\mathrm{per\,dim}} &= \frac1d \sum_j
-#   \left( 1 - \frac{\sum (e_j - \hat e_j)^2}{\sum (e_j - \bar e_j)^2} \right)
+# R^2_{\mathrm{per\,dim}} &= \frac1d \sum_j R^2_j, \\
+# R^2_j &= 1 - \frac{\sum (e_j - \hat e_j)^2}{\sum (e_j - \bar e_j)^2}
 # \end{aligned}
 # ```
 #
@@ -308,7 +308,7 @@ titles = {
 }
 marks = pd.DataFrame({"x": [sample_size.TOKENS, ours], "what": ["the paper", chapter.study.name]})
 upright = alt.Chart(marks).encode(x=alt.X("x:Q", title=titles["x_title"]))
-text = upright.mark_text(align="left", dx=4, color="#64748b").encode(text="what", y=alt.value(8))
+text = upright.mark_text(align="left", dx=4, color="#1f2937").encode(text="what", y=alt.value(8))
 band = {"allowed": (-0.05, 0.05), "allowed_label": "the rule", "height": 240}
 drawn = charts.lines(whole.assign(**off), "tokens_per_dim", "r2_per_dim", color="protocol", **titles, **band)
 charts.layered(drawn, upright.mark_rule(color="#94a3b8"), text, title=chapter.finding(said))

@@ -193,7 +193,8 @@ charts.lines(long, "width", "r2", color="share", y_title="R² total of the error
 # ```{math}
 # :label: eq-gain
 # \begin{aligned}
-# g &= \frac{\mathrm{cov}(x, e)}{\mathrm{var}(x)} = \frac{\mathrm{var}(e)}{\mathrm{var}(x)} = \mathrm{FVU}, \\
+# g &= \frac{\mathrm{cov}(x, e)}{\mathrm{var}(x)} \\
+#   &= \frac{\mathrm{var}(e)}{\mathrm{var}(x)} = \mathrm{FVU}, \\
 # R^2_{\mathrm{gain}} &= \frac{g^2\,\mathrm{var}(x)}{\mathrm{var}(e)} = \mathrm{FVU}
 # \end{aligned}
 # ```

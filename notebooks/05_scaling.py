@@ -99,7 +99,10 @@ charts.layered(ours, theirs, title=chapter.finding(said, by))
 #
 # ```{math}
 # :label: eq-law
-# \mathrm{FVU}(W) = c + a\,W^{-m}, \qquad a, c, m \ge 0
+# \begin{aligned}
+# \mathrm{FVU}(W) &= c + a\,W^{-m}, \\
+# a, c, m &\ge 0
+# \end{aligned}
 # ```
 #
 # It falls towards the floor $c$ as $W$ grows; with $c = 0$ it falls to nothing. (Here $c$ is not the intercept of

@@ -97,8 +97,11 @@ charts.lines(lines, "width", "value", color="line", height=220, **title)
 # ```{math}
 # :label: eq-parts
 # \begin{aligned}
-# \mathrm{SaeError} &= z_{\text{absent}} + z_{\text{dense}} - z_{\text{introduced}} = \sum_k s_k z_k ,\\
-# \mathrm{LinearError} &= \sum_k s_k\,P z_k ,\qquad \mathrm{NonlinearError} = \sum_k s_k\,(z_k - P z_k)
+# \mathrm{SaeError} &= z_{\text{absent}} + z_{\text{dense}} \\
+#   &\quad - z_{\text{introduced}} \\
+#   &= \sum_k s_k z_k ,\\
+# \mathrm{LinearError} &= \sum_k s_k\,P z_k ,\\
+# \mathrm{NonlinearError} &= \sum_k s_k\,(z_k - P z_k)
 # \end{aligned}
 # ```
 #
@@ -126,8 +129,10 @@ for name in landed.names:
 # Every share is a covariance over the variance of the whole, in LinearError
 #
 # ```{math}
-# \frac{\mathrm{Cov}(z_k, P z_k)}{\mathrm{Var}(z_k)} \ \text{(lands there)}, \qquad
+# \begin{gathered}
+# \frac{\mathrm{Cov}(z_k, P z_k)}{\mathrm{Var}(z_k)} \ \text{(lands there)}, \\
 # \frac{\mathrm{Cov}(s_k z_k, \mathrm{LinearError})}{\mathrm{Var}(\mathrm{LinearError})} \ \text{(is of it)},
+# \end{gathered}
 # ```
 #
 # and likewise in NonlinearError. The first add up to 1 over the estimated parts, the second over the true parts:
@@ -298,7 +303,7 @@ def made_of(share, estimated):
 #|   Fig. 15, Table 1.)
 margins = c11_parts_land.THRESHOLDS
 makes = pd.concat([made_of("of_linear", "LinearError"), made_of("of_nonlinear", "NonlinearError")])
-look = {"color": "colour", "width": 240, "height": 200, "x_domain": (0, 1)}
+look = {"color": "colour", "width": 340, "height": 200, "x_domain": (0, 1)}
 left = {"title": "where true parts land", "x_title": "share that lands in LinearError"}
 right = {"title": "what the estimated parts are made of", "x_title": "share of the estimated part"}
 of = own.set_index("part")
@@ -517,7 +522,10 @@ chapter.glue("straight level", ends(straight))
 #
 # ```{math}
 # :label: eq-curvature
-# \mathrm{E}\sin^2\theta = \frac12 - \frac{\sin\delta}{2\delta} = \frac{\delta^2}{12} + O(\delta^4) .
+# \begin{aligned}
+# \mathrm{E}\sin^2\theta &= \frac12 - \frac{\sin\delta}{2\delta} \\
+#   &= \frac{\delta^2}{12} + O(\delta^4) .
+# \end{aligned}
 # ```
 #
 # With $m$ latents a feature $\delta$ falls to $\delta/m$, and the width grows to $m$ times as much. With arcs of

@@ -61,7 +61,13 @@ def left(z, readers):
     return left
 
 
-live(measurement, left, of=part_and_readers, contexts=contexts, trained=trained(measurement))
+live(
+    measurement,
+    left,
+    of=part_and_readers,
+    contexts=contexts,
+    trained=trained(measurement),
+)
 
 # %% tags=["hide-input"]
 base_id = components.base_sae(chapter.study, measurement.card["d_model"])

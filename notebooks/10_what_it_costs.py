@@ -329,7 +329,7 @@ def said(adapted):
     return f"{told}, LinearError {linear['ce']} and {linear['kl']}"
 
 
-look = {"x_title": "share won back", "width": 220, "height": None, "shared": ("color", "x")}
+look = {"x_title": "share won back", "width": 340, "height": None, "shared": ("color", "x")}
 look["title"] = chapter.finding(said, adapted)
 adapted = adapted.assign(measure=adapted["measure"].map({"ce": "loss (CE)", "kl": "divergence (KL)"}))
 charts.panels(adapted, "measure", charts.forest, **look)

@@ -161,7 +161,7 @@ chapter.record("effects", drawn.drop(columns="label").to_dict("list"))
 of = {protocol.R2: ("difference of R²", 1), protocol.SHARE: ("change of others (%)", 100)}
 panel, times = (drawn["unit"].map({unit: one[k] for unit, one in of.items()}) for k in (0, 1))
 rows = drawn.assign(panel=panel, **{name: drawn[name] * times for name in ("value", "low", "high")})
-view = {"rules": [0], "width": 170, "height": None, "title": chapter.finding(protocol.sentence, drawn)}
+view = {"rules": [0], "width": 340, "height": None, "title": chapter.finding(protocol.sentence, drawn)}
 charts.panels(rows, "panel", charts.forest, **view)
 
 # %% tags=["hide-input"]

@@ -84,15 +84,27 @@ class Browser:
         self.loop.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def open(self, path: Path, *, width: int = 1000, height: int = 900, scripts: bool = True) -> Page:
+    def open(
+        self, path: Path, *, width: int = 1000, height: int = 900, scripts: bool = True, query: str = ""
+    ) -> Page:
         """Load a file at a page width and wait until it has loaded; what it asked for and complained of."""
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.call("Emulation.setDeviceMetricsOverride", **metrics)
+        self.resize(width, height)
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.page = Page()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=path.resolve().as_uri() + query)
         self.until("document.readyState === 'complete'")
         return self.page
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Give the window another size; the page that is open is laid out anew."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **metrics)
+
+    def prefer(self, scheme: str) -> None:
+        """Let the reader's system prefer "light" or "dark", and no motion."""
+        features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        named = [{"name": name, "value": value} for name, value in features.items()]
+        self.call("Emulation.setEmulatedMedia", features=named)
 
     def evaluate(self, expression: str):
         """The value of a JavaScript expression in the page."""

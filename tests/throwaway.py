@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from darkmatter_utils.book import pages
@@ -99,6 +102,14 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+@functools.cache
+def site() -> Path:
+    """The folder of the built pages of what the repository publishes, built once for all tests."""
+    root = Path(tempfile.mkdtemp(prefix="darkmatter-site-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return rendered(root)
 
 
 def rendered(root: Path) -> Path:

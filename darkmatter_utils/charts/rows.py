@@ -31,6 +31,9 @@ from .theme import (
 
 BELOW = 7
 """Pixels between the strips of others."""
+NARROW = 360
+"""Pixels of a forest below which the names of its rows stand above them: beside it they take half of it."""
+ABOVE = {"labelAlign": "left", "labelBaseline": "bottom", "labelOffset": -6, "labelPadding": 0}
 
 
 @builder
@@ -49,8 +52,8 @@ def heat(frame, x, y, value, *, x_title=None, y_title=None, value_title=None, fm
         y=alt.Y("y:O", **down, axis=alt.Axis(domain=False)),
         tooltip=[*told, tip("value", value_title or value)],
     )
-    # In steps of the ramp's own colours, which a dark page exchanges.
-    steps = alt.Scale(type="quantize", range=RAMP, domain=[low, high])
+    # In steps of the ramp's own colours, which a dark page exchanges; its middle bears neither ink nor white.
+    steps = alt.Scale(type="quantize", range=[*RAMP[:3], *RAMP[4:]], domain=[low, high])
     shade = alt.Color("value:Q", legend=None, scale=steps)
     cells = base.mark_rect(stroke=ON_DARK, strokeWidth=1.5, cornerRadius=3).encode(color=shade)
     ink = alt.condition("datum.pale", alt.value(INK), alt.value(ON_DARK))
@@ -82,7 +85,9 @@ def forest(
     there = if_there(frame, reference)
     data = columns(frame, label=label, value=value, color=color, reference=there, of=value)
     most = max((str(name).count("\n") + 1 for name in data["label"]), default=1)
+    size = {"width": 430} | view
     lines = {"labelExpr": "split(datum.label, '\\n')"} if most > 1 else {}
+    lines |= {} if size["width"] >= NARROW else ABOVE
     axis = alt.Axis(labelLimit=260, labelFontSize=12, labelColor=INK, **lines)
     # Said: a layer leaves out rows without an interval, and rows would come in the order of the first layer.
     order = list(dict.fromkeys(data["label"]))
@@ -106,7 +111,6 @@ def forest(
         dots = alt.Chart(there).mark_point(size=60, color=MUTED, filled=False, strokeWidth=1.4)
         told = [tip("label", "row"), tip("name", "series"), tip("value", x_title)]
         layers.append(dots.encode(y=alt.Y("label:N", sort=order), x=x, tooltip=told, **named))
-    size = {"width": 430} | view
     tall = max(32, 8 + 14 * most)
     return finish(alt.layer(*layers), **size | {"height": size.get("height") or 24 + tall * len(data)})
 

@@ -1,5 +1,7 @@
 // Draws every div.vl-chart of the page from the specification beside its static SVG, at the width the page has.
 const NARROW = 480;
+// Pixels of a row whose name stands above it.
+const ROW = 30;
 // Below this share of its size the text of a strip of tokens is too small to read: it scrolls instead, like code.
 const SMALLEST_STRIP = 0.78;
 
@@ -53,11 +55,34 @@ function stackPanels(spec) {
   if (spec.columns || spec.concat || (spec.facet && spec.facet.field)) spec.columns = 1;
 }
 
+const layersOf = (node) => [node, ...(node.layer || [])];
+const ofRows = (one) => one.encoding && one.encoding.y && one.encoding.y.type === "nominal";
+const ABOVE = { labelAlign: "left", labelBaseline: "bottom", labelOffset: -6, labelPadding: 0 };
+
+// Names of rows stand above their rows, which need room for it, where beside them they would leave the plot too little.
+function namesAbove(node, tables) {
+  if (Array.isArray(node)) return node.forEach((one) => namesAbove(one, tables));
+  if (!node || typeof node !== "object") return;
+  const drawn = layersOf(node);
+  const down = drawn.filter(ofRows).map((one) => one.encoding.y);
+  const filled = drawn.some((one) => ["rect", "bar"].includes((one.mark && one.mark.type) || one.mark));
+  if (down.length && node.height && !filled) {
+    const rows = Math.max(...tables.map((rows) => new Set(rows.map((row) => row[down[0].field])).size));
+    if (typeof node.height === "number") node.height = Math.max(node.height, ROW * rows);
+    else if (node.height.step) node.height.step = Math.max(node.height.step, ROW);
+    const told = down.filter((y) => y.axis);
+    for (const y of told.length ? told : [down[0]]) y.axis = { ...y.axis, ...ABOVE };
+  }
+  for (const key of ["concat", "hconcat", "vconcat", "spec"]) if (key in node) namesAbove(node[key], tables);
+}
+
 function fitted(original, factor, available) {
   const spec = structuredClone(original);
   const meta = spec.usermeta || {};
+  // The whole is one picture with one description: its marks need no roles of their own.
+  spec.config = { ...(spec.config || {}), aria: false };
   if (available < NARROW) {
-    spec.config = spec.config || {};
+    namesAbove(spec, Object.values(spec.datasets || {}));
     for (const key of ["encoding", "layer", "concat", "hconcat", "vconcat", "spec"]) narrowLegends(spec[key]);
     spec.config.legend = { ...(spec.config.legend || {}), columns: 2, labelLimit: available / 2 - 40 };
     spec.config.axis = { ...(spec.config.axis || {}), labelLimit: available * 0.36 };
@@ -131,6 +156,10 @@ async function draw(element) {
     for (const old of element.querySelectorAll(".vl-box")) if (old !== box) old.remove();
     box.classList.remove("vl-drawing");
     linkWidths(element, box.view);
+    // A picture has no parts to work with: one that has sliders is a group. What scrolls can be reached by keyboard.
+    if (box.querySelector("input, select")) element.setAttribute("role", "group");
+    if (element.scrollWidth > element.clientWidth + 1) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
     element.dataset.drawn = "yes";
   } catch (error) {
     // The static picture stays; the page says in its console why it is not interactive.

@@ -1,5 +1,5 @@
 """The built pages in a real browser without a network: every chart drawn, every formula typeset, nothing
-asked for.
+asked for. How a page is laid out at each width is in `test_matrix.py`.
 
 What is rendered are the executed chapters that the repository holds; running them is `make book`'s part.
 """
@@ -15,8 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pytest
+import throwaway
 from browser import Browser
-from throwaway import ROOT, rendered
+from throwaway import ROOT
 
 from darkmatter_utils import charts
 from darkmatter_utils.book import chapters
@@ -28,14 +29,14 @@ TYPESET = (
     "!document.querySelector('.math') || !!(window.MathJax && MathJax.startup && MathJax.startup.promise)"
 )
 EDITIONS = chapters.editions(ROOT)
-PAGES = [chapter.name for chapter in chapters.chapters(ROOT)] + ["notation", "references"]
+PAGES = [chapter.name for chapter in chapters.chapters(ROOT)] + ["notation", "paper", "references"]
 NAMES = [f"{edition}/{page}" for edition in EDITIONS for page in PAGES]
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
+def site() -> Path:
     """The folder of the built pages."""
-    return rendered(tmp_path_factory.mktemp("site"))
+    return throwaway.site()
 
 
 def page_of(site: Path, name: str) -> Path:
@@ -83,32 +84,12 @@ def test_a_page_draws_every_chart_and_formula_and_asks_for_nothing(site, browser
     )
     assert len(drawn) == charts_of(name)
     assert all(chart["state"] == "yes" and chart["marks"] > 3 and chart["wide"] > 100 for chart in drawn)
-    assert re.findall(r"</?strong>", browser.evaluate("document.body.innerText")) == []
     formulas = browser.evaluate(
         "[document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container "
         "svg').length, "
         "document.querySelectorAll('mjx-merror, [data-mjx-error]').length]"
     )
     assert formulas[1] >= formulas[0] and formulas[2] == 0
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_page_is_never_wider_than_the_window(site, browser, name, width):
-    settled(browser, page_of(site, name), width=width)
-    assert browser.evaluate("document.documentElement.scrollWidth") <= width
-    wide = browser.evaluate(
-        "[...document.querySelectorAll('div.vl-chart, .bd-article figure, .bd-article p')]"
-        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
-    )
-    assert wide == []
-    # Only a strip of tokens scrolls in its own box, as code does.
-    scrolled = browser.evaluate(
-        "[...document.querySelectorAll('div.vl-chart')].filter(e => e.scrollWidth > e.clientWidth + 1)"
-        ".map(e => JSON.parse(e.querySelector('script').textContent).usermeta || {})"
-    )
-    assert all(meta.get("scaleText") for meta in scrolled) and (width == 380 or scrolled == [])
 
 
 @pytest.mark.browser

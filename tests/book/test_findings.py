@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import throwaway
 from browser import Browser
 from prose import is_recorded, numbers_in, told
-from throwaway import ROOT, rendered
+from throwaway import ROOT
 
 from darkmatter_utils.book import arranging, chapters
 from darkmatter_utils.charts.vegalite import MIME
@@ -119,9 +120,9 @@ class Text(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
+def site() -> Path:
     """The folder of the built pages."""
-    return rendered(tmp_path_factory.mktemp("site"))
+    return throwaway.site()
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
