@@ -122,7 +122,7 @@
   const contrast = new Map();
   for (const node of words) {
     const e = node.parentElement;
-    if (e.closest("[disabled], [aria-hidden=true]")) continue;
+    if (e.closest("[disabled]")) continue;
     const style = getComputedStyle(e);
     const inside = e.closest("svg");
     const own = parse(inside ? (style.fill === "none" ? "rgba(0,0,0,0)" : style.fill) : style.color);

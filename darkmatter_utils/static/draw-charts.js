@@ -79,9 +79,8 @@ function namesAbove(node, tables) {
 function fitted(original, factor, available) {
   const spec = structuredClone(original);
   const meta = spec.usermeta || {};
-  // The whole is one picture with one description: its marks need no roles of their own.
-  spec.config = { ...(spec.config || {}), aria: false };
   if (available < NARROW) {
+    spec.config = spec.config || {};
     namesAbove(spec, Object.values(spec.datasets || {}));
     for (const key of ["encoding", "layer", "concat", "hconcat", "vconcat", "spec"]) narrowLegends(spec[key]);
     spec.config.legend = { ...(spec.config.legend || {}), columns: 2, labelLimit: available / 2 - 40 };
@@ -156,6 +155,8 @@ async function draw(element) {
     for (const old of element.querySelectorAll(".vl-box")) if (old !== box) old.remove();
     box.classList.remove("vl-drawing");
     linkWidths(element, box.view);
+    // The whole is one picture with one description; its marks have none that would say more.
+    box.querySelector("svg").setAttribute("aria-hidden", "true");
     // A picture has no parts to work with: one that has sliders is a group. What scrolls can be reached by keyboard.
     if (box.querySelector("input, select")) element.setAttribute("role", "group");
     if (element.scrollWidth > element.clientWidth + 1) element.tabIndex = 0;
