@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Is half of the error vector linear?
 #
-# The last chapter predicted how *large* an error is. This one predicts the error itself, a vector of $d$
+# Chapter 03 predicts how *large* an error is. This one predicts the error itself, a vector of $d$
 # numbers, by a linear map of the activation: $\mathrm{LinearError}(x) = b\,x + c$, {eq}`eq-split`. Its R²
 # says how much of the error the best such map explains (the paper's Eq. 11, the *vector test*). Two R² are
 # given, defined in {eq}`eq-r2`: per dimension (the paper's, §4) and total.

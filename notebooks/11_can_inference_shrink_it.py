@@ -117,7 +117,7 @@ limit = {"allowed": (-most, most), "allowed_label": "almost unchanged", "height"
 title = "change of FVU_nonlinear (%)"
 chapter.record("changes", lines.drop(columns="of", errors="ignore").to_dict("list") if found else None)
 theirs = paper_points.pursued().query("tokens == 'same tokens'")
-theirs = chapter.beside(theirs, "changes", lambda rows: rows[rows["inference"] == settled])
+theirs = chapter.beside(theirs, "changes", lambda rows: rows[rows["inference"] == settled], nulls=False)
 theirs = charts.paper_points(theirs, "width", y_title=title, connect=True)
 ours = charts.lines(lines, "width", "value", color="inference", y_title=title, **limit)
 change = "The pursuit lowers FVU_nonlinear by {pursuit}, and by {true codes} on true codes"

@@ -33,7 +33,9 @@ BELOW = 7
 """Pixels between the strips of others."""
 NARROW = 360
 """Pixels of a forest below which the names of its rows stand above them: beside it they take half of it."""
-ABOVE = {"labelAlign": "left", "labelBaseline": "bottom", "labelOffset": -6, "labelPadding": 0}
+ABOVE = {"labelAlign": "left", "labelBaseline": "bottom", "labelPadding": 0}
+LINE = 14
+"""Pixels from a line of such a name to the next."""
 
 
 @builder
@@ -87,7 +89,7 @@ def forest(
     most = max((str(name).count("\n") + 1 for name in data["label"]), default=1)
     size = {"width": 430} | view
     lines = {"labelExpr": "split(datum.label, '\\n')"} if most > 1 else {}
-    lines |= {} if size["width"] >= NARROW else ABOVE
+    lines |= {} if size["width"] >= NARROW else ABOVE | {"labelOffset": -6 - LINE * (most - 1)}
     axis = alt.Axis(labelLimit=260, labelFontSize=12, labelColor=INK, **lines)
     # Said: a layer leaves out rows without an interval, and rows would come in the order of the first layer.
     order = list(dict.fromkeys(data["label"]))
@@ -111,7 +113,7 @@ def forest(
         dots = alt.Chart(there).mark_point(size=60, color=MUTED, filled=False, strokeWidth=1.4)
         told = [tip("label", "row"), tip("name", "series"), tip("value", x_title)]
         layers.append(dots.encode(y=alt.Y("label:N", sort=order), x=x, tooltip=told, **named))
-    tall = max(32, 8 + 14 * most)
+    tall = max(32, 18 + LINE * most)
     return finish(alt.layer(*layers), **size | {"height": size.get("height") or 24 + tall * len(data)})
 
 

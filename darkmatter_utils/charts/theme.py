@@ -83,6 +83,7 @@ def theme() -> alt.theme.ThemeConfig:
     title = {"fontSize": 14, "fontWeight": 600, "color": INK, "anchor": "start", "frame": "group"}
     title |= {"offset": 10, "subtitleFontSize": 12, "subtitleColor": MUTED, "subtitlePadding": 4}
     label = {"labelFontSize": 11, "labelColor": MUTED, "labelPadding": 4, "labelFlush": False}
+    label |= {"labelSeparation": 5}
     lines = {"gridColor": GRID, "domainColor": "#9ca3af", "tickColor": "#9ca3af"}
     above = {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "start", "titleBaseline": "bottom"}
     above |= {"titleX": 0, "titleY": -10, "titlePadding": 0}

@@ -45,6 +45,14 @@ function narrowLegends(node) {
   for (const item of Object.values(node)) narrowLegends(item);
 }
 
+// The letters of the longest name in a legend.
+function longestName(node) {
+  if (!node || typeof node !== "object") return 0;
+  const domain = (node.legend !== null && node.scale && node.scale.domain) || [];
+  const own = Array.isArray(domain) ? domain.filter((one) => typeof one === "string").map((one) => one.length) : [];
+  return Math.max(0, ...own, ...Object.values(node).map(longestName));
+}
+
 // A row of panels becomes a column of panels where a row would leave each too little.
 function stackPanels(spec) {
   if (spec.hconcat) {
@@ -57,7 +65,8 @@ function stackPanels(spec) {
 
 const layersOf = (node) => [node, ...(node.layer || [])];
 const ofRows = (one) => one.encoding && one.encoding.y && one.encoding.y.type === "nominal";
-const ABOVE = { labelAlign: "left", labelBaseline: "bottom", labelOffset: -6, labelPadding: 0 };
+const ABOVE = { labelAlign: "left", labelBaseline: "bottom", labelPadding: 0 };
+const LINE = 14;
 
 // Names of rows stand above their rows, which need room for it, where beside them they would leave the plot too little.
 function namesAbove(node, tables) {
@@ -67,11 +76,15 @@ function namesAbove(node, tables) {
   const down = drawn.filter(ofRows).map((one) => one.encoding.y);
   const filled = drawn.some((one) => ["rect", "bar"].includes((one.mark && one.mark.type) || one.mark));
   if (down.length && node.height && !filled) {
-    const rows = Math.max(...tables.map((rows) => new Set(rows.map((row) => row[down[0].field])).size));
-    if (typeof node.height === "number") node.height = Math.max(node.height, ROW * rows);
-    else if (node.height.step) node.height.step = Math.max(node.height.step, ROW);
+    const names = tables.map((rows) => [...new Set(rows.map((row) => row[down[0].field]))]);
+    const rows = Math.max(...names.map((found) => found.length));
+    const lines = Math.max(...names.flat().map((name) => String(name).split("\n").length));
+    const row = ROW + LINE * (lines - 1);
+    if (typeof node.height === "number") node.height = Math.max(node.height, row * rows);
+    else if (node.height.step) node.height.step = Math.max(node.height.step, row);
     const told = down.filter((y) => y.axis);
-    for (const y of told.length ? told : [down[0]]) y.axis = { ...y.axis, ...ABOVE };
+    const above = { ...ABOVE, labelOffset: -6 - LINE * (lines - 1) };
+    for (const y of told.length ? told : [down[0]]) y.axis = { ...y.axis, ...above };
   }
   for (const key of ["concat", "hconcat", "vconcat", "spec"]) if (key in node) namesAbove(node[key], tables);
 }
@@ -82,8 +95,11 @@ function fitted(original, factor, available) {
   if (available < NARROW) {
     spec.config = spec.config || {};
     namesAbove(spec, Object.values(spec.datasets || {}));
-    for (const key of ["encoding", "layer", "concat", "hconcat", "vconcat", "spec"]) narrowLegends(spec[key]);
-    spec.config.legend = { ...(spec.config.legend || {}), columns: 2, labelLimit: available / 2 - 40 };
+    const views = ["encoding", "layer", "concat", "hconcat", "vconcat", "spec"];
+    for (const key of views) narrowLegends(spec[key]);
+    const columns = 6.2 * longestName(views.map((key) => spec[key])) > available / 2 - 40 ? 1 : 2;
+    const legend = { columns, labelLimit: available / columns - 40, layout: { top: { direction: "vertical" } } };
+    spec.config.legend = { ...(spec.config.legend || {}), ...legend };
     spec.config.axis = { ...(spec.config.axis || {}), labelLimit: available * 0.36 };
     if (spec.title) {
       const plain = typeof spec.title === "string" || Array.isArray(spec.title);
