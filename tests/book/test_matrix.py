@@ -13,6 +13,12 @@ from throwaway import ROOT
 from darkmatter_utils.book import chapters
 
 AUDIT = (ROOT / "tests" / "audit.js").read_text(encoding="utf-8")
+AXE = (ROOT / "tests" / "axe" / "axe.min.js").read_text(encoding="utf-8")
+"""axe-core 4.14.1, under the Mozilla Public License 2.0, as its authors publish it."""
+SERIOUS = (
+    "axe.run({ preload: false }).then(found => found.violations.filter(one => ['serious', 'critical'].includes(one.impact))"
+    ".map(one => `${one.id}: ${one.nodes.map(node => node.html.slice(0, 120)).slice(0, 3).join(' | ')}`))"
+)
 EDITIONS = chapters.editions(ROOT)
 PAGES = [f"book/{chapter.name}" for chapter in chapters.chapters(ROOT)]
 PAGES += ["book/notation", "book/paper", "book/references", "search", "genindex"]
@@ -61,6 +67,8 @@ def test_a_page_reads_well_at_every_width_in_light_and_dark(browser, edition, pa
     browser.evaluate(UNFOLD)
     for width, scheme in ((390, "light"), (1440, "dark" if first else "light")):
         wrong[width, scheme, "unfolded"] = audit(browser, width, scheme)
+        browser.evaluate(AXE)
+        wrong[width, scheme, "axe"] = browser.evaluate(SERIOUS)
     complaints = [line for line in seen.complaints if not line.startswith("Got invalid theme mode: .")]
     remote = [a for a in seen.requests if not a.startswith(("file:", "data:", "blob:"))]
     assert {where: found for where, found in wrong.items() if found} == {} and complaints == remote == []
@@ -97,6 +105,17 @@ def test_the_audit_finds_a_fault_of_each_kind_and_nothing_where_there_is_none(br
     found = {name: places for name, places in browser.evaluate(AUDIT).items() if places}
     assert set(found) == ({rule} if rule else set())
     assert len(found.get("markup", [])) in (0, 4)
+
+
+@pytest.mark.browser
+def test_axe_finds_what_is_serious(browser, tmp_path):
+    page = tmp_path / "page.html"
+    whole = '<!doctype html><html lang="en"><title>A page</title><main><h1>A page</h1>{}</main>'
+    for more, rules in (("", []), ('<img src="x.png">', ["image-alt"])):
+        page.write_text(whole.format(more), encoding="utf-8")
+        browser.open(page, width=1000)
+        browser.evaluate(AXE)
+        assert [one.partition(":")[0] for one in browser.evaluate(SERIOUS)] == rules
 
 
 class _Own(HTMLParser):
