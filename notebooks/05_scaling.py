@@ -70,8 +70,8 @@ chapter.opening(c04_flat, control=control)
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-flat
 #| caption: FVU_nonlinear by SAE width; 95% intervals over documents and training seeds. Grey: matched SAEs that
-#|   introduce nothing (chapter 07). Shaded: changes of less than 5% a doubling, over the widths that the rule
-#|   judges. Hollow, filled: the paper, other studies.
+#|   introduce nothing. Shaded: changes below 5% a doubling, over the widths judged. Hollow, filled: the paper,
+#|   other studies.
 suites = {"NonlinearError": nonlinear} | ({"null: introduces nothing": null} if matched(measurement) else {})
 over = pd.concat([suite.frame().assign(part=part) for part, suite in suites.items()])
 flat = scaling.wedge(judged["FVU_nonlinear"], c04_flat.THRESHOLDS.flat)
@@ -148,9 +148,8 @@ chapter.opening(c05_floor)
 
 # %% tags=["hide-input"]
 #| label: fig-scaling
-#| caption: FVU by SAE width with the fitted curve, dashed beyond the measured widths, and its floor c (dotted, 95%
-#|   band over documents, seeds and the curve's misfit); below, in vermilion, FVU_nonlinear. Hollow: both of the
-#|   paper; filled: FVU of other studies.
+#| caption: FVU by SAE width with the fitted curve and its floor c (dotted, 95% band over documents, seeds and the
+#|   curve's misfit); below, in vermilion, FVU_nonlinear. Hollow: both of the paper; filled: FVU of other studies.
 curve = fit.curve(np.geomspace(total.widths[0], beyond * total.widths[-1], 60))
 law = charts.power_law(total.frame(), curve, floor=fit.c, **titled, height=300)
 rest = charts.lines(nonlinear.frame().assign(part="NonlinearError"), "width", "value", color="part", **titled)

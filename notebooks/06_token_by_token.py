@@ -100,9 +100,9 @@ chapter.opening(c03_same_tokens, control=control)
 
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-ratio
-#| caption: R² between two SAEs' error norms at the same tokens, over the ratio of their widths (1: another seed);
-#|   means over pairs, 95% intervals over documents and seeds. Taken out: norm of x, position, token.
-#|   Hollow, filled: Fig. 4, other studies, as they are.
+#| caption: R² between two SAEs' error norms at the same tokens, over the ratio of their widths; means over pairs,
+#|   95% intervals over documents and seeds. Taken out: norm of x, position, token. Hollow, filled: Fig. 4, other
+#|   studies.
 # try: add "linear", of LinearError alone: the highest line of all
 kinds = {"raw": "as they are", "partial": "taken out of both", "shuffled": "control: tokens shuffled"}
 ratios = found["ratios"].query("kind in @kinds").assign(what=lambda t: t["kind"].map(kinds))

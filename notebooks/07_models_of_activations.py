@@ -82,7 +82,7 @@ lines = found and pd.concat([suite.frame().assign(line=line) for line, suite in 
 def said(found):
     of, row = span(ours.values / theirs.values, percent), changes["all widths"]
     each = [tenth(row[which].value) for which in ("this study", "introduces nothing")]
-    return f"NonlinearError is {of} of the null's; at all widths {each[0]} a doubling, its {each[1]}"
+    return f"NonlinearError is {of} of the null's; at all widths {each[0]} a doubling, the null {each[1]}"
 
 
 title = {"y_title": "share of the variance of x", "title": chapter.finding(said, found)}

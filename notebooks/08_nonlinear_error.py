@@ -96,14 +96,14 @@ chapter.record("drops", drops.to_dict("list"))
 of_error = [estimate.value for estimate in e.over_error.values()]
 
 
-def moved(gaps):
-    if min(gaps) >= 0 or max(gaps) <= 0:
-        return f"{'falls' if max(gaps) > 0 else 'rises'} by {span([abs(gap) for gap in gaps])}"
-    return f"changes by {span([-gap for gap in gaps])}"
+def apart(gaps):
+    if max(gaps) <= 0:
+        return f"{span([abs(gap) for gap in gaps])} below"
+    return f"{span(gaps)} above"
 
 
-said = f"From SaeError to NonlinearError R² {moved(of_error)}" if of_error else ""
-said += f"; where nothing is introduced it {moved(introduced)}" if introduced else ""
+said = f"SaeError's R² lies {apart(of_error)} NonlinearError's" if of_error else ""
+said += f"; where nothing is introduced, {apart(introduced)}" if introduced else ""
 chapter.record("moves", [[sign * gap for gap in of_error + introduced] for sign in (1, -1)])
 shade = {"allowed": (c06_norm_lowest.THRESHOLDS.error, float(max(0.1, drops["high"].max())))}
 look = {"y_title": "R², less that of NonlinearError", "height": 220, "reference": 0}

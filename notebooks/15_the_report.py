@@ -155,9 +155,8 @@ chapter.record("effects", drawn.drop(columns="label").to_dict("list"))
 
 # %% tags=["hide-input"]
 #| label: fig-protocol
-#| caption: The other choice less this book's, where largest over widths and sites, of norms the median of SAEs;
-#|   in brackets the tokens, if not all. 95% intervals, where known, may be narrower than a dot. Choices without
-#|   a number: in the table.
+#| caption: The other choice less this book's, where largest over widths and sites (norms: median of SAEs); in
+#|   brackets the tokens, if not all. 95% intervals, where known, may be narrower than a dot. The rest: in the table.
 of = {protocol.R2: ("difference of R²", 1), protocol.SHARE: ("change of others (%)", 100)}
 panel, times = (drawn["unit"].map({unit: one[k] for unit, one in of.items()}) for k in (0, 1))
 rows = drawn.assign(panel=panel, **{name: drawn[name] * times for name in ("value", "low", "high")})
