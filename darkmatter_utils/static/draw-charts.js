@@ -79,7 +79,8 @@ function namesAbove(node, tables) {
     const names = tables.map((rows) => [...new Set(rows.map((row) => row[down[0].field]))]);
     const rows = Math.max(...names.map((found) => found.length));
     const lines = Math.max(...names.flat().map((name) => String(name).split("\n").length));
-    const row = ROW + LINE * (lines - 1);
+    const below = Math.max(...drawn.map((one) => (one.mark && one.mark.yOffset) || 0));
+    const row = ROW + LINE * (lines - 1) + below;
     if (typeof node.height === "number") node.height = Math.max(node.height, row * rows);
     else if (node.height.step) node.height.step = Math.max(node.height.step, row);
     const told = down.filter((y) => y.axis);
