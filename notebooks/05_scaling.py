@@ -148,8 +148,9 @@ chapter.opening(c05_floor)
 
 # %% tags=["hide-input"]
 #| label: fig-scaling
-#| caption: FVU by SAE width with the fitted curve and its floor c (dotted, 95% band over documents, seeds and the
-#|   curve's misfit); below, in vermilion, FVU_nonlinear. Hollow: both of the paper; filled: FVU of other studies.
+#| caption: FVU by SAE width with the fitted curve (dashed where extrapolated) and its floor c (dotted, 95% band over
+#|   documents, seeds and the curve's misfit); below, in vermilion, FVU_nonlinear. Hollow: both of the paper; filled:
+#|   FVU of other studies.
 curve = fit.curve(np.geomspace(total.widths[0], beyond * total.widths[-1], 60))
 law = charts.power_law(total.frame(), curve, floor=fit.c, **titled, height=300)
 rest = charts.lines(nonlinear.frame().assign(part="NonlinearError"), "width", "value", color="part", **titled)
