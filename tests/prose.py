@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from throwaway import ROOT
 
 from darkmatter_utils.base.config import DATA, modules
-from darkmatter_utils.book import chapters, opening, others
+from darkmatter_utils.book import blocks, chapters, others
 from darkmatter_utils.charts import evidence
 from darkmatter_utils.claims import claim as rules
 from darkmatter_utils.claims import front, paper, report, strips, worth
@@ -179,11 +179,11 @@ def judged(edition: str, number: int, known: dict[int, dict]) -> dict[str, str]:
         keep("judged", verdict.why, verdict.measured)
         keep("setting", elsewhere(edition, number, n, verdict.word))
         keep("paper", every[n].paper)
-        keep("rule", opening.rules([every[n]]), idle(n), every[n].short)
+        keep("rule", blocks.rules([every[n]]), idle(n), every[n].short)
     if values.get("question"):
         question = modules("darkmatter_utils.claims", f"q{number:02d}_*")[0].QUESTION
         keep("judged", question.from_record(values["question"]).why)
-        keep("rule", opening.rules([question]))
+        keep("rule", blocks.rules([question]))
     if number in (0, 15):
         found, setting = report.findings(known), about.setting(Study.load(edition))
         keep("setting", setting, setting[:1].lower() + setting[1:], *front.LIMITS)

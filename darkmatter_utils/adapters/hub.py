@@ -23,7 +23,7 @@ from huggingface_hub import HfApi, errors, get_cached_repo_tree, snapshot_downlo
 from ..base.cache import sha256
 from ..base.errors import BadInput, nearest
 from ..base.words import readable
-from . import folders, formats, gguf, releases
+from . import formats, gguf, loading, releases
 
 MODELS = {
     "gpt2": "openai-community/gpt2",
@@ -56,14 +56,14 @@ def model_folder(name: str, *, progress: Callable[[str], None] | None = None) ->
     if packed := gguf.find(name):
         return packed
     if (here := _here(name)) is not None:
-        folders.check_model(here, name)
+        loading.check_model(here, name)
         return here
     repository, revision = model_name(name)
     found = folder(repository, WEIGHTS, revision, progress=progress)
     if not list(found.glob("*.safetensors")):
         what = f"weights in safetensors in {found.name}"
         raise BadInput(f"{repository} has no {what}; give a folder that has them")
-    folders.check_model(found, name)
+    loading.check_model(found, name)
     return found
 
 

@@ -32,9 +32,9 @@ from ..claims.worth import cannot_answer
 from ..experiments import calibration
 from ..measurement.measure import shipped
 from ..studies.study import Study
-from . import chapters, opening, others
+from . import blocks, chapters, others
+from .blocks import RunRecord, versions
 from .chapters import DEFAULT_STUDY, data_hashes, hashes, project, published, read_json, read_records, titled
-from .run_record import RunRecord, versions
 
 RECORDS, CELLS, SHIPPED = "DARKMATTER_RECORDS", "DARKMATTER_CELLS", "DARKMATTER_SHIPPED"
 """Environment variables of a run: folder for records, hash of the cells; if set, only SAEs at hand."""
@@ -138,13 +138,13 @@ class Chapter:
 
     def headed(self, sentence: str | Callable[..., str], *found) -> None:
         """Record what the page found, in a sentence: its title, where it is rendered. As in `finding`."""
-        if said := opening.sentence(sentence, *found):
+        if said := blocks.sentence(sentence, *found):
             self.record("finding", said)
 
     def finding(self, sentence: str | Callable[..., str], *found) -> str:
         """Record what a figure shows, a sentence with its numbers, under the figure's label; returned for the
         chart's ``title``. It may be a function of ``found``: "" where one of these is absent or empty."""
-        if said := opening.sentence(sentence, *found):
+        if said := blocks.sentence(sentence, *found):
             name = chapters.options(_cells(last=True)).get("name", f"figure {len(self.findings) + 1}")
             self.findings[name] = said
         return said
@@ -164,11 +164,11 @@ class Chapter:
 
     def _opening(self, asked: Question, control: Mapping[int, str]) -> Html:
         if not isinstance(asked, Claim):
-            return opening.claim(asked, Verdict(**self.values["verdict"]))
+            return blocks.claim(asked, Verdict(**self.values["verdict"]))
         told = self.values["verdicts"][str(asked.number)]
         more = cannot_answer(calibration.summary(), asked.number) if told["numbers"] else ""
         more = more, self._elsewhere(str(asked.number), told["word"])
-        return opening.claim(asked, Verdict(**told), control=control.get(asked.number, ""), more=more)
+        return blocks.claim(asked, Verdict(**told), control=control.get(asked.number, ""), more=more)
 
     def _elsewhere(self, claim: str, word: str) -> str:
         """What `others.elsewhere` says, noted among what this chapter reads."""
@@ -180,7 +180,7 @@ class Chapter:
 
     def rules(self, *asked: ModuleType) -> Html:
         """What would falsify each claim and, folded, the rules that judged."""
-        return opening.rules(map(_asked, asked))
+        return blocks.rules(map(_asked, asked))
 
     def protocol(self, changes: Mapping[str, str], effects: Changes | None = None) -> None:
         """Record what choices of protocol change here, in words and numbers, by their keys in `CHOICES`."""

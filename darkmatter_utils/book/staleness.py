@@ -19,6 +19,7 @@ from ..base.errors import BadInput
 from ..base.provenance import digest
 from ..base.values import write_atomic
 from ..studies.study import Study
+from .blocks import versions
 from .chapters import (
     DEFAULT_STUDY,
     SECONDS,
@@ -33,7 +34,6 @@ from .chapters import (
     stored,
 )
 from .others import hashes as hashes_of_points
-from .run_record import versions
 
 
 def stamp_path(chapter: ChapterFile, study: str) -> Path:

@@ -15,7 +15,6 @@ from .curves import by_position, lines, power_law, stacked_breakdown
 from .paper import paper_points
 from .rows import beside, forest, heat, layered, panels, scatter, strips
 from .tables import Csv, Folded, Table, Words, wide
-from .texts import Gallery, context_strip
+from .texts import Gallery, TokenBrowser, context_strip
 from .theme import PARTS, SEQUENCE, palette, use
-from .tokens import TokenBrowser
 from .vegalite import MIME, VegaLiteRenderer, html, render, write_script

@@ -172,7 +172,7 @@ def _measure(options) -> str:
 
 def _compare_arguments(commands) -> None:
     about = "two SAEs of one site on the same tokens: by how much they differ, paired by document"
-    compare = _command(commands, "compare", "comparing:compare", about)
+    compare = _command(commands, "compare", "measuring:compare", about)
     add = compare.add_argument
     for name in ("a", "b"):
         add(name, metavar=name.upper(), help="SAE folder of any format, or SAELens' release/id")
@@ -226,7 +226,7 @@ def _of_a_text(add, documents: int = 300) -> None:
 
 def _doctor_arguments(commands) -> None:
     about = "why an SAE fits a model badly: what people get wrong is tried, and named if FVU falls by a third"
-    doctor = _command(commands, "doctor", "diagnosing:doctor", about)
+    doctor = _command(commands, "doctor", "measuring:doctor", about)
     add = doctor.add_argument
     add("--sae", metavar="SAE", help="SAE folder of any format, or SAELens' release/id")
     _of_a_text(add, documents=CASES)

@@ -1,4 +1,4 @@
-"""What `measure` does: every SAE of a study, one SAE on a text, arrays; and where its answers go."""
+"""What `measure`, `compare` and `doctor` do: a study, one SAE or two on a text, arrays; where answers go."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from ..adapters.texts import SUFFIXES
 from ..base.errors import BadInput
 from ..base.values import write_atomic
 from ..measurement import about, arrays
+from ..measurement.doctor import diagnose
 from ..measurement.measure import measure
 from ..measurement.one_sae import plan, probe
+from ..measurement.two_saes import compare as compared
 from ..studies.recipes import Request
 from ..studies.study import Study
 from . import show
+from .arguments import CASES
 from .show import say
 
 OUTPUTS = {"json": "numbers", "html": "page", "saebench": "saebench"}
@@ -172,3 +175,32 @@ def _deliver(options, done) -> None:
         show.show(show.table(done))
         for line in [*done.reading(), *(f"warning: {line}" for line in done.warnings), *said]:
             say(line)
+
+
+def doctor(options) -> None:
+    """A row a setting, by FVU, then the diagnosis; files first."""
+    for name in ("model", "sae"):
+        if getattr(options, name) is None:
+            raise BadInput(f"--{name} is missing: give --model and --sae, each a folder or a name on the hub")
+    options.documents = CASES if options.documents is None else options.documents
+    others = [name.strip() for name in (options.models or "").split(",") if name.strip()]
+    room_for(options, [options.model, options.text, options.sae, *others])
+    done = diagnose(request(options, options.sae), models=others, l0=options.l0, progress=show.progress)
+    delivered(options, done, show.diagnosis, show.diagnosis_json)
+
+
+def compare(options) -> None:
+    """A table of what each leaves and of the differences, then the verdict; files first."""
+    if options.model is None:
+        raise BadInput(
+            "--model is missing: give the model that both SAEs are of, a folder or a name on the hub"
+        )
+    room_for(options, [options.model, options.text, options.a, options.b])
+    done = compared(
+        *(request(options, sae) for sae in (options.a, options.b)),
+        loss=not options.no_loss,
+        others=[name.strip() for name in (options.formulas or "").split(",") if name.strip()],
+        strict=options.strict,
+        progress=show.progress,
+    )
+    delivered(options, done, show.comparison, show.comparison_json)

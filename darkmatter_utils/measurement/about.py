@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from ..adapters import hub, listed
+from ..adapters import hub, releases
 from ..adapters.reading import DEFAULT_CONTEXT
 from ..base.cache import kept
 from ..base.words import readable, share, span
@@ -58,7 +58,7 @@ def before_download(request, missing: dict[str, dict[str, int]]) -> list[str]:
         of_model = sum(estimate.weights(hub.model_folder(request.model), "float16"))
     parameters = of_model // 2
     numbers = of_sae // 4
-    width = listed.latents(request.sae) or max(1, numbers // (2 * USUAL))
+    width = releases.latents(request.sae) or max(1, numbers // (2 * USUAL))
     window = request.positions or (min(200, DEFAULT_CONTEXT // 8), DEFAULT_CONTEXT)
     passed, counted = (request.documents * n for n in (window[1], window[1] - window[0]))
     work = estimate.Work(

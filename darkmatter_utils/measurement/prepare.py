@@ -15,7 +15,7 @@ import yaml
 
 from ..adapters import gguf, hub
 from ..adapters.grid import nearness
-from ..adapters.listed import latents
+from ..adapters.releases import latents
 from ..base.cache import listed, verify
 from ..base.errors import BadInput
 from ..base.values import whole

@@ -18,7 +18,7 @@ from throwaway import FOOTER, HEADER, ROOT, STUDY, command, environment, files, 
 from darkmatter_utils.base import config, words
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.values import Estimate, to_json
-from darkmatter_utils.book import agreement, chapters, pages, records, results, run_record, running, staleness
+from darkmatter_utils.book import agreement, blocks, chapters, pages, records, results, running, staleness
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_record_says_what_was_asked_and_what_came_out(ran):
     used = {name.partition(":")[0] for name in record["sources"]}
     assert {"charts.curves.lines", "charts.theme.GRID", "base.values.Estimate"} <= used
     assert not [name for name in used if name.startswith(("cli.", "book."))]
-    assert set(record["versions"]) == {"python", *run_record.PACKAGES}
+    assert set(record["versions"]) == {"python", *blocks.PACKAGES}
     assert list(record) == sorted(record)
 
 

@@ -12,7 +12,7 @@ from darkmatter_utils import Study, measure
 from darkmatter_utils.base import config
 from darkmatter_utils.book import chapters
 from darkmatter_utils.charts import TokenBrowser
-from darkmatter_utils.charts.tokens import FULL
+from darkmatter_utils.charts.texts import FULL
 from darkmatter_utils.experiments.same_tokens import gallery
 from darkmatter_utils.experiments.token_splits import PARTS, columns_of, token_splits
 

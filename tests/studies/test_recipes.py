@@ -12,8 +12,8 @@ from throwaway import ROOT
 from darkmatter_utils import cli, measure
 from darkmatter_utils.adapters import formats, hub, releases, texts
 from darkmatter_utils.adapters import grid as sae_grid
-from darkmatter_utils.adapters.listed import latents
 from darkmatter_utils.adapters.models import family
+from darkmatter_utils.adapters.releases import latents
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.base.words import readable
 from darkmatter_utils.cli.arguments import COMING
