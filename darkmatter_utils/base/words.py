@@ -16,11 +16,6 @@ def percent(value: float, digits: int = 0) -> str:
     return f"{plain(100 * value, digits)}%"
 
 
-def fraction(share: float) -> str:
-    """A share that a sentence has a word for, else a percentage: 0.25 -> "a quarter"."""
-    return {0.25: "a quarter", 0.5: "half"}.get(share) or percent(share)
-
-
 def share(value: float) -> str:
     """A share in percent, to a tenth; beyond two wholes it is a multiple: 2.5 -> "2.5 times"."""
     return (f"{value:.1%}" if abs(value) <= 2 else f"{value:,.3g} times").replace("-", "−")

@@ -13,7 +13,7 @@ tooltips. Of a frame that is `Absent` they, and a table, show the reason.
 from ..base.values import estimates
 from .curves import by_position, lines, power_law, stacked_breakdown
 from .paper import paper_points
-from .rows import beside, forest, heat, layered, panels, scatter, strips
+from .rows import beside, forest, heat, layered, panels, strips
 from .tables import Csv, Folded, Table, Words, wide
 from .texts import Gallery, TokenBrowser, context_strip
 from .theme import PARTS, SEQUENCE, palette, use

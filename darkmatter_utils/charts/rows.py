@@ -1,4 +1,4 @@
-"""Charts of many things at once: a heat map, a forest of intervals, a scatter, panels side by side."""
+"""Charts of many things at once: a heat map, a forest of intervals, panels side by side."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ from .theme import (
     in_the_same_axes,
     palette,
     tip,
-    tips,
     titled,
-    x_axis,
-    y_axis,
 )
 
 BELOW = 7
@@ -151,56 +148,6 @@ def strips(frame, row, value, *, by, color, label, x_title="", theirs=None, widt
     step = 20 + BELOW * max(0, data["label"][data["paper"]].nunique() - 1) if theirs is not None else 20
     drawn = alt.layer(*layers, data=data).properties(width=width, height=alt.Step(step))
     return titled(drawn.facet(column=alt.Column("by:N", sort=order["by"], title=None)), title)
-
-
-@builder
-def scatter(
-    frame,
-    x,
-    y,
-    *,
-    color=None,
-    label=None,
-    x_title=None,
-    y_title=None,
-    band=None,
-    connect=False,
-    **view,
-):
-    """Points, coloured by a column and named by another in the tooltip.
-
-    band: a pair (a, b); what lies between a x and b x is shaded, and y = x drawn from 0. connect: join the
-    points of a colour in the order of ``label``, and write it at both ends (beside parts of x, at theirs).
-    """
-    data = columns(frame, x=x, y=y, color=color, label=label, of=y)
-    y_title = y_title or str(y)
-    along, up, foot = x_axis(data, x, x_title, "linear"), y_axis(y_title), y_axis(y_title, field="low")
-    about = tips(data, x=x_title or x, y=y_title, color=color)
-    about += [tip("label", label)] if label is not None else []
-    dots = alt.Chart(data).mark_point(size=36, opacity=0.7).encode(x=along, y=up, tooltip=about)
-    shade = colour(data["color"]) if color is not None else alt.value(PARTS["SaeError"])
-    layers = [dots.encode(color=shade)]
-    if "low" in data:
-        layers.insert(0, dots.mark_rule(opacity=0.7).encode(y=foot, y2="high", color=shade))
-    if connect:
-        ends = data.sort_values("label", kind="stable").groupby("color", sort=False).nth([0, -1])
-        ends = ends[ends["color"].isin(PARTS)] if ends["color"].isin(PARTS).any() else ends
-        left = ends["x"].eq(ends.groupby("color")["x"].transform("min"))
-        said = [  # outwards, so that those of a short line do not meet
-            alt.Chart(rows).mark_text(dy=-9, dx=-4 if side == "right" else 4, align=side, fontSize=10)
-            for side, rows in (("right", ends[left]), ("left", ends[~left]))
-        ]
-        words = [one.encode(x=along, y=up, text="label:N", color=shade) for one in said]
-        line = dots.mark_line(strokeWidth=1, opacity=0.5).encode(color=shade, order="label:Q")
-        layers = [line, *layers, *words]
-    if band:
-        line = pd.DataFrame({"x": [0.0, float(data["x"].max())]}).assign(y=lambda at: at["x"])
-        line = line.assign(low=band[0] * line["x"], high=band[1] * line["x"])
-        area = alt.Chart(line).mark_area(color="#94a3b8", opacity=0.16)
-        layers.insert(0, area.encode(x=along, y=foot, y2="high"))
-        line = alt.Chart(line).mark_line(color=MUTED, strokeDash=[2, 3], strokeWidth=1.4)
-        layers.insert(1, line.encode(x=along, y=up))
-    return finish(alt.layer(*layers), **{"height": 340} | view)
 
 
 @builder

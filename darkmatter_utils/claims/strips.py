@@ -142,8 +142,3 @@ def _between(low: float, high: float) -> float:
     if math.isinf(low):
         return high - 1.0
     return low + 1.0 if math.isinf(high) else (low + high) / 2
-
-
-def words_of(row: Mapping[str, Any]) -> str:
-    """A row's statements in words: "about half: partly; 15% to 72%: holds"."""
-    return "; ".join(f"{one['name']}: {one['word']}" for one in row["statements"])

@@ -106,18 +106,6 @@ def denials(by: Others, paper: Paper) -> dict[int, str]:
     return found
 
 
-def calibrated(rates: pd.DataFrame, number: int) -> str:
-    """How often each statement of a claim is wrong on simulated studies, in brackets at most how often, and
-    its power. ``rates``: rule, statement, false, upper, sound, power, answers
-    (`experiments.calibration.summary`)."""
-    rows, of = rates[rates["rule"] == str(number)], lambda row: f"{percent(row.false, 1)} false"
-    said = [
-        f"*{row.statement}*: {of(row)} [{percent(row.upper, 1)}], power {percent(row.power)}"
-        for row in rows.itertuples()
-    ]
-    return f"{'; '.join(said)}." if said else "not calibrated"
-
-
 def cannot_answer(rates: pd.DataFrame, number: int) -> str:
     """The statements of a claim that a study cannot answer, each with its reason; "" where there is none."""
     said, far = [], "off its margin by as much again"

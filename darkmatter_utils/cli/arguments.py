@@ -13,7 +13,7 @@ from ..base.errors import BadInput
 
 COMING = "gpt2 pythia-70m gemma-3-270m qwen3-1.7b gemma-2-2b gemma-2-9b llama-3.1-8b".split()
 """Recipes in the package."""
-TRAINABLE = ("tiny",)
+TRAINABLE = ("tiny", "nano")
 """Studies that ``darkmatter train`` makes from seed."""
 MEASURE = """The decomposition of an SAE's error, with 95% intervals and null SAEs beside it.
 
@@ -106,7 +106,7 @@ def _of_study(commands, name: str, about: str) -> argparse.ArgumentParser:
 
 
 def _train(options) -> str:
-    return "commands:train_tiny" if options.study in TRAINABLE else "commands:train"
+    return "commands:train_shipped" if options.study in TRAINABLE else "commands:train"
 
 
 def _measure_arguments(commands) -> None:

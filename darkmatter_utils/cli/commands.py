@@ -22,13 +22,15 @@ from ..experiments.coverage import FOLDER
 from ..measurement import prepare as preparing
 from ..studies import portable, recipes
 from ..studies.study import Study
-from ..training import embedded, suite, suite_training, trained_suites
+from ..training import embedded, nano, suite, suite_training, trained_suites
 from . import show
 from .show import say
 
 HOW = (coverage.calibrate, calibration.calibrate, trained_suites.calibrate)
 CALIBRATIONS = dict(zip(("coverage", "rules", "trained"), HOW))
 """What `calibrate` makes, by name."""
+SHIPPED = {"tiny": embedded.train, "nano": nano.make}
+"""What makes each study of `arguments.TRAINABLE`."""
 FROM_ONE = ("contexts", "latents", "beyond")
 """Parameters of chapters of which there is at least one; of the others none may do."""
 
@@ -207,9 +209,9 @@ def train(options) -> None:
     say(f"made {made}; next: darkmatter build --study {made}")
 
 
-def train_tiny(options) -> None:
-    """Goes on where it was cut off."""
-    embedded.train(log=say)
+def train_shipped(options) -> None:
+    """A study that the package ships, anew from seed."""
+    say(f"made {SHIPPED[options.study](log=say)}")
 
 
 def calibrate(options) -> None:

@@ -1,4 +1,4 @@
-"""Trends over SAE width: the breakdown, the change per doubling, how well a line describes it; what claim 4
+"""Trends over SAE width: the change per doubling, how well a line describes it; what claim 4
 takes. `floors` has the power law."""
 
 from __future__ import annotations
@@ -19,26 +19,11 @@ from ..measurement.widths import (
     suite_l0,
     suite_rows,
     wide,
-    width_suite,
 )
 from ..stats.intervals import apart, percentile
 
 PLACE = "L0 {:.3g}".format
 """What a place is called at which widths are compared."""
-
-
-def breakdown(measurement: Measurement) -> pd.DataFrame:
-    """Shares of the variance of x at each width of the suite, mean over seeds (sum 1): width, part, share."""
-    total, rest = (width_suite(measurement, metric) for metric in ("fvu", "fvu_nonlinear"))
-    shares = {"Sae(x)": 1 - total.values, "LinearError": total.values - rest.values}
-    parts = by_part(total, shares | {"NonlinearError": rest.values})
-    return parts.sort_values("width", kind="stable", ignore_index=True)
-
-
-def by_part(suite: Suite, shares: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Shares of the variance by part [width] as a long frame: width, part, share."""
-    table = pd.DataFrame({"width": suite.widths} | shares)
-    return table.melt("width", var_name="part", value_name="share")
 
 
 def per_doubling(suite: Suite) -> Estimate | None:

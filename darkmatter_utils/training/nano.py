@@ -64,8 +64,12 @@ def sentences(documents: int, contexts: int, *, seed: int) -> tuple[np.ndarray, 
     return tokens, np.repeat(np.arange(documents, dtype=np.int32), contexts)
 
 
-def make(folder: Path) -> None:
-    """Write model/, saes/, tokens.npz and manifest.json."""
+def make(folder: Path = Path("build/nano"), *, log=print) -> Path:
+    """Write model/, saes/, tokens.npz and manifest.json into ``folder``, and return it.
+
+    Its weights are those of data/nano on the kind of processor that made these; elsewhere training rounds
+    otherwise. Cost: half a minute.
+    """
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
@@ -87,21 +91,24 @@ def make(folder: Path) -> None:
     np.savez_compressed(folder / "tokens.npz", score_tokens=score, component_tokens=component, **ids)
     made, curves, cards = [], {}, {}
     for entry in entries():
+        log(f"saes: {entry.id}")
         run = load_model(folder / "model", random_weights=TWIN if entry.suite == "twin" else None)
         x = run.activations(torch.from_numpy(component.astype(np.int64)), entry.site)
         _train(folder, entry, x[:, slice(*WINDOW)].flatten(0, 1), made, curves, cards)
     _manifest(folder, made, curves, cards)
-    study = replace(Study.load("nano"), data=str(folder), saes=tuple(made))
+    study = replace(Study.load("nano"), data=str(folder.resolve()), saes=tuple(made))
     measurement = measure(study)
     base = base_sae(study, measurement.card["d_model"])
     parts = rows(measurement, base, text="component")
     for target in TARGETS:
+        log(f"saes: of {target}")
         z = parts.target(target, seed=TRAINING_NOISE)
         for seed in (0, 1):
             id = f"part-{target.replace(' ', '-')}" + (f"-seed{seed}" if seed else "")
             more = {"target": target, "suite": SUITE, "path": f"saes/{id}", "site": SITE}
             _train(folder, SaeEntry(id=id, width=24, l0=L0, seed=seed, **more), z, made, curves, cards)
     _manifest(folder, made, curves, cards)
+    return folder
 
 
 def _train(folder: Path, entry: SaeEntry, x, made: list, curves: dict, cards: dict) -> None:

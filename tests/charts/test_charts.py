@@ -92,7 +92,6 @@ def every_chart() -> dict[str, alt.TopLevelMixin]:
             x_title="R²",
             theirs=claims.assign(study=["the paper: Fig. 6", "another"]),
         ),
-        "scatter": charts.scatter(frame(), "low", "high", color="part", label="width", band=(0.8, 1.25)),
         "strip": charts.context_strip(
             tokens, {"LinearError": "linear", "NonlinearError": "nonlinear"}, about=["loss"]
         ),
@@ -218,7 +217,7 @@ def test_errors_name_what_there_is():
         charts.context_strip(pd.DataFrame({"text": ["a"], "v": [1.0]}), {"Absent": "v"})
 
 
-@pytest.mark.parametrize("build", [charts.lines, charts.heat, charts.scatter, charts.by_position])
+@pytest.mark.parametrize("build", [charts.lines, charts.heat, charts.by_position])
 def test_of_what_is_absent_a_chart_and_a_table_show_the_reason(build):
     absent = Absent("This study has *no* width.")
     shown = build(absent["frame"].assign(a=1)[["a"]], "x", "y")
@@ -271,13 +270,13 @@ def test_bold_is_a_matter_of_the_table_and_never_markup_that_a_page_shows_as_tex
 def test_a_chart_too_large_for_a_page_says_so():
     rows = pd.DataFrame({"x": range(4900), "y": np.random.default_rng(0).normal(size=4900)})
     with pytest.raises(ValueError, match="aggregate its data"):
-        charts.render(charts.scatter(rows, "x", "y", label="y").to_dict())
+        charts.render(charts.lines(rows, "x", "y", x_scale="linear").to_dict())
 
 
 def test_two_charts_of_one_page_share_no_clip_path():
     pages = [
         charts.html(charts.render(every_chart()[name].to_dict())[charts.MIME])
-        for name in ("lines", "scatter")
+        for name in ("lines", "power_law")
     ]
     found = [set(re.findall(r'id="([^"]*clip\d+)"', page)) for page in pages]
     assert not found[0] & found[1]

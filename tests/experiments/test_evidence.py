@@ -15,7 +15,7 @@ from darkmatter_utils.experiments import measured, sample_size
 from darkmatter_utils.experiments.error_vectors import error_vectors, half_linear
 from darkmatter_utils.experiments.floors import floor
 from darkmatter_utils.experiments.measured import training_curves
-from darkmatter_utils.experiments.scaling import breakdown, each_l0, flat
+from darkmatter_utils.experiments.scaling import each_l0, flat
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import WIDTHS, over_l0, reference_sae, suite_l0
 from darkmatter_utils.stats.metrics import fvu
@@ -44,15 +44,6 @@ def test_a_sample_of_all_contexts_has_the_measured_fvu(nano):
 def test_a_sample_is_spread_over_the_text(nano):
     documents = sample("nano", nano.saes["id"].iloc[0], contexts=10).document
     assert documents.min() < 0.2 * documents.max() and len(set(documents)) > 5
-
-
-def test_the_breakdown_adds_up_and_is_the_measured_one(nano):
-    shares = breakdown(nano).pivot_table(index="width", columns="part", values="share")
-    assert np.allclose(shares.sum(axis=1), 1)
-    main = np.log(nano.saes.query("main").set_index("width")[["fvu", "fvu_nonlinear"]])
-    means = np.exp(main.groupby("width").mean())
-    assert np.allclose(1 - shares["Sae(x)"], means["fvu"])
-    assert np.allclose(shares["NonlinearError"], means["fvu_nonlinear"])
 
 
 def test_every_l0_is_told_and_those_with_enough_wide_widths_are_judged(nano):
