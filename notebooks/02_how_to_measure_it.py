@@ -28,7 +28,7 @@ from darkmatter_utils.base.words import counted, percent, plain, share, span
 from darkmatter_utils.charts import Csv, Folded, Table, Words, estimates
 from darkmatter_utils.claims import q02_protocols
 from darkmatter_utils.claims.protocol import difference, fewer, relative
-from darkmatter_utils.decomposition.paper import TRAIN_SHARE
+from darkmatter_utils.decomposition.released import TRAIN_SHARE
 from darkmatter_utils.experiments import calibration, coverage, first_positions, measured, sample_size
 from darkmatter_utils.experiments.live import live
 from darkmatter_utils.experiments.simulated_suites import SEED_SD

@@ -30,7 +30,7 @@ from darkmatter_utils.claims import c01_half_linear
 from darkmatter_utils.claims.paper import grids, points
 from darkmatter_utils.experiments.error_vectors import SHARES, error_vectors, half_linear
 from darkmatter_utils.experiments.live import live
-from darkmatter_utils.experiments.protocols import of_suite
+from darkmatter_utils.experiments.measured import by_choice
 from darkmatter_utils.measurement import sources
 from darkmatter_utils.measurement.widths import reference_sae
 from darkmatter_utils.stats.metrics import r2_per_dim, r2_total
@@ -118,7 +118,7 @@ per_dim, total = (found["suite"].query("metric == @name").drop(columns="metric")
 chapter.record("R2 per dimension", per_dim.to_dict("list"))
 chapter.record("R2 total", total.to_dict("list"))
 apart = span(per_dim["value"].to_numpy() - total["value"].to_numpy(), lambda value: plain(value, 4))
-chapter.protocol({"weight": f"per dimension minus pooled: {apart} over the suite"}, of_suite(measurement))
+chapter.protocol({"weight": f"per dimension minus pooled: {apart} over the suite"}, by_choice(measurement))
 
 # %% [markdown]
 # Over the whole study, R² per dimension is {glue:text}`r2_per_dim` for {glue:text}`sae`, and R² total

@@ -33,8 +33,8 @@ from darkmatter_utils.claims.statement import word_at
 from darkmatter_utils.experiments import paper_points
 from darkmatter_utils.experiments.cost_shares import AVERAGE, FIRST, LAST, ORDERS
 from darkmatter_utils.experiments.cost_tables import costs, evidence
-from darkmatter_utils.experiments.costs import few_logits
 from darkmatter_utils.experiments.live import live
+from darkmatter_utils.experiments.replacements import few_logits
 from darkmatter_utils.measurement.widths import reference_sae
 
 chapter = open_chapter(10, study, sae=sae, contexts=contexts, training=training, steps=steps)

@@ -19,13 +19,14 @@ from darkmatter_utils.charts.tables import Html, badge, escape, link
 from darkmatter_utils.claims import c12_everywhere, fixed, protocol, report, strips, worth
 from darkmatter_utils.claims.paper import changes
 from darkmatter_utils.experiments import calibration, paper_points
+from darkmatter_utils.experiments.everywhere import everywhere
 from darkmatter_utils.experiments.paper_evidence import EVIDENCE
 
 # %% tags=["hide-input", "reads-records", "first-screen"]
 chapter = open_chapter(15, study)
 every = chapter.reads("*")
 records = every[chapter.study.name]
-verdict = chapter.judge(c12_everywhere, report.everywhere(every), unfit="")
+verdict = chapter.judge(c12_everywhere, everywhere(every), unfit="")
 every = {name: {**found, 15: chapter.values} for name, found in every.items()}
 found = report.findings(every[chapter.study.name])
 chapter.record("tally", report.tally(found))

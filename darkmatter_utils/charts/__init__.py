@@ -12,9 +12,9 @@ tooltips. Of a frame that is `Absent` they, and a table, show the reason.
 # ruff: noqa: F401  what this folder offers
 from ..base.values import estimates
 from .curves import by_position, lines, power_law, stacked_breakdown
-from .paper import paper_points
 from .rows import beside, forest, heat, layered, panels, strips
 from .tables import Csv, Folded, Table, Words, wide
 from .texts import Gallery, TokenBrowser, context_strip
+from .theirs import paper_points
 from .theme import PARTS, SEQUENCE, palette, use
 from .vegalite import MIME, VegaLiteRenderer, html, render, write_script

@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from ..base.values import Absent
-from .paper import series
+from .theirs import series
 from .theme import (
     INK,
     MUTED,

@@ -1,8 +1,8 @@
 """What a claim is: its words, the paper's number and place, the rule that judges it, what would falsify it.
 
 Each claim has a file of its own, ``cNN_name.py``, with everything that belongs to it; each question that a
-chapter asks beside the paper's claims has one, ``qNN_name.py``. A file knows numbers, no measurement and no
-chart; importing one imports no other.
+chapter asks beside the paper's claims has one, ``qNN_name.py``. A file knows numbers (of measurements only
+what makes a suite of widths) and no chart; importing one imports no other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from .statement import CONVENTION, FAILS, HOLDS, PARTLY, UNKNOWN, WORDS, Judged,
 
 __all__ = ["CONVENTION", "FAILS", "HOLDS", "PARTLY", "UNKNOWN", "WIDE", "WIDTHS", "WORDS"]
 
+Records = Mapping[int, Mapping[str, Any]]
+"""The values of one study's records, by chapter."""
 NO_SUITE = "The study has no width suite: no set of SAEs that differ in width at one L0."
 NOT_MEASURED = "No chapter of this edition measures it yet."
 

@@ -31,8 +31,9 @@ from ..base.values import write_atomic
 
 FILE = Path(__file__).with_name("FIXED.json")
 PREREGISTERED = Path(__file__).with_name("preregistered.yaml")
-DEPARTURES = Path(__file__).with_name("departures.yaml")
 """What the next study measures."""
+DEPARTURES = Path(__file__).with_name("departures.yaml")
+"""Where a study then departed from it."""
 DRAFT = "draft"
 ENTRY = ("rule", "from", "to", "reason", "before", "after")
 """Of one change: the rule's file, both digests, why, and the word by study under each."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .claim import UNKNOWN
-from .report import Finding, Records
+from .claim import UNKNOWN, Records
+from .report import Finding
 
 STORY = (1, 4, 3, 7, 5, 6, 8, 9, 12, 11, 13, 10)
 """Chapters in the order of the story."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.config import DATA
-from .report import Records
+from .claim import Records
 
 
 @cache

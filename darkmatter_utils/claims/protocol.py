@@ -19,8 +19,8 @@ import pandas as pd
 from ..base.values import Absent, Estimate, from_json
 from ..base.words import percent, plain
 from . import c02_norm_linear, c04_flat, c08_proportional, c10_earlier
+from .claim import Records
 from .paper import CHOICES
-from .report import Records
 
 R2, SHARE = "R²", "share"
 LETTERS = 33

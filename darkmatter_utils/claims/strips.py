@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..base.words import interval
-from .claim import Claim
-from .report import Finding, Records
+from .claim import Claim, Records
+from .report import Finding
 from .statement import Judged, Statement, word_of
 from .worth import CONTROLS, NULL, Paper
 

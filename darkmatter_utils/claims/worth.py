@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from ..base.words import percent, spelled
-from .claim import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict
-from .report import Finding, Records, every
+from .claim import FAILS, HOLDS, PARTLY, UNKNOWN, Records, Verdict
+from .report import Finding, every
 
 PAPER, NULL = "the paper's points", "the null"
 CONTROLS = ("random-weights model", "dead SAE")

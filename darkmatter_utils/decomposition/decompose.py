@@ -21,8 +21,8 @@ from ..stats.documents import assign_folds
 from ..stats.fits import CrossFit, LinearMap, centre
 from ..stats.intervals import doubts
 from ..stats.loud import NAMED, Loud, loud_tokens, told
-from .paper import PaperPasses, train_rows
 from .passes import PARTS, SELF_PARTS, FirstPass, SecondPass, ThirdPass
+from .released import PaperPasses, train_rows
 from .scores import Floors, evaluate
 
 PROTOCOLS = ("strict", "paper")

@@ -1,1 +1,1 @@
-"""What the paper needs beyond a measurement, one protocol a module; returns frames, draws nothing."""
+"""What the paper needs beyond a measurement, by protocol; returns frames, draws nothing."""

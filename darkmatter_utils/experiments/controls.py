@@ -26,9 +26,9 @@ from ..studies.saes import Collected, Sample, collect, collect_anew, sample
 from ..studies.study import Study
 from .baselines import rest, simple
 from .cost_shares import Costs, relative
-from .costs import CONTEXTS, cost_tables, take
 from .error_vectors import one_gain as rescaled
 from .error_vectors import one_gain_a_latent
+from .replacements import CONTEXTS, cost_tables, take
 from .same_tokens import partial
 
 TRAINED = "the trained SAE"

@@ -28,7 +28,7 @@ from ..stats.fits import LinearMap
 from ..stats.moments import Moments
 from ..studies.activations import MICRO, Activations, spread
 from ..studies.saes import load_saes
-from .costs import Loss, Taken, cost_rows, loss_frame, model_after, read, take
+from .replacements import Loss, Taken, cost_rows, loss_frame, model_after, read, take
 
 LEAST_SQUARES, TRAINED = "adapter, least squares", "adapter, trained on the loss"
 """Names of the two replacements by an adapter."""

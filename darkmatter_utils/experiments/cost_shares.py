@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from ..decomposition.passes import ERRORS
 from ..measurement.widths import Suite, over_widths, suite_rows
 from ..stats.intervals import bootstrap, multinomial_weights, percentile
 from .cost_controls import KINDS
-from .costs import CLEAN, SAE, control, with_part
+from .replacements import CLEAN, SAE, control, with_part
 
 Statistic = Callable[[dict[str, np.ndarray]], np.ndarray]
 OTHER = {"LinearError": "NonlinearError", "NonlinearError": "LinearError"}
@@ -33,7 +32,7 @@ the two adds up to 1 over the parts (Shapley's value); neither order does."""
 
 @dataclass(frozen=True)
 class Costs:
-    """The tables of `costs.cost_tables`, and how their intervals are made."""
+    """The tables of `replacements.cost_tables`, and how their intervals are made."""
 
     losses: pd.DataFrame
     sizes: pd.DataFrame
@@ -216,55 +215,3 @@ def part_shares(costs: Costs, ids: Sequence[str]) -> pd.DataFrame:
         for order in ORDERS
     ]
     return pd.DataFrame(rows, columns=["sae", "part", "share", "order", "value", "low", "high"])
-
-
-def share_rows(measurement, costs: Costs) -> pd.DataFrame:
-    """Shares at every width of the suite, mean over seeds, in every order: width, part, share, order, kind
-    (of control; "" the error; of the loss alone), value, low, high."""
-    rows = []
-    for part, order in product(ERRORS[1:], ORDERS):
-        made = [(name, "", statistic(part, order), None) for name, statistic in SHARES.items()]
-        for kind in KINDS:
-            if ids := [id for id, found in costs.controlled.items() if kind in found]:
-                made.append(("ce", kind, of_loss("ce", part, kind, order=order), ids))
-        for name, kind, statistic, only in made:
-            frame = by_width(measurement, costs, statistic, only=only).frame()
-            rows.append(frame.assign(part=part, share=name, order=order, kind=kind))
-    return pd.concat(rows, ignore_index=True)
-
-
-def against_rows(measurement, costs: Costs) -> pd.DataFrame:
-    """`against_control` over the widths: width, seeds, part, kind, value, low, high."""
-    rows = []
-    for part, kind in product(ERRORS, KINDS):
-        ids = [id for id, kinds in costs.controlled.items() if kind in kinds]
-        frame = by_width(measurement, costs, against_control(part, kind), only=ids).frame()
-        rows.append(frame.assign(part=part, kind=kind))
-    return pd.concat(rows, ignore_index=True)
-
-
-def claim8_table(costs: Costs, ids: Sequence[str]) -> pd.DataFrame:
-    """What claim 8 is about, one row an SAE, each number with ``_low`` and ``_high``.
-
-    lost: nats per token that Sae(x) costs; lost_kl; variance: NonlinearError's share of FVU, share: of the
-    loss, relative and relative_kl: of the loss and of the divergence over ``variance``, all means of both
-    orders; relative_first, relative_last: each order alone; and for every kind of control that was run
-    ``against_<kind>`` (`against_control`).
-    """
-    rows, part = [], "NonlinearError"
-    for id in ids:
-        wanted = {"lost": lost("ce", SAE), "lost_kl": lost("kl", SAE)}
-        wanted |= {
-            "variance": of_size("square", part, order=AVERAGE),
-            "share": of_loss("ce", part, order=AVERAGE),
-        }
-        wanted |= {"relative": relative("ce", part), "relative_kl": relative("kl", part)}
-        wanted["relative_first"] = relative("ce", part, order=FIRST)
-        wanted["relative_last"] = relative("ce", part, order=LAST)
-        for kind in costs.controlled.get(id, ()):
-            wanted[f"against_{kind}"] = against_control(part, kind)
-        row = {"sae": id}
-        for name, statistic in wanted.items():
-            row |= in_columns(costs.estimate(id, statistic), name)
-        rows.append(row)
-    return pd.DataFrame(rows)

@@ -18,18 +18,15 @@ from .cost_shares import (
     AVERAGE,
     ORDERS,
     Costs,
-    against_rows,
     by_width,
-    claim8_table,
     lost,
     over_controls,
     part_shares,
     recovered,
-    share_rows,
     slopes,
     won_back,
 )
-from .costs import (
+from .replacements import (
     CLEAN,
     MEAN,
     SAE,
@@ -55,8 +52,8 @@ def costs(
 ) -> dict[str, pd.DataFrame | Absent] | Absent:
     """Everything that chapter 10 shows; absent where there is no language model.
 
-    ``loss``: what the model pays, see `costs.Loss`; ``sae``: the one whose adapters are made. Tables: shares
-    (`share_rows`), against_variance, over_l0 (`part_shares`, with l0), ratios, lost and together (over
+    ``loss``: what the model pays, see `replacements.Loss`; ``sae``: the one whose adapters are made. Tables:
+    shares (`share_rows`), against_variance, over_l0 (`part_shares`, with l0), ratios, lost and together (over
     widths), against (`against_rows`), specific (`over_controls`), slopes (`slope_rows`), adapted, by_sae
     (`claim8_table`: widths and L0s), about (one row).
     """
@@ -148,6 +145,58 @@ def _adapted(costs: Costs, shown: str, losses: pd.DataFrame) -> pd.DataFrame:
 def _by_kind(found: dict[str, Estimate]) -> pd.DataFrame:
     rows = [{"kind": kind} | in_columns(e) for kind, e in found.items()]
     return pd.DataFrame(rows, columns=["kind", "value", "low", "high"])
+
+
+def share_rows(measurement, costs: Costs) -> pd.DataFrame:
+    """Shares at every width of the suite, mean over seeds, in every order: width, part, share, order, kind
+    (of control; "" the error; of the loss alone), value, low, high."""
+    rows = []
+    for part, order in product(ERRORS[1:], ORDERS):
+        made = [(name, "", statistic(part, order), None) for name, statistic in SHARES.items()]
+        for kind in KINDS:
+            if ids := [id for id, found in costs.controlled.items() if kind in found]:
+                made.append(("ce", kind, of_loss("ce", part, kind, order=order), ids))
+        for name, kind, statistic, only in made:
+            frame = by_width(measurement, costs, statistic, only=only).frame()
+            rows.append(frame.assign(part=part, share=name, order=order, kind=kind))
+    return pd.concat(rows, ignore_index=True)
+
+
+def against_rows(measurement, costs: Costs) -> pd.DataFrame:
+    """`against_control` over the widths: width, seeds, part, kind, value, low, high."""
+    rows = []
+    for part, kind in product(ERRORS, KINDS):
+        ids = [id for id, kinds in costs.controlled.items() if kind in kinds]
+        frame = by_width(measurement, costs, against_control(part, kind), only=ids).frame()
+        rows.append(frame.assign(part=part, kind=kind))
+    return pd.concat(rows, ignore_index=True)
+
+
+def claim8_table(costs: Costs, ids: Sequence[str]) -> pd.DataFrame:
+    """What claim 8 is about, one row an SAE, each number with ``_low`` and ``_high``.
+
+    lost: nats per token that Sae(x) costs; lost_kl; variance: NonlinearError's share of FVU, share: of the
+    loss, relative and relative_kl: of the loss and of the divergence over ``variance``, all means of both
+    orders; relative_first, relative_last: each order alone; and for every kind of control that was run
+    ``against_<kind>`` (`against_control`).
+    """
+    rows, part = [], "NonlinearError"
+    for id in ids:
+        wanted = {"lost": lost("ce", SAE), "lost_kl": lost("kl", SAE)}
+        wanted |= {
+            "variance": of_size("square", part, order=AVERAGE),
+            "share": of_loss("ce", part, order=AVERAGE),
+        }
+        wanted |= {"relative": relative("ce", part), "relative_kl": relative("kl", part)}
+        wanted["relative_first"] = relative("ce", part, order=FIRST)
+        wanted["relative_last"] = relative("ce", part, order=LAST)
+        for kind in costs.controlled.get(id, ()):
+            wanted[f"against_{kind}"] = against_control(part, kind)
+        row = {"sae": id}
+        for name, statistic in wanted.items():
+            row |= in_columns(costs.estimate(id, statistic), name)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def slope_rows(measurement, costs: Costs) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..base.cache import kept
 from ..base.values import Absent, Estimate, estimates, in_columns
 from ..claims import c01_half_linear
-from ..decomposition.paper import train_rows
+from ..decomposition.released import train_rows
 from ..decomposition.scores import linear_shares, rescaled
 from ..measurement.measure import Measurement
 from ..measurement.widths import over_l0, suite_rows

@@ -31,6 +31,7 @@ from ..claims import (
 from ..claims.paper import grids, points
 from ..stats.power_law import PowerLaw
 from . import paper_points
+from .everywhere import by_layer
 
 LAYERS, LAYER = 42, 20
 """Of Gemma 2 9B, and the layer of the paper's sweep over width."""
@@ -154,15 +155,15 @@ def everywhere() -> c12_everywhere.Evidence:
     place, cells = {"family": "gemma", "kind": "jumprelu"}, []
     for number, claim in report.every().items():
         if claim.effect and number in EVIDENCE:
-            found = report.by_layer(claim.effect.value(EVIDENCE[number]()), LAYER)
+            found = by_layer(claim.effect.value(EVIDENCE[number]()), LAYER)
             cells += [
-                {"effect": claim.effect.words, **place, "layer": layer, "sign": sign(part)}
+                {"effect": claim.effect.words, **place, "layer": layer, "sign": sign_of_points(part)}
                 for layer, part in found.items()
             ]
     return c12_everywhere.Evidence(cells)
 
 
-def sign(found) -> int:
+def sign_of_points(found) -> int:
     """The sign of points, where all have the same."""
     values = found.values() if isinstance(found, dict) else [found]
     signs = {float(np.sign(e.value)) for e in values if e is not None}

@@ -19,7 +19,7 @@ from ..base.cache import kept
 from ..base.values import Absent, Estimate
 from ..base.words import plain
 from ..claims import q02_protocols
-from ..decomposition.paper import train_rows
+from ..decomposition.released import train_rows
 from ..measurement.measure import Measurement, stream_parts
 from ..stats.documents import assign_folds
 from ..stats.fits import LinearMap, centre, leave_out, merged, residual_squares

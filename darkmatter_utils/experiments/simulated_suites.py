@@ -27,9 +27,9 @@ from ..stats.intervals import apart, over_draws
 from ..worlds.world import drawn_null
 from . import components, floors, scaling
 from .cost_shares import Costs, over_controls, relative, slopes
-from .costs import CLEAN, SAE, control, with_part
 from .matching import DROP, drawn_suite, own_suite
 from .nulls import oracles
+from .replacements import CLEAN, SAE, control, with_part
 from .scaling import per_doubling
 from .simulated_documents import REPLICATES, Truths, only
 

@@ -12,8 +12,8 @@ import torch
 
 from ..base.values import in_columns
 from ..decomposition.decompose import Decomposition, score, score_paper
-from ..decomposition.paper import PaperPasses, train_rows
 from ..decomposition.passes import SELF_PARTS, FirstPass, SecondPass, ThirdPass
+from ..decomposition.released import PaperPasses, train_rows
 from ..decomposition.scores import linear_shares
 from ..stats.fits import merged
 from ..stats.intervals import bootstrap_ratio

@@ -1,1 +1,1 @@
-"""Least squares from running sums, scores, intervals, power laws, pursuit; numpy and torch only."""
+"""Least squares from running sums, scores, intervals, power laws, pursuit; no model, no study."""

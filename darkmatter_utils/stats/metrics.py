@@ -1,4 +1,4 @@
-"""What is measured: pure functions of arrays, and the number with an interval that every result is.
+"""What is measured: pure functions of arrays.
 
 Numerator and denominator are each summed over everything and divided once.
 """

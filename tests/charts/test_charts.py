@@ -16,7 +16,7 @@ from darkmatter_utils.base.config import STATIC
 from darkmatter_utils.base.values import Absent, Estimate
 from darkmatter_utils.base.words import percent
 from darkmatter_utils.charts import vegalite
-from darkmatter_utils.charts.paper import paper_names
+from darkmatter_utils.charts.theirs import paper_names
 from darkmatter_utils.charts.theme import FONT, MONO
 from darkmatter_utils.claims.paper import points
 

@@ -17,21 +17,20 @@ from darkmatter_utils.book import chapters, records, running, staleness
 from darkmatter_utils.book.chapters import EVERY
 from darkmatter_utils.claims import report, say
 from darkmatter_utils.claims.claim import FAILS, HOLDS, UNKNOWN, WORDS
+from darkmatter_utils.claims.front import STORY
 from darkmatter_utils.claims.paper import CHOICES, PAPER_FIGURES, changes
 from darkmatter_utils.claims.report import (
-    by_layer,
     by_study,
     card,
     counts,
     every,
-    everywhere,
     findings,
     headline,
     recorded,
     scaled,
-    sign,
     summary,
 )
+from darkmatter_utils.experiments.everywhere import by_layer, everywhere, sign
 
 LEDGER = every()
 
@@ -260,6 +259,15 @@ def test_every_chapter_is_in_the_table_of_contents():
     there = [chapter.name for chapter in chapters.chapters(ROOT)] + ["notation", "paper", "references"]
     assert sorted(listed) == sorted(there), "in the order of the story, each once"
     assert listed.index("07_models_of_activations") < listed.index("05_scaling")
+    numbers = [int(name[:2]) for name in listed if name[:2].isdigit()]
+    assert [n for n in numbers if n not in (0, 2, 14, 15)] == list(STORY), (
+        "the index tells them in that order"
+    )
+
+
+@pytest.mark.parametrize("path", ["README.md", "notebooks/00_index.py", "notebooks/15_the_report.py"])
+def test_how_many_claims_there_are_is_said_right(path):
+    assert re.search(rf"\b{words.spelled(len(LEDGER))}\b", (ROOT / path).read_text())
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from darkmatter_utils import LinearMap, Moments, measure
 from darkmatter_utils.claims.q13_controls import NULLS, QUESTION
 from darkmatter_utils.experiments import baselines, controls, error_vectors, readers
 from darkmatter_utils.experiments.cost_shares import Costs, relative
-from darkmatter_utils.experiments.costs import CONTEXTS, cost_tables, take
 from darkmatter_utils.experiments.error_vectors import one_gain as rescaled
 from darkmatter_utils.experiments.error_vectors import one_gain_a_latent
+from darkmatter_utils.experiments.replacements import CONTEXTS, cost_tables, take
 from darkmatter_utils.experiments.same_tokens import pairs, partial
 from darkmatter_utils.stats.fits import centre, leave_out, merged, moments_by_fold
 from darkmatter_utils.stats.intervals import interval

@@ -52,7 +52,7 @@ from darkmatter_utils.experiments.cost_shares import (
 )
 from darkmatter_utils.experiments.cost_tables import costs as chapter10
 from darkmatter_utils.experiments.cost_tables import evidence
-from darkmatter_utils.experiments.costs import (
+from darkmatter_utils.experiments.replacements import (
     BOTH,
     CLEAN,
     SAE,

@@ -11,7 +11,7 @@ import toys
 from darkmatter_utils import decompose, measure
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.cli import show
-from darkmatter_utils.experiments import costs, measured
+from darkmatter_utils.experiments import measured, replacements
 from darkmatter_utils.measurement import about, arrays
 from darkmatter_utils.measurement.measure import stream_parts
 from darkmatter_utils.measurement.one_sae import probe
@@ -96,9 +96,9 @@ def test_every_pass_leaves_them_out(loud, without):
     assert np.linalg.norm(sample(study, "w32", contexts=120).x, axis=1).max() < 10 * source.typical
     other = stream_parts(without, ["w32"], text="component")
     assert max(float(batch.x.norm(dim=1).max()) for batch, _ in other) < 10 * source.typical
-    taken = costs.take(without, 120)
+    taken = replacements.take(without, 120)
     assert not (taken.tokens[:, taken.positions] == toys.LOUD).any() and 100 < len(taken.rows) < 120
-    assert len(costs.take(measure(loud), 120).rows) == 120
+    assert len(replacements.take(measure(loud), 120).rows) == 120
     curve, outside = (measured.positions(one, ["w32"]) for one in (without, measure(NANO)))
     inside = outside["position"].between(*NANO.window, inclusive="left")
     assert curve.loc[inside, "error"].max() < 2 * outside.loc[inside, "error"].max()

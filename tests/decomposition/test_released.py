@@ -7,8 +7,8 @@ from test_decomposition import world
 
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.decomposition.decompose import decompose, score_paper
-from darkmatter_utils.decomposition.paper import TRAIN_SHARE, PaperPasses, train_rows
 from darkmatter_utils.decomposition.passes import PARTS
+from darkmatter_utils.decomposition.released import TRAIN_SHARE, PaperPasses, train_rows
 
 
 def r2(target, residual):
