@@ -30,8 +30,10 @@ pdf: book browser
 	    --print-to-pdf=$$made "file://$(CURDIR)/$$page" 2>/dev/null; \
 	done
 
+# A file of tests at a time on each core, at most four, a thread each: with more threads they stop each other.
 test: setup browser
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=$${MKL_NUM_THREADS:-1} \
+	  $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 calibrate: $(READY)
 	@$(BIN)/darkmatter calibrate

@@ -44,6 +44,13 @@ def test_the_import_law_is_kept():
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("what", [("check",), ("format", "--check")], ids=" ".join)
+def test_the_source_is_as_its_settings_say(what):
+    ruff = [sys.executable, "-m", "ruff", *what, "--quiet", "."]
+    done = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_only_adapters_and_training_reach_into_the_libraries_objects():
     """A loaded model's ``.bridge`` and a loaded SAE's ``.sae`` are theirs; others ask by a method."""
     reaches = []

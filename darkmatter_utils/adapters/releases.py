@@ -57,7 +57,7 @@ PLAIN = re.compile(r"_(\d{3,})$")
 def latents(name: str) -> int | None:
     """Latents of an SAE that SAELens' list has under ``name``, release/id; None where no name says it."""
     release, _, id = name.partition("@")[0].partition("/")
-    saes = releases.known().get(release, {}).get("saes", [])
+    saes = known().get(release, {}).get("saes", [])
     also = next((sae.get("neuronpedia") or "" for sae in saes if sae["id"] == id), "")
     said = f"{release}/{id} {also}"
     if found := WIDTH.search(said):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import pandas as pd
@@ -14,15 +15,23 @@ from ..measurement.widths import first_seeds, reference_sae, suite_rows
 from ..studies.activations import Activations
 from ..studies.stored import LARGE
 from .cost_adapters import LEAST_SQUARES, TRAINED, adapters
+from .cost_controls import KINDS
 from .cost_shares import (
     AVERAGE,
+    FIRST,
+    LAST,
     ORDERS,
+    SHARES,
     Costs,
+    against_control,
     by_width,
     lost,
+    of_loss,
+    of_size,
     over_controls,
     part_shares,
     recovered,
+    relative,
     slopes,
     won_back,
 )

@@ -41,7 +41,6 @@ from darkmatter_utils.experiments.cost_shares import (
     Costs,
     against_control,
     alone,
-    claim8_table,
     of_loss,
     of_size,
     over_controls,
@@ -50,8 +49,8 @@ from darkmatter_utils.experiments.cost_shares import (
     slopes,
     won_back,
 )
+from darkmatter_utils.experiments.cost_tables import claim8_table, evidence
 from darkmatter_utils.experiments.cost_tables import costs as chapter10
-from darkmatter_utils.experiments.cost_tables import evidence
 from darkmatter_utils.experiments.replacements import (
     BOTH,
     CLEAN,

@@ -217,7 +217,7 @@ def test_a_run_that_is_killed_loses_at_most_a_checkpoint_and_ends_with_the_same_
     )
     state, moments, reached = tmp_path / "cut" / "checkpoint.pt", np.random.default_rng(1), 0
     command = [sys.executable, "-c", KILLED, str(tmp_path / "rows.npy"), str(tmp_path / "cut")]
-    for _ in range(10):
+    for _ in range(5):
         before = state.stat().st_mtime_ns if state.exists() else 0
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         while process.poll() is None and (state.stat().st_mtime_ns if state.exists() else 0) == before:
