@@ -90,7 +90,7 @@ Words("\n".join([untold(found), about.warning(measurement, most=3)]).rstrip())
 # <p><code>darkmatter measure --model gpt2 --sae RELEASE/SAE --text my.txt</code></p>
 # <p>This book: <code>make book</code>. <a href="14_your_model_your_sae.html">More</a></p></div>
 # <div><h3>Edit</h3><p>A page is one script, <code>notebooks/04_half_linear.py</code>; its idea is the cell shown.</p>
-# <p><code>darkmatter where fig-vector</code> <code>darkmatter run 04 -p contexts 8</code></p></div>
+# <p><code>darkmatter where fig-vector</code><br><code>darkmatter run 04 -p contexts 8</code></p></div>
 # </div>
 # ```
 #

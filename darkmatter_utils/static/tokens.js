@@ -125,7 +125,9 @@ function tokens(element) {
     contexts.replaceChildren(
       ...order.map(([far, at]) => new Option(`${far.toFixed(2)} apart: ${data.contexts[at].name}`, at)),
     );
-    state.context = order[0][1];
+    const whole = ([, at]) => 2 * data.contexts[at].words.filter((word) => word.includes("\uFFFD")).length < data.contexts[at].words.length;
+    state.context = (order.find(whole) ?? order[0])[1]; // not one of bytes that are no characters
+    contexts.value = state.context;
     draw();
   }
   const [first] = choose("SAE", data.saes, state.a, (at) => ((state.a = at), sort()));

@@ -33,13 +33,18 @@ def frame():
 
 @pytest.fixture(scope="module")
 def page(frame, tmp_path_factory):
+    return written(frame, tmp_path_factory.mktemp("tokens"))
+
+
+def written(frame, folder):
+    """The path of a page with a token browser."""
     saes = {f"{w} latents": [f"{w} {part}" for part in PARTS] for w in ("16", "64")}
     saes |= {f"{w} latents": [w] for w in ("32", "128")}
     saes = {name: saes[name] for name in sorted(saes, key=lambda name: int(name.split()[0]))}
     box = TokenBrowser(frame, saes, name="Tokens", unsplit=UNSPLIT)._repr_html_()
     style = (ROOT / "book" / "_static" / "book.css").read_text(encoding="utf-8")
     script = (config.STATIC / "tokens.js").read_text(encoding="utf-8")
-    path = tmp_path_factory.mktemp("tokens") / "page.html"
+    path = folder / "page.html"
     head = f'<meta charset="utf-8"><style>{style}</style><script>{script}</script>'
     path.write_text(f"<!doctype html><html><head>{head}</head><body>{box}</body></html>", encoding="utf-8")
     return path
@@ -122,6 +127,19 @@ def test_contexts_are_sorted_by_how_far_the_chosen_two_are_apart(browser, frame)
         assert shown(frame, browser)["context"][0] == far.index[0]
         orders.append(listed(browser))
     assert orders[0] != orders[1]
+
+
+def test_it_opens_on_a_text_of_whole_characters(chromium, frame, tmp_path):
+    far = (frame["16"] - frame["64"]).abs().groupby(frame["context"]).mean().sort_values(ascending=False)
+    bytes_ = frame["context"] == far.index[0]
+    chromium.open(
+        written(frame.assign(text=frame["text"].mask(bytes_, "\N{REPLACEMENT CHARACTER}")), tmp_path)
+    )
+    assert [line.split(": ", 1)[1] for line in listed(chromium)] == far.index.astype(str).tolist()
+    chosen = "document.querySelectorAll('.tokens select')[2].selectedOptions[0].textContent"
+    assert chromium.evaluate(chosen).endswith(f": {far.index[1]}")
+    words = chromium.evaluate("document.querySelector('.tokens-text').textContent")
+    assert words == "".join(frame.loc[frame["context"] == far.index[1], "text"])
 
 
 def test_the_ground_is_the_error_of_the_sae_that_is_shown(browser, frame):
