@@ -34,11 +34,12 @@
     for (const panel of chart.querySelectorAll("svg .mark-group > g > .background")) {
       const box = panel.getBoundingClientRect();
       if (box.width < 30 || box.height < 20 || panel.closest(".role-legend")) continue;
-      const row = rows.find((one) => Math.abs(one.top - box.top) < 12);
-      if (row) row.width += box.width;
-      else rows.push({ top: box.top, width: box.width });
+      let row = rows.find((one) => Math.abs(one.top - box.top) < 12);
+      if (!row) rows.push((row = { top: box.top, widths: new Map() }));
+      row.widths.set(Math.round(box.left), box.width); // the layers of a panel lie on each other
     }
-    const share = Math.max(0, ...rows.map((row) => row.width)) / svg.width;
+    const sum = (row) => [...row.widths.values()].reduce((whole, one) => whole + one, 0);
+    const share = Math.max(0, ...rows.map(sum)) / svg.width;
     if (share < 0.6) plots.push(`${share.toFixed(2)} of ${svg.width}: ${short(chart.getAttribute("aria-label"))}`);
     const box = chart.getBoundingClientRect();
     for (const text of chart.querySelectorAll("svg text")) {

@@ -38,11 +38,11 @@ function scaleMarkText(node, factor) {
 }
 
 // A legend that says how many columns it has says it for a wide page.
-function narrowLegends(node) {
+function narrowLegends(node, columns) {
   if (!node || typeof node !== "object") return;
-  if (node.legend && node.legend.columns > 2) node.legend.columns = 2;
+  if (node.legend && node.legend.columns > columns) node.legend.columns = columns;
   if (node.legend && node.legend.orient === "bottom") node.legend.columns = 1;
-  for (const item of Object.values(node)) narrowLegends(item);
+  for (const item of Object.values(node)) narrowLegends(item, columns);
 }
 
 // The letters of the longest name in a legend.
@@ -97,8 +97,8 @@ function fitted(original, factor, available) {
     spec.config = spec.config || {};
     namesAbove(spec, Object.values(spec.datasets || {}));
     const views = ["encoding", "layer", "concat", "hconcat", "vconcat", "spec"];
-    for (const key of views) narrowLegends(spec[key]);
     const columns = 6.2 * longestName(views.map((key) => spec[key])) > available / 2 - 40 ? 1 : 2;
+    for (const key of views) narrowLegends(spec[key], columns);
     const legend = { columns, labelLimit: available / columns - 40, layout: { top: { direction: "vertical" } } };
     spec.config.legend = { ...(spec.config.legend || {}), ...legend };
     spec.config.axis = { ...(spec.config.axis || {}), labelLimit: available * 0.36 };

@@ -76,9 +76,9 @@ def test_a_page_reads_well_at_every_width_in_light_and_dark(browser, edition, pa
 
 
 CHART = (
-    '<div class="vl-chart" aria-label="a chart of one panel"><svg width="300" height="90">'
-    '<g class="mark-group"><g>'
-    '<path class="background" d="M0,0h{0}v60h-{0}Z" fill="none" stroke="black"></path></g></g>{1}</svg>'
+    '<div class="vl-chart" aria-label="a chart of one panel, two layers"><svg width="300" height="90">'
+    '<g class="mark-group"><g><path class="background" d="M0,0h{0}v60h-{0}Z"></path></g></g>'
+    '<g class="mark-group"><g><path class="background" d="M0,0h{0}v60h-{0}Z"></path></g></g>{1}</svg>'
     '<script type="application/json">{{}}</script></div>'
 )
 FAULTS = {
