@@ -33,7 +33,7 @@ pdf: book browser
 # A file of tests at a time on each core, at most four, a thread each: with more threads they stop each other.
 test: setup browser
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=$${MKL_NUM_THREADS:-1} \
-	  $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	  $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 calibrate: $(READY)
 	@$(BIN)/darkmatter calibrate

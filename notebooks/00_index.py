@@ -19,7 +19,7 @@ from darkmatter_utils.base.words import course, percent
 from darkmatter_utils.charts import Words, evidence
 from darkmatter_utils.charts.explorer import explorer
 from darkmatter_utils.claims.front import learned, untold
-from darkmatter_utils.claims.report import opening, recorded, tally
+from darkmatter_utils.claims.report import how_many, opening, recorded, tally
 from darkmatter_utils.claims.worth import NULL, PAPER
 from darkmatter_utils.measurement import about
 from darkmatter_utils.measurement.widths import reference_sae, width_suite
@@ -32,7 +32,9 @@ report = records.get(15, {})
 chapter.headed(lambda said: said, report.get("finding", ""))
 model = about.setting(chapter.study)
 model = model[:1].lower() + model[1:] if model[1:2] == " " else model
-dek = f"We ran the paper's thirteen claims again, with the controls that could explain them away: {model}."
+dek = (
+    f"We ran the paper's {how_many()} claims again, with the controls that could explain them away: {model}."
+)
 Words(dek if records else opening(found, chapter.study.name, records))
 
 # %% tags=["hide-input", "first-screen"]
@@ -69,7 +71,7 @@ evidence.strip(report.get("strip", []), others=report.get("studies", {}))
 # ## What was found, page by page
 
 # %% tags=["hide-input"]
-Words(learned(records, chapter.pages()))
+Words(learned(records, chapter.story()))
 
 # %% [markdown]
 # ## What could not be checked

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What holds, and what does not?
 #
-# {cite:t}`engels2025` make thirteen claims that a run of their experiments can test. This chapter
+# {cite:t}`engels2025` make {glue:text}`how many` claims that a run of their experiments can test. This chapter
 # reads the records of the others and judges each claim again by its rule. A row unfolds to its reasons, its
 # controls, and to how far each threshold could be moved before a word changes.
 
@@ -24,6 +24,7 @@ from darkmatter_utils.experiments.paper_evidence import EVIDENCE
 
 # %% tags=["hide-input", "reads-records", "first-screen"]
 chapter = open_chapter(15, study)
+chapter.glue("how many", report.how_many())
 every = chapter.reads("*")
 records = every[chapter.study.name]
 verdict = chapter.judge(c12_everywhere, everywhere(every), unfit="")
@@ -125,11 +126,12 @@ Csv("Where the paper's own points deny its claim, in whole or in part, and why",
 
 # %% tags=["hide-input"]
 held, now = fixed.fixed(), fixed.rules()
-chapter.record("rules", {"name": held["name"], "digest": fixed.overall(now), "changes": held["changes"]})
+since = [*fixed.later(), *held["changes"]]
+chapter.record("rules", {"name": held["name"], "digest": fixed.overall(now), "changes": since})
 chapter.glue("rules name", held["name"])
 chapter.glue("rules digest", fixed.overall(now))
 none = Absent("No change is listed.")
-changed = Table(pd.DataFrame(held["changes"]).map(str) if held["changes"] else none)
+changed = Table(pd.DataFrame(since).fillna("–").map(str) if since else none)
 Folded("Changes of a rule after it was fixed", changed)
 
 # %% tags=["hide-input"]
@@ -336,7 +338,7 @@ Folded("The correlations of Table 1, and those of Fig. 15's maps", table)
 #
 # - **A word is not a number.** A verdict hides how near the edge it was.
 # - **Choices are in no interval.** Intervals carry documents and training seeds, not which widths, L0s, nulls
-#   and margins were chosen; and of thirteen rules some may be wrong by chance alone.
+#   and margins were chosen; and of {glue:text}`how many` rules some may be wrong by chance alone.
 # - **The thresholds are ours.** The paper says "about half" (abstract) and "almost unchanged" (§6); a rule must
 #   say where that ends.
 # - **Small models.** A claim that fails here may hold on the paper's three (§4).

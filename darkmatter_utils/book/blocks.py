@@ -12,6 +12,7 @@ from ..base import cache, provenance
 from ..base.values import Absent
 from ..charts.tables import Html, badge, emphasis
 from ..claims.claim import Claim, Question, Verdict
+from ..studies.study import Study
 
 
 def claim(asked: Question, told: Verdict, *, control: str = "", more: Iterable[str] = ()) -> Html:
@@ -90,6 +91,15 @@ class RunRecord:
     def __repr__(self) -> str:
         found = self.content
         return f"chapter {self.number:02d}, study {found['study']}: {len(found['values'])} recorded values"
+
+
+def data_hashes(study: Study) -> dict[str, str]:
+    """Hashes of a study's settings, and of the manifest with the sha256 of every data file and SAE."""
+    hashes = {"settings": study.fingerprint()[:16]}
+    if study.data is None:
+        return hashes
+    manifest = study.data_folder() / "manifest.json"
+    return hashes | {"manifest": provenance.digest(manifest.read_bytes())}
 
 
 def versions() -> dict[str, str]:

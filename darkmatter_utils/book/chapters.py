@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from ..base import config
@@ -163,6 +164,14 @@ def chapters(root: Path) -> list[ChapterFile]:
     return list(found.values())
 
 
+def story(root: Path) -> dict[int, str]:
+    """The pages that tell the story, number and name: those before the report, as ``_toc.yml`` lists them."""
+    listed = re.findall(r"\b\d\d_\w+", (root / "_toc.yml").read_text(encoding="utf-8"))
+    told = (c for c in chapters(root) if c.name in listed and c.number != INDEX)
+    told = sorted(told, key=lambda chapter: listed.index(chapter.name))
+    return {c.number: c.name for c in takewhile(lambda c: not c.reads_records(), told)}
+
+
 def editions(root: Path) -> list[str]:
     """The published editions, by their studies' names: the site opens on the first.
 
@@ -209,14 +218,6 @@ def titled(study: Study) -> str:
     """What every page says of a study: its title and, of a model whose weights were rounded, to what."""
     rounded = manifest(study).get("model", {}).get("quantised")
     return f"{study.title}, its weights dequantised from {rounded}" if rounded else study.title
-
-
-def data_hashes(study: Study) -> dict[str, str]:
-    """Hashes of a study's settings, and of the manifest with the sha256 of every data file and SAE."""
-    hashes = {"settings": study.fingerprint()[:16]}
-    if study.data is None:
-        return hashes
-    return hashes | {"manifest": digest((study.data_folder() / "manifest.json").read_bytes())}
 
 
 def settle(book, number: int):

@@ -33,8 +33,8 @@ from ..experiments import calibration
 from ..measurement.measure import shipped
 from ..studies.study import Study
 from . import blocks, chapters, others
-from .blocks import RunRecord, versions
-from .chapters import DEFAULT_STUDY, data_hashes, hashes, project, published, read_json, read_records, titled
+from .blocks import RunRecord, data_hashes, versions
+from .chapters import DEFAULT_STUDY, hashes, project, published, read_json, read_records, titled
 
 RECORDS, CELLS, SHIPPED = "DARKMATTER_RECORDS", "DARKMATTER_CELLS", "DARKMATTER_SHIPPED"
 """Environment variables of a run: folder for records, hash of the cells; if set, only SAEs at hand."""
@@ -207,10 +207,11 @@ class Chapter:
         self.read |= {"asked": sorted({own, *others}), "found": hashes(found)}
         return found
 
-    def pages(self) -> dict[int, str]:
-        """The names of this project's pages by their numbers; none outside a project."""
+    def story(self) -> dict[int, str]:
+        """The names of this project's pages between index and report by their numbers, in the order of the
+        table of contents; none outside a project."""
         place = project()
-        return {one.number: one.name for one in chapters.chapters(place)} if place else {}
+        return chapters.story(place) if place else {}
 
     def beside(self, theirs, key: str, draw: Callable = lambda rows: rows, *, of=None, nulls=True):
         """The paper's points and, below, what other editions (and ``nulls``) recorded under ``key`` in this

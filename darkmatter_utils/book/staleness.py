@@ -19,13 +19,12 @@ from ..base.errors import BadInput
 from ..base.provenance import digest
 from ..base.values import write_atomic
 from ..studies.study import Study
-from .blocks import versions
+from .blocks import data_hashes, versions
 from .chapters import (
     DEFAULT_STUDY,
     SECONDS,
     ChapterFile,
     chapters,
-    data_hashes,
     file_name,
     hashes,
     read_json,

@@ -4,7 +4,7 @@ A rule's digest is that of its file's thresholds, field names, statements, guard
 these use in `claims`, `measurement` and `stats`. How a number is said is not part of it: docstrings,
 comments, styles, and every string with a space or a full stop are left out. The convention that joins words
 (`claims.statement`) is a rule of its own. FIXED.json holds the digests under a name; while that is "draft",
-nothing is fixed.
+nothing is fixed. A rule that came later holds its own digest in its file, ``FIXED = "..."``.
 
     python -m darkmatter_utils.claims.fixed               what differs, as entries to be filled in
     python -m darkmatter_utils.claims.fixed rules-1       fixes the draft under a name
@@ -16,7 +16,7 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from typing import Any
 import yaml
 
 from ..base import provenance
-from ..base.config import module_names
+from ..base.config import module_names, modules
 from ..base.errors import BadInput
 from ..base.provenance import Name
 from ..base.values import write_atomic
+from .claim import Question
 
 FILE = Path(__file__).with_name("FIXED.json")
 PREREGISTERED = Path(__file__).with_name("preregistered.yaml")
@@ -92,13 +93,28 @@ def fixed(path: Path = FILE) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def changed(held: Mapping[str, Any] | None = None, now: Mapping[str, str] | None = None) -> list[dict]:
+def later(path: Path = FILE) -> list[dict]:
+    """The rules that came after the others were fixed, as entries: of each the digest that its file holds and
+    when it was written."""
+    there = [module for module in modules(__package__, FILES) if hasattr(module, "FIXED")]
+    named = {module.__name__.rpartition(".")[2]: module for module in there}
+    return [
+        {"rule": rule, "from": None, "to": module.FIXED, "reason": _asked(module).written}
+        for rule, module in named.items()
+        if rule not in fixed(path)["rules"]
+    ]
+
+
+def changed(
+    held: Mapping[str, Any] | None = None, now: Mapping[str, str] | None = None, *, more: Iterable[dict] = ()
+) -> list[dict]:
     """Every rule that differs from what is fixed without an entry that says so: rule, from, to (None where it
-    came or went). Raises BadInput where an entry lacks a field or does not go on from the one before it."""
+    came or went); ``more``: the rules that came `later`. Raises BadInput where an entry lacks a field or does
+    not go on from the one before it."""
     held, now = fixed() if held is None else held, rules() if now is None else now
     if held["name"] == DRAFT:
         return []
-    known = dict(held["rules"])
+    known = dict(held["rules"]) | {entry["rule"]: entry["to"] for entry in more}
     for entry in held["changes"]:
         if set(entry) != set(ENTRY) or not all(entry[name] for name in ENTRY if name != "from"):
             raise BadInput(f"a change in {FILE.name} lacks a field; it needs: {', '.join(ENTRY)}")
@@ -136,6 +152,10 @@ def departures(study: str) -> list[dict[str, str]]:
         for one in found
         if one["study"] == study
     ]
+
+
+def _asked(module) -> Question:
+    return getattr(module, "CLAIM", None) or module.QUESTION
 
 
 def _counts(name: Name, home: Name) -> bool:
@@ -188,7 +208,7 @@ class _Judging(ast.NodeTransformer):
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(changed(), indent=1)) if len(sys.argv) < 2 else fix(sys.argv[1])
+        print(json.dumps(changed(more=later()), indent=1)) if len(sys.argv) < 2 else fix(sys.argv[1])
     except BadInput as error:
         print(f"darkmatter: {error}", file=sys.stderr)
         sys.exit(2)

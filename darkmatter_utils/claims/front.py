@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from .claim import UNKNOWN, Records
 from .report import Finding
 
-STORY = (1, 4, 3, 7, 5, 6, 8, 9, 12, 11, 13, 10)
-"""Chapters in the order of the story."""
 LIMITS = (
     "- **Large models.** The paper's have 2 to 9 billion parameters; none was run here.",
     "- **What a feature means.** Latents are judged by a test of detection, not by a model that explains.",
@@ -16,13 +14,12 @@ LIMITS = (
 """What no study of this book can check."""
 
 
-def learned(records: Records, names: Mapping[int, str]) -> str:
-    """What each page found, one a line with its link, as their records say it; ``names``: the pages'."""
+def learned(records: Records, story: Mapping[int, str]) -> str:
+    """What each page found, one a line with its link, as their records say it; ``story``: the pages' names by
+    their numbers, in the order in which they are told."""
     told = {number: values["finding"] for number, values in records.items() if "finding" in values}
-    order = [number for number in STORY if number in told and number in names]
-    return (
-        "\n".join(f"- [{told[number]}]({names[number]}.html)" for number in order) or "No page has a record."
-    )
+    lines = [f"- [{told[number]}]({name}.html)" for number, name in story.items() if number in told]
+    return "\n".join(lines) or "No page has a record."
 
 
 def untold(found: Mapping[int, Finding]) -> str:

@@ -59,6 +59,11 @@ def every() -> dict[int, Claim]:
     return {claim.number: claim for claim in sorted(found, key=lambda claim: claim.number)}
 
 
+def how_many() -> str:
+    """How many claims of the paper are judged, as a word."""
+    return spelled(len(module_names(__package__, FILES)))
+
+
 def recorded(records: Records) -> dict[int, Finding]:
     """The claims of which the records of a study have a verdict, by number, as the chapters said them."""
     found = {

@@ -15,8 +15,7 @@ from rich.table import Table
 
 from ..base import cache, words
 from ..base.values import Estimate, to_json
-from ..book.blocks import versions
-from ..book.chapters import data_hashes
+from ..book.blocks import data_hashes, versions
 from ..decomposition.decompose import Decomposition
 from ..measurement.answers import Answer
 from ..measurement.doctor import Diagnosis, number

@@ -2,6 +2,7 @@
 entry; and what the next study measures is fixed for every claim."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,8 +30,8 @@ def edited(old: str, new: str) -> str:
 
 
 def test_no_rule_differs_from_what_is_fixed_without_an_entry():
-    assert fixed.changed() == [], (
-        "say it under 'changes' of FIXED.json; python -m darkmatter_utils.claims.fixed"
+    assert fixed.changed(more=fixed.later()) == [], (
+        "a new rule: its digest as FIXED in its file; a change: under 'changes' of FIXED.json"
     )
 
 
@@ -100,6 +101,21 @@ def test_a_draft_fixes_nothing_and_a_fixed_rule_needs_an_entry():
     ]
     gone = fixed.changed(HELD, {"c01": "a", "c03": "d"})
     assert gone == [{"rule": "c02", "from": "b", "to": None}, {"rule": "c03", "from": None, "to": "d"}]
+
+
+def test_a_rule_that_came_later_is_fixed_by_its_own_file(monkeypatch):
+    """It stands in the list of changes with when it was written; then it changes as any other."""
+    new = SimpleNamespace(__name__="claims.c03_new", FIXED="d", CLAIM=SimpleNamespace(written="Later."))
+    old = SimpleNamespace(__name__=f"claims.{RULE}", FIXED="x", CLAIM=new.CLAIM)
+    monkeypatch.setattr(fixed, "modules", lambda *_: [old, new, SimpleNamespace(__name__="claims.c04")])
+    more = fixed.later()
+    assert more == [{"rule": "c03_new", "from": None, "to": "d", "reason": "Later."}], "FIXED.json is first"
+    now = HELD["rules"] | {"c03_new": "d"}
+    assert fixed.changed(HELD, now, more=more) == []
+    changed = fixed.changed(HELD, now | {"c03_new": "e"}, more=more)
+    assert changed == [{"rule": "c03_new", "from": "d", "to": "e"}]
+    entry = ENTRY | {"rule": "c03_new", "from": "d", "to": "e"}
+    assert fixed.changed(HELD | {"changes": [entry]}, now | {"c03_new": "e"}, more=more) == []
 
 
 @pytest.mark.parametrize("wrong", [{"reason": ""}, {"after": {}}, {"from": "a"}])
