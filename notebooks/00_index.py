@@ -32,9 +32,7 @@ report = records.get(15, {})
 chapter.headed(lambda said: said, report.get("finding", ""))
 model = about.setting(chapter.study)
 model = model[:1].lower() + model[1:] if model[1:2] == " " else model
-dek = (
-    f"We ran the paper's {how_many()} claims again, with the controls that could explain them away: {model}."
-)
+dek = f"We ran the paper's {how_many()} claims again, with the controls that could explain them away, on {model}."
 Words(dek if records else opening(found, chapter.study.name, records))
 
 # %% tags=["hide-input", "first-screen"]

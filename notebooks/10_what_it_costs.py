@@ -177,6 +177,7 @@ def theirs(sweep, x, **axes):
 
 
 names = {"ce": "of the loss", "kl": "of the divergence", "variance": "of FVU", "norm": "of the norm"}
+# try: LAST, added last: every share of the norm rises
 first = own[own["order"] == FIRST]
 first = first.assign(share=first["share"].map(names)).dropna(subset=["share"])
 share = lambda rows, part, of: span(rows.query("part == @part and share == @of")["value"], percent)

@@ -187,7 +187,7 @@ def judged(edition: str, number: int, known: dict[int, dict]) -> dict[str, str]:
     if number in (0, 15):
         found, setting = report.findings(known), about.setting(Study.load(edition))
         keep("setting", setting, setting[:1].lower() + setting[1:], *front.LIMITS)
-        keep("quoted", front.learned(known, {one.number: one.name for one in chapters.chapters(ROOT)}))
+        keep("quoted", front.learned(known, chapters.story(ROOT)))
         keep("judged", front.untold(found))
         for n, one in found.items():
             card = report.card(one)

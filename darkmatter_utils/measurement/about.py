@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pandas as pd
 
@@ -16,6 +17,9 @@ from ..studies.study import Study
 from . import estimate, sources
 from .measure import manifest
 from .widths import reference_sae
+
+SIZE = re.compile(r"\d\s?[MB]\b")
+"""A title's own word of a model's size."""
 
 
 def cost_lines(plan) -> list[str]:
@@ -218,14 +222,15 @@ def _left_out(measurement) -> dict[str, str]:
 
 
 def setting(study: Study) -> str:
-    """What sets a study apart from others, in words: the model, its size, the SAEs of its width suite."""
-    size = manifest(study).get("model", {}).get("parameters")
+    """What sets a study apart from others, in words: the model, its size unless its title names it, the SAEs
+    of its width suite."""
+    size = None if SIZE.search(study.title) else manifest(study).get("model", {}).get("parameters")
     saes = [entry for entry in study.selected() if entry.main and entry.width] or study.selected()
     widths, l0s = sorted({entry.width for entry in saes}), sorted({entry.l0 for entry in saes if entry.l0})
-    told = [study.title, f"{size / 1e6:,.1f} M parameters" if size else ""]
+    told = [f"{size / 1e6:,.1f} M parameters" if size else ""]
     told += [f"{span(widths, lambda width: f'{width:,}')} latents" if widths else ""]
     told += [f"L0 {span(l0s, lambda l0: f'{l0:g}')}" if l0s else ""]
-    return ", ".join(filter(None, told))
+    return ": ".join(filter(None, [study.title, ", ".join(filter(None, told))]))
 
 
 def in_words(measurement) -> str:

@@ -1,10 +1,13 @@
 """A chapter's idea as an argument: what its digest follows, and what it refuses; results that are keyed by
 it."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from cells import cell
+from throwaway import ROOT
 
 from darkmatter_utils.base import ideas
 from darkmatter_utils.base.cache import kept
@@ -109,3 +112,12 @@ def test_a_table_that_is_absent_is_kept_beside_the_others(tmp_path, monkeypatch)
     for _ in range(2):
         found = tables(Subject())
         assert found["pairs"].reason == "This study has no pairs." and len(found["values"]) == 1
+
+
+def test_a_chapter_with_an_idea_names_three_changes_to_try_and_their_effects():
+    sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "notebooks").glob("*.py"))]
+    with_idea = [source for source in sources if "\n@chapter.idea\n" in source]
+    assert len(with_idea) == 8
+    for source in with_idea:
+        tries = re.findall(r"# try: (.+)", source)
+        assert len(tries) >= 3 and all(": " in one for one in tries), "a change, then what to expect"
