@@ -309,7 +309,8 @@ titles = {
 marks = pd.DataFrame({"x": [sample_size.TOKENS, ours], "what": ["the paper", chapter.study.name]})
 upright = alt.Chart(marks).encode(x=alt.X("x:Q", title=titles["x_title"]))
 text = upright.mark_text(align="left", dx=4, color="#1f2937").encode(text="what", y=alt.value(8))
-band = {"allowed": (-0.05, 0.05), "allowed_label": "the rule", "height": 240}
+agree = q02_protocols.THRESHOLDS.agree
+band = {"allowed": (-agree, agree), "allowed_label": "the rule", "height": 240}
 drawn = charts.lines(whole.assign(**off), "tokens_per_dim", "r2_per_dim", color="protocol", **titles, **band)
 charts.layered(drawn, upright.mark_rule(color="#94a3b8"), text, title=chapter.finding(said))
 

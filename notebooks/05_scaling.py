@@ -70,8 +70,8 @@ chapter.opening(c04_flat, control=control)
 # %% tags=["hide-input", "first-screen"]
 #| label: fig-flat
 #| caption: FVU_nonlinear by SAE width; 95% intervals over documents and training seeds. Grey: matched SAEs that
-#|   introduce nothing. Shaded: changes below 5% a doubling, over the widths judged. Hollow, filled: the paper,
-#|   other studies.
+#|   introduce nothing. Shaded: changes that the rule calls level, over the widths judged. Hollow, filled: the
+#|   paper, other studies.
 suites = {"NonlinearError": nonlinear} | ({"null: introduces nothing": null} if matched(measurement) else {})
 over = pd.concat([suite.frame().assign(part=part) for part, suite in suites.items()])
 flat = scaling.wedge(judged["FVU_nonlinear"], c04_flat.THRESHOLDS.flat)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..stats.intervals import standard_error
 from .chapters import ChapterFile, chapters, read_json
 
 ERRORS, SHARE, NOTHING = 1 / 20, 1e-4, 1e-9
@@ -187,7 +188,7 @@ def _of_estimate(group: dict, key: str, pair: Pair) -> float | None:
     if key == "more" and pair.is_number():
         return abs(pair.published)
     estimate = group.get("estimate") if key == "seeds" else None
-    return (estimate["high"] - estimate["low"]) / 3.92 if estimate else None
+    return standard_error(estimate["low"], estimate["high"]) if estimate else None
 
 
 def _error(value, ends: tuple | None) -> float | None:
@@ -195,7 +196,7 @@ def _error(value, ends: tuple | None) -> float | None:
     if ends is None or not all(isinstance(v, int | float) for v in (value, *ends)):
         return None
     low, high = ends
-    return (high - low) / 3.92 if low < high and low <= value <= high else None
+    return standard_error(low, high) if low < high and low <= value <= high else None
 
 
 def _rounded_alike(first: str, second: str) -> bool:

@@ -167,8 +167,8 @@ def chapters(root: Path) -> list[ChapterFile]:
 def story(root: Path) -> dict[int, str]:
     """The pages that tell the story, number and name: those before the report, as ``_toc.yml`` lists them."""
     listed = re.findall(r"\b\d\d_\w+", (root / "_toc.yml").read_text(encoding="utf-8"))
-    told = (c for c in chapters(root) if c.name in listed and c.number != INDEX)
-    told = sorted(told, key=lambda chapter: listed.index(chapter.name))
+    there = (c for c in chapters(root) if c.name in listed and c.number != INDEX)
+    told = sorted(there, key=lambda c: listed.index(c.name))
     return {c.number: c.name for c in takewhile(lambda c: not c.reads_records(), told)}
 
 
@@ -207,8 +207,7 @@ def pick(root: Path, wanted: str | int) -> ChapterFile:
 
 def file_name(study: str) -> str:
     """What a study's results are kept under: its name, whether it was given by name or by path."""
-    path = Path(study)
-    if path.suffix not in (".yaml", ".yml"):
+    if (path := Path(study)).suffix not in (".yaml", ".yml"):
         return study
     settings = config.read(path) if path.is_file() else None
     return (settings.get("name") if isinstance(settings, dict) else None) or path.stem

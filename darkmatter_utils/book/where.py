@@ -65,13 +65,14 @@ def _places(root: Path, chapter: ChapterFile, cell: Cell) -> Iterator[Place]:
     source = chapter.source.relative_to(root)
     yield Place("figure", f"{source}:{cell.start}", cell.label)
     script = Script(chapter.source.read_text(encoding="utf-8"))
-    used, names = script.behind(cell)
+    used, behind = script.behind(cell)
+    names = {name for statement in behind for name in _binds(statement)} - set(COMMON)
     for folder in ("charts", *SCIENCE):
         for module, name in used:
             if module.split(".")[1:2] == [folder] and (place := _defined(module, name)):
                 yield Place("drawn by" if folder == "charts" else "numbers", place, name)
-    for name, line in script.functions(names).items():
-        yield Place("idea", f"{source}:{line}", name)
+    for made in sorted((s for s in behind if isinstance(s, ast.FunctionDef)), key=lambda s: s.name):
+        yield Place("idea", f"{source}:{made.lineno}", made.name)
     if keys := script.recorded(names):
         yield Place("record", str(chapter.found(DEFAULT_STUDY)[1].relative_to(root)), ", ".join(keys))
     for module in modules(f"{PACKAGE.name}.claims", "[cq][0-9][0-9]_*"):
@@ -109,13 +110,13 @@ class Script:
             for name in _binds(statement):
                 self.bound.setdefault(name, []).append(statement)
 
-    def behind(self, cell: Cell) -> tuple[list[tuple[str, str]], set[str]]:
-        """The definitions of this package that a cell follows from, nearest first; the names on the way."""
+    def behind(self, cell: Cell) -> tuple[list[tuple[str, str]], set[ast.stmt]]:
+        """The definitions of this package that a cell follows from, nearest first; the statements on the way,
+        its own with them."""
         waiting = [s for s in self.statements if cell.start <= s.lineno < cell.stop]
-        used, names, seen = [], set(), set(waiting)
+        used, seen = [], set(waiting)
         while waiting:
             statement = waiting.pop(0)
-            names |= set(_binds(statement))
             for name, attribute in _uses(statement):
                 if name in self.imported:
                     module, known = self.imported[name]
@@ -125,12 +126,7 @@ class Script:
                 if before and name not in COMMON and before[-1] not in seen:
                     seen.add(before[-1])
                     waiting.append(before[-1])
-        return list(dict.fromkeys(used)), names - set(COMMON)
-
-    def functions(self, names: set[str]) -> dict[str, int]:
-        """The lines of the chapter's own functions among some names."""
-        made = (s for name in sorted(names) for s in self.bound.get(name, ()))
-        return {s.name: s.lineno for s in made if isinstance(s, ast.FunctionDef)}
+        return list(dict.fromkeys(used)), seen
 
     def recorded(self, names: set[str]) -> list[str]:
         """The keys under which the chapter records something made of one of these names."""

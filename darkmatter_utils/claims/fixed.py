@@ -6,7 +6,7 @@ comments, styles, and every string with a space or a full stop are left out. The
 (`claims.statement`) is a rule of its own. FIXED.json holds the digests under a name; while that is "draft",
 nothing is fixed. A rule that came later holds its own digest in its file, ``FIXED = "..."``.
 
-    python -m darkmatter_utils.claims.fixed               what differs, as entries to be filled in
+    python -m darkmatter_utils.claims.fixed               what differs, as entries that lack their reason
     python -m darkmatter_utils.claims.fixed rules-1       fixes the draft under a name
 """
 
@@ -28,6 +28,8 @@ from ..base.config import module_names, modules
 from ..base.errors import BadInput
 from ..base.provenance import Name
 from ..base.values import write_atomic
+from ..studies.study import FORMAT_TESTS
+from . import report
 from .claim import Question
 
 FILE = Path(__file__).with_name("FIXED.json")
@@ -125,6 +127,22 @@ def changed(
     return [{"rule": rule, "from": known.get(rule), "to": now.get(rule)} for rule in differ]
 
 
+def entries(book: Path) -> list[dict]:
+    """What differs, as entries that lack their reason: the word of a claim by published study as its record
+    has it and as the rule says now; of another rule, by study how many claims have each word."""
+    told: list[dict] = []
+    for one in changed(more=later()):
+        before, after = {}, {}
+        for folder in sorted(path for path in (book / "records").glob("*") if path.name not in FORMAT_TESTS):
+            paths = {int(path.stem): path for path in sorted(folder.glob("[0-9][0-9].json"))}
+            records = {n: json.loads(path.read_text(encoding="utf-8"))["values"] for n, path in paths.items()}
+            for words, found in ((before, report.recorded(records)), (after, report.findings(records))):
+                number = int(one["rule"][1:3]) if one["rule"].startswith("c") else 0
+                words[folder.name] = found[number].verdict.word if number in found else report.tally(found)
+        told.append(one | {"reason": "", "before": before, "after": after})
+    return told
+
+
 def fix(name: str, path: Path = FILE) -> None:
     """Fix the rules as they stand under a name: `DRAFT`, which fixes nothing, or rules-1, rules-2 and so on.
     Raises BadInput for another name and where they are fixed already."""
@@ -208,7 +226,9 @@ class _Judging(ast.NodeTransformer):
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(changed(more=later()), indent=1)) if len(sys.argv) < 2 else fix(sys.argv[1])
+        print(json.dumps(entries(Path("book")), indent=1, ensure_ascii=False)) if len(sys.argv) < 2 else fix(
+            sys.argv[1]
+        )
     except BadInput as error:
         print(f"darkmatter: {error}", file=sys.stderr)
         sys.exit(2)

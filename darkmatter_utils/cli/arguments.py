@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--dry-run", action="store_true", help="only say what it takes")
     about = "make the tables of data/calibration anew by simulation: what intervals and rules are worth"
     calibrate = _command(commands, "calibrate", "commands:calibrate", about)
-    calibrate.add_argument("tables", nargs="*", metavar="TABLE", help="only these (all)")
+    calibrate.add_argument("tables", nargs="*", metavar="TABLE", help="coverage, rules or trained (all)")
     _measure_arguments(commands)
     _compare_arguments(commands)
     _doctor_arguments(commands)

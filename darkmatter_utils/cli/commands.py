@@ -11,7 +11,7 @@ import yaml
 from rich.table import Table
 
 from ..base.cache import listed, versions
-from ..base.errors import BadInput, nearest
+from ..base.errors import BadInput
 from ..base.values import write_atomic
 from ..book import agreement, pages, running, staleness
 from ..book.chapters import chapters as all_chapters
@@ -218,7 +218,7 @@ def calibrate(options) -> None:
     """Tables that are made by simulation, and the manifest of their digests."""
     for name in options.tables:
         if name not in CALIBRATIONS:
-            raise BadInput(f"there is no table '{name}'; {nearest(name, CALIBRATIONS)}")
+            raise BadInput(f"there is no table '{name}'; valid: {', '.join(CALIBRATIONS)}")
     for name in options.tables or CALIBRATIONS:
         CALIBRATIONS[name](log=say)
     files = {name: about for name, about in listed(FOLDER).items() if name != "manifest.json"}

@@ -219,6 +219,11 @@ def around(mean, error):
     return mean - 1.96 * error, mean + 1.96 * error
 
 
+def standard_error(low, high):
+    """The standard error of an interval made by `around`."""
+    return (high - low) / (2 * 1.96)
+
+
 def over_draws(values) -> Estimate:
     """Mean over independent draws, such as worlds made anew, with Student's t interval; NaN left out."""
     values = np.asarray([v for v in values if np.isfinite(v)], float)
