@@ -137,8 +137,9 @@ def entries(book: Path) -> list[dict]:
             paths = {int(path.stem): path for path in sorted(folder.glob("[0-9][0-9].json"))}
             records = {n: json.loads(path.read_text(encoding="utf-8"))["values"] for n, path in paths.items()}
             for words, found in ((before, report.recorded(records)), (after, report.findings(records))):
-                number = int(one["rule"][1:3]) if one["rule"].startswith("c") else 0
-                words[folder.name] = found[number].verdict.word if number in found else report.tally(found)
+                number = int(one["rule"][1:3]) if one["rule"][0] == "c" else 0
+                if number in found or not number:
+                    words[folder.name] = found[number].verdict.word if number else report.tally(found)
         told.append(one | {"reason": "", "before": before, "after": after})
     return told
 

@@ -5,10 +5,12 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from throwaway import ROOT
 
 from darkmatter_utils.base.config import PACKAGE
 from darkmatter_utils.base.errors import BadInput
 from darkmatter_utils.claims import fixed
+from darkmatter_utils.claims.claim import WORDS
 from darkmatter_utils.claims.report import every
 
 RULE = "c03_same_tokens"
@@ -153,3 +155,18 @@ def test_every_claim_has_what_is_primary_for_it():
     )
     assert told["loud"] == {"cut": 10, "rows": "component"}
     assert min(told["saes"]["widths"]) >= 4 and len(told["saes"]["widths"]) >= 4
+
+
+def test_what_differs_is_printed_as_an_entry_with_the_words_by_study(monkeypatch):
+    """As the published records have them, and as the rule says now; of the rule of all, how many of each."""
+    differ = [
+        {"rule": "c03_same_tokens", "from": "a", "to": "b"},
+        {"rule": "statement", "from": "a", "to": "b"},
+    ]
+    monkeypatch.setattr(fixed, "changed", lambda **_: differ)
+    claim, convention = fixed.entries(ROOT / "book")
+    assert set(claim) == set(fixed.ENTRY) and claim["reason"] == ""
+    assert set(claim["before"]) == {"smollm2", "tiny", "world"} and claim["before"]["tiny"] in WORDS
+    assert claim["before"] == claim["after"] and "holds" in convention["after"]["tiny"]
+    monkeypatch.setattr(fixed.report, "findings", lambda records: {})
+    assert fixed.entries(ROOT / "book")[0]["after"] == {}
