@@ -1,7 +1,8 @@
 """Whether what a build recorded is what the published edition says.
 
-Two processors give different last digits: a number agrees within a twentieth of its standard error, or to
-1e-4 of itself where it has none; of a text, every word, and the numbers in it but for their last digit.
+Two processors give different last digits: a number agrees within a twentieth of its standard error, or,
+where it has none, to 1e-4 of itself; one of a column, to 1e-4 of the column's largest, of which 1 counts at
+most. Of a text, every word, and the numbers in it but for their last digit.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..stats.intervals import standard_error
@@ -19,9 +21,11 @@ from .chapters import ChapterFile, chapters, read_json
 
 ERRORS, SHARE, NOTHING = 1 / 20, 1e-4, 1e-9
 """How far two numbers may be apart: in standard errors; in shares of the number; at zero."""
-STEPS = {"detection accuracy": 1 / 4}
+STEPS = {"accuracy": 1 / 4, "less interpretable": 1 / 4}
 """The same in standard errors for numbers that move in steps: of yes-or-no answers about the latents that
 have enough windows, on another processor one latent may be in or out."""
+LATENTS = {"09 reach": 1 / 200}
+"""The same for shares of these latents, without a standard error."""
 LAST_DIGIT = 1.1e-5
 """What the last of a record's six digits can be in shares of the number."""
 SHOWN = 20
@@ -37,6 +41,7 @@ class Pair(NamedTuple):
     published: Any
     here: Any
     error: float | None = None  # the standard error of a number, where it has one
+    scale: float = 0.0  # of a number in a column, the largest there, at most 1
 
     def is_number(self) -> bool:
         """Whether it is a number in both."""
@@ -53,7 +58,8 @@ class Pair(NamedTuple):
             return True
         if not self.is_number():
             return isinstance(self.here, str) and isinstance(self.published, str) and self._same_text()
-        allowed = SHARE * abs(self.published)
+        counted = (share for name, share in LATENTS.items() if self.where.startswith(name))
+        allowed = max(SHARE * max(abs(self.published), self.scale), *counted, 0.0)
         if self.error:
             share = next((share for name, share in STEPS.items() if name in self.where), ERRORS)
             allowed = max(share * self.error, LAST_DIGIT * abs(self.published))
@@ -93,7 +99,8 @@ class Agreement:
         if not self.pairs:
             return
         numbers = [pair for pair in self.pairs if pair.is_number()]
-        worst = max((pair.apart() for pair in numbers if pair.error), default=0.0)
+        there = [pair for pair in numbers if pair.error and abs(pair.here - pair.published) > NOTHING]
+        worst = max((pair.apart() for pair in there), default=0.0)
         texts = [pair for pair in self.pairs if isinstance(pair.published, str) and pair.here is not GONE]
         changed = sum(pair.published != pair.here for pair in texts)
         agree = f"{len(self.pairs) - len(apart):,} of {len(self.pairs):,} recorded values agree"
@@ -155,22 +162,39 @@ def _studies(record: dict) -> set[str]:
     return {name.partition("/")[0] for name in (record.get("records") or {}).get("found", {})}
 
 
-def _pairs(published, here, where: str, ends) -> Iterator[Pair]:
-    """Every value of two trees, in pairs; ``ends``: the interval that a number here is one of or lies in."""
+def _pairs(published, here, where: str, ends, columns: Mapping[str, list] = MappingProxyType({})):
+    """Every value of two trees, a `Pair` each; ``ends``: the interval that a number here is one of or lies
+    in; ``columns``: of a row of a table, the table's columns."""
     if isinstance(published, dict) and isinstance(here, dict):
         for key in sorted(published.keys() | here.keys()):
             inside = f"{where} {key}" if " " not in where else f"{where} / {key}"
             if key in published and key in here:
                 for pair in _pairs(published[key], here[key], inside, _ends(published, key)):
-                    yield pair._replace(error=pair.error or _of_estimate(published, key, pair))
+                    yield pair._replace(
+                        error=pair.error or _of_estimate(published, key, pair),
+                        scale=pair.scale or _largest(columns.get(key, ())),
+                    )
             else:
                 yield Pair(inside, published.get(key, GONE), here.get(key, GONE))
     elif isinstance(published, list) and isinstance(here, list) and len(published) == len(here):
+        table = [row for row in published if isinstance(row, dict)]
+        columns = {key: [row.get(key) for row in table] for key in (table[0] if table else ())}
         for i, (one, other) in enumerate(zip(published, here)):
             row = ends and all(isinstance(end, list) and i < len(end) for end in ends)
-            yield from _pairs(one, other, f"{where}[{i}]", (ends[0][i], ends[1][i]) if row else None)
+            inner = (ends[0][i], ends[1][i]) if row else None
+            match published:
+                case [str(), _, low, high, *_]:  # a dot of a strip
+                    inner = low, high
+            for pair in _pairs(one, other, f"{where}[{i}]", inner, columns):
+                yield pair if isinstance(one, dict | list) else pair._replace(scale=_largest(published))
     else:
         yield Pair(where, published, here, _error(published, ends))
+
+
+def _largest(column: Iterable) -> float:
+    """The largest size of a number in a column, at most 1."""
+    sizes = [abs(v) for v in column if isinstance(v, int | float) and not isinstance(v, bool)]
+    return min(max(sizes, default=0.0), 1.0)
 
 
 def _ends(group: dict, key: str) -> tuple | None:
@@ -183,12 +207,14 @@ def _ends(group: dict, key: str) -> tuple | None:
 
 
 def _of_estimate(group: dict, key: str, pair: Pair) -> float | None:
-    """The standard error of what has none of its own: of single seeds, that of their estimate; of how much
-    more data would tell, which is made of an interval's end, the number itself."""
-    if key == "more" and pair.is_number():
-        return abs(pair.published)
-    estimate = group.get("estimate") if key == "seeds" else None
-    return standard_error(estimate["low"], estimate["high"]) if estimate else None
+    """The standard error of what has none of its own: of single seeds, that of their estimate, times the root
+    of how many they are; of what counts standard errors, 1; of how much more data would tell, which is made
+    of an interval's end, the number itself."""
+    if key in ("more", "off") and pair.is_number():
+        return abs(pair.published) if key == "more" else 1.0
+    if key != "seeds" or not (estimate := group.get("estimate")):
+        return None
+    return standard_error(estimate["low"], estimate["high"]) * math.sqrt(len(group[key]))
 
 
 def _error(value, ends: tuple | None) -> float | None:

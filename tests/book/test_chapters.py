@@ -499,6 +499,32 @@ def test_single_seeds_agree_within_their_estimates_error_and_how_much_more_to_a_
     assert apart(seeds(0.3, 0.524)) == ["x a / seeds[1]"] and apart({"more": 3.6}) == ["x more"]
 
 
+def test_a_small_number_of_a_column_agrees_as_the_columns_largest_of_which_one_counts_at_most():
+    def apart(was, here):
+        return [p.where for p in agreement._pairs({"v": was}, {"v": here}, "x", None) if not p.agrees()]
+
+    assert apart([0.5, 1e-4], [0.5, 1.4e-4]) == [] and apart([0.5, 1e-4], [0.5, 1.6e-4]) == ["x v[1]"]
+    assert apart([500.0, 1e-4], [500.0, 1.9e-4]) == [] and apart([500.0, 1e-4], [500.0, 2.1e-4])
+    rows = lambda *values: [{"name": "a", "r2": value, "n": 3} for value in values]
+    assert apart(rows(0.5, 1e-4), rows(0.5, 1.4e-4)) == []
+    assert apart(rows(0.5, 1e-4), rows(0.5, 1.6e-4)) == ["x v[1] / r2"]
+    assert apart({"a": 0.5, "b": 1e-4}, {"a": 0.5, "b": 1.4e-4}) == ["x v / b"], "no column"
+
+
+def test_what_counts_standard_errors_and_a_dot_with_an_interval_agree_to_a_twentieth():
+    apart = lambda was, here: [p.where for p in agreement._pairs(was, here, "x", None) if not p.agrees()]
+    assert apart({"off": 0.1}, {"off": 0.14}) == [] and apart({"off": 0.1}, {"off": 0.16}) == ["x off"]
+    dot = lambda at: {"ours": [["512", at, 0.0, 0.392, "0.1"]]}
+    assert apart(dot(0.2), dot(0.204)) == [] and apart(dot(0.2), dot(0.206)) == ["x ours[0][1]"]
+
+
+def test_a_share_of_latents_agrees_though_one_of_them_is_in_or_out():
+    def apart(here):
+        return [p.where for p in agreement._pairs({"reach": {"x": 0.4}}, here, "09", None) if not p.agrees()]
+
+    assert apart({"reach": {"x": 0.404}}) == [] and apart({"reach": {"x": 0.406}}) == ["09 reach / x"]
+
+
 def test_numbers_that_count_answers_agree_within_a_quarter_of_their_error():
     was = {"detection accuracy": {"value": 0.5, "low": 0.402, "high": 0.598}}
     found = [
