@@ -1,8 +1,8 @@
 """Whether what a build recorded is what the published edition says.
 
 Two processors give different last digits: a number agrees within a twentieth of its standard error, or,
-where it has none, to 1e-4 of itself; one of a column, to 1e-4 of the column's largest, of which 1 counts at
-most. Of a text, every word, and the numbers in it but for their last digit.
+where it has none, to 1e-4 of itself; one of a column of shares, none above 1, to 1e-4 of the column's
+largest. Of a text, every word, and the numbers in it but for their last digit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..stats.intervals import standard_error
@@ -41,7 +40,7 @@ class Pair(NamedTuple):
     published: Any
     here: Any
     error: float | None = None  # the standard error of a number, where it has one
-    scale: float = 0.0  # of a number in a column, the largest there, at most 1
+    scale: float = 0.0  # of a share in a column of shares, the largest there
 
     def is_number(self) -> bool:
         """Whether it is a number in both."""
@@ -162,9 +161,9 @@ def _studies(record: dict) -> set[str]:
     return {name.partition("/")[0] for name in (record.get("records") or {}).get("found", {})}
 
 
-def _pairs(published, here, where: str, ends, columns: Mapping[str, list] = MappingProxyType({})):
-    """Every value of two trees, a `Pair` each; ``ends``: the interval that a number here is one of or lies
-    in; ``columns``: of a row of a table, the table's columns."""
+def _pairs(published, here, where: str, ends, scales: Mapping[str, float] | None = None) -> Iterator[Pair]:
+    """Every value of two trees, in pairs; ``ends``: the interval that a number here is one of or lies in;
+    ``scales``: of a row of a table, the `_largest` of each column."""
     if isinstance(published, dict) and isinstance(here, dict):
         for key in sorted(published.keys() | here.keys()):
             inside = f"{where} {key}" if " " not in where else f"{where} / {key}"
@@ -172,29 +171,29 @@ def _pairs(published, here, where: str, ends, columns: Mapping[str, list] = Mapp
                 for pair in _pairs(published[key], here[key], inside, _ends(published, key)):
                     yield pair._replace(
                         error=pair.error or _of_estimate(published, key, pair),
-                        scale=pair.scale or _largest(columns.get(key, ())),
+                        scale=pair.scale or (scales or {}).get(key, 0.0),
                     )
             else:
                 yield Pair(inside, published.get(key, GONE), here.get(key, GONE))
     elif isinstance(published, list) and isinstance(here, list) and len(published) == len(here):
-        table = [row for row in published if isinstance(row, dict)]
-        columns = {key: [row.get(key) for row in table] for key in (table[0] if table else ())}
+        table, scale = [row for row in published if isinstance(row, dict)], _largest(published)
+        scales = {key: _largest(row.get(key) for row in table) for key in (table[0] if table else ())}
         for i, (one, other) in enumerate(zip(published, here)):
             row = ends and all(isinstance(end, list) and i < len(end) for end in ends)
             inner = (ends[0][i], ends[1][i]) if row else None
             match published:
                 case [str(), _, low, high, *_]:  # a dot of a strip
                     inner = low, high
-            for pair in _pairs(one, other, f"{where}[{i}]", inner, columns):
-                yield pair if isinstance(one, dict | list) else pair._replace(scale=_largest(published))
+            for pair in _pairs(one, other, f"{where}[{i}]", inner, scales):
+                yield pair if isinstance(one, dict | list) else pair._replace(scale=scale)
     else:
         yield Pair(where, published, here, _error(published, ends))
 
 
 def _largest(column: Iterable) -> float:
-    """The largest size of a number in a column, at most 1."""
+    """The largest size in a column of shares; 0 where one is above 1: then the column has no scale."""
     sizes = [abs(v) for v in column if isinstance(v, int | float) and not isinstance(v, bool)]
-    return min(max(sizes, default=0.0), 1.0)
+    return most if (most := max(sizes, default=0.0)) <= 1 else 0.0
 
 
 def _ends(group: dict, key: str) -> tuple | None:

@@ -15,7 +15,7 @@ from darkmatter_utils.base import words
 from darkmatter_utils.base.values import Estimate, to_json
 from darkmatter_utils.book import chapters, records, running, staleness
 from darkmatter_utils.book.chapters import EVERY
-from darkmatter_utils.claims import report, say
+from darkmatter_utils.claims import fixed, report, say
 from darkmatter_utils.claims.claim import FAILS, HOLDS, UNKNOWN, WORDS
 from darkmatter_utils.claims.front import learned
 from darkmatter_utils.claims.paper import CHOICES, PAPER_FIGURES, changes
@@ -183,6 +183,11 @@ def follows(found: dict[int, dict], number: int) -> None:
     assert headline(before, "s") != headline(after, "s")
     for untouched in set(LEDGER) - {number}:
         assert after[untouched] == before[untouched]
+
+
+def test_every_claim_whose_rule_is_fixed_has_its_numbers_here():
+    of_claims = [int(rule[1:3]) for rule in fixed.fixed()["rules"] if rule[0] == "c"]
+    assert sorted(of_claims) == sorted(EVIDENCE) and len(of_claims) == 13
 
 
 def test_every_claim_holds_at_the_numbers_of_this_test():
