@@ -2,7 +2,8 @@
 
 Two processors give different last digits: a number agrees within a twentieth of its standard error, or,
 where it has none, to 1e-4 of itself; one of a column of shares, none above 1, to 1e-4 of the column's
-largest. Of a text, every word, and the numbers in it but for their last digit.
+largest, and what a choice changes, of the numbers that it is made of. Of a text, every word, and the numbers
+in it but for their last digit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..claims.protocol import R2
 from ..stats.intervals import standard_error
 from .chapters import ChapterFile, chapters, read_json
 
@@ -40,7 +42,7 @@ class Pair(NamedTuple):
     published: Any
     here: Any
     error: float | None = None  # the standard error of a number, where it has one
-    scale: float = 0.0  # of a share in a column of shares, the largest there
+    scale: float = 0.0  # of a share in a column of shares the largest there; of a change what it is made of
 
     def is_number(self) -> bool:
         """Whether it is a number in both."""
@@ -171,7 +173,7 @@ def _pairs(published, here, where: str, ends, scales: Mapping[str, float] | None
                 for pair in _pairs(published[key], here[key], inside, _ends(published, key)):
                     yield pair._replace(
                         error=pair.error or _of_estimate(published, key, pair),
-                        scale=pair.scale or (scales or {}).get(key, 0.0),
+                        scale=pair.scale or (scales or {}).get(key, 0.0) or _of_change(published, key),
                     )
             else:
                 yield Pair(inside, published.get(key, GONE), here.get(key, GONE))
@@ -194,6 +196,14 @@ def _largest(column: Iterable) -> float:
     """The largest size in a column of shares; 0 where one is above 1: then the column has no scale."""
     sizes = [abs(v) for v in column if isinstance(v, int | float) and not isinstance(v, bool)]
     return most if (most := max(sizes, default=0.0)) <= 1 else 0.0
+
+
+def _of_change(group: dict, key: str) -> float:
+    """The scale of what a choice changes (`protocol.Change`), which is small beside what it is made of: of a
+    difference the larger of its two numbers, of a share 1."""
+    if key != "change" or not {"here", "other", "unit"} <= group.keys():
+        return 0.0
+    return max(abs(group["here"]), abs(group["other"])) if group["unit"] == R2 else 1.0
 
 
 def _ends(group: dict, key: str) -> tuple | None:

@@ -511,6 +511,15 @@ def test_a_small_share_agrees_on_the_scale_of_its_column_and_beside_larger_numbe
     assert apart({"a": 0.5, "b": 1e-4}, {"a": 0.5, "b": 1.4e-4}) == ["x v / b"], "no column"
 
 
+def test_a_change_agrees_on_the_scale_of_the_numbers_that_it_is_made_of():
+    def apart(unit, value):
+        effect = lambda value: {"here": 0.5, "other": 0.51, "unit": unit, "change": {"value": value}}
+        return [p.where for p in agreement._pairs(effect(0.01), effect(value), "x", None) if not p.agrees()]
+
+    assert apart("R²", 0.01005) == [] and apart("R²", 0.010052) == ["x change / value"]
+    assert apart("share", 0.01009) == [] and apart("share", 0.01011) == ["x change / value"]
+
+
 def test_what_counts_standard_errors_and_a_dot_with_an_interval_agree_to_a_twentieth():
     apart = lambda was, here: [p.where for p in agreement._pairs(was, here, "x", None) if not p.agrees()]
     assert apart({"off": 0.1}, {"off": 0.14}) == [] and apart({"off": 0.1}, {"off": 0.16}) == ["x off"]
